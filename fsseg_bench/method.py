@@ -1,0 +1,126 @@
+"""The contract of a method: what the engine gives it and what it gives back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fsseg_bench.protocol.spec import Protocol
+
+Features = Tensor | tuple[Tensor, ...]
+"""What ``encode`` returns: one tensor or several (feature levels), each with the images as first axis."""
+
+VOID = 255
+"""The label of pixels that count nowhere: not in prototypes, losses or scores."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A batch of B episodes, N ways and K shots each, as a method sees it.
+
+    ``H, W`` is the image size; features may have any resolution.
+    """
+
+    support: Features
+    """Support features, each tensor (B, N, K, ...)."""
+    support_masks: Tensor
+    """(B, N, K, H, W) uint8: 1 where the support shows its way's class, 0 where it shows no class of the
+    episode, 255 where the pixel is void or belongs to another way's class."""
+    query: Features
+    """Query features, each tensor (B, ...)."""
+    size: tuple[int, int]
+    """(H, W) of the query image as the encoder saw it, in pixels."""
+    seeds: tuple[int, ...]
+    """One seed an episode, from the episode table: for random starts that depend on nothing else."""
+    query_labels: Tensor | None = None
+    """(B, H, W) uint8 in 0..N, or 255 for void. Training only: None in evaluation."""
+
+    @property
+    def batch(self) -> int:
+        """B, the number of episodes."""
+        return self.support_masks.shape[0]
+
+    @property
+    def ways(self) -> int:
+        """N, the number of classes of each episode."""
+        return self.support_masks.shape[1]
+
+    @property
+    def shots(self) -> int:
+        """K, the number of supports of each class."""
+        return self.support_masks.shape[2]
+
+
+class Prediction(NamedTuple):
+    """Logits together with figures worth recording (one row an episode)."""
+
+    logits: Tensor
+    """(B, N+1, h, w), background first, at any resolution; the engine resizes bilinearly."""
+    diagnostics: dict[str, Tensor]
+    """Name to (B,) or (B, T) numbers; they go into the episode log and, averaged, into the run record."""
+
+
+class Method(nn.Module, ABC):
+    """One few-shot segmentation model.
+
+    A method says its mathematics, its recipe and its citation (the module docstring). It opens no files, prints
+    nothing, chooses no device and computes no metric. Switches are keyword-only arguments of ``__init__`` with a
+    type and a default; users set them with ``--set NAME=VALUE``.
+    """
+
+    max_ways: ClassVar[int | None] = None
+    """The largest N the method can do; None is any."""
+    needs_grad_at_test: ClassVar[bool] = False
+    """Whether ``predict`` runs autograd."""
+    stochastic: ClassVar[bool] = False
+    """Whether ``predict`` draws random numbers (from ``episode.seeds`` alone)."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def encode(self, images: Tensor) -> Features:
+        """Features of normalised images (M, 3, H, W) float; depends on each image alone.
+
+        The engine calls it once for each distinct image and may keep the result.
+        """
+        features: Tensor = self.backbone(images)
+        return features
+
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+        """Features of support images (M, 3, H, W) whose masks (M, H, W) uint8 may enter the encoder.
+
+        Override only where the mask matters: the engine then encodes once for each (image, class).
+        """
+        return self.encode(images)
+
+    @abstractmethod
+    def predict(self, episode: Episode) -> Tensor | Prediction:
+        """Logits (B, N+1, h, w), background first, at any resolution."""
+
+    @abstractmethod
+    def loss(self, episode: Episode) -> dict[str, Tensor]:
+        """Named scalars; the engine minimises their sum and logs each. ``episode.query_labels`` is given."""
+
+    @classmethod
+    @abstractmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """How the method trains under ``protocol`` with ``shot`` supports a class, each value with its source."""
+
+    @property
+    def mask_enters_encoder(self) -> bool:
+        """Whether ``encode_support`` is overridden."""
+        return type(self).encode_support is not Method.encode_support
+
+
+def feature_map(features: Features) -> Tensor:
+    """The only or the last feature tensor."""
+    return features if isinstance(features, torch.Tensor) else features[-1]

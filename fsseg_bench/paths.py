@@ -1,0 +1,46 @@
+"""Where the package's data folders, the data sets, the caches and the results are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fsseg_bench.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def folder(name: str) -> Path:
+    """The data folder ``name`` (``"protocols"``, ``"results/published"``): in the wheel, or beside the package.
+
+    Raises:
+        UserError: neither place has it; the message names both.
+    """
+    places = (_PACKAGE / name, _PACKAGE.parent / name)
+    for place in places:
+        if place.is_dir():
+            return place
+    raise UserError(f"the data folder {name!r} is missing: looked in {places[0]} and {places[1]}; reinstall fsseg-bench")
+
+
+def data_root(given: Path | str | None = None) -> Path | None:
+    """The folder that holds the data sets: ``given``, else ``FSSEG_DATA``, else None."""
+    value = given if given is not None else os.environ.get("FSSEG_DATA")
+    return Path(value).expanduser() if value else None
+
+
+def cache_root() -> Path:
+    """The folder for what can be made again (pair indices, embedded data, weights).
+
+    ``FSSEG_CACHE``, else ``$XDG_CACHE_HOME/fsseg-bench``, else ``~/.cache/fsseg-bench``.
+    """
+    if value := os.environ.get("FSSEG_CACHE"):
+        return Path(value).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "fsseg-bench"
+
+
+def results_root(given: Path | str | None = None) -> Path:
+    """The folder for run records: ``given``, else ``FSSEG_RESULTS``, else ``results/runs`` under the current one."""
+    value = given if given is not None else os.environ.get("FSSEG_RESULTS")
+    return Path(value).expanduser() if value else Path("results") / "runs"

@@ -1,0 +1,1 @@
+"""The rules of a benchmark: specification, folds, episodes, scores and their uncertainty. No torch here."""

@@ -1,0 +1,242 @@
+"""Reads and checks protocol files: unknown keys, missing keys and wrong values are errors that say what is allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.paths import folder
+from fsseg_bench.protocol.spec import (
+    FOLDS,
+    CheckpointSpec,
+    DataSpec,
+    EpisodeSpec,
+    ImageSpec,
+    Protocol,
+    ScoringSpec,
+)
+
+_SECTIONS: dict[str, type] = {
+    "data": DataSpec,
+    "episodes": EpisodeSpec,
+    "image": ImageSpec,
+    "scoring": ScoringSpec,
+    "checkpoint": CheckpointSpec,
+}
+_TOP = ("name", "version", "description", "classes", "folds")
+_SOURCE_KEYS = {
+    "voc": {"masks"},
+    "coco": {"year"},
+    "shapes": {"generator_seed", "train_images", "test_images"},
+}
+_LEAST = {
+    "data.min_object_pixels": 1,
+    "data.train_images": 1,
+    "data.test_images": 1,
+    "episodes.count": 1,
+    "image.size": 32,
+}
+
+
+def builtin_protocols() -> dict[str, Path]:
+    """Names and files of the protocols that come with the package, sorted by name."""
+    return {path.stem: path for path in sorted(folder("protocols").glob("*.toml"))}
+
+
+def load_protocol(name_or_path: str | Path, overrides: Mapping[str, str] | None = None) -> Protocol:
+    """The protocol of a built-in name or of a file, checked.
+
+    Args:
+        name_or_path: ``"pascal5i"``, ``"coco20i-a"``, ..., or a path to a TOML file.
+        overrides: changes to single keys by dotted name, values as text, for example
+            ``{"data.year": "2017", "data.test_list": "train,val"}``. They change the digest and the label.
+
+    Raises:
+        UserError: unknown name, unreadable file, unknown or missing key, wrong value. Names the file, the key,
+            what was found and what is allowed.
+    """
+    path = _find(name_or_path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    for key, text in (overrides or {}).items():
+        _override(table, key, text)
+    own = path.parent.resolve() != folder("protocols").resolve()
+    return _build(table, path, dict(overrides or {}), path.parent.resolve() if own else None)
+
+
+def _find(name_or_path: str | Path) -> Path:
+    text = str(name_or_path)
+    if text.endswith(".toml") or "/" in text or isinstance(name_or_path, Path):
+        path = Path(text).expanduser()
+        if not path.is_file():
+            raise UserError(f"{path}: no such protocol file")
+        return path
+    known = builtin_protocols()
+    if text not in known:
+        raise unknown("dataset", text, known, where="--dataset")
+    return known[text]
+
+
+def _override(table: dict[str, Any], key: str, text: str) -> None:
+    section, _, name = key.partition(".")
+    if section not in _SECTIONS or name not in _hints(_SECTIONS[section]):
+        known = [f"{s}.{k}" for s, cls in _SECTIONS.items() for k in _hints(cls)]
+        raise unknown("protocol key", key, known)
+    kind = _hints(_SECTIONS[section])[name]
+    table.setdefault(section, {})[name] = _parse(text, kind)
+
+
+def _parse(text: str, kind: Any) -> Any:
+    """``text`` as the TOML value it would be; text that fits no type is left for the check to refuse."""
+    if get_origin(kind) is tuple:
+        return [_parse(part.strip(), get_args(kind)[0]) for part in text.split(",") if part.strip()]
+    if kind is str or (get_origin(kind) is Literal and isinstance(get_args(kind)[0], str)):
+        return text
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _build(table: dict[str, Any], path: Path, overrides: dict[str, str], home: Path | None) -> Protocol:
+    _check_keys(table, {*_TOP, *_SECTIONS}, {*_TOP, *_SECTIONS}, path, "")
+    name = _typed(table["name"], str, path, "name")
+    if not name or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
+        raise UserError(f"{path}: name is {name!r}; use letters, digits, '-', '_' and '.' (it becomes a folder)")
+    classes = _typed(table["classes"], tuple[str, ...], path, "classes")
+    _check_classes(classes, path)
+    sections = {key: _section(table[key], cls, path, key) for key, cls in _SECTIONS.items()}
+    protocol = Protocol(
+        name=name,
+        version=_typed(table["version"], int, path, "version"),
+        description=_typed(table["description"], str, path, "description"),
+        classes=classes,
+        folds=_folds(table["folds"], classes, path),
+        overrides=overrides,
+        home=home,
+        **sections,
+    )
+    _check_values(protocol, path)
+    return protocol
+
+
+def _check_classes(classes: tuple[str, ...], path: Path) -> None:
+    if not 1 <= len(classes) <= 254:
+        raise UserError(f"{path}: classes has {len(classes)} names; 1 to 254 are allowed (255 is void)")
+    twice = sorted({c for c in classes if classes.count(c) > 1})
+    if twice:
+        raise UserError(f"{path}: classes names {', '.join(twice)} more than once")
+
+
+def _folds(table: Any, classes: tuple[str, ...], path: Path) -> dict[int, tuple[str, ...]]:
+    if not isinstance(table, dict):
+        raise UserError(f"{path}: folds is {table!r}; it must be a table with the keys 1 to 4")
+    wanted = {str(f) for f in FOLDS}
+    _check_keys(table, wanted, wanted, path, "folds.")
+    folds = {fold: _typed(table[str(fold)], tuple[str, ...], path, f"folds.{fold}") for fold in FOLDS}
+    seen: dict[str, int] = {}
+    for fold, names in folds.items():
+        if not names:
+            raise UserError(f"{path}: folds.{fold} is empty; each fold needs at least one class")
+        for name in names:
+            if name not in classes:
+                raise unknown("class", name, classes, where=f"{path}: folds.{fold}")
+            if name in seen:
+                raise UserError(f"{path}: class {name!r} is in folds {seen[name]} and {fold}; it may be in one only")
+            seen[name] = fold
+    return folds
+
+
+def _section(table: Any, cls: type, path: Path, section: str) -> Any:
+    if not isinstance(table, dict):
+        raise UserError(f"{path}: {section} is {table!r}; it must be a table [{section}]")
+    hints = _hints(cls)
+    optional = set[str]()
+    if cls is DataSpec:
+        every = set().union(*_SOURCE_KEYS.values())
+        source = _typed(table.get("source"), hints["source"], path, "data.source")
+        optional = every - _SOURCE_KEYS[source]
+        hints = {k: v for k, v in hints.items() if k not in optional}
+    _check_keys(table, set(hints), set(hints), path, f"{section}.")
+    values = {key: _typed(table[key], kind, path, f"{section}.{key}") for key, kind in hints.items()}
+    return cls(**values)
+
+
+def _check_keys(table: dict[str, Any], allowed: set[str], required: set[str], path: Path, prefix: str) -> None:
+    for key in table:
+        if key not in allowed:
+            raise unknown("key", prefix + key, [prefix + a for a in allowed], where=str(path))
+    missing = sorted(required - set(table))
+    if missing:
+        raise UserError(f"{path}: missing {', '.join(prefix + m for m in missing)}")
+
+
+def _typed(value: Any, kind: Any, path: Path, key: str) -> Any:
+    """``value`` if it has the annotated type (lists become tuples, integers floats), else an error."""
+    if get_origin(kind) is Literal:
+        allowed = get_args(kind)
+        if not any(value == a and type(value) is type(a) for a in allowed):
+            raise UserError(f"{path}: {key} is {_show(value)}; allowed: {', '.join(map(_show, allowed))}")
+        return value
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise UserError(f"{path}: {key} is {_show(value)}; it must be a list")
+        return tuple(_typed(v, get_args(kind)[0], path, f"{key}[{i}]") for i, v in enumerate(value))
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(kind, types.UnionType) or type(value) is not kind:
+        names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+        raise UserError(f"{path}: {key} is {_show(value)}; it must be {names.get(kind, str(kind))}")
+    return value
+
+
+def _show(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else "missing" if value is None else str(value).lower()
+
+
+def _check_values(protocol: Protocol, path: Path) -> None:
+    sections: dict[str, Any] = {key: getattr(protocol, key) for key in _SECTIONS}
+    source_keys = _SOURCE_KEYS[protocol.data.source]
+    for key, least in _LEAST.items():
+        section, _, name = key.partition(".")
+        if name in set().union(*_SOURCE_KEYS.values()) - source_keys:
+            continue
+        value = getattr(sections[section], name)
+        if value < least:
+            raise UserError(f"{path}: {key} is {value}; it must be at least {least}")
+    if protocol.version < 1:
+        raise UserError(f"{path}: version is {protocol.version}; it must be at least 1")
+    if protocol.data.source == "coco" and protocol.data.year not in {2014, 2017}:
+        raise UserError(f"{path}: data.year is {protocol.data.year}; allowed: 2014, 2017")
+    if protocol.data.source == "voc" and not protocol.data.masks:
+        raise UserError(f"{path}: data.masks is empty; name at least one folder of masks, e.g. \"SegmentationClass\"")
+    for key in ("train_list", "test_list"):
+        if not getattr(protocol.data, key):
+            raise UserError(f"{path}: data.{key} is empty; name at least one list")
+    scales = protocol.scoring.scales
+    if not scales or any(s <= 0 or s > 4 for s in scales):
+        raise UserError(f"{path}: scoring.scales is {list(scales)}; it must hold numbers above 0 and at most 4")
+
+
+def replace_episodes(protocol: Protocol, count: int) -> Protocol:
+    """The same protocol with another number of episodes (a change that its label shows)."""
+    if count < 1:
+        raise UserError(f"--episodes {count}: at least 1 episode is needed")
+    if count == protocol.episodes.count:
+        return protocol
+    episodes = dataclasses.replace(protocol.episodes, count=count)
+    overrides = {**protocol.overrides, "episodes.count": str(count)}
+    return dataclasses.replace(protocol, episodes=episodes, overrides=overrides)

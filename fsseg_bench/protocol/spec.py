@@ -1,0 +1,155 @@
+"""The protocol: every choice that moves a number, as frozen data read from one TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+FOLDS = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where images and masks come from and which pairs (image, class) count."""
+
+    source: Literal["voc", "coco", "shapes"]
+    """The reader: VOC's folder layout, COCO's instance JSON, or images made by code."""
+    root: str
+    """Folder of the data set under the data root (``--data-root``, ``FSSEG_DATA``) or beside the protocol file."""
+    train_list: tuple[str, ...]
+    """Lists whose images training may use."""
+    test_list: tuple[str, ...]
+    """Lists whose images the episodes are drawn from."""
+    train_excludes_test: bool
+    """Whether images of the test lists are removed from training."""
+    min_object_pixels: int
+    """A pair (image, class) counts only with at least this many native pixels of the class."""
+    novel_in_train: Literal["background", "ignore", "drop-image"]
+    """What pixels of held-out classes are in training images."""
+    masks: tuple[str, ...] = ()
+    """voc: mask folders in order of preference, each with palette PNGs or SBD's .mat files."""
+    year: int = 0
+    """coco: 2014 or 2017, the edition of the official layout."""
+    generator_seed: int = 0
+    """shapes: the seed of the images."""
+    train_images: int = 0
+    """shapes: how many training images are made."""
+    test_images: int = 0
+    """shapes: how many test images are made."""
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """How the test episodes are drawn."""
+
+    count: int
+    """Episodes a fold."""
+    seed: int
+    """Seed of the episode table."""
+    class_sampling: Literal["uniform"]
+    """Each episode's classes are drawn uniformly from the fold."""
+    support_replacement: Literal[False]
+    """Supports of an episode are different images, never the query."""
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """The geometry of what the models see."""
+
+    size: int
+    """Side of the square input, in pixels."""
+    resize: Literal["squash"]
+    """Images are resized to the square without keeping the aspect ratio (bilinear; masks nearest)."""
+    decoder: Literal["pillow"]
+    """The library that decodes and resizes."""
+
+
+@dataclass(frozen=True)
+class ScoringSpec:
+    """How predictions are compared with labels."""
+
+    void: Literal["ignore"]
+    """Pixels labelled 255 count nowhere."""
+    headline: Literal["input", "native"]
+    """The resolution whose score is the headline; counts are recorded at both."""
+    scales: tuple[float, ...]
+    """Query scales of the multi-scale variant."""
+
+
+@dataclass(frozen=True)
+class CheckpointSpec:
+    """Which training state is evaluated."""
+
+    rule: Literal["last"]
+    """The last one; never chosen on held-out classes."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The rules of one benchmark. Build it with :func:`fsseg_bench.protocol.load.load_protocol`."""
+
+    name: str
+    """Short name, as in the file."""
+    version: int
+    """Raised whenever a number could change."""
+    description: str
+    """One sentence for people; not part of the digest."""
+    classes: tuple[str, ...]
+    """All labelled classes; the label value of a class is its position, from 1."""
+    folds: Mapping[int, tuple[str, ...]]
+    """Fold 1..4 to the names of its held-out (novel) classes."""
+    data: DataSpec
+    episodes: EpisodeSpec
+    image: ImageSpec
+    scoring: ScoringSpec
+    checkpoint: CheckpointSpec
+    overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Keys that the user changed, with their values as given."""
+    home: Path | None = None
+    """The folder of the file when it is the user's own; data may lie beside it. Not part of the digest."""
+
+    def class_id(self, name: str) -> int:
+        """The label value (1..C) of a class name."""
+        return self.classes.index(name) + 1
+
+    def class_name(self, class_id: int) -> str:
+        """The name of a label value (1..C)."""
+        return self.classes[class_id - 1]
+
+    def novel_classes(self, fold: int) -> tuple[int, ...]:
+        """Label values held out in ``fold``, ascending."""
+        return tuple(sorted(self.class_id(name) for name in self.folds[fold]))
+
+    def base_classes(self, fold: int) -> tuple[int, ...]:
+        """Label values of all other folds' classes, ascending. Classes in no fold are background everywhere."""
+        every = {self.class_id(name) for names in self.folds.values() for name in names}
+        return tuple(sorted(every - set(self.novel_classes(fold))))
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that determines a number, as JSON-able values."""
+        values = dataclasses.asdict(dataclasses.replace(self, overrides={}, home=None))
+        for key in ("description", "overrides", "home"):
+            values.pop(key)
+        values["folds"] = {str(k): list(v) for k, v in sorted(self.folds.items())}
+        plain: dict[str, Any] = json.loads(json.dumps(values))
+        return plain
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of :meth:`settings`: equal digests mean equal rules."""
+        text = json.dumps(self.settings(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """The name, followed by what the user changed: ``coco20i-b`` or ``coco20i-b[data.year=2017]``."""
+        if not self.overrides:
+            return self.name
+        changes = ",".join(f"{k}={v}" for k, v in sorted(self.overrides.items()))
+        return f"{self.name}[{changes}]"

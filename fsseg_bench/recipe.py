@@ -1,0 +1,114 @@
+"""How a method trains, as plain data: the part of a method's definition that is not mathematics."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from fsseg_bench.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training recipe. Every value can be set from outside with ``--set recipe.KEY=VALUE``."""
+
+    iterations: int
+    """Optimiser steps; 0 evaluates the method as it is built."""
+    batch: int
+    """Training episodes a step."""
+    lr: float
+    """Learning rate of SGD at the start (after the warm-up)."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 5e-4
+    """L2 weight decay, on every trained parameter."""
+    schedule: Literal["constant", "step", "poly"] = "constant"
+    """``step`` multiplies the rate by ``gamma`` at each milestone; ``poly`` is lr * (1 - i/iterations)**0.9."""
+    milestones: tuple[int, ...] = ()
+    """Iterations at which ``step`` lowers the rate."""
+    gamma: float = 0.1
+    """Factor of ``step``."""
+    warmup: int = 0
+    """Iterations over which the rate rises linearly from 0."""
+    clip: float = 0.0
+    """Largest gradient norm; 0 is off."""
+    head_lr_factor: float = 1.0
+    """The rate of the parameters outside the backbone, relative to ``lr``."""
+    freeze: str = "none"
+    """``none``, ``all``, or the last backbone stage that is not trained (``stem``, ``layer2``, ...)."""
+    bn: Literal["eval", "train"] = "eval"
+    """``eval``: batch-norm statistics and affine parameters stay fixed. ``train``: both are trained."""
+    augment: Literal["none", "flip", "canet", "canet-both"] = "flip"
+    """``flip``: horizontal flips. ``canet``: flips, enlarged random crops of the supports (query: resize only).
+    ``canet-both``: the same for the query."""
+    train_shots: int = 0
+    """Supports a class in training; 0 means as in the evaluation."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where each value comes from (paper, code, ours), by field name."""
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that determine training, as JSON-able values (``sources`` left out)."""
+        values = dataclasses.asdict(dataclasses.replace(self, sources={}))
+        values.pop("sources")
+        values["milestones"] = list(self.milestones)
+        return values
+
+    def with_settings(self, given: Mapping[str, str]) -> Recipe:
+        """A copy with values parsed from text, for example ``{"lr": "1e-3", "milestones": "10000,20000"}``.
+
+        Raises:
+            UserError: unknown key or a value of the wrong type; names the key and what is allowed.
+        """
+        hints = get_type_hints(Recipe)
+        hints.pop("sources")
+        changes = {}
+        for key, text in given.items():
+            if key not in hints:
+                raise unknown("recipe key", key, hints)
+            changes[key] = parse_value(f"recipe.{key}", text, hints[key])
+        sources = {**self.sources, **dict.fromkeys(changes, "set by the user")}
+        return dataclasses.replace(self, **changes, sources=sources).checked()
+
+    def checked(self) -> Recipe:
+        """Itself, after a check of the ranges.
+
+        Raises:
+            UserError: a value is out of its range.
+        """
+        least = {"iterations": 0, "batch": 1, "warmup": 0, "train_shots": 0, "clip": 0, "weight_decay": 0}
+        for key, bound in least.items():
+            if getattr(self, key) < bound:
+                raise UserError(f"recipe.{key} is {getattr(self, key)}; it must be at least {bound}")
+        if not self.lr > 0:
+            raise UserError(f"recipe.lr is {self.lr}; it must be above 0")
+        return self
+
+
+def parse_value(name: str, text: str, kind: Any) -> Any:
+    """``text`` as a value of the annotated type ``kind``: bool, int, float, str, Literal, tuple[X, ...], X | None.
+
+    Raises:
+        UserError: the text does not fit; names ``name``, the text and what is allowed.
+    """
+    if get_origin(kind) is Literal:
+        allowed = {str(a): a for a in get_args(kind)}
+        if text not in allowed:
+            raise UserError(f"{name}={text} is not allowed; use one of: {', '.join(allowed)}")
+        return allowed[text]
+    if get_origin(kind) is tuple:
+        return tuple(parse_value(name, part.strip(), get_args(kind)[0]) for part in text.split(",") if part.strip())
+    if isinstance(kind, types.UnionType):
+        if text.lower() == "none" and type(None) in get_args(kind):
+            return None
+        return parse_value(name, text, next(a for a in get_args(kind) if a is not type(None)))
+    if kind is bool:
+        if text.lower() not in {"true", "false"}:
+            raise UserError(f"{name}={text} is not allowed; use true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise UserError(f"{name}={text} is not a value of type {kind.__name__}") from None

@@ -1,0 +1,25 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with real images, weights and parity data; skips where it is absent."""
+    value = os.environ.get("FSSEG_TEST_DATA")
+    if not value or not Path(value).is_dir():
+        pytest.skip("FSSEG_TEST_DATA does not name the folder with data/, weights/ and golden/")
+    return Path(value)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests never read or write the user's cache, data or results."""
+    monkeypatch.setenv("FSSEG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("FSSEG_DATA", raising=False)
+    monkeypatch.delenv("FSSEG_RESULTS", raising=False)
