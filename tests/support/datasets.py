@@ -1,8 +1,8 @@
 """Tiny data sets in VOC's and COCO's layout, written into a test's own folder.
 
-Both show the same scenes: 8 classes, 2 in each fold, images of 40 x 30 pixels (width x height). The image ``j``
-of class ``c`` shows a box of ``c`` of 16 x 14 pixels (224) in the colour of its class. Odd ``j``: a box of the
-next class as well, 8 x 8 pixels (64). Names: ``train_c3_1`` is image 1 of class 3 in the list ``train``.
+Both show the same scenes: 8 classes, 2 in each fold, images of 40 x 30 pixels (width x height). Image ``j`` of
+class ``c`` shows a box of ``c`` of 16 x 14 pixels (224) in the colour of its class. Odd ``j``: a box of the next
+class as well, 8 x 8 pixels (64). Names: ``train_c3_1`` is image 1 of class 3 in the list ``train``.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def scenes(list_name: str, count: int, seed: int = 0) -> Iterator[Scene]:
             if j % 2:
                 x, y = rng.randint(24, 30), rng.randint(2, 20)
                 boxes.append(Box(class_id % len(CLASSES) + 1, x, y, x + 8, y + 8))
-            image = rng.randint(90, 130, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+            image = rng.randint(90, 130, (HEIGHT, WIDTH, 3))
             for box in boxes:
                 image[box.y0 : box.y1, box.x0 : box.x1] += colour(box.class_id)
-            yield Scene(f"{list_name}_c{class_id}_{j}", image, tuple(boxes))
+            yield Scene(f"{list_name}_c{class_id}_{j}", image.astype(np.uint8), tuple(boxes))
 
 
-def colour(class_id: int) -> UInt8:
-    """What a class adds to the background: a different corner of the colour cube for each of the 8."""
-    return np.array([110 * (class_id - 1 >> bit & 1) for bit in range(3)], dtype=np.uint8)
+def colour(class_id: int) -> npt.NDArray[np.int64]:
+    """What a class adds to the grey background: a different corner of the colour cube for each of the 8."""
+    return np.array([110 if class_id - 1 >> bit & 1 else -80 for bit in range(3)])
 
 
 def label_map(scene: Scene, border: bool = True) -> UInt8:
@@ -86,7 +86,10 @@ def save_mask(path: Path, labels: UInt8, palette: bool = True) -> None:
 
 
 def write_voc(root: Path, train: int = 4, val: int = 4, seed: int = 0, palette: bool = True) -> Path:
-    """A VOC folder (JPEGImages, SegmentationClass, ImageSets/Segmentation) with images of each class; returns it."""
+    """A VOC folder: JPEGImages, SegmentationClass, ImageSets/Segmentation/{train,val}.txt; returns it.
+
+    ``train`` and ``val``: images of each class.
+    """
     for list_name, count in (("train", train), ("val", val)):
         names = []
         for scene in scenes(list_name, count, seed):
@@ -112,11 +115,11 @@ def write_list(root: Path, list_name: str, names: list[str]) -> Path:
 
 
 def write_coco(root: Path, train: int = 4, val: int = 4, year: int = 2017, seed: int = 0) -> Path:
-    """A COCO folder (train<year>/, val<year>/, annotations/) with images of each class; returns it.
+    """A COCO folder: train<year>/, val<year>/, annotations/instances_*.json; returns it.
 
-    Category ids are 10, 20, ..., as COCO's own have gaps, and a category ``junk`` that no protocol names comes
-    first. Image 0 of each class has a crowd region of that class as well, 10 x 4 pixels, in the corner at the
-    bottom right.
+    ``train`` and ``val``: images of each class. Category ids are 10, 20, ..., as COCO's own have gaps, and a
+    category ``junk`` that no protocol names comes first. Image 0 of each class has a crowd region of that class
+    as well, 10 x 4 pixels, in the corner at the bottom right.
     """
     for list_name, count in (("train", train), ("val", val)):
         folder = f"{list_name}{year}"
@@ -127,11 +130,10 @@ def write_coco(root: Path, train: int = 4, val: int = 4, year: int = 2017, seed:
             number = len(images) + 1
             images.append({"id": number, "file_name": f"{scene.name}.jpg", "height": HEIGHT, "width": WIDTH})
             objects = [_polygon(box) for box in scene.boxes]
-            if len(scene.boxes) == 1 and scene.name.endswith("_0"):
+            if scene.name.endswith("_0"):
                 objects.append(_crowd(Box(scene.boxes[0].class_id, WIDTH - 10, HEIGHT - 4, WIDTH, HEIGHT)))
-            annotations += [
-                {"id": len(annotations) + i, "image_id": number, **o} for i, o in enumerate(objects)
-            ]
+            for entry in objects:
+                annotations.append({"id": len(annotations) + 1, "image_id": number, **entry})
         write_instances(root, folder, images, annotations)
     return root
 
@@ -169,10 +171,9 @@ def run_lengths(region: UInt8) -> list[int]:
 
 
 def write_protocol(path: Path, source: str = "voc", **values: Any) -> Path:
-    """A protocol file for these data sets, 2 classes in each fold, input 32 px, objects from 60 px; returns it.
+    """A protocol file for these data sets: 2 classes in each fold, input 32 px, objects from 60 px; returns it.
 
-    ``values`` replace ``root``, ``masks``, ``year``, ``train_list``, ``test_list``, ``train_excludes_test``,
-    ``min_object_pixels``, ``novel_in_train``, ``size``, ``count``, ``classes`` (then four or more, dealt to the
+    ``values`` replace the keys of ``[data]``, ``size``, ``count`` and ``classes`` (four or more, dealt to the
     folds in order).
     """
     names = list(values.pop("classes", CLASSES))
