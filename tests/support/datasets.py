@@ -1,8 +1,8 @@
 """Tiny data sets in VOC's and COCO's layout, written into a test's own folder.
 
-Both show the same scenes: 8 classes, 2 in each fold, images of 40 x 30 pixels (width x height). Image ``j`` of
-class ``c`` shows a box of ``c`` of 16 x 14 pixels (224) in the colour of its class. Odd ``j``: a box of the next
-class as well, 8 x 8 pixels (64). Names: ``train_c3_1`` is image 1 of class 3 in the list ``train``.
+Both show the same scenes: 8 classes, 2 in each fold, images of 40 x 30 pixels (width x height). Image ``j``
+of class ``c`` shows a box of ``c`` of 16 x 14 pixels (224) in the colour of its class. Odd ``j``: a box of
+the next class as well, 8 x 8 pixels (64). Names: ``train_c3_1`` is image 1 of class 3 in the list ``train``.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def write_coco(root: Path, train: int = 4, val: int = 4, year: int = 2017, seed:
     """A COCO folder: train<year>/, val<year>/, annotations/instances_*.json; returns it.
 
     ``train`` and ``val``: images of each class. Category ids are 10, 20, ..., as COCO's own have gaps, and a
-    category ``junk`` that no protocol names comes first. Image 0 of each class has a crowd region of that class
-    as well, 10 x 4 pixels, in the corner at the bottom right.
+    category ``junk`` that no protocol names comes first. Image 0 of each class has a crowd region of that
+    class as well, 10 x 4 pixels, in the corner at the bottom right.
     """
     for list_name, count in (("train", train), ("val", val)):
         folder = f"{list_name}{year}"
@@ -171,7 +171,7 @@ def run_lengths(region: UInt8) -> list[int]:
 
 
 def write_protocol(path: Path, source: str = "voc", **values: Any) -> Path:
-    """A protocol file for these data sets: 2 classes in each fold, input 32 px, objects from 60 px; returns it.
+    """A protocol file for these data sets: 2 classes a fold, input 32 px, objects from 60 px; returns it.
 
     ``values`` replace the keys of ``[data]``, ``size``, ``count`` and ``classes`` (four or more, dealt to the
     folds in order).
