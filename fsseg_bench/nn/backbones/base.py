@@ -1,15 +1,22 @@
-"""The contract of a backbone: images to feature maps."""
+"""The contract of a backbone: images to feature maps, in named stages."""
 
 from __future__ import annotations
 
-from abc import ABC
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
+from fsseg_bench.errors import unknown
+from fsseg_bench.nn.catalogue import IMAGENET_MEAN, IMAGENET_STD, BackboneFacts
+
 
 class Backbone(nn.Module, ABC):
-    """A feature extractor in named stages, at one output stride."""
+    """A feature extractor at one output stride.
+
+    The names of its parameters are torchvision's, so that published weights fit without renaming. S image
+    pixels give ``ceil(S / stride)`` cells.
+    """
 
     name: str
     """Its name in the catalogue."""
@@ -17,19 +24,119 @@ class Backbone(nn.Module, ABC):
     """Stage names, in order."""
     channels: dict[str, int]
     """Channels of each stage's output."""
+    strides: dict[str, int]
+    """Image pixels a cell of each stage's output."""
     out_channels: int
     """Channels of the last stage's output."""
     stride: int
-    """Image pixels a feature cell of the last stage."""
+    """Image pixels a cell of the last stage's output."""
     mean: tuple[float, float, float]
-    """Channel means for images in [0, 1], RGB."""
+    """What to subtract from images in [0, 1], RGB."""
     std: tuple[float, float, float]
-    """Channel deviations for images in [0, 1], RGB."""
+    """What to divide by afterwards."""
+
+    def __init__(self, facts: BackboneFacts) -> None:
+        super().__init__()
+        self.name = facts.name
+        self.stages = tuple(stage.name for stage in facts.stages)
+        self.channels = {stage.name: stage.channels for stage in facts.stages}
+        self.strides = {stage.name: stage.stride for stage in facts.stages}
+        self.out_channels = facts.channels
+        self.stride = facts.stride
+        self.mean = IMAGENET_MEAN
+        self.std = IMAGENET_STD
+        self._frozen_stages = 0
+        self._norms_fixed = False
+
+    @abstractmethod
+    def stage_modules(self, stage: str) -> tuple[nn.Module, ...]:
+        """The modules of a stage, in the order in which they are applied."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """The last stage's features of normalised images (M, 3, H, W) float, without a final ReLU."""
+        """The last stage's features (M, out_channels, h, w), signed: the final ReLU is left out.
+
+        Args:
+            images: (M, 3, H, W) float, RGB in [0, 1] normalised with ``mean`` and ``std``.
+        """
         return self.levels(images, self.stages[-1:])[0]
 
     def levels(self, images: Tensor, names: Sequence[str]) -> tuple[Tensor, ...]:
-        """The outputs of several stages, in the order of ``names``."""
-        raise KeyError(tuple(names))
+        """The outputs of several stages, in the order of ``names``; later stages are not run.
+
+        Each is what the next stage reads, after its ReLU; only the last stage of the backbone has none.
+
+        Args:
+            images: as in :meth:`forward`.
+            names: stage names.
+
+        Raises:
+            UserError: the backbone has no stage of this name.
+        """
+        places = [self._place(name) for name in names]
+        outputs: dict[int, Tensor] = {}
+        features = images
+        for place, stage in enumerate(self.stages[: max(places, default=-1) + 1]):
+            for module in self.stage_modules(stage):
+                features = module(features)
+            if place in places:
+                outputs[place] = features
+        return tuple(outputs[place] for place in places)
+
+    def stage_of(self, key: str) -> str | None:
+        """The stage to which a state-dict key belongs, by its prefix; None for a key of no stage."""
+        names = {module: name for name, module in self.named_modules()}
+        for stage in self.stages:
+            if any(key.startswith(f"{names[module]}.") for module in self.stage_modules(stage)):
+                return stage
+        return None
+
+    def freeze(self, through: str) -> None:
+        """Excludes the first stages from training, and trains all others.
+
+        Batch-norm statistics of an excluded stage do not move either.
+
+        Args:
+            through: ``"none"``, ``"all"``, or the last stage that is not trained.
+
+        Raises:
+            UserError: the backbone has no stage of this name.
+        """
+        whole = {"none": 0, "all": len(self.stages)}
+        self._frozen_stages = whole[through] if through in whole else self._place(through) + 1
+        self._set_gradients()
+        self._set_norm_modes()
+
+    def fix_batch_norm(self, fixed: bool) -> None:
+        """Whether every batch-norm keeps its statistics, weight and bias, also after ``train()``."""
+        self._norms_fixed = fixed
+        self._set_gradients()
+        self._set_norm_modes()
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Sets training mode, except for batch-norms that are fixed or belong to frozen stages."""
+        super().train(mode)
+        self._set_norm_modes()
+        return self
+
+    def _set_gradients(self) -> None:
+        for module, trained in self._parts():
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(trained)
+
+    def _set_norm_modes(self) -> None:
+        for module, trained in self._parts():
+            if isinstance(module, nn.BatchNorm2d):
+                module.training = self.training and trained
+
+    def _parts(self) -> Iterator[tuple[nn.Module, bool]]:
+        """Every module, and whether its own parameters and statistics are to be trained."""
+        for place, stage in enumerate(self.stages):
+            for top in self.stage_modules(stage):
+                for module in top.modules():
+                    fixed = self._norms_fixed and isinstance(module, nn.BatchNorm2d)
+                    yield module, place >= self._frozen_stages and not fixed
+
+    def _place(self, stage: str) -> int:
+        if stage not in self.stages:
+            raise unknown(f"stage of {self.name}", stage, self.stages)
+        return self.stages.index(stage)

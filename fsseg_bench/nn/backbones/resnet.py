@@ -1,0 +1,68 @@
+"""torchvision's ResNets at output stride 8, cut after a stage, without the last ReLU."""
+
+from __future__ import annotations
+
+import torchvision
+from torch import Tensor, nn
+
+from fsseg_bench.nn.backbones.base import Backbone
+from fsseg_bench.nn.backbones.dilation import replace_stride
+from fsseg_bench.nn.catalogue import BackboneFacts
+
+_DILATED = ("layer3", "layer4")
+
+
+class ResNet(Backbone):
+    """A ResNet whose layer3 and layer4 have stride 1 and dilation 2 and 4.
+
+    Stages are ``stem`` (convolution, batch-norm, ReLU, max-pool), ``layer1``, ... up to the cut.
+    """
+
+    def __init__(self, facts: BackboneFacts) -> None:
+        super().__init__(facts)
+        network = getattr(torchvision.models, facts.network)(weights=None)
+        self.conv1, self.bn1, self.relu, self.maxpool = (
+            network.conv1,
+            network.bn1,
+            network.relu,
+            network.maxpool,
+        )
+        dilation = 1
+        for name in self.stages[1:]:
+            stage = getattr(network, name)
+            if name in _DILATED:
+                dilation = replace_stride(stage, dilation)
+            self.add_module(name, stage)
+        last = self.get_submodule(self.stages[-1])
+        assert isinstance(last, nn.Sequential)
+        last[-1] = SignedBlock(last[-1])
+
+    def stage_modules(self, stage: str) -> tuple[nn.Module, ...]:
+        """The stem's four modules, or the sequence of blocks of a stage."""
+        if stage == "stem":
+            return self.conv1, self.bn1, self.relu, self.maxpool
+        return (self.get_submodule(stage),)
+
+
+class SignedBlock(nn.Module):
+    """A residual block (basic or bottleneck) without the ReLU after its sum.
+
+    It keeps the block's modules under their names, so that weights still fit.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        for name, module in block.named_children():
+            self.add_module(name, module)
+        self._depth = sum(name.startswith("conv") for name, _ in block.named_children())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The signed sum of shortcut and residual, (M, C, h, w)."""
+        features = inputs
+        for i in range(1, self._depth + 1):
+            features = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(features))
+            if i < self._depth:
+                features = features.relu()
+        downsample = self._modules.get("downsample")
+        shortcut = inputs if downsample is None else downsample(inputs)
+        return features + shortcut
