@@ -1,0 +1,294 @@
+"""Files that a kill or a full disk never damages: atomic replacement and append-only lines."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from fsseg_bench.errors import UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+TEMPORARY = ".tmp"
+"""Suffix of files that are not finished; their names start with a dot."""
+
+
+class LinesError(UserError):
+    """A file of lines was damaged elsewhere than at its end."""
+
+
+def write_error(path: Path, error: OSError) -> UserError:
+    """What to tell the user when ``path`` cannot be written."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return UserError(
+            f"{path}: the disk is full ({reason}). Nothing recorded before is lost; make room and give the "
+            "same command again: it goes on where it stopped"
+        )
+    return UserError(f"{path}: cannot be written: {reason}")
+
+
+class atomic_writer:  # noqa: N801 - used as a function in a with statement
+    """A binary file that becomes ``path`` when the block ends well, and leaves no trace when it does not.
+
+    The data are on the disk (fsync of file and folder) before the name changes, so that readers and a crash
+    see the old file or the new one, never a part.
+
+    Raises:
+        UserError: full disk or unwritable folder; names ``path``. A serialiser that turns a failed write into
+            an exception of its own (as torch's does) gives this error as well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+
+    def __enter__(self) -> BinaryIO:
+        try:
+            self._raw = _Watched(self._temporary, "xb")
+        except OSError as error:
+            raise write_error(self._path, error) from error
+        self._file = io.BufferedWriter(self._raw)
+        return self._file
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        except OSError as failure:
+            raise write_error(self._path, failure) from failure
+        finally:
+            self._raw.close()
+            with suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+        if self._raw.failure is not None:
+            raise write_error(self._path, self._raw.failure) from error
+
+    def _commit(self) -> None:
+        self._file.flush()
+        os.fsync(self._raw.fileno())
+        self._file.close()
+        self._temporary.replace(self._path)
+        sync_folder(self._path.parent)
+
+
+class _Watched(io.FileIO):
+    """Remembers a failed write: serialisers such as torch's turn it into an exception of their own."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replaces the content of ``path`` (text as UTF-8); see :func:`atomic_writer`.
+
+    Raises:
+        UserError: full disk or unwritable folder; names ``path``.
+    """
+    with atomic_writer(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Replaces ``path`` by ``obj`` as indented JSON; numbers that are not finite become null.
+
+    Raises:
+        UserError: full disk or unwritable folder; names ``path``.
+    """
+    text = json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, text + "\n")
+
+
+def plain(obj: Any) -> Any:
+    """``obj`` with JSON's types only: keys as text, tuples as lists, numpy scalars as numbers, NaN as None.
+
+    Raises:
+        TypeError: a value has no JSON form.
+    """
+    if isinstance(obj, Mapping):
+        return {str(key): plain(value) for key, value in obj.items()}
+    if isinstance(obj, (list, tuple)):
+        return [plain(value) for value in obj]
+    if obj is None or isinstance(obj, (str, bool, int)):
+        return obj
+    if isinstance(obj, float):
+        return obj if math.isfinite(obj) else None
+    if isinstance(obj, Path):
+        return str(obj)
+    if callable(getattr(obj, "tolist", None)):  # numpy scalars and arrays, without importing numpy
+        return plain(obj.tolist())
+    raise TypeError(f"{type(obj).__name__} has no JSON form: {obj!r}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes new names in ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class LineLog:
+    """An append-only file of JSON lines. Opening removes a torn last line; every line is whole or absent.
+
+    Each line reaches the operating system when it is appended (so it survives a kill of the process) and the
+    disk every ``sync_every`` lines and on :meth:`close`.
+    """
+
+    def __init__(self, path: Path, *, sync_every: int = 50) -> None:
+        """Opens or creates ``path``.
+
+        Raises:
+            UserError: the file cannot be opened or written.
+        """
+        self.path = path
+        self._sync_every = sync_every
+        self._unsynced = 0
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            kept = _whole(path.read_bytes())
+            self._size, self._rows = len(kept), kept.count(b"\n")
+            os.ftruncate(self._handle, self._size)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+    @property
+    def rows(self) -> int:
+        """How many whole lines the file has."""
+        return self._rows
+
+    def append(self, obj: Mapping[str, Any]) -> None:
+        """Adds one line.
+
+        Raises:
+            UserError: full disk; the file keeps every earlier line and no part of this one.
+        """
+        data = (json.dumps(plain(obj), separators=(",", ":"), ensure_ascii=False) + "\n").encode()
+        try:
+            _write_all(self._handle, data, self._size)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._handle, self._size)
+            raise write_error(self.path, error) from error
+        self._size += len(data)
+        self._rows += 1
+        self._unsynced += 1
+        if self._unsynced >= self._sync_every:
+            self.sync()
+
+    def sync(self) -> None:
+        """Waits until all lines are on the disk.
+
+        Raises:
+            UserError: the disk did not take them.
+        """
+        self._unsynced = 0
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+
+    def close(self) -> None:
+        """Syncs and closes; a second call does nothing."""
+        if self._handle >= 0:
+            try:
+                self.sync()
+            finally:
+                os.close(self._handle)
+                self._handle = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _write_all(handle: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _whole(data: bytes) -> bytes:
+    """``data`` without a torn last line: one that has no end or is not JSON."""
+    data = data[: data.rfind(b"\n") + 1]
+    last = data[data.rfind(b"\n", 0, len(data) - 1) + 1 :]
+    try:
+        json.loads(last or b"null")
+    except ValueError:
+        return data[: len(data) - len(last)]
+    return data
+
+
+def parse_lines(data: bytes, path: Path) -> list[dict[str, Any]]:
+    """The rows of a line log's content; a torn last line is left out.
+
+    Raises:
+        LinesError: an earlier line is not a JSON object; names ``path`` and the line.
+    """
+    rows = []
+    for number, line in enumerate(_whole(data).splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise LinesError(f"{path}: line {number} is not a JSON object; the file was edited or damaged")
+        rows.append(row)
+    return rows
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a line log, without a torn last line; none when the file does not exist.
+
+    Raises:
+        LinesError: a line before the last is damaged.
+        UserError: the file cannot be read.
+    """
+    try:
+        return parse_lines(path.read_bytes(), path)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def truncate(path: Path, keep: int) -> None:
+    """Keeps the first ``keep`` lines of a line log (all when it has fewer).
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    if keep < 0:
+        raise ValueError(f"keep is {keep}; it must be at least 0")
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+        if len(lines) > keep:
+            with path.open("r+b") as file:
+                file.truncate(sum(map(len, lines[:keep])))
+                os.fsync(file.fileno())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise write_error(path, error) from error

@@ -1,0 +1,95 @@
+"""One writer a run folder: a lock that ends with its process, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.files import write_error
+
+LOCK_NAME = ".lock"
+
+_held: set[tuple[int, int]] = set()
+"""Device and inode of the locks of this process: the system's locks do not exclude their own process."""
+
+
+class FolderLock:
+    """The right to write in a folder, from construction to :meth:`release`.
+
+    It is a POSIX record lock: the system drops it when the process dies, also by SIGKILL, and loader workers
+    forked meanwhile do not keep it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Takes the lock; makes the folder when it is missing.
+
+        Raises:
+            UserError: another writer holds it, or the folder cannot be written or locked.
+        """
+        self._folder = folder
+        path = folder / LOCK_NAME
+        try:
+            self._handle, self._key = _locked(path)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another process is writing{_holder(path)}; wait for it or use another --out"
+            ) from None
+        except OSError as error:
+            raise write_error(path, error) from error
+        _held.add(self._key)
+        with suppress(OSError):  # who holds it is a courtesy; a full disk does not matter here
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Gives the right back; a second call does nothing."""
+        if self._handle >= 0:
+            _held.discard(self._key)
+            os.close(self._handle)
+            self._handle = -1
+
+
+def _locked(path: Path) -> tuple[int, tuple[int, int]]:
+    """A locked handle of ``path`` and its (device, inode).
+
+    Raises:
+        BlockingIOError: somebody holds the lock.
+        OSError: the file cannot be made or locked.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Opening and closing a file drops this process's lock on it, hence the look before.
+        with suppress(FileNotFoundError):
+            if _key(path.stat()) in _held:
+                raise BlockingIOError
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except PermissionError as error:  # what some systems say instead of BlockingIOError
+            os.close(handle)
+            raise BlockingIOError from error
+        except OSError:
+            os.close(handle)
+            raise
+        with suppress(FileNotFoundError):
+            if _key(path.stat()) == _key(os.fstat(handle)):
+                return handle, _key(os.fstat(handle))
+        os.close(handle)  # the folder was moved aside between opening and locking
+
+
+def _key(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino
+
+
+def _holder(path: Path) -> str:
+    """`` (process 123)`` when the lock file names it. Reading through a held lock's file would drop it."""
+    with suppress(OSError):
+        if _key(path.stat()) in _held:
+            return f" (process {os.getpid()}, this one)"
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+        if text.isdigit():
+            return f" (process {text})"
+    return ""

@@ -1,0 +1,89 @@
+"""Which software made a record: versions, interpreter, machine, and the state of the source."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "Pillow", "pycocotools", "safetensors")
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_GIT_SECONDS = 10
+
+
+def provenance() -> dict[str, Any]:
+    """JSON-able facts about the software and the machine; what cannot be told is None.
+
+    Keys: ``fsseg_bench`` (version), ``packages`` (name to version), ``decoders`` (Pillow's image libraries),
+    ``python``, ``platform``, ``cpu_count``, ``git`` (commit and dirty flag of the checkout that the package
+    runs from, None for an installed package), ``command`` (None outside the command line).
+    """
+    return {
+        "fsseg_bench": _version("fsseg-bench"),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "decoders": _decoders(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "git": git_state(_CHECKOUT),
+        "command": _command(),
+    }
+
+
+def git_state(checkout: Path) -> dict[str, Any] | None:
+    """``commit`` and ``dirty`` of the repository whose top folder is ``checkout``; None when it is not one.
+
+    A package that lies in somebody else's repository (a virtual environment inside a project) has no state.
+    """
+    top = _git(checkout, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != checkout.resolve():
+        return None
+    commit, changes = _git(checkout, "rev-parse", "HEAD"), _git(checkout, "status", "--porcelain")
+    if commit is None or changes is None:
+        return None
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """The output of a git command, or None when git or the repository is missing."""
+    # Inside a hook, git's own variables would point at another repository.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_GIT_SECONDS,
+            env=environment,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _decoders() -> dict[str, str | None]:
+    """The libraries behind Pillow: the pixels of a JPEG depend on them."""
+    from PIL import features
+
+    turbo = features.version_feature("libjpeg_turbo")
+    jpeg = f"libjpeg-turbo {turbo}" if turbo else features.version_codec("jpg")
+    return {"jpeg": jpeg, "png": features.version_codec("zlib")}
+
+
+def _command() -> str | None:
+    name = Path(sys.argv[0]).name if sys.argv else ""
+    return shlex.join(["fsseg-bench", *sys.argv[1:]]) if name.startswith("fsseg-bench") else None
