@@ -1,0 +1,199 @@
+"""Draws the test episodes of a fold before any model exists, and checks those that a file brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.streams import distinct, stream
+from fsseg_bench.protocol.table import EpisodeTable
+
+__all__ = ["EpisodeTable", "check_episodes", "sample_episodes"]
+
+_Row = tuple[tuple[int, ...], str, tuple[tuple[str, ...], ...]]
+
+
+def sample_episodes(
+    protocol: Protocol, fold: int, pairs: Mapping[int, Sequence[str]], way: int, shot: int
+) -> EpisodeTable:
+    """The protocol's episodes of one fold.
+
+    An episode's classes are drawn uniformly without repetition from the fold's held-out classes, the query
+    uniformly from the first class's images, then each way's supports uniformly from its images that are not
+    in the episode yet. The draws depend on the protocol's seed, the fold, N, K and the images alone; a table
+    of fewer episodes is the beginning of a longer one.
+
+    Args:
+        protocol: gives the held-out classes, the number of episodes and the seed.
+        fold: 1..4.
+        pairs: class id to ids of the test images that show enough of the class, in any order.
+        way: N, classes an episode.
+        shot: K, supports a class.
+
+    Raises:
+        UserError: no such fold, N or K out of range, a class with too few images, or a class that is no
+            episode's first (the message says how many episodes would reach all).
+    """
+    if fold not in protocol.folds:
+        raise UserError(f"fold {fold} does not exist; the folds are {_listing(protocol.folds)}")
+    novel = protocol.novel_classes(fold)
+    if not 1 <= way <= len(novel):
+        raise UserError(f"--way {way}: fold {fold} of {protocol.label} allows 1 to {len(novel)}")
+    if shot < 1:
+        raise UserError(f"--shot {shot}: at least 1 support a class is needed")
+    pools = {c: _Pool(pairs.get(c, ())) for c in novel}
+    _check_pools(protocol, pools, shot)
+    draws = _draws(stream("episodes", protocol.episodes.seed, fold, way, shot), protocol, pools, way, shot)
+    rows = list(islice(draws, protocol.episodes.count))
+    missing = set(novel) - {classes[0] for classes, _, _ in rows}
+    if missing:
+        raise _uncovered(protocol, fold, len(rows), missing, draws)
+    classes, queries, supports = zip(*rows, strict=True)
+    return EpisodeTable(classes, queries, supports)
+
+
+def check_episodes(
+    table: EpisodeTable,
+    pairs: Mapping[int, Sequence[str]],
+    novel: Sequence[int],
+    way: int,
+    shot: int,
+    where: str | Path,
+) -> None:
+    """Compares a table that was read from a file with the data it is to be used on.
+
+    Args:
+        table: the episodes, as :meth:`EpisodeTable.from_csv` gives them.
+        pairs: class id to ids of the test images that show enough of the class.
+        novel: the fold's held-out classes.
+        way: N of the run.
+        shot: K of the run.
+        where: the file, for the messages.
+
+    Raises:
+        UserError: another N or K, a class that is not held out or twice in an episode, an image that the
+            index does not have for its class, a query among its supports, repeated supports, a held-out class
+            that is no episode's first. Names the file and the line.
+    """
+    if (table.ways, table.shots) != (way, shot):
+        raise UserError(
+            f"{where}: the episodes are {table.ways}-way {table.shots}-shot, "
+            f"the run is {way}-way {shot}-shot; change --way and --shot, or use another file"
+        )
+    known = {c: frozenset(pairs.get(c, ())) for c in novel}
+    for i in range(len(table)):
+        _check_row(table, i, known, f"{where}: line {i + 2}")
+    missing = set(novel) - {classes[0] for classes in table.classes}
+    if missing:
+        raise UserError(
+            f"{where}: no episode has one of the held-out classes {_listing(missing)} as its class_1, and a "
+            "class without an episode has no score; add episodes of them"
+        )
+
+
+class _Pool:
+    """The images of one class in canonical order."""
+
+    def __init__(self, images: Iterable[str]) -> None:
+        self.images = sorted(set(images))
+        self._position = {image: i for i, image in enumerate(self.images)}
+
+    def taken(self, used: Iterable[str]) -> list[int]:
+        """The positions of the images that are in ``used``, ascending."""
+        return sorted(self._position[image] for image in used if image in self._position)
+
+    def draw(self, rng: np.random.RandomState, count: int, used: Sequence[str]) -> tuple[str, ...]:
+        """``count`` different images that are not in ``used``, uniformly."""
+        taken = self.taken(used)
+        free = distinct(rng, len(self.images) - len(taken), count)
+        return tuple(self.images[_skip(i, taken)] for i in free)
+
+
+def _skip(i: int, taken: Sequence[int]) -> int:
+    """The ``i``-th position, from 0, among those that are not in the ascending ``taken``."""
+    for position in taken:
+        if i >= position:
+            i += 1
+    return i
+
+
+def _draws(
+    rng: np.random.RandomState, protocol: Protocol, pools: Mapping[int, _Pool], way: int, shot: int
+) -> Iterator[_Row]:
+    """Episodes without end, each from where the last one left the stream."""
+    novel = sorted(pools)
+    while True:
+        classes = tuple(novel[i] for i in distinct(rng, len(novel), way))
+        (query,) = pools[classes[0]].draw(rng, 1, ())
+        used = [query]
+        supports = []
+        for c in classes:
+            images = len(pools[c].images)
+            if images - len(pools[c].taken(used)) < shot:
+                raise UserError(
+                    f"{way}-way {shot}-shot: the {images} test images of class {protocol.class_name(c)!r} of "
+                    f"{protocol.label} are too few, because other classes of an episode use some of them; "
+                    "lower --way or --shot, or add images"
+                )
+            supports.append(pools[c].draw(rng, shot, used))
+            used.extend(supports[-1])
+        yield classes, query, tuple(supports)
+
+
+def _check_pools(protocol: Protocol, pools: Mapping[int, _Pool], shot: int) -> None:
+    short = {protocol.class_name(c): len(p.images) for c, p in pools.items() if len(p.images) < shot + 1}
+    if short:
+        found = ", ".join(f"{name!r} has {count}" for name, count in short.items())
+        data = protocol.data
+        raise UserError(
+            f"{protocol.label}: {shot}-shot episodes need {shot + 1} test images of each held-out class, but "
+            f"{found} (counted are images of {', '.join(data.test_list)} with at least "
+            f"{data.min_object_pixels} pixels of the class); lower --shot or data.min_object_pixels, "
+            "or add images"
+        )
+
+
+def _uncovered(
+    protocol: Protocol, fold: int, count: int, missing: set[int], draws: Iterator[_Row]
+) -> UserError:
+    """The error for classes that no episode has as its first; draws on until all are reached."""
+    names = ", ".join(protocol.class_name(c) for c in sorted(missing))
+    needed, left = count, set(missing)
+    while left:
+        left.discard(next(draws)[0][0])
+        needed += 1
+    return UserError(
+        f"{protocol.label}, fold {fold}: {count} episodes leave held-out classes without one ({names}), and "
+        f"a class without an episode has no score; {needed} episodes reach every class (--episodes {needed})"
+    )
+
+
+def _check_row(table: EpisodeTable, i: int, known: Mapping[int, frozenset[str]], where: str) -> None:
+    classes, query = table.classes[i], table.queries[i]
+    for c in classes:
+        if c not in known:
+            raise UserError(f"{where}: class {c} is not held out in this fold; held out: {_listing(known)}")
+    if len(set(classes)) < len(classes):
+        raise UserError(f"{where}: an episode's classes must differ; found {', '.join(map(str, classes))}")
+    for c, images in zip((classes[0], *classes), ((query,), *table.supports[i]), strict=True):
+        for image in images:
+            if image not in known[c]:
+                raise UserError(
+                    f"{where}: image {image!r} is not in the index: no test image of that name has enough "
+                    f"pixels of class {c}"
+                )
+    supports = table.images(i)[1:]
+    if query in supports:
+        raise UserError(f"{where}: the query {query!r} is among the supports")
+    twice = sorted({image for image in supports if supports.count(image) > 1})
+    if twice:
+        raise UserError(f"{where}: the supports must differ; more than once: {', '.join(twice)}")
+
+
+def _listing(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))

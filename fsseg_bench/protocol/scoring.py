@@ -1,0 +1,150 @@
+"""Scores from counted pixels. Counts are summed over episodes first; nothing is averaged over images.
+
+The counts of E episodes of N ways are E confusion matrices, int64 (E, N+1, N+1): rows are labels, columns
+predictions, 0 is background, void pixels are in no cell. ``classes`` (E, N) names the label value of each way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fsseg_bench.errors import UserError
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+class ClassCounts(NamedTuple):
+    """Pixels of each held-out class, summed over all episodes; int64 arrays in the order of ``novel``."""
+
+    tp: Int64
+    """Labelled and predicted as the class."""
+    fp: Int64
+    """Predicted as the class, labelled as something else."""
+    fn: Int64
+    """Labelled as the class, predicted as something else."""
+
+
+def class_counts(confusion: npt.ArrayLike, classes: npt.ArrayLike, novel: Sequence[int]) -> ClassCounts:
+    """Adds the counts of each way to its class.
+
+    Args:
+        confusion: (E, N+1, N+1) integers, see the module.
+        classes: (E, N) label values.
+        novel: the held-out classes, in the order wanted.
+
+    Raises:
+        ValueError: shapes that do not fit, counts that are not integers, a class that is not in ``novel``.
+    """
+    terms = way_terms(confusion, classes)
+    where = positions(classes, novel)
+    totals = np.zeros((3, len(novel)), np.int64)
+    for total, term in zip(totals, terms, strict=True):
+        np.add.at(total, where, term)
+    return ClassCounts(*totals)
+
+
+def class_iou(confusion: npt.ArrayLike, classes: npt.ArrayLike, novel: Sequence[int]) -> Float64:
+    """Intersection over union tp / (tp + fp + fn) of each class, (len(novel),) float64 in [0, 1].
+
+    Raises:
+        UserError: a class has no episode, or no pixel in any label or prediction.
+        ValueError: as :func:`class_counts`.
+    """
+    tp, fp, fn = class_counts(confusion, classes, novel)
+    union = tp + fp + fn
+    absent = sorted(set(novel) - set(np.unique(np.asarray(classes)).tolist()))
+    if absent:
+        raise UserError(f"no score: no episode of class {_listing(absent)}; evaluate more episodes")
+    empty = [c for c, pixels in zip(novel, union, strict=True) if pixels == 0]
+    if empty:
+        raise UserError(
+            f"no score: no pixel is labelled or predicted as class {_listing(empty)}; evaluate more episodes"
+        )
+    return np.asarray(tp / union, np.float64)
+
+
+def mean_iou(confusion: npt.ArrayLike, classes: npt.ArrayLike, novel: Sequence[int]) -> float:
+    """The mean of :func:`class_iou` over the held-out classes, background excluded; in [0, 1].
+
+    Raises:
+        UserError, ValueError: as :func:`class_iou`.
+    """
+    return float(class_iou(confusion, classes, novel).mean())
+
+
+def binary_iou(confusion: npt.ArrayLike) -> float:
+    """The mean of foreground and background IoU, all classes and episodes pooled; in [0, 1].
+
+    Foreground is any way, in the label as in the prediction: confusing two ways is no error here.
+
+    Raises:
+        UserError: foreground or background is nowhere, neither labelled nor predicted.
+        ValueError: the shape does not fit or the counts are not integers.
+    """
+    intersection, union = binary_terms(confusion).sum(axis=0).T
+    if not union.all():
+        raise UserError(
+            "no score: foreground or background has no pixel in any episode; evaluate more episodes"
+        )
+    return float((intersection / union).mean())
+
+
+def way_terms(confusion: npt.ArrayLike, classes: npt.ArrayLike) -> Int64:
+    """tp, fp and fn of each way of each episode, int64 (3, E, N).
+
+    Raises:
+        ValueError: shapes that do not fit, or counts that are not integers.
+    """
+    cells = _cells(confusion)
+    if np.shape(classes) != (len(cells), cells.shape[1] - 1):
+        raise ValueError(f"classes {np.shape(classes)} do not fit counts {cells.shape}")
+    tp = np.diagonal(cells, axis1=1, axis2=2)
+    return np.stack([tp, cells.sum(axis=1) - tp, cells.sum(axis=2) - tp])[:, :, 1:]
+
+
+def binary_terms(confusion: npt.ArrayLike) -> Int64:
+    """Intersection and union of foreground and background of each episode, int64 (E, 2, 2).
+
+    Axis 1 is (foreground, background), axis 2 is (intersection, union).
+
+    Raises:
+        ValueError: the shape does not fit or the counts are not integers.
+    """
+    cells = _cells(confusion)
+    tn, tp = cells[:, 0, 0], cells[:, 1:, 1:].sum(axis=(1, 2))
+    wrong = cells[:, 0, 1:].sum(axis=1) + cells[:, 1:, 0].sum(axis=1)
+    return np.stack([tp, tp + wrong, tn, tn + wrong], axis=1).reshape(-1, 2, 2)
+
+
+def positions(classes: npt.ArrayLike, novel: Sequence[int]) -> npt.NDArray[np.intp]:
+    """Where each label value of ``classes`` stands in ``novel``; the shape is that of ``classes``.
+
+    Raises:
+        ValueError: ``novel`` names a class twice, or ``classes`` holds one that is not in ``novel``.
+    """
+    values, order = np.asarray(classes), np.argsort(novel)
+    ascending = np.asarray(novel)[order]
+    if len(set(novel)) != len(novel):
+        raise ValueError(f"the held-out classes {list(novel)} are not distinct")
+    strange = sorted(set(np.unique(values).tolist()) - set(novel))
+    if strange:
+        raise ValueError(f"classes {strange} are not among the held-out classes {list(novel)}")
+    return order[np.searchsorted(ascending, values)]
+
+
+def _cells(confusion: npt.ArrayLike) -> Int64:
+    cells = np.asarray(confusion)
+    if cells.ndim != 3 or cells.shape[1] != cells.shape[2] or cells.shape[1] < 2:
+        raise ValueError(f"counts must have the shape (E, N+1, N+1); found {cells.shape}")
+    if cells.dtype.kind not in "iu":
+        raise ValueError(f"counts must be integers; found {cells.dtype}")
+    return cells.astype(np.int64, copy=False)
+
+
+def _listing(classes: Sequence[int]) -> str:
+    return ", ".join(map(str, classes))

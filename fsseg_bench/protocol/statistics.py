@@ -1,0 +1,167 @@
+"""How far a score would move with other episodes: percentile bootstrap, stratified by class.
+
+An episode belongs to the stratum of its first way, the query's class. A resample draws as many episodes of
+each stratum as there are, with replacement, so that every class keeps its number of episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fsseg_bench.protocol.scoring import (
+    Float64,
+    Int64,
+    binary_iou,
+    binary_terms,
+    class_iou,
+    positions,
+    way_terms,
+)
+from fsseg_bench.protocol.streams import stream
+
+Metric = Literal["mean", "binary"]
+
+
+class Interval(NamedTuple):
+    """A confidence interval, in the unit of the score."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class FoldCounts:
+    """The counted pixels of one fold's episodes."""
+
+    confusion: npt.ArrayLike
+    """(E, N+1, N+1) integers: rows are labels, columns predictions, void left out."""
+    classes: npt.ArrayLike
+    """(E, N) label values of the ways."""
+    novel: Sequence[int]
+    """The fold's held-out classes."""
+
+
+def bootstrap_interval(
+    folds: Sequence[FoldCounts],
+    metric: Metric,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The interval of a score, or of the mean of several folds' scores.
+
+    Args:
+        folds: one fold, or the folds whose scores are averaged; their episodes are resampled independently.
+        metric: ``"mean"`` for mean-IoU, ``"binary"`` for binary-IoU.
+        resamples: how many times the episodes are drawn anew.
+        level: the share of resampled scores inside the interval.
+        seed: the same seed gives the same interval on every machine.
+
+    Raises:
+        UserError: a class without an episode (the score itself is then undefined).
+        ValueError: no folds, an unknown metric, a level outside (0, 1), or as ``scoring``.
+    """
+    return _interval(_scores(folds, metric, resamples, seed), level)
+
+
+def difference_interval(
+    first: Sequence[FoldCounts],
+    second: Sequence[FoldCounts],
+    metric: Metric,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The interval of the first score minus the second, paired: both see the same resampled episodes.
+
+    Args:
+        first: the folds of one run, as in :func:`bootstrap_interval`.
+        second: the folds of the other run, over the same episodes in the same order.
+        metric: as in :func:`bootstrap_interval`.
+        resamples: as in :func:`bootstrap_interval`.
+        level: as in :func:`bootstrap_interval`.
+        seed: as in :func:`bootstrap_interval`.
+
+    Raises:
+        UserError, ValueError: as :func:`bootstrap_interval`; also when the episodes' classes differ.
+    """
+    same = len(first) == len(second) and all(
+        np.array_equal(a.classes, b.classes) and list(a.novel) == list(b.novel)
+        for a, b in zip(first, second, strict=True)
+    )
+    if not same:
+        raise ValueError("a paired comparison needs the same folds and episodes on both sides")
+    # Equal seeds and equal classes draw equal episodes: the resamples are paired.
+    return _interval(
+        _scores(first, metric, resamples, seed) - _scores(second, metric, resamples, seed), level
+    )
+
+
+def _interval(scores: Float64, level: float) -> Interval:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must be between 0 and 1")
+    low, high = np.nanquantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def _scores(folds: Sequence[FoldCounts], metric: Metric, resamples: int, seed: int) -> Float64:
+    """(resamples,) mean over ``folds`` of the resampled scores."""
+    if not folds or resamples < 1:
+        raise ValueError(f"{len(folds)} folds and {resamples} resamples; at least one of each is needed")
+    totals = np.zeros(resamples)
+    for i, fold in enumerate(folds):
+        terms = _terms(fold, metric)
+        rng = stream("bootstrap", seed, i)
+        totals += _ratio_mean(_resampled(terms, np.asarray(fold.classes)[:, 0], resamples, rng))
+    return np.asarray(totals / len(folds))
+
+
+def _terms(fold: FoldCounts, metric: Metric) -> Int64:
+    """(E, M, 2): intersection and union that each episode adds to each of the M things averaged."""
+    if metric == "binary":
+        binary_iou(fold.confusion)
+        return binary_terms(fold.confusion)
+    if metric != "mean":
+        raise ValueError(f"unknown metric {metric!r}; use 'mean' or 'binary'")
+    class_iou(fold.confusion, fold.classes, fold.novel)
+    tp, fp, fn = way_terms(fold.confusion, fold.classes)
+    terms = np.zeros((len(tp), len(fold.novel), 2), np.int64)
+    episodes = np.arange(len(tp))[:, None]
+    np.add.at(terms, (episodes, positions(fold.classes, fold.novel)), np.stack([tp, tp + fp + fn], axis=-1))
+    return terms
+
+
+def _resampled(terms: Int64, strata: Int64, resamples: int, rng: np.random.RandomState) -> Float64:
+    """(resamples, M, 2): the terms summed over episodes drawn with replacement within each stratum.
+
+    Sums of integers below 2**53 are exact in float64, so the result does not depend on the order of addition.
+    """
+    flat = terms.reshape(len(terms), -1).astype(np.float64)
+    sums = np.zeros((resamples, flat.shape[1]))
+    for stratum in np.unique(strata):
+        rows = flat[strata == stratum]
+        n = len(rows)
+        drawn = np.minimum((rng.random_sample((resamples, n)) * n).astype(np.intp), n - 1)
+        drawn += np.arange(resamples)[:, None] * n
+        weights = np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n)
+        sums += weights.astype(np.float64) @ rows
+    return sums.reshape(resamples, *terms.shape[1:])
+
+
+def _ratio_mean(sums: Float64) -> Float64:
+    """(R,) mean over M of intersection / union of sums (R, M, 2).
+
+    What has no pixel in a resample is left out of its mean; NaN where nothing is left.
+    """
+    intersection, union = sums[..., 0], sums[..., 1]
+    there = union > 0
+    ratios = np.divide(intersection, union, out=np.zeros_like(union), where=there)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(ratios.sum(axis=1) / there.sum(axis=1))

@@ -1,0 +1,168 @@
+"""The episode table: test episodes as plain data, with a digest and a CSV form."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.streams import seed_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LABEL = re.compile("[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True)
+class EpisodeTable:
+    """E episodes of N ways and K shots, in order.
+
+    Raises:
+        ValueError: no episode, or rows of different shapes.
+    """
+
+    classes: tuple[tuple[int, ...], ...]
+    """E x N label values; the first way is the query's class."""
+    queries: tuple[str, ...]
+    """E image ids."""
+    supports: tuple[tuple[tuple[str, ...], ...], ...]
+    """E x N x K image ids."""
+
+    def __post_init__(self) -> None:
+        if not len(self.classes) == len(self.queries) == len(self.supports) > 0:
+            raise ValueError("an episode table has one class set and one support set a query, and a query")
+        rows = zip(self.classes, self.supports, strict=True)
+        shapes = {(len(ways), tuple(len(images) for images in sets)) for ways, sets in rows}
+        if len(shapes) != 1 or any(n < 1 or 0 in k or k != k[:1] * n for n, k in shapes):
+            raise ValueError(f"episodes of different or empty shapes (ways, shots of each): {sorted(shapes)}")
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @property
+    def ways(self) -> int:
+        """N, the number of classes of each episode."""
+        return len(self.classes[0])
+
+    @property
+    def shots(self) -> int:
+        """K, the number of supports of each class."""
+        return len(self.supports[0][0])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the table's CSV text: equal digests mean the same episodes in the same order."""
+        return hashlib.sha256(self._text().encode()).hexdigest()
+
+    def seed(self, i: int) -> int:
+        """A seed in [0, 2**63) for episode ``i`` that depends on its row's content alone."""
+        return seed_of("episode", self.ways, self.shots, *self._row(i))
+
+    def images(self, i: int) -> tuple[str, ...]:
+        """The 1 + N*K image ids of episode ``i``: the query, then the supports way by way."""
+        return (self.queries[i], *(image for images in self.supports[i] for image in images))
+
+    def head(self, count: int) -> EpisodeTable:
+        """The first ``count`` episodes.
+
+        Raises:
+            UserError: ``count`` is below 1 or above the number of episodes.
+        """
+        if not 1 <= count <= len(self):
+            raise UserError(f"{count} episodes asked for; the episode table has {len(self)}")
+        return EpisodeTable(self.classes[:count], self.queries[:count], self.supports[:count])
+
+    def frame(self) -> pd.DataFrame:
+        """The columns of the CSV form, one row an episode; the index is the episode's number, from 0."""
+        import pandas as pd
+
+        rows = [self._row(i) for i in range(len(self))]
+        return pd.DataFrame(rows, columns=_columns(self.ways, self.shots)).rename_axis(index="episode")
+
+    def to_csv(self, path: str | Path) -> None:
+        """Writes the table; the text is the one that the digest is taken of.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        try:
+            Path(path).write_bytes(self._text().encode())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+
+    @classmethod
+    def from_csv(cls, path: str | Path) -> EpisodeTable:
+        """Reads a table; :func:`~fsseg_bench.protocol.episodes.check_episodes` compares it with the data.
+
+        Raises:
+            UserError: unreadable file, wrong header, no episode, wrong number of columns, a class that is not
+                a label value, an empty image id. Names the file and the line.
+        """
+        header, rows = _read(Path(path))
+        ways = sum(name.startswith("class_") for name in header)
+        shots = sum(name.startswith("support_1_") for name in header)
+        if not ways or not shots or header != _columns(ways, shots):
+            raise UserError(
+                f"{path}: line 1: the header is {','.join(header)!r}; it must be class_1 .. class_N, query, "
+                f"support_1_1 .. support_N_K, for example {','.join(_columns(1, 1))!r}"
+            )
+        if not rows:
+            raise UserError(f"{path}: holds no episodes, only a header")
+        for line, row in enumerate(rows, start=2):
+            _check_cells(row, header, ways, f"{path}: line {line}")
+        starts = range(ways + 1, len(header), shots)
+        return cls(
+            classes=tuple(tuple(map(int, row[:ways])) for row in rows),
+            queries=tuple(row[ways] for row in rows),
+            supports=tuple(tuple(tuple(row[s : s + shots]) for s in starts) for row in rows),
+        )
+
+    def _row(self, i: int) -> tuple[int | str, ...]:
+        return (*self.classes[i], *self.images(i))
+
+    def _text(self) -> str:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(_columns(self.ways, self.shots))
+        writer.writerows(self._row(i) for i in range(len(self)))
+        return out.getvalue()
+
+
+def _columns(ways: int, shots: int) -> list[str]:
+    numbers = range(1, ways + 1)
+    supports = [f"support_{w}_{k}" for w in numbers for k in range(1, shots + 1)]
+    return [*(f"class_{w}" for w in numbers), "query", *supports]
+
+
+def _read(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows; empty lines at the end of the file are left out."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such episode file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: is not CSV text in UTF-8: {error}") from None
+    while rows and not rows[-1]:
+        rows.pop()
+    return (rows[0], rows[1:]) if rows else ([], [])
+
+
+def _check_cells(row: Sequence[str], header: Sequence[str], ways: int, where: str) -> None:
+    if len(row) != len(header):
+        raise UserError(f"{where}: has {len(row)} columns; the header names {len(header)}")
+    for i, (name, cell) in enumerate(zip(header, row, strict=True)):
+        if not cell.strip():
+            raise UserError(f"{where}: {name} is empty")
+        if i < ways and not _LABEL.fullmatch(cell):
+            raise UserError(f"{where}: {name} is {cell!r}; it must be a label value, a whole number from 1")
