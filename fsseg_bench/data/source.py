@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ VOID = 255
 
 
 class Source(ABC):
-    """Images with class masks, read one at a time. Safe to pickle (loader workers) and to use from threads."""
+    """Images with class masks, read one at a time. Safe to pickle (loader workers) and for threads."""
 
     root: Path
     """The folder of the data set."""
@@ -57,4 +58,18 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self, lists: Sequence[str]) -> str:
-        """A digest that changes when the files behind ``lists`` change (names, sizes, times; annotation content)."""
+        """A digest that changes when the files behind ``lists`` change: names, sizes, times, annotations.
+
+        It tells whether something cached is still good. It changes too when files are copied: what identifies
+        the data themselves is :meth:`label_digest`.
+        """
+
+    def label_digest(self, image_id: str) -> str:
+        """A digest (hex) of the labels of one image, the same wherever the data lie.
+
+        Raises:
+            UserError: as :meth:`class_masks`.
+        """
+        return hashlib.sha256(
+            self.class_masks(image_id, range(1, len(self.classes) + 1)).tobytes()
+        ).hexdigest()

@@ -1,0 +1,79 @@
+"""What the models see of a source: images squashed to a square, masks with one value a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fsseg_bench.data.source import VOID, Source, UInt8
+
+
+def load_image(source: Source, image_id: str, size: int) -> torch.Tensor:
+    """(3, size, size) uint8, RGB: the image squashed to a square by Pillow's bilinear filter.
+
+    Raises:
+        UserError: the image is missing or cannot be decoded.
+    """
+    image = Image.fromarray(source.image(image_id)).resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def support_mask(source: Source, image_id: str, classes: Sequence[int], way: int, size: int) -> UInt8:
+    """(size, size) uint8: 1 where the image shows the way's class, 255 where void or another way's class, else 0.
+
+    Args:
+        source: where the masks come from.
+        image_id: a support image of the way.
+        classes: the episode's N classes.
+        way: 1 to N, as in :func:`query_label`.
+        size: side of the square in pixels; masks are squashed by Pillow's nearest.
+
+    Raises:
+        UserError: the mask is missing or wrong.
+        ValueError: ``way`` is not in 1..N.
+    """
+    if not 1 <= way <= len(classes):
+        raise ValueError(f"way {way} of {len(classes)}")
+    masks = source.class_masks(image_id, classes)
+    own = masks[way - 1]
+    mask = np.where(masks.any(axis=0), np.uint8(VOID), np.uint8(0))
+    mask[own == 1] = 1
+    return squash(mask, size)
+
+
+def query_label(source: Source, image_id: str, classes: Sequence[int], size: int | None) -> UInt8:
+    """(size, size) uint8, or (H, W) with ``size`` None: i where the image shows class i of 1..N, 255 void, else 0.
+
+    Where classes overlap (COCO) the later way is kept; a way's pixel wins over void.
+
+    Raises:
+        UserError: the mask is missing or wrong.
+    """
+    masks = source.class_masks(image_id, classes)
+    label = np.where((masks == VOID).any(axis=0), np.uint8(VOID), np.uint8(0))
+    for way, mask in enumerate(masks, start=1):
+        label[mask == 1] = way
+    return label if size is None else squash(label, size)
+
+
+def training_masks(source: Source, image_id: str, classes: Sequence[int], ignore: Sequence[int]) -> UInt8:
+    """(len(classes), H, W) uint8 at native size, as ``Source.class_masks``, with other classes made void.
+
+    Pixels of the classes ``ignore`` become 255 in every mask, unless they belong to one of ``classes``.
+
+    Raises:
+        UserError: the mask is missing or wrong.
+    """
+    every = source.class_masks(image_id, (*classes, *ignore))
+    wanted, unwanted = every[: len(classes)], every[len(classes) :]
+    hidden = (unwanted == 1).any(axis=0) & ~(wanted == 1).any(axis=0)
+    wanted[:, hidden] = VOID
+    return wanted
+
+
+def squash(mask: UInt8, size: int) -> UInt8:
+    """A mask (H, W) as (size, size), by Pillow's nearest: no value appears that was not there."""
+    return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
