@@ -1,0 +1,175 @@
+"""Reading weight files without trusting them, and finding or fetching torchvision's."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import pickle
+import re
+import struct
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from fsseg_bench import paths
+from fsseg_bench.errors import UserError, unknown
+
+_NESTED = ("state_dict", "model", "model_state_dict")
+_PREFIX = "module."
+_TORCH_SUFFIXES = {".pth", ".pt"}
+SUFFIXES = (*sorted(_TORCH_SUFFIXES), ".safetensors")
+"""How the names of weight files end."""
+
+# what torch.load and its unpickler raise on damaged files
+_DAMAGED = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    struct.error,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    EOFError,
+    OverflowError,
+)
+_FOREIGN_OBJECT = re.compile(r"GLOBAL (\S+)")
+
+
+def find_file(given: str) -> Path:
+    """The weight file that a user named.
+
+    Raises:
+        UserError: no such file (near matches in its folder are named), a folder, or an unknown kind of file.
+    """
+    path = Path(given).expanduser()
+    try:
+        if path.is_file():
+            if path.suffix in SUFFIXES:
+                return path
+            raise UserError(f"weights {given}: the name must end in one of: {', '.join(SUFFIXES)}")
+        is_folder = path.is_dir()
+        folder = path if is_folder else path.parent
+        present = [entry.name for entry in folder.iterdir() if entry.suffix in SUFFIXES]
+    except OSError as error:
+        raise UserError(f"weights {given}: no such file ({error})") from error
+    if not present:
+        raise UserError(f"weights {given}: no such file, and the folder {folder} holds no weight file")
+    if is_folder:
+        raise UserError(f"weights {given}: this is a folder; name a file in it: {', '.join(sorted(present))}")
+    raise unknown("weight file", path.name, present, str(folder))
+
+
+def read_file(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a weight file, on the CPU; no code in the file is run.
+
+    A dictionary nested under ``state_dict``, ``model`` or ``model_state_dict`` is opened, the prefix
+    ``module.`` is taken off, and entries that are not tensors are left out.
+
+    Raises:
+        UserError: the file is damaged, holds objects other than tensors, or holds no named tensor.
+    """
+    try:
+        content = _load(path)
+    except OSError as error:
+        raise UserError(f"weights {path}: cannot be read ({error})") from error
+    for key in _NESTED:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = {}
+    if isinstance(content, Mapping):
+        tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise UserError(
+            f"weights {path}: holds no named tensors; a state dict is needed, as"
+            " torch.save(model.state_dict(), ...) writes it"
+        )
+    while all(key.startswith(_PREFIX) for key in tensors):
+        tensors = {key.removeprefix(_PREFIX): value for key, value in tensors.items()}
+    return tensors
+
+
+def _load(path: Path) -> Any:
+    if path.suffix not in _TORCH_SUFFIXES:
+        try:
+            return safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise UserError(f"weights {path}: truncated, or not a safetensors file ({error})") from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
+        if isinstance(error, pickle.UnpicklingError) and (found := _FOREIGN_OBJECT.search(str(error))):
+            raise UserError(
+                f"weights {path}: holds more than tensors ({found[1]}). Opening such a file can run any code,"
+                " so it is refused. If you trust it, open it yourself and save its tensors alone:"
+                " torch.save(model.state_dict(), ...)"
+            ) from error
+        raise UserError(f"weights {path}: truncated, damaged, or not written by torch.save") from error
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"weights {path}: cannot be read ({error})") from error
+
+
+def weights_folders() -> tuple[Path, ...]:
+    """Where published weights are looked for: ``FSSEG_WEIGHTS``, the cache, torch.hub's folder."""
+    own = os.environ.get("FSSEG_WEIGHTS")
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    return (*((Path(own).expanduser(),) if own else ()), _cache(), hub)
+
+
+def published_file(name: str, url: str, hash_prefix: str) -> Path:
+    """A published weight file: the one already here, else downloaded into the cache.
+
+    Args:
+        name: its file name.
+        url: where it is published.
+        hash_prefix: how its SHA-256 begins.
+
+    Raises:
+        UserError: it is neither here nor can be downloaded, or its content is not what its name promises.
+    """
+    for folder in weights_folders():
+        path = folder / name
+        if path.is_file():
+            if not file_hash(path).startswith(hash_prefix):
+                raise UserError(
+                    f"{path} is not the published file: its SHA-256 does not begin with {hash_prefix}."
+                    " Delete it, or put the right one there"
+                )
+            return path
+    target = _cache() / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(target), hash_prefix, progress=sys.stderr.isatty())
+    # RuntimeError is torch.hub's word for a wrong hash
+    except (OSError, http.client.HTTPException, RuntimeError) as error:
+        folders = "\n  ".join(map(str, weights_folders()))
+        raise UserError(
+            f"cannot download {name} from {url}: {error}.\nPut the file (its SHA-256 begins with"
+            f" {hash_prefix}) into one of these folders (FSSEG_WEIGHTS names one more):\n  {folders}\n"
+            "or choose other weights: a path, or 'none'"
+        ) from error
+    return target
+
+
+def _cache() -> Path:
+    return paths.cache_root() / "weights"

@@ -1,0 +1,125 @@
+"""Filling a backbone with weights, and what was filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor
+
+from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.catalogue import BACKBONES
+from fsseg_bench.nn.weight_files import file_hash, find_file, published_file, read_file
+
+_COUNTER = "num_batches_tracked"
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What a backbone was filled with."""
+
+    source: str
+    """``none``, torchvision's name of the weights, or the file as it was given."""
+    digest: str
+    """The SHA-256 of the file, or ``none``."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """``file`` name, ``tensors`` filled in, ``unused`` keys of the file, ``missing`` keys (counters only)."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON-able values."""
+        return asdict(self)
+
+
+def load_weights(backbone: Backbone, spec: str) -> WeightsInfo:
+    """Fills ``backbone`` with weights, in place; on an error it is left as it was.
+
+    Args:
+        backbone: its parameter names are torchvision's.
+        spec: ``"none"`` keeps the random initialisation; ``"imagenet"`` is torchvision's file, found here or
+            downloaded; anything else is a path to a ``.pth``, ``.pt`` or ``.safetensors`` file.
+
+    Raises:
+        UserError: the file is missing, damaged or unsafe, cannot be downloaded, or does not fit (a tensor of
+            the backbone is missing or of another shape, or the file has layers that the backbone lacks).
+    """
+    if spec == "none":
+        return WeightsInfo("none", "none")
+    if spec == "imagenet":
+        facts = BACKBONES[backbone.name]
+        url = official_url(facts.weights_enum)
+        return _fill(
+            backbone, published_file(facts.weights_file, url, facts.weights_hash), facts.weights_enum
+        )
+    path = Path(spec)
+    if not path.suffix and path.name == spec and not path.exists():
+        raise unknown("weights", spec, ["none", "imagenet", "a path to a .pth, .pt or .safetensors file"])
+    return _fill(backbone, find_file(spec), spec)
+
+
+def official_url(weights_enum: str) -> str:
+    """Where torchvision publishes the weights of this name, for example ``ResNet50_Weights.IMAGENET1K_V1``."""
+    url: str = torchvision.models.get_weight(weights_enum).url
+    return url
+
+
+def _fill(backbone: Backbone, path: Path, source: str) -> WeightsInfo:
+    digest = file_hash(path)
+    given = read_file(path)
+    wanted = backbone.state_dict()
+    fitting = {key: tensor for key, tensor in given.items() if key in wanted}
+    if problems := _problems(backbone, wanted, given):
+        raise UserError(f"weights {path} do not fit {backbone.name}: {_explain(backbone, problems)}")
+    backbone.load_state_dict(fitting, strict=False)
+    details = {
+        "file": path.name,
+        "tensors": len(fitting),
+        "unused": sorted(given.keys() - wanted.keys()),
+        "missing": sorted(wanted.keys() - given.keys()),
+    }
+    return WeightsInfo(source, digest, details)
+
+
+def _problems(
+    backbone: Backbone, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]
+) -> dict[str, str]:
+    """What matters, by key: tensors of the backbone that the file lacks or has otherwise, layers too many."""
+    problems = {}
+    for key, tensor in wanted.items():
+        if key.endswith(_COUNTER):
+            continue
+        if key not in given:
+            problems[key] = "missing"
+        elif given[key].shape != tensor.shape:
+            problems[key] = f"shape {tuple(given[key].shape)}, needed {tuple(tensor.shape)}"
+        elif not given[key].is_floating_point() or given[key].layout != torch.strided:
+            problems[key] = f"{given[key].dtype}, needed dense floating-point numbers"
+        elif not bool(given[key].isfinite().all()):
+            problems[key] = "holds NaN or infinity"
+    for key in given.keys() - wanted.keys():
+        if backbone.stage_of(key):
+            problems[key] = "the backbone has no such layer"
+    return problems
+
+
+def _explain(backbone: Backbone, problems: Mapping[str, str]) -> str:
+    """The first problems in words, and the cut of the same network that has none of them."""
+    shown = "; ".join(f"{key}: {problem}" for key, problem in list(problems.items())[:_SHOWN])
+    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    places = [backbone.stages.index(stage) for key in problems if (stage := backbone.stage_of(key))]
+    network = BACKBONES[backbone.name].network
+    cuts = [
+        facts
+        for facts in BACKBONES.values()
+        if facts.network == network and len(facts.stages) <= min(places, default=0)
+    ]
+    hint = ""
+    if cuts:
+        longest = max(cuts, key=lambda facts: len(facts.stages))
+        hint = f". The file does fit {longest.name}: use --backbone {longest.name}"
+    return f"{shown}{more}{hint}"
