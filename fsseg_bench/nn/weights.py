@@ -52,10 +52,8 @@ def load_weights(backbone: Backbone, spec: str) -> WeightsInfo:
         return WeightsInfo("none", "none")
     if spec == "imagenet":
         facts = BACKBONES[backbone.name]
-        url = official_url(facts.weights_enum)
-        return _fill(
-            backbone, published_file(facts.weights_file, url, facts.weights_hash), facts.weights_enum
-        )
+        file = published_file(facts.weights_file, official_url(facts.weights_enum), facts.weights_hash)
+        return _fill(backbone, file, facts.weights_enum)
     path = Path(spec)
     if not path.suffix and path.name == spec and not path.exists():
         raise unknown("weights", spec, ["none", "imagenet", "a path to a .pth, .pt or .safetensors file"])
@@ -63,7 +61,7 @@ def load_weights(backbone: Backbone, spec: str) -> WeightsInfo:
 
 
 def official_url(weights_enum: str) -> str:
-    """Where torchvision publishes the weights of this name, for example ``ResNet50_Weights.IMAGENET1K_V1``."""
+    """Where torchvision publishes weights, by name (``ResNet50_Weights.IMAGENET1K_V1``)."""
     url: str = torchvision.models.get_weight(weights_enum).url
     return url
 
