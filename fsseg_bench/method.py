@@ -83,6 +83,9 @@ class Method(nn.Module, ABC):
     stochastic: ClassVar[bool] = False
     """Whether ``predict`` draws random numbers (from ``episode.seeds`` alone)."""
 
+    default_backbone: ClassVar[str] = "resnet50"
+    """The backbone when the user names none."""
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone

@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def folder(name: str) -> Path:
-    """The data folder ``name`` (``"protocols"``, ``"results/published"``): in the wheel, or beside the package.
+    """A data folder, ``"protocols"`` or ``"results/published"``: in the wheel, or beside the package.
 
     Raises:
         UserError: neither place has it; the message names both.
@@ -20,7 +20,8 @@ def folder(name: str) -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise UserError(f"the data folder {name!r} is missing: looked in {places[0]} and {places[1]}; reinstall fsseg-bench")
+    tried = " and ".join(map(str, places))
+    raise UserError(f"the data folder {name!r} is missing: looked in {tried}; reinstall fsseg-bench")
 
 
 def data_root(given: Path | str | None = None) -> Path | None:

@@ -31,6 +31,7 @@ SCHEMA: Final = 1
 """Version of run.json's layout."""
 RUN_FILE: Final = "run.json"
 EPISODES_FILE: Final = "episodes.jsonl"
+TRAIN_FILE: Final = "train.jsonl"
 PANELS_FILE: Final = "panels/panels.json"
 """A list with one object a picture: ``file`` (its name in ``panels/``) and what it shows."""
 
@@ -127,13 +128,18 @@ class RunRecord:
         """The log with one row of counts an episode."""
         return self.folder / EPISODES_FILE
 
+    @property
+    def train_path(self) -> Path:
+        """The log with one row a training iteration."""
+        return self.folder / TRAIN_FILE
+
     def episode_log(self) -> LineLog:
         """The log of episodes, open for appending; close it before the run is done."""
         return LineLog(self.episodes_path)
 
     def train_log(self) -> LineLog:
         """The log of training, open for appending."""
-        return LineLog(self.folder / "train.jsonl")
+        return LineLog(self.train_path)
 
     def update(self, **fields: Any) -> None:
         """Merges ``fields`` into run.json: mappings key by key (one level), other values replace.

@@ -1,0 +1,63 @@
+"""fsseg-bench: few-shot segmentation methods trained and evaluated under one protocol.
+
+import fsseg_bench
+
+protocol = fsseg_bench.load_protocol("shapes5i")
+method = fsseg_bench.build_method("panet", "resnet18-layer3", "none")
+frame = fsseg_bench.run("biopt", "shapes5i", shot=1)
+everything = fsseg_bench.results()
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fsseg_bench.api import run
+    from fsseg_bench.engine.build import build_method
+    from fsseg_bench.errors import UserError
+    from fsseg_bench.method import Episode, Method, Prediction
+    from fsseg_bench.protocol.load import load_protocol
+    from fsseg_bench.recipe import Recipe
+    from fsseg_bench.registry import method_names
+    from fsseg_bench.report.collect import results
+
+_WHERE = {
+    "Episode": "fsseg_bench.method",
+    "Method": "fsseg_bench.method",
+    "Prediction": "fsseg_bench.method",
+    "Recipe": "fsseg_bench.recipe",
+    "UserError": "fsseg_bench.errors",
+    "build_method": "fsseg_bench.engine.build",
+    "load_protocol": "fsseg_bench.protocol.load",
+    "method_names": "fsseg_bench.registry",
+    "results": "fsseg_bench.report.collect",
+    "run": "fsseg_bench.api",
+}
+
+__all__ = [
+    "Episode",
+    "Method",
+    "Prediction",
+    "Recipe",
+    "UserError",
+    "build_method",
+    "load_protocol",
+    "method_names",
+    "results",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used: reports never load torch."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

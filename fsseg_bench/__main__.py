@@ -1,0 +1,5 @@
+"""``python -m fsseg_bench`` is ``fsseg-bench``."""
+
+from fsseg_bench.cli.main import main
+
+main()

@@ -1,0 +1,68 @@
+"""Options that several commands share, and the parsing of their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.spec import FOLDS
+
+
+class Folds(click.ParamType):
+    """``all``, one fold, or a comma-separated list."""
+
+    name = "FOLD"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """The folds, ascending."""
+        if isinstance(value, tuple):
+            return value
+        if value == "all":
+            return FOLDS
+        try:
+            folds = tuple(sorted({int(part) for part in value.split(",")}))
+        except ValueError:
+            folds = ()
+        if not folds or not set(folds) <= set(FOLDS):
+            raise UserError(f"--fold {value}: use all, or one or more of 1, 2, 3, 4 (comma-separated)")
+        return folds
+
+
+class Numbers(click.ParamType):
+    """Comma-separated numbers."""
+
+    name = "NUMBERS"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """The numbers in the order given."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            raise UserError(
+                f"{param.opts[-1] if param else ''} {value}: use numbers separated by commas"
+            ) from None
+
+
+def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    """``KEY=VALUE`` texts as a mapping.
+
+    Raises:
+        UserError: no ``=``, or a key given twice.
+    """
+    settings: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {pair}: use KEY=VALUE, for example --set recipe.lr=1e-3")
+        if key in settings:
+            raise UserError(f"--set {key} is given twice")
+        settings[key] = value
+    return settings

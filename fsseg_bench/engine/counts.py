@@ -1,0 +1,78 @@
+"""From logits to integer pixel counts, on the device, at any resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_VOID = 255
+
+
+def scores_from_logits(logits: Tensor) -> Tensor:
+    """What decides a pixel, at the logits' resolution.
+
+    Two classes need one map, the logit difference: bilinear resizing is linear, so its sign is the argmax.
+
+    Args:
+        logits: (B, N+1, h, w), background first.
+
+    Returns:
+        (B, 1, h, w) foreground minus background for N = 1, else the logits; float32.
+    """
+    logits = logits.float()
+    return logits[:, 1:] - logits[:, :1] if logits.shape[1] == 2 else logits
+
+
+def average_scores(logits: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """The multi-scale rule: softmax at ``size``, averaged over the scales (BiOpt section 5.2, CANet).
+
+    Args:
+        logits: one (B, N+1, h, w) tensor a scale.
+        size: (H, W) at which the probabilities are averaged.
+
+    Returns:
+        (B, 1, H, W) foreground minus background probability for N = 1, else (B, N+1, H, W) probabilities.
+    """
+    total = torch.zeros(())
+    for one in logits:
+        full = F.interpolate(one.float(), size, mode="bilinear", align_corners=False)
+        total = total.to(full.device) + full.softmax(dim=1)
+    mean = total / len(logits)
+    return mean[:, 1:] - mean[:, :1] if mean.shape[1] == 2 else mean
+
+
+def predict_labels(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Labels (B, H, W) uint8 in 0..N after bilinear resizing of ``scores`` to ``size``; ties go to background."""
+    if scores.shape[-2:] != size:
+        scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
+    if scores.shape[1] == 1:
+        return (scores[:, 0] > 0).to(torch.uint8)
+    return scores.argmax(dim=1).to(torch.uint8)
+
+
+def confusion(prediction: Tensor, label: Tensor, ways: int) -> Tensor:
+    """Pixel counts of each episode.
+
+    Args:
+        prediction: (B, H, W) uint8 in 0..ways.
+        label: (B, H, W) uint8 in 0..ways, or 255 for void.
+        ways: N.
+
+    Returns:
+        (B, N+1, N+1) int64: rows are labels, columns predictions; void pixels are left out.
+    """
+    if ways == 1:
+        hit = prediction.bool()
+        positive, negative = label == 1, label == 0
+        cells = [negative & ~hit, negative & hit, positive & ~hit, positive & hit]
+        return torch.stack([torch.count_nonzero(c, dim=(1, 2)) for c in cells], dim=1).view(-1, 2, 2)
+    n = ways + 1
+    batch = prediction.shape[0]
+    valid = label != _VOID
+    cell = label.long() * n + prediction.long()
+    offset = torch.arange(batch, device=label.device).view(-1, 1, 1) * (n * n)
+    counts = torch.bincount((cell + offset)[valid], minlength=batch * n * n)
+    return counts.view(batch, n, n)

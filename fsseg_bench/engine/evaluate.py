@@ -1,0 +1,248 @@
+"""Evaluation: every distinct image encoded once, heads over batches of episodes, integer counts per episode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from fsseg_bench.data.source import Source
+from fsseg_bench.engine.cache import FeatureCache
+from fsseg_bench.engine.counts import average_scores, confusion, predict_labels, scores_from_logits
+from fsseg_bench.engine.device import synchronise
+from fsseg_bench.engine.feed import Feed, ImageKey, MaskKey
+from fsseg_bench.engine.inference import InferenceModel, stack_features
+from fsseg_bench.engine.progress import Progress
+from fsseg_bench.method import Episode, Features
+from fsseg_bench.protocol.episodes import EpisodeTable
+
+_AHEAD = 16  # episodes whose files are loaded before they are needed
+
+K = TypeVar("K", ImageKey, MaskKey)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How episodes are turned into counts."""
+
+    size: int
+    """Side of the input, in pixels."""
+    scales: tuple[float, ...] = (1.0,)
+    """Query scales; more than one averages the softmax at the input size."""
+    head_batch: int = 1
+    """Episodes a call of ``predict``."""
+    workers: int = 2
+    """Threads that decode ahead; 0 decodes in the main thread."""
+
+    def query_size(self, scale: float) -> int:
+        """Side of the query at ``scale``, in pixels (417 at 0.7 is 292, at 1.3 it is 542)."""
+        return round(self.size * scale)
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """The counts of one episode."""
+
+    episode: int
+    classes: tuple[int, ...]
+    input: Tensor
+    """(N+1, N+1) int64 at the input size: rows labels, columns predictions."""
+    native: Tensor
+    """The same at the query's native size."""
+    diagnostics: dict[str, Any]
+    """What the method recorded: a number or a list each."""
+
+    def row(self) -> dict[str, Any]:
+        """The row of the episode log."""
+        row: dict[str, Any] = {
+            "episode": self.episode,
+            "classes": list(self.classes),
+            "input": self.input.flatten().tolist(),
+            "native": self.native.flatten().tolist(),
+        }
+        if self.diagnostics:
+            row["diagnostics"] = self.diagnostics
+        return row
+
+
+@dataclass
+class Timings:
+    """Seconds spent, summed over an evaluation."""
+
+    encode: float = 0.0
+    predict: float = 0.0
+    count: float = 0.0
+    encoded_images: int = 0
+    episodes: int = 0
+    total: float = 0.0
+
+
+class Evaluator:
+    """Evaluates one model on one episode table, from any episode on."""
+
+    def __init__(
+        self,
+        model: InferenceModel,
+        source: Source,
+        table: EpisodeTable,
+        setting: Setting,
+        cache: FeatureCache,
+    ) -> None:
+        self._model = model
+        self._source = source
+        self._table = table
+        self._setting = setting
+        self._cache = cache
+        self.timings = Timings()
+
+    def run(
+        self, sink: Callable[[EpisodeResult], None], start: int = 0, progress: Progress | None = None
+    ) -> None:
+        """Evaluates episodes ``start`` .. end in order and hands each result to ``sink``."""
+        begin = time.perf_counter()
+        total = len(self._table)
+        with (
+            Feed(self._source, self._setting.workers) as feed,
+            (progress or Progress()).meter("evaluate", total, start) as meter,
+        ):
+            announced = start
+            for first in range(start, total, self._setting.head_batch):
+                chunk = range(first, min(first + self._setting.head_batch, total))
+                while announced < min(chunk[-1] + 1 + _AHEAD, total):
+                    self._announce(feed, announced)
+                    announced += 1
+                for result in self._evaluate(feed, chunk):
+                    sink(result)
+                meter.advance(len(chunk), self._rate(begin))
+        self.timings.total += time.perf_counter() - begin
+
+    def predict(self, indices: range) -> list[Tensor]:
+        """Predicted labels (S, S) uint8 of single episodes at the input size, for pictures."""
+        with Feed(self._source, 0) as feed:
+            scores = self._scores(feed, indices)[0]
+        return list(predict_labels(scores, (self._setting.size, self._setting.size)).cpu())
+
+    def _rate(self, begin: float) -> str:
+        return f"{self.timings.episodes / max(time.perf_counter() - begin, 1e-9):.1f} episodes/s"
+
+    def _evaluate(self, feed: Feed, chunk: range) -> Iterator[EpisodeResult]:
+        scores, diagnostics = self._scores(feed, chunk)
+        clock = time.perf_counter()
+        device, ways, size = self._model.device, self._table.ways, self._setting.size
+        labels = torch.stack([feed.mask(self._label_key(i, size)) for i in chunk]).to(
+            device, non_blocking=True
+        )
+        at_input = confusion(predict_labels(scores, (size, size)), labels, ways)
+        at_native = []
+        for row, i in enumerate(chunk):
+            label = feed.mask(self._label_key(i, None)).unsqueeze(0).to(device, non_blocking=True)
+            prediction = predict_labels(scores[row : row + 1], (label.shape[1], label.shape[2]))
+            at_native.append(confusion(prediction, label, ways))
+        both = torch.stack([at_input, torch.cat(at_native)]).cpu()  # one transfer a chunk
+        self.timings.count += time.perf_counter() - clock
+        self.timings.episodes += len(chunk)
+        values = {name: tensor.float().cpu().tolist() for name, tensor in diagnostics.items()}
+        for row, i in enumerate(chunk):
+            own = {name: rows[row] for name, rows in values.items()}
+            yield EpisodeResult(i, self._table.classes[i], both[0, row], both[1, row], own)
+
+    def _scores(self, feed: Feed, chunk: range) -> tuple[Tensor, dict[str, Tensor]]:
+        """Pixel scores (B, 1 or N+1, h, w) of the chunk's episodes, and the diagnostics of the last scale."""
+        logits = []
+        diagnostics: dict[str, Tensor] = {}
+        for scale in self._setting.scales:
+            episode = self._episode(feed, chunk, scale)
+            clock = time.perf_counter()
+            one, own = self._model.predict(episode)
+            synchronise(self._model.device)
+            self.timings.predict += time.perf_counter() - clock
+            logits.append(one)
+            if scale == 1.0 or not diagnostics:
+                diagnostics = own
+        if len(logits) == 1:
+            return scores_from_logits(logits[0]), diagnostics
+        size = self._setting.size
+        return average_scores(logits, (size, size)), diagnostics
+
+    def _episode(self, feed: Feed, chunk: range, scale: float) -> Episode:
+        table, size = self._table, self._setting.size
+        clock = time.perf_counter()
+        side = self._setting.query_size(scale)
+        queries = self._features(feed, [ImageKey(table.queries[i], side) for i in chunk])
+        mask_keys = [key for i in chunk for key in self._support_keys(i)]
+        masks = [feed.mask(key) for key in mask_keys]
+        if self._model.mask_enters_encoder:
+            supports = self._masked_features(feed, mask_keys, masks)
+        else:
+            supports = self._features(feed, [ImageKey(key.image, size) for key in mask_keys])
+        shape = (len(chunk), table.ways, table.shots)
+        episode = Episode(
+            support=stack_features(supports, shape),
+            support_masks=torch.stack(masks)
+            .view(*shape, size, size)
+            .to(self._model.device, non_blocking=True),
+            query=stack_features(queries, shape[:1]),
+            size=(side, side),
+            seeds=tuple(table.seed(i) for i in chunk),
+        )
+        synchronise(self._model.device)
+        self.timings.encode += time.perf_counter() - clock
+        return episode
+
+    def _features(self, feed: Feed, keys: list[ImageKey]) -> list[Features]:
+        """Features of ``keys``, from the cache or encoded now (each distinct image once)."""
+        found = {key: self._cache.get(key) for key in dict.fromkeys(keys)}
+        missing = [key for key, features in found.items() if features is None]
+        fresh = dict(zip(missing, self._model.encode([feed.image(key) for key in missing]), strict=True))
+        return self._keep(keys, found, fresh)
+
+    def _masked_features(self, feed: Feed, keys: list[MaskKey], masks: list[Tensor]) -> list[Features]:
+        found = {key: self._cache.get(key) for key in dict.fromkeys(keys)}
+        by_key = dict(zip(keys, masks, strict=True))
+        missing = [key for key, features in found.items() if features is None]
+        images = [feed.image(ImageKey(key.image, self._setting.size)) for key in missing]
+        encoded = self._model.encode_support(images, [by_key[key] for key in missing])
+        return self._keep(keys, found, dict(zip(missing, encoded, strict=True)))
+
+    def _keep(
+        self, keys: list[K], found: dict[K, Features | None], fresh: dict[K, Features]
+    ) -> list[Features]:
+        for key, features in fresh.items():
+            self._cache.put(key, features)
+        self.timings.encoded_images += len(fresh)
+        return [fresh[key] if key in fresh else _present(found[key]) for key in keys]
+
+    def _announce(self, feed: Feed, i: int) -> None:
+        size = self._setting.size
+        keys = [ImageKey(self._table.queries[i], self._setting.query_size(s)) for s in self._setting.scales]
+        mask_keys = self._support_keys(i)
+        for mask_key in mask_keys:
+            feed.announce(mask_key)
+            if mask_key not in self._cache:
+                keys.append(ImageKey(mask_key.image, size))
+        for key in keys:
+            if key not in self._cache:
+                feed.announce(key)
+        feed.announce(self._label_key(i, size))
+        feed.announce(self._label_key(i, None))
+
+    def _support_keys(self, i: int) -> list[MaskKey]:
+        classes, size = self._table.classes[i], self._setting.size
+        return [
+            MaskKey(image, classes, way, size)
+            for way, images in enumerate(self._table.supports[i], start=1)
+            for image in images
+        ]
+
+    def _label_key(self, i: int, size: int | None) -> MaskKey:
+        return MaskKey(self._table.queries[i], self._table.classes[i], 0, size)
+
+
+def _present(features: Features | None) -> Features:
+    if features is None:
+        raise AssertionError("a key is either found or fresh")
+    return features

@@ -1,0 +1,214 @@
+"""A run, resolved: every choice named, checked and digested before any model is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fsseg_bench.data.index import PairIndex, build_index
+from fsseg_bench.data.open import open_source
+from fsseg_bench.data.source import Source
+from fsseg_bench.engine.build import assemble, default_backbone, parse_switches
+from fsseg_bench.engine.device import Precision
+from fsseg_bench.errors import UserError
+from fsseg_bench.method import Method
+from fsseg_bench.paths import data_root
+from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
+from fsseg_bench.protocol.load import load_protocol, replace_episodes
+from fsseg_bench.protocol.spec import FOLDS, Protocol
+from fsseg_bench.recipe import Recipe
+from fsseg_bench.registry import find_method, method_file
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a user asks for: one method, one fold. Text values are parsed and checked by :func:`make_plan`."""
+
+    method: str
+    dataset: str
+    fold: int = 1
+    way: int = 1
+    shot: int = 1
+    backbone: str | None = None
+    """None: the method's own, or a light one for the embedded images."""
+    weights: str | None = None
+    """``imagenet``, ``none`` or a file. None: ``imagenet``, or ``none`` for the embedded images."""
+    data_root: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: Precision = "fp32"
+    iterations: int | None = None
+    """None: as the recipe says. 0: evaluate without training."""
+    episodes: str | None = None
+    """A number, or a CSV file to replay. None: as the protocol says."""
+    scales: tuple[float, ...] = (1.0,)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, or a switch of the method."""
+    workers: int | None = None
+    eval_only: str | None = None
+    """A checkpoint or a run folder to evaluate instead of training."""
+    fresh: bool = False
+    out: str | None = None
+    methods_path: str | None = None
+    head_batch: int | None = None
+    cache_gib: float | None = None
+    panels: int = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request with everything it depends on."""
+
+    request: RunRequest
+    protocol: Protocol
+    cls: type[Method]
+    switches: dict[str, Any]
+    recipe: Recipe
+    backbone: str
+    source: Source
+    index: PairIndex
+    table: EpisodeTable
+    model: Method
+    """Initialised, not trained."""
+    settings: dict[str, Any]
+    """The identity of the run: two runs with equal settings are the same run."""
+
+
+Opened = dict[tuple[str, str], tuple[Source, PairIndex]]
+"""Sources and indices by protocol digest and data root: opened once for the runs of one command."""
+
+
+def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
+    """Resolves and checks a request.
+
+    Args:
+        request: what the user asks for.
+        opened: shared by the plans of one command, so that big annotation files are read once.
+
+    Raises:
+        UserError: anything in it is unknown, contradictory or cannot be had here.
+    """
+    groups = _split(request.settings)
+    protocol = _protocol(request, groups["protocol"])
+    _check_numbers(request)
+    cls = find_method(request.method, request.methods_path)
+    if cls.max_ways is not None and request.way > cls.max_ways:
+        raise UserError(f"--way {request.way}: {request.method} does at most {cls.max_ways}-way episodes")
+    switches = parse_switches(request.method, cls, groups["switch"])
+    recipe = _recipe(request, cls, protocol, groups["recipe"])
+    source, index = _open(protocol, request.data_root, {} if opened is None else opened)
+    table = _episodes(request, protocol, index)
+    backbone, weights = default_backbone(cls, protocol)
+    backbone = request.backbone or backbone
+    model, info = assemble(cls, backbone, request.weights or weights, switches, request.seed)
+    settings: dict[str, Any] = {
+        "protocol": protocol.name,
+        "protocol_label": protocol.label,
+        "protocol_version": protocol.version,
+        "protocol_digest": protocol.digest,
+        "data_fingerprint": index.fingerprint,
+        "episode_digest": table.digest,
+        "method": request.method,
+        "method_digest": _file_digest(method_file(cls)),
+        "switches": switches,
+        "recipe": recipe.settings(),
+        "backbone": backbone,
+        "weights": info.source,
+        "weights_digest": info.digest,
+        "fold": request.fold,
+        "way": request.way,
+        "shot": request.shot,
+        "seed": request.seed,
+        "precision": request.precision,
+        "scales": list(request.scales),
+        "novel": list(protocol.novel_classes(request.fold)),
+        "class_names": {str(c): protocol.class_name(c) for c in protocol.novel_classes(request.fold)},
+        "headline": protocol.scoring.headline,
+    }
+    if request.eval_only is not None:
+        settings["checkpoint_digest"] = _file_digest(_checkpoint_file(Path(request.eval_only)))
+    return Plan(request, protocol, cls, switches, recipe, backbone, source, index, table, model, settings)
+
+
+def _split(settings: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    groups: dict[str, dict[str, str]] = {"protocol": {}, "recipe": {}, "switch": {}}
+    for key, text in settings.items():
+        group, _, rest = key.partition(".")
+        if group in {"protocol", "recipe"} and rest:
+            groups[group][rest] = text
+        else:
+            groups["switch"][key.removeprefix("method.")] = text
+    return groups
+
+
+def _protocol(request: RunRequest, overrides: Mapping[str, str]) -> Protocol:
+    protocol = load_protocol(request.dataset, overrides)
+    if request.episodes is not None and request.episodes.lstrip("-").isdigit():
+        return replace_episodes(protocol, int(request.episodes))
+    return protocol
+
+
+def _open(protocol: Protocol, root: str | None, opened: Opened) -> tuple[Source, PairIndex]:
+    key = (protocol.digest, str(data_root(root)))
+    if key not in opened:
+        source = open_source(protocol, data_root(root))
+        opened[key] = (source, build_index(source, protocol))
+    return opened[key]
+
+
+def _check_numbers(request: RunRequest) -> None:
+    if request.fold not in FOLDS:
+        raise UserError(f"--fold {request.fold}: the folds are 1, 2, 3, 4 (and 'all')")
+    for name, value, least in (
+        ("way", request.way, 1),
+        ("shot", request.shot, 1),
+        ("seed", request.seed, 0),
+        ("iterations", request.iterations, 0),
+        ("workers", request.workers, 0),
+        ("head-batch", request.head_batch, 1),
+        ("cache-gib", request.cache_gib, 0),
+        ("panels", request.panels, 0),
+    ):
+        if value is not None and value < least:
+            raise UserError(f"--{name} {value}: it must be at least {least}")
+    if not request.scales or any(not 0 < scale <= 4 for scale in request.scales):
+        raise UserError(f"--scales {','.join(map(str, request.scales))}: scales are above 0 and at most 4")
+    if request.eval_only is not None and request.iterations not in {None, 0}:
+        raise UserError("--eval-only and --iterations exclude each other: a checkpoint is evaluated as it is")
+
+
+def _recipe(request: RunRequest, cls: type[Method], protocol: Protocol, given: Mapping[str, str]) -> Recipe:
+    changes = dict(given)
+    if request.iterations is not None:
+        changes["iterations"] = str(request.iterations)
+    if request.eval_only is not None:
+        changes["iterations"] = "0"
+    return cls.recipe(protocol, request.shot).with_settings(changes)
+
+
+def _episodes(request: RunRequest, protocol: Protocol, index: PairIndex) -> EpisodeTable:
+    pairs = index.test_pairs(request.fold)
+    if request.episodes is None or request.episodes.lstrip("-").isdigit():
+        return sample_episodes(protocol, request.fold, pairs, request.way, request.shot)
+    path = Path(request.episodes)
+    table = EpisodeTable.from_csv(path)
+    novel = protocol.novel_classes(request.fold)
+    check_episodes(table, pairs, novel, request.way, request.shot, where=str(path))
+    return table
+
+
+def _checkpoint_file(path: Path) -> Path:
+    file = path / "checkpoint.pt" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(
+            f"--eval-only {path}: no such checkpoint; give a file or a run folder that holds checkpoint.pt"
+        )
+    return file
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

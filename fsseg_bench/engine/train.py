@@ -1,0 +1,188 @@
+"""Episodic training that can be killed at any moment and resumed to the same result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, collate
+from fsseg_bench.engine.checkpoint import TrainingState, load_state, save_state
+from fsseg_bench.engine.device import Precision, autocast
+from fsseg_bench.engine.images import normalise
+from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, rate, set_rate
+from fsseg_bench.engine.progress import Progress
+from fsseg_bench.errors import UserError
+from fsseg_bench.method import Episode, Features, Method
+from fsseg_bench.protocol.streams import seed_of
+from fsseg_bench.recipe import Recipe
+from fsseg_bench.records.files import LineLog, truncate
+from fsseg_bench.records.run import RunRecord
+
+
+class _Losses(NamedTuple):
+    """One step's loss: the minimised sum, and the parts that the method named."""
+
+    total: float
+    parts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """When a checkpoint is written: whichever comes first; and always at the end. Results do not depend on it."""
+
+    seconds: float = 60.0
+    iterations: int = 1_000_000
+
+
+class Trainer:
+    """Trains one method by one recipe on one stream of training episodes."""
+
+    def __init__(
+        self,
+        method: Method,
+        episodes: TrainingEpisodes,
+        recipe: Recipe,
+        *,
+        seed: int,
+        device: torch.device,
+        precision: Precision = "fp32",
+        workers: int = 0,
+        cadence: Cadence | None = None,
+    ) -> None:
+        self._method = method.to(device, memory_format=torch.channels_last)
+        self._episodes = episodes
+        self._recipe = recipe
+        self._seed = seed
+        self._device = device
+        self._precision: Precision = precision
+        self._workers = workers
+        self._cadence = cadence or Cadence()
+
+    def run(self, record: RunRecord, progress: Progress | None = None) -> dict[str, float]:
+        """Trains from the record's checkpoint, or from the start, to the recipe's last iteration.
+
+        Returns:
+            Timings of this call: seconds, and images a second (supports and queries).
+
+        Raises:
+            UserError: the loss is not finite (the last good checkpoint stays), or the checkpoint is damaged.
+        """
+        recipe = self._recipe
+        prepare(self._method, recipe)
+        optimizer = build_optimizer(self._method, recipe)
+        start = self._restore(record, optimizer)
+        begin = saved = time.perf_counter()
+        images = 0
+        truncate(record.train_path, start)
+        with (
+            record.train_log() as log,
+            (progress or Progress()).meter("train", recipe.iterations, start) as meter,
+        ):
+            for iteration, batch in enumerate(self._batches(start), start=start):
+                losses = self._step(optimizer, batch, iteration)
+                images += batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
+                self._log(log, iteration, losses)
+                meter.advance(1, self._note(losses.total, images, begin))
+                done = iteration + 1
+                now = time.perf_counter()
+                due = now - saved >= self._cadence.seconds or done % self._cadence.iterations == 0
+                if due or done == recipe.iterations:
+                    log.sync()
+                    self._save(record, optimizer, done)
+                    saved = now
+        seconds = time.perf_counter() - begin
+        return {"train_seconds": seconds, "train_images_per_second": images / seconds if images else 0.0}
+
+    def _restore(self, record: RunRecord, optimizer: torch.optim.SGD) -> int:
+        if not record.checkpoint.exists():
+            return 0
+        state = load_state(record.checkpoint)
+        self._method.load_state_dict(state.model)
+        optimizer.load_state_dict(state.optimizer)
+        torch.set_rng_state(state.rng)
+        return state.iteration
+
+    def _save(self, record: RunRecord, optimizer: torch.optim.SGD, done: int) -> None:
+        state = TrainingState(done, self._method.state_dict(), optimizer.state_dict(), torch.get_rng_state())
+        save_state(record.checkpoint, state)
+
+    def _batches(self, start: int) -> Iterator[TrainingBatch]:
+        batch = self._recipe.batch
+        positions = range(start * batch, self._recipe.iterations * batch)
+        loader: DataLoader[TrainingBatch] = DataLoader(
+            self._episodes,  # type: ignore[arg-type]  # collate turns samples into batches
+            batch_size=batch,
+            sampler=positions,
+            num_workers=self._workers,
+            collate_fn=collate,
+            pin_memory=self._device.type == "cuda",
+            prefetch_factor=4 if self._workers else None,
+        )
+        return iter(loader)
+
+    def _step(self, optimizer: torch.optim.SGD, batch: TrainingBatch, iteration: int) -> _Losses:
+        torch.manual_seed(seed_of("train step", self._seed, iteration))  # dropout and the like: resumable
+        set_rate(optimizer, rate(self._recipe, iteration))
+        with autocast(self._device, self._precision):
+            parts = self._method.loss(self._episode(batch))
+            total = torch.stack([part.float() for part in parts.values()]).sum()
+        if not torch.isfinite(total):
+            told = ", ".join(f"{name} {float(value):.3g}" for name, value in parts.items())
+            raise UserError(
+                f"training stopped at iteration {iteration}: the loss is not finite ({told}). The last checkpoint "
+                "before it is kept. Lower the rate (--set recipe.lr=...), warm up (--set recipe.warmup=...) or clip "
+                "gradients (--set recipe.clip=...)"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        clip(self._method, self._recipe.clip)
+        optimizer.step()
+        return _Losses(float(total), {name: float(value) for name, value in parts.items()})
+
+    def _episode(self, batch: TrainingBatch) -> Episode:
+        """Encodes supports and queries (in one pass where the mask stays out of the encoder)."""
+        supports, masks = batch.support_images, batch.support_masks.to(self._device, non_blocking=True)
+        shape = supports.shape[:3]
+        flat = supports.flatten(0, 2)
+        encoder = self._method.backbone
+        if self._method.mask_enters_encoder:
+            queries = self._method.encode(normalise(batch.query_image, encoder, self._device))
+            support = self._method.encode_support(normalise(flat, encoder, self._device), masks.flatten(0, 2))
+        else:
+            together = self._method.encode(
+                normalise(torch.cat([flat, batch.query_image]), encoder, self._device)
+            )
+            support = _slice(together, slice(None, flat.shape[0]))
+            queries = _slice(together, slice(flat.shape[0], None))
+        height, width = batch.query_label.shape[-2:]
+        return Episode(
+            support=_fold(support, shape),
+            support_masks=masks,
+            query=queries,
+            size=(height, width),
+            seeds=batch.seeds,
+            query_labels=batch.query_label.to(self._device, non_blocking=True),
+        )
+
+    def _log(self, log: LineLog, iteration: int, losses: _Losses) -> None:
+        row = {"iteration": iteration, "lr": rate(self._recipe, iteration), "loss": losses.total}
+        log.append({**row, "parts": losses.parts})
+
+    def _note(self, loss: float, images: int, begin: float) -> str:
+        return f"loss {loss:.4f}, {images / max(time.perf_counter() - begin, 1e-9):.1f} images/s"
+
+
+def _slice(features: Features, part: slice) -> Features:
+    return features[part] if isinstance(features, Tensor) else tuple(f[part] for f in features)
+
+
+def _fold(features: Features, shape: torch.Size) -> Features:
+    if isinstance(features, Tensor):
+        return features.unflatten(0, shape)
+    return tuple(f.unflatten(0, shape) for f in features)
