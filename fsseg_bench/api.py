@@ -49,9 +49,7 @@ def run(
     folders = []
     for name in methods:
         for one in folds:
-            request = RunRequest(
-                method=name, dataset=str(dataset), fold=one, settings=text, **_plain(options)
-            )
+            request = RunRequest(method=name, dataset=str(dataset), fold=one, settings=text, **_plain(options))
             folders.append(execute(make_plan(request, opened), progress).folder)
     return results_of(folders)
 
@@ -67,6 +65,4 @@ def _text(value: Any) -> str:
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Paths and episode numbers as the text that the command line would give."""
     textual = {"data_root", "weights", "episodes", "out", "eval_only", "methods_path"}
-    return {
-        key: str(value) if key in textual and value is not None else value for key, value in options.items()
-    }
+    return {key: str(value) if key in textual and value is not None else value for key, value in options.items()}

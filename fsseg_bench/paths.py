@@ -42,6 +42,6 @@ def cache_root() -> Path:
 
 
 def results_root(given: Path | str | None = None) -> Path:
-    """The folder for run records: ``given``, else ``FSSEG_RESULTS``, else ``results/runs`` under the current one."""
+    """The folder for run records: ``given``, else ``FSSEG_RESULTS``, else ``results/runs`` where one is."""
     value = given if given is not None else os.environ.get("FSSEG_RESULTS")
     return Path(value).expanduser() if value else Path("results") / "runs"

@@ -99,9 +99,7 @@ def parse_value(name: str, text: str, kind: Any) -> Any:
             raise UserError(f"{name}={text} is not allowed; use one of: {', '.join(allowed)}")
         return allowed[text]
     if get_origin(kind) is tuple:
-        return tuple(
-            parse_value(name, part.strip(), get_args(kind)[0]) for part in text.split(",") if part.strip()
-        )
+        return tuple(parse_value(name, part.strip(), get_args(kind)[0]) for part in text.split(",") if part.strip())
     if isinstance(kind, types.UnionType):
         if text.lower() == "none" and type(None) in get_args(kind):
             return None

@@ -98,9 +98,7 @@ def _method_class(name: str, place: _Place, module: object) -> type[Method]:
     if place.attribute is not None:
         found = getattr(module, place.attribute, None)
         if not (isinstance(found, type) and issubclass(found, Method)):
-            raise UserError(
-                f"method {name!r} ({place.origin}): {place.attribute} is not a fsseg_bench.method.Method"
-            )
+            raise UserError(f"method {name!r} ({place.origin}): {place.attribute} is not a fsseg_bench.method.Method")
         return found
     own = [
         value
@@ -110,9 +108,7 @@ def _method_class(name: str, place: _Place, module: object) -> type[Method]:
     ]
     if len(own) != 1:
         listing = ", ".join(cls.__name__ for cls in own) or "none"
-        raise UserError(
-            f"{place.origin}: a method file defines exactly one public Method subclass; found {listing}"
-        )
+        raise UserError(f"{place.origin}: a method file defines exactly one public Method subclass; found {listing}")
     return own[0]
 
 
@@ -143,9 +139,7 @@ def _directories(methods_path: Path | str | None) -> list[Path]:
 
 def _add(places: dict[str, _Place], name: str, place: _Place) -> None:
     if name in places:
-        raise UserError(
-            f"two methods are called {name!r}: {places[name].origin} and {place.origin}; rename one"
-        )
+        raise UserError(f"two methods are called {name!r}: {places[name].origin} and {place.origin}; rename one")
     places[name] = place
 
 

@@ -11,9 +11,7 @@ from fsseg_bench.cli.options import parse_settings
 
 @click.command(name="check-method")
 @click.argument("name")
-@click.option(
-    "--backbone", default="resnet18-layer3", show_default=True, help="Feature extractor, random weights."
-)
+@click.option("--backbone", default="resnet18-layer3", show_default=True, help="Feature extractor, random weights.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A switch of the method.")
 @click.option("--methods-path", type=click.Path(), help="A folder with further method files.")
 def check_method(name: str, backbone: str, settings: tuple[str, ...], methods_path: str | None) -> None:

@@ -16,9 +16,7 @@ from fsseg_bench.cli.options import parse_settings
 @click.option("--way", default=1, show_default=True, help="Classes of an episode (N).")
 @click.option("--episodes", type=int, help="How many [default: the protocol's].")
 @click.option("--data-root", type=click.Path(), help="Folder of the data sets [default: FSSEG_DATA].")
-@click.option(
-    "--set", "settings", multiple=True, metavar="protocol.KEY=VALUE", help="A change of the protocol."
-)
+@click.option("--set", "settings", multiple=True, metavar="protocol.KEY=VALUE", help="A change of the protocol.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the CSV here.")
 def episodes(
     dataset: str,

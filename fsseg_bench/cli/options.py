@@ -15,9 +15,7 @@ class Folds(click.ParamType):
 
     name = "FOLD"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         """The folds, ascending."""
         if isinstance(value, tuple):
             return value
@@ -37,18 +35,14 @@ class Numbers(click.ParamType):
 
     name = "NUMBERS"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """The numbers in the order given."""
         if isinstance(value, tuple):
             return value
         try:
             return tuple(float(part) for part in value.split(","))
         except ValueError:
-            raise UserError(
-                f"{param.opts[-1] if param else ''} {value}: use numbers separated by commas"
-            ) from None
+            raise UserError(f"{param.opts[-1] if param else ''} {value}: use numbers separated by commas") from None
 
 
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -46,9 +46,7 @@ class _Bars(Progress):
             TextColumn("{task.fields[note]}"),
         )
         with Bars(*columns, console=self._console) as bars:
-            yield _BarMeter(
-                bars, bars.add_task(f"{self._prefix} {title}", total=total, completed=done, note="")
-            )
+            yield _BarMeter(bars, bars.add_task(f"{self._prefix} {title}", total=total, completed=done, note=""))
 
     def say(self, message: str) -> None:
         self._console.print(message, markup=False, highlight=False)

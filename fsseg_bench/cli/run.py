@@ -26,9 +26,7 @@ from fsseg_bench.cli.options import Folds, Numbers, parse_settings
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--iterations", type=int, help="Training steps [default: the recipe's]; 0 does not train.")
 @click.option("--episodes", help="A number of test episodes, or a CSV file to replay.")
-@click.option(
-    "--scales", type=Numbers(), default="1", show_default=True, help="Query scales, e.g. 0.7,1,1.3."
-)
+@click.option("--scales", type=Numbers(), default="1", show_default=True, help="Query scales, e.g. 0.7,1,1.3.")
 @click.option(
     "--set",
     "settings",
@@ -37,19 +35,13 @@ from fsseg_bench.cli.options import Folds, Numbers, parse_settings
     help="A switch of the method, recipe.KEY or protocol.SECTION.KEY; may be repeated.",
 )
 @click.option("--workers", type=int, help="Loader workers [default: one a core, at most 8].")
-@click.option(
-    "--out", type=click.Path(), help="Folder of the records [default: FSSEG_RESULTS, else results/runs]."
-)
-@click.option(
-    "--eval-only", type=click.Path(), metavar="CHECKPOINT", help="Evaluate this checkpoint or run folder."
-)
+@click.option("--out", type=click.Path(), help="Folder of the records [default: FSSEG_RESULTS, else results/runs].")
+@click.option("--eval-only", type=click.Path(), metavar="CHECKPOINT", help="Evaluate this checkpoint or run folder.")
 @click.option("--fresh", is_flag=True, help="Start again; an earlier record is moved aside.")
 @click.option("--dry-run", is_flag=True, help="Show what would run, and stop.")
 @click.option("--methods-path", type=click.Path(), help="A folder with further method files.")
 @click.option("--head-batch", type=int, help="Episodes at a time in the head [default: 1 on CPU, 16 on GPU].")
-@click.option(
-    "--cache-gib", type=float, help="Memory for features in GiB [default: 40% of what is free]; 0: none."
-)
+@click.option("--cache-gib", type=float, help="Memory for features in GiB [default: 40% of what is free]; 0: none.")
 @click.option("--panels", default=5, show_default=True, help="Pictures of episodes to write for each run.")
 def run(
     methods: tuple[str, ...],

@@ -13,9 +13,7 @@ import torch
 from fsseg_bench.method import Features
 
 GIB = 2**30
-_SHARE = (
-    0.4  # of the memory that is free at the start; the rest is for the heads, the loader and other programs
-)
+_SHARE = 0.4  # of the memory that is free at the start; the rest is for the heads, the loader and other programs
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Check:
     """What was found; for a failure, what to mend."""
 
 
-class _Failed(Exception):
+class _ContractError(Exception):
     """A contract is broken; the message says how."""
 
 
@@ -58,7 +58,7 @@ def _outcome(name: str, test: Callable[[], str]) -> Check:
     torch.manual_seed(0)
     try:
         return Check(name, True, test())
-    except _Failed as error:
+    except _ContractError as error:
         return Check(name, False, str(error))
     except Exception as error:  # noqa: BLE001 - whatever a method raises is a finding
         return Check(name, False, f"{type(error).__name__}: {error}")
@@ -66,7 +66,7 @@ def _outcome(name: str, test: Callable[[], str]) -> Check:
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise _Failed(message)
+        raise _ContractError(message)
 
 
 def _recipe(cls: type[Method]) -> str:
@@ -76,7 +76,7 @@ def _recipe(cls: type[Method]) -> str:
             try:
                 cls.recipe(load_protocol(name), shot).checked()
             except UserError as error:
-                raise _Failed(f"recipe({name}, {shot}): {error}") from error
+                raise _ContractError(f"recipe({name}, {shot}): {error}") from error
     return f"given for {', '.join(names)}, 1 and 5 shots"
 
 
@@ -100,9 +100,7 @@ def _deterministic(method: Method) -> str:
     first = _predict(method, episode)
     torch.manual_seed(2)
     second = _predict(method, episode)
-    _require(
-        torch.equal(first, second), "two predictions of one episode differ; draw from episode.seeds alone"
-    )
+    _require(torch.equal(first, second), "two predictions of one episode differ; draw from episode.seeds alone")
     return "equal under two global seeds"
 
 
@@ -113,9 +111,7 @@ def _batched(method: Method) -> str:
         together = _predict(method, episode)
         alone = torch.cat([_predict(method, _part(episode, i)) for i in range(3)])
         worst = max(worst, _difference(together, alone))
-    _require(
-        worst <= _TOLERANCE, f"three episodes together and alone differ by {worst:.2g} of the largest logit"
-    )
+    _require(worst <= _TOLERANCE, f"three episodes together and alone differ by {worst:.2g} of the largest logit")
     return f"largest relative difference {worst:.1g}"
 
 
@@ -173,7 +169,7 @@ def _void(method: Method) -> str:
     episode = _training_episode(method)
     labels = episode.query_labels
     if labels is None:
-        raise _Failed("the training episode has no labels")
+        raise _ContractError("the training episode has no labels")
     void = dataclasses.replace(episode, query_labels=torch.full_like(labels, 255))
     total = _total(method, void)
     _require(bool(total.isfinite()), "a query that is void everywhere gives a loss that is not finite")

@@ -48,9 +48,7 @@ def load_state(path: Path) -> TrainingState:
     """
     content = _read(path)
     if not isinstance(content, dict) or not {"iteration", "model", "optimizer", "rng"} <= content.keys():
-        raise UserError(
-            f"{path}: not a training checkpoint of fsseg-bench; remove it, or start again with --fresh"
-        )
+        raise UserError(f"{path}: not a training checkpoint of fsseg-bench; remove it, or start again with --fresh")
     return TrainingState(content["iteration"], content["model"], content["optimizer"], content["rng"])
 
 
@@ -74,9 +72,7 @@ def load_trained(method: Method, path: Path) -> None:
         told = "; ".join(
             f"{len(k)} {word} ({', '.join(k[:3])}{', ...' if len(k) > 3 else ''})" for word, k in parts if k
         )
-        raise UserError(
-            f"{file}: does not fit this method and backbone: {told}; check --method, --backbone and --set"
-        )
+        raise UserError(f"{file}: does not fit this method and backbone: {told}; check --method, --backbone and --set")
     method.load_state_dict(dict(state))
 
 

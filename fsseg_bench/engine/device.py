@@ -25,9 +25,7 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         raise UserError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:INDEX") from None
     if device.type not in {"cpu", "cuda"}:
-        raise UserError(
-            f"--device {name}: only cpu and cuda are supported; use auto, cpu, cuda or cuda:INDEX"
-        )
+        raise UserError(f"--device {name}: only cpu and cuda are supported; use auto, cpu, cuda or cuda:INDEX")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:

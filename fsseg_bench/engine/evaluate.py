@@ -99,9 +99,7 @@ class Evaluator:
         self._cache = cache
         self.timings = Timings()
 
-    def run(
-        self, sink: Callable[[EpisodeResult], None], start: int = 0, progress: Progress | None = None
-    ) -> None:
+    def run(self, sink: Callable[[EpisodeResult], None], start: int = 0, progress: Progress | None = None) -> None:
         """Evaluates episodes ``start`` .. end in order and hands each result to ``sink``."""
         begin = time.perf_counter()
         total = len(self._table)
@@ -133,9 +131,7 @@ class Evaluator:
         scores, diagnostics = self._scores(feed, chunk)
         clock = time.perf_counter()
         device, ways, size = self._model.device, self._table.ways, self._setting.size
-        labels = torch.stack([feed.mask(self._label_key(i, size)) for i in chunk]).to(
-            device, non_blocking=True
-        )
+        labels = torch.stack([feed.mask(self._label_key(i, size)) for i in chunk]).to(device, non_blocking=True)
         at_input = confusion(predict_labels(scores, (size, size)), labels, ways)
         at_native = []
         for row, i in enumerate(chunk):
@@ -182,9 +178,7 @@ class Evaluator:
         shape = (len(chunk), table.ways, table.shots)
         episode = Episode(
             support=stack_features(supports, shape),
-            support_masks=torch.stack(masks)
-            .view(*shape, size, size)
-            .to(self._model.device, non_blocking=True),
+            support_masks=torch.stack(masks).view(*shape, size, size).to(self._model.device, non_blocking=True),
             query=stack_features(queries, shape[:1]),
             size=(side, side),
             seeds=tuple(table.seed(i) for i in chunk),
@@ -208,9 +202,7 @@ class Evaluator:
         encoded = self._model.encode_support(images, [by_key[key] for key in missing])
         return self._keep(keys, found, dict(zip(missing, encoded, strict=True)))
 
-    def _keep(
-        self, keys: list[K], found: dict[K, Features | None], fresh: dict[K, Features]
-    ) -> list[Features]:
+    def _keep(self, keys: list[K], found: dict[K, Features | None], fresh: dict[K, Features]) -> list[Features]:
         for key, features in fresh.items():
             self._cache.put(key, features)
         self.timings.encoded_images += len(fresh)

@@ -23,9 +23,7 @@ _GAP = 4
 Pixels = npt.NDArray[np.uint8]
 
 
-def draw_panels(
-    plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]], folder: Path, count: int
-) -> None:
+def draw_panels(plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]], folder: Path, count: int) -> None:
     """Writes ``count`` pictures and their captions (panels.json) into ``folder``.
 
     The episodes are chosen by rule: evenly spaced ranks of the foreground IoU, from the worst to the best.

@@ -203,9 +203,7 @@ def _episodes(request: RunRequest, protocol: Protocol, index: PairIndex) -> Epis
 def _checkpoint_file(path: Path) -> Path:
     file = path / "checkpoint.pt" if path.is_dir() else path
     if not file.is_file():
-        raise UserError(
-            f"--eval-only {path}: no such checkpoint; give a file or a run folder that holds checkpoint.pt"
-        )
+        raise UserError(f"--eval-only {path}: no such checkpoint; give a file or a run folder that holds checkpoint.pt")
     return file
 
 

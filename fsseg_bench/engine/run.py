@@ -59,9 +59,7 @@ def passed_settings(request: RunRequest) -> dict[str, Any]:
     """What the user gave explicitly: the fields that differ from their defaults."""
     default = RunRequest(request.method, request.dataset)
     names = request.__dataclass_fields__
-    given = {
-        name: getattr(request, name) for name in names if getattr(request, name) != getattr(default, name)
-    }
+    given = {name: getattr(request, name) for name in names if getattr(request, name) != getattr(default, name)}
     return {"method": request.method, "dataset": request.dataset, **given}
 
 
@@ -70,9 +68,7 @@ def default_workers(request: RunRequest) -> int:
     return request.workers if request.workers is not None else min(os.cpu_count() or 1, _MOST_WORKERS)
 
 
-def _train(
-    plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None
-) -> None:
+def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None) -> None:
     request, recipe = plan.request, plan.recipe
     if request.eval_only is not None:
         load_trained(plan.model, Path(request.eval_only))

@@ -155,9 +155,7 @@ class Trainer:
             queries = self._method.encode(normalise(batch.query_image, encoder, self._device))
             support = self._method.encode_support(normalise(flat, encoder, self._device), masks.flatten(0, 2))
         else:
-            together = self._method.encode(
-                normalise(torch.cat([flat, batch.query_image]), encoder, self._device)
-            )
+            together = self._method.encode(normalise(torch.cat([flat, batch.query_image]), encoder, self._device))
             support = _slice(together, slice(None, flat.shape[0]))
             queries = _slice(together, slice(flat.shape[0], None))
         height, width = batch.query_label.shape[-2:]
