@@ -1,0 +1,170 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.identity import identity_hash
+from fsseg_bench.records.read import RecordError, find_records, read_run
+from tests.support.runs import TWO_EPISODES, row, settings, write_run
+
+
+def edit(folder: Path, **changes: object) -> None:
+    """Changes settings and makes the identity fit again, as a careful forger would."""
+    path = folder / "run.json"
+    info = json.loads(path.read_text())
+    info["settings"].update(changes)
+    info["identity"] = identity_hash(info["settings"])
+    path.write_text(json.dumps(info))
+
+
+def reseal(folder: Path, lines: list[object]) -> None:
+    """Replaces the episode log and its seal."""
+    import hashlib
+
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    (folder / "episodes.jsonl").write_bytes(data)
+    path = folder / "run.json"
+    info = json.loads(path.read_text())
+    info["episodes"] = {"count": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
+    path.write_text(json.dumps(info))
+
+
+class TestReadRun:
+    def test_what_was_written_is_read(self, tmp_path: Path):
+        native = [(1, 2, 3, 4), (5, 6, 7, 8)]
+        folder = write_run(tmp_path, native=native, fold=2)
+        run = read_run(folder)
+        assert (run.status, run.fold, run.novel) == ("done", 2, (1, 2))
+        assert run.settings == settings(fold=2)
+        counts = run.counts()
+        np.testing.assert_array_equal(counts.classes, [[1], [2]])
+        np.testing.assert_array_equal(counts.input, [[[60, 10], [10, 20]], [[70, 0], [10, 20]]])
+        np.testing.assert_array_equal(counts.native, [[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+        assert {counts.classes.dtype, counts.input.dtype, counts.native.dtype} == {np.dtype(np.int64)}
+
+    def test_two_ways(self, tmp_path: Path):
+        folder = write_run(tmp_path, [((2, 1), tuple(range(9)))], way=2)
+        counts = read_run(folder).counts()
+        np.testing.assert_array_equal(counts.classes, [[2, 1]])
+        np.testing.assert_array_equal(counts.input, [[[0, 1, 2], [3, 4, 5], [6, 7, 8]]])
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b'{"schema": 1, "set', "truncated or edited"),
+            (b"\xff\xfe", "truncated or edited"),
+            (b"", "truncated or edited"),
+            (b"[]", "not a record of schema 1"),
+            (b'{"schema": 99}', "not a record of schema 1"),
+            (b'{"schema": 1, "status": "odd"}', "status is 'odd'"),
+            (b'{"schema": 1, "status": "done"}', "settings is missing"),
+            (b'{"schema": 1, "status": "done", "settings": {}}', "settings.protocol is None"),
+        ],
+    )
+    def test_damaged_records_are_named(self, tmp_path: Path, content: bytes, message: str):
+        (tmp_path / "run.json").write_bytes(content)
+        with pytest.raises(RecordError, match=rf"run\.json: .*{message}"):
+            read_run(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"fold": "1"}, "settings.fold is '1'; it must be of type int"),
+            ({"fold": True}, "settings.fold is True"),
+            ({"novel": [1, "2"]}, "settings.novel"),
+            ({"way": 0}, "settings.way"),
+            ({"headline": "both"}, "settings.headline"),
+        ],
+    )
+    def test_wrong_settings_are_named(self, tmp_path: Path, change: dict, message: str):
+        folder = write_run(tmp_path)
+        edit(folder, **change)
+        with pytest.raises(RecordError, match=message):
+            read_run(folder)
+
+    def test_edited_settings_are_noticed(self, tmp_path: Path):
+        folder = write_run(tmp_path)
+        path = folder / "run.json"
+        path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+        with pytest.raises(RecordError, match="edited: its settings do not have the identity"):
+            read_run(folder)
+
+    def test_a_missing_record(self, tmp_path: Path):
+        with pytest.raises(RecordError, match=r"run\.json: cannot be read"):
+            read_run(tmp_path)
+
+
+class TestCounts:
+    def test_an_unfinished_run_has_none(self, tmp_path: Path):
+        folder = write_run(tmp_path, status="evaluating")
+        with pytest.raises(RecordError, match=r"the run is not done \(status evaluating\)"):
+            read_run(folder).counts()
+
+    def test_edited_truncated_or_missing_logs_are_named(self, tmp_path: Path):
+        folder = write_run(tmp_path)
+        path = folder / "episodes.jsonl"
+        data = path.read_bytes()
+        for bad in (data.replace(b"60", b"61"), data[:-10], data + data, b""):
+            path.write_bytes(bad)
+            with pytest.raises(RecordError, match=r"episodes\.jsonl: changed since the run was done"):
+                read_run(folder).counts()
+        path.unlink()
+        with pytest.raises(RecordError, match=r"episodes\.jsonl: cannot be read"):
+            read_run(folder).counts()
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"episode": 5}, "not numbered"),
+            ({"input": [1, 2, 3]}, "'input' must hold 4 whole numbers"),
+            ({"native": [1, 2, 3, -1]}, "'native' must hold 4"),
+            ({"input": [1, 2, 3, 4.0]}, "'input' must hold 4"),
+            ({"input": [1, 2, 3, 2**80]}, "'input' must hold 4"),
+            ({"input": None}, "'input' must hold 4"),
+            ({"classes": [1, 2]}, "'classes' must hold 1"),
+            ({"classes": [9]}, "not held out"),
+        ],
+    )
+    def test_rows_that_do_not_fit_are_named(self, tmp_path: Path, change: dict, message: str):
+        folder = write_run(tmp_path)
+        reseal(folder, [row(0, TWO_EPISODES[0]), row(1, TWO_EPISODES[1]) | change])
+        with pytest.raises(RecordError, match=rf"episodes\.jsonl: .*{message}"):
+            read_run(folder).counts()
+
+    def test_a_row_that_is_no_object_is_named(self, tmp_path: Path):
+        folder = write_run(tmp_path)
+        reseal(folder, [[1], row(1, TWO_EPISODES[1])])
+        with pytest.raises(UserError, match="line 1 is not a JSON object"):
+            read_run(folder).counts()
+
+
+class TestFindRecords:
+    def test_sorted_with_warnings_and_without_folders_moved_aside(self, tmp_path: Path):
+        good = [write_run(tmp_path, fold=fold) for fold in (2, 1)]
+        broken = write_run(tmp_path, fold=3)
+        (broken / "run.json").write_text("{")
+        lost = write_run(tmp_path, fold=4)
+        (lost / "run.json").unlink()
+        shutil.copytree(good[0], good[0].with_name(good[0].name + ".old-1"))
+        runs, warnings = find_records(tmp_path)
+        assert [run.folder for run in runs] == sorted(good)
+        assert [w.path for w in warnings] == sorted([broken, lost])
+        assert all(str(w.path) in w.message for w in warnings)
+
+    def test_nothing_there(self, tmp_path: Path):
+        assert find_records(tmp_path) == ((), ())
+        with pytest.raises(UserError, match="none: no such results folder"):
+            find_records(tmp_path / "none")
+
+
+def test_records_do_not_import_torch_or_pandas():
+    code = (
+        "import sys, fsseg_bench.records.run, fsseg_bench.records.read, fsseg_bench.records.provenance as p; "
+        "p.provenance(); assert not {'torch', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,265 @@
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.records import run as module
+from fsseg_bench.records.identity import identity_hash
+from fsseg_bench.records.run import RunRecord, run_folder
+from tests.support.runs import TWO_EPISODES, row, settings, write_run
+
+
+def create(root: Path, *, fresh: bool = False, **changes: object) -> RunRecord:
+    return RunRecord.create(root, settings(**changes), passed={"fold": 1}, fresh=fresh)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+class TestFolder:
+    def test_layout(self, tmp_path: Path):
+        digest = identity_hash(settings(fold=3, way=2, shot=5, seed=7))
+        folder = run_folder(tmp_path, settings(fold=3, way=2, shot=5, seed=7))
+        assert folder == tmp_path / "toy" / "baseline-resnet18" / "2way-5shot" / f"fold3-seed7-{digest[:8]}"
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["../../etc", "/abs", "a/b", "", "..", "a b\n"])
+    def test_names_stay_inside_the_root(self, tmp_path: Path, name: str):
+        folder = run_folder(tmp_path, settings(method=name, protocol=name))
+        assert folder.resolve().is_relative_to(tmp_path.resolve())
+        assert len(folder.relative_to(tmp_path).parts) == 4
+
+
+class TestCreate:
+    def test_a_new_record(self, tmp_path: Path):
+        with create(tmp_path) as record:
+            assert record.status == "new"
+            assert record.folder == run_folder(tmp_path, settings())
+        info = json.loads((record.folder / "run.json").read_text())
+        assert info == record.info
+        assert info["schema"] == 1
+        assert info["identity"] == identity_hash(settings())
+        assert info["settings"] == settings()
+        assert info["passed"] == {"fold": 1}
+        assert info["provenance"]["python"] == sys.version.split()[0]
+        assert (info["timings"], info["diagnostics"], info["scores"]) == ({}, {}, {})
+
+    def test_the_same_run_is_reopened_with_its_logs(self, tmp_path: Path):
+        with create(tmp_path) as record, record.episode_log() as log:
+            record.update(status="evaluating")
+            log.append(row(0, TWO_EPISODES[0]))
+        with create(tmp_path) as again, again.episode_log() as log:
+            assert again.folder == record.folder
+            assert again.status == "evaluating"
+            assert log.rows == 1
+
+    def test_resuming_notes_what_changed_in_the_software(self, tmp_path: Path, monkeypatch):
+        create(tmp_path).close()
+        then = module.provenance()
+        monkeypatch.setattr(module, "provenance", lambda: then | {"python": "9.9"})
+        with create(tmp_path) as record:
+            assert [entry["changed"] for entry in record.info["resumed"]] == [[f'python: "{then["python"]}" / "9.9"']]
+            assert record.info["provenance"]["python"] == then["python"]
+
+    def test_a_finished_run_is_not_touched(self, tmp_path: Path):
+        folder = write_run(tmp_path)
+        before = tree(folder)
+        with create(tmp_path) as record:
+            assert record.status == "done"
+        assert tree(folder).keys() == before.keys()
+        assert tree(folder)["run.json"] == before["run.json"]
+
+    def test_other_settings_make_another_folder(self, tmp_path: Path):
+        with create(tmp_path) as first, create(tmp_path, precision="bf16") as second:
+            assert first.folder != second.folder
+            assert first.folder.parent == second.folder.parent
+
+    def test_another_identity_in_the_folder_is_refused_with_both(self, tmp_path: Path, monkeypatch):
+        """The first eight digits collide: the same folder name for two runs."""
+        folder = write_run(tmp_path)
+        before = tree(folder)
+        other = settings(recipe={"iterations": 200, "lr": 0.001})
+        monkeypatch.setattr(module, "run_folder", lambda root, given: folder)
+        with pytest.raises(UserError) as caught:
+            RunRecord.create(tmp_path, other, passed={})
+        message = str(caught.value)
+        for part in (str(folder), identity_hash(settings()), identity_hash(other), "--fresh"):
+            assert part in message
+        assert "recipe.iterations: 100 / 200" in message
+        assert tree(folder).keys() == before.keys()
+        assert tree(folder)["run.json"] == before["run.json"]
+        create(tmp_path).close()  # the refusal gave the lock back
+
+    def test_edited_settings_are_another_identity(self, tmp_path: Path):
+        folder = write_run(tmp_path)
+        path = folder / "run.json"
+        path.write_text(path.read_text().replace('"precision": "fp32"', '"precision": "bf16"'))
+        with pytest.raises(UserError, match=r'holds another run.*precision: "bf16" / "fp32"'):
+            create(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ('{"schema": 1, "ident', r"run\.json: not valid JSON"),
+            ("[]", "not a record of this version"),
+            ('{"schema": 2, "status": "done"}', "not a record of this version"),
+            ('{"schema": 1, "status": "odd"}', "not a record of this version"),
+            ('{"schema": 1, "status": "done"}', "holds another run"),
+        ],
+    )
+    def test_an_unusable_record_is_refused_and_kept(self, tmp_path: Path, content: str, message: str):
+        folder = run_folder(tmp_path, settings())
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(content)
+        with pytest.raises(UserError, match=message):
+            create(tmp_path)
+        assert (folder / "run.json").read_text() == content
+
+    def test_files_without_a_record_are_refused_but_an_empty_folder_is_new(self, tmp_path: Path):
+        folder = run_folder(tmp_path, settings())
+        folder.mkdir(parents=True)
+        (folder / ".run.json.1-abc.tmp").write_text("left by a kill before the first rename")
+        create(tmp_path).close()
+        assert sorted(p.name for p in folder.iterdir()) == [".lock", "run.json"]
+        (folder / "run.json").unlink()
+        (folder / "checkpoint.pt").write_text("x")
+        with pytest.raises(UserError, match=r"holds files but no run\.json"):
+            create(tmp_path)
+
+    def test_fresh_moves_aside_and_deletes_nothing(self, tmp_path: Path):
+        folder = write_run(tmp_path)
+        before = tree(folder)
+        for n in (1, 2):
+            with create(tmp_path, fresh=True) as record:
+                assert record.folder == folder
+                assert record.status == "new"
+                assert not record.episodes_path.exists()
+            assert folder.with_name(f"{folder.name}.old-{n}").is_dir()
+        kept = tree(folder.with_name(f"{folder.name}.old-1"))
+        assert {name: kept[name] for name in before if name != ".lock"} == {
+            name: data for name, data in before.items() if name != ".lock"
+        }
+
+    def test_fresh_on_nothing_moves_nothing(self, tmp_path: Path):
+        with create(tmp_path, fresh=True) as record:
+            assert [p.name for p in record.folder.parent.iterdir()] == [record.folder.name]
+
+    def test_fresh_helps_where_the_record_is_unusable(self, tmp_path: Path):
+        folder = write_run(tmp_path)
+        (folder / "run.json").write_text("{")
+        with create(tmp_path, fresh=True) as record:
+            assert record.status == "new"
+        assert (folder.with_name(f"{folder.name}.old-1") / "run.json").read_text() == "{"
+
+    def test_two_writers(self, tmp_path: Path):
+        with create(tmp_path) as record:
+            for fresh in (False, True):
+                with pytest.raises(UserError, match="another process is writing"):
+                    create(tmp_path, fresh=fresh)
+            assert record.folder.is_dir()
+        create(tmp_path).close()
+
+    def test_a_root_that_is_a_file_and_a_full_disk(self, tmp_path: Path, monkeypatch):
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(UserError, match="cannot be written"):
+            create(tmp_path / "file")
+
+        def fsync(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(UserError, match=r"run\.json: the disk is full"):
+            create(tmp_path / "root")
+        monkeypatch.undo()
+        create(tmp_path / "root").close()
+
+
+class TestUpdate:
+    def test_merges_one_level_and_is_on_disk(self, tmp_path: Path):
+        with create(tmp_path) as record:
+            record.update(timings={"train": 1.0, "evaluate": 2.0}, device="cpu")
+            record.update(timings={"evaluate": 3.0}, scores={"a": {"b": 1}}, reason=None)
+            info = json.loads((record.folder / "run.json").read_text())
+        assert info["timings"] == {"train": 1.0, "evaluate": 3.0}
+        assert info["scores"] == {"a": {"b": 1}}
+        assert (info["device"], info["reason"]) == ("cpu", None)
+        assert info == record.info
+
+    @pytest.mark.parametrize("field", ["settings", "identity", "schema", "passed", "provenance", "episodes"])
+    def test_what_never_changes(self, tmp_path: Path, field: str):
+        with create(tmp_path) as record, pytest.raises(ValueError, match=f"never change: {field}"):
+            record.update(**{field: {}})
+
+    def test_done_seals_the_episode_log(self, tmp_path: Path):
+        folder = write_run(tmp_path)
+        data = (folder / "episodes.jsonl").read_bytes()
+        info = json.loads((folder / "run.json").read_text())
+        assert info["episodes"] == {"count": 2, "sha256": hashlib.sha256(data).hexdigest()}
+        assert data.splitlines()[0] == b'{"episode":0,"classes":[1],"input":[60,10,10,20],"native":[60,10,10,20]}'
+
+    def test_unknown_status_and_done_without_episodes(self, tmp_path: Path):
+        with create(tmp_path) as record:
+            with pytest.raises(ValueError, match="'finished' is not one of new, training"):
+                record.update(status="finished")
+            with pytest.raises(ValueError, match="a finished run has episodes"):
+                record.update(status="done")
+            assert record.status == "new"
+
+    def test_a_full_disk_keeps_record_and_memory_in_step(self, tmp_path: Path, monkeypatch):
+        with create(tmp_path) as record:
+
+            def fsync(_: int) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            monkeypatch.setattr(os, "fsync", fsync)
+            with pytest.raises(UserError, match="the disk is full"):
+                record.update(status="training")
+            monkeypatch.undo()
+            assert record.status == "new"
+            assert json.loads((record.folder / "run.json").read_text())["status"] == "new"
+
+
+def test_logs_and_checkpoint_lie_in_the_folder(tmp_path: Path):
+    with create(tmp_path) as record:
+        with record.train_log() as log:
+            log.append({"iteration": 1})
+        assert (record.folder / "train.jsonl").exists()
+        assert record.checkpoint == record.folder / "checkpoint.pt"
+        assert record.episodes_path == record.folder / "episodes.jsonl"
+
+
+def test_killed_between_update_and_append_and_reopened(tmp_path: Path):
+    """A SIGKILL while the record is written leaves one that reopens and goes on with whole rows."""
+    code = """
+import sys
+from pathlib import Path
+from fsseg_bench.records.run import RunRecord
+from tests.support.runs import TWO_EPISODES, row, settings
+record = RunRecord.create(Path(sys.argv[1]), settings(), passed={})
+log = record.episode_log()
+for i in range(10**6):
+    log.append(row(i, TWO_EPISODES[0]))
+    record.update(status="evaluating", timings={"episodes": i})
+    if i == 3:
+        print("go", flush=True)
+"""
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"go\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        with create(tmp_path) as record, record.episode_log() as log:
+            assert record.status == "evaluating"
+            assert 0 <= log.rows - 1 - record.info["timings"]["episodes"] <= 1
+            assert not [p for p in record.folder.iterdir() if p.suffix == ".tmp"]
+        record.episodes_path.unlink()

@@ -1,0 +1,75 @@
+"""Run records made by hand, for tests of records and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsseg_bench.records.run import RunRecord
+
+Episode = tuple[Sequence[int], Sequence[int]]
+"""The classes and the counts (row-major, rows = labels) of one episode."""
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """Settings of a run as the engine makes them, with ``changes``."""
+    values: dict[str, Any] = {
+        "protocol": "toy",
+        "protocol_label": "toy",
+        "protocol_version": 1,
+        "protocol_digest": "d" * 64,
+        "data_fingerprint": "f" * 64,
+        "episode_digest": "e" * 64,
+        "method": "baseline",
+        "method_digest": "a" * 64,
+        "switches": {"temperature": 20.0},
+        "recipe": {"iterations": 100, "lr": 0.001},
+        "backbone": "resnet18",
+        "weights": "none",
+        "weights_digest": None,
+        "fold": 1,
+        "way": 1,
+        "shot": 1,
+        "seed": 0,
+        "precision": "fp32",
+        "scales": [1.0],
+        "novel": [1, 2],
+        "class_names": {"1": "cat", "2": "dog"},
+        "headline": "input",
+    }
+    return values | changes
+
+
+TWO_EPISODES: tuple[Episode, ...] = (((1,), (60, 10, 10, 20)), ((2,), (70, 0, 10, 20)))
+"""IoU 20/40 = 0.5 for class 1 and 20/30 for class 2."""
+
+
+def row(number: int, episode: Episode, native: Sequence[int] | None = None) -> dict[str, Any]:
+    """One line of the episode log; the native counts are the input ones unless given."""
+    classes, counts = episode
+    return {
+        "episode": number,
+        "classes": list(classes),
+        "input": list(counts),
+        "native": list(counts if native is None else native),
+    }
+
+
+def write_run(
+    root: Path,
+    episodes: Sequence[Episode] = TWO_EPISODES,
+    *,
+    native: Sequence[Sequence[int]] | None = None,
+    status: str = "done",
+    passed: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Path:
+    """Writes a run's record as the engine does and gives its folder."""
+    with RunRecord.create(root, settings(**changes), passed=passed or {}) as record:
+        with record.episode_log() as log:
+            for i, episode in enumerate(episodes):
+                log.append(row(i, episode, None if native is None else native[i]))
+        record.update(status=status, **(extra or {}))
+    return record.folder
