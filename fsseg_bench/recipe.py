@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fsseg_bench.errors import UserError, unknown
+
+_LEAST = {"iterations": 0, "batch": 1, "weight_decay": 0, "warmup": 0, "clip": 0, "head_lr_factor": 0, "train_shots": 0}
+_KINDS = {int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Recipe:
     weight_decay: float = 5e-4
     """L2 weight decay, on every trained parameter."""
     schedule: Literal["constant", "step", "poly"] = "constant"
-    """``step`` multiplies the rate by ``gamma`` at each milestone; ``poly`` is lr * (1 - i/iterations)**0.9."""
+    """``step``: times ``gamma`` at each milestone. ``poly``: times (1 - i/iterations)**0.9."""
     milestones: tuple[int, ...] = ()
     """Iterations at which ``step`` lowers the rate."""
     gamma: float = 0.1
@@ -42,8 +46,8 @@ class Recipe:
     bn: Literal["eval", "train"] = "eval"
     """``eval``: batch-norm statistics and affine parameters stay fixed. ``train``: both are trained."""
     augment: Literal["none", "flip", "canet", "canet-both"] = "flip"
-    """``flip``: horizontal flips. ``canet``: flips, enlarged random crops of the supports (query: resize only).
-    ``canet-both``: the same for the query."""
+    """``flip``: horizontal flips. ``canet``: flips, and enlarged random crops of the supports (query: resize
+    only). ``canet-both``: the same for the query."""
     train_shots: int = 0
     """Supports a class in training; 0 means as in the evaluation."""
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -78,17 +82,21 @@ class Recipe:
         Raises:
             UserError: a value is out of its range.
         """
-        least = {"iterations": 0, "batch": 1, "warmup": 0, "train_shots": 0, "clip": 0, "weight_decay": 0}
-        for key, bound in least.items():
-            if getattr(self, key) < bound:
+        for key, bound in _LEAST.items():
+            if not bound <= getattr(self, key) < math.inf:
                 raise UserError(f"recipe.{key} is {getattr(self, key)}; it must be at least {bound}")
-        if not self.lr > 0:
-            raise UserError(f"recipe.lr is {self.lr}; it must be above 0")
+        for key in ("lr", "gamma"):
+            if not 0 < getattr(self, key) < math.inf:
+                raise UserError(f"recipe.{key} is {getattr(self, key)}; it must be above 0")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"recipe.momentum is {self.momentum}; it must be at least 0 and below 1")
+        if list(self.milestones) != sorted({i for i in self.milestones if i > 0}):
+            raise UserError(f"recipe.milestones is {list(self.milestones)}; it must be ascending, from 1")
         return self
 
 
 def parse_value(name: str, text: str, kind: Any) -> Any:
-    """``text`` as a value of the annotated type ``kind``: bool, int, float, str, Literal, tuple[X, ...], X | None.
+    """``text`` as a value of an annotated type: bool, int, float, str, Literal, tuple[X, ...], X | None.
 
     Raises:
         UserError: the text does not fit; names ``name``, the text and what is allowed.
@@ -99,8 +107,9 @@ def parse_value(name: str, text: str, kind: Any) -> Any:
             raise UserError(f"{name}={text} is not allowed; use one of: {', '.join(allowed)}")
         return allowed[text]
     if get_origin(kind) is tuple:
-        return tuple(parse_value(name, part.strip(), get_args(kind)[0]) for part in text.split(",") if part.strip())
-    if isinstance(kind, types.UnionType):
+        parts = [part.strip() for part in text.split(",")]
+        return tuple(parse_value(name, part, get_args(kind)[0]) for part in parts if part)
+    if get_origin(kind) in {Union, types.UnionType}:
         if text.lower() == "none" and type(None) in get_args(kind):
             return None
         return parse_value(name, text, next(a for a in get_args(kind) if a is not type(None)))
@@ -109,6 +118,9 @@ def parse_value(name: str, text: str, kind: Any) -> Any:
             raise UserError(f"{name}={text} is not allowed; use true or false")
         return text.lower() == "true"
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
-        raise UserError(f"{name}={text} is not a value of type {kind.__name__}") from None
+        raise UserError(f"{name}={text} is not {_KINDS.get(kind, kind.__name__)}") from None
+    if kind is float and not math.isfinite(value):
+        raise UserError(f"{name}={text} is not a finite number")
+    return value

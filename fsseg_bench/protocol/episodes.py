@@ -158,9 +158,7 @@ def _check_pools(protocol: Protocol, pools: Mapping[int, _Pool], shot: int) -> N
         )
 
 
-def _uncovered(
-    protocol: Protocol, fold: int, count: int, missing: set[int], draws: Iterator[_Row]
-) -> UserError:
+def _uncovered(protocol: Protocol, fold: int, count: int, missing: set[int], draws: Iterator[_Row]) -> UserError:
     """The error for classes that no episode has as its first; draws on until all are reached."""
     names = ", ".join(protocol.class_name(c) for c in sorted(missing))
     needed, left = count, set(missing)

@@ -1,10 +1,9 @@
-"""Reads and checks protocol files: unknown keys, missing keys and wrong values are errors that say what is allowed."""
+"""Reads and checks protocol files: wrong keys and values are errors that say what is allowed."""
 
 from __future__ import annotations
 
 import dataclasses
 import tomllib
-import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -54,45 +53,66 @@ def load_protocol(name_or_path: str | Path, overrides: Mapping[str, str] | None 
     Args:
         name_or_path: ``"pascal5i"``, ``"coco20i-a"``, ..., or a path to a TOML file.
         overrides: changes to single keys by dotted name, values as text, for example
-            ``{"data.year": "2017", "data.test_list": "train,val"}``. They change the digest and the label.
+            ``{"data.year": "2017", "data.test_list": "train,val"}``. They change the digest and the label; a
+            value that the file has anyway changes neither.
 
     Raises:
-        UserError: unknown name, unreadable file, unknown or missing key, wrong value. Names the file, the key,
-            what was found and what is allowed.
+        UserError: unknown name, unreadable file, unknown or missing key, wrong value. Names the file, the
+            key, what was found and what is allowed.
     """
     path = _find(name_or_path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
-    for key, text in (overrides or {}).items():
-        _override(table, key, text)
+    table = _read(path)
+    changed = [key for key, text in (overrides or {}).items() if _override(table, key, text)]
     own = path.parent.resolve() != folder("protocols").resolve()
-    return _build(table, path, dict(overrides or {}), path.parent.resolve() if own else None)
+    protocol = _build(table, path, path.parent.resolve() if own else None)
+    return dataclasses.replace(protocol, overrides={key: _text(protocol, key) for key in changed})
 
 
 def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if text.endswith(".toml") or "/" in text or isinstance(name_or_path, Path):
-        path = Path(text).expanduser()
-        if not path.is_file():
-            raise UserError(f"{path}: no such protocol file")
-        return path
+        return Path(text).expanduser()
     known = builtin_protocols()
     if text not in known:
         raise unknown("dataset", text, known, where="--dataset")
     return known[text]
 
 
-def _override(table: dict[str, Any], key: str, text: str) -> None:
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        beside = [file.name for file in path.parent.glob("*.toml")]
+        raise unknown("protocol file", path.name, beside, where=str(path.parent)) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not text in UTF-8: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+
+
+def _override(table: dict[str, Any], key: str, text: str) -> bool:
+    """Sets a key of ``table``; whether that changes its value. A section of a wrong type is left as it is."""
     section, _, name = key.partition(".")
     if section not in _SECTIONS or name not in _hints(_SECTIONS[section]):
         known = [f"{s}.{k}" for s, cls in _SECTIONS.items() for k in _hints(cls)]
         raise unknown("protocol key", key, known)
-    kind = _hints(_SECTIONS[section])[name]
-    table.setdefault(section, {})[name] = _parse(text, kind)
+    value = _parse(text, _hints(_SECTIONS[section])[name])
+    values = table.setdefault(section, {})
+    if not isinstance(values, dict):
+        return False
+    changes = name not in values or values[name] != value
+    values[name] = value
+    return changes
+
+
+def _text(protocol: Protocol, key: str) -> str:
+    """The value of a dotted key as one would write it in an override."""
+    section, _, name = key.partition(".")
+    value = getattr(getattr(protocol, section), name)
+    values = value if isinstance(value, tuple) else (value,)
+    return ",".join(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
 
 
 def _parse(text: str, kind: Any) -> Any:
@@ -111,11 +131,11 @@ def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-def _build(table: dict[str, Any], path: Path, overrides: dict[str, str], home: Path | None) -> Protocol:
+def _build(table: dict[str, Any], path: Path, home: Path | None) -> Protocol:
     _check_keys(table, {*_TOP, *_SECTIONS}, {*_TOP, *_SECTIONS}, path, "")
     name = _typed(table["name"], str, path, "name")
     if not name or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
-        raise UserError(f"{path}: name is {name!r}; use letters, digits, '-', '_' and '.' (it becomes a folder)")
+        raise UserError(f"{path}: name is {_show(name)}; use letters, digits, '-', '_', '.' (it names a folder)")
     classes = _typed(table["classes"], tuple[str, ...], path, "classes")
     _check_classes(classes, path)
     sections = {key: _section(table[key], cls, path, key) for key, cls in _SECTIONS.items()}
@@ -125,7 +145,6 @@ def _build(table: dict[str, Any], path: Path, overrides: dict[str, str], home: P
         description=_typed(table["description"], str, path, "description"),
         classes=classes,
         folds=_folds(table["folds"], classes, path),
-        overrides=overrides,
         home=home,
         **sections,
     )
@@ -136,33 +155,40 @@ def _build(table: dict[str, Any], path: Path, overrides: dict[str, str], home: P
 def _check_classes(classes: tuple[str, ...], path: Path) -> None:
     if not 1 <= len(classes) <= 254:
         raise UserError(f"{path}: classes has {len(classes)} names; 1 to 254 are allowed (255 is void)")
-    twice = sorted({c for c in classes if classes.count(c) > 1})
+    _check_names("classes", classes, path)
+
+
+def _check_names(key: str, names: tuple[str, ...], path: Path) -> None:
+    if not names:
+        raise UserError(f"{path}: {key} is empty; it needs at least one name")
+    if not all(name.strip() for name in names):
+        raise UserError(f"{path}: {key} holds an empty name")
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UserError(f"{path}: classes names {', '.join(twice)} more than once")
+        raise UserError(f"{path}: {key} names {', '.join(twice)} more than once")
 
 
 def _folds(table: Any, classes: tuple[str, ...], path: Path) -> dict[int, tuple[str, ...]]:
     if not isinstance(table, dict):
-        raise UserError(f"{path}: folds is {table!r}; it must be a table with the keys 1 to 4")
+        raise UserError(f"{path}: folds is {_show(table)}; it must be a table with the keys 1 to 4")
     wanted = {str(f) for f in FOLDS}
     _check_keys(table, wanted, wanted, path, "folds.")
     folds = {fold: _typed(table[str(fold)], tuple[str, ...], path, f"folds.{fold}") for fold in FOLDS}
     seen: dict[str, int] = {}
     for fold, names in folds.items():
-        if not names:
-            raise UserError(f"{path}: folds.{fold} is empty; each fold needs at least one class")
+        _check_names(f"folds.{fold}", names, path)
         for name in names:
             if name not in classes:
                 raise unknown("class", name, classes, where=f"{path}: folds.{fold}")
             if name in seen:
-                raise UserError(f"{path}: class {name!r} is in folds {seen[name]} and {fold}; it may be in one only")
+                raise UserError(f"{path}: class {name!r} is in fold {seen[name]} and in fold {fold}; one is allowed")
             seen[name] = fold
     return folds
 
 
 def _section(table: Any, cls: type, path: Path, section: str) -> Any:
     if not isinstance(table, dict):
-        raise UserError(f"{path}: {section} is {table!r}; it must be a table [{section}]")
+        raise UserError(f"{path}: {section} is {_show(table)}; it must be a table [{section}]")
     hints = _hints(cls)
     optional = set[str]()
     if cls is DataSpec:
@@ -197,14 +223,23 @@ def _typed(value: Any, kind: Any, path: Path, key: str) -> Any:
         return tuple(_typed(v, get_args(kind)[0], path, f"{key}[{i}]") for i, v in enumerate(value))
     if kind is float and type(value) is int:
         return float(value)
-    if isinstance(kind, types.UnionType) or type(value) is not kind:
+    if type(value) is not kind:
         names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-        raise UserError(f"{path}: {key} is {_show(value)}; it must be {names.get(kind, str(kind))}")
+        raise UserError(f"{path}: {key} is {_show(value)}; it must be {names[kind]}")
     return value
 
 
 def _show(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else "missing" if value is None else str(value).lower()
+    """A value as TOML writes it, for messages."""
+    if value is None:
+        return "missing"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_show, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _check_values(protocol: Protocol, path: Path) -> None:
@@ -221,14 +256,13 @@ def _check_values(protocol: Protocol, path: Path) -> None:
         raise UserError(f"{path}: version is {protocol.version}; it must be at least 1")
     if protocol.data.source == "coco" and protocol.data.year not in {2014, 2017}:
         raise UserError(f"{path}: data.year is {protocol.data.year}; allowed: 2014, 2017")
-    if protocol.data.source == "voc" and not protocol.data.masks:
-        raise UserError(f"{path}: data.masks is empty; name at least one folder of masks, e.g. \"SegmentationClass\"")
-    for key in ("train_list", "test_list"):
-        if not getattr(protocol.data, key):
-            raise UserError(f"{path}: data.{key} is empty; name at least one list")
+    for key in ("train_list", "test_list", *(["masks"] if protocol.data.source == "voc" else [])):
+        _check_names(f"data.{key}", getattr(protocol.data, key), path)
     scales = protocol.scoring.scales
-    if not scales or any(s <= 0 or s > 4 for s in scales):
-        raise UserError(f"{path}: scoring.scales is {list(scales)}; it must hold numbers above 0 and at most 4")
+    if not scales or len(set(scales)) < len(scales) or not all(0 < s <= 4 for s in scales):
+        raise UserError(
+            f"{path}: scoring.scales is {_show(list(scales))}; it must hold different numbers above 0, at most 4"
+        )
 
 
 def replace_episodes(protocol: Protocol, count: int) -> Protocol:

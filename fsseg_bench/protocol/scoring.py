@@ -1,7 +1,7 @@
 """Scores from counted pixels. Counts are summed over episodes first; nothing is averaged over images.
 
 The counts of E episodes of N ways are E confusion matrices, int64 (E, N+1, N+1): rows are labels, columns
-predictions, 0 is background, void pixels are in no cell. ``classes`` (E, N) names the label value of each way.
+predictions, 0 is background, void pixels are in no cell. ``classes`` (E, N) is the label value of each way.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ def binary_iou(confusion: npt.ArrayLike) -> float:
     """
     intersection, union = binary_terms(confusion).sum(axis=0).T
     if not union.all():
-        raise UserError(
-            "no score: foreground or background has no pixel in any episode; evaluate more episodes"
-        )
+        raise UserError("no score: foreground or background has no pixel in any episode; evaluate more episodes")
     return float((intersection / union).mean())
 
 

@@ -21,7 +21,7 @@ class DataSpec:
     source: Literal["voc", "coco", "shapes"]
     """The reader: VOC's folder layout, COCO's instance JSON, or images made by code."""
     root: str
-    """Folder of the data set under the data root (``--data-root``, ``FSSEG_DATA``) or beside the protocol file."""
+    """Folder of the data set under the data root (``--data-root``, ``FSSEG_DATA``) or beside the file."""
     train_list: tuple[str, ...]
     """Lists whose images training may use."""
     test_list: tuple[str, ...]
@@ -110,7 +110,7 @@ class Protocol:
     scoring: ScoringSpec
     checkpoint: CheckpointSpec
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Keys that the user changed, with their values as given."""
+    """Dotted keys that the user changed, with their values as text."""
     home: Path | None = None
     """The folder of the file when it is the user's own; data may lie beside it. Not part of the digest."""
 
@@ -119,7 +119,13 @@ class Protocol:
         return self.classes.index(name) + 1
 
     def class_name(self, class_id: int) -> str:
-        """The name of a label value (1..C)."""
+        """The name of a label value (1..C).
+
+        Raises:
+            ValueError: no such label value; 0 is background.
+        """
+        if not 1 <= class_id <= len(self.classes):
+            raise ValueError(f"label value {class_id} is not in 1..{len(self.classes)}")
         return self.classes[class_id - 1]
 
     def novel_classes(self, fold: int) -> tuple[int, ...]:
@@ -127,7 +133,7 @@ class Protocol:
         return tuple(sorted(self.class_id(name) for name in self.folds[fold]))
 
     def base_classes(self, fold: int) -> tuple[int, ...]:
-        """Label values of all other folds' classes, ascending. Classes in no fold are background everywhere."""
+        """Label values of all other folds' classes, ascending; classes in no fold are always background."""
         every = {self.class_id(name) for names in self.folds.values() for name in names}
         return tuple(sorted(every - set(self.novel_classes(fold))))
 

@@ -99,9 +99,7 @@ def difference_interval(
     if not same:
         raise ValueError("a paired comparison needs the same folds and episodes on both sides")
     # Equal seeds and equal classes draw equal episodes: the resamples are paired.
-    return _interval(
-        _scores(first, metric, resamples, seed) - _scores(second, metric, resamples, seed), level
-    )
+    return _interval(_scores(first, metric, resamples, seed) - _scores(second, metric, resamples, seed), level)
 
 
 def _interval(scores: Float64, level: float) -> Interval:
