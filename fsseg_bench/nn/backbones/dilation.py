@@ -33,8 +33,8 @@ def replace_stride(stage: nn.Module, dilation: int) -> int:
 
 
 def _dilate(convolution: nn.Conv2d, dilation: int) -> None:
-    """Stride 1, the given dilation, and the padding that keeps the size."""
+    """Stride 1, the given dilation (a kernel of one pixel has none), and the padding that keeps the size."""
     height, width = convolution.kernel_size
     convolution.stride = (1, 1)
-    convolution.dilation = (dilation, dilation)
+    convolution.dilation = (dilation if height > 1 else 1, dilation if width > 1 else 1)
     convolution.padding = (dilation * (height // 2), dilation * (width // 2))
