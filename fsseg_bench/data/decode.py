@@ -21,7 +21,7 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
 
 
 def read_image(path: Path) -> UInt8:
-    """(H, W, 3) uint8, RGB, as stored: a rotation noted in EXIF is not applied, since masks follow the pixels.
+    """(H, W, 3) uint8, RGB, as stored: a rotation noted in EXIF is not applied (masks follow the pixels).
 
     Raises:
         UserError: the file is missing, cannot be decoded, or has more than 8 bits a channel.

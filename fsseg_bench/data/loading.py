@@ -22,7 +22,7 @@ def load_image(source: Source, image_id: str, size: int) -> torch.Tensor:
 
 
 def support_mask(source: Source, image_id: str, classes: Sequence[int], way: int, size: int) -> UInt8:
-    """(size, size) uint8: 1 where the image shows the way's class, 255 where void or another way's class, else 0.
+    """(size, size) uint8: 1 where the way's class is, 255 where void or another way's class is, else 0.
 
     Args:
         source: where the masks come from.
@@ -45,7 +45,7 @@ def support_mask(source: Source, image_id: str, classes: Sequence[int], way: int
 
 
 def query_label(source: Source, image_id: str, classes: Sequence[int], size: int | None) -> UInt8:
-    """(size, size) uint8, or (H, W) with ``size`` None: i where the image shows class i of 1..N, 255 void, else 0.
+    """(size, size) uint8, native (H, W) without ``size``: i where class i of 1..N is, 255 void, else 0.
 
     Where classes overlap (COCO) the later way is kept; a way's pixel wins over void.
 
@@ -62,14 +62,15 @@ def query_label(source: Source, image_id: str, classes: Sequence[int], size: int
 def training_masks(source: Source, image_id: str, classes: Sequence[int], ignore: Sequence[int]) -> UInt8:
     """(len(classes), H, W) uint8 at native size, as ``Source.class_masks``, with other classes made void.
 
-    Pixels of the classes ``ignore`` become 255 in every mask, unless they belong to one of ``classes``.
+    Pixels of the classes ``ignore`` (their crowds too) become 255 in every mask, unless they belong to one of
+    ``classes``.
 
     Raises:
         UserError: the mask is missing or wrong.
     """
     every = source.class_masks(image_id, (*classes, *ignore))
     wanted, unwanted = every[: len(classes)], every[len(classes) :]
-    hidden = (unwanted == 1).any(axis=0) & ~(wanted == 1).any(axis=0)
+    hidden = unwanted.any(axis=0) & ~(wanted == 1).any(axis=0)
     wanted[:, hidden] = VOID
     return wanted
 

@@ -83,9 +83,7 @@ class VocSource(Source):
         folder = self.root / "JPEGImages"
         if path := _first_file(folder, image_id, IMAGE_SUFFIXES):
             return path
-        raise UserError(
-            f"{folder / image_id}.jpg: no such image (nor .jpeg or .png); add it or take it off the list"
-        )
+        raise UserError(f"{folder / image_id}.jpg: no such image (nor .jpeg or .png); add it or take it off the list")
 
     def mask_path(self, image_id: str) -> Path:
         """The mask file: a ``.png``, or a ``.mat`` of SBD, from the first mask folder that has one.
@@ -202,7 +200,7 @@ def _read_list(path: Path) -> tuple[str, ...]:
 
 
 def _image_id(line: str) -> str:
-    """The image of a list's line: the whole line, or the name in ``/JPEGImages/<id>.jpg /<masks>/<id>.png``."""
+    """The image of a list's line: all of it, or the name in ``/JPEGImages/<id>.jpg /<masks>/<id>.png``."""
     text = line.strip()
     if "JPEGImages/" not in text:
         return text

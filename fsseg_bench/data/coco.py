@@ -1,0 +1,186 @@
+"""Images and masks in COCO's official layout, from the instance annotations."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from fsseg_bench.data.decode import image_size, read_image
+from fsseg_bench.data.instances import Instances, Region, load_instances
+from fsseg_bench.data.source import VOID, Source, UInt8
+from fsseg_bench.errors import UserError, unknown
+
+_LOADING = threading.Lock()
+"""Held while an instance file is loaded, so that threads load it once."""
+
+
+@dataclass(frozen=True)
+class _Split:
+    """One list: its annotations and what the protocol calls them."""
+
+    instances: Instances
+    numbers: dict[str, int]
+    """Image id to its number in ``instances``."""
+    classes: dict[int, int]
+    """COCO category id to class id."""
+
+    def regions(self, image_id: str) -> Iterator[tuple[int, Region]]:
+        """Class id and region, for the protocol's classes alone."""
+        for region in self.instances.regions(self.numbers[image_id]):
+            if class_id := self.classes.get(region.category):
+                yield class_id, region
+
+
+class CocoSource(Source):
+    """``annotations/instances_<list><year>.json`` and images in ``<list><year>/``; no masks are written.
+
+    An image id is the folder and the file's stem: ``val2017/000000000139``. A class mask is the union of the
+    class's single instances; its crowd regions are void where no single instance of it lies. Categories that
+    the protocol does not name are background.
+    """
+
+    def __init__(self, root: Path, classes: Sequence[str], year: int) -> None:
+        """A reader of ``root``, the folder that holds ``annotations``; ``classes`` are category names."""
+        self.root = root
+        self.classes = tuple(classes)
+        self.year = year
+        self._splits: dict[str, _Split] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the annotations: another process opens them from the cache in a moment."""
+        return {**self.__dict__, "_splits": {}}
+
+    def ids(self, list_name: str) -> tuple[str, ...]:
+        """Ids of all images of ``instances_<list_name><year>.json``, sorted.
+
+        Raises:
+            UserError: no such file, not COCO's, a class of the protocol is not in it, or image files are missing.
+        """
+        return tuple(sorted(self._split(f"{list_name}{self.year}").numbers))
+
+    def image_path(self, image_id: str) -> Path:
+        """The image file (whether it exists is checked when the list is loaded).
+
+        Raises:
+            UserError: the annotations have no such image.
+        """
+        split, number = self._find(image_id)
+        return self.root / image_id.partition("/")[0] / split.instances.names[number]
+
+    def image(self, image_id: str) -> UInt8:
+        """(H, W, 3) uint8, RGB.
+
+        Raises:
+            UserError: the file is missing or cannot be decoded; names it.
+        """
+        return read_image(self.image_path(image_id))
+
+    def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
+        """(len(class_ids), H, W) uint8 at native size: 1 = the class, 0 = not, 255 = a crowd of the class.
+
+        Raises:
+            UserError: the image file is missing, unreadable or of another size than the annotations say.
+        """
+        split, number = self._find(image_id)
+        height, width = self._checked_size(image_id)
+        masks = np.zeros((len(class_ids), height, width), dtype=np.uint8)
+        regions = list(split.regions(image_id))
+        for mask, class_id in zip(masks, class_ids, strict=True):
+            # Crowds first: a single instance wins where both lie.
+            own = sorted((r for c, r in regions if c == class_id), key=lambda region: not region.crowd)
+            for region in own:
+                mask[split.instances.draw(number, region)] = VOID if region.crowd else 1
+        return masks
+
+    def class_pixels(self, image_id: str) -> dict[int, int]:
+        """Native pixels of each class that the image shows (class id to count, no zeros, no crowds).
+
+        Raises:
+            UserError: the annotations have no such image.
+        """
+        regions = self._find(image_id)[0].regions(image_id)
+        return dict(sorted((class_id, region.pixels) for class_id, region in regions if not region.crowd))
+
+    def label_digest(self, image_id: str) -> str:
+        """SHA-256 (hex) of the image's size and of its regions of the protocol's classes."""
+        split, number = self._find(image_id)
+        digest = hashlib.sha256(str(split.instances.sizes[number].tolist()).encode())
+        for class_id, region in sorted(split.regions(image_id), key=lambda pair: (pair[0], pair[1].crowd)):
+            digest.update(f"\n{class_id} {int(region.crowd)} ".encode() + region.counts)
+        return digest.hexdigest()
+
+    def fingerprint(self, lists: Sequence[str]) -> str:
+        """A digest of the annotation files' content and of the names, sizes and times of their images.
+
+        Raises:
+            UserError: as :meth:`ids`.
+        """
+        digest = hashlib.sha256()
+        for name in lists:
+            images = self.ids(name)
+            digest.update(f"{name} {self._split(f'{name}{self.year}').instances.digest}\n".encode())
+            for image_id in images:
+                facts = self.image_path(image_id).stat()
+                digest.update(f"{image_id} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def _find(self, image_id: str) -> tuple[_Split, int]:
+        split = self._split(image_id.partition("/")[0])
+        if image_id not in split.numbers:
+            raise UserError(f"{self._annotations(image_id.partition('/')[0])}: no image {image_id!r}")
+        return split, split.numbers[image_id]
+
+    def _annotations(self, folder: str) -> Path:
+        return self.root / "annotations" / f"instances_{folder}.json"
+
+    def _split(self, folder: str) -> _Split:
+        """The list whose images are in ``folder``, loaded on first use."""
+        if folder not in self._splits:
+            with _LOADING:
+                if folder not in self._splits:
+                    self._splits[folder] = self._load(folder)
+        return self._splits[folder]
+
+    def _load(self, folder: str) -> _Split:
+        path = self._annotations(folder)
+        instances = load_instances(path)
+        known = {name: category for category, name in instances.categories.items()}
+        classes = {}
+        for class_id, name in enumerate(self.classes, start=1):
+            if name not in known:
+                raise unknown("category", name, known, where=f"{path}: a class of the protocol")
+            classes[known[name]] = class_id
+        self._check_files(folder, instances.names)
+        numbers = {f"{folder}/{PurePosixPath(name).with_suffix('')}": i for i, name in enumerate(instances.names)}
+        if len(numbers) < len(instances.names):
+            raise UserError(f"{path}: two images have the same name but for the suffix; rename one")
+        return _Split(instances, numbers, classes)
+
+    def _check_files(self, folder: str, names: Sequence[str]) -> None:
+        images = self.root / folder
+        present = {path.name for path in images.iterdir()} if images.is_dir() else set()
+        missing = [name for name in names if name not in present and not (images / name).is_file()]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise UserError(
+                f"{images / missing[0]}: no such image{more}, but {self._annotations(folder)} lists "
+                f"{len(names)} images; put them into {images}"
+            )
+
+    def _checked_size(self, image_id: str) -> tuple[int, int]:
+        """(H, W), after a check that the image file has the size of its annotations."""
+        split, number = self._find(image_id)
+        height, width = split.instances.sizes[number].tolist()
+        path = self.image_path(image_id)
+        if (found := image_size(path)) != (width, height):
+            raise UserError(
+                f"{path} is {found[0]} x {found[1]} pixels, but {self._annotations(image_id.partition('/')[0])} "
+                f"says {width} x {height}; a mask must have the size of its image"
+            )
+        return height, width

@@ -1,0 +1,183 @@
+"""Parses and checks an instance file of COCO, and draws its instances as run lengths with pycocotools."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from fsseg_bench.data.cachefile import Arrays
+from fsseg_bench.data.rle import run_lengths
+from fsseg_bench.errors import UserError
+
+_LARGEST = 65_535
+"""Largest image side and, with either sign, largest polygon coordinate, in pixels."""
+
+_Key = tuple[int, int, int]
+"""Image number, category id, crowd (0 or 1)."""
+
+
+def parse_instances(path: Path) -> Arrays:
+    """The content of an instance file as the arrays that :class:`fsseg_bench.data.instances.Instances` holds.
+
+    Raises:
+        UserError: unreadable, not JSON, not an instance file of COCO, or a wrong entry; names the file and entry.
+    """
+    table = _read(path)
+    images = sorted(_entries(table, "images", path), key=lambda image: str(image.get("file_name")))
+    numbers, sizes = _check_images(images, path)
+    categories = _check_categories(_entries(table, "categories", path), path)
+    drawn: dict[_Key, list[Any]] = defaultdict(list)
+    for entry in _entries(table, "annotations", path):
+        where = f"annotation {entry.get('id')}"
+        number = numbers.get(_whole(entry, "image_id", path, where))
+        category = _whole(entry, "category_id", path, where)
+        if number is None:
+            _refuse(path, where, f"image_id {entry['image_id']} is not among the images")
+        if category not in categories:
+            _refuse(path, where, f"category_id {category} is not among the categories")
+        height, width = sizes[number]
+        try:
+            region = _draw(entry.get("segmentation"), height, width)
+        except (ValueError, TypeError) as error:
+            _refuse(path, where, f"wrong segmentation: {error}")
+        if region is not None:
+            drawn[number, category, int(bool(entry.get("iscrowd", 0)))].append(region)
+    names = [image["file_name"] for image in images]
+    return _arrays(_digest(path), categories, names, sizes, drawn)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            table = json.load(file, parse_constant=_no_constant)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON: {error}; download the file again") from None
+    if not isinstance(table, dict):
+        raise UserError(f"{path}: not an instance file of COCO: the top level is not an object")
+    return table
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _entries(table: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+    entries = table.get(key)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(
+            f"{path}: not an instance file of COCO: {key!r} is missing or not a list of objects "
+            "(expected: images, annotations, categories)"
+        )
+    return entries
+
+
+def _refuse(path: Path, where: str, what: str) -> NoReturn:
+    raise UserError(f"{path}: {where}: {what}")
+
+
+def _whole(entry: dict[str, Any], key: str, path: Path, where: str) -> int:
+    value = entry.get(key)
+    if type(value) is not int:
+        _refuse(path, where, f"{key} is {value!r}; it must be a whole number")
+    return value
+
+
+def _name(entry: dict[str, Any], key: str, path: Path) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str) or not value:
+        _refuse(path, f"entry {entry.get('id')}", f"{key} is {value!r}; it must be text")
+    return value
+
+
+def _check_images(images: list[dict[str, Any]], path: Path) -> tuple[dict[int, int], list[tuple[int, int]]]:
+    """Image id to number, and (height, width) by number."""
+    numbers: dict[int, int] = {}
+    sizes: list[tuple[int, int]] = []
+    names = set[str]()
+    for number, image in enumerate(images):
+        name = _name(image, "file_name", path)
+        key = _whole(image, "id", path, f"image {name}")
+        if key in numbers or name in names:
+            _refuse(path, f"image {name}", f"its name or its id {key} occurs twice")
+        if name.startswith("/") or ".." in Path(name).parts:
+            _refuse(path, f"image {name}", "the name leads out of the image folder")
+        size = [_whole(image, side, path, f"image {name}") for side in ("height", "width")]
+        if not all(1 <= side <= _LARGEST for side in size):
+            _refuse(path, f"image {name}", f"height and width are {size[0]} and {size[1]}")
+        numbers[key] = number
+        names.add(name)
+        sizes.append((size[0], size[1]))
+    return numbers, sizes
+
+
+def _check_categories(entries: list[dict[str, Any]], path: Path) -> dict[int, str]:
+    """Category id to name."""
+    categories = {_whole(entry, "id", path, "category"): _name(entry, "name", path) for entry in entries}
+    if len(set(categories.values())) < len(entries):
+        raise UserError(f"{path}: a category's id or name occurs twice")
+    return categories
+
+
+def _draw(segmentation: Any, height: int, width: int) -> Any:
+    """One instance as pycocotools' run lengths; None when it has no outline.
+
+    Raises:
+        ValueError, TypeError: not a segmentation of this image.
+    """
+    if isinstance(segmentation, dict):
+        return coco_mask.frPyObjects(run_lengths(segmentation, height, width), height, width)
+    if not isinstance(segmentation, list):
+        raise ValueError("neither polygons nor run lengths")
+    for polygon in segmentation:
+        if len(polygon) % 2:
+            raise ValueError("a polygon has an odd number of coordinates")
+        if polygon and not -_LARGEST <= min(polygon) <= max(polygon) <= _LARGEST:
+            raise ValueError("a polygon lies far outside the image")
+    # Less than three points have no area, and pycocotools takes four numbers for a box.
+    outlines = [polygon for polygon in segmentation if len(polygon) >= 6]
+    if not outlines:
+        return None
+    parts = coco_mask.frPyObjects(outlines, height, width)
+    return parts[0] if len(parts) == 1 else coco_mask.merge(parts)
+
+
+def _arrays(
+    digest: str,
+    categories: dict[int, str],
+    names: list[str],
+    sizes: list[tuple[int, int]],
+    drawn: dict[_Key, list[Any]],
+) -> Arrays:
+    keys, counts, pixels = [], [], []
+    for key in sorted(drawn):
+        parts = drawn[key]
+        union = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
+        if area := int(coco_mask.area(union)):
+            keys.append(key)
+            counts.append(union["counts"])
+            pixels.append(area)
+    rows = np.array(keys, dtype=np.int64).reshape(-1, 3)
+    return {
+        "digest": np.array(digest),
+        "category_ids": np.array(list(categories), dtype=np.int64),
+        "category_names": np.array(list(categories.values()), dtype=np.str_),
+        "names": np.array(names, dtype=np.str_),
+        "sizes": np.array(sizes, dtype=np.int64).reshape(-1, 2),
+        "starts": np.searchsorted(rows[:, 0], np.arange(len(names) + 1)).astype(np.int64),
+        "regions": np.column_stack([rows[:, 1:], np.array(pixels, dtype=np.int64)]),
+        "offsets": np.cumsum([0, *map(len, counts)], dtype=np.int64),
+        "counts": np.frombuffer(b"".join(counts), dtype=np.uint8),
+    }

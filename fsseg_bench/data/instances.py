@@ -1,0 +1,103 @@
+"""COCO instance files as one run-length mask for each (image, category): small, quick to open and to draw.
+
+A file of COCO takes many seconds and gigabytes to parse. It is parsed once; the masks, drawn by pycocotools and
+united for each image and category, are kept in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+from fsseg_bench.data.cachefile import load_arrays, save_arrays
+from fsseg_bench.data.coco_json import parse_instances
+from fsseg_bench.data.source import UInt8
+from fsseg_bench.errors import UserError
+from fsseg_bench.paths import cache_root
+
+_FORMAT = 1
+"""Raised when what is kept in the cache changes."""
+_ARRAYS = ("digest", "category_ids", "category_names", "names", "sizes", "starts", "regions", "offsets", "counts")
+
+
+@dataclass(frozen=True)
+class Region:
+    """All instances of one category in one image."""
+
+    category: int
+    """COCO's category id."""
+    crowd: bool
+    """Whether these are the crowd regions (``iscrowd``) or the single objects."""
+    pixels: int
+    """Pixels of the union."""
+    counts: bytes
+    """COCO's compressed run lengths of the union."""
+
+
+@dataclass(frozen=True)
+class Instances:
+    """One instance file. Images are numbered as in ``names``."""
+
+    digest: str
+    """SHA-256 (hex) of the JSON file."""
+    categories: dict[int, str]
+    """Category id to name."""
+    names: tuple[str, ...]
+    """Image file names, sorted."""
+    sizes: npt.NDArray[np.int64]
+    """(images, 2) heights and widths, in pixels."""
+    _starts: npt.NDArray[np.int64] = field(repr=False)
+    """(images + 1,) where each image's rows begin in ``_regions``."""
+    _regions: npt.NDArray[np.int64] = field(repr=False)
+    """(regions, 3) category, crowd (0 or 1), pixels."""
+    _offsets: npt.NDArray[np.int64] = field(repr=False)
+    """(regions + 1,) where each region's run lengths begin in ``_counts``."""
+    _counts: UInt8 = field(repr=False)
+    """All compressed run lengths, one after the other."""
+
+    def regions(self, number: int) -> Iterator[Region]:
+        """The regions of image ``number``, by category, single objects before crowds."""
+        for i in range(self._starts[number], self._starts[number + 1]):
+            category, crowd, pixels = self._regions[i].tolist()
+            counts = self._counts[self._offsets[i] : self._offsets[i + 1]].tobytes()
+            yield Region(category, bool(crowd), pixels, counts)
+
+    def draw(self, number: int, region: Region) -> npt.NDArray[np.bool_]:
+        """(H, W) bool: where ``region`` of image ``number`` is."""
+        drawn: UInt8 = coco_mask.decode({"size": self.sizes[number].tolist(), "counts": region.counts})
+        return drawn.view(np.bool_)
+
+
+def load_instances(path: Path) -> Instances:
+    """The instance file ``path``; from the cache if its size and time are as they were.
+
+    Raises:
+        UserError: missing, not JSON, not an instance file of COCO, or a wrong entry; names the file and entry.
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        raise UserError(f"{path}: {reason}; put COCO's instance annotations there") from None
+    key = f"{_FORMAT}\n{path.resolve()}\n{facts.st_size}\n{facts.st_mtime_ns}"
+    cached = cache_root() / "coco" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+    arrays = load_arrays(cached, _ARRAYS)
+    if arrays is None:
+        arrays = parse_instances(path)
+        save_arrays(cached, arrays)
+    return Instances(
+        digest=str(arrays["digest"]),
+        categories=dict(zip(arrays["category_ids"].tolist(), arrays["category_names"].tolist(), strict=True)),
+        names=tuple(arrays["names"].tolist()),
+        sizes=arrays["sizes"],
+        _starts=arrays["starts"],
+        _regions=arrays["regions"],
+        _offsets=arrays["offsets"],
+        _counts=arrays["counts"],
+    )
