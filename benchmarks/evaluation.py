@@ -4,7 +4,8 @@ The naive loop decodes and encodes every image of every episode, upsamples suppo
 counts with numpy per image. Both score the same episodes with the same weights; the class IoUs must agree.
 
     python benchmarks/evaluation.py --episodes 1000 --shot 1
-    python benchmarks/evaluation.py --dataset my.toml --data-root DIR --weights FILE --set protocol.data.test_list=train,val
+    python benchmarks/evaluation.py --dataset my.toml --data-root DIR --weights FILE \
+        --set protocol.data.test_list=train,val
 """
 
 from __future__ import annotations
@@ -62,9 +63,8 @@ def main(naive_episodes: int | None, settings: tuple[str, ...], **options: Any) 
         )
         plan = make_plan(request)
         images = {*plan.table.queries, *(i for s in plan.table.supports for way in s for i in way)}
-        print(
-            f"{count} {request.shot}-shot episodes over {len(images)} images at {plan.protocol.image.size} px, {plan.backbone}"
-        )
+        size = plan.protocol.image.size
+        print(f"{count} {request.shot}-shot episodes over {len(images)} images at {size} px, {plan.backbone}")
         naive_count = min(naive_episodes or count, count)
         begin = time.perf_counter()
         naive = naive_loop(plan, naive_count)

@@ -41,18 +41,17 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The console script. Mistakes of the user end with exit code 2 and one message, without a traceback."""
     try:
-        cli.main(args=arguments, prog_name="fsseg-bench", standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="fsseg-bench", standalone_mode=False)
     except UserError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped; the same command goes on from here", err=True)
         sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":
