@@ -3,17 +3,15 @@
 The naive loop decodes and encodes every image of every episode, upsamples support features to the mask's size, and
 counts with numpy per image. Both score the same episodes with the same weights; the class IoUs must agree.
 
-    python benchmarks/evaluation.py --episodes 1000 --shot 1
-    python benchmarks/evaluation.py --dataset my.toml --data-root DIR --weights FILE \
+    python -m benchmarks.evaluation --episodes 1000 --shot 1
+    python -m benchmarks.evaluation --dataset my.toml --data-root DIR --weights FILE \
         --set protocol.data.test_list=train,val
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -23,9 +21,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from machine import describe
-
+from benchmarks.machine import describe
 from fsseg_bench.cli.options import parse_settings
 from fsseg_bench.engine.plan import Plan, RunRequest, make_plan
 from fsseg_bench.engine.run import execute

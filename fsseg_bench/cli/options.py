@@ -2,47 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import FOLDS
 
 
-class Folds(click.ParamType):
-    """``all``, one fold, or a comma-separated list."""
+def parse_folds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    """``all``, one fold, or a comma-separated list, as ascending folds; a click callback.
 
-    name = "FOLD"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """The folds, ascending."""
-        if isinstance(value, tuple):
-            return value
-        if value == "all":
-            return FOLDS
-        try:
-            folds = tuple(sorted({int(part) for part in value.split(",")}))
-        except ValueError:
-            folds = ()
-        if not folds or not set(folds) <= set(FOLDS):
-            raise UserError(f"--fold {value}: use all, or one or more of 1, 2, 3, 4 (comma-separated)")
-        return folds
+    Raises:
+        UserError: no such fold.
+    """
+    if value == "all":
+        return FOLDS
+    try:
+        folds = tuple(sorted({int(part) for part in value.split(",")}))
+    except ValueError:
+        folds = ()
+    if not folds or not set(folds) <= set(FOLDS):
+        raise UserError(f"--fold {value}: use all, or one or more of 1, 2, 3, 4 (comma-separated)")
+    return folds
 
 
-class Numbers(click.ParamType):
-    """Comma-separated numbers."""
+def parse_numbers(_ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
+    """Comma-separated numbers in the order given; a click callback.
 
-    name = "NUMBERS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """The numbers in the order given."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(float(part) for part in value.split(","))
-        except ValueError:
-            raise UserError(f"{param.opts[-1] if param else ''} {value}: use numbers separated by commas") from None
+    Raises:
+        UserError: something is not a number.
+    """
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise UserError(f"{param.opts[-1]} {value}: use numbers separated by commas") from None
 
 
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:

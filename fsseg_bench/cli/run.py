@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from fsseg_bench.cli.options import Folds, Numbers, parse_settings
+from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings
 
 
 @click.command()
@@ -17,7 +17,7 @@ from fsseg_bench.cli.options import Folds, Numbers, parse_settings
 @click.option("--dataset", required=True, help="Protocol: a built-in name, or a TOML file of your own.")
 @click.option("--shot", default=1, show_default=True, help="Supports of each class (K).")
 @click.option("--way", default=1, show_default=True, help="Classes of an episode (N).")
-@click.option("--fold", "folds", type=Folds(), default="all", show_default=True, help="all, or 1, 2, 3, 4.")
+@click.option("--fold", "folds", callback=parse_folds, default="all", show_default=True, help="all, or 1, 2, 3, 4.")
 @click.option("--backbone", help="Feature extractor [default: the method's].")
 @click.option("--weights", help="imagenet, none, or a .pth/.safetensors file.")
 @click.option("--data-root", type=click.Path(), help="Folder of the data sets [default: FSSEG_DATA].")
@@ -26,7 +26,7 @@ from fsseg_bench.cli.options import Folds, Numbers, parse_settings
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--iterations", type=int, help="Training steps [default: the recipe's]; 0 does not train.")
 @click.option("--episodes", help="A number of test episodes, or a CSV file to replay.")
-@click.option("--scales", type=Numbers(), default="1", show_default=True, help="Query scales, e.g. 0.7,1,1.3.")
+@click.option("--scales", callback=parse_numbers, default="1", show_default=True, help="Query scales, e.g. 0.7,1,1.3.")
 @click.option(
     "--set",
     "settings",

@@ -88,7 +88,7 @@ def _logits(method: Method) -> str:
         _require(logits.ndim == 4, f"predict gave {tuple(logits.shape)}; it must give (B, N+1, h, w)")
         _require(
             tuple(logits.shape[:2]) == (2, way + 1),
-            f"{way}-way {shot}-shot, 2 episodes: predict gave {tuple(logits.shape)}; the first axes must be (2, {way + 1})",
+            f"{way}-way {shot}-shot, 2 episodes: predict gave {tuple(logits.shape)}, not (2, {way + 1}, h, w)",
         )
         _require(bool(logits.isfinite().all()), f"{way}-way {shot}-shot: logits are not finite")
     return ", ".join(f"{way}-way {shot}-shot" for way, shot in tried)
@@ -154,7 +154,7 @@ def _gradient(cls: type[Method], method: Method) -> str:
     recipe = cls.recipe(load_protocol("shapes5i"), 1)
     prepare(method, recipe)
     optimizer = build_optimizer(method, recipe)
-    _total(method, _training_episode(method)).backward()  # type: ignore[no-untyped-call]
+    _total(method, _training_episode(method)).backward()
     named = {id(p): name for name, p in method.named_parameters()}
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     without = sorted(named[id(p)] for p in trained if p.grad is None or not bool(p.grad.any()))

@@ -55,7 +55,7 @@ class Trainer:
         workers: int = 0,
         cadence: Cadence | None = None,
     ) -> None:
-        self._method = method.to(device, memory_format=torch.channels_last)
+        self._method = method.to(device).to(memory_format=torch.channels_last)
         self._episodes = episodes
         self._recipe = recipe
         self._seed = seed
@@ -140,7 +140,7 @@ class Trainer:
                 "gradients (--set recipe.clip=...)"
             )
         optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         clip(self._method, self._recipe.clip)
         optimizer.step()
         return _Losses(float(total), {name: float(value) for name, value in parts.items()})
@@ -182,5 +182,6 @@ def _slice(features: Features, part: slice) -> Features:
 
 def _fold(features: Features, shape: torch.Size) -> Features:
     if isinstance(features, Tensor):
-        return features.unflatten(0, shape)
-    return tuple(f.unflatten(0, shape) for f in features)
+        folded: Tensor = features.unflatten(0, shape)
+        return folded
+    return tuple(level.unflatten(0, shape) for level in features)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
-from fsseg_bench.cli.options import Folds, Numbers, parse_settings
+from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings
 from fsseg_bench.errors import UserError
+
+OPTION = click.Option(["--value"])
+CONTEXT = click.Context(click.Command("test"))
 
 
 def test_folds() -> None:
-    convert = Folds().convert
-    assert convert("all", None, None) == (1, 2, 3, 4)
-    assert convert("3", None, None) == (3,)
-    assert convert("4,1,1", None, None) == (1, 4)
+    assert parse_folds(CONTEXT, OPTION, "all") == (1, 2, 3, 4)
+    assert parse_folds(CONTEXT, OPTION, "3") == (3,)
+    assert parse_folds(CONTEXT, OPTION, "4,1,1") == (1, 4)
 
 
 @pytest.mark.parametrize("text", ["0", "5", "x", "", "1,,2"])
 def test_folds_that_do_not_exist(text: str) -> None:
     with pytest.raises(UserError, match="use all, or one or more of 1, 2, 3, 4"):
-        Folds().convert(text, None, None)
+        parse_folds(CONTEXT, OPTION, text)
 
 
 def test_numbers() -> None:
-    assert Numbers().convert("0.7,1,1.3", None, None) == (0.7, 1.0, 1.3)
+    assert parse_numbers(CONTEXT, OPTION, "0.7,1,1.3") == (0.7, 1.0, 1.3)
     with pytest.raises(UserError, match="numbers separated by commas"):
-        Numbers().convert("a", None, None)
+        parse_numbers(CONTEXT, OPTION, "a")
 
 
 def test_settings() -> None:
