@@ -1,0 +1,61 @@
+"""Baseline: masked average prototypes and cosine scores, the head that BiOpt starts from.
+
+Title: (own design: PANet without its alignment loss)
+Authors: (row "baseline" of the BiOpt paper's ablation)
+Venue: (none)
+Year: (none)
+Fidelity: paper only
+Distinctive: nothing but prototypes: one vector a class, the background included.
+Differences: the paper does not say how the mask meets the features; here as if the features were upsampled (map_res).
+Differences: void pixels of supports belong to neither mask; PANet pools them into the background (void_in_bg).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fsseg_bench.method import Episode, feature_map
+from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.losses import segmentation_loss
+from fsseg_bench.nn.pooling import MapRes
+from fsseg_bench.nn.prototypes import cosine_scores, unit_cells
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
+from fsseg_methods._prototype import _PrototypeMethod, labels_of
+from fsseg_methods._recipes import biopt_recipe
+
+
+class Baseline(_PrototypeMethod):
+    """Scores alpha * cos(query cell, prototype).
+
+    Switches:
+        map_res: how masks meet features: ``adjoint`` (as if features were upsampled), ``nearest``, ``bilinear``.
+        align_corners: of every bilinear resizing.
+        void_in_bg: whether void pixels of supports count as background (1-way only).
+        alpha: factor of the cosines.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        map_res: MapRes = "adjoint",
+        align_corners: bool = False,
+        void_in_bg: bool = False,
+        alpha: float = 20.0,
+    ) -> None:
+        super().__init__(backbone, map_res=map_res, align_corners=align_corners, void_in_bg=void_in_bg, alpha=alpha)
+
+    def predict(self, episode: Episode) -> Tensor:
+        """Scores (B, N+1, h, w)."""
+        query = unit_cells(feature_map(episode.query))
+        return cosine_scores(query.cells, self.prototypes(episode), alpha=self.alpha)
+
+    def loss(self, episode: Episode) -> dict[str, Tensor]:
+        """Cross-entropy of the query."""
+        return {"query": segmentation_loss(self.predict(episode), labels_of(episode), self.align_corners)}
+
+    @classmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """BiOpt's: the paper trains its baseline like the method."""
+        return biopt_recipe(protocol, shot)

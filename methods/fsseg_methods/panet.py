@@ -1,0 +1,154 @@
+"""PANet: prototypes that must also explain the support, predicted back from the query.
+
+Title: PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment
+Authors: Kaixin Wang et al.
+Venue: ICCV
+Year: 2019
+Fidelity: parity
+Distinctive: alignment loss in training: the query's predicted classes give prototypes that segment the supports.
+Differences: void pixels of supports are left out; the authors' code pools them into the background (void_in_bg=true).
+Differences: the protocol's training lists and episodes; the authors' PASCAL runs test on images that training saw.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fsseg_bench.method import VOID, Episode, feature_map
+from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.losses import image_losses, segmentation_loss
+from fsseg_bench.nn.pooling import MapRes, masked_average
+from fsseg_bench.nn.prototypes import assigned, background_mask, cosine_scores, unit_cells
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
+from fsseg_methods._prototype import _PrototypeMethod, labels_of
+from fsseg_methods._recipes import light_recipe
+
+_CODE = "the authors' code"
+
+
+class PANet(_PrototypeMethod):
+    """Scores alpha * cos(query cell, prototype), trained with the alignment loss.
+
+    Switches:
+        align_weight: weight of the alignment loss; 0 leaves it out.
+        map_res: how masks meet features: ``adjoint`` (as if features were upsampled), ``nearest``, ``bilinear``.
+        align_corners: of every bilinear resizing.
+        void_in_bg: whether void pixels of supports count as background (1-way only), as in the authors' code.
+        alpha: factor of the cosines.
+    """
+
+    default_backbone: ClassVar[str] = "vgg16"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        align_weight: float = 1.0,
+        map_res: MapRes = "adjoint",
+        align_corners: bool = False,
+        void_in_bg: bool = False,
+        alpha: float = 20.0,
+    ) -> None:
+        super().__init__(backbone, map_res=map_res, align_corners=align_corners, void_in_bg=void_in_bg, alpha=alpha)
+        self.align_weight = align_weight
+
+    def predict(self, episode: Episode) -> Tensor:
+        """Scores (B, N+1, h, w)."""
+        query = unit_cells(feature_map(episode.query))
+        return cosine_scores(query.cells, self.prototypes(episode), alpha=self.alpha)
+
+    def loss(self, episode: Episode) -> dict[str, Tensor]:
+        """Cross-entropy of the query, and the weighted alignment loss (mean over episodes)."""
+        scores = self.predict(episode)
+        losses = {"query": segmentation_loss(scores, labels_of(episode), self.align_corners)}
+        if self.align_weight:
+            losses["align"] = self.align_weight * self._alignment(episode, scores).mean()
+        return losses
+
+    def _alignment(self, episode: Episode, scores: Tensor) -> Tensor:
+        """Alignment loss (B,) from the query's scores (B, N+1, h, w)."""
+        prototypes, present = query_prototypes(feature_map(episode.query), scores)
+        back = support_scores(feature_map(episode.support), prototypes, self.alpha)
+        return alignment_losses(
+            back, alignment_labels(episode.support_masks, self.void_in_bg), present, self.align_corners
+        )
+
+    @classmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """The authors' training, the same for both data sets and any number of shots."""
+        if protocol.data.source == "shapes":
+            return light_recipe()
+        return Recipe(
+            iterations=30_000,
+            batch=1,
+            lr=1e-3,
+            momentum=0.9,
+            weight_decay=5e-4,
+            schedule="step",
+            milestones=(10_000, 20_000),
+            gamma=0.1,
+            freeze="none",
+            bn="eval",
+            augment="flip",
+            sources={
+                **dict.fromkeys(
+                    ("iterations", "batch", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma"), _CODE
+                ),
+                "freeze": _CODE,
+                "bn": "ours: VGG-16 has none; fixed in ResNets",
+                "augment": _CODE,
+            },
+        )
+
+
+def query_prototypes(query: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Prototypes of the query's predicted classes.
+
+    Args:
+        query: features (B, C, h, w).
+        scores: (B, N+1, h, w); the class of a cell is its largest, without gradient.
+
+    Returns:
+        Prototypes (B, N+1, C), and (B, N+1) bool: whether any cell is predicted as the class.
+    """
+    cells = assigned(scores)
+    return masked_average(query, cells), cells.sum(dim=(2, 3)) > 0
+
+
+def support_scores(support: Tensor, prototypes: Tensor, alpha: float) -> Tensor:
+    """Supports (B, N, K, C, h, w) scored with the background and their own way: (B, N, K, 2, h, w)."""
+    B, N, K = support.shape[:3]
+    background = prototypes[:, :1].expand(-1, N, -1)
+    pairs = torch.stack((background, prototypes[:, 1:]), dim=2)
+    every = pairs[:, :, None].expand(-1, -1, K, -1, -1)
+    cells = unit_cells(support.flatten(0, 2)).cells
+    return cosine_scores(cells, every.flatten(0, 2), alpha=alpha).reshape(B, N, K, 2, *cells.shape[-2:])
+
+
+def alignment_labels(masks: Tensor, void_in_bg: bool) -> Tensor:
+    """Support masks (B, N, K, H, W) as labels: 1 the way's class, 0 background, 255 left out.
+
+    Raises:
+        UserError: ``void_in_bg`` with several ways.
+    """
+    return torch.full_like(masks, VOID).masked_fill(background_mask(masks, void_in_bg), 0).masked_fill(masks == 1, 1)
+
+
+def alignment_losses(scores: Tensor, labels: Tensor, present: Tensor, align_corners: bool) -> Tensor:
+    """Alignment loss of each episode.
+
+    Args:
+        scores: (B, N, K, 2, h, w) of the supports.
+        labels: (B, N, K, H, W) uint8 in {0, 1, 255}.
+        present: (B, N+1) bool; a way that the query does not show is skipped.
+        align_corners: of the upsampling to the labels' size.
+
+    Returns:
+        (B,): the sum over the supports of each one's mean cross-entropy, divided by N * K, skipped ways included.
+    """
+    every = image_losses(scores.flatten(0, 2), labels.flatten(0, 2), align_corners).reshape(labels.shape[:3])
+    return (every * present[:, 1:, None]).mean(dim=(1, 2))
