@@ -146,9 +146,9 @@ def _resampled(terms: Int64, strata: Int64, resamples: int, rng: np.random.Rando
     for stratum in np.unique(strata):
         rows = flat[strata == stratum]
         n = len(rows)
-        drawn = np.minimum((rng.random_sample((resamples, n)) * n).astype(np.intp), n - 1)
-        drawn += np.arange(resamples)[:, None] * n
-        weights = np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n)
+        drawn = (rng.random_sample((resamples, n)) * n).astype(np.intp)  # the largest double below 1 stays below n
+        cells = drawn + np.arange(resamples)[:, None] * n
+        weights = np.bincount(cells.ravel(), minlength=resamples * n).reshape(resamples, n)
         sums += weights.astype(np.float64) @ rows
     return sums.reshape(resamples, *terms.shape[1:])
 

@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.paths import folder
+from fsseg_bench.protocol.load import builtin_protocols, load_protocol, replace_episodes
+from fsseg_bench.protocol.spec import CheckpointSpec, DataSpec, EpisodeSpec, ImageSpec, ScoringSpec
+from tests.support.protocol_text import TEXT, changed, with_source, write
+
+
+def refused(folder: Path, text: str, overrides: dict[str, str] | None = None) -> str:
+    """The message that a file of this text is refused with, after a check that it names the file."""
+    path = write(folder, text)
+    with pytest.raises(UserError) as error:
+        load_protocol(path, overrides)
+    assert str(error.value).startswith(f"{path}: ")
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+def test_every_value_arrives(tmp_path: Path) -> None:
+    protocol = load_protocol(write(tmp_path))
+    assert (protocol.name, protocol.version) == ("own", 3)
+    assert protocol.description == "Something of one's own"
+    assert protocol.classes == ("ant", "bee", "cat", "dog", "eel", "fox")
+    assert protocol.folds == {1: ("ant", "bee"), 2: ("cat",), 3: ("dog",), 4: ("eel",)}
+    assert protocol.data == DataSpec(
+        source="voc",
+        root="own-data",
+        train_list=("train",),
+        test_list=("val",),
+        train_excludes_test=True,
+        min_object_pixels=2048,
+        novel_in_train="background",
+        masks=("SegmentationClass",),
+    )
+    assert protocol.image == ImageSpec(size=257, resize="squash", decoder="pillow")
+    assert protocol.episodes == EpisodeSpec(40, 11, class_sampling="uniform", support_replacement=False)
+    assert protocol.scoring == ScoringSpec(void="ignore", headline="input", scales=(0.7, 1.0, 1.3))
+    assert protocol.checkpoint == CheckpointSpec(rule="last")
+    assert protocol.overrides == {}
+    assert protocol.home == tmp_path
+
+
+def test_source_specific_values_arrive(tmp_path: Path) -> None:
+    assert load_protocol(write(tmp_path, with_source("coco"))).data.year == 2017
+    shapes = load_protocol(write(tmp_path, with_source("shapes"))).data
+    assert (shapes.generator_seed, shapes.train_images, shapes.test_images) == (5, 30, 20)
+
+
+@pytest.mark.parametrize("name", ["pascal5i", "coco20i-a", "coco20i-b"])
+def test_builtin_protocols_load_by_name_and_by_path(name: str) -> None:
+    protocol = load_protocol(name)
+    assert protocol.name == name
+    assert protocol.home is None
+    assert load_protocol(folder("protocols") / f"{name}.toml") == protocol
+
+
+def test_every_builtin_protocol_is_named_as_its_file() -> None:
+    assert {load_protocol(name).name for name in builtin_protocols()} == set(builtin_protocols())
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(TEXT, encoding="utf-8-sig")
+    assert load_protocol(path).digest == load_protocol(write(tmp_path)).digest
+
+
+def test_a_path_may_be_text_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path)
+    assert load_protocol("~/own.toml").home == tmp_path
+
+
+# Files that cannot be read
+
+
+def test_an_unknown_name_shows_near_matches() -> None:
+    with pytest.raises(UserError, match=r"unknown dataset 'pascal-5i'\. Did you mean 'pascal5i'") as error:
+        load_protocol("pascal-5i")
+    assert "coco20i-a, coco20i-b" in str(error.value)
+
+
+def test_a_missing_file_shows_near_matches(tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(UserError) as error:
+        load_protocol(tmp_path / "mown.toml")
+    assert str(error.value) == (
+        f"{tmp_path}: unknown protocol file 'mown.toml'. Did you mean 'own.toml'? Known: own.toml."
+    )
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: unknown protocol file 'own.toml'\. Known: none"):
+        load_protocol(f"{tmp_path}/nowhere/own.toml")
+
+
+def test_a_folder_is_no_protocol(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path}: cannot be read: Is a directory"):
+        load_protocol(tmp_path)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_bytes(b'name = "\xff\xfe"')
+    with pytest.raises(UserError, match=r"own\.toml: is not text in UTF-8"):
+        load_protocol(path)
+
+
+def test_bad_toml_says_where(tmp_path: Path) -> None:
+    message = refused(tmp_path, changed("version = 3", "version = = 3"))
+    assert message.startswith("not valid TOML: ")
+    assert "line 2" in message
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("version = 3", "version = 3\nvresion = 3", "unknown key 'vresion'. Did you mean 'version'"),
+        ("[episodes]", "[episode]", "unknown key 'episode'. Did you mean 'episodes'?"),
+        ("size = 257", "size = 257\nresise = 1", "unknown key 'image.resise'. Did you mean 'image.resize'"),
+        ("4 = [", "5 = [", "unknown key 'folds.5'."),
+        ('source = "voc"', 'source = "voc"\nyear = 2014', "unknown key 'data.year'."),
+        ('source = "voc"', 'source = "voc"\ntest_images = 4', "unknown key 'data.test_images'."),
+    ],
+)
+def test_unknown_keys_show_near_matches(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert refused(tmp_path, changed(old, new)).startswith(message)
+
+
+@pytest.mark.parametrize("source", ["coco", "shapes"])
+def test_keys_of_another_source_are_unknown(tmp_path: Path, source: str) -> None:
+    text = changed('root = "own-data"', 'root = "own-data"\nmasks = ["m"]', with_source(source))
+    assert refused(tmp_path, text).startswith("unknown key 'data.masks'.")
+
+
+def _key_lines() -> list[tuple[str, str]]:
+    """Each line that sets a key, with the key's full name."""
+    section, lines = "", []
+    for line in TEXT.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]") + "."
+        elif line:
+            lines.append((line, section + line.split(" = ")[0]))
+    return lines
+
+
+@pytest.mark.parametrize(("line", "key"), _key_lines(), ids=[key for _, key in _key_lines()])
+def test_each_missing_key_is_named(tmp_path: Path, line: str, key: str) -> None:
+    message = refused(tmp_path, changed(f"\n{line}\n", "\n", "\n" + TEXT))
+    if key == "data.source":
+        assert message == 'data.source is missing; allowed: "voc", "coco", "shapes"'
+    else:
+        assert message == f"missing {key}"
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "key"),
+    [
+        ("coco", "year = 2017\n", "data.year"),
+        ("shapes", "generator_seed = 5\n", "data.generator_seed"),
+        ("shapes", "train_images = 30\n", "data.train_images"),
+        ("shapes", "test_images = 20\n", "data.test_images"),
+    ],
+)
+def test_missing_keys_of_a_source_are_named(tmp_path: Path, source: str, line: str, key: str) -> None:
+    assert refused(tmp_path, changed(line, "", with_source(source))) == f"missing {key}"
+
+
+def test_all_missing_keys_are_named_at_once(tmp_path: Path) -> None:
+    text = changed('rule = "last"', "", changed("[checkpoint]", "", changed("version = 3", "")))
+    assert refused(tmp_path, text) == "missing checkpoint, version"
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("version = 3", 'version = "3"', 'version is "3"; it must be a whole number'),
+        ("version = 3", "version = 3.0", "version is 3.0; it must be a whole number"),
+        ("version = 3", "version = true", "version is true; it must be a whole number"),
+        ("version = 3", "version = 0", "version is 0; it must be at least 1"),
+        ('name = "own"', "name = 7", "name is 7; it must be text"),
+        ('name = "own"', 'name = ""', 'name is ""; use letters, digits'),
+        ('name = "own"', 'name = "../up"', 'name is "../up"; use letters, digits'),
+        ('name = "own"', 'name = ".hidden"', 'name is ".hidden"; use letters, digits'),
+        ('classes = ["ant",', 'classes = [["ant"],', 'classes[0] is ["ant"]; it must be text'),
+        ("count = 40", "count = 40.5", "episodes.count is 40.5; it must be a whole number"),
+        ("count = 40", "count = 0", "episodes.count is 0; it must be at least 1"),
+        ("size = 257", "size = 31", "image.size is 31; it must be at least 32"),
+        ("min_object_pixels = 2048", "min_object_pixels = 0", "data.min_object_pixels is 0; it must be at least 1"),
+        ("excludes_test = true", "excludes_test = 1", "data.train_excludes_test is 1; it must be true or false"),
+        ('root = "own-data"', "root = ['Own']", 'data.root is ["Own"]; it must be text'),
+        ('train_list = ["train"]', 'train_list = "train"', 'data.train_list is "train"; it must be a list'),
+        ('train_list = ["train"]', "train_list = []", "data.train_list is empty; it needs at least one name"),
+        ('test_list = ["val"]', "test_list = []", "data.test_list is empty; it needs at least one name"),
+        ('test_list = ["val"]', 'test_list = ["val", ""]', "data.test_list holds an empty name"),
+        ('test_list = ["val"]', 'test_list = ["a", "a"]', "data.test_list names a more than once"),
+        ('masks = ["SegmentationClass"]', "masks = []", "data.masks is empty; it needs at least one name"),
+        ("[0.7, 1.0, 1.3]", '[0.7, "1"]', 'scoring.scales[1] is "1"; it must be a number'),
+        ("[0.7, 1.0, 1.3]", "[0.7, true]", "scoring.scales[1] is true; it must be a number"),
+        ("[0.7, 1.0, 1.3]", "[]", "scoring.scales is []; it must hold different numbers above 0, at most 4"),
+        (
+            "[0.7, 1.0, 1.3]",
+            "[1, 0]",
+            "scoring.scales is [1.0, 0.0]; it must hold different numbers above 0, at most 4",
+        ),
+        ("[0.7, 1.0, 1.3]", "[4.1]", "scoring.scales is [4.1]; it must hold different numbers above 0, at most 4"),
+        ("[0.7, 1.0, 1.3]", "[nan]", "scoring.scales is [nan]; it must hold different numbers above 0, at most 4"),
+        (
+            "[0.7, 1.0, 1.3]",
+            "[1, 1.0]",
+            "scoring.scales is [1.0, 1.0]; it must hold different numbers above 0, at most 4",
+        ),
+    ],
+)
+def test_wrong_values_say_what_is_allowed(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert refused(tmp_path, changed(old, new)).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('source = "voc"', 'source = "VOC"', 'data.source is "VOC"; allowed: "voc", "coco", "shapes"'),
+        (
+            'novel_in_train = "background"',
+            'novel_in_train = "drop"',
+            'data.novel_in_train is "drop"; allowed: "background", "ignore", "drop-image"',
+        ),
+        ('resize = "squash"', 'resize = "pad"', 'image.resize is "pad"; allowed: "squash"'),
+        ('decoder = "pillow"', 'decoder = "cv2"', 'image.decoder is "cv2"; allowed: "pillow"'),
+        ('sampling = "uniform"', 'sampling = "list"', 'episodes.class_sampling is "list"; allowed: "uniform"'),
+        ("replacement = false", "replacement = true", "episodes.support_replacement is true; allowed: false"),
+        ("replacement = false", "replacement = 0", "episodes.support_replacement is 0; allowed: false"),
+        ('void = "ignore"', 'void = "background"', 'scoring.void is "background"; allowed: "ignore"'),
+        ('headline = "input"', 'headline = "both"', 'scoring.headline is "both"; allowed: "input", "native"'),
+        ('rule = "last"', 'rule = "best"', 'checkpoint.rule is "best"; allowed: "last"'),
+    ],
+)
+def test_wrong_literals_show_the_allowed_ones(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert refused(tmp_path, changed(old, new)) == message
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new", "message"),
+    [
+        ("coco", "year = 2017", "year = 2015", "data.year is 2015; allowed: 2014, 2017"),
+        ("shapes", "train_images = 30", "train_images = 0", "data.train_images is 0; it must be at least 1"),
+        ("shapes", "test_images = 20", "test_images = -1", "data.test_images is -1; it must be at least 1"),
+    ],
+)
+def test_wrong_values_of_a_source(tmp_path: Path, source: str, old: str, new: str, message: str) -> None:
+    assert refused(tmp_path, changed(old, new, with_source(source))) == message
+
+
+@pytest.mark.parametrize("section", ["folds", "data", "image", "episodes", "scoring", "checkpoint"])
+def test_a_section_that_is_no_table(tmp_path: Path, section: str) -> None:
+    lines = [line for line in TEXT.split("\n\n") if not line.startswith(f"[{section}]")]
+    text = "\n\n".join([f"{section} = 5", *lines])
+    assert refused(tmp_path, text).startswith(f"{section} is 5; it must be a table")
+    if section != "folds":
+        key = {"data": "root", "image": "size", "episodes": "seed", "scoring": "void", "checkpoint": "rule"}
+        message = refused(tmp_path, text, {f"{section}.{key[section]}": "1"})
+        assert message.startswith(f"{section} is 5; it must be a table")
+
+
+# Classes and folds
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"eel", "fox"]', '"eel", "ant"]', "classes names ant more than once"),
+        ('"eel", "fox"]', '"eel", " "]', "classes holds an empty name"),
+        ('3 = ["dog"]', '3 = ["bee"]', "class 'bee' is in fold 1 and in fold 3; one is allowed"),
+        ('1 = ["ant", "bee"]', '1 = ["ant", "ant"]', "folds.1 names ant more than once"),
+        ('3 = ["dog"]', "3 = []", "folds.3 is empty; it needs at least one name"),
+        ('3 = ["dog"]', '3 = "dog"', 'folds.3 is "dog"; it must be a list'),
+        ('3 = ["dog"]', '3 = ["dgo"]', "folds.3: unknown class 'dgo'. Did you mean 'dog'?"),
+    ],
+)
+def test_wrong_classes_and_folds(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert refused(tmp_path, changed(old, new)).startswith(message)
+
+
+def test_how_many_classes_a_mask_can_hold(tmp_path: Path) -> None:
+    line = 'classes = ["ant", "bee", "cat", "dog", "eel", "fox"]'
+
+    def text(count: int) -> str:
+        names = ["ant", "bee", "cat", "dog", "eel", *(f"c{i}" for i in range(count - 5))]
+        return changed(line, f"classes = {names}")
+
+    assert len(load_protocol(write(tmp_path, text(254))).classes) == 254
+    assert refused(tmp_path, text(255)) == "classes has 255 names; 1 to 254 are allowed (255 is void)"
+    assert refused(tmp_path, changed(line, "classes = []")).startswith("classes has 0 names")
+
+
+# Overrides
+
+
+def test_overrides_are_parsed_by_the_type_of_the_key(tmp_path: Path) -> None:
+    given = {
+        "data.test_list": "train, val",
+        "data.root": "3",
+        "data.train_excludes_test": "false",
+        "image.size": "417",
+        "scoring.scales": "1,2",
+        "scoring.headline": "native",
+    }
+    protocol = load_protocol(write(tmp_path), given)
+    assert protocol.data.test_list == ("train", "val")
+    assert protocol.data.root == "3"
+    assert protocol.data.train_excludes_test is False
+    assert protocol.image.size == 417
+    assert protocol.scoring.scales == (1.0, 2.0)
+    assert protocol.scoring.headline == "native"
+    assert protocol.overrides == {**given, "data.test_list": "train,val", "scoring.scales": "1.0,2.0"}
+
+
+def test_an_override_may_bring_a_missing_key(tmp_path: Path) -> None:
+    text = changed("seed = 11\n", "")
+    assert load_protocol(write(tmp_path, text), {"episodes.seed": "4"}).episodes.seed == 4
+
+
+def test_an_override_gives_the_digest_of_a_file_with_that_value(tmp_path: Path) -> None:
+    overridden = load_protocol(write(tmp_path), {"episodes.seed": "12"})
+    written = load_protocol(write(tmp_path, changed("seed = 11", "seed = 12")))
+    assert overridden.digest == written.digest
+    assert overridden.label == "own[episodes.seed=12]"
+    assert written.label == "own"
+
+
+def test_an_override_that_changes_nothing_is_not_in_the_label(tmp_path: Path) -> None:
+    plain = load_protocol(write(tmp_path))
+    same = load_protocol(write(tmp_path), {"episodes.seed": "11", "scoring.scales": "0.7,1,1.3"})
+    assert same == plain
+    assert same.label == "own"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("image.size", "big", 'image.size is "big"; it must be a whole number'),
+        ("image.size", "417.0", "image.size is 417.0; it must be a whole number"),
+        ("image.size", "8", "image.size is 8; it must be at least 32"),
+        ("image.size", "", 'image.size is ""; it must be a whole number'),
+        ("scoring.scales", "1,x", 'scoring.scales[1] is "x"; it must be a number'),
+        ("scoring.scales", "nan", "scoring.scales is [nan]; it must hold different numbers above 0, at most 4"),
+        ("data.train_excludes_test", "True", 'data.train_excludes_test is "True"; it must be true or false'),
+        ("data.novel_in_train", "keep", 'data.novel_in_train is "keep"; allowed: "background"'),
+        ("episodes.support_replacement", "true", "episodes.support_replacement is true; allowed: false"),
+        ("episodes.support_replacement", "0", "episodes.support_replacement is 0; allowed: false"),
+        ("data.year", "2017", "unknown key 'data.year'."),
+    ],
+)
+def test_wrong_overrides_are_refused_as_the_file_would_be(tmp_path: Path, key: str, text: str, message: str) -> None:
+    assert refused(tmp_path, TEXT, {key: text}).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("image.sise", "image.size"), ("episode.seed", "episodes.seed"), ("data.years", "data.year")],
+)
+def test_unknown_overrides_show_near_matches(tmp_path: Path, key: str, near: str) -> None:
+    with pytest.raises(UserError, match=rf"unknown protocol key '{key}'\. Did you mean '{near}'"):
+        load_protocol(write(tmp_path), {key: "1"})
+
+
+@pytest.mark.parametrize("key", ["name", "classes", "folds.1", "size", ""])
+def test_only_keys_of_sections_can_be_overridden(tmp_path: Path, key: str) -> None:
+    with pytest.raises(UserError, match=f"unknown protocol key '{key}'"):
+        load_protocol(write(tmp_path), {key: "1"})
+
+
+# Another number of episodes
+
+
+def test_another_number_of_episodes(tmp_path: Path) -> None:
+    plain = load_protocol(write(tmp_path))
+    fewer = replace_episodes(plain, 7)
+    assert fewer.episodes.count == 7
+    assert fewer.label == "own[episodes.count=7]"
+    assert fewer.digest == load_protocol(write(tmp_path), {"episodes.count": "7"}).digest != plain.digest
+    assert plain.episodes.count == 40
+    assert replace_episodes(plain, 40) is plain
+
+
+def test_no_episodes_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--episodes 0: at least 1"):
+        replace_episodes(load_protocol(write(tmp_path)), 0)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.protocol.spec import Protocol
+from tests.support.protocol_text import TEXT, changed, with_source, write
+
+
+@pytest.fixture
+def protocol(tmp_path: Path) -> Protocol:
+    return load_protocol(write(tmp_path))
+
+
+def test_labels_count_from_one(protocol: Protocol) -> None:
+    assert [protocol.class_id(name) for name in protocol.classes] == [1, 2, 3, 4, 5, 6]
+    assert [protocol.class_name(i) for i in range(1, 7)] == list(protocol.classes)
+
+
+@pytest.mark.parametrize("label", [0, -1, 7])
+def test_background_and_strangers_have_no_name(protocol: Protocol, label: int) -> None:
+    with pytest.raises(ValueError, match=rf"label value {label} is not in 1\.\.6"):
+        protocol.class_name(label)
+
+
+def test_base_classes_are_those_of_the_other_folds(protocol: Protocol) -> None:
+    assert protocol.novel_classes(1) == (1, 2)
+    assert protocol.base_classes(1) == (3, 4, 5)
+    assert protocol.novel_classes(4) == (5,)
+    assert protocol.base_classes(4) == (1, 2, 3, 4)
+
+
+def test_novel_classes_ascend_whatever_the_order_in_the_file(tmp_path: Path) -> None:
+    turned = load_protocol(write(tmp_path, changed('1 = ["ant", "bee"]', '1 = ["bee", "ant"]')))
+    assert turned.novel_classes(1) == (1, 2)
+
+
+def test_the_digest_is_the_hash_of_canonical_json(protocol: Protocol) -> None:
+    """Written out by hand: whoever wants to check a record can do the same."""
+    settings = {
+        "name": "own",
+        "version": 3,
+        "classes": ["ant", "bee", "cat", "dog", "eel", "fox"],
+        "folds": {"1": ["ant", "bee"], "2": ["cat"], "3": ["dog"], "4": ["eel"]},
+        "data": {
+            "source": "voc",
+            "root": "own-data",
+            "train_list": ["train"],
+            "test_list": ["val"],
+            "train_excludes_test": True,
+            "min_object_pixels": 2048,
+            "novel_in_train": "background",
+            "masks": ["SegmentationClass"],
+            "year": 0,
+            "generator_seed": 0,
+            "train_images": 0,
+            "test_images": 0,
+        },
+        "episodes": {"count": 40, "seed": 11, "class_sampling": "uniform", "support_replacement": False},
+        "image": {"size": 257, "resize": "squash", "decoder": "pillow"},
+        "scoring": {"void": "ignore", "headline": "input", "scales": [0.7, 1.0, 1.3]},
+        "checkpoint": {"rule": "last"},
+    }
+    assert protocol.settings() == settings
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert protocol.digest == hashlib.sha256(text.encode()).hexdigest()
+
+
+CHANGES = {
+    "name": ('name = "own"', 'name = "own2"'),
+    "version": ("version = 3", "version = 4"),
+    "classes": ('"eel", "fox"]', '"eel", "fly"]'),
+    "class added": ('"eel", "fox"]', '"eel", "fox", "gnu"]'),
+    "folds": ('4 = ["eel"]', '4 = ["fox"]'),
+    "root": ('root = "own-data"', 'root = "own-date"'),
+    "masks": ('["SegmentationClass"]', '["SegmentationClass", "More"]'),
+    "train_list": ('train_list = ["train"]', 'train_list = ["trainaug"]'),
+    "test_list": ('test_list = ["val"]', 'test_list = ["val", "test"]'),
+    "train_excludes_test": ("excludes_test = true", "excludes_test = false"),
+    "min_object_pixels": ("min_object_pixels = 2048", "min_object_pixels = 2047"),
+    "novel_in_train": ('novel_in_train = "background"', 'novel_in_train = "ignore"'),
+    "size": ("size = 257", "size = 321"),
+    "count": ("count = 40", "count = 41"),
+    "seed": ("seed = 11", "seed = -11"),
+    "headline": ('headline = "input"', 'headline = "native"'),
+    "scales": ("[0.7, 1.0, 1.3]", "[0.7, 1.3, 1.0]"),
+}
+
+
+def test_the_digest_changes_with_every_value(tmp_path: Path) -> None:
+    texts = [TEXT, *(changed(old, new) for old, new in CHANGES.values())]
+    texts += [with_source("coco"), changed("year = 2017", "year = 2014", with_source("coco"))]
+    shapes = with_source("shapes")
+    texts += [shapes, *(changed(f"{line}\n", f"{line}1\n", shapes) for line in SHAPES_LINES)]
+    digests = [load_protocol(write(tmp_path, text)).digest for text in texts]
+    assert len(set(digests)) == len(texts)
+
+
+SHAPES_LINES = ("generator_seed = 5", "train_images = 30", "test_images = 20")
+
+
+def test_every_value_that_may_differ_is_among_the_changes() -> None:
+    """A key added to the specification must be added above."""
+    free = {
+        field.name
+        for field in (*dataclasses.fields(Protocol), *_section_fields())
+        if field.name not in {"description", "overrides", "home"} and not _has_one_value(field.name)
+    }
+    sections = {"data", "episodes", "image", "scoring", "checkpoint"}
+    of_sources = {"source", "year", "generator_seed", "train_images", "test_images"}
+    assert free - sections - of_sources == set(CHANGES) - {"class added"}
+
+
+def _section_fields() -> list[dataclasses.Field[object]]:
+    from fsseg_bench.protocol import spec
+
+    sections = (spec.DataSpec, spec.EpisodeSpec, spec.ImageSpec, spec.ScoringSpec, spec.CheckpointSpec)
+    return [field for section in sections for field in dataclasses.fields(section)]
+
+
+def _has_one_value(name: str) -> bool:
+    return name in {"class_sampling", "support_replacement", "resize", "decoder", "void", "rule"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Something of one's own", "Something else"),
+        ("[0.7, 1.0, 1.3]", "[0.7, 1, 1.3]"),
+        ("count = 40", "count = 40 # forty"),
+        ('[checkpoint]\nrule = "last"\n', ""),
+    ],
+)
+def test_the_digest_does_not_change_with_words_or_layout(tmp_path: Path, old: str, new: str) -> None:
+    text = changed(old, new)
+    if not new:
+        text = changed("[folds]", f"{old}\n[folds]", text)
+    assert load_protocol(write(tmp_path, text)).digest == load_protocol(write(tmp_path)).digest
+
+
+def test_the_digest_does_not_change_with_the_place_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    assert load_protocol(write(tmp_path / "deep")).digest == load_protocol(write(tmp_path)).digest
+
+
+def test_the_digest_of_non_ascii_names_is_that_of_utf8(tmp_path: Path) -> None:
+    protocol = load_protocol(write(tmp_path, changed('"eel", "fox"]', '"eel", "füchsin"]')))
+    text = json.dumps(protocol.settings(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert "füchsin" in text
+    assert protocol.digest == hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def test_the_label_lists_changes_in_order_of_their_keys(protocol: Protocol) -> None:
+    changes = {"image.size": "9", "data.year": "2017"}
+    assert dataclasses.replace(protocol, overrides=changes).label == "own[data.year=2017,image.size=9]"
+    assert protocol.label == "own"
