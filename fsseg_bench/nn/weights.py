@@ -18,6 +18,7 @@ from fsseg_bench.nn.weight_files import file_hash, find_file, published_file, re
 
 _COUNTER = "num_batches_tracked"
 _SHOWN = 4
+_MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -83,41 +84,35 @@ def _fill(backbone: Backbone, path: Path, source: str) -> WeightsInfo:
     return WeightsInfo(source, digest, details)
 
 
-def _problems(
-    backbone: Backbone, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]
-) -> dict[str, str]:
+def _problems(backbone: Backbone, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
     """What matters, by key: tensors of the backbone that the file lacks or has otherwise, layers too many."""
     problems = {}
     for key, tensor in wanted.items():
         if key.endswith(_COUNTER):
             continue
         if key not in given:
-            problems[key] = "missing"
+            problems[key] = _MISSING
         elif given[key].shape != tensor.shape:
             problems[key] = f"shape {tuple(given[key].shape)}, needed {tuple(tensor.shape)}"
         elif not given[key].is_floating_point() or given[key].layout != torch.strided:
             problems[key] = f"{given[key].dtype}, needed dense floating-point numbers"
         elif not bool(given[key].isfinite().all()):
             problems[key] = "holds NaN or infinity"
-    for key in given.keys() - wanted.keys():
-        if backbone.stage_of(key):
+    for key in given:
+        if key not in wanted and backbone.stage_of(key):
             problems[key] = "the backbone has no such layer"
     return problems
 
 
 def _explain(backbone: Backbone, problems: Mapping[str, str]) -> str:
-    """The first problems in words, and the cut of the same network that has none of them."""
+    """The first problems in words and, for a file that ends too early, the cut that it fits."""
     shown = "; ".join(f"{key}: {problem}" for key, problem in list(problems.items())[:_SHOWN])
     more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    places = [backbone.stages.index(stage) for key in problems if (stage := backbone.stage_of(key))]
-    network = BACKBONES[backbone.name].network
-    cuts = [
-        facts
-        for facts in BACKBONES.values()
-        if facts.network == network and len(facts.stages) <= min(places, default=0)
-    ]
-    hint = ""
-    if cuts:
-        longest = max(cuts, key=lambda facts: len(facts.stages))
-        hint = f". The file does fit {longest.name}: use --backbone {longest.name}"
-    return f"{shown}{more}{hint}"
+    affected = {backbone.stage_of(key) for key in problems}
+    whole = next(place for place, stage in enumerate(backbone.stages) if stage in affected)
+    own = BACKBONES[backbone.name]
+    cuts = [facts for facts in BACKBONES.values() if facts.network == own.network and len(facts.stages) <= whole]
+    if not cuts or set(problems.values()) != {_MISSING}:
+        return f"{shown}{more}"
+    fitting = max(cuts, key=lambda facts: len(facts.stages)).name
+    return f"{shown}{more}. The file does fit {fitting}: use --backbone {fitting}"
