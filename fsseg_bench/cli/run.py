@@ -82,11 +82,11 @@ def _execute(requests: Sequence[Any], opened: Any) -> list[Path]:
 
 def _print_table(folders: Sequence[Path]) -> None:
     """The table of these runs alone."""
-    from fsseg_bench.report.collect import results_of
+    from fsseg_bench.report.collect import open_runs
     from fsseg_bench.report.markdown import to_markdown
     from fsseg_bench.report.table import runs_tables
 
-    for table in runs_tables(results_of(folders)):
+    for table in runs_tables(open_runs(folders)):
         click.echo(to_markdown(table))
     for folder in folders:
         click.echo(f"record: {folder}")

@@ -12,6 +12,7 @@ from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import assemble, default_backbone, parse_switches
+from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.device import Precision
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
@@ -20,7 +21,7 @@ from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_e
 from fsseg_bench.protocol.load import load_protocol, replace_episodes
 from fsseg_bench.protocol.spec import FOLDS, Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.registry import find_method, method_file
+from fsseg_bench.registry import find_method
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         "data_fingerprint": index.fingerprint,
         "episode_digest": table.digest,
         "method": request.method,
-        "method_digest": _file_digest(method_file(cls)),
+        "method_digest": method_digest(cls),
         "switches": switches,
         "recipe": recipe.settings(),
         "backbone": backbone,
