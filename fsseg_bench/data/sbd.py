@@ -28,8 +28,8 @@ def read_sbd_labels(path: Path) -> UInt8:
         ) from None
     broken = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, NotImplementedError)
     try:
-        table = loadmat(path, variable_names=["GTcls"], squeeze_me=True, struct_as_record=True)
-        labels = np.asarray(table["GTcls"]["Segmentation"][()])
+        table = loadmat(path, variable_names=["GTcls"])
+        labels = np.asarray(table["GTcls"]["Segmentation"].item())
     except (*broken, MatReadError, struct.error, zlib.error) as error:
         raise UserError(f"{path}: not a class mask of SBD (GTcls.Segmentation): {error!r}") from None
     if labels.ndim != 2 or labels.dtype != np.uint8:

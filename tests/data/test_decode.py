@@ -1,0 +1,104 @@
+"""Image and label files: what is read exactly, and what is refused with the file's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsseg_bench.data.decode import image_size, read_image, read_labels
+from fsseg_bench.errors import UserError
+from tests.support.datasets import save_mask
+
+
+def test_image_is_rgb_in_rows_and_columns(tmp_path: Path) -> None:
+    pixels = np.zeros((3, 5, 3), dtype=np.uint8)
+    pixels[1, 4] = (200, 100, 50)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png"), pixels)
+    assert image_size(tmp_path / "a.png") == (5, 3)
+
+
+@pytest.mark.parametrize(("mode", "value", "rgb"), [("L", 77, (77, 77, 77)), ("CMYK", (0, 255, 255, 0), (255, 0, 0))])
+def test_other_eight_bit_modes_become_rgb(tmp_path: Path, mode: str, value: object, rgb: tuple[int, ...]) -> None:
+    Image.new(mode, (4, 2), value).save(tmp_path / "a.jpg", quality=100)
+    read = read_image(tmp_path / "a.jpg")
+    assert read.shape == (2, 4, 3)
+    assert np.abs(read.astype(int) - rgb).max() <= 2  # JPEG
+
+
+def test_exif_rotation_is_not_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.new("RGB", (6, 2)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (2, 6, 3)
+    assert image_size(tmp_path / "a.jpg") == (6, 2)
+
+
+def test_sixteen_bit_image_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((2, 2), 4000, dtype=np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"a\.png.*8 bits"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("read", [read_image, image_size, read_labels])
+def test_missing_file(tmp_path: Path, read: object) -> None:
+    with pytest.raises(UserError, match=r"gone\.png: no such"):
+        read(tmp_path / "gone.png")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not an image at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"\xff\xd8\xff\xe0"]
+)
+def test_garbage_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    for read in (read_image, image_size, read_labels):
+        with pytest.raises(UserError, match=r"bad\.png.*cannot be read"):
+            read(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_truncated_image_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    noise = np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(UserError, match=rf"cut\.{suffix}.*cannot be read"):
+        read_image(path)
+
+
+def test_damaged_mask_data_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.png"
+    save_mask(path, np.random.RandomState(0).randint(0, 21, (40, 40)).astype(np.uint8))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"IDAT") + 4
+    content[start : start + 40] = bytes(40)
+    path.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"m\.png.*cannot be read"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize("palette", [True, False])
+def test_labels_are_the_stored_indices(tmp_path: Path, palette: bool) -> None:
+    labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    save_mask(tmp_path / "m.png", labels, palette)
+    assert Image.open(tmp_path / "m.png").mode == ("P" if palette else "L")
+    assert np.array_equal(read_labels(tmp_path / "m.png"), labels)
+
+
+def test_palette_with_four_bits_a_pixel(tmp_path: Path) -> None:
+    labels = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    image = Image.fromarray(labels)
+    image.putpalette([0, 0, 0] * 16)  # all colours alike: only the indices tell
+    image.save(tmp_path / "m.png", bits=4)
+    assert np.array_equal(read_labels(tmp_path / "m.png"), labels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "LA", "I;16"])
+def test_masks_with_colours_are_refused(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (4, 4)).save(tmp_path / "m.png")
+    with pytest.raises(UserError, match=rf"m\.png: the mask has mode {mode}.*palette"):
+        read_labels(tmp_path / "m.png")
