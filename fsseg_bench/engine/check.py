@@ -117,6 +117,7 @@ def _batched(method: Method) -> str:
 
 def _encode_alone(method: Method) -> str:
     images = _images(3, "alone")
+    method.eval()
     with torch.no_grad():
         together = _levels(method.encode(images))
         alone = [_levels(method.encode(image[None])) for image in images]
@@ -181,7 +182,7 @@ def _total(method: Method, episode: Episode) -> Tensor:
     _require(bool(parts), "loss gave no parts; it must give at least one named scalar")
     for name, value in parts.items():
         _require(value.ndim == 0, f"loss {name!r} has shape {tuple(value.shape)}; it must be a scalar")
-        _require(bool(value.isfinite()), f"loss {name!r} is {float(value)}")
+        _require(bool(value.isfinite()), f"loss {name!r} is {float(value.detach())}")
     return torch.stack(list(parts.values())).sum()
 
 

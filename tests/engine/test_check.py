@@ -15,7 +15,7 @@ from fsseg_bench.recipe import Recipe
 class Good(Method):
     def predict(self, episode: Episode):
         prototypes = support_prototypes(feature_map(episode.support), episode.support_masks)
-        return cosine_scores(unit_cells(feature_map(episode.query)), prototypes)
+        return cosine_scores(unit_cells(feature_map(episode.query)).cells, prototypes)
 
     def loss(self, episode: Episode):
         return {"query": segmentation_loss(self.predict(episode), episode.query_labels)}
