@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.scoring import binary_iou, mean_iou
+from fsseg_bench.protocol.statistics import FoldCounts, bootstrap_interval, difference_interval
+from tests.support.fresh import python
+
+Ints = npt.NDArray[np.int64]
+
+
+def simulated(seed: int, sizes: Sequence[int] = (40, 60, 25), ways: int = 1, first_class: int = 1) -> FoldCounts:
+    """Episodes whose quality and object size vary; class ``c`` is better the higher ``c``."""
+    rng = np.random.RandomState(seed)
+    novel = list(range(first_class, first_class + len(sizes)))
+    confusion, classes = [], []
+    for k, size in enumerate(sizes):
+        for _ in range(size):
+            quality = rng.beta(2 + k, 3)
+            cells = rng.randint(1, 400, (ways + 1, ways + 1))
+            cells[0, 0] += rng.randint(2000, 9000)
+            for way in range(1, ways + 1):
+                cells[way, way] += int(quality * rng.randint(300, 3000))
+            others = [c for c in rng.permutation(novel).tolist() if c != novel[k]]
+            confusion.append(cells)
+            classes.append([novel[k], *others[: ways - 1]])
+    order = rng.permutation(len(classes))
+    return FoldCounts(np.array(confusion)[order], np.array(classes)[order], novel)
+
+
+def score(fold: FoldCounts, metric: str) -> float:
+    if metric == "mean":
+        return mean_iou(fold.confusion, fold.classes, fold.novel)
+    return binary_iou(fold.confusion)
+
+
+def by_scipy(folds: Sequence[FoldCounts], metric: str, resamples: int) -> tuple[float, float]:
+    """Percentile interval of scipy: the samples are the episode numbers of each class of each fold."""
+    samples, owners = [], []
+    for fold in folds:
+        first = np.asarray(fold.classes)[:, 0]
+        for c in fold.novel:
+            samples.append(np.flatnonzero(first == c))
+            owners.append(fold)
+
+    def statistic(*drawn: Ints) -> float:
+        values = []
+        for fold in folds:
+            rows = np.concatenate([d for d, owner in zip(drawn, owners, strict=True) if owner is fold]).astype(int)
+            confusion, classes = np.asarray(fold.confusion)[rows], np.asarray(fold.classes)[rows]
+            values.append(score(FoldCounts(confusion, classes, fold.novel), metric))
+        return float(np.mean(values))
+
+    low, high = stats.bootstrap(
+        samples, statistic, n_resamples=resamples, method="percentile", vectorized=False, rng=np.random.default_rng(0)
+    ).confidence_interval
+    return low, high
+
+
+@pytest.mark.parametrize("metric", ["mean", "binary"])
+@pytest.mark.parametrize(("count", "ways"), [(1, 1), (1, 2), (4, 1)])
+def test_intervals_equal_scipys(metric: str, count: int, ways: int) -> None:
+    """Both have Monte-Carlo error; each end may be off by a twelfth of the interval's width."""
+    folds = [simulated(i, ways=ways, first_class=1 + 3 * i) for i in range(count)]
+    low, high = bootstrap_interval(folds, metric, resamples=20_000)
+    reference = by_scipy(folds, metric, 3000)
+    assert low < np.mean([score(fold, metric) for fold in folds]) < high
+    assert low == pytest.approx(reference[0], abs=(high - low) / 12)
+    assert high == pytest.approx(reference[1], abs=(high - low) / 12)
+
+
+def test_a_mean_of_folds_is_narrower_than_a_fold() -> None:
+    folds = [simulated(i) for i in range(4)]
+    one, four = bootstrap_interval(folds[:1], "mean"), bootstrap_interval(folds, "mean")
+    assert 0.4 < (four.high - four.low) / (one.high - one.low) < 0.6
+
+
+def coverage(metric: str, count: int, repeats: int) -> float:
+    """How often the interval holds the truth: the score of a table so large that it has no error."""
+    truth = score(simulated(99, sizes=(20_000, 20_000)), metric)
+    held = 0
+    for i in range(repeats):
+        folds = [simulated(1000 + i * count + k, sizes=(60, 60)) for k in range(count)]
+        low, high = bootstrap_interval(folds, metric, resamples=1000, seed=i)
+        held += low <= truth <= high
+    return held / repeats
+
+
+@pytest.mark.parametrize(("metric", "count"), [("mean", 1), ("binary", 1), ("mean", 2)])
+def test_intervals_hold_the_truth_about_95_times_in_100(metric: str, count: int) -> None:
+    assert 0.91 <= coverage(metric, count, 400) <= 0.98
+
+
+def test_other_levels() -> None:
+    folds = [simulated(0)]
+    wide, plain, narrow = (bootstrap_interval(folds, "mean", level=level) for level in (0.99, 0.95, 0.5))
+    assert wide.low < plain.low < narrow.low < narrow.high < plain.high < wide.high
+    ratio = (plain.high - plain.low) / (narrow.high - narrow.low)
+    normal = stats.norm.ppf(0.975) / stats.norm.ppf(0.75)
+    assert ratio == pytest.approx(normal, rel=0.1)
+
+
+# Strata
+
+
+def test_classes_keep_their_number_of_episodes() -> None:
+    """Inside a class all episodes are equal: nothing varies unless classes are exchanged for one another."""
+    confusion = np.repeat([[[[50, 10], [20, 20]]], [[[500, 100], [20, 900]]]], 30, axis=1).reshape(-1, 2, 2)
+    fold = FoldCounts(confusion, [[1]] * 30 + [[2]] * 30, [1, 2])
+    for metric in ("mean", "binary"):
+        low, high = bootstrap_interval([fold], metric)
+        assert low == high == pytest.approx(score(fold, metric), abs=1e-12)
+
+
+def test_the_first_way_is_the_stratum() -> None:
+    """Equal rows for each first way; the second way differs between the strata only."""
+    confusion = np.repeat([np.arange(9).reshape(3, 3) + 1, np.arange(9).reshape(3, 3) ** 2 + 1], 20, axis=0)
+    fold = FoldCounts(confusion, [[1, 2]] * 20 + [[2, 1]] * 20, [1, 2])
+    low, high = bootstrap_interval([fold], "mean")
+    assert low == high == pytest.approx(score(fold, "mean"), abs=1e-12)
+
+
+def test_a_class_with_one_episode_never_varies() -> None:
+    fold = simulated(3, sizes=(1, 1))
+    assert bootstrap_interval([fold], "mean") == pytest.approx([score(fold, "mean")] * 2, abs=1e-12)
+
+
+def test_a_resample_that_lost_all_pixels_of_a_class_leaves_it_out() -> None:
+    """Class 1 has one episode with pixels (IoU 0.5) and one without; class 2 always has 0.8."""
+    with_pixels, without, other = [[90, 3], [2, 5]], [[100, 0], [0, 0]], [[80, 2], [0, 8]]
+    fold = FoldCounts([with_pixels, without, other], [[1], [1], [2]], [1, 2])
+    assert bootstrap_interval([fold], "mean") == pytest.approx([0.65, 0.8], abs=1e-12)
+    alone = FoldCounts([with_pixels, without], [[1], [1]], [1])
+    assert bootstrap_interval([alone], "mean") == pytest.approx([0.5, 0.5], abs=1e-12)
+
+
+# Seeds
+
+
+def test_a_seed_gives_an_interval() -> None:
+    folds = [simulated(i) for i in range(2)]
+    first = bootstrap_interval(folds, "mean", seed=5)
+    assert bootstrap_interval(folds, "mean", seed=5) == first
+    assert bootstrap_interval(folds, "mean", seed=6) != first
+    assert bootstrap_interval(folds, "mean", seed=6) == pytest.approx(first, abs=0.01)
+
+
+def test_folds_are_resampled_independently() -> None:
+    """Twice the same fold as two folds: the mean of two independent draws is narrower by sqrt(2)."""
+    fold = simulated(0)
+    one = bootstrap_interval([fold], "mean", resamples=20_000)
+    two = bootstrap_interval([fold, fold], "mean", resamples=20_000)
+    assert (one.high - one.low) / (two.high - two.low) == pytest.approx(np.sqrt(2), rel=0.05)
+
+
+def test_an_interval_is_pinned_and_needs_no_torch() -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from fsseg_bench.protocol.statistics import *\n"
+        "confusion = np.arange(80).reshape(20, 2, 2)\n"
+        "print(*bootstrap_interval([FoldCounts(confusion, [[1], [2]] * 10, [1, 2])], 'mean'), 'torch' in sys.modules)"
+    )
+    low, high, torch = python(code, OMP_NUM_THREADS="1").split()
+    fold = FoldCounts(np.arange(80).reshape(20, 2, 2), [[1], [2]] * 10, [1, 2])
+    assert bootstrap_interval([fold], "mean") == (float(low), float(high))
+    assert (float(low), float(high)) == pytest.approx((0.3400466233989237, 0.34492843518151756), abs=1e-12)
+    assert torch == "False"
+
+
+# Paired differences
+
+
+def worse(fold: FoldCounts, pixels: int) -> FoldCounts:
+    """The same episodes with hits turned into misses."""
+    confusion = np.array(fold.confusion)
+    moved = np.minimum(confusion[:, 1, 1], pixels)
+    confusion[:, 1, 1] -= moved
+    confusion[:, 1, 0] += moved
+    return FoldCounts(confusion, fold.classes, fold.novel)
+
+
+def test_a_paired_difference_is_much_narrower_than_its_sides() -> None:
+    folds = [simulated(i) for i in range(4)]
+    others = [worse(fold, 20) for fold in folds]
+    low, high = difference_interval(folds, others, "mean")
+    side = bootstrap_interval(folds, "mean")
+    true = float(np.mean([score(a, "mean") - score(b, "mean") for a, b in zip(folds, others, strict=True)]))
+    assert 0 < low < true < high
+    assert high - low < (side.high - side.low) / 4
+    assert difference_interval(others, folds, "mean") == pytest.approx((-high, -low), abs=1e-12)
+    assert difference_interval(folds, folds, "binary") == (0.0, 0.0)
+
+
+def test_a_paired_difference_equals_resampled_pairs() -> None:
+    """scipy resamples episode numbers and computes both scores on each."""
+    fold, other = simulated(1), worse(simulated(1), 300)
+    first = np.asarray(fold.classes)[:, 0]
+    samples = [np.flatnonzero(first == c) for c in fold.novel]
+
+    def statistic(*drawn: Ints) -> float:
+        rows = np.concatenate(drawn).astype(int)
+        classes = np.asarray(fold.classes)[rows]
+        a, b = (np.asarray(f.confusion)[rows] for f in (fold, other))
+        return mean_iou(a, classes, fold.novel) - mean_iou(b, classes, fold.novel)
+
+    reference = stats.bootstrap(
+        samples, statistic, n_resamples=3000, method="percentile", vectorized=False, rng=np.random.default_rng(1)
+    ).confidence_interval
+    low, high = difference_interval([fold], [other], "mean", resamples=20_000)
+    assert [low, high] == pytest.approx(list(reference), abs=(high - low) / 12)
+
+
+def test_other_episodes_cannot_be_paired() -> None:
+    one, other = simulated(0), simulated(1)
+    for first, second in (([one], [other]), ([one, one], [one]), ([one], [])):
+        with pytest.raises(ValueError, match="same folds and episodes"):
+            difference_interval(first, second, "mean")
+
+
+# Arguments
+
+
+def test_a_class_without_an_episode_has_no_interval() -> None:
+    fold = simulated(0)
+    with pytest.raises(UserError, match="no episode of class 9"):
+        bootstrap_interval([FoldCounts(fold.confusion, fold.classes, [*fold.novel, 9])], "mean")
+
+
+def test_arguments_out_of_range() -> None:
+    fold = simulated(0)
+    with pytest.raises(ValueError, match="0 folds and 2000 resamples"):
+        bootstrap_interval([], "mean")
+    with pytest.raises(ValueError, match="1 folds and 0 resamples"):
+        bootstrap_interval([fold], "mean", resamples=0)
+    with pytest.raises(ValueError, match="unknown metric 'fb'; use 'mean' or 'binary'"):
+        bootstrap_interval([fold], "fb")  # type: ignore[arg-type]
+    for level in (0.0, 1.0, 95.0):
+        with pytest.raises(ValueError, match=f"level is {level}"):
+            bootstrap_interval([fold], "mean", level=level)
+
+
+def test_four_folds_of_a_thousand_episodes_take_well_under_a_second() -> None:
+    folds = [simulated(i, sizes=(50,) * 20) for i in range(4)]
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        bootstrap_interval(folds, "mean")
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.8
