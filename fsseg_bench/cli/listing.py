@@ -1,0 +1,91 @@
+"""``fsseg-bench list``: what there is to run and what has been run. Imports no torch and no method."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import click
+from tabulate import tabulate
+
+from fsseg_bench.report.model import printable
+
+Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""Headings and rows."""
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(["methods", "datasets", "backbones", "runs"]))
+@click.option(
+    "--results", type=click.Path(), help="runs: folder of the records [default: FSSEG_RESULTS, else results/runs]."
+)
+@click.option("--methods-path", type=click.Path(), help="methods: a folder with further method files.")
+def list_(what: str, results: str | None, methods_path: str | None) -> None:
+    """List methods, datasets, backbones or runs."""
+    makers: dict[str, Callable[[], Listing]] = {
+        "methods": lambda: _methods(methods_path),
+        "datasets": _datasets,
+        "backbones": _backbones,
+        "runs": lambda: _runs(results),
+    }
+    heads, rows = makers[what]()
+    _show(heads, [[printable(text) for text in row] for row in rows])
+
+
+def _methods(methods_path: str | None) -> Listing:
+    from fsseg_bench.registry import cards
+
+    rows = [(c.name, c.title, " ".join((c.venue, c.year)), c.fidelity, c.summary) for c in cards(methods_path)]
+    return ("method", "paper", "venue", "fidelity", "summary"), rows
+
+
+def _datasets() -> Listing:
+    from fsseg_bench.protocol.load import builtin_protocols, load_protocol
+
+    rows = []
+    for name in builtin_protocols():
+        p = load_protocol(name)
+        folds = " + ".join(str(len(names)) for names in p.folds.values())
+        rows.append((name, str(p.version), folds, str(p.image.size), str(p.episodes.count), p.description))
+    return ("dataset", "version", "classes a fold", "size", "episodes", "description"), rows
+
+
+def _backbones() -> Listing:
+    from fsseg_bench.nn.catalogue import BACKBONES
+
+    rows = [
+        (b.name, str(b.channels), str(b.stride), f"{b.parameters / 1e6:.1f} M", b.weights_enum, b.stages[-1].name)
+        for b in BACKBONES.values()
+    ]
+    return ("backbone", "channels", "stride", "parameters", "imagenet weights", "last stage"), rows
+
+
+def _runs(results: str | None) -> Listing:
+    from fsseg_bench.errors import UserError
+    from fsseg_bench.paths import results_root
+    from fsseg_bench.records.read import find_records
+
+    root = results_root(results)
+    runs, warnings = find_records(root)
+    for warning in warnings:
+        click.echo(f"skipped: {warning.message}", err=True)
+    if not runs:
+        raise UserError(f"{root}: holds no usable runs; make one with 'fsseg-bench run'")
+    keys = ("protocol_label", "method", "backbone", "way", "shot", "fold", "seed")
+    rows = [(*(str(run.settings[key]) for key in keys), run.status, str(run.folder.relative_to(root))) for run in runs]
+    return ("dataset", *keys[1:], "status", "record"), rows
+
+
+def _show(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A drawn table on a terminal, aligned plain text elsewhere."""
+    if not sys.stdout.isatty():
+        click.echo(tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))
+    Console().print(table)

@@ -1,0 +1,63 @@
+"""Tables for machines: long CSV, and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fsseg_bench.report.model import Table
+
+_CELL_KEYS = ("value", "low", "high", "text", "note", "runs")
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """One line a number, with a header; several tables share the file.
+
+    Columns: ``table``; what the tables and their columns are about (``protocol``, ``way``, ``shot``, ``fold``,
+    ...); what names a row (``method``, ``backbone``, ...); ``value``, ``low``, ``high`` (unrounded, in the
+    table's unit, empty where missing), ``text``, ``note``, ``runs`` (folders separated by ``;``).
+    """
+    rows = [row for table in tables for row in _long(table)]
+    keys = dict.fromkeys(key for row in rows for key in row if key not in _CELL_KEYS)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ["table", *(k for k in keys if k != "table"), *_CELL_KEYS], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _long(table: Table) -> list[dict[str, Any]]:
+    """The numbers of a table, one mapping each; of a table without numbers, one a row."""
+    heads = [column.head[-1] for column in table.columns[: table.labels]]
+    rows: list[dict[str, Any]] = []
+    for row in table.rows:
+        names = dict(zip(heads, (cell.text for cell in row[: table.labels]), strict=True))
+        about = {"table": table.name, **table.facts, **names}
+        if table.labels == len(table.columns):
+            rows.append(about)
+        for column, cell in zip(table.columns[table.labels :], row[table.labels :], strict=True):
+            cells = {key: getattr(cell, key) for key in _CELL_KEYS}
+            rows.append({**about, **column.facts, **cells, "runs": ";".join(cell.runs)})
+    return rows
+
+
+def to_json(tables: Sequence[Table], warnings: Sequence[str] = ()) -> str:
+    """The tables with every field of every cell, and what was skipped; ends with a newline."""
+    document = {"schema": 1, "tables": [_plain(table) for table in tables], "skipped": list(warnings)}
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(table: Table) -> Mapping[str, Any]:
+    return {
+        "name": table.name,
+        "title": table.title,
+        "caption": table.caption,
+        "facts": dict(table.facts),
+        "labels": table.labels,
+        "columns": [{"head": list(column.head), "facts": dict(column.facts)} for column in table.columns],
+        "rows": [[asdict(cell) for cell in row] for row in table.rows],
+    }

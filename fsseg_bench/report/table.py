@@ -1,0 +1,165 @@
+"""The tables of a report: runs like the paper's Table 1, and what is not finished."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from fsseg_bench.protocol.spec import FOLDS
+from fsseg_bench.protocol.statistics import Metric, bootstrap_interval
+from fsseg_bench.records.read import StoredRun
+from fsseg_bench.report.collect import Collection, Resolution, ScoredRun
+from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
+from fsseg_bench.report.rows import Row, group_rows
+
+METRICS: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
+_SIZES: dict[Resolution, str] = {"input": "the protocol's input size", "native": "the images' own size"}
+_HOW = {
+    "mean": "pixel counts are summed over a fold's episodes, IoU is taken per held-out class and averaged over "
+    "classes (background excluded)",
+    "binary": "all pixels of a fold are pooled; the mean of foreground and background IoU",
+}
+_Key = tuple[str, str, int, str, int]
+
+
+def runs_tables(
+    collection: Collection, metric: Metric = "mean", resolution: Resolution | None = None
+) -> tuple[Table, ...]:
+    """One table for each protocol (label, version, digest) and number of ways among the finished runs.
+
+    Numbers are percent. A mean over folds exists only where all four folds do.
+
+    Args:
+        collection: the runs, from :func:`fsseg_bench.report.collect.find_runs`.
+        metric: of the fold columns; with ``mean`` a column with the four folds' mean binary-IoU is added.
+        resolution: where pixels are counted; None takes each protocol's headline.
+    """
+    groups: dict[_Key, list[ScoredRun]] = defaultdict(list)
+    for run in collection.done:
+        settings = run.record.settings
+        key = (
+            settings["protocol"],
+            settings["protocol_label"],
+            settings["protocol_version"],
+            settings["protocol_digest"],
+            settings["way"],
+        )
+        groups[key].append(run)
+    return tuple(
+        _table(key, runs, collection, metric, resolution or runs[0].record.settings["headline"])
+        for key, runs in sorted(groups.items())
+    )
+
+
+def _table(
+    key: _Key, runs: Sequence[ScoredRun], collection: Collection, metric: Metric, resolution: Resolution
+) -> Table:
+    protocol, label, version, digest, way = key
+    rows = group_rows(runs, collection)
+    shots = sorted({shot for row in rows for shot in row.runs})
+    variants = any(row.variant for row in rows)
+    labels = ("method", "backbone", "settings") if variants else ("method", "backbone")
+    label, protocol = printable(label), printable(protocol)
+    return Table(
+        name=f"runs-{label}-v{version}-{digest[:8]}-{way}way-{metric}-{resolution}",
+        title=f"{label}: {METRICS[metric]}, {way}-way",
+        caption=(
+            f"Percent, counted at {_SIZES[resolution]}: {_HOW[metric]}. {_episodes(runs)}. "
+            "± is half the width of the 95 % bootstrap interval over episodes, stratified by class; it does not "
+            "cover training again. The mean is that of the four folds and is given only where all four exist. "
+            f"Protocol {label}, version {version}, digest {digest[:8]}."
+        ),
+        columns=(
+            *(Column(("", name)) for name in labels),
+            *(column for shot in shots for column in _columns(shot, metric)),
+        ),
+        labels=len(labels),
+        rows=tuple(
+            (
+                *_label_cells(row, variants),
+                *(cell for shot in shots for cell in _cells(row, shot, collection, metric, resolution)),
+            )
+            for row in rows
+        ),
+        facts={
+            "protocol": protocol,
+            "protocol_label": label,
+            "protocol_version": version,
+            "protocol_digest": digest,
+            "way": way,
+            "resolution": resolution,
+        },
+    )
+
+
+def _episodes(runs: Sequence[ScoredRun]) -> str:
+    counts = {len(run.counts.classes) for run in runs}
+    least, most = min(counts), max(counts)
+    return f"{least:,} episodes a fold" if least == most else f"{least:,} to {most:,} episodes a fold"
+
+
+def _columns(shot: int, metric: Metric) -> list[Column]:
+    head = f"{shot}-shot"
+    columns = [Column((head, f"fold {f}"), {"shot": shot, "fold": f, "metric": metric}) for f in FOLDS]
+    columns.append(Column((head, "mean"), {"shot": shot, "fold": "mean", "metric": metric}))
+    if metric == "mean":
+        columns.append(Column((head, "binary"), {"shot": shot, "fold": "mean", "metric": "binary"}))
+    return columns
+
+
+def _label_cells(row: Row, variants: bool) -> list[Cell]:
+    texts = [row.method, row.backbone, *([row.variant] if variants else [])]
+    return [Cell(printable(text)) for text in texts]
+
+
+def _cells(row: Row, shot: int, collection: Collection, metric: Metric, resolution: Resolution) -> list[Cell]:
+    runs = row.runs.get(shot, {})
+    cells = [
+        _fold_cell(runs[fold], collection, metric, resolution) if fold in runs else Cell(MISSING) for fold in FOLDS
+    ]
+    cells.append(_mean_cell(runs.values(), collection, metric, resolution))
+    if metric == "mean":
+        cells.append(_mean_cell(runs.values(), collection, "binary", resolution))
+    return cells
+
+
+def _fold_cell(run: ScoredRun, collection: Collection, metric: Metric, resolution: Resolution) -> Cell:
+    low, high = run.interval(metric, resolution)
+    return _number(run.score(metric, resolution), low, high, (collection.path(run.record),))
+
+
+def _mean_cell(runs: Iterable[ScoredRun], collection: Collection, metric: Metric, resolution: Resolution) -> Cell:
+    folds = sorted(runs, key=lambda run: run.record.fold)
+    paths = tuple(collection.path(run.record) for run in folds)
+    if len(folds) < len(FOLDS):
+        return Cell(MISSING, note=f"{len(folds)} of {len(FOLDS)} folds" if folds else "", runs=paths)
+    value = fmean(run.score(metric, resolution) for run in folds)
+    low, high = bootstrap_interval([run.fold_counts(resolution) for run in folds], metric)
+    return _number(value, low, high, paths)
+
+
+def _number(value: float, low: float, high: float, runs: tuple[str, ...]) -> Cell:
+    """A cell from a score and its interval in [0, 1]."""
+    text = f"{100 * value:.2f} ± {50 * (high - low):.2f}"
+    return Cell(text, 100 * value, 100 * low, 100 * high, runs=runs)
+
+
+def unfinished_table(collection: Collection) -> Table | None:
+    """The runs that make no number yet, with their status; None when there are none."""
+    if not collection.unfinished:
+        return None
+    caption = "These runs are not done and enter no number. The same command again goes on where they stopped."
+    return listing("unfinished", "Unfinished runs", caption, collection.unfinished, collection)
+
+
+def listing(name: str, title: str, caption: str, runs: Iterable[StoredRun], collection: Collection) -> Table:
+    """One row a run: what it is, its status and its folder."""
+    heads = ("protocol", "method", "backbone", "way", "shot", "fold", "seed", "status", "record")
+    rows = []
+    for run in runs:
+        values = [run.settings[key] for key in ("protocol_label", *heads[1:7])]
+        reason = run.info.get("reason") if run.status == "failed" else None
+        status = f"{run.status}: {reason}" if reason else run.status
+        rows.append(tuple(Cell(printable(str(v))) for v in (*values, status, collection.path(run))))
+    return Table(name, title, caption, tuple(Column((head,)) for head in heads), len(heads), tuple(rows))

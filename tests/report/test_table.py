@@ -1,0 +1,272 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fsseg_bench.report.collect import find_runs
+from fsseg_bench.report.model import Table
+from fsseg_bench.report.table import listing, runs_tables, unfinished_table
+from tests.report.test_collect import NATIVE, SPREAD
+from tests.support.runs import write_run
+
+# Per fold: IoU of class 1 and class 2 by hand, each from one episode (TN, FP, FN, TP).
+FOLDS = {
+    2: ((((1,), (60, 10, 10, 20)), ((2,), (70, 0, 10, 20))), (20 / 40 + 20 / 30) / 2),
+    3: ((((1,), (90, 0, 0, 10)), ((2,), (50, 25, 0, 25))), (1 + 25 / 50) / 2),
+    4: ((((1,), (99, 1, 0, 0)), ((2,), (80, 5, 5, 10))), (0 + 10 / 20) / 2),
+}
+
+
+def write_folds(root: Path, **changes: object) -> None:
+    write_run(root, SPREAD, native=NATIVE, fold=1, **changes)
+    for fold, (episodes, _) in FOLDS.items():
+        write_run(root, episodes, fold=fold, **changes)
+
+
+def only(root: Path, **arguments: object) -> Table:
+    (table,) = runs_tables(find_runs(root), **arguments)
+    return table
+
+
+def texts(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+class TestNumbers:
+    def test_by_hand(self, tmp_path: Path):
+        write_folds(tmp_path)
+        table = only(tmp_path)
+        assert [c.title for c in table.columns] == [
+            "method", "backbone", *(f"1-shot fold {f}" for f in (1, 2, 3, 4)), "1-shot mean", "1-shot binary",
+        ]  # fmt: skip
+        mean = (0.65 + sum(value for _, value in FOLDS.values())) / 4
+        binary = (
+            (60 / 105 + 195 / 240) / 2
+            + (40 / 70 + 130 / 160) / 2
+            + (35 / 60 + 140 / 165) / 2
+            + (10 / 21 + 179 / 190) / 2
+        ) / 4
+        row = table.rows[0]
+        values = [cell.value for cell in row[2:]]
+        expected = [65, *(100 * value for _, value in FOLDS.values()), 100 * mean, 100 * binary]
+        assert values == pytest.approx(expected, abs=1e-10)
+        # Only fold 1 has two episodes of a class, so that only it spreads: by 12.5 percent points each way.
+        assert [cell.half_width for cell in row[2:7]] == pytest.approx([12.5, 0, 0, 0, 12.5 / 4], abs=1e-10)
+        assert (row[6].low, row[6].high) == pytest.approx((100 * mean - 3.125, 100 * mean + 3.125), abs=1e-10)
+        assert texts(table)[0][:7] == [
+            "baseline", "resnet18", "65.00 ± 12.50", "58.33 ± 0.00", "75.00 ± 0.00", "25.00 ± 0.00", "55.83 ± 3.12",
+        ]  # fmt: skip
+
+    def test_cells_name_their_runs(self, tmp_path: Path):
+        write_folds(tmp_path)
+        row = only(tmp_path).rows[0]
+        assert [
+            json.loads((tmp_path / cell.runs[0] / "run.json").read_text())["settings"]["fold"] for cell in row[2:6]
+        ] == [1, 2, 3, 4]
+        assert row[6].runs == row[7].runs == tuple(cell.runs[0] for cell in row[2:6])
+
+    def test_native_resolution_and_headline(self, tmp_path: Path):
+        write_run(tmp_path, SPREAD, native=NATIVE)
+        assert only(tmp_path).rows[0][2].value == pytest.approx(65)
+        assert only(tmp_path, resolution="native").rows[0][2].value == pytest.approx(75)
+        write_run(tmp_path / "own", SPREAD, native=NATIVE, headline="native")
+        table = only(tmp_path / "own")
+        assert table.rows[0][2].value == pytest.approx(75)
+        assert "the images' own size" in table.caption
+        assert table.facts["resolution"] == "native"
+
+    def test_binary_metric_has_no_second_binary_column(self, tmp_path: Path):
+        write_folds(tmp_path)
+        table = only(tmp_path, metric="binary")
+        assert table.columns[-1].title == "1-shot mean"
+        assert table.rows[0][2].value == pytest.approx(100 * (60 / 105 + 195 / 240) / 2)
+        assert "foreground and background" in table.caption
+
+
+class TestMeanOverFolds:
+    def test_only_with_all_four(self, tmp_path: Path):
+        for fold in (1, 2, 4):
+            write_run(tmp_path, fold=fold)
+        write_run(tmp_path, fold=3, status="evaluating")
+        row = only(tmp_path).rows[0]
+        assert [cell.text for cell in row[2:]] == ["58.33 ± 0.00", "58.33 ± 0.00", "-", "58.33 ± 0.00", "-", "-"]
+        assert [cell.note for cell in row[4:]] == ["", "", "3 of 4 folds", "3 of 4 folds"]
+        assert row[4].value is None
+        assert row[6].value is None
+        assert len(row[6].runs) == 3
+
+    def test_a_shot_without_runs_is_empty(self, tmp_path: Path):
+        write_folds(tmp_path)
+        write_run(tmp_path, method="panet", shot=5)
+        table = only(tmp_path)
+        assert [cell.text for cell in table.rows[1][2:8]] == ["-"] * 6
+        assert [cell.note for cell in table.rows[1][2:8]] == [""] * 6
+        assert table.rows[1][12].note == "1 of 4 folds"
+
+
+class TestTables:
+    def test_other_rules_are_never_mixed(self, tmp_path: Path):
+        write_run(tmp_path)
+        write_run(tmp_path, protocol_digest="c" * 64)
+        write_run(tmp_path, protocol_version=2)
+        write_run(tmp_path, protocol_label="toy[episodes.count=2]")
+        write_run(tmp_path, [((1, 2), (9, 0, 0, 0, 9, 0, 0, 0, 9)), ((2, 1), (9, 0, 0, 0, 9, 0, 0, 0, 9))], way=2)
+        tables = runs_tables(find_runs(tmp_path))
+        assert len(tables) == 5
+        assert all(len(table.rows) == 1 for table in tables)
+        assert len({table.name for table in tables}) == 5
+        assert "version 2" in next(t for t in tables if t.facts["protocol_version"] == 2).caption
+        assert "digest cccccccc" in next(t for t in tables if t.facts["protocol_digest"][0] == "c").caption
+        assert [t.title for t in tables if t.facts["way"] == 2] == ["toy: mean-IoU, 2-way"]
+
+    def test_shots_share_a_row(self, tmp_path: Path):
+        write_run(tmp_path)
+        write_run(tmp_path, shot=5)
+        table = only(tmp_path)
+        assert len(table.rows) == 1
+        assert {column.head[0] for column in table.columns} == {"", "1-shot", "5-shot"}
+        assert [c.facts for c in table.columns if c.title == "5-shot binary"] == [
+            {"shot": 5, "fold": "mean", "metric": "binary"}
+        ]
+
+    def test_the_caption_says_how_many_episodes(self, tmp_path: Path):
+        write_run(tmp_path)
+        assert "2 episodes a fold" in only(tmp_path).caption
+        write_run(tmp_path, SPREAD, fold=2)
+        assert "2 to 3 episodes a fold" in only(tmp_path).caption
+
+    def test_no_runs_no_tables(self, tmp_path: Path):
+        assert runs_tables(find_runs(tmp_path)) == ()
+
+
+class TestRows:
+    def test_order_and_no_settings_column_without_need(self, tmp_path: Path):
+        for method, backbone in (("panet", "resnet101"), ("panet", "resnet50"), ("baseline", "resnet101")):
+            write_run(tmp_path, method=method, backbone=backbone)
+        table = only(tmp_path)
+        assert [row[:2] for row in texts(table)] == [
+            ["panet", "resnet50"],
+            ["baseline", "resnet101"],
+            ["panet", "resnet101"],
+        ]
+        assert table.labels == 2
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"switches": {"temperature": 10.0}}, {"temperature=20", "temperature=10"}),
+            ({"switches": {"temperature": 20.0, "steps": 5}}, {"steps=not set", "steps=5"}),
+            ({"recipe": {"iterations": 300, "lr": 0.001}}, {"iterations=100", "iterations=300"}),
+            ({"precision": "bf16"}, {"", "bf16"}),
+            ({"scales": [0.7, 1.0, 1.3]}, {"", "scales 0.7/1/1.3"}),
+            ({"seed": 3}, {"seed=0", "seed=3"}),
+            ({"weights": "/home/x/own.pth", "weights_digest": "1" * 64}, {"weights=none", "weights=own.pth"}),
+            ({"weights_digest": "1" * 64}, {"weights_digest=none", "weights_digest=11111111"}),
+            ({"data_fingerprint": "2" * 64}, {"data_fingerprint=ffffffff", "data_fingerprint=22222222"}),
+            ({"method_digest": "3" * 64}, {"method_digest=aaaaaaaa", "method_digest=33333333"}),
+            ({"recipe": {"iterations": 0, "lr": 0.5}}, {"", "untrained"}),
+            ({"recipe": {"iterations": 0, "lr": 0.001}, "checkpoint_digest": "4" * 64}, {"", "trained elsewhere"}),
+        ],
+    )
+    def test_what_distinguishes_two_rows_is_said(self, tmp_path: Path, change: dict, told: set[str]):
+        write_run(tmp_path)
+        write_run(tmp_path, **change)
+        write_run(tmp_path, method="panet")
+        table = only(tmp_path)
+        rows = texts(table)
+        assert {row[2] for row in rows if row[0] == "baseline"} == told
+        assert [row[2] for row in rows if row[0] == "panet"] == [""]
+        assert len(rows) == 3
+
+    def test_two_checkpoints_and_two_untrained_rows_are_told_apart(self, tmp_path: Path):
+        for digit in "45":
+            write_run(tmp_path, recipe={"iterations": 0}, checkpoint_digest=digit * 64)
+        for lr in (0.1, 0.2):
+            write_run(tmp_path, method="panet", recipe={"iterations": 0, "lr": lr})
+        assert [row[2] for row in texts(only(tmp_path))] == [
+            "trained elsewhere; checkpoint_digest=44444444",
+            "trained elsewhere; checkpoint_digest=55555555",
+            "untrained; lr=0.1",
+            "untrained; lr=0.2",
+        ]
+
+    def test_an_untrained_shot_never_hides_in_a_trained_row(self, tmp_path: Path):
+        write_run(tmp_path, shot=1)
+        write_run(tmp_path, shot=5, recipe={"iterations": 0, "lr": 0.001})
+        assert [row[2] for row in texts(only(tmp_path))] == ["", "untrained"]
+
+    def test_a_recipe_that_changes_with_the_shot_shares_the_row_and_is_said(self, tmp_path: Path):
+        write_run(tmp_path, shot=1, recipe={"iterations": 30000})
+        write_run(tmp_path, shot=5, recipe={"iterations": 10000})
+        table = only(tmp_path)
+        assert [row[2] for row in texts(table)] == ["iterations=30000/10000"]
+
+    def test_with_several_recipes_a_shot_only_equal_ones_share_a_row(self, tmp_path: Path):
+        for shot, iterations in ((1, 100), (1, 200), (5, 200)):
+            write_run(tmp_path, shot=shot, recipe={"iterations": iterations})
+        rows = texts(only(tmp_path))
+        assert [row[2] for row in rows] == ["iterations=100", "iterations=200"]
+        assert [(row[3] == "-", row[9] == "-") for row in rows] == [(False, True), (False, False)]
+
+    def test_two_weights_of_one_file_name_are_told_apart_by_their_records(self, tmp_path: Path):
+        first = write_run(tmp_path, weights="/a/w.pth", weights_digest="1" * 64)
+        second = write_run(tmp_path, weights="/b/w.pth", weights_digest="2" * 64)
+        variants = sorted(row[2] for row in texts(only(tmp_path)))
+        names = sorted(f.relative_to(tmp_path).as_posix() for f in (first, second))
+        assert variants == [f"weights=w.pth; record {name}" for name in names]
+
+
+class TestTwoRunsForOneCell:
+    def test_a_copied_record_is_listed_and_makes_no_mean(self, tmp_path: Path):
+        """Neither is preferred: each has its own row, and the other folds are not lent to either."""
+        write_folds(tmp_path)
+        (original,) = [r.record.folder for r in find_runs(tmp_path).done if r.record.fold == 1]
+        copy = original.with_name("copy")
+        shutil.copytree(original, copy)
+        rows = texts(only(tmp_path))
+        by_variant = {row[2]: row[3:] for row in rows}
+        assert set(by_variant) == {
+            "",
+            f"record {original.relative_to(tmp_path).as_posix()}",
+            f"record {copy.relative_to(tmp_path).as_posix()}",
+        }
+        assert by_variant[""] == ["-", "58.33 ± 0.00", "75.00 ± 0.00", "25.00 ± 0.00", "-", "-"]
+        for name in (original, copy):
+            cells = by_variant[f"record {name.relative_to(tmp_path).as_posix()}"]
+            assert cells == ["65.00 ± 12.50", "-", "-", "-", "-", "-"]
+
+    def test_replayed_episodes_make_a_row_of_their_own_with_its_mean(self, tmp_path: Path):
+        write_folds(tmp_path)
+        write_folds(tmp_path, episode_digest="9" * 64, passed={"episodes": "theirs.csv"})
+        rows = texts(only(tmp_path))
+        assert [row[2] for row in rows] == ["", "episodes theirs.csv"]
+        assert rows[0][3:] == rows[1][3:]
+        assert rows[0][7] == "55.83 ± 3.12"
+
+    def test_a_number_of_episodes_is_no_file(self, tmp_path: Path):
+        write_run(tmp_path, passed={"episodes": "2"})
+        write_run(tmp_path, fold=2)
+        assert len(only(tmp_path).rows) == 1
+
+
+class TestUnfinished:
+    def test_listed_with_status_and_reason(self, tmp_path: Path):
+        write_run(tmp_path)
+        write_run(tmp_path, fold=2, status="failed", extra={"reason": "the loss\nis not finite"})
+        write_run(tmp_path, fold=3, status="training")
+        table = unfinished_table(find_runs(tmp_path))
+        assert table is not None
+        assert [row[7] for row in texts(table)] == ["failed: the loss is not finite", "training"]
+        assert texts(table)[0][:7] == ["toy", "baseline", "resnet18", "1", "1", "2", "0"]
+        assert (tmp_path / texts(table)[1][8] / "run.json").exists()
+
+    def test_none_when_all_are_done(self, tmp_path: Path):
+        write_run(tmp_path)
+        assert unfinished_table(find_runs(tmp_path)) is None
+
+    def test_listing_of_all_runs(self, tmp_path: Path):
+        write_run(tmp_path)
+        found = find_runs(tmp_path)
+        table = listing("n", "T", "C", [run.record for run in found.done], found)
+        assert (table.name, table.title, table.caption, len(table.rows)) == ("n", "T", "C", 1)
