@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Literal, Optional
+
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.recipe import Recipe, parse_value
+
+RECIPE = Recipe(
+    iterations=30_000,
+    batch=4,
+    lr=1e-3,
+    schedule="step",
+    milestones=(10_000, 20_000),
+    sources={"lr": "paper, section 4", "batch": "ours"},
+)
+
+
+def test_values_are_parsed_by_the_type_of_the_field() -> None:
+    given = {
+        "iterations": "200",
+        "lr": "2.5e-4",
+        "momentum": "0",
+        "schedule": "poly",
+        "milestones": "10, 20,30",
+        "freeze": "layer2",
+        "bn": "train",
+        "augment": "canet-both",
+        "train_shots": "5",
+    }
+    changed = RECIPE.with_settings(given)
+    assert (changed.iterations, changed.lr, changed.momentum, changed.schedule) == (200, 2.5e-4, 0.0, "poly")
+    assert (changed.milestones, changed.freeze, changed.bn) == ((10, 20, 30), "layer2", "train")
+    assert (changed.augment, changed.train_shots) == ("canet-both", 5)
+    assert (changed.batch, changed.weight_decay) == (4, 5e-4)
+    assert RECIPE.iterations == 30_000
+
+
+def test_a_list_may_be_emptied() -> None:
+    assert RECIPE.with_settings({"milestones": ""}).milestones == ()
+
+
+def test_what_the_user_set_is_said_so() -> None:
+    changed = RECIPE.with_settings({"lr": "0.01", "clip": "1"})
+    assert changed.sources == {"lr": "set by the user", "batch": "ours", "clip": "set by the user"}
+    assert RECIPE.with_settings({}) == RECIPE
+
+
+def test_settings_are_all_fields_but_the_sources() -> None:
+    settings = RECIPE.settings()
+    assert json.loads(json.dumps(settings)) == settings
+    assert set(settings) == {field.name for field in dataclasses.fields(Recipe)} - {"sources"}
+    assert settings["milestones"] == [10_000, 20_000]
+    assert dataclasses.replace(RECIPE, sources={}).settings() == settings
+    assert RECIPE.with_settings({"gamma": "0.5"}).settings() == {**settings, "gamma": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("key", "near"), [("iteration", "iterations"), ("learning_rate", ""), ("milestone", "milestones")]
+)
+def test_unknown_keys_show_near_matches(key: str, near: str) -> None:
+    with pytest.raises(UserError, match=f"unknown recipe key '{key}'") as error:
+        RECIPE.with_settings({key: "1"})
+    assert not near or f"Did you mean '{near}'" in str(error.value)
+    assert "augment, batch, bn, clip" in str(error.value)
+
+
+def test_sources_cannot_be_set() -> None:
+    with pytest.raises(UserError, match="unknown recipe key 'sources'"):
+        RECIPE.with_settings({"sources": "x"})
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("iterations", "many", "recipe.iterations=many is not a whole number"),
+        ("iterations", "1e3", "recipe.iterations=1e3 is not a whole number"),
+        ("iterations", "", "recipe.iterations= is not a whole number"),
+        ("lr", "small", "recipe.lr=small is not a number"),
+        ("lr", "nan", "recipe.lr=nan is not a finite number"),
+        ("momentum", "nan", "recipe.momentum=nan is not a finite number"),
+        ("clip", "inf", "recipe.clip=inf is not a finite number"),
+        ("milestones", "10,x", "recipe.milestones=x is not a whole number"),
+        ("schedule", "cosine", "recipe.schedule=cosine is not allowed; use one of: constant, step, poly"),
+        ("bn", "", "recipe.bn= is not allowed; use one of: eval, train"),
+        ("augment", "crop", "recipe.augment=crop is not allowed; use one of: none, flip, canet, canet-both"),
+        ("iterations", "-1", "recipe.iterations is -1; it must be at least 0"),
+        ("batch", "0", "recipe.batch is 0; it must be at least 1"),
+        ("lr", "0", "recipe.lr is 0.0; it must be above 0"),
+        ("lr", "-1", "recipe.lr is -1.0; it must be above 0"),
+        ("gamma", "0", "recipe.gamma is 0.0; it must be above 0"),
+        ("momentum", "1", "recipe.momentum is 1.0; it must be at least 0 and below 1"),
+        ("momentum", "-0.1", "recipe.momentum is -0.1; it must be at least 0 and below 1"),
+        ("weight_decay", "-1e-4", "recipe.weight_decay is -0.0001; it must be at least 0"),
+        ("warmup", "-5", "recipe.warmup is -5; it must be at least 0"),
+        ("clip", "-1", "recipe.clip is -1.0; it must be at least 0"),
+        ("head_lr_factor", "-1", "recipe.head_lr_factor is -1.0; it must be at least 0"),
+        ("train_shots", "-1", "recipe.train_shots is -1; it must be at least 0"),
+        ("milestones", "20,10", "recipe.milestones is [20, 10]; it must be ascending, from 1"),
+        ("milestones", "10,10", "recipe.milestones is [10, 10]; it must be ascending, from 1"),
+        ("milestones", "0,10", "recipe.milestones is [0, 10]; it must be ascending, from 1"),
+    ],
+)
+def test_wrong_values_say_what_is_allowed(key: str, text: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        RECIPE.with_settings({key: text})
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("key", ["lr", "momentum", "gamma", "clip", "weight_decay", "head_lr_factor"])
+def test_no_number_slips_past_the_check_of_a_recipe_made_in_code(key: str) -> None:
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(UserError, match=f"recipe.{key} is {value}"):
+            dataclasses.replace(RECIPE, **{key: value}).checked()
+    assert RECIPE.checked() is RECIPE
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        ("7", int, 7),
+        ("-7", int, -7),
+        ("7", float, 7.0),
+        ("1e-3", float, 1e-3),
+        ("7", str, "7"),
+        ("", str, ""),
+        ("TRUE", bool, True),
+        ("false", bool, False),
+        ("b", Literal["a", "b"], "b"),
+        ("2", Literal[1, 2], 2),
+        ("1,2", tuple[float, ...], (1.0, 2.0)),
+        ("a, b,", tuple[str, ...], ("a", "b")),
+        ("none", int | None, None),
+        ("None", float | None, None),
+        ("3", int | None, 3),
+        ("3", Optional[int], 3),  # noqa: UP045
+        ("none", Optional[int], None),  # noqa: UP045
+    ],
+)
+def test_text_becomes_a_value_of_its_type(text: str, kind: Any, expected: Any) -> None:
+    value = parse_value("name", text, kind)
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("yes", bool, "steps=yes is not allowed; use true or false"),
+        ("3", Literal[1, 2], "steps=3 is not allowed; use one of: 1, 2"),
+        ("x", int | None, "steps=x is not a whole number"),
+        ("1,x", tuple[float, ...], "steps=x is not a number"),
+        ("-inf", float, "steps=-inf is not a finite number"),
+    ],
+)
+def test_text_of_another_type_is_refused(text: str, kind: Any, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_value("steps", text, kind)
+    assert str(error.value) == message
