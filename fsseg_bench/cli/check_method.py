@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from fsseg_bench.cli.options import parse_settings
+
+if TYPE_CHECKING:
+    from fsseg_bench.method import Method
 
 
 @click.command(name="check-method")
@@ -25,7 +29,12 @@ def check_method(name: str, backbone: str, settings: tuple[str, ...], methods_pa
 
     cls = find_method(name, methods_path)
     switches = parse_switches(name, cls, parse_settings(settings))
-    checks = run_checks(cls, lambda: assemble(cls, backbone, "none", switches, seed=0)[0])
+
+    def build() -> Method:
+        return assemble(cls, backbone, "none", switches, seed=0)[0]
+
+    build()  # switches that contradict each other are the caller's mistake, not a broken contract
+    checks = run_checks(cls, build)
     for check in checks:
         click.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
     failed = sum(not check.passed for check in checks)

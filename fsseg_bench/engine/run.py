@@ -23,6 +23,7 @@ from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
+from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.records.files import read_lines
 from fsseg_bench.records.run import RunRecord
 
@@ -130,6 +131,7 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     rows = read_lines(record.episodes_path)
     record.update(
         diagnostics=_mean_diagnostics(rows),
+        scores=_scores(rows, plan.protocol.novel_classes(request.fold)),
         timings={
             "evaluate_seconds": timings.total,
             "evaluate_encode_seconds": timings.encode,
@@ -144,6 +146,17 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     if request.panels:
         draw_panels(plan, evaluator, rows, record.folder / "panels", request.panels)
     record.update(status="done", reason=None)
+
+
+def _scores(rows: Sequence[dict[str, Any]], novel: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Both metrics at both resolutions, in [0, 1]: for people; tables compute them from the counts again."""
+    classes = np.asarray([row["classes"] for row in rows])
+    side = classes.shape[1] + 1
+    scores = {}
+    for resolution in ("input", "native"):
+        counts = np.asarray([row[resolution] for row in rows], dtype=np.int64).reshape(-1, side, side)
+        scores[resolution] = {"mean_iou": mean_iou(counts, classes, novel), "binary_iou": binary_iou(counts)}
+    return scores
 
 
 def _mean_diagnostics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

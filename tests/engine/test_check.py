@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from fsseg_bench.nn.losses import segmentation_loss
 
 from fsseg_bench.engine.check import check_method
 from fsseg_bench.method import Episode, Method, feature_map
 from fsseg_bench.nn.backbones import build_backbone
+from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.prototypes import cosine_scores, support_prototypes, unit_cells
 from fsseg_bench.recipe import Recipe
 

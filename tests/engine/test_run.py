@@ -1,0 +1,242 @@
+"""Whole runs: counts that depend on nothing but the run, resuming, and everything a user can get wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.train import Cadence
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.files import read_lines
+from tests.support.tiny_run import tiny_request, tiny_training
+
+EVERY_STEP = Cadence(iterations=1)
+
+
+def finish(request: RunRequest, cadence: Cadence | None = None) -> Path:
+    return execute(make_plan(request), cadence=cadence).folder
+
+
+def counts(folder: Path) -> list[tuple[Any, ...]]:
+    rows = read_lines(folder / "episodes.jsonl")
+    return [(row["episode"], row["classes"], row["input"], row["native"]) for row in rows]
+
+
+def test_a_run_leaves_its_record(tmp_path: Path) -> None:
+    folder = finish(tiny_request(tmp_path, panels=3))
+    info = json.loads((folder / "run.json").read_text())
+    assert info["status"] == "done"
+    assert info["passed"]["method"] == "baseline"
+    assert [row["episode"] for row in read_lines(folder / "episodes.jsonl")] == list(range(12))
+    assert {"evaluate_seconds", "evaluate_encoded_images"} <= info["timings"].keys()
+    captions = json.loads((folder / "panels" / "panels.json").read_text())
+    assert len(captions) == 3
+    assert [c["iou"] for c in captions] == sorted(c["iou"] for c in captions)  # worst first
+    assert all((folder / "panels" / c["file"]).stat().st_size > 0 for c in captions)
+
+
+def test_each_distinct_image_is_encoded_once(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path)
+    table = make_plan(request).table
+    images = {*table.queries, *(i for ways in table.supports for way in ways for i in way)}
+    info = json.loads((finish(request) / "run.json").read_text())
+    assert info["timings"]["evaluate_encoded_images"] == len(images) < 2 * len(table)
+
+
+@pytest.mark.parametrize("method", ["baseline", "panet", "inopt-dagger", "biopt"])
+def test_counts_do_not_depend_on_cache_workers_or_head_batch(tmp_path: Path, method: str) -> None:
+    base = tiny_request(tmp_path, method=method, shot=2)
+    expected = counts(finish(base))
+    assert sum(row[2][3] for row in expected) > 0  # there are true positives to compare
+    variants = [{"cache_gib": 0.0}, {"cache_gib": 2e-4}, {"workers": 3}, {"head_batch": 3}, {"head_batch": 8}]
+    for variant in variants:
+        found = counts(finish(replace(base, fresh=True, **variant)))
+        assert found == expected, variant
+
+
+def test_two_way_counts_do_not_depend_on_the_head_batch(tmp_path: Path) -> None:
+    base = tiny_request(tmp_path, method="biopt", way=2)
+    expected = counts(finish(base))
+    assert len(expected[0][2]) == 9
+    assert counts(finish(replace(base, fresh=True, head_batch=5))) == expected
+
+
+def test_multi_scale_and_five_scales_run(tmp_path: Path) -> None:
+    single = counts(finish(tiny_request(tmp_path)))
+    multi = counts(finish(tiny_request(tmp_path, scales=(0.7, 1.0, 1.3))))
+    assert multi != single
+    totals = [[sum(row[2]) for row in rows] for rows in (single, multi)]
+    assert totals[0] == totals[1]  # the same pixels are counted
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path)
+    folder = finish(request)
+    before = (folder / "run.json").stat().st_mtime_ns
+    assert finish(request) == folder
+    assert (folder / "run.json").stat().st_mtime_ns == before
+
+
+def test_training_stopped_and_resumed_equals_training_in_one_go(tmp_path: Path) -> None:
+    whole_request = tiny_request(tmp_path, method="biopt", iterations=6, settings=tiny_training())
+    whole = finish(whole_request, EVERY_STEP)
+    stopped_request = replace(whole_request, out=str(tmp_path / "stopped"))
+    for stop_at in (2, 5):
+        with pytest.raises(_StoppedError):
+            execute(make_plan(stopped_request), _StopAt(stop_at), EVERY_STEP)
+    stopped = finish(stopped_request, EVERY_STEP)
+    first, second = (torch.load(f / "checkpoint.pt", weights_only=True) for f in (whole, stopped))
+    assert first["iteration"] == second["iteration"] == 6
+    assert all(torch.equal(first["model"][k], second["model"][k]) for k in first["model"])
+    assert (whole / "train.jsonl").read_text() == (stopped / "train.jsonl").read_text()
+    assert counts(whole) == counts(stopped)
+    losses = [row["loss"] for row in read_lines(whole / "train.jsonl")]
+    assert len(set(losses)) == 6  # it did train
+
+
+def test_training_does_not_depend_on_worker_count(tmp_path: Path) -> None:
+    base = tiny_request(tmp_path, iterations=3, settings=tiny_training())
+    one = finish(base)
+    two = finish(replace(base, workers=2, out=str(tmp_path / "two")))
+    assert (one / "train.jsonl").read_text() == (two / "train.jsonl").read_text()
+
+
+@pytest.mark.slow
+def test_sigkill_at_random_points_changes_nothing(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path, method="panet", iterations=8, episodes="150", workers=1, settings=tiny_training())
+    expected = finish(replace(request, out=str(tmp_path / "undisturbed")), EVERY_STEP)
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(40):
+        process = subprocess.Popen([sys.executable, "-c", _CHILD, json.dumps(asdict(request))])
+        try:
+            process.wait(timeout=rng.uniform(3, 9))
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+        else:
+            assert process.returncode == 0
+            break
+    else:
+        pytest.fail("the run never finished: it makes no progress between kills")
+    folder = finish(request)
+    assert kills > 0
+    assert counts(folder) == counts(expected)
+    assert (folder / "train.jsonl").read_text() == (expected / "train.jsonl").read_text()
+
+
+_CHILD = """
+import json, sys
+from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.train import Cadence
+values = json.loads(sys.argv[1])
+values["scales"] = tuple(values["scales"])
+execute(make_plan(RunRequest(**values)), cadence=Cadence(iterations=1))
+"""
+
+
+def test_evaluating_a_checkpoint(tmp_path: Path) -> None:
+    trained = finish(tiny_request(tmp_path, iterations=2, settings=tiny_training()))
+    for checkpoint in (trained, trained / "checkpoint.pt"):
+        again = finish(tiny_request(tmp_path, iterations=None, eval_only=str(checkpoint), fresh=True))
+        assert again != trained
+        assert counts(again) == counts(trained)
+
+
+def test_replaying_an_episode_file(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path, seed=3)
+    make_plan(request).table.to_csv(tmp_path / "episodes.csv")
+    expected = counts(finish(request))
+    replayed = finish(replace(request, episodes=str(tmp_path / "episodes.csv"), out=str(tmp_path / "replayed")))
+    assert counts(replayed) == expected
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    request = tiny_request(
+        tmp_path, iterations=30, settings=tiny_training(**{"recipe.lr": "1e18", "recipe.bn": "eval"})
+    )
+    with pytest.raises(UserError, match=r"stopped at iteration \d+: the loss is not finite.*recipe\.lr"):
+        finish(request, EVERY_STEP)
+    (checkpoint,) = (tmp_path / "runs").rglob("checkpoint.pt")
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["iteration"] >= 1
+    info = json.loads((checkpoint.parent / "run.json").read_text())
+    assert info["status"] == "failed"
+    assert "not finite" in info["reason"]
+
+
+def test_scores_equal_a_naive_evaluation(tmp_path: Path) -> None:
+    """The engine's counts against everything done image by image, features upsampled, argmax of both maps."""
+    import torch.nn.functional as F
+
+    from fsseg_bench.data.loading import load_image, query_label, support_mask
+    from fsseg_bench.engine.images import normalise
+
+    request = tiny_request(tmp_path, shot=2)
+    plan = make_plan(request)
+    rows = counts(finish(request))
+    backbone = plan.model.backbone.eval()
+    table, size, cpu = plan.table, plan.protocol.image.size, torch.device("cpu")
+    disputed = 0
+    with torch.no_grad():
+        for i, (_, classes, at_input, at_native) in enumerate(rows):
+            sums = torch.zeros(2, backbone.out_channels)
+            for image in table.supports[i][0]:
+                features = backbone(normalise(load_image(plan.source, image, size)[None], backbone, cpu))
+                mask = torch.from_numpy(support_mask(plan.source, image, classes, 1, size))
+                full = F.interpolate(features, (size, size), mode="bilinear", align_corners=False)[0]
+                for value in (0, 1):
+                    sums[value] += full[:, mask == value].sum(dim=1) / ((mask == value).sum() + 1e-5) / 2
+            query = backbone(normalise(load_image(plan.source, table.queries[i], size)[None], backbone, cpu))
+            cosine = F.cosine_similarity(query[0][None], sums[:, :, None, None], dim=1) * 20
+            for found, side in ((at_input, size), (at_native, None)):
+                label = query_label(plan.source, table.queries[i], classes, side)
+                logits = F.interpolate(cosine[None], label.shape, mode="bilinear", align_corners=False)
+                prediction = logits.argmax(dim=1)[0].numpy()
+                expected = [[int(((label == t) & (prediction == p)).sum()) for p in (0, 1)] for t in (0, 1)]
+                disputed += int(np.abs(np.asarray(found).reshape(2, 2) - expected).sum())
+    assert disputed <= 4  # folding batch-norm may flip a pixel whose scores tie to the last bits
+
+
+class _StoppedError(Exception):
+    pass
+
+
+class _StopAt:
+    """A progress that stops the run after some steps."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def meter(self, title: str, total: int, done: int = 0):
+        from contextlib import nullcontext
+
+        owner = self
+
+        class Counter:
+            steps = done
+
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                self.steps += steps
+                if title == "train" and self.steps >= owner._step:
+                    raise _StoppedError
+
+        return nullcontext(Counter())
+
+    def say(self, message: str) -> None:
+        pass
