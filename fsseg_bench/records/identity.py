@@ -12,9 +12,7 @@ from fsseg_bench.records.files import plain
 
 def canonical_json(settings: Mapping[str, Any]) -> str:
     """``settings`` as JSON text that is equal for equal content: sorted keys, no spaces, no NaN."""
-    return json.dumps(
-        plain(settings), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return json.dumps(plain(settings), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def identity_hash(settings: Mapping[str, Any]) -> str:

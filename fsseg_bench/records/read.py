@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
 
 _ASIDE = re.compile(r"\.old-\d+$")
+_OPTIONAL: dict[str, type] = {
+    "precision": str,
+    "scales": list,
+    "recipe": dict,
+    "switches": dict,
+    "class_names": dict,
+}
 _REQUIRED: dict[str, type] = {
     "protocol": str,
     "protocol_label": str,
@@ -136,11 +143,10 @@ def read_run(folder: Path) -> StoredRun:
     settings = info.get("settings")
     if not isinstance(settings, dict):
         raise RecordError(f"{path}: settings is missing")
-    for key, kind in _REQUIRED.items():
+    present = {key: kind for key, kind in _OPTIONAL.items() if key in settings}
+    for key, kind in (_REQUIRED | present).items():
         if type(settings.get(key)) is not kind:
-            raise RecordError(
-                f"{path}: settings.{key} is {settings.get(key)!r}; it must be of type {kind.__name__}"
-            )
+            raise RecordError(f"{path}: settings.{key} is {settings.get(key)!r}; it must be of type {kind.__name__}")
     if not all(type(value) is int for value in settings["novel"]):
         raise RecordError(f"{path}: settings.novel must hold whole numbers")
     if settings["way"] < 1 or settings["headline"] not in {"input", "native"}:
@@ -195,9 +201,7 @@ def _counts(rows: Sequence[Mapping[str, Any]], way: int, novel: set[int], path: 
     if not set(columns["classes"].flat) <= novel:
         raise RecordError(f"{path}: an episode has a class that is not held out in the run's fold")
     square = (len(rows), way + 1, way + 1)
-    return EpisodeCounts(
-        columns["classes"], columns["input"].reshape(square), columns["native"].reshape(square)
-    )
+    return EpisodeCounts(columns["classes"], columns["input"].reshape(square), columns["native"].reshape(square))
 
 
 def _countable(value: Any) -> bool:

@@ -207,11 +207,7 @@ def _existing(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
         info = json.loads(path.read_bytes())
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}). {advice}") from None
-    if (
-        not isinstance(info, dict)
-        or info.get("schema") != SCHEMA
-        or info.get("status") not in get_args(Status)
-    ):
+    if not isinstance(info, dict) or info.get("schema") != SCHEMA or info.get("status") not in get_args(Status):
         raise UserError(f"{path}: not a record of this version of fsseg-bench (schema {SCHEMA}). {advice}")
     wanted, found = identity_hash(settings), info.get("identity")
     stored = info.get("settings")

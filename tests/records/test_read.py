@@ -78,6 +78,8 @@ class TestReadRun:
             ({"fold": True}, "settings.fold is True"),
             ({"novel": [1, "2"]}, "settings.novel"),
             ({"way": 0}, "settings.way"),
+            ({"scales": 1.0}, "settings.scales is 1.0; it must be of type list"),
+            ({"recipe": []}, "settings.recipe"),
             ({"headline": "both"}, "settings.headline"),
         ],
     )

@@ -7,15 +7,7 @@ import pytest
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.report.collect import find_runs, open_runs, results, results_of
-from tests.support.runs import write_run
-
-# Class 1: (10 + 30) of 80 pixels; class 2: 20 of 25. Drawn with replacement, class 1 is between 10/40 and 30/40.
-SPREAD = (
-    ((1,), (60, 15, 15, 10)),
-    ((1,), (60, 5, 5, 30)),
-    ((2,), (75, 5, 0, 20)),
-)
-NATIVE = ((0, 0, 50, 50), (0, 0, 50, 50), (9, 0, 0, 1))
+from tests.support.runs import NATIVE, SPREAD, write_run
 
 
 class TestScores:

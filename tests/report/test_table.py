@@ -7,8 +7,7 @@ import pytest
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.table import listing, runs_tables, unfinished_table
-from tests.report.test_collect import NATIVE, SPREAD
-from tests.support.runs import write_run
+from tests.support.runs import NATIVE, SPREAD, write_run
 
 # Per fold: IoU of class 1 and class 2 by hand, each from one episode (TN, FP, FN, TP).
 FOLDS = {

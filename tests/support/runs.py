@@ -44,6 +44,16 @@ def settings(**changes: Any) -> dict[str, Any]:
 TWO_EPISODES: tuple[Episode, ...] = (((1,), (60, 10, 10, 20)), ((2,), (70, 0, 10, 20)))
 """IoU 20/40 = 0.5 for class 1 and 20/30 for class 2."""
 
+SPREAD: tuple[Episode, ...] = (
+    ((1,), (60, 15, 15, 10)),
+    ((1,), (60, 5, 5, 30)),
+    ((2,), (75, 5, 0, 20)),
+)
+"""IoU 40/80 for class 1, between 10/40 and 30/40 when its episodes are drawn again; 20/25 for class 2."""
+
+NATIVE = ((0, 0, 50, 50), (0, 0, 50, 50), (9, 0, 0, 1))
+"""Native counts for SPREAD: IoU 100/200 and 1."""
+
 
 def row(number: int, episode: Episode, native: Sequence[int] | None = None) -> dict[str, Any]:
     """One line of the episode log; the native counts are the input ones unless given."""

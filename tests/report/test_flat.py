@@ -1,0 +1,50 @@
+import csv
+import io
+import json
+
+from fsseg_bench.report.flat import to_csv, to_json
+from fsseg_bench.report.model import Cell, Column, Table
+
+NUMBERS = Table(
+    "runs",
+    "T",
+    "C",
+    (Column(("", "method")), Column(("1-shot", "mean"), {"shot": 1, "fold": "mean"})),
+    1,
+    (
+        (Cell('a,"b"'), Cell("58.33 ± 1.20", 58.3333333333, 57.0, 59.4, runs=("x/1", "x/2"))),
+        (Cell("<b>\nc"), Cell("-", note="3 of 4 folds")),
+    ),
+    {"protocol": "toy", "way": 1},
+)
+LABELS = Table("unfinished", "U", "C", (Column(("method",)), Column(("status",))), 2, ((Cell("a"), Cell("failed")),))
+
+
+def test_csv_is_long_and_keeps_full_precision():
+    rows = list(csv.DictReader(io.StringIO(to_csv([NUMBERS, LABELS]))))
+    assert rows[0] == {
+        "table": "runs", "protocol": "toy", "way": "1", "method": 'a,"b"', "shot": "1", "fold": "mean", "status": "",
+        "value": "58.3333333333", "low": "57.0", "high": "59.4", "text": "58.33 ± 1.20", "note": "", "runs": "x/1;x/2",
+    }  # fmt: skip
+    assert (rows[1]["method"], rows[1]["value"], rows[1]["low"]) == ("<b>\nc", "", "")
+    assert (rows[1]["text"], rows[1]["note"]) == ("-", "3 of 4 folds")
+    assert (rows[2]["table"], rows[2]["method"], rows[2]["status"]) == ("unfinished", "a", "failed")
+    assert len(rows) == 3
+
+
+def test_csv_of_nothing_is_a_header():
+    assert to_csv([]) == "table,value,low,high,text,note,runs\n"
+
+
+def test_json_holds_every_field():
+    document = json.loads(to_json([NUMBERS], ["x/run.json: truncated"]))
+    assert document["schema"] == 1
+    assert document["skipped"] == ["x/run.json: truncated"]
+    (table,) = document["tables"]
+    assert (table["name"], table["title"], table["caption"], table["labels"]) == ("runs", "T", "C", 1)
+    assert table["facts"] == {"protocol": "toy", "way": 1}
+    assert table["columns"][1] == {"head": ["1-shot", "mean"], "facts": {"shot": 1, "fold": "mean"}}
+    assert table["rows"][0][1] == {
+        "text": "58.33 ± 1.20", "value": 58.3333333333, "low": 57.0, "high": 59.4, "note": "", "runs": ["x/1", "x/2"],
+    }  # fmt: skip
+    assert table["rows"][1][1]["value"] is None
