@@ -76,9 +76,13 @@ def _runs(results: str | None) -> Listing:
     return ("dataset", *keys[1:], "status", "record"), rows
 
 
+def _on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
 def _show(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A drawn table on a terminal, aligned plain text elsewhere."""
-    if not sys.stdout.isatty():
+    if not _on_terminal():
         click.echo(tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True))
         return
     from rich.console import Console

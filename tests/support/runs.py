@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from fsseg_bench.records.run import RunRecord
 
@@ -83,3 +86,16 @@ def write_run(
                 log.append(row(i, episode, None if native is None else native[i]))
         record.update(status=status, **(extra or {}))
     return record.folder
+
+
+def write_panel(
+    folder: Path, name: str, size: tuple[int, int], colour: tuple[int, int, int], entry: Mapping[str, Any] | None
+) -> None:
+    """Adds a picture of one colour to a run's folder and, unless ``entry`` is None, its description."""
+    panels = folder / "panels"
+    panels.mkdir(exist_ok=True)
+    Image.new("RGB", size, colour).save(panels / name)
+    if entry is not None:
+        listing = panels / "panels.json"
+        entries = json.loads(listing.read_text()) if listing.exists() else []
+        listing.write_text(json.dumps([*entries, {"file": name, **entry}]))

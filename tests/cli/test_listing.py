@@ -1,0 +1,104 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fsseg_bench import registry
+from fsseg_bench.cli import listing
+from fsseg_bench.cli.listing import list_
+from fsseg_bench.errors import UserError
+from tests.support.runs import write_run
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(list_, [str(a) for a in arguments])
+
+
+def test_methods_come_from_their_cards(tmp_path: Path):
+    (tmp_path / "own_method.py").write_text(
+        '"""Own: sums it up.\n\ntitle: A [bold]paper[/bold]\nvenue: NoConf\nyear: 2031\nfidelity: parity\n"""\n'
+        'raise RuntimeError("listing must not import methods")\n'
+    )
+    try:
+        result = call("methods", "--methods-path", tmp_path)
+    finally:
+        registry.forget_methods_path(tmp_path)
+    assert result.exit_code == 0
+    line = next(line for line in result.stdout.splitlines() if line.startswith("own-method"))
+    assert line.split() == [
+        "own-method",
+        "A",
+        "[bold]paper[/bold]",
+        "NoConf",
+        "2031",
+        "parity",
+        "Own:",
+        "sums",
+        "it",
+        "up.",
+    ]
+    for name in ("baseline", "panet", "biopt"):
+        assert any(line.startswith(name) for line in result.stdout.splitlines())
+
+
+def test_datasets():
+    lines = call("datasets").stdout.splitlines()
+    assert lines[0].split()[:2] == ["dataset", "version"]
+    rows = {line.split()[0]: line for line in lines[1:]}
+    assert rows["pascal5i"].split()[1:11] == ["1", "5", "+", "5", "+", "5", "+", "5", "417", "1000"]
+    assert "20 + 20 + 20 + 20" in rows["coco20i-a"]
+
+
+def test_backbones():
+    rows = {line.split()[0]: line.split() for line in call("backbones").stdout.splitlines()}
+    assert rows["resnet50"][1:5] == ["2048", "8", "23.5", "M"]
+    assert rows["resnet18-layer3"][-1] == "layer3"
+    assert "vgg16" in rows
+
+
+def test_runs_with_status_and_skipped_ones(tmp_path: Path):
+    folder = write_run(tmp_path)
+    write_run(tmp_path, fold=2, seed=5, status="training")
+    broken = write_run(tmp_path, fold=3)
+    (broken / "run.json").write_text("{")
+    result = call("runs", "--results", tmp_path)
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[1] == ["toy", "baseline", "resnet18", "1", "1", "1", "0", "done", str(folder.relative_to(tmp_path))]
+    assert lines[2][5:8] == ["2", "5", "training"]
+    assert result.stderr.startswith(f"skipped: {broken / 'run.json'}")
+
+
+def test_no_runs(tmp_path: Path):
+    result = call("runs", "--results", tmp_path)
+    assert isinstance(result.exception, UserError)
+    assert "holds no usable runs" in str(result.exception)
+
+
+def test_an_unknown_kind_names_the_known_ones():
+    result = call("metods")
+    assert result.exit_code == 2
+    assert "'methods', 'datasets', 'backbones', 'runs'" in result.stderr
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_hostile_names_neither_style_nor_steer_the_terminal(tmp_path: Path, monkeypatch, terminal: bool):
+    write_run(tmp_path, method="[red]x[/red]\x1b[31m")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(listing, "_on_terminal", lambda: terminal)
+    out = call("runs", "--results", tmp_path).stdout
+    assert "[red]x[/red]\ufffd[31m" in out
+    assert "\x1b[31m" not in out
+    assert ("┃" in out) == terminal
+
+
+@pytest.mark.parametrize("what", ["methods", "datasets", "backbones", "runs"])
+def test_no_torch(tmp_path: Path, what: str):
+    write_run(tmp_path)
+    code = (
+        "import sys; from fsseg_bench.cli.listing import list_; "
+        "list_([sys.argv[1], '--results', sys.argv[2]], standalone_mode=False); "
+        "assert not {'torch', 'pandas', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, what, str(tmp_path)], check=True, capture_output=True)

@@ -1,0 +1,102 @@
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fsseg_bench.records.read import StoredRun, read_run
+from fsseg_bench.report.pictures import run_pictures
+from tests.support.runs import write_panel, write_run
+
+
+def decoded(uri: str) -> Image.Image:
+    kind, _, data = uri.partition(",")
+    assert kind == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def run(root: Path) -> StoredRun:
+    return read_run(write_run(root))
+
+
+def test_pixels_size_and_order(tmp_path: Path):
+    record = run(tmp_path)
+    write_panel(record.folder, "b.png", (40, 10), (200, 30, 30), {"episode": 7, "classes": ["cat", "dog"], "iou": 0.4567,
+                "rank": "2 of 5", "shows": "support, truth", "query": "2007_000033"})  # fmt: skip
+    write_panel(record.folder, "a.png", (40, 10), (30, 200, 30), {"episode": 8, "classes": ["cat"]})
+    pictures, warnings = run_pictures(record)
+    assert warnings == []
+    assert [p.caption for p in pictures] == [
+        "Episode 7: cat, dog; foreground IoU 45.7 %; 2 of 5; support, truth; query 2007_000033",
+        "Episode 8: cat",
+    ]
+    assert (pictures[0].width, pictures[0].height) == (40, 10)
+    np.testing.assert_allclose(np.asarray(decoded(pictures[0].uri))[5, 20], (200, 30, 30), atol=4)
+
+
+def test_wide_pictures_are_made_smaller(tmp_path: Path):
+    record = run(tmp_path)
+    write_panel(record.folder, "a.png", (2400, 600), (1, 2, 3), {"episode": 0})
+    ((picture,), _) = run_pictures(record)
+    assert (picture.width, picture.height) == (1200, 300)
+    assert decoded(picture.uri).size == (1200, 300)
+
+
+def test_no_panels_and_panels_without_a_listing(tmp_path: Path):
+    record = run(tmp_path)
+    assert run_pictures(record) == ([], [])
+    write_panel(record.folder, "episode-0012.png", (8, 8), (1, 2, 3), None)
+    ((picture,), warnings) = run_pictures(record)
+    assert (picture.caption, warnings) == ("episode 0012", [])
+
+
+def test_what_is_damaged_or_missing_is_named_and_the_rest_stays(tmp_path: Path):
+    record = run(tmp_path)
+    write_panel(record.folder, "good.png", (8, 8), (1, 2, 3), {"episode": 1})
+    write_panel(record.folder, "gone.png", (8, 8), (1, 2, 3), {"episode": 2})
+    write_panel(record.folder, "cut.png", (64, 64), (1, 2, 3), {"episode": 3})
+    panels = record.folder / "panels"
+    (panels / "gone.png").unlink()
+    (panels / "cut.png").write_bytes((panels / "cut.png").read_bytes()[:60])
+    (panels / "text.png").write_text("<svg onload=alert(1)>")
+    pictures, warnings = run_pictures(record)
+    assert [p.caption for p in pictures] == ["Episode 1"]
+    messages = [w.message for w in warnings]
+    assert len(messages) == 3
+    assert "names a picture that is not there: 'gone.png'" in messages[0]
+    assert "cut.png: not a readable picture" in messages[1]
+    assert "text.png: not a readable picture" in messages[2]
+
+
+def test_a_listing_cannot_reach_outside(tmp_path: Path):
+    record = run(tmp_path)
+    outside = record.folder / "secret.png"
+    Image.new("RGB", (8, 8)).save(outside)
+    (record.folder / "panels").mkdir()
+    (record.folder / "panels" / "panels.json").write_text(
+        json.dumps([{"file": "../secret.png"}, {"file": str(outside)}])
+    )
+    pictures, warnings = run_pictures(record)
+    assert pictures == []
+    assert len(warnings) == 2
+
+
+def test_a_damaged_listing_is_named_and_the_pictures_stay(tmp_path: Path):
+    record = run(tmp_path)
+    write_panel(record.folder, "a.png", (8, 8), (1, 2, 3), None)
+    for content in ("{", '{"file": 1}', "[1]", '[{"name": "a.png"}]', "\xff"):
+        (record.folder / "panels" / "panels.json").write_text(content, encoding="latin-1")
+        pictures, warnings = run_pictures(record)
+        assert [p.caption for p in pictures] == ["a"]
+        assert "panels.json: damaged or edited" in warnings[0].message
+
+
+def test_odd_descriptions_do_no_harm(tmp_path: Path):
+    record = run(tmp_path)
+    write_panel(
+        record.folder, "a.png", (8, 8), (1, 2, 3), {"episode": None, "classes": "cat", "iou": "high", "rank": 3}
+    )
+    ((picture,), _) = run_pictures(record)
+    assert picture.caption == "Episode None; 3"
