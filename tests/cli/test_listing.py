@@ -27,18 +27,8 @@ def test_methods_come_from_their_cards(tmp_path: Path):
         registry.forget_methods_path(tmp_path)
     assert result.exit_code == 0
     line = next(line for line in result.stdout.splitlines() if line.startswith("own-method"))
-    assert line.split() == [
-        "own-method",
-        "A",
-        "[bold]paper[/bold]",
-        "NoConf",
-        "2031",
-        "parity",
-        "Own:",
-        "sums",
-        "it",
-        "up.",
-    ]
+    assert line.split()[:6] == ["own-method", "A", "[bold]paper[/bold]", "NoConf", "2031", "parity"]
+    assert line.endswith("Own: sums it up.")
     for name in ("baseline", "panet", "biopt"):
         assert any(line.startswith(name) for line in result.stdout.splitlines())
 
