@@ -53,7 +53,7 @@ def to_html(tables: Sequence[Table], collection: Collection, *, title: str = "fs
 
 def table_html(table: Table) -> str:
     """A table with its heading, caption and footnotes; each number carries its interval and runs as hover text."""
-    head = "\n".join(f"<tr>{row}</tr>" for row in _head(table.columns))
+    head = "\n".join(f"<tr>{row}</tr>" for row in _head(table.columns, table.labels))
     body = "\n".join(f"<tr>{''.join(_row(row, table))}</tr>" for row in table.rows)
     notes = "".join(f"<li><sup>{mark}</sup> {escape(note)}</li>" for note, mark in table.footnotes.items())
     return (
@@ -63,16 +63,18 @@ def table_html(table: Table) -> str:
     )
 
 
-def _head(columns: Sequence[Column]) -> list[str]:
+def _head(columns: Sequence[Column], labels: int) -> list[str]:
     depth = max(len(column.head) for column in columns)
     rows = []
     for level in range(depth):
         heads = [column.head[level] if level < len(column.head) else "" for column in columns]
-        spans = [(text, len(list(same))) for text, same in groupby(heads)]
         if level == depth - 1:
-            spans = [(text, 1) for text in heads]
-        scope = "col" if level == depth - 1 else "colgroup"
-        rows.append("".join(f'<th scope="{scope}" colspan="{span}">{escape(text)}</th>' for text, span in spans))
+            kinds = [' class="label"'] * labels + [""] * (len(heads) - labels)
+            cells = [f'<th scope="col"{kind}>{escape(text)}</th>' for kind, text in zip(kinds, heads, strict=True)]
+        else:
+            spans = [(text, len(list(same))) for text, same in groupby(heads)]
+            cells = [f'<th scope="colgroup" colspan="{span}">{escape(text)}</th>' for text, span in spans]
+        rows.append("".join(cells))
     return rows
 
 

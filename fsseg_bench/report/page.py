@@ -17,13 +17,14 @@ th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; }
 thead th { border-bottom: 1px solid var(--line); }
 thead th[scope=colgroup] { text-align: center; }
 tbody tr:nth-child(even) { background: var(--soft); }
-th[scope=row] { text-align: left; font-weight: 600; }
+th[scope=row], th.label { text-align: left; font-weight: 600; }
+tbody th:first-child { position: sticky; left: 0; background: Canvas; }
 small { opacity: .75; }
 .caption, .notes, figcaption { font-size: .9rem; opacity: .85; }
 .notes { list-style: none; padding: 0; }
 details { border-top: 1px solid var(--line); padding: .5rem 0; }
 summary { cursor: pointer; overflow-wrap: anywhere; }
-figure { margin: 1rem 0; } img { height: auto; min-width: 34rem; max-width: none; width: 100%; display: block; }
+figure { margin: 1rem 0; } img { height: auto; min-width: 26rem; max-width: none; width: 100%; display: block; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
 dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--soft); padding: .5rem; font-size: .8rem; }

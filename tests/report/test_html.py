@@ -62,7 +62,8 @@ class TestTable:
             "95 % interval 57.10 to 59.50; from toy/a, toy/b",
             "1 of 4 folds",
         ]
-        assert [cell.get("colspan") for cell in page.all("th")] == ["1", "2", "1", "1", "1", None]
+        assert [cell.get("colspan") for cell in page.all("th")] == ["1", "2", None, None, None, None]
+        assert [cell.get("class") for cell in page.all("th")] == [None, None, "label", None, None, None]
 
     def test_names_come_out_as_text(self):
         rows = ((Cell(HOSTILE), Cell("1", note=HOSTILE, runs=(HOSTILE,)), Cell("2")),)

@@ -23,8 +23,8 @@ def run(root: Path) -> StoredRun:
 
 def test_pixels_size_and_order(tmp_path: Path):
     record = run(tmp_path)
-    write_panel(record.folder, "b.png", (40, 10), (200, 30, 30), {"episode": 7, "classes": ["cat", "dog"], "iou": 0.4567,
-                "rank": "2 of 5", "shows": "support, truth", "query": "2007_000033"})  # fmt: skip
+    entry = {"episode": 7, "classes": ["cat", "dog"], "iou": 0.4567, "rank": "2 of 5", "shows": "support, truth"}
+    write_panel(record.folder, "b.png", (40, 10), (200, 30, 30), entry | {"query": "2007_000033"})
     write_panel(record.folder, "a.png", (40, 10), (30, 200, 30), {"episode": 8, "classes": ["cat"]})
     pictures, warnings = run_pictures(record)
     assert warnings == []
