@@ -17,8 +17,7 @@ def load_image(source: Source, image_id: str, size: int) -> torch.Tensor:
     Raises:
         UserError: the image is missing or cannot be decoded.
     """
-    image = Image.fromarray(source.image(image_id)).resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return squash_image(Image.fromarray(source.image(image_id)), size)
 
 
 def support_mask(source: Source, image_id: str, classes: Sequence[int], way: int, size: int) -> UInt8:
@@ -37,11 +36,7 @@ def support_mask(source: Source, image_id: str, classes: Sequence[int], way: int
     """
     if not 1 <= way <= len(classes):
         raise ValueError(f"way {way} of {len(classes)}")
-    masks = source.class_masks(image_id, classes)
-    own = masks[way - 1]
-    mask = np.where(masks.any(axis=0), np.uint8(VOID), np.uint8(0))
-    mask[own == 1] = 1
-    return squash(mask, size)
+    return squash(one_way(source.class_masks(image_id, classes), way), size)
 
 
 def query_label(source: Source, image_id: str, classes: Sequence[int], size: int | None) -> UInt8:
@@ -52,11 +47,23 @@ def query_label(source: Source, image_id: str, classes: Sequence[int], size: int
     Raises:
         UserError: the mask is missing or wrong.
     """
-    masks = source.class_masks(image_id, classes)
+    label = all_ways(source.class_masks(image_id, classes))
+    return label if size is None else squash(label, size)
+
+
+def one_way(masks: UInt8, way: int) -> UInt8:
+    """Class masks (N, H, W) as the support mask (H, W) of ``way`` (from 1); see :func:`support_mask`."""
+    mask = np.where(masks.any(axis=0), np.uint8(VOID), np.uint8(0))
+    mask[masks[way - 1] == 1] = 1
+    return mask
+
+
+def all_ways(masks: UInt8) -> UInt8:
+    """Class masks (N, H, W) as the query label (H, W); see :func:`query_label`."""
     label = np.where((masks == VOID).any(axis=0), np.uint8(VOID), np.uint8(0))
     for way, mask in enumerate(masks, start=1):
         label[mask == 1] = way
-    return label if size is None else squash(label, size)
+    return label
 
 
 def training_masks(source: Source, image_id: str, classes: Sequence[int], ignore: Sequence[int]) -> UInt8:
@@ -73,6 +80,12 @@ def training_masks(source: Source, image_id: str, classes: Sequence[int], ignore
     hidden = unwanted.any(axis=0) & ~(wanted == 1).any(axis=0)
     wanted[:, hidden] = VOID
     return wanted
+
+
+def squash_image(image: Image.Image, size: int) -> torch.Tensor:
+    """An RGB image as (3, size, size) uint8, by Pillow's bilinear filter."""
+    squashed = image.resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(squashed)).permute(2, 0, 1).contiguous()
 
 
 def squash(mask: UInt8, size: int) -> UInt8:
