@@ -33,7 +33,7 @@ def _geometry(network: nn.Module) -> dict[str, tuple[object, ...]]:
     }
 
 
-@pytest.mark.parametrize("replaced", [(False, True, True), (True, False, True)])
+@pytest.mark.parametrize("replaced", [(False, True, True), (True, True, True)])
 def test_bottlenecks_as_torchvision_dilates_them(replaced: tuple[bool, bool, bool]) -> None:
     reference = _shuffled(torchvision.models.resnet50(replace_stride_with_dilation=replaced))
     ours = torchvision.models.resnet50()

@@ -145,6 +145,7 @@ def test_classifier_and_later_stages_are_left_out(published: dict[str, Tensor], 
 # --- files that do not fit ---
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
