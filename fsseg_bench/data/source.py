@@ -70,6 +70,4 @@ class Source(ABC):
         Raises:
             UserError: as :meth:`class_masks`.
         """
-        return hashlib.sha256(
-            self.class_masks(image_id, range(1, len(self.classes) + 1)).tobytes()
-        ).hexdigest()
+        return hashlib.sha256(self.class_masks(image_id, range(1, len(self.classes) + 1)).tobytes()).hexdigest()

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from fsseg_bench.data import instances
+from fsseg_bench.data.cachefile import Arrays
 from fsseg_bench.data.coco import CocoSource
+from fsseg_bench.data.coco_json import parse_instances
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from tests.support.datasets import CLASSES, HEIGHT, WIDTH, run_lengths, save_image, scenes, write_coco, write_instances
@@ -88,7 +89,9 @@ def test_class_ids_follow_the_protocol_not_the_file(root: Path) -> None:
 
 def test_instances_are_united_and_parts_are_kept(tmp_path: Path) -> None:
     parts = box(10, 2, 2, 6, 6)
-    parts["segmentation"] += [[20, 2, 24, 2, 24, 6, 20, 6], [30, 2, 34, 6], []]
+    parts["segmentation"] += [[20, 2, 24, 2, 24, 6, 20, 6], []]
+    # Two points have no area; pycocotools alone would take them for a box.
+    parts["segmentation"].insert(0, [30, 2, 34, 6])
     source = one_image(tmp_path, parts, box(10, 4, 4, 8, 8), box(20, 5, 5, 9, 9))
     first = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     first[2:6, 2:6] = first[2:6, 20:24] = first[4:8, 4:8] = 1
@@ -139,8 +142,12 @@ def test_nothing_is_printed(root: Path, capfd: pytest.CaptureFixture[str]) -> No
 
 def test_a_file_is_parsed_once_until_it_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[Path] = []
-    parse = instances.parse_instances
-    monkeypatch.setattr(instances, "parse_instances", lambda path: parsed.append(path) or parse(path))
+
+    def parse(path: Path) -> Arrays:
+        parsed.append(path)
+        return parse_instances(path)
+
+    monkeypatch.setattr("fsseg_bench.data.instances.parse_instances", parse)
     path = root / "annotations/instances_val2017.json"
     first = CocoSource(root, CLASSES, 2017)
     expected = first.class_masks(ID, range(1, 9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def test_image_is_rgb_in_rows_and_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "value", "rgb"), [("L", 77, (77, 77, 77)), ("CMYK", (0, 255, 255, 0), (255, 0, 0))])
-def test_other_eight_bit_modes_become_rgb(tmp_path: Path, mode: str, value: object, rgb: tuple[int, ...]) -> None:
+def test_other_eight_bit_modes_become_rgb(tmp_path: Path, mode: str, value: Any, rgb: tuple[int, ...]) -> None:
     Image.new(mode, (4, 2), value).save(tmp_path / "a.jpg", quality=100)
     read = read_image(tmp_path / "a.jpg")
     assert read.shape == (2, 4, 3)

@@ -158,9 +158,12 @@ def test_corrupt_mask(root: Path) -> None:
         reader(root).class_pixels(ONE)
 
 
-def test_mask_of_another_size(root: Path) -> None:
-    save_mask(root / "SegmentationClass" / f"{ONE}.png", np.zeros((40, 30), dtype=np.uint8))
-    pattern = rf"SegmentationClass/{ONE}\.png is 30 x 40 pixels and its image .*JPEGImages/{ONE}\.jpg 40 x 30"
+@pytest.mark.parametrize(("height", "width"), [(40, 30), (30, 39), (31, 40)])
+def test_mask_of_another_size(root: Path, height: int, width: int) -> None:
+    save_mask(root / "SegmentationClass" / f"{ONE}.png", np.zeros((height, width), dtype=np.uint8))
+    pattern = (
+        rf"SegmentationClass/{ONE}\.png is {width} x {height} pixels and its image .*JPEGImages/{ONE}\.jpg 40 x 30"
+    )
     for read in (reader(root).class_pixels, lambda i: reader(root).class_masks(i, [1])):
         with pytest.raises(UserError, match=pattern):
             read(ONE)
