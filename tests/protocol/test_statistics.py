@@ -253,7 +253,7 @@ def test_four_folds_of_a_thousand_episodes_take_well_under_a_second() -> None:
     folds = [simulated(i, sizes=(50,) * 20) for i in range(4)]
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         bootstrap_interval(folds, "mean")
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.8
