@@ -1,6 +1,5 @@
 import errno
 import fcntl
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,19 +15,11 @@ from pathlib import Path
 from fsseg_bench.records.lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 if sys.argv[2] == "fork" and os.fork() == 0:
-    time.sleep(60)  # like a loader worker that outlives its parent for a while
+    sys.stdin.read()  # like a loader worker that outlives its parent: until the test closes the pipe
+    os._exit(0)
 print("locked", flush=True)
 time.sleep(60)
 """
-
-
-def start_holder(folder: Path, mode: str = "alone") -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder), mode], stdout=subprocess.PIPE, start_new_session=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"locked\n"
-    return process
 
 
 def test_makes_the_folder_and_can_be_taken_again_after_release(tmp_path: Path):
@@ -53,18 +44,19 @@ def test_a_second_writer_in_the_same_process_is_refused_and_does_not_break_the_f
 
 @pytest.mark.parametrize("mode", ["alone", "fork"])
 def test_another_process_is_refused_until_it_is_killed(tmp_path: Path, mode: str):
-    holder = start_holder(tmp_path, mode)
-    try:
-        with pytest.raises(UserError, match=rf"another process is writing \(process {holder.pid}\)"):
-            FolderLock(tmp_path)
-    finally:
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-    FolderLock(tmp_path).release()
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), mode]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdin is not None
     assert holder.stdout is not None
-    holder.stdout.close()
-    if mode == "fork":
-        subprocess.run(["kill", "-KILL", f"-{holder.pid}"], check=True)  # the child, by its group
+    with holder.stdin, holder.stdout:
+        assert holder.stdout.readline() == b"locked\n"
+        try:
+            with pytest.raises(UserError, match=rf"another process is writing \(process {holder.pid}\)"):
+                FolderLock(tmp_path)
+        finally:
+            holder.kill()  # SIGKILL
+            holder.wait()
+        FolderLock(tmp_path).release()
 
 
 def test_a_folder_renamed_between_opening_and_locking_is_noticed(tmp_path: Path, monkeypatch):
