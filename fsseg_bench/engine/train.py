@@ -133,7 +133,7 @@ class Trainer:
             parts = self._method.loss(self._episode(batch))
             total = torch.stack([part.float() for part in parts.values()]).sum()
         if not torch.isfinite(total):
-            told = ", ".join(f"{name} {float(value):.3g}" for name, value in parts.items())
+            told = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in parts.items())
             raise UserError(
                 f"training stopped at iteration {iteration}: the loss is not finite ({told}). The last checkpoint "
                 "before it is kept. Lower the rate (--set recipe.lr=...), warm up (--set recipe.warmup=...) or clip "
@@ -143,7 +143,7 @@ class Trainer:
         total.backward()
         clip(self._method, self._recipe.clip)
         optimizer.step()
-        return _Losses(float(total), {name: float(value) for name, value in parts.items()})
+        return _Losses(float(total.detach()), {name: float(value.detach()) for name, value in parts.items()})
 
     def _episode(self, batch: TrainingBatch) -> Episode:
         """Encodes supports and queries (in one pass where the mask stays out of the encoder)."""
