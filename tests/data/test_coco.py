@@ -7,41 +7,20 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
 
 from fsseg_bench.data.cachefile import Arrays
 from fsseg_bench.data.coco import CocoSource
 from fsseg_bench.data.coco_json import parse_instances
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.load import load_protocol
-from tests.support.datasets import CLASSES, HEIGHT, WIDTH, run_lengths, save_image, scenes, write_coco, write_instances
+from tests.support.coco import box, crowd, one_image
+from tests.support.datasets import CLASSES, HEIGHT, WIDTH, save_image, scenes, write_coco
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 
 ID = "val2017/val_c3_0"
-
-
-def box(category: int, x0: int, y0: int, x1: int, y1: int, **more: Any) -> dict[str, Any]:
-    """An annotation with a rectangle, columns x0 to x1 and rows y0 to y1, ends excluded."""
-    return {"category_id": category, "iscrowd": 0, "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]], **more}
-
-
-def crowd(category: int, region: np.ndarray) -> dict[str, Any]:
-    rle = {"size": list(region.shape), "counts": run_lengths(region.astype(np.uint8))}
-    return {"category_id": category, "iscrowd": 1, "segmentation": rle}
-
-
-def one_image(root: Path, *annotations: dict[str, Any], image: dict[str, Any] | None = None) -> CocoSource:
-    """A data set of one image ``val2017/a`` with these annotations."""
-    save_image(root / "val2017/a.jpg", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
-    entry = image or {"id": 7, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}
-    numbered = [{"id": 100 + i, "image_id": 7, **a} for i, a in enumerate(annotations)]
-    write_instances(root, "val2017", [entry], numbered)
-    return CocoSource(root, CLASSES, 2017)
 
 
 # the tiny data set
@@ -210,87 +189,6 @@ def test_missing_annotations(tmp_path: Path) -> None:
         CocoSource(tmp_path, CLASSES, 2014).ids("val")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "not valid JSON"),
-        ("{", "not valid JSON"),
-        ("[1, 2]", "not an instance file of COCO"),
-        ('{"images": []}', "'annotations' is missing|'categories' is missing"),
-        ('{"images": {}, "annotations": [], "categories": []}', "'images' is missing or not a list"),
-        ('{"images": [1], "annotations": [], "categories": []}', "'images' is missing or not a list of objects"),
-        ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', "name is None"),
-        ('{"images": [], "annotations": [], "categories": [{"id": "1", "name": "a"}]}', "id is '1'"),
-        (
-            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}',
-            "occurs twice",
-        ),
-        ('{"images": [{"file_name": "a", "id": NaN}]}', "NaN is not a JSON number"),
-    ],
-)
-def test_files_that_are_not_instances(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "annotations/instances_val2017.json"
-    path.parent.mkdir()
-    path.write_text(text)
-    with pytest.raises(UserError, match=rf"instances_val2017\.json: .*({message})"):
-        CocoSource(tmp_path, CLASSES, 2017).ids("val")
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        ({"id": 7, "height": 30, "width": 40}, "file_name is None"),
-        ({"id": None, "file_name": "a.jpg", "height": 30, "width": 40}, r"image a\.jpg: id is None"),
-        ({"id": 7, "file_name": "a.jpg", "width": 40}, r"image a\.jpg: height is None"),
-        ({"id": 7, "file_name": "a.jpg", "height": 0, "width": 40}, r"image a\.jpg: height and width are 0 and 40"),
-        ({"id": 7, "file_name": "a.jpg", "height": 30, "width": 10**9}, r"image a\.jpg: height and width are"),
-        ({"id": 7, "file_name": "../../a.jpg", "height": 30, "width": 40}, "leads out of the image folder"),
-        ({"id": 7, "file_name": "/a.jpg", "height": 30, "width": 40}, "leads out of the image folder"),
-    ],
-)
-def test_wrong_image_entries(tmp_path: Path, image: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=rf"instances_val2017\.json: .*{message}"):
-        one_image(tmp_path, image=image).ids("val")
-
-
-WHOLE = np.ones((HEIGHT, WIDTH))
-
-
-@pytest.mark.parametrize(
-    ("annotation", "message"),
-    [
-        (box(10, 1, 1, 5, 5, image_id=8), "image_id 8 is not among the images"),
-        (box(10, 1, 1, 5, 5, image_id="7"), "image_id is '7'"),
-        (box(11, 1, 1, 5, 5), "category_id 11 is not among the categories"),
-        (box(10, 1, 1, 5, 5, segmentation=None), "neither polygons nor run lengths"),
-        ({"category_id": 10, "caption": "a drum"}, "neither polygons nor run lengths"),
-        (box(10, 1, 1, 5, 5, segmentation=[[1, 1, 5, 1, 5]]), "odd number"),
-        (box(10, 1, 1, 5, 5, segmentation=[[1, 1, 5, 1, 5, 1e7]]), "far outside"),
-        (box(10, 1, 1, 5, 5, segmentation=[[1, 1, 5, 1, 5, "x"]]), "wrong segmentation"),
-        (box(10, 1, 1, 5, 5, segmentation=[["1", "1", "5", "1", "5", "5"]]), "wrong segmentation"),
-        (box(10, 1, 1, 5, 5, segmentation=[3, 4]), "wrong segmentation"),
-        (crowd(10, WHOLE.T), r"its size \[40, 30\] is not the image's \[30, 40\]"),
-        ({**crowd(10, WHOLE), "segmentation": {"size": [30, 40], "counts": [5]}}, "add up to 5"),
-    ],
-)
-def test_wrong_annotations(tmp_path: Path, annotation: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=rf"instances_val2017\.json: annotation 100: .*{message}"):
-        one_image(tmp_path, annotation).ids("val")
-
-
-def test_repeated_images(tmp_path: Path) -> None:
-    entry = {"id": 7, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}
-    source = one_image(tmp_path)
-    for other in ({**entry, "id": 8}, {**entry, "file_name": "b.jpg"}):
-        write_instances(tmp_path, "val2017", [entry, other], [])
-        with pytest.raises(UserError, match=r"its name or its id \d occurs twice"):
-            source.ids("val")
-    save_image(tmp_path / "val2017/a.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
-    write_instances(tmp_path, "val2017", [entry, {**entry, "id": 8, "file_name": "a.png"}], [])
-    with pytest.raises(UserError, match="same name but for the suffix"):
-        source.ids("val")
-
-
 def test_class_that_the_file_does_not_have(root: Path) -> None:
     with pytest.raises(UserError, match=r"instances_val2017\.json.*'candel'\. Did you mean 'candle'"):
         CocoSource(root, ("anchor", "candel"), 2017).ids("val")
@@ -321,103 +219,3 @@ def test_corrupt_image_and_image_of_another_size(root: Path) -> None:
 def test_unknown_image(root: Path) -> None:
     with pytest.raises(UserError, match=r"instances_val2017\.json: no image 'val2017/none'"):
         CocoSource(root, CLASSES, 2017).image("val2017/none")
-
-
-# real images
-
-
-@pytest.fixture
-def real(test_data: Path) -> CocoSource:
-    return CocoSource(test_data / "data/coco-mini", load_protocol("coco20i-a").classes, 2017)
-
-
-@pytest.mark.real_data
-def test_real_masks_equal_unions_of_single_annotations(real: CocoSource) -> None:
-    """Against pycocotools' own reader, one annotation at a time."""
-    table = COCO(str(real.root / "annotations/instances_val2017.json"))
-    names = {c["id"]: c["name"] for c in table.dataset["categories"]}
-    checked = 0
-    for image_id in real.ids("val"):
-        entry = table.imgs[int(image_id.rpartition("/")[2])]
-        expected = np.zeros((80, entry["height"], entry["width"]), dtype=np.uint8)
-        annotations = table.imgToAnns[entry["id"]]
-        for a in sorted(annotations, key=lambda a: -a["iscrowd"]):
-            mask = expected[real.classes.index(names[a["category_id"]])]
-            mask[table.annToMask(a) == 1] = 255 if a["iscrowd"] else 1
-        present = [c for c in range(1, 81) if expected[c - 1].any()]
-        assert np.array_equal(real.class_masks(image_id, present), expected[[c - 1 for c in present]])
-        pixels = {c: int((expected[c - 1] == 1).sum()) for c in present}
-        assert real.class_pixels(image_id) == {c: n for c, n in pixels.items() if n}
-        checked += len(annotations)
-    assert checked > 1500
-
-
-def inside_and_distance(polygons: list[list[float]], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each pixel's centre: whether it is inside (even-odd), and its distance to the nearest edge."""
-    x, y = np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5
-    inside = np.zeros((height, width), dtype=bool)
-    distance = np.full((height, width), np.inf)
-    for polygon in polygons:
-        points = np.array(polygon).reshape(-1, 2)
-        part = np.zeros_like(inside)
-        for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
-            if y0 != y1:
-                part ^= ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
-            squared = max((x1 - x0) ** 2 + (y1 - y0) ** 2, 1e-12)
-            along = np.clip(((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / squared, 0, 1)
-            np.minimum(distance, np.hypot(x - x0 - along * (x1 - x0), y - y0 - along * (y1 - y0)), out=distance)
-        inside |= part
-    return inside, distance
-
-
-@pytest.mark.real_data
-def test_real_masks_against_the_pixel_centre_rule(real: CocoSource) -> None:
-    """Every pixel whose centre is more than a pixel from the polygons' edges is as the even-odd rule says.
-
-    Nearer pixels may differ, since pycocotools rounds the outline before it fills it. The mask's area is COCO's
-    ``area`` (of the polygon itself) but for half a pixel along the outline.
-    """
-    table = json.loads((real.root / "annotations/instances_val2017.json").read_text())
-    images = {i["id"]: i for i in table["images"]}
-    names = {c["id"]: c["name"] for c in table["categories"]}
-    groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for a in table["annotations"]:
-        groups.setdefault((a["image_id"], a["category_id"]), []).append(a)
-    single = [g[0] for g in groups.values() if len(g) == 1 and not g[0]["iscrowd"]][::20]
-    assert len(single) >= 15
-    for a in single:
-        entry = images[a["image_id"]]
-        polygons = a["segmentation"]
-        image_id = f"val2017/{Path(entry['file_name']).stem}"
-        class_id = real.classes.index(names[a["category_id"]]) + 1
-        mask = real.class_masks(image_id, [class_id])[0] == 1
-        inside, distance = inside_and_distance(polygons, entry["height"], entry["width"])
-        assert not ((mask != inside) & (distance > 1)).any(), (image_id, class_id)
-        points = [np.array(polygon).reshape(-1, 2) for polygon in polygons]
-        length = sum(np.linalg.norm(p - np.roll(p, 1, axis=0), axis=1).sum() for p in points)
-        assert abs(int(mask.sum()) - a["area"]) <= 0.5 * length + 1, (image_id, class_id)
-
-
-@pytest.mark.real_data
-def test_real_crowds_against_a_decoder_of_run_lengths(real: CocoSource) -> None:
-    checked = 0
-    for folder in ("train2017", "val2017"):
-        table = json.loads((real.root / f"annotations/instances_{folder}.json").read_text())
-        images = {i["id"]: i for i in table["images"]}
-        names = {c["id"]: c["name"] for c in table["categories"]}
-        for a in table["annotations"]:
-            if not a["iscrowd"]:
-                continue
-            height, width = a["segmentation"]["size"]
-            counts = a["segmentation"]["counts"]
-            flat = np.repeat(np.arange(len(counts)) % 2, counts)
-            region = flat.reshape(width, height).T == 1
-            image_id = f"{folder}/{Path(images[a['image_id']]['file_name']).stem}"
-            mask = real.class_masks(image_id, [real.classes.index(names[a["category_id"]]) + 1])[0]
-            assert np.isin(mask[region], (1, 255)).all()
-            assert (mask[region] == 255).any()
-            crowds = [b for b in table["annotations"] if b["image_id"] == a["image_id"] and b["iscrowd"]]
-            if sum(b["category_id"] == a["category_id"] for b in crowds) == 1:
-                assert not (mask[~region] == 255).any()
-            checked += 1
-    assert checked >= 10
