@@ -13,49 +13,13 @@ import torchvision
 from torch import Tensor, nn
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.nn.backbones import Backbone, build_backbone, folded
+from fsseg_bench.nn.backbones import Backbone, build_backbone
 from fsseg_bench.nn.catalogue import BACKBONES
 from tests.support.golden import Golden, load
+from tests.support.networks import noise_images, random_backbone
 
 RESNETS = ["resnet18", "resnet50"]
 SMALL = "resnet18-layer3"
-
-
-def _images(count: int = 1, size: tuple[int, int] = (65, 65), seed: int = 0) -> Tensor:
-    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(seed))
-
-
-def _with_statistics(module: nn.Module) -> nn.Module:
-    """The module with batch-norms that do something."""
-    generator = torch.Generator().manual_seed(1)
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.weight.data.uniform_(0.5, 1.5, generator=generator)
-            norm.bias.data.normal_(0, 0.2, generator=generator)
-            norm.running_mean.normal_(0, 0.2, generator=generator)
-            norm.running_var.uniform_(0.3, 3, generator=generator)
-    return module
-
-
-def _built(name: str, seed: int = 0) -> Backbone:
-    torch.manual_seed(seed)
-    backbone = _with_statistics(build_backbone(name))
-    assert isinstance(backbone, Backbone)
-    return backbone
-
-
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    return {key: tensor.clone() for key, tensor in module.state_dict().items()}
-
-
-def _changed(before: dict[str, Tensor], module: nn.Module) -> set[str]:
-    return {key for key, tensor in module.state_dict().items() if not torch.equal(before[key], tensor)}
-
-
-def _train_once(backbone: Backbone) -> None:
-    optimiser = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.1)
-    backbone(_images(2, (33, 33))).square().mean().backward()
-    optimiser.step()
 
 
 # --- shapes and counts ---
@@ -66,15 +30,13 @@ def test_shapes_channels_strides_and_parameters(name: str) -> None:
     facts = BACKBONES[name]
     with torch.device("meta"):
         backbone = build_backbone(name)
-        features = {size: backbone(torch.empty(2, 3, size, size)).shape for size in (417, 292, 542, 257, 129, 65)}
+        features = {size: backbone(torch.empty(2, 3, size, size)).shape for size in (417, 542, 257, 129)}
         levels = backbone.levels(torch.empty(1, 3, 417, 321), backbone.stages)
     assert {size: shape[-2:] for size, shape in features.items()} == {
         417: (53, 53),
-        292: (37, 37),
         542: (68, 68),
         257: (33, 33),
         129: (17, 17),
-        65: (9, 9),
     }
     assert {shape[:2] for shape in features.values()} == {(2, backbone.out_channels)}
     assert (backbone.name, backbone.stride, backbone.stages[-1]) == (name, 8, facts.stages[-1].name)
@@ -137,7 +99,7 @@ def test_unknown_names() -> None:
     with pytest.raises(UserError, match=r"unknown backbone 'resnet-50'.*'resnet50'"):
         build_backbone("resnet-50")
     with pytest.raises(UserError, match=r"stage of resnet18-layer3 'layer4'.*layer3"):
-        build_backbone(SMALL).levels(_images(), ("layer4",))
+        build_backbone(SMALL).levels(noise_images(), ("layer4",))
     with pytest.raises(UserError, match=r"stage of resnet18-layer3 'layer-2'.*'layer2'"):
         build_backbone(SMALL).freeze("layer-2")
 
@@ -166,8 +128,8 @@ def _torchvision_levels(backbone: Backbone, images: Tensor) -> dict[str, Tensor]
 
 
 def _assert_resnet_is_torchvisions(name: str) -> None:
-    backbone = _built(name).eval()
-    images = _images(2)
+    backbone = random_backbone(name).eval()
+    images = noise_images(2)
     expected = _torchvision_levels(backbone, images)
     with torch.inference_mode():
         signed = backbone(images)
@@ -188,8 +150,8 @@ def test_dilated_resnets_are_torchvisions_before_the_last_relu(name: str) -> Non
 
 def test_resnet18_is_torchvisions_on_a_finer_grid() -> None:
     """torchvision has no dilated ResNet-18: its strided one gives every fourth cell (layer3: every second)."""
-    backbone = _built("resnet18").eval()
-    images = _images(2)
+    backbone = random_backbone("resnet18").eval()
+    images = noise_images(2)
     expected = _torchvision_levels(backbone, images)
     with torch.inference_mode():
         levels = dict(zip(backbone.stages, backbone.levels(images, backbone.stages), strict=True))
@@ -203,11 +165,11 @@ def test_resnet18_is_torchvisions_on_a_finer_grid() -> None:
 
 @pytest.mark.parametrize(("name", "last"), [("resnet18", "layer2"), ("resnet18", "layer3"), ("resnet50", "layer3")])
 def test_a_cut_is_the_network_up_to_there_without_the_last_relu(name: str, last: str) -> None:
-    whole, cut = _built(name).eval(), build_backbone(f"{name}-{last}").eval()
+    whole, cut = random_backbone(name).eval(), build_backbone(f"{name}-{last}").eval()
     cut.load_state_dict(whole.state_dict(), strict=False)
     assert cut.stages == whole.stages[: whole.stages.index(last) + 1]
     with torch.inference_mode():
-        signed, rectified = cut(_images()), whole.levels(_images(), (last,))[0]
+        signed, rectified = cut(noise_images()), whole.levels(noise_images(), (last,))[0]
     assert signed.min() < 0
     assert torch.equal(signed.relu(), rectified)
 
@@ -233,7 +195,7 @@ def _vgg_by_hand(weights: list[Tensor], images: Tensor) -> dict[str, Tensor]:
 
 def test_vgg_is_panets() -> None:
     backbone = build_backbone("vgg16")
-    images = _images(1, (65, 49))
+    images = noise_images(1, (65, 49))
     with torch.inference_mode():
         expected = _vgg_by_hand([p.detach() for p in backbone.parameters()], images)
         levels = dict(zip(backbone.stages, backbone.levels(images, backbone.stages), strict=True))
@@ -246,8 +208,8 @@ def test_vgg_is_panets() -> None:
 @pytest.mark.parametrize("name", ["vgg16", *RESNETS])
 @pytest.mark.parametrize("grad", [False, True])
 def test_later_stages_leave_earlier_outputs_alone(name: str, grad: bool) -> None:
-    backbone = _built(name).eval()
-    images = _images(1, (33, 33))
+    backbone = random_backbone(name).eval()
+    images = noise_images(1, (33, 33))
     given = images.clone()
     with torch.set_grad_enabled(grad):
         together = backbone.levels(images, backbone.stages)
@@ -260,146 +222,14 @@ def test_later_stages_leave_earlier_outputs_alone(name: str, grad: bool) -> None
 
 
 def test_levels_come_in_the_order_asked_for_and_stop_there() -> None:
-    backbone = _built(SMALL).eval()
+    backbone = random_backbone(SMALL).eval()
     reached = []
     backbone.get_submodule("layer3").register_forward_hook(lambda *_: reached.append("layer3"))
-    second, first, again = backbone.levels(_images(), ("layer2", "stem", "layer2"))
+    second, first, again = backbone.levels(noise_images(), ("layer2", "stem", "layer2"))
     assert (second.shape[1], first.shape[1]) == (128, 64)
     assert torch.equal(second, again)
     assert not reached
-    assert backbone.levels(_images(), ()) == ()
-
-
-# --- what is trained ---
-
-
-@pytest.mark.parametrize("name", ["vgg16", "resnet18", "resnet50-layer2"])
-def test_gradients_reach_every_parameter(name: str) -> None:
-    backbone = _built(name)
-    backbone.train()
-    backbone(_images(2, (33, 33))).square().mean().backward()
-    assert all(p.grad is not None and bool(p.grad.any()) for p in backbone.parameters())
-
-
-@pytest.mark.parametrize(
-    ("name", "through", "frozen"),
-    [
-        ("resnet18", "none", ()),
-        ("resnet18", "stem", ("conv1.", "bn1.")),
-        ("resnet18", "layer2", ("conv1.", "bn1.", "layer1.", "layer2.")),
-        ("resnet18", "all", ("",)),
-        ("vgg16", "conv2", ("features.0.", "features.2.", "features.5.", "features.7.")),
-        ("vgg16", "pool2", ("features.0.", "features.2.", "features.5.", "features.7.")),
-    ],
-)
-def test_freezing(name: str, through: str, frozen: tuple[str, ...]) -> None:
-    backbone = _built(name)
-    backbone.freeze("all")
-    backbone.freeze(through)
-    backbone.train()
-    features = backbone(_images(2, (33, 33)))
-    if features.requires_grad:
-        features.square().mean().backward()
-    for key, parameter in backbone.named_parameters():
-        assert (key, parameter.grad is None) == (key, key.startswith(frozen))
-
-
-def test_statistics_of_frozen_stages_stay() -> None:
-    backbone = _built(SMALL)
-    backbone.train()
-    backbone.freeze("layer1")
-    before = _state(backbone)
-    _train_once(backbone)
-    changed = _changed(before, backbone)
-    assert not {key for key in changed if key.startswith(("conv1.", "bn1.", "layer1."))}
-    assert changed == {key for key in before if key.startswith(("layer2.", "layer3."))}
-
-
-def test_fixed_batch_norm_survives_train() -> None:
-    backbone = _built(SMALL)
-    backbone.fix_batch_norm(True)
-    nn.Sequential(backbone).train()
-    assert backbone.training
-    before = _state(backbone)
-    images = _images(3, (33, 33))
-    alone = torch.cat([backbone(image[None]) for image in images])
-    torch.testing.assert_close(backbone(images), alone, rtol=1e-4, atol=1e-4)
-    _train_once(backbone)
-    convolutions = {key for key in before if before[key].ndim == 4}
-    assert _changed(before, backbone) == convolutions
-    backbone.eval().train()
-    assert not any(m.training for m in backbone.modules() if isinstance(m, nn.BatchNorm2d))
-
-
-def test_batch_norm_is_trained_otherwise() -> None:
-    backbone = _built(SMALL)
-    backbone.train()
-    backbone.fix_batch_norm(True)
-    backbone.fix_batch_norm(False)
-    before = _state(backbone)
-    _train_once(backbone)
-    assert _changed(before, backbone) == before.keys()
-    backbone.eval()
-    before = _state(backbone)
-    _train_once(backbone)
-    assert not {key for key in _changed(before, backbone) if "running" in key}
-
-
-def test_freezing_and_fixing_add_up_in_any_order() -> None:
-    expected = {
-        key for key, tensor in build_backbone(SMALL).state_dict().items() if "layer3" in key and tensor.ndim == 4
-    }
-    first, second = _built(SMALL), _built(SMALL)
-    first.freeze("layer2")
-    first.fix_batch_norm(True)
-    second.fix_batch_norm(True)
-    second.freeze("layer2")
-    for backbone in (first, second):
-        assert {key for key, p in backbone.named_parameters() if p.requires_grad} == expected
-
-
-def test_train_and_eval_do_not_touch_gradients() -> None:
-    backbone = build_backbone(SMALL).requires_grad_(False)
-    backbone.train().eval()
-    assert not any(p.requires_grad for p in backbone.parameters())
-
-
-# --- folding ---
-
-
-@pytest.mark.parametrize("name", ["vgg16", *RESNETS, SMALL])
-def test_folded_backbones_give_the_same(name: str) -> None:
-    backbone = _built(name)
-    backbone.train()
-    before = _state(backbone)
-    twin = folded(backbone)
-    assert twin.name == name
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in twin.modules())
-    assert not any(p.requires_grad for p in twin.parameters())
-    assert not twin.training
-    assert backbone.training
-    assert not _changed(before, backbone)
-    assert any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules()) == (name != "vgg16")
-    wide = [p for p in twin.parameters() if p.ndim == 4 and p.shape[1] > 1]
-    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)
-    backbone.eval()
-    with torch.inference_mode():
-        expected = backbone.levels(_images(2), backbone.stages)
-        actual = twin.levels(_images(2), twin.stages)
-    for ours, theirs in zip(actual, expected, strict=True):
-        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
-
-
-def test_folded_copies_stand_alone() -> None:
-    backbone = _built(SMALL)
-    twin = folded(backbone)
-    expected = twin(_images())
-    with torch.no_grad():
-        for parameter in backbone.parameters():
-            parameter.zero_()
-    twin.train()
-    assert torch.equal(twin(_images()), expected)
-    assert torch.equal(folded(twin)(_images()), expected)
+    assert backbone.levels(noise_images(), ()) == ()
 
 
 # --- parity with the authors' encoder ---

@@ -8,16 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from fsseg_bench.nn.backbones.dilation import replace_stride
-
-
-def _shuffled(network: nn.Module) -> nn.Module:
-    """The network in evaluation mode with batch-norm statistics that matter."""
-    generator = torch.Generator().manual_seed(1)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1, generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-    return network.eval()
+from tests.support.networks import noise_images, shuffle_norms
 
 
 def _trunk(network: nn.Module, images: Tensor) -> Tensor:
@@ -35,7 +26,8 @@ def _geometry(network: nn.Module) -> dict[str, tuple[object, ...]]:
 
 @pytest.mark.parametrize("replaced", [(False, True, True), (True, True, True)])
 def test_bottlenecks_as_torchvision_dilates_them(replaced: tuple[bool, bool, bool]) -> None:
-    reference = _shuffled(torchvision.models.resnet50(replace_stride_with_dilation=replaced))
+    reference = torchvision.models.resnet50(replace_stride_with_dilation=replaced).eval()
+    shuffle_norms(reference)
     ours = torchvision.models.resnet50()
     dilation = 1
     for layer, wanted in zip((ours.layer2, ours.layer3, ours.layer4), replaced, strict=True):
@@ -44,7 +36,7 @@ def test_bottlenecks_as_torchvision_dilates_them(replaced: tuple[bool, bool, boo
     assert dilation == 2 ** sum(replaced)
     assert _geometry(ours) == _geometry(reference)
     ours.load_state_dict(reference.state_dict())
-    images = torch.randn(1, 3, 65, 49, generator=torch.Generator().manual_seed(2))
+    images = noise_images(1, (65, 49))
     with torch.inference_mode():
         assert torch.equal(_trunk(ours.eval(), images), _trunk(reference, images))
 
@@ -53,11 +45,12 @@ def test_bottlenecks_as_torchvision_dilates_them(replaced: tuple[bool, bool, boo
 def test_every_weight_meets_the_positions_it_was_trained_on(network: str, size: tuple[int, int]) -> None:
     """The dilated output, taken at every fourth cell, is the strided network's output."""
     torch.manual_seed(0)
-    strided = _shuffled(getattr(torchvision.models, network)()).double()
+    strided = getattr(torchvision.models, network)().double().eval()
+    shuffle_norms(strided)
     dilated = getattr(torchvision.models, network)().double()
     dilated.load_state_dict(strided.state_dict())
     assert replace_stride(dilated.layer4, replace_stride(dilated.layer3, 1)) == 4
-    images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    images = noise_images(1, size).double()
     with torch.inference_mode():
         expected, fine = _trunk(strided, images), _trunk(dilated.eval(), images)
     assert fine.shape[-2:] == tuple(-(-side // 8) for side in size)

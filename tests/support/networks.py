@@ -1,0 +1,42 @@
+"""Backbones and images for tests of networks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fsseg_bench.nn.backbones import Backbone, build_backbone
+
+
+def noise_images(count: int = 1, size: tuple[int, int] = (65, 65), seed: int = 0) -> Tensor:
+    """(count, 3, *size) normally distributed."""
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def shuffle_norms(network: nn.Module) -> None:
+    """Gives batch-norms statistics, weights and biases that do something."""
+    generator = torch.Generator().manual_seed(1)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.weight.data.uniform_(0.5, 1.5, generator=generator)
+            norm.bias.data.normal_(0, 0.2, generator=generator)
+            norm.running_mean.normal_(0, 0.2, generator=generator)
+            norm.running_var.uniform_(0.3, 3, generator=generator)
+
+
+def random_backbone(name: str, seed: int = 0) -> Backbone:
+    """The backbone with random weights and batch-norms that do something."""
+    torch.manual_seed(seed)
+    backbone = build_backbone(name)
+    shuffle_norms(backbone)
+    return backbone
+
+
+def copied_state(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of the module's state, to compare with later."""
+    return {key: tensor.clone() for key, tensor in module.state_dict().items()}
+
+
+def changed_keys(before: dict[str, Tensor], module: nn.Module) -> set[str]:
+    """The keys whose values are no longer those of ``before``."""
+    return {key for key, tensor in module.state_dict().items() if not torch.equal(before[key], tensor)}
