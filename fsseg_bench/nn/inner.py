@@ -128,17 +128,17 @@ def inner_loop(
 
 def _descend(loss: _InnerLoss, start: Tensor) -> InnerResult:
     moving, directions = start, unit(start, dim=2)
-    first = directions.detach()
-    losses, angles = [], []
+    losses, track = [], [directions.detach()]
     for step in range(loss.options.steps + 1):
         with torch.set_grad_enabled(torch.is_grad_enabled() and step < loss.options.steps):
             value, pull = loss(directions, gradient=step < loss.options.steps)
         losses.append(value.detach())
-        angles.append(_degrees(directions.detach(), first))
         if pull is not None:
             moving = moving - loss.options.eta * _tangent(pull, moving, directions)
             directions = unit(moving, dim=2)
-    return InnerResult(moving, torch.stack(losses, dim=1), torch.stack(angles, dim=1))
+            track.append(directions.detach())
+    path = torch.stack(track, dim=1)
+    return InnerResult(moving, torch.stack(losses, dim=1), _degrees(path, path[:, :1]))
 
 
 def _tangent(pull: Tensor, prototypes: Tensor, directions: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ class _InnerLoss:
         self._align_corners = align_corners
         self._valid = (labels != VOID).to(unit_query.dtype)[:, None]
         self._count = self._valid.sum(dim=(1, 2, 3)).clamp_min(1)
-        self._kappa = self._scale(options)[:, None, None, None]
+        self._weight = self._valid * self._scale(options)[:, None, None, None]
 
     def _scale(self, options: InnerOptions) -> Tensor:
         """(B,) factor of each cell's loss: 1 for the sum, 1/M for the mean, M_ref/M for the rescaled sum."""
@@ -184,7 +184,7 @@ class _InnerLoss:
         value = -(one_hot * log_probabilities).sum(dim=(1, 2, 3)) / self._count
         if not gradient:
             return value, None
-        return value, self._up((log_probabilities.exp() - one_hot) * self._valid * self._kappa)
+        return value, self._up((log_probabilities.exp() - one_hot) * self._weight)
 
     def _two_classes(self, directions: Tensor, gradient: bool) -> tuple[Tensor, Tensor | None]:
         score = self.options.alpha * self._down(directions[:, 1:] - directions[:, :1])
@@ -193,7 +193,7 @@ class _InnerLoss:
         value = (losses * self._valid).sum(dim=(1, 2, 3)) / self._count
         if not gradient:
             return value, None
-        pull = self._up((score.sigmoid() - target) * self._valid * self._kappa)
+        pull = self._up((score.sigmoid() - target) * self._weight)
         return value, torch.cat((-pull, pull), dim=1)
 
     def _down(self, directions: Tensor) -> Tensor:

@@ -45,5 +45,5 @@ def biopt_recipe(protocol: Protocol, shot: int) -> Recipe:
 
 def light_recipe() -> Recipe:
     """For small networks from scratch on images made by code: minutes on two cores."""
-    values = {"iterations": 150, "batch": 4, "lr": 1e-2, "bn": "train", "augment": "flip"}
-    return Recipe(iterations=150, batch=4, lr=1e-2, bn="train", augment="flip", sources=dict.fromkeys(values, _OURS))
+    sources = dict.fromkeys(("iterations", "batch", "lr", "bn", "augment"), _OURS)
+    return Recipe(iterations=150, batch=4, lr=1e-2, bn="train", augment="flip", sources=sources)

@@ -100,13 +100,18 @@ def test_loss_needs_labels() -> None:
 
 
 def test_recipes_are_those_of_the_biopt_paper() -> None:
-    pascal = Baseline.recipe(load_protocol("pascal5i"), 1)
+    pascal_protocol = load_protocol("pascal5i")
+    pascal = Baseline.recipe(pascal_protocol, 1)
     assert (pascal.iterations, pascal.batch, pascal.lr, pascal.schedule) == (10_000, 8, 7e-3, "constant")
     assert (pascal.momentum, pascal.weight_decay, pascal.augment, pascal.bn) == (0.9, 5e-4, "canet", "eval")
     assert Baseline.recipe(load_protocol("pascal5i"), 5).batch == 2
     for name in ("coco20i-a", "coco20i-b"):
         coco = Baseline.recipe(load_protocol(name), 1)
         assert (coco.iterations, coco.schedule, coco.milestones, coco.gamma) == (20_000, "step", (10_000,), 0.1)
-    for recipe in (pascal, coco):
+    shapes = dataclasses.replace(pascal_protocol, data=dataclasses.replace(pascal_protocol.data, source="shapes"))
+    light = Baseline.recipe(shapes, 1)
+    assert (light.bn, light.augment) == ("train", "flip")
+    assert set(light.sources.values()) == {"ours"}
+    for recipe in (pascal, coco, light):
         assert set(recipe.sources) <= set(recipe.settings())
         assert all(recipe.sources.values())
