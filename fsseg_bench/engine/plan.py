@@ -16,6 +16,7 @@ from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.device import Precision
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
+from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import data_root
 from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
 from fsseg_bench.protocol.load import load_protocol, replace_episodes
@@ -74,6 +75,8 @@ class Plan:
     table: EpisodeTable
     model: Method
     """Initialised, not trained."""
+    weights: WeightsInfo
+    """What the backbone was filled with."""
     settings: dict[str, Any]
     """The identity of the run: two runs with equal settings are the same run."""
 
@@ -117,7 +120,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         "switches": switches,
         "recipe": recipe.settings(),
         "backbone": backbone,
-        "weights": info.source,
+        "weights": Path(info.source).name,
         "weights_digest": info.digest,
         "fold": request.fold,
         "way": request.way,
@@ -131,7 +134,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     }
     if request.eval_only is not None:
         settings["checkpoint_digest"] = _file_digest(_checkpoint_file(Path(request.eval_only)))
-    return Plan(request, protocol, cls, switches, recipe, backbone, source, index, table, model, settings)
+    return Plan(request, protocol, cls, switches, recipe, backbone, source, index, table, model, info, settings)
 
 
 def _split(settings: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -47,6 +47,7 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
         if record.status == "done":
             progress.say(f"{record.folder}: already finished")
             return record
+        record.update(weights=plan.weights.as_dict())
         try:
             _train(plan, record, device, progress, cadence)
             _evaluate(plan, record, device, progress)
