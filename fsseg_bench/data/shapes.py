@@ -1,0 +1,166 @@
+"""The embedded data set: images made by code on first use and kept in the cache, in VOC's layout."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from fsseg_bench.data.shapes_draw import OUTLINES, TEXTURES
+from fsseg_bench.data.shapes_scene import Kind, draw_scene
+from fsseg_bench.data.voc import VocSource
+from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.paths import cache_root
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.streams import stream
+
+GENERATOR = 1
+"""Raised whenever a pixel could change."""
+
+_IMAGES = "JPEGImages"
+_MASKS = "SegmentationClass"
+_LISTS = "ImageSets/Segmentation"
+_STALE_SECONDS = 3600
+_THREADS = 4
+
+
+class ShapesSource(VocSource):
+    """Made images. What they show follows from the settings, so these are what is fingerprinted."""
+
+    def __init__(self, root: Path, classes: Sequence[str], settings: str) -> None:
+        """A reader of ``root``.
+
+        Args:
+            root: the folder in VOC's layout.
+            classes: class names.
+            settings: a digest of all that determines the pixels.
+        """
+        super().__init__(root, classes, (_MASKS,))
+        self._settings = settings
+
+    def fingerprint(self, lists: Sequence[str]) -> str:
+        """A digest of the generator's settings and of the names of the lists."""
+        return hashlib.sha256("\n".join((self._settings, *lists)).encode()).hexdigest()
+
+    def label_digest(self, image_id: str) -> str:
+        """A digest of the generator's settings and the image's name."""
+        return hashlib.sha256(f"{self._settings} {image_id}".encode()).hexdigest()
+
+
+def open_shapes(protocol: Protocol) -> ShapesSource:
+    """The embedded images of ``protocol``, made on first use: a few seconds.
+
+    They lie in ``<cache>/<data.root>/<digest of the settings>``. The folder appears in one step when it is complete,
+    so a killed process leaves nothing that is used, and two processes may make it at the same time.
+
+    Raises:
+        UserError: a class is not ``<outline>-<texture>``, or the cache cannot be written.
+    """
+    data = protocol.data
+    kinds = [_kind(name, protocol) for name in protocol.classes]
+    counts = {"train": data.train_images, "val": data.test_images}
+    settings = json.dumps([GENERATOR, data.generator_seed, kinds, counts])
+    digest = hashlib.sha256(settings.encode()).hexdigest()
+    folder = cache_root() / data.root / digest[:16]
+    try:
+        if not _complete(folder, counts):
+            _make(folder, kinds, counts, data.generator_seed)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the embedded images cannot be written: {error}; free some space, or set FSSEG_CACHE to "
+            "another folder"
+        ) from None
+    return ShapesSource(folder, protocol.classes, digest)
+
+
+def _kind(name: str, protocol: Protocol) -> Kind:
+    outline, _, texture = name.partition("-")
+    if outline not in OUTLINES:
+        raise unknown(f"outline of class {name!r}", outline, OUTLINES, where=protocol.label)
+    if texture not in TEXTURES:
+        raise unknown(f"texture of class {name!r}", texture, TEXTURES, where=protocol.label)
+    return Kind(outline, texture)
+
+
+def _names(counts: dict[str, int]) -> list[tuple[str, int, str]]:
+    """List, position in it and image id of every image."""
+    return [(part, i, f"{part}_{i:05d}") for part, count in counts.items() for i in range(count)]
+
+
+def _complete(folder: Path, counts: dict[str, int]) -> bool:
+    """Whether the folder is there and no tidying of caches took files away."""
+    wanted = {f"{name}.png" for _, _, name in _names(counts)}
+    places = [folder / _IMAGES, folder / _MASKS]
+    lists = [folder / _LISTS / f"{part}.txt" for part in counts]
+    kept = all(place.is_dir() and wanted <= {path.name for path in place.iterdir()} for place in places)
+    return kept and all(path.is_file() for path in lists)
+
+
+def _make(folder: Path, kinds: Sequence[Kind], counts: dict[str, int], seed: int) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent)
+    own = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
+    try:
+        for name in (_IMAGES, _MASKS, _LISTS):
+            (own / name).mkdir(parents=True)
+        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+            for done in [pool.submit(_write, own, kinds, seed, *entry) for entry in _names(counts)]:
+                done.result()
+        for part in counts:
+            lines = "".join(f"{name}\n" for of, _, name in _names(counts) if of == part)
+            (own / _LISTS / f"{part}.txt").write_text(lines, encoding="utf-8")
+        _put(own, folder, counts)
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _write(folder: Path, kinds: Sequence[Kind], seed: int, part: str, i: int, name: str) -> None:
+    scene = draw_scene(stream("shapes", seed, part, i), kinds, i % len(kinds))
+    Image.fromarray(scene.image).save(folder / _IMAGES / f"{name}.png", compress_level=1)
+    labels = Image.fromarray(scene.labels)
+    labels.putpalette(_PALETTE)
+    labels.save(folder / _MASKS / f"{name}.png", compress_level=1)
+
+
+def _put(own: Path, folder: Path, counts: dict[str, int]) -> None:
+    """Gives the finished folder its name, in place of a damaged one, unless another process was first."""
+    aside = own.with_name(f"{own.name}-aside")
+    if not _complete(folder, counts):
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)
+    try:
+        own.rename(folder)
+    except OSError:
+        if not _complete(folder, counts):
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed processes left long ago."""
+    for left in folder.glob(".*-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _voc_palette() -> list[int]:
+    """VOC's 256 colours: the bits of a label value, dealt to red, green and blue from the highest bit down."""
+    colours = []
+    for value in range(256):
+        for channel in range(3):
+            colours.append(sum((value >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)))
+    return colours
+
+
+_PALETTE = _voc_palette()
