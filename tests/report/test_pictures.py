@@ -61,13 +61,15 @@ def test_what_is_damaged_or_missing_is_named_and_the_rest_stays(tmp_path: Path):
     (panels / "gone.png").unlink()
     (panels / "cut.png").write_bytes((panels / "cut.png").read_bytes()[:60])
     (panels / "text.png").write_text("<svg onload=alert(1)>")
+    Image.new("RGB", (8, 8)).save(panels / "text2.png", "BMP")  # only PNG is decoded
     pictures, warnings = run_pictures(record)
     assert [p.caption for p in pictures] == ["Episode 1"]
     messages = [w.message for w in warnings]
-    assert len(messages) == 3
+    assert len(messages) == 4
     assert "names a picture that is not there: 'gone.png'" in messages[0]
     assert "cut.png: not a readable picture" in messages[1]
     assert "text.png: not a readable picture" in messages[2]
+    assert "text2.png: not a readable picture" in messages[3]
 
 
 def test_a_listing_cannot_reach_outside(tmp_path: Path):
