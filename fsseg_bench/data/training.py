@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fsseg_bench.data.augment import Augmentation, Pair, Role, augment
+from fsseg_bench.data.augment import Augmentation, Role, augment
 from fsseg_bench.data.loading import all_ways, one_way, training_masks
 from fsseg_bench.data.source import Source, UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import distinct, seed_of, stream
+
+_TRIES = 100
 
 
 class TrainingSample(NamedTuple):
@@ -29,7 +32,7 @@ class TrainingSample(NamedTuple):
     query_label: Tensor
     """(S, S) uint8 in 0..N, or 255 for void."""
     seed: int
-    """For methods that draw random numbers."""
+    """For methods that draw random numbers; in [0, 2**63)."""
 
 
 class TrainingBatch(NamedTuple):
@@ -48,11 +51,19 @@ def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
     return TrainingBatch(torch.stack(images), torch.stack(masks), torch.stack(queries), torch.stack(labels), seeds)
 
 
+class _Draw(NamedTuple):
+    classes: list[int]
+    query: str
+    supports: list[list[str]]
+    """Each way's images."""
+
+
 class TrainingEpisodes(Dataset[TrainingSample]):
     """A stream of ``length`` random episodes of a fold's base classes.
 
-    Classes are drawn uniformly; the query is never a support. Classes that are not in the episode are background; what held-out classes are is the protocol's
-    ``novel_in_train``.
+    An episode's classes are drawn uniformly without repetition, then the query, of the first class, and each class's
+    supports uniformly from its images; all images of an episode differ. Base classes that are not in the episode are
+    background; what held-out classes are is the protocol's ``novel_in_train``.
     """
 
     def __init__(
@@ -72,7 +83,7 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         Args:
             source: where images and masks come from.
             protocol: the rules.
-            pairs: base class to its training images.
+            pairs: base class to ids of the training images that show enough of it, in any order.
             fold: the fold that is held out.
             way: N.
             shot: K.
@@ -81,17 +92,18 @@ class TrainingEpisodes(Dataset[TrainingSample]):
             length: number of episodes.
 
         Raises:
-            UserError: a base class has no K + 1 images, or there are fewer than N classes.
+            UserError: a base class has no K + 1 images, or there are fewer than N base classes.
         """
         self._source = source
         self._size = protocol.image.size
         self._ignored = protocol.novel_classes(fold) if protocol.data.novel_in_train == "ignore" else ()
-        self._pairs = {c: tuple(sorted(images)) for c, images in sorted(pairs.items())}
+        self._pairs = {c: tuple(sorted(set(images))) for c, images in sorted(pairs.items())}
         self._way, self._shot = way, shot
         self._augmentation = augmentation
         self._seed = seed
         self._length = length
-        _check(protocol, self._pairs, fold, way, shot)
+        self._where = f"{protocol.label}, fold {fold}"
+        self._check(protocol)
 
     def __len__(self) -> int:
         return self._length
@@ -100,61 +112,77 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         """Episode ``index``.
 
         Raises:
+            IndexError: there is no such episode.
             UserError: an image or a mask is missing or damaged; names the file.
         """
-        classes, query, supports = self._draw(index)
+        if not 0 <= index < self._length:
+            raise IndexError(f"episode {index} of {self._length}")
+        drawn = self._draw(index)
         images, masks = [], []
-        for way, ids in enumerate(supports, start=1):
-            for k, image_id in enumerate(ids):
-                mask = one_way(self._masks(image_id, classes), way)
-                pair = self._augment("support", image_id, mask, seed_of(self._seed, index, "support", way, k))
-                images.append(pair.image)
-                masks.append(pair.mask)
-        label = all_ways(self._masks(query, classes))
-        target = self._augment("query", query, label, seed_of(self._seed, index, "query"))
-        shape = (self._way, self._shot)
+        for way, ids in enumerate(drawn.supports, start=1):
+            for image_id in ids:
+                mask = one_way(self._masks(image_id, drawn.classes), way)
+                image, mask_tensor = self._view(index, "support", image_id, mask)
+                images.append(image)
+                masks.append(mask_tensor)
+        label = all_ways(self._masks(drawn.query, drawn.classes))
+        query_image, query_label = self._view(index, "query", drawn.query, label)
+        ways_and_shots = (self._way, self._shot)
         return TrainingSample(
-            torch.stack(images).unflatten(0, shape),
-            torch.stack(masks).unflatten(0, shape),
-            target.image,
-            target.mask,
-            seed_of(self._seed, index, "method"),
+            torch.stack(images).unflatten(0, ways_and_shots),
+            torch.stack(masks).unflatten(0, ways_and_shots),
+            query_image,
+            query_label,
+            seed_of("training method", self._seed, index),
         )
 
-    def _draw(self, index: int) -> tuple[list[int], str, list[list[str]]]:
-        """Classes, the query (of the first), and each way's supports."""
+    def _draw(self, index: int) -> _Draw:
+        """The classes and images of an episode.
+
+        Classes can share images, so that N ways may find too few different ones: then all is drawn again.
+        """
         rng = stream("training", self._seed, index)
         known = list(self._pairs)
-        classes = [known[i] for i in distinct(rng, len(known), self._way)]
-        first = self._pairs[classes[0]]
-        own = [first[i] for i in distinct(rng, len(first), self._shot + 1)]
-        query, chosen = own[0], [own[1:]]
-        for class_id in classes[1:]:
-            # other ways share no image with the episode, or where images are few at least not the query
-            used = {query, *(image for images in chosen for image in images)}
-            images = [image for image in self._pairs[class_id] if image not in used]
-            if len(images) < self._shot:
-                images = [image for image in self._pairs[class_id] if image != query]
-            chosen.append([images[i] for i in distinct(rng, len(images), self._shot)])
-        return classes, query, chosen
+        for _ in range(_TRIES):
+            classes = [known[i] for i in distinct(rng, len(known), self._way)]
+            query, *first = self._unused(rng, classes[0], self._shot + 1, [])
+            supports, used = [first], [query, *first]
+            for c in classes[1:]:
+                supports.append(self._unused(rng, c, self._shot, used))
+                used += supports[-1]
+            if all(len(images) == self._shot for images in supports):
+                return _Draw(classes, query, supports)
+        raise UserError(
+            f"{self._where}: no {self._way}-way {self._shot}-shot training episode of different images was found in "
+            f"{_TRIES} tries, because classes share their few images; lower --way or --shot, or add images"
+        )
+
+    def _unused(self, rng: np.random.RandomState, class_id: int, count: int, used: Sequence[str]) -> list[str]:
+        """``count`` different images of a class that are not in ``used``, uniformly; fewer if there are no more."""
+        images = self._pairs[class_id]
+        drawn = [images[i] for i in distinct(rng, len(images), min(len(images), count + len(used)))]
+        return [image for image in drawn if image not in used][:count]
 
     def _masks(self, image_id: str, classes: Sequence[int]) -> UInt8:
         return training_masks(self._source, image_id, classes, self._ignored)
 
-    def _augment(self, role: Role, image_id: str, mask: UInt8, seed: int) -> Pair:
+    def _view(self, index: int, role: Role, image_id: str, mask: UInt8) -> tuple[Tensor, Tensor]:
+        """Image and mask at the input size, changed at random. An episode's images differ, so the id is enough."""
+        seed = seed_of("training view", self._seed, index, image_id)
         return augment(self._augmentation, role, self._source.image(image_id), mask, self._size, seed)
 
-
-def _check(protocol: Protocol, pairs: Mapping[int, Sequence[str]], fold: int, way: int, shot: int) -> None:
-    if len(pairs) < way:
-        raise UserError(
-            f"{protocol.label}, fold {fold}: {way}-way training needs {way} base classes, found {len(pairs)}"
-        )
-    for class_id, images in pairs.items():
-        if len(images) < shot + 1:
+    def _check(self, protocol: Protocol) -> None:
+        if len(self._pairs) < self._way:
             raise UserError(
-                f"{protocol.label}, fold {fold}: class {protocol.class_name(class_id)!r} has {len(images)} training "
-                f"images with at least {protocol.data.min_object_pixels} pixels of it; {shot}-shot training needs "
-                f"{shot + 1}. Add images, use fewer shots (--shot, recipe.train_shots), or lower "
-                "data.min_object_pixels"
+                f"{self._where}: {self._way}-way training needs {self._way} base classes, found {len(self._pairs)}; "
+                "lower --way"
+            )
+        short = {c: len(images) for c, images in self._pairs.items() if len(images) < self._shot + 1}
+        if short:
+            found = ", ".join(f"{protocol.class_name(c)!r} has {count}" for c, count in short.items())
+            raise UserError(
+                f"{self._where}: {self._shot}-shot training needs {self._shot + 1} training images of each base "
+                f"class, but {found} (counted are images of {', '.join(protocol.data.train_list)} with at least "
+                f"{protocol.data.min_object_pixels} pixels of the class); lower --shot, recipe.train_shots or "
+                "data.min_object_pixels, or add images"
             )
