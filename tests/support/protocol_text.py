@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.load import load_protocol
+
 TEXT = """\
 name = "own"
 version = 3
@@ -70,3 +75,12 @@ def write(folder: Path, text: str = TEXT, name: str = "own.toml") -> Path:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def refused(folder: Path, text: str, overrides: dict[str, str] | None = None) -> str:
+    """The message that a file of this text is refused with, after a check that it names the file."""
+    path = write(folder, text)
+    with pytest.raises(UserError) as error:
+        load_protocol(path, overrides)
+    assert str(error.value).startswith(f"{path}: ")
+    return str(error.value).removeprefix(f"{path}: ")

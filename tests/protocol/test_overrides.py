@@ -1,0 +1,103 @@
+"""Protocols that the user changed: single keys by name, and another number of episodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.load import load_protocol, replace_episodes
+from tests.support.protocol_text import TEXT, changed, refused, write
+
+
+def test_overrides_are_parsed_by_the_type_of_the_key(tmp_path: Path) -> None:
+    given = {
+        "data.test_list": "train, val",
+        "data.root": "3",
+        "data.train_excludes_test": "false",
+        "image.size": "417",
+        "scoring.scales": "1,2",
+        "scoring.headline": "native",
+    }
+    protocol = load_protocol(write(tmp_path), given)
+    assert protocol.data.test_list == ("train", "val")
+    assert protocol.data.root == "3"
+    assert protocol.data.train_excludes_test is False
+    assert protocol.image.size == 417
+    assert protocol.scoring.scales == (1.0, 2.0)
+    assert protocol.scoring.headline == "native"
+    assert protocol.overrides == {**given, "data.test_list": "train,val", "scoring.scales": "1.0,2.0"}
+
+
+def test_an_override_may_bring_a_missing_key(tmp_path: Path) -> None:
+    text = changed("seed = 11\n", "")
+    assert load_protocol(write(tmp_path, text), {"episodes.seed": "4"}).episodes.seed == 4
+
+
+def test_an_override_gives_the_digest_of_a_file_with_that_value(tmp_path: Path) -> None:
+    overridden = load_protocol(write(tmp_path), {"episodes.seed": "12"})
+    written = load_protocol(write(tmp_path, changed("seed = 11", "seed = 12")))
+    assert overridden.digest == written.digest
+    assert overridden.label == "own[episodes.seed=12]"
+    assert written.label == "own"
+
+
+def test_an_override_that_changes_nothing_is_not_in_the_label(tmp_path: Path) -> None:
+    plain = load_protocol(write(tmp_path))
+    same = load_protocol(write(tmp_path), {"episodes.seed": "11", "scoring.scales": "0.7,1,1.3"})
+    assert same == plain
+    assert same.label == "own"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("image.size", "big", 'image.size is "big"; it must be a whole number'),
+        ("image.size", "417.0", "image.size is 417.0; it must be a whole number"),
+        ("image.size", "8", "image.size is 8; it must be at least 32"),
+        ("image.size", "", 'image.size is ""; it must be a whole number'),
+        ("scoring.scales", "1,x", 'scoring.scales[1] is "x"; it must be a number'),
+        ("scoring.scales", "nan", "scoring.scales is [nan]; it must hold different numbers above 0, at most 4"),
+        ("data.train_excludes_test", "True", 'data.train_excludes_test is "True"; it must be true or false'),
+        ("data.novel_in_train", "keep", 'data.novel_in_train is "keep"; allowed: "background"'),
+        ("episodes.support_replacement", "true", "episodes.support_replacement is true; allowed: false"),
+        ("episodes.support_replacement", "0", "episodes.support_replacement is 0; allowed: false"),
+        ("data.year", "2017", "unknown key 'data.year'."),
+    ],
+)
+def test_wrong_overrides_are_refused_as_the_file_would_be(tmp_path: Path, key: str, text: str, message: str) -> None:
+    assert refused(tmp_path, TEXT, {key: text}).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("image.sise", "image.size"), ("episode.seed", "episodes.seed"), ("data.years", "data.year")],
+)
+def test_unknown_overrides_show_near_matches(tmp_path: Path, key: str, near: str) -> None:
+    with pytest.raises(UserError, match=rf"unknown protocol key '{key}'\. Did you mean '{near}'"):
+        load_protocol(write(tmp_path), {key: "1"})
+
+
+@pytest.mark.parametrize("key", ["name", "classes", "folds.1", "size", ""])
+def test_only_keys_of_sections_can_be_overridden(tmp_path: Path, key: str) -> None:
+    with pytest.raises(UserError, match=f"unknown protocol key '{key}'"):
+        load_protocol(write(tmp_path), {key: "1"})
+
+
+# Another number of episodes
+
+
+def test_another_number_of_episodes(tmp_path: Path) -> None:
+    plain = load_protocol(write(tmp_path))
+    fewer = replace_episodes(plain, 7)
+    assert fewer.episodes.count == 7
+    assert fewer.label == "own[episodes.count=7]"
+    assert fewer.digest == load_protocol(write(tmp_path), {"episodes.count": "7"}).digest != plain.digest
+    assert plain.episodes.count == 40
+    assert replace_episodes(plain, 40) is plain
+
+
+def test_no_episodes_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--episodes 0: at least 1"):
+        replace_episodes(load_protocol(write(tmp_path)), 0)
