@@ -1,0 +1,178 @@
+"""``fsseg-bench data``: get the data sets, prove that they are what they should be, say what there is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fsseg_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from fsseg_bench.data.prepare.info import Info
+    from fsseg_bench.data.prepare.plan import Plan
+    from fsseg_bench.data.prepare.sources import Dataset
+
+_SHOWN = 100
+
+_Decorated = Callable[..., None]
+
+
+def _shared(command: _Decorated) -> _Decorated:
+    """The argument and options that all commands have."""
+    decorators = (
+        click.argument("name"),
+        click.option("--root", type=click.Path(path_type=Path), help="Folder of the data sets [default: FSSEG_DATA]."),
+        click.option("--year", type=int, help="Edition of COCO: 2014 or 2017 [default: 2014]."),
+        click.option(
+            "--sources",
+            type=click.Path(path_type=Path),
+            envvar="FSSEG_SOURCES",
+            help="A sources file of your own [default: FSSEG_SOURCES, else the one that comes with the package].",
+        ),
+    )
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+@click.group()
+def data() -> None:
+    """Get the data sets, verify them, and say what there is."""
+
+
+@data.command()
+@_shared
+@click.option(
+    "--from",
+    "given",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="An archive, a folder of archives, or a folder with the files; used in place of a download. Repeatable.",
+)
+@click.option("--subset", is_flag=True, help="What --from holds is a part of the data set, and all there is to be.")
+@click.option(
+    "--mirror",
+    "mirrors",
+    multiple=True,
+    envvar="FSSEG_MIRROR",
+    help="Address of a folder that holds the archives; asked first [default: FSSEG_MIRROR]. Repeatable.",
+)
+@click.option("--keep-archives", is_flag=True, help="Keep downloads after they are unpacked.")
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds without a byte before asking again.")
+@click.option("--yes", is_flag=True, help="Do not ask before downloading.")
+def prepare(
+    name: str,
+    root: Path | None,
+    year: int | None,
+    sources: Path | None,
+    given: tuple[Path, ...],
+    subset: bool,
+    mirrors: tuple[str, ...],
+    keep_archives: bool,
+    timeout: float,
+    yes: bool,
+) -> None:
+    """Download, verify, unpack and index NAME: pascal5i, coco20i or shapes5i.
+
+    Says first what it will download and how much room that takes. Stopped at any point, the same command goes on.
+    """
+    from fsseg_bench.cli.data_progress import screen_progress
+    from fsseg_bench.data.prepare.download import Patience
+    from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
+
+    if subset and not given:
+        raise UserError("--subset: name the folder or the archives with --from")
+    dataset = _dataset(name, year, sources)
+    patience = Patience(timeout=timeout)
+    options = Options(tuple(path.expanduser() for path in given), subset, mirrors, keep_archives, patience)
+
+    def confirm(plan: Plan) -> None:
+        if plan.download and not yes:
+            if not sys.stdin.isatty():
+                raise UserError("nothing is downloaded without a yes: add --yes")
+            click.confirm("go on?", abort=True, err=True)
+
+    record = prepare_dataset(dataset, _root(dataset, root), options, confirm, screen_progress())
+    lists = ", ".join(f"{list_name} {count:,}" for list_name, count in record.images.items())
+    click.echo(f"{dataset.name} is ready: {lists} images; fingerprint {record.fingerprint}")
+    click.echo(_example(dataset, root))
+
+
+@data.command()
+@_shared
+@click.option("--fast", is_flag=True, help="Lists, names and sizes alone; no image or mask is read.")
+def verify(name: str, root: Path | None, year: int | None, sources: Path | None, fast: bool) -> None:
+    """Check the data of NAME for damage. Exit code 1 when there is any; each problem names a file."""
+    from fsseg_bench.cli.data_progress import screen_progress
+    from fsseg_bench.data.prepare.prepare import protocol_of
+    from fsseg_bench.data.prepare.verify import verify as run_checks
+
+    dataset = _dataset(name, year, sources)
+    found = run_checks(dataset, protocol_of(dataset, name), _root(dataset, root), screen_progress(), fast)
+    for note in found.notes:
+        click.echo(note)
+    for problem in found.problems[:_SHOWN]:
+        click.echo(f"PROBLEM {problem}")
+    if len(found.problems) > _SHOWN:
+        click.echo(f"and {len(found.problems) - _SHOWN:,} problems more")
+    if found.problems:
+        click.echo(f"{dataset.name}: {len(found.problems):,} problems")
+        sys.exit(1)
+    click.echo(f"{dataset.name}: no problem found" + (" (images and masks were not read)" if fast else ""))
+
+
+@data.command()
+@_shared
+def info(name: str, root: Path | None, year: int | None, sources: Path | None) -> None:
+    """Show where the data of NAME are, their fingerprint, and the images of each class."""
+    from fsseg_bench.data.prepare.info import describe
+    from fsseg_bench.data.prepare.prepare import protocol_of
+
+    dataset = _dataset(name, year, sources)
+    protocol = protocol_of(dataset, name)
+    facts = describe(dataset, protocol, _root(dataset, root))
+    click.echo(_text(protocol.label, protocol.data.min_object_pixels, facts))
+    click.echo(_example(dataset, root))
+
+
+def _dataset(name: str, year: int | None, sources: Path | None) -> Dataset:
+    from fsseg_bench.data.prepare.sources import load_sources
+
+    return load_sources(sources).dataset(name, year)
+
+
+def _root(dataset: Dataset, given: Path | None) -> Path | None:
+    from fsseg_bench.paths import data_root
+
+    root = data_root(given)
+    if root is None and dataset.parts:
+        raise UserError(f"{dataset.name}: name the folder of the data sets with --root or FSSEG_DATA")
+    return root if dataset.parts else None
+
+
+def _example(dataset: Dataset, root: Path | None) -> str:
+    place = f" --data-root {root}" if root is not None and dataset.parts else ""
+    year = f" --set protocol.data.year={dataset.year}" if dataset.year == 2017 else ""
+    return f"for example: fsseg-bench run --method baseline --dataset {dataset.protocols[0]}{year}{place}"
+
+
+def _text(label: str, least: int, facts: Info) -> str:
+    from tabulate import tabulate
+
+    rows = [(c.number, c.name, "-" if c.fold is None else c.fold, c.train, c.test) for c in facts.classes]
+    table = tabulate(rows, headers=("class", "name", "fold", "train", "test"), tablefmt="plain")
+    lists = ", ".join(f"{name} {count:,}" for name, count in facts.images.items())
+    return "\n".join(
+        [
+            f"{label}: {facts.place}" + (" (a subset)" if facts.subset else ""),
+            *facts.origins,
+            f"fingerprint: {facts.fingerprint}",
+            f"images of the lists: {lists}",
+            f"images with at least {least:,} pixels of the class:",
+            table,
+        ]
+    )

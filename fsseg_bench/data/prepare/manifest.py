@@ -1,0 +1,97 @@
+"""The record of a finished part: where its files came from, and the size and CRC-32 of each."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from fsseg_bench.data.prepare.disk import write_text
+from fsseg_bench.errors import UserError
+
+FOLDER = ".prepared"
+"""Folder under the data root that holds the records."""
+_CHUNK = 1 << 20
+
+
+class Content(NamedTuple):
+    """What a file holds."""
+
+    size: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files of one part."""
+
+    part: str
+    origin: str
+    """The archive with its checksum, or what else the files were taken from."""
+    files: Mapping[str, Content]
+    """Path relative to the data root, with ``/``, to its content."""
+
+    def write(self, root: Path) -> None:
+        """Puts the record under ``root``; from then on the part counts as finished.
+
+        Raises:
+            UserError: full disk or unwritable folder.
+        """
+        head = json.dumps({"part": self.part, "origin": self.origin, "files": len(self.files)})
+        lines = [f"{c.crc:08x} {c.size} {path}" for path, c in sorted(self.files.items())]
+        write_text(_path(root, self.part), "\n".join([head, *lines]) + "\n")
+
+    def changed(self, root: Path) -> Iterator[tuple[Path, str]]:
+        """Files that are missing or have another size, with what is wrong."""
+        for name, content in self.files.items():
+            path = root / name
+            try:
+                size = path.stat().st_size
+            except OSError as error:
+                yield path, f"is missing ({error.strerror})"
+                continue
+            if size != content.size:
+                yield path, f"has {size:,} bytes; it had {content.size:,} when it was prepared"
+
+
+def read_manifest(root: Path, part: str) -> Manifest | None:
+    """The record of a part; None when the part was not finished under ``root``.
+
+    Raises:
+        UserError: the record is damaged or cannot be read.
+    """
+    path = _path(root, part)
+    try:
+        head, *lines = path.read_text(encoding="utf-8").splitlines()
+        facts = json.loads(head)
+        rows = [line.split(" ", 2) for line in lines]
+        files = {name: Content(int(size), int(crc, 16)) for crc, size, name in rows}
+        if len(files) != facts["files"]:
+            raise ValueError(f"{len(files)} files in place of {facts['files']}")
+        return Manifest(part, str(facts["origin"]), files)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: the record is damaged ({error}); delete it and prepare the data again") from None
+
+
+def crc_of(path: Path) -> int:
+    """The CRC-32 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            crc = zlib.crc32(chunk, crc)
+    return crc
+
+
+def _path(root: Path, part: str) -> Path:
+    return root / FOLDER / f"{part}.txt"

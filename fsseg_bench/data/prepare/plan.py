@@ -1,0 +1,257 @@
+"""What a preparation will do: what is there already, what must come from where, and the room that takes."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from fsseg_bench.data.prepare.download import PARTIAL
+from fsseg_bench.data.prepare.manifest import FOLDER, Manifest, read_manifest
+from fsseg_bench.data.prepare.place import find_files
+from fsseg_bench.data.prepare.record import read_record
+from fsseg_bench.data.prepare.sources import Dataset, Layout, Part
+from fsseg_bench.errors import UserError
+
+DOWNLOADS = f"{FOLDER}/downloads"
+"""Folder under the data root where downloads go; they are deleted once they are unpacked."""
+_SPARE = 1.02
+"""Room for files over their size: blocks and folders."""
+
+How = Literal["finished", "there", "archive", "folder", "download", "left out"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is done about one part."""
+
+    part: Part
+    how: How
+    archive: Path | None = None
+    """archive: the file that is unpacked."""
+    layout: Layout | None = None
+    """there and folder: how the files lie."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """there and folder: the files by their path in the layout."""
+    partial: int = 0
+    """download: bytes that are there from an earlier attempt."""
+    copied: int = 0
+    """folder: bytes of the files on another disk, which must be copied."""
+
+    @property
+    def download(self) -> int:
+        """Bytes to download."""
+        return self.part.archive.size - self.partial if self.how == "download" else 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A preparation before it starts."""
+
+    dataset: Dataset
+    root: Path
+    steps: tuple[Step, ...]
+    keep_archives: bool = False
+
+    @property
+    def download(self) -> int:
+        """Bytes to download."""
+        return sum(step.download for step in self.steps)
+
+    @property
+    def room(self) -> int:
+        """Bytes that the disk must have free: the largest sum of what lies there at one time."""
+        used = most = 0
+        for step in self.steps:
+            if step.how == "folder":
+                used += step.copied
+                most = max(most, used)
+            if step.how not in {"archive", "download"}:
+                continue
+            unpacked = max(0, int(step.part.unpacked * _SPARE) - _present(self.root, step.part))
+            most = max(most, used + step.download + unpacked)
+            # A download is deleted when it is unpacked, and what there was of it gives room as well.
+            used += unpacked
+            if step.how == "download":
+                used += step.download if self.keep_archives else -step.partial
+        return most
+
+    def check_room(self) -> None:
+        """Compares the room with what is free.
+
+        Raises:
+            UserError: it is not enough; says how much is needed and free.
+        """
+        free = free_bytes(self.root)
+        if self.room > free:
+            raise UserError(
+                f"{self.root}: {gigabytes(self.room)} are needed and {gigabytes(free)} are free; make room, or name "
+                "another folder with --root"
+            )
+
+    def lines(self) -> Iterator[str]:
+        """The plan as text."""
+        yield f"{self.dataset.name} in {self.root}"
+        for step in self.steps:
+            yield f"  {step.part.title} ({step.part.terms}): {_line(step)}"
+        free = f"free: {gigabytes(free_bytes(self.root))}"
+        yield f"to download: {gigabytes(self.download)}; room needed: {gigabytes(self.room)}, {free}"
+
+
+def make_plan(dataset: Dataset, root: Path, given: Sequence[Path], subset: bool, keep_archives: bool) -> Plan:
+    """Looks at what there is.
+
+    Args:
+        dataset: what to prepare.
+        root: the data root.
+        given: archives, folders of archives, and folders that hold files in a layout of the data set (``--from``).
+        subset: what ``given`` holds is all there is to be; nothing is downloaded.
+        keep_archives: downloads stay after they are unpacked.
+
+    Raises:
+        UserError: something given does not exist or serves for nothing.
+    """
+    _check_given(dataset, given)
+    record = read_record(root, dataset.name)
+    partly = subset or (record is not None and not record.subset)
+    steps = tuple(_step(part, root, given, subset, partly) for part in dataset.parts)
+    return Plan(dataset, root, steps, keep_archives)
+
+
+def gigabytes(size: int) -> str:
+    """A size for people, with a unit of powers of ten."""
+    if not size:
+        return "nothing"
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes of the disk that ``folder`` is or will be on."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in [folder, *folder.absolute().parents] if path.exists())
+
+
+def _room_of(path: Path, root: Path) -> int:
+    """What a given file takes under ``root``: nothing where it can be linked."""
+    facts = path.stat()
+    return 0 if facts.st_dev == _existing(root).stat().st_dev else facts.st_size
+
+
+def _line(step: Step) -> str:
+    archive = step.part.archive
+    if step.how == "download":
+        here = f", {gigabytes(step.partial)} are here" if step.partial else ""
+        return f"download {archive.name}, {gigabytes(archive.size)}{here}"
+    if step.how == "archive":
+        return f"unpack {step.archive}"
+    if step.how == "folder" and step.layout is not None:
+        found = _matches(step.layout, step.files)
+        few = [f"{found[p]:,} of {count:,} {p}" for p, count in step.layout.files.items() if found[p] < count]
+        return f"{len(step.files):,} files that were given" + (f" ({', '.join(few)})" if few else "")
+    return {"finished": "prepared", "there": "its files are there", "left out": "not given, left out"}[step.how]
+
+
+def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: bool) -> Step:
+    """What is to be done about a part; ``partly``: it may be finished without all of its files."""
+    manifest = read_manifest(root, part.name)
+    if manifest is not None and (partly or _whole(part, manifest)) and not _lacking(manifest, root):
+        return Step(part, "finished")
+    for place in given:
+        if archive := _find_archive(part, place):
+            return Step(part, "archive", archive=archive)
+        for layout in _layouts(part):
+            if files := _find_folder(part, layout, place):
+                copied = sum(_room_of(path, root) for path in files.values())
+                return Step(part, "folder", layout=layout, files=files, copied=copied)
+    if subset:
+        return Step(part, "left out")
+    here = root / DOWNLOADS / part.archive.name
+    if here.is_file():  # downloaded, and not or not wholly unpacked
+        return Step(part, "download", partial=min(here.stat().st_size, part.archive.size))
+    for layout in _layouts(part):
+        if manifest is None and (files := _complete(root, layout)):
+            return Step(part, "there", layout=layout, files=files)
+    unfinished = here.with_name(here.name + PARTIAL)
+    size = unfinished.stat().st_size if unfinished.is_file() else 0
+    return Step(part, "download", partial=size if size <= part.archive.size else 0)
+
+
+def _lacking(manifest: Manifest, root: Path) -> bool:
+    return any(True for _ in manifest.changed(root))
+
+
+def _layouts(part: Part) -> Iterator[Layout]:
+    yield part.layout
+    if part.instead is not None:
+        yield part.instead
+
+
+def _whole(part: Part, manifest: Manifest) -> bool:
+    """Whether a finished part has all files of one of its layouts; a subset of it may have fewer."""
+    for layout in _layouts(part):
+        names = [name.removeprefix(f"{layout.target}/") for name in manifest.files]
+        if _all_there(layout, names):
+            return True
+    return False
+
+
+def _complete(root: Path, layout: Layout) -> dict[str, Path]:
+    files = find_files(root / layout.target, layout) or {}
+    return files if _all_there(layout, files) else {}
+
+
+def _all_there(layout: Layout, names: Iterable[str]) -> bool:
+    found = _matches(layout, names)
+    return all(found[pattern] >= count for pattern, count in layout.files.items())
+
+
+def _matches(layout: Layout, names: Iterable[str]) -> Counter[str]:
+    return Counter(pattern for name in names for pattern in layout.files if PurePosixPath(name).match(pattern))
+
+
+def _present(root: Path, part: Part) -> int:
+    """Bytes of a part's files that an earlier attempt has unpacked."""
+    folder = root / part.layout.target
+    return sum(path.stat().st_size for pattern in part.layout.files for path in folder.glob(pattern))
+
+
+def _find_archive(part: Part, place: Path) -> Path | None:
+    if place.is_file():
+        return place if place.name == part.archive.name else None
+    path = place / part.archive.name
+    return path if path.is_file() else None
+
+
+def _find_folder(part: Part, layout: Layout, place: Path) -> dict[str, Path]:
+    """The files of a layout in ``place``: under the layout's folder, a tail of its path, or right there."""
+    tails = [PurePosixPath(*PurePosixPath(layout.target).parts[i:]) for i in range(layout.target.count("/") + 1)]
+    folders = [place / tail for tail in [*tails, PurePosixPath(part.inside)]]
+    # Patterns like *.jpg would match anywhere; they need a folder of the right name.
+    if place.name == tails[-1].name or not any(pattern.startswith("*") for pattern in layout.files):
+        folders.append(place)
+    for folder in folders:
+        if files := find_files(folder, layout):
+            return files
+    return {}
+
+
+def _check_given(dataset: Dataset, given: Sequence[Path]) -> None:
+    for place in given:
+        if not place.exists():
+            raise UserError(f"--from {place}: no such file or folder")
+        if any(_find_archive(part, place) for part in dataset.parts):
+            continue
+        if any(_find_folder(part, layout, place) for part in dataset.parts for layout in _layouts(part)):
+            continue
+        wanted = "".join(
+            f"\n  {part.archive.name}, or a folder with {', '.join(layout.files)}"
+            for part in dataset.parts
+            for layout in _layouts(part)
+        )
+        raise UserError(f"--from {place}: holds nothing of {dataset.name}. What may be given:{wanted}")

@@ -1,0 +1,188 @@
+"""A preparation from beginning to end. Whatever stops it, the same call goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fsseg_bench.data.prepare.archives import ArchiveError
+from fsseg_bench.data.prepare.disk import only_writer, write_text, writing
+from fsseg_bench.data.prepare.download import PARTIAL, DownloadError, Patience, difference, download
+from fsseg_bench.data.prepare.manifest import FOLDER, Content, Manifest
+from fsseg_bench.data.prepare.place import place_archive, place_folder
+from fsseg_bench.data.prepare.plan import DOWNLOADS, Plan, Step, gigabytes, make_plan
+from fsseg_bench.data.prepare.progress import Progress
+from fsseg_bench.data.prepare.record import Record
+from fsseg_bench.data.prepare.sources import Dataset
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.protocol.spec import Protocol
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a preparation is made."""
+
+    given: tuple[Path, ...] = ()
+    """Archives and folders to use in place of downloads."""
+    subset: bool = False
+    """What is given is all there is to be; nothing is downloaded, and the known counts are not asked for."""
+    mirrors: tuple[str, ...] = ()
+    """Addresses of folders that hold the archives; tried before the official ones."""
+    keep_archives: bool = False
+    """Downloads stay after they are unpacked."""
+    patience: Patience = field(default_factory=Patience)
+
+
+def protocol_of(dataset: Dataset, name: str | None = None) -> Protocol:
+    """A protocol of a data set, with its year.
+
+    Args:
+        dataset: the data set.
+        name: which of its protocols; None and names of the data set itself are the first.
+
+    Raises:
+        UserError: the protocol file is missing or wrong.
+    """
+    name = name if name in dataset.protocols else dataset.protocols[0]
+    return load_protocol(name, {"data.year": str(dataset.year)} if dataset.year else {})
+
+
+def prepare_dataset(
+    dataset: Dataset, root: Path | None, options: Options, confirm: Callable[[Plan], None], progress: Progress
+) -> Record:
+    """Downloads, unpacks and checks what is missing under ``root``, and builds the pair index.
+
+    Args:
+        dataset: what to prepare.
+        root: the data root; made when it is missing. None for data that are made by code.
+        options: what to use and how.
+        confirm: is shown the plan before anything is done, and raises to stop.
+        progress: is told what happens.
+
+    Raises:
+        UserError: no network (lists what to fetch by hand), a wrong or unsafe archive, no room, or a result that is
+            not the data set.
+    """
+    if root is None:
+        return _index(dataset, None, False, progress)
+    with only_writer(root / FOLDER):
+        plan = make_plan(dataset, root, options.given, options.subset, options.keep_archives)
+        for line in plan.lines():
+            progress.say(line)
+        plan.check_room()
+        confirm(plan)
+        for step in plan.steps:
+            _do(step, plan, options, progress)
+        if options.subset:
+            _complete_lists(dataset, root)
+        record = _finish(dataset, root, options.subset, progress)
+        _tidy(plan)
+    return record
+
+
+def _do(step: Step, plan: Plan, options: Options, progress: Progress) -> None:
+    part, root = step.part, plan.root
+    origin = f"{part.archive.name} {part.archive.digest}".strip()
+    placed: dict[str, Content] = {}
+    if step.how in {"folder", "there"} and step.layout is not None:
+        placed = place_folder(step.files, step.layout, root, progress)
+        origin = "files that were given" if step.how == "folder" else "files that were there"
+    elif step.how == "archive" and step.archive is not None:
+        if wrong := difference(step.archive, part.archive, progress):
+            raise UserError(f"{step.archive}: is not the published {part.archive.name}: it has {wrong}")
+        placed = place_archive(step.archive, part, root, progress)
+    elif step.how == "download":
+        try:
+            archive = download(part.archive, root / DOWNLOADS, options.mirrors, options.patience, progress)
+        except DownloadError as error:
+            raise UserError(f"{error}\n{_by_hand(plan)}") from None
+        placed = _place_download(archive, step, root, progress)
+    if placed:
+        Manifest(part.name, origin, placed).write(root)
+        if step.how == "download" and not options.keep_archives:
+            _delete(root / DOWNLOADS / part.archive.name)
+
+
+def _place_download(archive: Path, step: Step, root: Path, progress: Progress) -> dict[str, Content]:
+    try:
+        return place_archive(archive, step.part, root, progress)
+    except ArchiveError as error:
+        _delete(archive)
+        raise ArchiveError(f"{error} (the download is deleted; the next attempt starts anew)") from None
+
+
+def _by_hand(plan: Plan) -> str:
+    """What to fetch for the parts that have no files yet, and where to put it."""
+    lines = ["Without a network, fetch these elsewhere, put them into one folder and add --from FOLDER:"]
+    for step in plan.steps:
+        archive = step.part.archive
+        if step.how == "download" and not (plan.root / FOLDER / f"{step.part.name}.txt").is_file():
+            lines.append(f"  {archive.name}, {gigabytes(archive.size)}, {archive.digest or 'no checksum published'}")
+            lines += [f"    {url}" for url in archive.urls]
+    lines.append("With a network, the same command goes on where it stopped.")
+    return "\n".join(lines)
+
+
+def _complete_lists(dataset: Dataset, root: Path) -> None:
+    """A part of VOC has no list ``trainaug``: its training list stands in."""
+    from fsseg_bench.data.open import open_source
+
+    protocol = protocol_of(dataset)
+    if protocol.data.source != "voc":
+        return
+    source = open_source(protocol, root)
+    for name in protocol.data.train_list:
+        try:
+            source.ids(name)
+        except UserError:
+            images = sorted(set(source.ids("train")) - {i for t in protocol.data.test_list for i in source.ids(t)})
+            text = "".join(f"{image}\n" for image in images)
+            write_text(source.root / "ImageSets" / "Segmentation" / f"{name}.txt", text)
+
+
+def _finish(dataset: Dataset, root: Path, subset: bool, progress: Progress) -> Record:
+    """Checks the lists and their files, reads every mask, and writes what came out."""
+    from fsseg_bench.data.prepare.verify import verify
+
+    found = verify(dataset, protocol_of(dataset), root, progress, fast=True, expected={} if subset else dataset.images)
+    if found.problems:
+        shown = "".join(f"\n  {problem}" for problem in found.problems[:_SHOWN])
+        more = f"\n  and {len(found.problems) - _SHOWN:,} more" if len(found.problems) > _SHOWN else ""
+        hint = "" if subset else "\nIf a part of the data set is all you have and want, add --subset."
+        raise UserError(f"{root}: this is not {dataset.name}:{shown}{more}{hint}")
+    record = _index(dataset, root, subset, progress)
+    record.write(root)
+    return record
+
+
+def _index(dataset: Dataset, root: Path | None, subset: bool, progress: Progress) -> Record:
+    from fsseg_bench.data.index import build_index
+    from fsseg_bench.data.open import open_source
+
+    progress.say("reading every mask for the pair index")
+    protocol = protocol_of(dataset)
+    source = open_source(protocol, root)
+    index = build_index(source, protocol)
+    lists = dict.fromkeys((*protocol.data.train_list, *protocol.data.test_list))
+    return Record(dataset.name, index.fingerprint, subset, {name: len(source.ids(name)) for name in lists})
+
+
+def _tidy(plan: Plan) -> None:
+    """Removes what interrupted attempts have left in the folder of downloads."""
+    folder = plan.root / DOWNLOADS
+    for step in plan.steps:
+        _delete(folder / f"{step.part.archive.name}{PARTIAL}")
+        if not plan.keep_archives:
+            _delete(folder / step.part.archive.name)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _delete(path: Path) -> None:
+    with writing(path):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,202 @@
+"""Looks for damage: lists, files and their content, labels, and counts against what is known of the data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from fsseg_bench.data.index import PairIndex, build_index
+from fsseg_bench.data.open import open_source
+from fsseg_bench.data.prepare.manifest import Manifest, crc_of, read_manifest
+from fsseg_bench.data.prepare.progress import Progress
+from fsseg_bench.data.prepare.record import Record, read_record
+from fsseg_bench.data.prepare.sources import Dataset
+from fsseg_bench.data.source import Source
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.spec import Protocol
+
+_THREADS = 4
+Lists = Mapping[str, Sequence[str]]
+"""List name to image ids."""
+
+
+@dataclass
+class Findings:
+    """What was found."""
+
+    problems: list[str] = field(default_factory=list)
+    """Damage; each names a file or a list."""
+    notes: list[str] = field(default_factory=list)
+    """Counts and comparisons."""
+
+
+def verify(
+    dataset: Dataset,
+    protocol: Protocol,
+    root: Path | None,
+    progress: Progress,
+    fast: bool = False,
+    expected: Mapping[str, int] | None = None,
+) -> Findings:
+    """Checks the data of a protocol against its lists, the records of its preparation and the known counts.
+
+    Args:
+        dataset: what is known of the data.
+        protocol: one of its protocols, with the year of the data set.
+        root: the data root; None when the data are made by code.
+        progress: is told about files that are read.
+        fast: lists, names and sizes alone; no file's content is read but lists and annotations.
+        expected: how many images each list must have; None is what is known of the data set, or what was recorded
+            when a subset of it was prepared.
+
+    Raises:
+        UserError: the data are nowhere.
+    """
+    found = Findings()
+    source = open_source(protocol, root)
+    record = read_record(root, dataset.name) if root is not None else None
+    if expected is None:
+        expected = record.images if record is not None and record.subset else dataset.images
+    lists = _check_lists(source, protocol, expected, found)
+    images = {image for ids in lists.values() for image in ids}
+    _run(found, progress, "looking for files", images, partial(_present, source))
+    if root is not None:
+        _check_manifests(dataset, root, fast, progress, found)
+    if not fast:
+        read = _decode_coco if protocol.data.source == "coco" else _decode
+        _run(found, progress, "reading images and masks", images, partial(read, source))
+    if not fast and not found.problems:
+        _check_index(build_index(source, protocol), dataset, record, found)
+    found.problems = list(dict.fromkeys(found.problems))
+    return found
+
+
+def _check_lists(
+    source: Source, protocol: Protocol, expected: Mapping[str, int], found: Findings
+) -> dict[str, tuple[str, ...]]:
+    """The lists that can be read."""
+    lists: dict[str, tuple[str, ...]] = {}
+    for name in dict.fromkeys((*protocol.data.train_list, *protocol.data.test_list)):
+        try:
+            lists[name] = source.ids(name)
+        except UserError as error:
+            found.problems.append(str(error))
+            continue
+        found.notes.append(f"list {name}: {len(lists[name]):,} images")
+        found.problems += _repeated(_list_file(source, protocol, name))
+        if name in expected and len(lists[name]) != expected[name]:
+            found.problems.append(
+                f"{_list_file(source, protocol, name)}: the list {name} has {len(lists[name]):,} images; "
+                f"it must have {expected[name]:,}"
+            )
+    test = {image for name in protocol.data.test_list for image in lists.get(name, ())}
+    for name in protocol.data.train_list:
+        if name not in protocol.data.test_list and (both := sorted(test & set(lists.get(name, ())))):
+            found.problems.append(
+                f"{_list_file(source, protocol, name)}: {len(both):,} images of the training list {name} are test "
+                f"images as well, {both[0]} for one"
+            )
+    return lists
+
+
+def _list_file(source: Source, protocol: Protocol, name: str) -> Path:
+    if protocol.data.source == "coco":
+        return source.root / "annotations" / f"instances_{name}{protocol.data.year}.json"
+    return source.root / "ImageSets" / "Segmentation" / f"{name}.txt"
+
+
+def _repeated(path: Path) -> list[str]:
+    if path.suffix != ".txt" or not path.is_file():
+        return []
+    lines = Counter(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    return [f"{path}: the line {line!r} is there {count} times" for line, count in lines.items() if count > 1]
+
+
+def _present(source: Source, image: str) -> Iterator[str]:
+    """Whether an image and, where masks are files, its mask are there and hold something."""
+    paths: list[Callable[[str], Path]] = [source.image_path]
+    if mask_path := getattr(source, "mask_path", None):
+        paths.append(mask_path)
+    for find in paths:
+        path = find(image)
+        if not path.stat().st_size:
+            yield f"{path}: the file is empty"
+
+
+def _decode(source: Source, image: str) -> Iterator[str]:
+    source.image(image)
+    source.class_pixels(image)
+    yield from ()
+
+
+def _decode_coco(source: Source, image: str) -> Iterator[str]:
+    source.image(image)
+    source.class_masks(image, ())
+    yield from ()
+
+
+def _run(
+    found: Findings, progress: Progress, title: str, items: Iterable[str], check: Callable[[str], Iterator[str]]
+) -> None:
+    """Runs a check on each item; what it yields and user errors that it raises are problems."""
+
+    def problems(item: str) -> list[str]:
+        try:
+            return list(check(item))
+        except UserError as error:
+            return [str(error)]
+        except OSError as error:
+            return [f"{error.filename}: cannot be read: {error.strerror}"]
+
+    work = sorted(items)
+    with ThreadPoolExecutor(_THREADS) as pool, progress.meter(title, len(work), unit="files") as meter:
+        for some in pool.map(problems, work):
+            found.problems += some
+            meter.advance()
+
+
+def _check_manifests(dataset: Dataset, root: Path, fast: bool, progress: Progress, found: Findings) -> None:
+    for part in dataset.parts:
+        manifest = read_manifest(root, part.name)
+        if manifest is None:
+            found.notes.append(f"{part.title}: no record of its files, so single files cannot be compared with it")
+            continue
+        found.notes.append(f"{part.title}: {len(manifest.files):,} files from {manifest.origin}")
+        changed = dict(manifest.changed(root))
+        found.problems += [f"{path}: {what}" for path, what in changed.items()]
+        if not fast:
+            same = [name for name in manifest.files if root / name not in changed]
+            _run(found, progress, f"reading the files of {part.name}", same, partial(_compare, root, manifest))
+
+
+def _compare(root: Path, manifest: Manifest, name: str) -> Iterator[str]:
+    if crc_of(root / name) != manifest.files[name].crc:
+        yield f"{root / name}: its content is not what was prepared"
+
+
+def _check_index(index: PairIndex, dataset: Dataset, record: Record | None, found: Findings) -> None:
+    found.notes.append(f"fingerprint: {index.fingerprint}")
+    if record is not None and record.fingerprint != index.fingerprint:
+        found.problems.append(
+            f"{dataset.name}: the fingerprint is {index.fingerprint}; it was {record.fingerprint} when the data were "
+            "prepared: lists, images or masks have changed"
+        )
+    least = index.protocol.data.min_object_pixels
+    large = index.frame[index.frame["pixels"] >= least]
+    for split, rows in large.groupby("split"):
+        found.notes.append(f"{split}: {len(rows):,} pairs (image, class) with at least {least:,} pixels")
+    published = dataset.published
+    if published is None or published.min_object_pixels != least or (record is not None and record.subset):
+        return
+    if (published.list_name,) != index.protocol.data.test_list:
+        return
+    counts = Counter(large.loc[large["split"] == "test", "class"].tolist())
+    for number, (name, count) in enumerate(zip(index.protocol.classes, published.pairs, strict=True), start=1):
+        if counts[number] != count:
+            found.notes.append(
+                f"{name}: {counts[number]:,} images of {published.list_name}; {published.origin} have {count:,}"
+            )
