@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from fsseg_bench.cli.main import main
-from tests.support.datasets import write_protocol, write_voc
+from fsseg_bench.records import files
+from tests.support.datasets import save_mask, write_protocol, write_voc
 
 TINY = ("--backbone", "resnet18-layer2", "--weights", "none", "--iterations", "0", "--device", "cpu", "--panels", "0")
 
@@ -73,7 +76,7 @@ def test_episodes_replay(data: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--backbone", "resnet19"], "unknown backbone 'resnet19'. Did you mean 'resnet18'"),
         (["--fold", "5"], "use all, or one or more of 1, 2, 3, 4"),
         (["--set", "recipe.learning=1"], "unknown recipe key 'learning'"),
-        (["--set", "recipe.lr=fast"], "recipe.lr=fast is not a value of type float"),
+        (["--set", "recipe.lr=fast"], "recipe.lr=fast is not a number"),
         (["--set", "map_ress=adjoint"], "unknown switch of baseline 'map_ress'. Did you mean 'map_res'"),
         (["--set", "map_res=cubic"], "map_res=cubic is not allowed; use one of: adjoint, nearest, bilinear"),
         (["--set", "protocol.image.sise=64"], "unknown protocol key 'image.sise'. Did you mean 'image.size'"),
@@ -145,6 +148,53 @@ def test_a_mask_of_another_size(data: Path, capsys: pytest.CaptureFixture[str]) 
     err = capsys.readouterr().err
     assert path.name in err
     assert "10" in err
+
+
+def test_labels_outside_the_classes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = next((data / "tiny-voc" / "SegmentationClass").glob("val_c1_*.png"))
+    with Image.open(path) as mask:
+        labels = np.array(mask)
+    labels[0, :3] = 77
+    save_mask(path, labels)
+    assert run(data) == 2
+    err = capsys.readouterr().err
+    assert path.name in err
+    assert "77" in err
+
+
+def test_a_hostile_pickle_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {data / 'pwned'}",)
+
+    torch.save({"conv1.weight": Hostile()}, data / "hostile.pth")
+    for option in ("--weights", "--eval-only"):
+        arguments = ["--iterations", "0", option, data / "hostile.pth"]
+        assert run(data, *arguments) == 2
+        assert "hostile.pth" in capsys.readouterr().err
+    assert not (data / "pwned").exists()
+
+
+def test_a_full_disk_loses_nothing(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = files._write_all
+
+    def full(handle: int, content: bytes, offset: int) -> None:
+        if offset > 300:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(handle, content, offset)
+
+    monkeypatch.setattr(files, "_write_all", full)
+    assert run(data) == 2
+    assert "the disk is full" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(data / "here")
+    (log,) = (data / "here").rglob("episodes.jsonl")
+    kept = log.read_text()
+    assert kept.count("\n") >= 1
+    assert run(data) == 0
+    assert log.read_text().startswith(kept)
 
 
 def test_an_output_folder_that_cannot_be_written(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.run import run_folder
 from tests.support.tiny_run import tiny_request, tiny_training
 
 EVERY_STEP = Cadence(iterations=1)
@@ -119,24 +120,22 @@ def test_sigkill_at_random_points_changes_nothing(tmp_path: Path) -> None:
     request = tiny_request(tmp_path, method="panet", iterations=8, episodes="150", workers=1, settings=tiny_training())
     expected = finish(replace(request, out=str(tmp_path / "undisturbed")), EVERY_STEP)
     rng = random.Random(0)
-    kills = 0
-    for _ in range(40):
+    points = sorted(rng.sample(range(1, 8 + 150), 5))  # rows of both logs at which the process is killed
+    folder = run_folder(tmp_path / "runs", make_plan(request).settings)
+    for point in points:
         process = subprocess.Popen([sys.executable, "-c", _CHILD, json.dumps(asdict(request))])
-        try:
-            process.wait(timeout=rng.uniform(3, 9))
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-        else:
-            assert process.returncode == 0
-            break
-    else:
-        pytest.fail("the run never finished: it makes no progress between kills")
-    folder = finish(request)
-    assert kills > 0
+        while _rows(folder) < point and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "the process ended before it was killed"
+    assert finish(request, EVERY_STEP) == folder
     assert counts(folder) == counts(expected)
     assert (folder / "train.jsonl").read_text() == (expected / "train.jsonl").read_text()
+
+
+def _rows(folder: Path) -> int:
+    logs = (folder / "train.jsonl", folder / "episodes.jsonl")
+    return sum(log.read_bytes().count(b"\n") for log in logs if log.exists())
 
 
 _CHILD = """
