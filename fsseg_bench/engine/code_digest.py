@@ -7,19 +7,24 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-import fsseg_bench.nn
 from fsseg_bench.method import Method
 from fsseg_bench.registry import method_file
 
+_PACKAGE = Path(__file__).resolve().parents[1]
+_DECIDING = ("nn/**/*.py", "data/augment.py", "data/loading.py", "data/training.py") + tuple(
+    f"engine/{name}.py" for name in ("counts", "evaluate", "images", "inference", "optimise", "train")
+)
+"""What decides numbers and has no digest of its own (protocol, episodes and data have)."""
+
 
 def method_digest(cls: type[Method]) -> str:
-    """SHA-256 (hex) over the method's file, the underscore modules beside it and the shared parts in ``nn``.
+    """SHA-256 (hex) over the method's file, the underscore modules beside it and the code that runs it.
 
-    A run's identity holds it, so that a changed method never gets an earlier one's result.
+    A run's identity holds it, so that changed code never gets an earlier one's result.
     """
     file = method_file(cls)
-    shared = sorted(Path(fsseg_bench.nn.__path__[0]).rglob("*.py"))
-    return _digest((file, *sorted(file.parent.glob("_*.py")), *shared))
+    running = sorted(path for pattern in _DECIDING for path in _PACKAGE.glob(pattern))
+    return _digest((file, *sorted(file.parent.glob("_*.py")), *running))
 
 
 @lru_cache(maxsize=64)

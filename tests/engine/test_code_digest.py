@@ -29,3 +29,7 @@ def test_only_code_counts(tmp_path: Path) -> None:
     assert digest(tmp_path, CODE.replace("What it does.", "Other words."), "c") == original
     assert digest(tmp_path, CODE.replace("x + 1", "(x\n        + 1)"), "d") == original
     assert digest(tmp_path, CODE.replace("x + 1", "x + 2"), "e") != original
+
+
+def test_every_deciding_file_exists() -> None:
+    assert all(list(code_digest._PACKAGE.glob(pattern)) for pattern in code_digest._DECIDING)
