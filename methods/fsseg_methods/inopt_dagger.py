@@ -1,9 +1,8 @@
 """InOpt†: support prototypes fitted to the query's own prediction by a few gradient steps.
 
-Title: (title not stated in our sources; a row of the BiOpt paper's ablation)
-Authors: (not stated in our sources)
-Venue: (not stated in our sources)
-Year: (not stated in our sources)
+Title: BiOpt: Bi-Level Optimization for Few-Shot Segmentation (a row of its ablation)
+Venue: arXiv
+Year: 2020
 Fidelity: paper only
 Distinctive: gradient descent on the prototypes at test time, on the query's own predicted labels, in closed form.
 Differences: the inner loss is a mean over cells, for prototypes of norm 1; the paper's sum on raw ones overshoots here.
