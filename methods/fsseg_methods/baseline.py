@@ -2,8 +2,6 @@
 
 Title: (own design: PANet without its alignment loss)
 Authors: (row "baseline" of the BiOpt paper's ablation)
-Venue: (none)
-Year: (none)
 Fidelity: paper only
 Distinctive: nothing but prototypes: one vector a class, the background included.
 Differences: the paper does not say how the mask meets the features; here as if the features were upsampled (map_res).
