@@ -67,7 +67,7 @@ def bootstrap_interval(
         UserError: a class without an episode (the score itself is then undefined).
         ValueError: no folds, an unknown metric, a level outside (0, 1), or as ``scoring``.
     """
-    return _interval(_scores(folds, metric, resamples, seed), level)
+    return percentile_interval(_scores(folds, metric, resamples, seed), level)
 
 
 def difference_interval(
@@ -99,10 +99,16 @@ def difference_interval(
     if not same:
         raise ValueError("a paired comparison needs the same folds and episodes on both sides")
     # Equal seeds and equal classes draw equal episodes: the resamples are paired.
-    return _interval(_scores(first, metric, resamples, seed) - _scores(second, metric, resamples, seed), level)
+    differences = _scores(first, metric, resamples, seed) - _scores(second, metric, resamples, seed)
+    return percentile_interval(differences, level)
 
 
-def _interval(scores: Float64, level: float) -> Interval:
+def percentile_interval(scores: Float64, level: float) -> Interval:
+    """The middle share ``level`` of resampled scores (R,); NaNs are left out.
+
+    Raises:
+        ValueError: a level outside (0, 1).
+    """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must be between 0 and 1")
     low, high = np.nanquantile(scores, [(1 - level) / 2, (1 + level) / 2])
@@ -115,14 +121,22 @@ def _scores(folds: Sequence[FoldCounts], metric: Metric, resamples: int, seed: i
         raise ValueError(f"{len(folds)} folds and {resamples} resamples; at least one of each is needed")
     totals = np.zeros(resamples)
     for i, fold in enumerate(folds):
-        terms = _terms(fold, metric)
+        terms = episode_terms(fold, metric)
         rng = stream("bootstrap", seed, i)
-        totals += _ratio_mean(_resampled(terms, np.asarray(fold.classes)[:, 0], resamples, rng))
+        sums = resampled_sums(terms, np.asarray(fold.classes)[:, 0], resamples, rng)
+        totals += mean_of_present(ratios(sums), axis=1)  # what has no pixel in a resample is left out of its mean
     return np.asarray(totals / len(folds))
 
 
-def _terms(fold: FoldCounts, metric: Metric) -> Int64:
-    """(E, M, 2): intersection and union that each episode adds to each of the M things averaged."""
+def episode_terms(fold: FoldCounts, metric: Metric) -> Int64:
+    """(E, M, 2): intersection and union that each episode adds to each of the M things averaged.
+
+    They are the held-out classes in the order of ``fold.novel``, or foreground and background for ``"binary"``.
+
+    Raises:
+        UserError: a class without an episode, or without any pixel.
+        ValueError: an unknown metric, or as ``scoring``.
+    """
     if metric == "binary":
         binary_iou(fold.confusion)
         return binary_terms(fold.confusion)
@@ -136,10 +150,11 @@ def _terms(fold: FoldCounts, metric: Metric) -> Int64:
     return terms
 
 
-def _resampled(terms: Int64, strata: Int64, resamples: int, rng: np.random.RandomState) -> Float64:
-    """(resamples, M, 2): the terms summed over episodes drawn with replacement within each stratum.
+def resampled_sums(terms: Int64, strata: Int64, resamples: int, rng: np.random.RandomState) -> Float64:
+    """(resamples, ...): ``terms`` (E, ...) summed over episodes drawn with replacement within each stratum.
 
-    Sums of integers below 2**53 are exact in float64, so the result does not depend on the order of addition.
+    ``strata`` (E,) says which stratum an episode belongs to; each keeps its number of episodes. Sums of integers
+    below 2**53 are exact in float64, so the result does not depend on the order of addition.
     """
     flat = terms.reshape(len(terms), -1).astype(np.float64)
     sums = np.zeros((resamples, flat.shape[1]))
@@ -153,13 +168,14 @@ def _resampled(terms: Int64, strata: Int64, resamples: int, rng: np.random.Rando
     return sums.reshape(resamples, *terms.shape[1:])
 
 
-def _ratio_mean(sums: Float64) -> Float64:
-    """(R,) mean over M of intersection / union of sums (R, M, 2).
-
-    What has no pixel in a resample is left out of its mean; NaN where nothing is left.
-    """
+def ratios(sums: Float64) -> Float64:
+    """(...) intersection / union of sums (..., 2); NaN where the union is empty."""
     intersection, union = sums[..., 0], sums[..., 1]
-    there = union > 0
-    ratios = np.divide(intersection, union, out=np.zeros_like(union), where=there)
+    return np.asarray(np.divide(intersection, union, out=np.full(union.shape, np.nan), where=union > 0))
+
+
+def mean_of_present(values: Float64, axis: int) -> Float64:
+    """The mean over ``axis`` of what is not NaN; NaN where nothing is."""
+    there = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        return np.asarray(ratios.sum(axis=1) / there.sum(axis=1))
+        return np.asarray(np.where(there, values, 0).sum(axis=axis) / there.sum(axis=axis))

@@ -1,0 +1,67 @@
+"""Simulated counts of two methods on the same episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fsseg_bench.protocol.statistics import FoldCounts
+
+Ints = npt.NDArray[np.int64]
+
+
+def pair(
+    seed: int, sizes: Sequence[int] = (40, 60, 25), *, ways: int = 1, gain: float = 0.1, noise: int = 0
+) -> tuple[FoldCounts, FoldCounts]:
+    """A baseline and another method that turns on average ``gain`` of an episode's misses into hits.
+
+    ``gain`` 0: both sides have the same distribution. ``noise`` gives other counts for the same episodes.
+    """
+    rng = np.random.RandomState(seed)
+    novel = list(range(1, len(sizes) + 1))
+    classes = []
+    for c, size in zip(novel, sizes, strict=True):
+        for _ in range(size):
+            others = [o for o in rng.permutation(novel).tolist() if o != c]
+            classes.append([c, *others[: ways - 1]])
+    rng = np.random.RandomState([seed, noise])
+    sides = tuple(np.stack([_cells(rng, row, ways) for row in classes]) for _ in range(2))
+    for way in range(1, ways + 1):
+        won = (gain * rng.random_sample(len(classes)) * 2 * sides[1][:, way, 0]).astype(np.int64)
+        sides[1][:, way, 0] -= won
+        sides[1][:, way, way] += won
+    first, second = (FoldCounts(cells, np.array(classes), novel) for cells in sides)
+    return first, second
+
+
+def _cells(rng: np.random.RandomState, row: Sequence[int], ways: int) -> Ints:
+    """The confusion matrix of one episode; objects and difficulty depend on the class."""
+    cells = rng.randint(1, 400, (ways + 1, ways + 1))
+    cells[0, 0] += rng.randint(2000, 9000)
+    for way, c in enumerate(row, start=1):
+        hits = int(rng.beta(2 + c, 3) * rng.randint(300, 3000))
+        cells[way, way] += hits
+        cells[way, 0] += rng.randint(100, 1500)
+    return np.asarray(cells, np.int64)
+
+
+def shifted(seed: int, sizes: Sequence[int], *, ways: int = 1) -> tuple[FoldCounts, FoldCounts]:
+    """A pair whose p-values are neither tiny nor near 1."""
+    return pair(seed, sizes, ways=ways, gain=0.3)
+
+
+def swap(first: FoldCounts, second: FoldCounts, chosen: npt.NDArray[np.bool_]) -> tuple[FoldCounts, FoldCounts]:
+    """The two sides with the ``chosen`` episodes exchanged."""
+    a, b = np.asarray(first.confusion), np.asarray(second.confusion)
+    here = chosen[:, None, None]
+    return (
+        FoldCounts(np.where(here, b, a), first.classes, first.novel),
+        FoldCounts(np.where(here, a, b), second.classes, second.novel),
+    )
+
+
+def joined(fold: FoldCounts, rows: npt.NDArray[np.intp]) -> FoldCounts:
+    """The episodes ``rows``."""
+    return FoldCounts(np.asarray(fold.confusion)[rows], np.asarray(fold.classes)[rows], fold.novel)
