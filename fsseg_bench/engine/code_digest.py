@@ -11,8 +11,17 @@ from fsseg_bench.method import Method
 from fsseg_bench.registry import method_file
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_DECIDING = ("nn/**/*.py", "data/augment.py", "data/loading.py", "data/training.py") + tuple(
-    f"engine/{name}.py" for name in ("counts", "evaluate", "images", "inference", "optimise", "train")
+_DECIDING = (
+    "nn/**/*.py",
+    "data/augment.py",
+    "data/loading.py",
+    "data/training.py",
+    "engine/counts.py",
+    "engine/evaluate.py",
+    "engine/images.py",
+    "engine/inference.py",
+    "engine/optimise.py",
+    "engine/train.py",
 )
 """What decides numbers and has no digest of its own (protocol, episodes and data have)."""
 
