@@ -112,15 +112,23 @@ def _make(folder: Path, kinds: Sequence[Kind], counts: dict[str, int], seed: int
     try:
         for name in (_IMAGES, _MASKS, _LISTS):
             (own / name).mkdir(parents=True)
-        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-            for done in [pool.submit(_write, own, kinds, seed, *entry) for entry in _names(counts)]:
-                done.result()
+        _draw_all(own, kinds, counts, seed)
         for part in counts:
             lines = "".join(f"{name}\n" for of, _, name in _names(counts) if of == part)
             (own / _LISTS / f"{part}.txt").write_text(lines, encoding="utf-8")
         _put(own, folder, counts)
     finally:
         shutil.rmtree(own, ignore_errors=True)
+
+
+def _draw_all(folder: Path, kinds: Sequence[Kind], counts: dict[str, int], seed: int) -> None:
+    """Each image from a stream of its own, so that their order does not matter."""
+    pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+    try:
+        for written in [pool.submit(_write, folder, kinds, seed, *entry) for entry in _names(counts)]:
+            written.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _write(folder: Path, kinds: Sequence[Kind], seed: int, part: str, i: int, name: str) -> None:
