@@ -22,11 +22,11 @@ def edit(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(info))
 
 
-def reseal(folder: Path, lines: list[object]) -> None:
+def reseal(folder: Path, lines: list[object], separators: tuple[str, str] = (",", ":")) -> None:
     """Replaces the episode log and its seal."""
     import hashlib
 
-    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    data = "".join(json.dumps(line, separators=separators) + "\n" for line in lines).encode()
     (folder / "episodes.jsonl").write_bytes(data)
     path = folder / "run.json"
     info = json.loads(path.read_text())
@@ -143,6 +143,41 @@ class TestCounts:
         reseal(folder, [[1], row(1, TWO_EPISODES[1])])
         with pytest.raises(UserError, match="line 1 is not a JSON object"):
             read_run(folder).counts()
+
+
+def reordered(line: dict) -> dict:
+    """The same row with its keys in another order, which the engine never writes."""
+    return dict(reversed(line.items()))
+
+
+class TestTwoWaysToRead:
+    @pytest.mark.parametrize("way", [1, 2, 3])
+    def test_lines_of_the_engine_and_any_other_json_give_the_same(self, tmp_path: Path, way: int):
+        rng = np.random.RandomState(way)
+        ways = [[int(c) for c in rng.permutation(5)[:way]] for _ in range(20)]
+        counts = [[int(n) for n in rng.randint(0, 2**40, (way + 1) ** 2)] for _ in range(20)]
+        folder = write_run(tmp_path, list(zip(ways, counts, strict=True)), way=way, novel=list(range(5)))
+        plain = read_run(folder).counts()
+        lines = [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
+        reseal(folder, [reordered(line) for line in lines])
+        parsed = read_run(folder).counts()
+        for one, other, expected in zip(plain, parsed, (ways, counts, counts), strict=True):
+            np.testing.assert_array_equal(one, other)
+            np.testing.assert_array_equal(one.reshape(20, -1), expected)
+
+    @pytest.mark.parametrize("spaces", [(",", ":"), (", ", ": ")])
+    @pytest.mark.parametrize(
+        "diagnostics", [{}, {"loss": [0.5, 1e-9, None]}, {"said": 'a}, "native":[9,9,9,9]', "deep": {"x": [{}]}}]
+    )
+    def test_what_a_method_recorded_is_not_taken_for_counts(self, tmp_path: Path, diagnostics: dict, spaces: tuple):
+        folder = write_run(tmp_path)
+        reseal(folder, [row(i, e) | {"diagnostics": diagnostics} for i, e in enumerate(TWO_EPISODES)], spaces)
+        np.testing.assert_array_equal(read_run(folder).counts().native.reshape(2, 4), [e[1] for e in TWO_EPISODES])
+
+    def test_an_empty_log_has_no_episodes(self, tmp_path: Path):
+        folder = write_run(tmp_path)
+        reseal(folder, [])
+        assert read_run(folder).counts().input.shape == (0, 2, 2)
 
 
 class TestFindRecords:
