@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fsseg_bench.protocol.statistics import FoldCounts
+from tests.support.runs import write_run
 
 Ints = npt.NDArray[np.int64]
 
@@ -65,3 +68,30 @@ def swap(first: FoldCounts, second: FoldCounts, chosen: npt.NDArray[np.bool_]) -
 def joined(fold: FoldCounts, rows: npt.NDArray[np.intp]) -> FoldCounts:
     """The episodes ``rows``."""
     return FoldCounts(np.asarray(fold.confusion)[rows], np.asarray(fold.classes)[rows], fold.novel)
+
+
+def write_fold(root: Path, fold: FoldCounts, number: int, *, native: FoldCounts | None = None, **changes: Any) -> Path:
+    """Writes the record of a finished run with the counts of ``fold``; its classes become those of fold ``number``."""
+    shift = 100 * number
+    episodes = [
+        ([int(c) + shift for c in row], np.asarray(cells).ravel().tolist())
+        for row, cells in zip(np.asarray(fold.classes), np.asarray(fold.confusion), strict=True)
+    ]
+    return write_run(
+        root,
+        episodes,
+        native=None if native is None else [np.asarray(c).ravel().tolist() for c in np.asarray(native.confusion)],
+        fold=number,
+        novel=[c + shift for c in fold.novel],
+        class_names={str(c + shift): f"class {c + shift}" for c in fold.novel},
+        **{"episode_digest": f"{number:x}" * 64, **changes},
+    )
+
+
+def write_pair(root: Path, folds: Sequence[int] = (1, 2, 3, 4), **changes: Any) -> list[tuple[FoldCounts, FoldCounts]]:
+    """Records of ``baseline`` and ``biopt`` on ``folds``; gives their counts."""
+    pairs = [pair(fold, sizes=(12, 9)) for fold in folds]
+    for fold, sides in zip(folds, pairs, strict=True):
+        for method, side in zip(("baseline", "biopt"), sides, strict=True):
+            write_fold(root, side, fold, method=method, **changes)
+    return pairs

@@ -1,0 +1,101 @@
+"""``fsseg-bench compare``: is a difference real?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fsseg_bench.cli.selecting import chosen, selecting
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.files import write_atomic
+from fsseg_bench.report.collect import Resolution
+from fsseg_bench.report.compare import compare as compare_runs
+from fsseg_bench.report.compare_json import compare_json
+from fsseg_bench.report.compare_tables import compare_tables
+from fsseg_bench.report.markdown import to_markdown
+from fsseg_bench.report.model import Table
+from fsseg_bench.report.select import select
+
+
+@click.command()
+@click.argument("contenders", nargs=-1, metavar="BASELINE OTHER [OTHER ...]")
+@selecting
+@click.option("--resolution", type=click.Choice(["input", "native"]), help="Where pixels are counted.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "json"]),
+    default="table",
+    show_default=True,
+    help="table: drawn on a terminal, Markdown elsewhere.",
+)
+@click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
+@click.option("--plot", type=click.Path(), help="Also draw the differences into this .png, .svg or .pdf file.")
+@click.option("--power", type=float, metavar="DELTA", help="How many episodes resolve DELTA percent points.")
+@click.option("--resamples", type=click.IntRange(100), default=10_000, show_default=True)
+@click.option("--resample-seed", type=int, default=0, show_default=True, help="Seed of bootstrap and randomisation.")
+def compare(
+    contenders: tuple[str, ...],
+    resolution: Resolution | None,
+    form: str,
+    out: str | None,
+    plot: str | None,
+    power: float | None,
+    resamples: int,
+    resample_seed: int,
+    **filters: Any,
+) -> None:
+    """Compare methods with a baseline, paired over the same episodes.
+
+    Each of BASELINE and OTHER is a method's name (perhaps with settings: "biopt,steps=5"), a run's folder, or a folder
+    that holds runs. Prints the differences in mean-IoU and binary-IoU for each fold and overall, with paired bootstrap
+    intervals, randomisation p-values and Holm's correction, and the differences for each class.
+    """
+    if power is not None and power == 0:
+        raise UserError("--power 0: give the difference to resolve in percent points, for example --power 0.5")
+    options = chosen(**filters)
+    selection = select(contenders, options.root, options.where)
+    for warning in selection.warnings:
+        click.echo(f"skipped: {warning.message}", err=True)
+    comparison = compare_runs(selection.contenders, resolution=resolution, resamples=resamples, seed=resample_seed)
+    for note in comparison.notes:
+        click.echo(f"note: {note}", err=True)
+    if plot is not None:
+        from fsseg_bench.report.figures.canvas import save_as
+        from fsseg_bench.report.figures.differences import differences_figure
+
+        save_as(differences_figure(comparison), Path(plot))
+        click.echo(f"wrote {plot}", err=True)
+    tables = compare_tables(comparison, power)
+    if form == "table" and out is None and sys.stdout.isatty():
+        _draw(tables)
+        return
+    text = compare_json(comparison, power) if form == "json" else "\n".join(map(to_markdown, tables))
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_atomic(Path(out), text)
+        click.echo(f"wrote {out}", err=True)
+
+
+def _draw(tables: Sequence[Table]) -> None:
+    """The tables on a terminal."""
+    from rich.console import Console
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    console = Console()
+    for table in tables:
+        drawn = Drawn(title=Text(table.title), caption=Text(table.caption), caption_justify="left")
+        for i, column in enumerate(table.columns):
+            drawn.add_column(Text(column.title), justify="left" if i < table.labels else "right")
+        for row in table.rows:
+            marks = [f" ({table.footnotes[cell.note]})" if cell.note else "" for cell in row]
+            drawn.add_row(*(Text(cell.text + mark) for cell, mark in zip(row, marks, strict=True)))
+        console.print(drawn)
+        for note, mark in table.footnotes.items():
+            console.print(Text(f"({mark}) {note}"))

@@ -1,0 +1,238 @@
+"""``compare``: contenders against a baseline over the same episodes. Numbers only; tables are in ``compare_tables``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.paired import Difference, PairedResult, paired_result
+from fsseg_bench.protocol.significance import SeedSpread, holm, seed_spread
+from fsseg_bench.protocol.statistics import FoldCounts, Metric
+from fsseg_bench.report.collect import Resolution, ScoredRun
+from fsseg_bench.report.select import Contender, also_different
+
+METRICS: tuple[Metric, ...] = ("mean", "binary")
+_MUST_AGREE = {
+    "protocol_digest": "protocols differ",
+    "data_fingerprint": "data differ",
+    "episode_digest": "episodes differ",
+}
+_Runs = tuple[tuple[ScoredRun, ...], ...]
+"""Folds, then seeds."""
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """A difference with its p-value corrected for the family it was tested in."""
+
+    difference: Difference
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class SeedSpreads:
+    """Scores of the mean over the folds, over training seeds."""
+
+    baseline: SeedSpread
+    other: SeedSpread
+    difference: SeedSpread | None
+    """Seed by seed; None where the two sides were trained with different seeds."""
+
+
+@dataclass(frozen=True)
+class Versus:
+    """One contender against the baseline."""
+
+    other: Contender
+    overall: Mapping[Metric, Adjusted]
+    """Of the mean over the folds; corrected for the number of contenders."""
+    folds: Mapping[Metric, tuple[Adjusted, ...]]
+    """In the order of the comparison's folds; corrected for the number of contenders, fold by fold."""
+    classes: tuple[Mapping[int, Adjusted], ...]
+    """IoU by fold and class; corrected for the number of classes of all folds."""
+    seeds: Mapping[Metric, SeedSpreads]
+    differs: tuple[str, ...]
+    """Settings beside the method's own that differ, as ``name: baseline / other``."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that ``compare`` found."""
+
+    baseline: Contender
+    versus: tuple[Versus, ...]
+    folds: tuple[int, ...]
+    """The folds that all contenders have."""
+    seeds: tuple[tuple[int, ...], ...]
+    """The training seeds used of each contender, the baseline first."""
+    episodes: tuple[int, ...]
+    """How many each fold has."""
+    digests: tuple[str, ...]
+    """The episode digest of each fold."""
+    resolution: Resolution
+    level: float
+    resamples: int
+    notes: tuple[str, ...]
+    """What was left out."""
+
+    @property
+    def class_names(self) -> Mapping[int, str]:
+        """Names of the held-out classes of all folds."""
+        runs = (next(iter(self.baseline.runs[fold].values())) for fold in self.folds)
+        return {c: str(run.settings.get("class_names", {}).get(str(c), c)) for run in runs for c in run.novel}
+
+
+def compare(
+    contenders: Sequence[Contender],
+    *,
+    resolution: Resolution | None = None,
+    resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Compares all contenders with the first.
+
+    Args:
+        contenders: at least two, from :func:`fsseg_bench.report.select.select`.
+        resolution: where pixels are counted; None takes the protocol's headline.
+        resamples: of bootstrap and randomisation.
+        level: of the intervals.
+        seed: of the resampling.
+
+    Raises:
+        UserError: fewer than two contenders; protocols, data or episodes that differ (the message names both
+            digests); no fold or no training seed in common; a damaged record.
+    """
+    if len(contenders) < 2:
+        raise UserError("nothing to compare; name a baseline and at least one other")
+    folds, seeds, notes = _common(contenders)
+    _check_alike(contenders, folds, seeds)
+    runs = [_scored(contender, folds, own) for contender, own in zip(contenders, seeds, strict=True)]
+    resolution = resolution or contenders[0].settings["headline"]
+    counts = [_counts(own, resolution) for own in runs]
+    results = [paired_result(counts[0], own, resamples=resamples, level=level, seed=seed) for own in counts[1:]]
+    return Comparison(
+        baseline=contenders[0],
+        versus=_versus(contenders, results, seeds, runs, resolution),
+        folds=folds,
+        seeds=seeds,
+        episodes=tuple(len(own[0].counts.classes) for own in runs[0]),
+        digests=tuple(own[0].record.settings["episode_digest"] for own in runs[0]),
+        resolution=resolution,
+        level=level,
+        resamples=resamples,
+        notes=notes,
+    )
+
+
+def _common(contenders: Sequence[Contender]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[str, ...]]:
+    """The folds and seeds to compare, and what that leaves out."""
+    folds = tuple(sorted(set.intersection(*(set(c.runs) for c in contenders))))
+    if not folds:
+        have = "; ".join(f"{c.label}: {_listing(c.runs)}" for c in contenders)
+        raise UserError(f"no fold was finished by all ({have}); run the missing folds")
+    whole = [tuple(sorted(set.intersection(*(set(c.runs[f]) for f in folds)))) for c in contenders]
+    for contender, own in zip(contenders, whole, strict=True):
+        if not own:
+            have = "; ".join(f"fold {f}: {_listing(contender.runs[f])}" for f in folds)
+            raise UserError(f"{contender.label}: no training seed has all of the folds {_listing(folds)} ({have})")
+    if all(len(own) == 1 for own in whole):
+        seeds = whole
+    else:
+        common = tuple(sorted(set.intersection(*map(set, whole))))
+        if not common:
+            have = "; ".join(f"{c.label}: {_listing(own)}" for c, own in zip(contenders, whole, strict=True))
+            raise UserError(f"no training seed is common to all ({have}); choose one of each: METHOD,seed=S")
+        seeds = [common] * len(contenders)
+    return folds, tuple(seeds), tuple(_left_out(contenders, folds, seeds))
+
+
+def _left_out(contenders: Sequence[Contender], folds: Sequence[int], seeds: Sequence[Sequence[int]]) -> list[str]:
+    notes = []
+    for contender, own in zip(contenders, seeds, strict=True):
+        if more := sorted(set(contender.runs) - set(folds)):
+            notes.append(f"{contender.label}: fold {_listing(more)} left out, since others lack it")
+        present = {seed for fold in folds for seed in contender.runs[fold]}
+        if more := sorted(present - set(own)):
+            notes.append(
+                f"{contender.label}: training seed {_listing(more)} left out, not common to all folds and methods"
+            )
+    return notes
+
+
+def _check_alike(contenders: Sequence[Contender], folds: Sequence[int], seeds: Sequence[Sequence[int]]) -> None:
+    for fold in folds:
+        first = contenders[0].runs[fold][seeds[0][0]]
+        for contender, own in zip(contenders, seeds, strict=True):
+            for run in (contender.runs[fold][seed] for seed in own):
+                for key, what in _MUST_AGREE.items():
+                    mine, its = first.settings.get(key), run.settings.get(key)
+                    if mine != its:
+                        raise UserError(
+                            f"fold {fold}: {what}, so nothing can be paired. {contenders[0].label} has {key} {mine} "
+                            f"({first.folder}), {contender.label} has {its} ({run.folder}). Run both with the same "
+                            "--dataset, --way, --shot, --episodes and data"
+                        )
+
+
+def _scored(contender: Contender, folds: Sequence[int], seeds: Sequence[int]) -> _Runs:
+    chosen = ((contender.runs[fold][seed] for seed in seeds) for fold in folds)
+    return tuple(tuple(ScoredRun(run, run.counts()) for run in own) for own in chosen)
+
+
+def _counts(runs: _Runs, resolution: Resolution) -> list[list[FoldCounts]]:
+    return [[run.fold_counts(resolution) for run in own] for own in runs]
+
+
+def _versus(
+    contenders: Sequence[Contender],
+    results: Sequence[PairedResult],
+    seeds: Sequence[Sequence[int]],
+    runs: Sequence[_Runs],
+    resolution: Resolution,
+) -> tuple[Versus, ...]:
+    overall = {m: _family([r.scores[m].overall for r in results]) for m in METRICS}
+    by_fold = {m: [_family(fold) for fold in zip(*(r.scores[m].folds for r in results), strict=True)] for m in METRICS}
+    return tuple(
+        Versus(
+            other=contenders[i + 1],
+            overall={m: overall[m][i] for m in METRICS},
+            folds={m: tuple(fold[i] for fold in by_fold[m]) for m in METRICS},
+            classes=_classes(result),
+            seeds={
+                m: _spreads(
+                    _by_seed(runs[0], m, resolution), _by_seed(runs[i + 1], m, resolution), seeds[0] == seeds[i + 1]
+                )
+                for m in METRICS
+            },
+            differs=tuple(also_different(contenders[0], contenders[i + 1])),
+        )
+        for i, result in enumerate(results)
+    )
+
+
+def _family(differences: Sequence[Difference]) -> list[Adjusted]:
+    """The differences, corrected for one another."""
+    adjusted = holm([d.p for d in differences])
+    return [Adjusted(d, p) for d, p in zip(differences, adjusted, strict=True)]
+
+
+def _classes(result: PairedResult) -> tuple[Mapping[int, Adjusted], ...]:
+    family = iter(_family([d for own in result.classes for d in own.values()]))
+    return tuple({c: next(family) for c in own} for own in result.classes)
+
+
+def _by_seed(runs: _Runs, metric: Metric, resolution: Resolution) -> list[float]:
+    """The mean over the folds for each training seed."""
+    return [fmean(run.score(metric, resolution) for run in own) for own in zip(*runs, strict=True)]
+
+
+def _spreads(baseline: Sequence[float], other: Sequence[float], same_seeds: bool) -> SeedSpreads:
+    differences = seed_spread([b - a for a, b in zip(baseline, other, strict=True)]) if same_seeds else None
+    return SeedSpreads(seed_spread(baseline), seed_spread(other), differences)
+
+
+def _listing(values: object) -> str:
+    return ", ".join(map(str, sorted(values)))  # type: ignore[call-overload]

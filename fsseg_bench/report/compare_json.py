@@ -1,0 +1,73 @@
+"""A comparison as JSON, every number unrounded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from fsseg_bench.records.files import plain
+from fsseg_bench.report.compare import METRICS, Adjusted, Comparison
+from fsseg_bench.report.compare_tables import power_of
+
+
+def compare_json(comparison: Comparison, power: float | None = None) -> str:
+    """All of ``comparison``, scores and differences in 0..1; ends with a newline.
+
+    Args:
+        comparison: from :func:`fsseg_bench.report.compare.compare`.
+        power: the difference to resolve, in percent points; None leaves power out.
+    """
+    document = {
+        "schema": 1,
+        "protocol": {k: comparison.baseline.settings[f"protocol_{k}"] for k in ("label", "version", "digest")},
+        "way": comparison.baseline.settings["way"],
+        "shot": comparison.baseline.settings["shot"],
+        "resolution": comparison.resolution,
+        "level": comparison.level,
+        "resamples": comparison.resamples,
+        "folds": list(comparison.folds),
+        "episodes": list(comparison.episodes),
+        "episode_digests": list(comparison.digests),
+        "baseline": _contender(comparison, 0),
+        "methods": [_method(comparison, i, power) for i in range(len(comparison.versus))],
+        "notes": list(comparison.notes),
+    }
+    return json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _contender(comparison: Comparison, place: int) -> dict[str, Any]:
+    contender = comparison.versus[place - 1].other if place else comparison.baseline
+    seeds = comparison.seeds[place]
+    return {
+        "label": contender.label,
+        "method": contender.settings["method"],
+        "backbone": contender.settings["backbone"],
+        "seeds": list(seeds),
+        "runs": [str(contender.runs[fold][seed].folder) for fold in comparison.folds for seed in seeds],
+    }
+
+
+def _method(comparison: Comparison, i: int, power: float | None) -> dict[str, Any]:
+    versus, names = comparison.versus[i], comparison.class_names
+    overall = {m: _plain(versus.overall[m]) for m in METRICS}
+    if power is not None:
+        for m in METRICS:
+            found = power_of(comparison, versus.overall[m], power / 100)
+            overall[m]["power"] = {"difference": power / 100, **found._asdict()}
+    return {
+        **_contender(comparison, i + 1),
+        "differs": list(versus.differs),
+        "overall": overall,
+        "by_fold": {m: [_plain(own) for own in versus.folds[m]] for m in METRICS},
+        "by_class": [
+            {"fold": fold, "class": c, "name": names[c], **_plain(own)}
+            for fold, classes in zip(comparison.folds, versus.classes, strict=True)
+            for c, own in classes.items()
+        ],
+        "training_seeds": {m: {k: v and v._asdict() for k, v in vars(versus.seeds[m]).items()} for m in METRICS},
+    }
+
+
+def _plain(own: Adjusted) -> dict[str, Any]:
+    return {**asdict(own.difference), "difference": own.difference.value, "p_holm": own.p_holm}

@@ -1,0 +1,1 @@
+"""Figures of runs. They need matplotlib, the extra ``plots``; nothing here imports it before a figure is drawn."""

@@ -1,0 +1,237 @@
+"""Which finished runs a name, a folder and filters mean; where several would fit, the message says how to choose."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.records.identity import canonical_json, differences, flat
+from fsseg_bench.records.read import RecordWarning, StoredRun, find_records
+
+OF_A_FOLD = ("fold", "novel", "class_names", "episode_digest")
+"""Settings that belong to a fold, not to what was run on it."""
+_HEX = re.compile(r"[0-9a-f]{32,}")
+_SHORTEST_PREFIX = 6
+_MOST_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Contender:
+    """The finished runs of one method with one set of settings, which differ in fold and training seed alone."""
+
+    label: str
+    """What tables call it."""
+    runs: Mapping[int, Mapping[int, StoredRun]] = field(repr=False)
+    """Fold to training seed to run."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of one of its runs."""
+        return next(run.settings for seeds in self.runs.values() for run in seeds.values())
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was asked for, in the order asked."""
+
+    contenders: tuple[Contender, ...]
+    warnings: tuple[RecordWarning, ...]
+    """Records that were skipped, and why."""
+
+
+def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Selection:
+    """The contenders that ``texts`` name.
+
+    Args:
+        texts: each a method's name, a name with settings (``"biopt,steps=5"``), a run's folder, or a folder that holds
+            runs.
+        root: the results folder, searched for names.
+        where: settings that every run must have, by dotted name (``recipe.lr``), or its last part where only one
+            setting ends so; values as text. ``dataset`` is a protocol's label, name or file. Folders are filtered, too.
+
+    Raises:
+        UserError: nothing fits, or several settings fit one text; says what tells them apart.
+    """
+    named = [text for text in texts if not _is_folder(text)]
+    known, warnings = find_records(root) if named else ((), ())
+    skipped = list(warnings)
+    sides = []
+    for text in texts:
+        if _is_folder(text):
+            inside, more = find_records(Path(text))
+            skipped += more
+            sides.append((text, _named(text, inside), where))
+        else:
+            method, conditions = _parse(text)
+            sides.append((text, _of_method(method, known, root), {**where, **conditions}))
+    contenders = [_contender(text, runs, conditions) for text, runs, conditions in sides]
+    return Selection(tuple(_distinct(contenders, texts)), tuple(skipped))
+
+
+def conditions_of(pairs: Iterable[str], option: str) -> dict[str, str]:
+    """``KEY=VALUE`` texts as a mapping.
+
+    Raises:
+        UserError: no ``=``, or a key given twice; names ``option``.
+    """
+    conditions: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key or not value:
+            raise UserError(f"{option} {pair}: use KEY=VALUE, for example recipe.iterations=0")
+        if key in conditions:
+            raise UserError(f"{option} {key} is given twice")
+        conditions[key] = value
+    return conditions
+
+
+def _is_folder(text: str) -> bool:
+    if Path(text).is_dir():
+        return True
+    if "/" in text.partition(",")[0]:
+        raise UserError(f"{text}: no such folder; give a run's folder, a folder that holds runs, or a method's name")
+    return False
+
+
+def _parse(text: str) -> tuple[str, dict[str, str]]:
+    method, *pairs = text.split(",")
+    return method, conditions_of(pairs, text)
+
+
+def _named(text: str, runs: Sequence[StoredRun]) -> Sequence[StoredRun]:
+    if not runs:
+        raise UserError(f"{text}: holds no usable run")
+    return runs
+
+
+def _of_method(method: str, runs: Sequence[StoredRun], root: Path) -> list[StoredRun]:
+    own = [run for run in runs if run.settings["method"] == method]
+    if not own:
+        raise unknown("method among the runs", method, {run.settings["method"] for run in runs}, str(root))
+    return own
+
+
+def _contender(text: str, runs: Sequence[StoredRun], where: Mapping[str, str]) -> Contender:
+    for key, value in where.items():
+        runs = _fitting(text, runs, key, value)
+    done = [run for run in runs if run.status == "done"]
+    if not done:
+        raise UserError(f"{text}: none of its {len(runs)} runs is finished; give their commands again")
+    groups: dict[str, list[StoredRun]] = defaultdict(list)
+    for run in done:
+        groups[canonical_json(_core(run.settings))].append(run)
+    if len(groups) > 1:
+        raise _ambiguous(text, [own[0] for own in groups.values()])
+    by_fold: dict[int, dict[int, StoredRun]] = defaultdict(dict)
+    for run in done:
+        seeds = by_fold[run.fold]
+        if twin := seeds.get(run.settings["seed"]):
+            raise UserError(f"{text}: {twin.folder} and {run.folder} are the same run; give one of the folders")
+        seeds[run.settings["seed"]] = run
+    return Contender(
+        str(done[0].settings["method"]), {fold: dict(sorted(by_fold[fold].items())) for fold in sorted(by_fold)}
+    )
+
+
+def _core(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in {*OF_A_FOLD, "seed"}}
+
+
+def _ambiguous(text: str, examples: Sequence[StoredRun]) -> UserError:
+    """What to say when runs with several settings fit: every setting with its values."""
+    values: dict[str, dict[str, None]] = defaultdict(dict)
+    leaves = [dict(flat(_core(run.settings))) for run in examples]
+    for key in sorted({key for own in leaves for key in own}):
+        for own in leaves:
+            values[key][_shown(own[key]) if key in own else "not set"] = None
+    differing = [f"{key}: {' / '.join(own)}" for key, own in values.items() if len(own) > 1]
+    told = "; ".join(differing[:_MOST_SHOWN]) + ("; ..." if len(differing) > _MOST_SHOWN else "")
+    key = next((line for line in differing if not line.startswith("method_digest")), differing[0]).partition(":")[0]
+    return UserError(
+        f"{text}: runs with {len(examples)} different settings fit ({told}). Choose with --where {key}=VALUE for all, "
+        f"METHOD,{key}=VALUE for one, or give a folder"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text[:8] if _HEX.fullmatch(text) else text
+
+
+def _fitting(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list[StoredRun]:
+    names = {name for run in runs for name, _ in flat(run.settings)}
+    if key == "dataset":
+        fitting = [run for run in runs if value in _datasets(run)]
+        values = {name for run in runs for name in _datasets(run)}
+    else:
+        full = _full_name(text, key, names)
+        fitting = [run for run in runs if _equal(value, dict(flat(run.settings)).get(full))]
+        values = {_shown(dict(flat(run.settings)).get(full)) for run in runs}
+    if not fitting:
+        raise UserError(f"{text}: no run has {key}={value}; there is {', '.join(sorted(values))}")
+    return fitting
+
+
+def _datasets(run: StoredRun) -> set[str]:
+    """What a user may call the run's protocol."""
+    passed = run.info.get("passed")
+    given = passed.get("dataset") if isinstance(passed, Mapping) else None
+    return {run.settings["protocol_label"], run.settings["protocol"], *([given] if isinstance(given, str) else [])}
+
+
+def _full_name(text: str, key: str, names: set[str]) -> str:
+    if key in names:
+        return key
+    ending = sorted(name for name in names if name.endswith(f".{key}"))
+    if len(ending) > 1:
+        raise UserError(f"{text}: {key} may be {' or '.join(ending)}; give the whole name")
+    if not ending:
+        raise unknown("setting", key, names, text)
+    return ending[0]
+
+
+def _equal(text: str, value: Any) -> bool:
+    """Whether ``text`` means ``value``: as it is, as JSON, or the first digits of a digest."""
+    if isinstance(value, str):
+        return value == text or (
+            len(text) >= _SHORTEST_PREFIX and bool(_HEX.fullmatch(value)) and value.startswith(text)
+        )
+    try:
+        parsed = json.loads(text.lower() if isinstance(value, bool) else text)
+    except ValueError:
+        return False
+    return isinstance(parsed, bool) == isinstance(value, bool) and parsed == value
+
+
+def _distinct(contenders: Sequence[Contender], texts: Sequence[str]) -> list[Contender]:
+    """Labels made different where two contenders are runs of the same method: by what sets them apart."""
+    labels = [contender.label for contender in contenders]
+    result = []
+    for contender, text in zip(contenders, texts, strict=True):
+        others = [o for o in contenders if o.label == contender.label and o is not contender]
+        label = f"{contender.label} ({_own_part(contender, others) or text})" if others else contender.label
+        result.append(Contender(label, contender.runs))
+    if len({c.label for c in result}) < len(result):
+        raise UserError(f"{', '.join(texts)}: names one contender twice ({', '.join(labels)}); compare different runs")
+    return result
+
+
+def _own_part(contender: Contender, others: Sequence[Contender]) -> str:
+    """The contender's values of the settings in which it differs from ``others``, in short."""
+    own = dict(flat(_core(contender.settings)))
+    rivals = [dict(flat(_core(other.settings))) for other in others]
+    keys = [key for key in own if any(own[key] != rival.get(key) for rival in rivals)]
+    return ", ".join(f"{key.rpartition('.')[2]}={_shown(own[key])}" for key in keys)
+
+
+def also_different(first: Contender, second: Contender) -> list[str]:
+    """Settings beside the method's own in which two contenders differ, as ``name: first / second``."""
+    own = {"method", "method_digest", "switches", "seed", *OF_A_FOLD}
+    left, right = ({k: v for k, v in c.settings.items() if k not in own} for c in (first, second))
+    return differences(left, right)

@@ -1,0 +1,180 @@
+"""What is compared with what, and the families that p-values are corrected in."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.paired import paired_result
+from fsseg_bench.protocol.scoring import mean_iou
+from fsseg_bench.protocol.significance import holm
+from fsseg_bench.report.compare import Comparison, compare
+from fsseg_bench.report.select import select
+from tests.support.pairs import pair, write_fold, write_pair
+
+
+def compared(root: Path, *texts: str, **options: Any) -> Comparison:
+    found = select(texts or ("baseline", "biopt"), root, {})
+    return compare(found.contenders, **{"resamples": 200, **options})
+
+
+def test_numbers_are_those_of_the_paired_statistics(tmp_path: Path):
+    pairs = write_pair(tmp_path)
+    found = compared(tmp_path, seed=3, level=0.9)
+    expected = paired_result([[a] for a, _ in pairs], [[b] for _, b in pairs], resamples=200, seed=3, level=0.9)
+    (versus,) = found.versus
+    for metric, scores in expected.scores.items():
+        assert versus.overall[metric].difference == scores.overall
+        assert [own.difference for own in versus.folds[metric]] == list(scores.folds)
+    assert [[own.difference for own in fold.values()] for fold in versus.classes] == [
+        list(fold.values()) for fold in expected.classes
+    ]
+    assert (found.folds, found.seeds, found.episodes) == ((1, 2, 3, 4), ((0,), (0,)), (21,) * 4)
+    assert found.digests == tuple(str(f) * 64 for f in (1, 2, 3, 4))
+    assert found.class_names[102] == "class 102"
+    assert found.notes == ()
+
+
+def test_the_resolution_is_the_protocols_unless_given(tmp_path: Path):
+    (a, b), (c, d) = pair(0), pair(1)
+    for method, at_input, at_native in (("baseline", a, c), ("biopt", b, d)):
+        write_fold(tmp_path, at_input, 1, native=at_native, method=method, headline="native")
+    own = compared(tmp_path)
+    assert own.resolution == "native"
+    assert own.versus[0].overall["mean"].difference.other == mean_iou(d.confusion, d.classes, d.novel)
+    other = compared(tmp_path, resolution="input").versus[0].overall["mean"].difference
+    assert other.other == mean_iou(b.confusion, b.classes, b.novel)
+
+
+def test_holm_runs_over_methods_fold_by_fold_and_over_the_classes_of_a_method(tmp_path: Path):
+    gains = {"baseline": 0.0, "good": 0.08, "better": 0.2, "same": 0.0}
+    for fold in (1, 2):
+        for i, (method, gain) in enumerate(gains.items()):
+            write_fold(tmp_path, pair(fold, sizes=(12, 9), gain=gain, noise=i)[1], fold, method=method)
+    found = compared(tmp_path, *gains)
+    for metric in ("mean", "binary"):
+        for select_own in (
+            lambda v, m=metric: v.overall[m],
+            lambda v, m=metric: v.folds[m][0],
+            lambda v, m=metric: v.folds[m][1],
+        ):
+            own = [select_own(v) for v in found.versus]
+            assert [o.p_holm for o in own] == list(holm([o.difference.p for o in own]))
+    for versus in found.versus:
+        own = [o for fold in versus.classes for o in fold.values()]
+        assert len(own) == 4
+        assert [o.p_holm for o in own] == list(holm([o.difference.p for o in own]))
+
+
+def test_only_common_folds_are_compared_and_it_says_so(tmp_path: Path):
+    write_pair(tmp_path, (1, 2))
+    write_fold(tmp_path, pair(3)[0], 3, method="baseline")
+    found = compared(tmp_path)
+    assert found.folds == (1, 2)
+    assert found.notes == ("baseline: fold 3 left out, since others lack it",)
+
+
+def test_several_training_seeds_are_averaged_and_spread_apart(tmp_path: Path):
+    sides: dict[str, list[float]] = {"baseline": [], "biopt": []}
+    counts: dict[str, list[list[Any]]] = {"baseline": [[], []], "biopt": [[], []]}
+    for seed in (0, 1, 5):
+        scores: dict[str, list[float]] = {"baseline": [], "biopt": []}
+        for fold in (1, 2):
+            for method, side in zip(sides, pair(fold, sizes=(12, 9), noise=seed), strict=True):
+                write_fold(tmp_path, side, fold, method=method, seed=seed)
+                scores[method].append(mean_iou(side.confusion, side.classes, side.novel))
+                counts[method][fold - 1].append(side)
+        for method, own in scores.items():
+            sides[method].append(statistics.fmean(own))
+    write_fold(tmp_path, pair(1, sizes=(12, 9))[0], 1, method="baseline", seed=8)
+    found = compared(tmp_path)
+    assert found.seeds == ((0, 1, 5), (0, 1, 5))
+    assert found.notes == ("baseline: training seed 8 left out, not common to all folds and methods",)
+    spread = found.versus[0].seeds["mean"]
+    for own, values in ((spread.baseline, sides["baseline"]), (spread.other, sides["biopt"])):
+        assert own == pytest.approx((statistics.fmean(values), statistics.stdev(values), 3), abs=1e-12)
+    differences = [b - a for a, b in zip(sides["baseline"], sides["biopt"], strict=True)]
+    assert spread.difference == pytest.approx(
+        (statistics.fmean(differences), statistics.stdev(differences), 3), abs=1e-12
+    )
+    expected = paired_result(counts["baseline"], counts["biopt"], resamples=200)
+    assert found.versus[0].overall["mean"].difference == expected.scores["mean"].overall
+
+
+def test_one_seed_a_side_may_be_another_on_each(tmp_path: Path):
+    a, b = pair(1, sizes=(12, 9))
+    write_fold(tmp_path, a, 1, method="baseline", seed=0)
+    write_fold(tmp_path, b, 1, method="biopt", seed=7)
+    found = compared(tmp_path)
+    assert found.seeds == ((0,), (7,))
+    assert found.versus[0].seeds["mean"].difference is None
+
+
+def test_settings_that_differ_beside_the_method_are_told(tmp_path: Path):
+    a, b = pair(1, sizes=(12, 9))
+    write_fold(tmp_path, a, 1, method="baseline")
+    write_fold(tmp_path, b, 1, method="biopt", precision="bf16")
+    assert compared(tmp_path).versus[0].differs == ('precision: "fp32" / "bf16"',)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ("episode_digest", "episodes differ"),
+        ("data_fingerprint", "data differ"),
+        ("protocol_digest", "protocols differ"),
+    ],
+)
+def test_other_episodes_data_or_protocols_are_refused_and_both_digests_named(tmp_path: Path, key: str, what: str):
+    a, b = pair(1, sizes=(12, 9))
+    first = write_fold(tmp_path, a, 1, method="baseline", **{key: "a" * 64})
+    second = write_fold(tmp_path, b, 1, method="biopt", **{key: "b" * 64})
+    with pytest.raises(UserError, match=f"fold 1: {what}, so nothing can be paired") as error:
+        compared(tmp_path)
+    for part in ("a" * 64, "b" * 64, str(first), str(second)):
+        assert part in str(error.value)
+
+
+def test_nothing_in_common(tmp_path: Path):
+    (a, b), (c, d) = pair(1), pair(2)
+    write_fold(tmp_path / "folds", a, 1, method="baseline")
+    write_fold(tmp_path / "folds", b, 2, method="biopt")
+    with pytest.raises(UserError, match=r"no fold was finished by all \(baseline: 1; biopt: 2\)"):
+        compared(tmp_path / "folds")
+    for seed in (0, 1):
+        write_fold(tmp_path / "seeds", a, 1, method="baseline", seed=seed)
+        write_fold(tmp_path / "seeds", b, 1, method="biopt", seed=seed + 2)
+    with pytest.raises(UserError, match=r"no training seed is common to all \(baseline: 0, 1; biopt: 2, 3\)"):
+        compared(tmp_path / "seeds")
+    write_fold(tmp_path / "torn", a, 1, method="baseline", seed=0)
+    write_fold(tmp_path / "torn", c, 2, method="baseline", seed=1)
+    for fold, side in ((1, b), (2, d)):
+        write_fold(tmp_path / "torn", side, fold, method="biopt")
+    with pytest.raises(
+        UserError, match=r"baseline: no training seed has all of the folds 1, 2 \(fold 1: 0; fold 2: 1\)"
+    ):
+        compared(tmp_path / "torn")
+
+
+def test_one_contender_is_no_comparison(tmp_path: Path):
+    write_pair(tmp_path, (1,))
+    with pytest.raises(UserError, match="nothing to compare; name a baseline and at least one other"):
+        compared(tmp_path, "baseline")
+
+
+def test_an_edited_record_is_refused(tmp_path: Path):
+    write_pair(tmp_path, (1,))
+    (log,) = tmp_path.glob("toy/biopt*/*/*/episodes.jsonl")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows[0]["input"][0] += 1
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="changed since the run was done"):
+        compared(tmp_path)

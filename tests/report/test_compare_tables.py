@@ -1,0 +1,147 @@
+"""What a reader of a comparison sees."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from fsseg_bench.protocol.significance import episodes_needed
+from fsseg_bench.report.compare import Comparison, compare
+from fsseg_bench.report.compare_json import compare_json
+from fsseg_bench.report.compare_tables import compare_tables, overall_name, p_text
+from fsseg_bench.report.markdown import to_markdown
+from fsseg_bench.report.model import Table
+from fsseg_bench.report.select import select
+from tests.support.pairs import pair, write_fold, write_pair
+from tests.support.runs import SPREAD, write_run
+
+
+def compared(root: Path, *texts: str) -> Comparison:
+    return compare(select(texts or ("baseline", "biopt"), root, {}).contenders, resamples=200)
+
+
+def texts(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    root = tmp_path_factory.mktemp("runs")
+    write_pair(root)
+    return compared(root)
+
+
+def test_scores_by_hand(tmp_path: Path):
+    """SPREAD has IoU 0.5 and 20/25; 25 more hits of class 2 make it 45/50."""
+    better = (*SPREAD[:2], ((2,), (75, 5, 0, 45)))
+    write_run(tmp_path, SPREAD)
+    write_run(tmp_path, better, method="biopt")
+    differences, classes = compare_tables(compared(tmp_path))
+    mean = texts(differences)[0]
+    assert mean[:6] == ["biopt", "mean-IoU", "fold 1", "65.00", "70.00", "+5.00"]
+    assert mean[6] == "+5.00 to +5.00"
+    assert [row[:6] for row in texts(classes)] == [
+        ["biopt", "fold 1", "cat", "50.00", "50.00", "+0.00"],
+        ["biopt", "fold 1", "dog", "80.00", "90.00", "+10.00"],
+    ]
+
+
+def test_rows_are_folds_then_their_mean(comparison: Comparison):
+    differences, classes = compare_tables(comparison)
+    assert [row[1:3] for row in texts(differences)] == [
+        [metric, where]
+        for metric in ("mean-IoU", "binary-IoU")
+        for where in ("fold 1", "fold 2", "fold 3", "fold 4", "mean")
+    ]
+    assert len(classes.rows) == 8
+    cell = differences.rows[4][5]
+    found = comparison.versus[0].overall["mean"].difference
+    assert (cell.value, cell.low, cell.high) == (100 * found.value, 100 * found.low, 100 * found.high)
+    assert cell.text == f"{100 * (found.other - found.baseline):+.2f}"
+    assert "digests: fold 1 11111111, fold 2 22222222" in differences.caption
+
+
+def test_a_mean_of_some_folds_says_which():
+    assert overall_name((1, 2, 3, 4)) == "mean"
+    assert overall_name((1, 3)) == "mean of folds 1, 3"
+    assert overall_name((2,)) == "fold 2 alone"
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(1.0, "1.00"), (0.25, "0.25"), (0.0456, "0.046"), (0.0014, "0.001"), (0.00019998, "0.0002")]
+)
+def test_p_values_are_never_zero(p: float, text: str):
+    assert p_text(p) == text
+
+
+def test_power(comparison: Comparison):
+    *_, power = compare_tables(comparison, power=0.5)
+    found = comparison.versus[0].overall["mean"].difference
+    row = dict(zip((c.title for c in power.columns), power.rows[4], strict=True))
+    assert row["standard error"].value == pytest.approx(100 * found.error)
+    assert row["resolvable with 21"].value == pytest.approx(280.16 * found.error, rel=1e-4)
+    assert row["episodes a fold"].value == episodes_needed(found.error, 21, 0.005)
+    assert row["episodes a fold"].value == pytest.approx(math.ceil(21 * (2.8016 * found.error / 0.005) ** 2), rel=1e-3)
+
+
+def test_equal_methods_have_no_power_to_speak_of(tmp_path: Path):
+    same = pair(1)[0]
+    for method in ("baseline", "biopt"):
+        write_fold(tmp_path, same, 1, method=method)
+    *_, power = compare_tables(compared(tmp_path), power=1)
+    assert texts(power)[0][-1] == "nothing varied"
+
+
+def test_training_seeds_have_a_table_of_their_own(tmp_path: Path):
+    for seed in (0, 1):
+        write_pair(tmp_path, (1,), seed=seed)
+    *_, seeds = compare_tables(compared(tmp_path))
+    assert seeds.title == "toy: over training seeds"
+    assert "training seeds 0, 1" in seeds.caption
+    assert all(cell.text.endswith("± 0.00") for row in seeds.rows for cell in row[2:])  # equal counts for both seeds
+
+
+def test_what_was_left_out_and_what_differs_is_in_the_caption(tmp_path: Path):
+    write_pair(tmp_path, (1, 2))
+    write_fold(tmp_path, pair(3)[0], 3, method="baseline")
+    for fold in (1, 2):
+        write_fold(tmp_path, pair(fold, sizes=(12, 9))[1], fold, method="panet", precision="bf16")
+    differences, _ = compare_tables(compared(tmp_path, "baseline", "panet"))
+    assert "Note: baseline: fold 3 left out, since others lack it." in differences.caption
+    assert 'baseline and panet also differ in precision: "fp32" / "bf16".' in differences.caption
+    assert texts(differences)[2][2] == "mean of folds 1, 2"
+
+
+def test_names_from_records_are_escaped(tmp_path: Path):
+    for method in ("baseline", "a_b|c"):
+        write_run(tmp_path, SPREAD, method=method, class_names={"1": "<script>", "2": "x_y"})
+    _, classes = compare_tables(compared(tmp_path, "baseline", "a_b|c"))
+    text = to_markdown(classes)
+    assert "<script>" not in text
+    assert r"a\_b\|c" in text
+
+
+def test_json_has_every_number(comparison: Comparison):
+    document = json.loads(compare_json(comparison, power=0.5))
+    (method,) = document["methods"]
+    found = comparison.versus[0]
+    assert method["overall"]["mean"]["difference"] == found.overall["mean"].difference.value
+    assert method["overall"]["binary"]["p_holm"] == found.overall["binary"].p_holm
+    assert [fold["low"] for fold in method["by_fold"]["mean"]] == [o.difference.low for o in found.folds["mean"]]
+    assert [(c["fold"], c["class"], c["name"]) for c in method["by_class"][:3]] == [
+        (1, 101, "class 101"),
+        (1, 102, "class 102"),
+        (2, 201, "class 201"),
+    ]
+    assert method["training_seeds"]["mean"]["other"] == {
+        "mean": pytest.approx(found.overall["mean"].difference.other),
+        "deviation": None,
+        "seeds": 1,
+    }
+    assert method["overall"]["mean"]["power"]["difference"] == 0.005
+    assert document["baseline"]["runs"] == [str(comparison.baseline.runs[f][0].folder) for f in (1, 2, 3, 4)]
+    assert document["episode_digests"][1] == "2" * 64
+    assert "power" not in json.loads(compare_json(comparison))["methods"][0]["overall"]["mean"]

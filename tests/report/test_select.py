@@ -1,0 +1,156 @@
+"""Names, folders and filters: what they choose, and what is said where they choose nothing or too much."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.report.select import also_different, conditions_of, select
+from tests.support.runs import write_run
+
+
+def chosen(root: Path, *texts: str, **where: str) -> list[tuple[str, dict[int, list[int]]]]:
+    """Label, and the seeds of each fold."""
+    found = select(texts, root, {key.replace("__", "."): value for key, value in where.items()})
+    return [(c.label, {fold: list(seeds) for fold, seeds in c.runs.items()}) for c in found.contenders]
+
+
+def test_a_name_means_all_its_finished_runs(tmp_path: Path):
+    write_run(tmp_path, fold=2, seed=3)
+    write_run(tmp_path, fold=1, seed=3)
+    write_run(tmp_path, fold=1, seed=0)
+    write_run(tmp_path, fold=3, status="evaluating")
+    write_run(tmp_path, method="biopt")
+    assert chosen(tmp_path, "baseline", "biopt") == [("baseline", {1: [0, 3], 2: [3]}), ("biopt", {1: [0]})]
+    assert chosen(tmp_path, "baseline", seed="3") == [("baseline", {1: [3], 2: [3]})]
+
+
+def test_a_folder_of_one_run_and_of_several(tmp_path: Path):
+    first, second = write_run(tmp_path), write_run(tmp_path, fold=2)
+    assert chosen(Path("nowhere"), str(first)) == [("baseline", {1: [0]})]
+    assert first.parent == second.parent
+    assert chosen(Path("nowhere"), str(first.parent)) == [("baseline", {1: [0], 2: [0]})]
+    assert chosen(Path("nowhere"), str(first.parent), fold="2") == [("baseline", {2: [0]})]
+
+
+def test_several_settings_are_asked_about(tmp_path: Path):
+    write_run(tmp_path, method="biopt")
+    write_run(tmp_path, method="biopt", recipe={"iterations": 0, "lr": 0.001})
+    with pytest.raises(
+        UserError, match=r"biopt: runs with 2 different settings fit \(recipe.iterations: 0 / 100\)"
+    ) as error:
+        chosen(tmp_path, "biopt")
+    assert "--where recipe.iterations=VALUE" in str(error.value)
+    assert chosen(tmp_path, "biopt", recipe__iterations="0") == [("biopt", {1: [0]})]
+    assert chosen(tmp_path, "biopt,iterations=100") == [("biopt", {1: [0]})]
+    two = chosen(tmp_path, "biopt,iterations=0", "biopt,iterations=100")
+    assert [label for label, _ in two] == ["biopt (iterations=0)", "biopt (iterations=100)"]
+
+
+def test_other_protocols_shots_and_backbones_are_never_mixed(tmp_path: Path):
+    for changes in (
+        {},
+        {"shot": 5},
+        {"backbone": "resnet50"},
+        {"protocol_label": "toy (x=1)", "protocol_digest": "b" * 64},
+    ):
+        write_run(tmp_path, **changes)
+    with pytest.raises(UserError, match=r"4 different settings fit .*backbone: .*; protocol_digest: .*; shot: "):
+        chosen(tmp_path, "baseline")
+    where = {"shot": "1", "backbone": "resnet18", "dataset": "toy (x=1)"}
+    assert chosen(tmp_path, "baseline", **where) == [("baseline", {1: [0]})]
+    assert chosen(tmp_path, "baseline,protocol_digest=bbbbbb") == [("baseline", {1: [0]})]
+
+
+def test_a_dataset_is_a_label_a_name_or_the_file_that_was_given(tmp_path: Path):
+    write_run(tmp_path, passed={"dataset": "here/toy.toml"}, protocol="toy", protocol_label="toy (image.size=9)")
+    for name in ("here/toy.toml", "toy", "toy (image.size=9)"):
+        assert chosen(tmp_path, "baseline", dataset=name) == [("baseline", {1: [0]})]
+    with pytest.raises(UserError, match=r"no run has dataset=tob; there is here/toy.toml, toy, toy \(image.size=9\)"):
+        chosen(tmp_path, "baseline", dataset="tob")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "fits"),
+    [
+        ("scales", "[1]", True),
+        ("scales", "[0.7, 1]", False),
+        ("switches.soft", "true", True),
+        ("switches.soft", "1", False),
+        ("lr", "1e-3", True),
+        ("lr", "fast", False),
+        ("weights", "none", True),
+        ("episode_digest", "eeeeee", True),
+        ("episode_digest", "eee", False),
+        ("weights_digest", "null", True),
+    ],
+)
+def test_values_are_compared_by_type(tmp_path: Path, key: str, text: str, fits: bool):
+    write_run(tmp_path, switches={"soft": True})
+    if fits:
+        assert chosen(tmp_path, "baseline", **{key.replace(".", "__"): text})
+    else:
+        with pytest.raises(UserError, match=f"no run has {key}="):
+            chosen(tmp_path, "baseline", **{key.replace(".", "__"): text})
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["bioptt"], "unknown method among the runs 'bioptt'. Did you mean 'biopt'"),
+        (["baseline,iteration=0"], "baseline,iteration=0: unknown setting 'iteration'. Did you mean"),
+        (["baseline,same=1"], "same may be recipe.same or switches.same; give the whole name"),
+        (["baseline,steps"], "use KEY=VALUE"),
+        (["baseline,lr=1,lr=2"], "lr is given twice"),
+        (["no/such/folder"], "no/such/folder: no such folder"),
+        (["biopt"], "biopt: none of its 1 runs is finished"),
+        (["baseline", "baseline"], "names one contender twice"),
+    ],
+)
+def test_mistakes(tmp_path: Path, texts: Sequence[str], told: str):
+    write_run(tmp_path, recipe={"same": 1, "lr": 1, "iterations": 3}, switches={"same": 1})
+    write_run(tmp_path, method="biopt", status="training")
+    with pytest.raises(UserError, match=told):
+        chosen(tmp_path, *texts)
+
+
+def test_an_empty_folder_and_a_copy_of_a_run(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no usable run"):
+        chosen(tmp_path, str(tmp_path / "empty"))
+    folder = write_run(tmp_path / "runs")
+    shutil.copytree(folder, tmp_path / "runs" / "copy")
+    with pytest.raises(UserError, match="are the same run"):
+        chosen(tmp_path / "runs", "baseline")
+
+
+def test_damaged_records_are_named(tmp_path: Path):
+    write_run(tmp_path)
+    broken = write_run(tmp_path, fold=2)
+    (broken / "run.json").write_text("{")
+    found = select(["baseline"], tmp_path, {})
+    assert list(found.contenders[0].runs) == [1]
+    assert [w.path for w in found.warnings] == [broken]
+
+
+def test_what_else_differs(tmp_path: Path):
+    write_run(tmp_path)
+    write_run(
+        tmp_path, method="biopt", method_digest="c" * 64, switches={}, seed=4, precision="bf16", recipe={"lr": 0.1}
+    )
+    a, b = select(["baseline", "biopt"], tmp_path, {}).contenders
+    assert also_different(a, b) == [
+        'precision: "fp32" / "bf16"',
+        "recipe.iterations: 100 / not set",
+        "recipe.lr: 0.001 / 0.1",
+    ]
+
+
+def test_conditions():
+    assert conditions_of(["a=1", "b=x=y"], "--where") == {"a": "1", "b": "x=y"}
+    with pytest.raises(UserError, match="--where a=: use KEY=VALUE"):
+        conditions_of(["a="], "--where")
