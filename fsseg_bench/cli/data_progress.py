@@ -14,11 +14,14 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     ProgressColumn,
+    Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from fsseg_bench.data.prepare.progress import Meter, Progress, Unit
 
@@ -30,30 +33,48 @@ def screen_progress() -> Progress:
     return _Bars() if sys.stderr.isatty() else _Lines()
 
 
+class _Amount(ProgressColumn):
+    """Bytes with their rate, or files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes, self._rate, self._files = DownloadColumn(), TransferSpeedColumn(), MofNCompleteColumn()
+
+    def render(self, task: Task) -> Text:
+        if task.fields["unit"] == "files":
+            return self._files.render(task)
+        return Text(" ").join([self._bytes.render(task), self._rate.render(task)])
+
+
 class _BarMeter(Meter):
-    def __init__(self, bars: Bars, title: str, total: int, done: int) -> None:
+    def __init__(self, bars: Bars, task: TaskID) -> None:
         self._bars = bars
-        self._task = bars.add_task(title, total=total, completed=done)
+        self._task = task
 
     def advance(self, steps: int = 1) -> None:
         self._bars.advance(self._task, steps)
 
 
 class _Bars(Progress):
+    """One display for all bars: a terminal can show only one at a time."""
+
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), _Amount(), TimeRemainingColumn())
+        self._bars = Bars(*columns, console=Console(stderr=True), transient=True)
 
     @contextmanager
     def meter(self, title: str, total: int, done: int = 0, unit: Unit = "bytes") -> Iterator[Meter]:
-        counts: list[ProgressColumn] = [MofNCompleteColumn()]
-        if unit == "bytes":
-            counts = [DownloadColumn(), TransferSpeedColumn()]
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), *counts, TimeRemainingColumn())
-        with Bars(*columns, console=self._console) as bars:
-            yield _BarMeter(bars, title, total, done)
+        task = self._bars.add_task(title, total=total, completed=done, unit=unit)
+        self._bars.start()
+        try:
+            yield _BarMeter(self._bars, task)
+        finally:
+            self._bars.remove_task(task)
+            if not self._bars.task_ids:
+                self._bars.stop()
 
     def say(self, message: str) -> None:
-        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 class _LineMeter(Meter):

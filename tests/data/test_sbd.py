@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from fsseg_bench.data.sbd import read_sbd_labels
 from fsseg_bench.errors import UserError
+from tests.support.fresh import python
 from tests.support.sbd import write_sbd
 
 
@@ -28,11 +28,17 @@ def test_a_mask_of_one_row_keeps_its_shape(tmp_path: Path) -> None:
     assert read_sbd_labels(tmp_path / "a.mat").shape == (1, 3)
 
 
-def test_without_scipy_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_sbd(tmp_path / "a.mat", np.zeros((2, 2), dtype=np.uint8))
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(UserError, match=r"a\.mat.*pip install 'fsseg-bench\[sbd\]'"):
-        read_sbd_labels(tmp_path / "a.mat")
+def test_equals_scipys_reader_and_needs_no_scipy(tmp_path: Path) -> None:
+    labels = np.random.RandomState(1).randint(0, 21, (37, 53)).astype(np.uint8)
+    write_sbd(tmp_path / "a.mat", labels)
+    from scipy.io import loadmat
+
+    assert np.array_equal(
+        loadmat(tmp_path / "a.mat")["GTcls"]["Segmentation"].item(), read_sbd_labels(tmp_path / "a.mat")
+    )
+    code = "import sys; from pathlib import Path; from fsseg_bench.data.sbd import read_sbd_labels\n"
+    code += f"print(read_sbd_labels(Path({str(tmp_path / 'a.mat')!r})).sum(), 'scipy' in sys.modules)"
+    assert python(code).split() == [str(labels.sum()), "False"]
 
 
 def test_files_that_are_no_sbd_masks(tmp_path: Path) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import fnmatch
+import gzip
 import re
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal, NamedTuple
+from typing import IO, BinaryIO, Literal, NamedTuple
 
 from fsseg_bench.errors import UserError
 
 Kind = Literal["file", "folder", "other"]
+_PADDING = 64
+"""Less than as many MiB may follow the end of a tar archive."""
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 # RuntimeError and NotImplementedError (one of its kind) are zipfile's words for what it cannot open
 
@@ -32,7 +35,7 @@ class Limits:
 
     members: int = 1_000_000
     growth: int = 20
-    """Times the archive's own size that its kept files may take."""
+    """Times the archive's own size that its files may take."""
     spare: int = 64 << 20
     """Bytes that they may take besides."""
 
@@ -102,16 +105,16 @@ def look_through(archive: Path, selection: Selection) -> dict[str, Member]:
             continue
         if wrong := _wrong(entry):
             raise ArchiveError(f"{archive}: the member {entry.name!r} {wrong}; the archive is refused")
-        if path is None or entry.kind != "file":
-            continue
-        if path in found:
-            raise ArchiveError(f"{archive}: the member {entry.name!r} is there twice; the archive is refused")
         total += entry.size
         if total > most:
             raise ArchiveError(
                 f"{archive}: with the member {entry.name!r} its files take more than {most:,} bytes; "
                 "the archive is refused"
             )
+        if path is None or entry.kind != "file":
+            continue
+        if path in found:
+            raise ArchiveError(f"{archive}: the member {entry.name!r} is there twice; the archive is refused")
         found[path] = Member(path, entry.size, entry.crc)
     return found
 
@@ -167,11 +170,19 @@ def _zip_entries(archive: Path) -> Iterator[_Entry]:
 
 
 def _tar_entries(archive: Path) -> Iterator[_Entry]:
-    with tarfile.open(archive, "r:*") as content:
+    with ExitStack() as stack:
+        file: BinaryIO | gzip.GzipFile = stack.enter_context(archive.open("rb"))
+        if archive.suffix != ".tar":
+            file = stack.enter_context(gzip.open(archive))
+        content = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
         for info in content:
             plain = info.isreg() and not info.issparse()
             kind: Kind = "folder" if info.isdir() else "file" if plain else "other"
             yield _Entry(info.name, kind, info.size, None, partial(_tar_file, content, info))
+        for _ in range(_PADDING):  # gzip's checksum comes after the end of the tar archive
+            if not file.read(1 << 20):
+                return
+        raise tarfile.ReadError("goes on after its end")
 
 
 def _tar_file(content: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

@@ -83,13 +83,13 @@ def _check(response: Any, start: int, size: int) -> int:
 def _chunks(response: Any, left: int) -> Iterator[bytes]:
     while left:
         with _network_errors():
-            chunk = response.read(min(_CHUNK, left))
+            chunk = response.read1(min(_CHUNK, left))  # what has come: a stall loses nothing
         if not chunk:
             raise BrokenOffError(f"the connection ended {left:,} bytes early")
         left -= len(chunk)
         yield chunk
     with _network_errors():
-        more = response.read(1)
+        more = response.read1(1)
     if more:
         raise WrongFileError("its file is longer than expected")
 

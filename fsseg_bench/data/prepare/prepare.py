@@ -104,6 +104,7 @@ def _do(step: Step, plan: Plan, options: Options, progress: Progress) -> None:
         placed = _place_download(archive, step, root, progress)
     if placed:
         Manifest(part.name, origin, placed).write(root)
+        progress.say(f"{part.title}: {len(placed):,} files are in place")
         if step.how == "download" and not options.keep_archives:
             _delete(root / DOWNLOADS / part.archive.name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.record import Record, read_record
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.data.source import Source
+from fsseg_bench.data.voc import VocSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 
@@ -64,6 +66,8 @@ def verify(
     lists = _check_lists(source, protocol, expected, found)
     images = {image for ids in lists.values() for image in ids}
     _run(found, progress, "looking for files", images, partial(_present, source))
+    if isinstance(source, VocSource):
+        found.problems += _mixed_masks(source, {i for name in protocol.data.test_list for i in lists.get(name, ())})
     if root is not None:
         _check_manifests(dataset, root, fast, progress, found)
     if not fast:
@@ -114,6 +118,25 @@ def _repeated(path: Path) -> list[str]:
         return []
     lines = Counter(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     return [f"{path}: the line {line!r} is there {count} times" for line, count in lines.items() if count > 1]
+
+
+def _mixed_masks(source: VocSource, test: Iterable[str]) -> list[str]:
+    """Test images whose mask was found in another folder than most: the right one may be missing.
+
+    Where a mask of VOC is missing, one of SBD would step in and nothing else would tell.
+    """
+    folders: dict[str, Path] = {}
+    for image in sorted(test):
+        with suppress(UserError):
+            folders[image] = source.mask_path(image).parent
+    if not folders:
+        return []
+    (usual, _), *_ = Counter(folders.values()).most_common(1)
+    return [
+        f"{usual / image}.png: no such mask; {folder / image} steps in, unlike for other test images"
+        for image, folder in folders.items()
+        if folder != usual
+    ]
 
 
 def _present(source: Source, image: str) -> Iterator[str]:

@@ -1,0 +1,246 @@
+"""``fsseg-bench data``: what it says, what it returns, and a run on what it has prepared."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from rich.console import Console
+
+from fsseg_bench.cli import data_progress
+from fsseg_bench.cli.data_progress import screen_progress
+from fsseg_bench.cli.main import main
+from tests.data.prepare.layouts import Small, small_coco, small_pascal, tree
+from tests.data.prepare.server import Server, serving
+from tests.support.fresh import python
+
+
+@pytest.fixture(scope="module")
+def pascal(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return small_pascal(tmp_path_factory.mktemp("pascal"))
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return small_coco(tmp_path_factory.mktemp("coco"), 2017)
+
+
+@pytest.fixture
+def server(pascal: Small, coco: Small, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving(Server({**pascal.archives, **coco.archives})) as running:
+        yield running
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command."""
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in ("data", *arguments)])
+    out, err = capsys.readouterr()
+    return int(end.value.code or 0), out, err
+
+
+def test_prepare_info_verify(pascal: Small, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("--root", tmp_path / "root", "--sources", pascal.sources)
+    code, out, err = call(capsys, "prepare", "pascal5i", *common, "--mirror", server.url, "--yes")
+    assert code == 0, err
+    size = sum(map(len, pascal.archives.values())) / 1e6
+    first, *plan = err.splitlines()
+    assert first == f"pascal5i in {tmp_path / 'root'}"
+    assert plan[0].startswith("  PASCAL VOC 2012 trainval (images from Flickr, under the terms of Flickr")
+    assert "download VOCtrainval_11-May-2012.tar, 0.3 MB" in plan[0]
+    assert plan[2].startswith(f"to download: {size:.1f} MB; room needed: 2.1 MB, free: ")
+    fingerprint = re.search(r"pascal5i is ready: trainaug 80, val 40 images; fingerprint ([0-9a-f]{64})\n", out)
+    assert fingerprint
+    assert f"fsseg-bench run --method baseline --dataset pascal5i --data-root {tmp_path / 'root'}" in out
+
+    code, out, _ = call(capsys, "info", "pascal5i", *common)
+    assert code == 0
+    assert f"pascal5i: {(tmp_path / 'root').resolve()}/VOCdevkit/VOC2012\n" in out
+    assert "SBD masks (Hariharan et al. 2011): benchmark.tgz md5:" in out
+    assert f"fingerprint: {fingerprint[1]}" in out
+    assert re.search(r"\n +4 +boat +1 +4 +2\n", out)
+    assert re.search(r"\n +20 +tvmonitor +4 +4 +2\n", out)
+
+    code, out, _ = call(capsys, "verify", "pascal5i", *common)
+    assert code == 0
+    assert out.splitlines()[-1] == "pascal5i: no problem found"
+    code, out, _ = call(capsys, "verify", "pascal5i", *common, "--fast")
+    assert out.splitlines()[-1] == "pascal5i: no problem found (images and masks were not read)"
+
+    image = tmp_path / "root/VOCdevkit/VOC2012/JPEGImages/2008_000003.jpg"
+    image.unlink()
+    code, out, _ = call(capsys, "verify", "pascal5i", *common, "--fast")
+    assert code == 1
+    assert f"PROBLEM {image}: no such image" in out
+    assert out.splitlines()[-1] == "pascal5i: 2 problems"
+
+
+def test_environment(
+    pascal: Small, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSSEG_DATA", str(tmp_path))
+    monkeypatch.setenv("FSSEG_SOURCES", str(pascal.sources))
+    monkeypatch.setenv("FSSEG_MIRROR", f"http://127.0.0.1:9/none {server.url}")
+    code, out, err = call(capsys, "prepare", "pascal5i", "--yes", "--keep-archives")
+    assert code == 0, err
+    assert "run --method baseline --dataset pascal5i\n" in out
+    assert len(list((tmp_path / ".prepared/downloads").iterdir())) == 2
+    assert call(capsys, "info", "pascal5i")[0] == 0
+
+
+def test_coco_of_2017(coco: Small, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("--root", tmp_path, "--sources", coco.sources, "--year", 2017)
+    code, out, err = call(capsys, "prepare", "coco20i", *common, "--mirror", server.url, "--yes")
+    assert code == 0, err
+    assert "--dataset coco20i-a --set protocol.data.year=2017" in out
+    code, out, _ = call(capsys, "info", "coco20i-b", *common)
+    assert "coco20i-b[data.year=2017]: " in out
+    assert re.search(r"\n +5 +airplane +1 +2 +2\n", out)
+    assert call(capsys, "verify", "coco20i-b", *common)[0] == 0
+
+
+def test_nothing_is_downloaded_without_a_yes(
+    pascal: Small, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("prepare", "pascal5i", "--root", tmp_path, "--sources", pascal.sources, "--mirror", server.url)
+    code, _, err = call(capsys, *arguments)
+    assert code == 2
+    assert "add --yes" in err
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    code, _, err = call(capsys, *arguments)
+    assert code == 130
+    assert "go on? [y/N]" in err
+    assert server.requests == []
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert call(capsys, *arguments)[0] == 0
+    assert call(capsys, *arguments)[0] == 0  # nothing to download, nothing to ask
+
+
+def test_mistakes(pascal: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (("prepare", "pascal5i"), "name the folder of the data sets with --root or FSSEG_DATA"),
+        (("prepare", "pascal", "--root", tmp_path), "unknown data set 'pascal'. Did you mean 'pascal5i'?"),
+        (("prepare", "coco20i", "--root", tmp_path, "--year", 2015), "--year 2015: coco20i has the years 2014, 2017"),
+        (("prepare", "pascal5i", "--root", tmp_path, "--subset"), "--subset: name the folder"),
+        (("prepare", "pascal5i", "--root", tmp_path, "--from", tmp_path / "no"), "no: no such file or folder"),
+        (("verify", "pascal5i", "--root", tmp_path), "the data of pascal5i were not found"),
+        (("info", "pascal5i", "--root", tmp_path, "--sources", tmp_path / "x.toml"), "x.toml: cannot be read"),
+    ):
+        code, out, err = call(capsys, *arguments)
+        assert code == 2
+        assert message in err
+        assert not out
+        assert "Traceback" not in err
+
+
+def test_many_problems_are_cut(
+    pascal: Small, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ("--root", tmp_path, "--sources", pascal.sources)
+    call(capsys, "prepare", "pascal5i", *common, "--mirror", server.url, "--yes")
+    for path in (tmp_path / "VOCdevkit/VOC2012/JPEGImages").iterdir():
+        path.unlink()
+    code, out, _ = call(capsys, "verify", "pascal5i", *common, "--fast")
+    assert code == 1
+    assert out.count("PROBLEM") == 100
+    assert "and 140 problems more" in out
+    assert "pascal5i: 240 problems" in out
+
+
+def test_preparing_needs_no_torch() -> None:
+    code = "import sys\nimport fsseg_bench.cli.data, fsseg_bench.data.prepare.prepare, fsseg_bench.data.prepare.info\n"
+    assert python(code + "print('torch' in sys.modules)").strip() == "False"
+
+
+def test_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line at the beginning, then one every 15 seconds with the rate."""
+    now = 100.0
+    monkeypatch.setattr(data_progress.time, "monotonic", lambda: now)
+    progress = screen_progress()
+    progress.say("hello")
+    with progress.meter("x.tar", 50_000_000, 10_000_000) as meter:
+        for seconds, amount in ((5, 1_000_000), (10, 19_000_000), (10, 10_000_000), (5, 5_000_000)):
+            now += seconds
+            meter.advance(amount)
+    with progress.meter("masks", 3000, unit="files") as meter:
+        now += 20
+        meter.advance(2000)
+    assert capsys.readouterr().err.splitlines() == [
+        "hello",
+        "x.tar ...",
+        "x.tar: 30.0 of 50.0 MB, 1.3 MB/s",
+        "x.tar: 45.0 of 50.0 MB, 1.2 MB/s",
+        "masks ...",
+        "masks: 2,000 of 3,000 files, 100/s",
+    ]
+
+
+def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars may lie in one another: a download is checked while its own bar stands."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        data_progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=120, color_system=None)
+    )
+    progress = screen_progress()
+    with progress.meter("x.tar", 2_000_000, 500_000) as outer:
+        outer.advance(1_000_000)
+        with progress.meter("[checking] x.tar", 100, unit="files") as inner:
+            inner.advance(40)
+            progress.say("a line [with brackets]")
+    text = click.unstyle(screen.getvalue())
+    assert "x.tar" in text
+    assert "1.5/2.0 MB" in text
+    assert "[checking] x.tar" in text
+    assert " 0/100" in text
+    assert "a line [with brackets]" in text
+
+
+@pytest.mark.slow
+def test_a_run_on_what_was_prepared(pascal: Small, server: Server, tmp_path: Path) -> None:
+    """Processes of their own, as a user gives the commands: prepare over the network, then train and evaluate."""
+    code = "import sys; from fsseg_bench.cli.main import main; main(sys.argv[1:] or ARGUMENTS.split())"
+    root = tmp_path / "root"
+    prepare = f"data prepare pascal5i --root {root} --sources {pascal.sources} --mirror {server.url} --yes"
+    environment = {"FSSEG_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    python(code.replace("ARGUMENTS", repr(prepare)), **environment)
+    files = tree(root)
+    run = f"run --method baseline --backbone resnet18-layer2 --weights none --dataset pascal5i --data-root {root}"
+    run += f" --iterations 2 --episodes 20 --workers 0 --device cpu --panels 0 --out {tmp_path / 'runs'}"
+    run += " --set protocol.image.size=64 --set recipe.batch=2"
+    table = python(code.replace("ARGUMENTS", repr(run)), **environment)
+    assert re.search(r"baseline.*\d+\.\d", table)
+    assert table.count("record: ") == 4
+    assert tree(root) == files
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_runs_on_real_images_that_were_given(test_data: Path, tmp_path: Path) -> None:
+    code = "from fsseg_bench.cli.main import main; main(ARGUMENTS.split())"
+    environment = {"FSSEG_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    common = "--method baseline --backbone resnet18-layer2 --weights none --iterations 0 --episodes 80 --workers 0"
+    common += f" --device cpu --panels 0 --fold 1 --out {tmp_path / 'runs'} --set protocol.image.size=65"
+    own = Path(__file__).parents[1] / "fixtures/voc12-mini.toml"
+    for prepare, run in (
+        ("pascal5i --from {data}/voc12-mini", f"--dataset {own} --data-root {{root}}/VOCdevkit/VOC2012"),
+        (
+            "coco20i --year 2017 --from {data}/coco-mini",
+            "--dataset coco20i-a --set protocol.data.year=2017 --data-root {root}",
+        ),
+    ):
+        for text in (f"data prepare {prepare} --root {{root}} --subset", f"run {run} {common}"):
+            arguments = text.format(data=test_data / "data", root=tmp_path / "root")
+            out = python(code.replace("ARGUMENTS", repr(arguments)), **environment)
+        assert "record: " in out

@@ -1,0 +1,102 @@
+"""The data file of sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fsseg_bench.data.prepare import sources
+from fsseg_bench.data.prepare.sources import load_sources
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.load import load_protocol
+
+BUILT_IN = Path(sources.__file__).with_name("sources.toml").read_text(encoding="utf-8")
+
+
+def test_known_sizes_and_checksums() -> None:
+    """As torchvision and TensorFlow Datasets have them."""
+    from torchvision.datasets import SBDataset
+    from torchvision.datasets.voc import DATASET_YEAR_DICT
+
+    parts = {part.name: part for d in load_sources().datasets.values() for part in d.parts}
+    voc = DATASET_YEAR_DICT["2012"]
+    assert voc["url"] in parts["voc2012"].archive.urls
+    assert voc["filename"] == parts["voc2012"].archive.name
+    assert SBDataset.url in parts["sbd"].archive.urls
+    assert parts["sbd"].archive.digest == f"md5:{SBDataset.md5}"
+    assert parts["voc2012"].archive.size == 1_999_639_040
+    assert sum(p.archive.size for n, p in parts.items() if "2014" in n) == 20_408_459_804
+    assert sum(p.archive.size for n, p in parts.items() if "2017" in n) == 20_405_354_669
+
+
+@pytest.mark.parametrize("name", ["pascal5i", "coco20i-a", "coco20i-b", "shapes5i"])
+def test_every_protocol_finds_its_files_where_the_parts_put_them(name: str) -> None:
+    protocol = load_protocol(name)
+    dataset = load_sources().dataset(name)
+    assert name in dataset.protocols
+    assert set(dataset.images) == (
+        set() if name == "shapes5i" else {*protocol.data.train_list, *protocol.data.test_list}
+    )
+    targets = {part.layout.target for part in dataset.parts}
+    if name == "pascal5i":
+        assert targets == {protocol.data.root, f"{protocol.data.root}/SBD/dataset"}
+        assert f"{protocol.data.root}/{protocol.data.masks[2]}" == f"{protocol.data.root}/SBD/dataset/cls"
+        assert (dataset.images["trainaug"], dataset.images["val"]) == (10_582, 1_449)
+        assert dataset.published is not None
+        assert len(dataset.published.pairs) == len(protocol.classes)
+        assert sum(dataset.published.pairs) == 1_923
+    elif name != "shapes5i":
+        year = protocol.data.year
+        assert targets == {f"{protocol.data.root}/{folder}" for folder in ("annotations", f"train{year}", f"val{year}")}
+
+
+def test_names_and_years() -> None:
+    known = load_sources()
+    assert known.dataset("coco20i").name == "coco20i-2014"
+    assert known.dataset("coco20i", 2017).name == "coco20i-2017"
+    assert known.dataset("coco20i-b", 2014).year == 2014
+    with pytest.raises(UserError, match=r"unknown data set 'coco'.*coco20i"):
+        known.dataset("coco")
+    with pytest.raises(UserError, match=r"--year 2015: coco20i has the years 2014, 2017"):
+        known.dataset("coco20i", 2015)
+    with pytest.raises(UserError, match=r"--year 2014: pascal5i has no years"):
+        known.dataset("pascal5i", 2014)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("size = 1_999_639_040", "", r"parts\.voc2012\.size: is missing"),
+        ("size = 1_999_639_040", 'size = "2 GB"', r"parts\.voc2012\.size: is '2 GB'.*int"),
+        ("size = 1_999_639_040", "size = -1", r"must not be negative"),
+        ("size = 1_999_639_040", "size = true", r"size: is True"),
+        ('md5 = "82b4', 'md5 = "82', r"parts\.sbd\.md5.*32 hexadecimal digits"),
+        ('md5 = "82b4', 'md5 = "8xyz', r"parts\.sbd\.md5.*32 hexadecimal digits"),
+        ('target = "coco/val2014"', 'target = "../val2014"', r"parts\.coco-val2014\.target.*below the data root"),
+        ('target = "coco/val2014"', 'target = "/val2014"', r"parts\.coco-val2014\.target.*below the data root"),
+        ('archive = "val2014.zip"', 'archive = "../val2014.zip"', r"parts\.coco-val2014\.archive"),
+        ('archive = "val2014.zip"', 'archive = "val2014.rar"', r"parts\.coco-val2014\.archive"),
+        ("unpacked = 300_000_000", "unpaked = 3", r"parts\.sbd\.unpacked: is missing"),
+        ('terms = "CC BY 4.0"', 'terms = "CC BY 4.0"\nfuture = 1', r"parts\.coco-annotations-2014\.future: is unknown"),
+        ('"cls/*.mat" = 11_355', '"cls/*.mat" = "many"', r"parts\.sbd\.files: must give a whole number"),
+        ('parts = ["voc2012", "sbd"]', 'parts = ["voc2012", "sdb"]', r"datasets\.pascal5i\.parts.*'sdb'.*'sbd'"),
+        ('protocols = ["pascal5i"]', "protocols = []", r"datasets\.pascal5i\.protocols"),
+        ('protocols = ["pascal5i"]', "protocols = [5]", r"datasets\.pascal5i\.protocols: must be a list of texts"),
+        ("[datasets.shapes5i]", "[datasets.shapes5i", "not valid TOML"),
+        ("[datasets.shapes5i]", "[extra]\nx = 1\n[datasets.shapes5i]", "extra: is unknown"),
+        ("pairs = [81, 63", "pairs = [81.5, 63", "pairs: must be a list of whole numbers"),
+    ],
+)
+def test_mistakes_name_the_file_and_the_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in BUILT_IN
+    path = tmp_path / "own.toml"
+    path.write_text(BUILT_IN.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(UserError, match=message) as error:
+        load_sources(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.toml: cannot be read"):
+        load_sources(tmp_path / "none.toml")
