@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -101,6 +101,16 @@ class Evaluator:
 
     def run(self, sink: Callable[[EpisodeResult], None], start: int = 0, progress: Progress | None = None) -> None:
         """Evaluates episodes ``start`` .. end in order and hands each result to ``sink``."""
+        self.run_heads((self._model,), lambda results: sink(results[0]), start, progress)
+
+    def run_heads(
+        self,
+        heads: Sequence[InferenceModel],
+        sink: Callable[[tuple[EpisodeResult, ...]], None],
+        start: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        """The same for several models that read this one's features; ``sink`` gets a result of each."""
         begin = time.perf_counter()
         total = len(self._table)
         with (
@@ -113,23 +123,32 @@ class Evaluator:
                 while announced < min(chunk[-1] + 1 + _AHEAD, total):
                     self._announce(feed, announced)
                     announced += 1
-                for result in self._evaluate(feed, chunk):
-                    sink(result)
+                for results in self._evaluate(feed, chunk, heads):
+                    sink(results)
                 meter.advance(len(chunk), self._rate(begin))
         self.timings.total += time.perf_counter() - begin
 
     def predict(self, indices: range) -> list[Tensor]:
         """Predicted labels (S, S) uint8 of single episodes at the input size, for pictures."""
         with Feed(self._source, 0) as feed:
-            scores = self._scores(feed, indices)[0]
+            ((scores, _),) = self._scores(feed, indices, (self._model,))
         return list(predict_labels(scores, (self._setting.size, self._setting.size)).cpu())
 
     def _rate(self, begin: float) -> str:
         return f"{self.timings.episodes / max(time.perf_counter() - begin, 1e-9):.1f} episodes/s"
 
-    def _evaluate(self, feed: Feed, chunk: range) -> Iterator[EpisodeResult]:
-        scores, diagnostics = self._scores(feed, chunk)
+    def _evaluate(
+        self, feed: Feed, chunk: range, heads: Sequence[InferenceModel]
+    ) -> Iterator[tuple[EpisodeResult, ...]]:
+        """For each episode of the chunk a result of each head."""
+        scored = self._scores(feed, chunk, heads)
         clock = time.perf_counter()
+        results = [self._results(feed, chunk, scores, diagnostics) for scores, diagnostics in scored]
+        self.timings.count += time.perf_counter() - clock
+        self.timings.episodes += len(chunk)
+        yield from zip(*results, strict=True)
+
+    def _results(self, feed: Feed, chunk: range, scores: Tensor, diagnostics: dict[str, Tensor]) -> list[EpisodeResult]:
         device, ways, size = self._model.device, self._table.ways, self._setting.size
         labels = torch.stack([feed.mask(self._label_key(i, size)) for i in chunk]).to(device, non_blocking=True)
         at_input = confusion(predict_labels(scores, (size, size)), labels, ways)
@@ -139,30 +158,40 @@ class Evaluator:
             prediction = predict_labels(scores[row : row + 1], (label.shape[1], label.shape[2]))
             at_native.append(confusion(prediction, label, ways))
         both = torch.stack([at_input, torch.cat(at_native)]).cpu()  # one transfer a chunk
-        self.timings.count += time.perf_counter() - clock
-        self.timings.episodes += len(chunk)
         values = {name: tensor.float().cpu().tolist() for name, tensor in diagnostics.items()}
-        for row, i in enumerate(chunk):
-            own = {name: rows[row] for name, rows in values.items()}
-            yield EpisodeResult(i, self._table.classes[i], both[0, row], both[1, row], own)
+        return [
+            EpisodeResult(
+                i, self._table.classes[i], both[0, row], both[1, row], {name: own[row] for name, own in values.items()}
+            )
+            for row, i in enumerate(chunk)
+        ]
 
-    def _scores(self, feed: Feed, chunk: range) -> tuple[Tensor, dict[str, Tensor]]:
-        """Pixel scores (B, 1 or N+1, h, w) of the chunk's episodes, and the diagnostics of the last scale."""
-        logits = []
-        diagnostics: dict[str, Tensor] = {}
+    def _scores(
+        self, feed: Feed, chunk: range, heads: Sequence[InferenceModel]
+    ) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        """For each head: pixel scores (B, 1 or N+1, h, w) of the chunk's episodes, and its diagnostics at scale 1.
+
+        Without a scale of 1 they are those of the first scale.
+        """
+        logits: list[list[Tensor]] = [[] for _ in heads]
+        diagnostics: list[dict[str, Tensor]] = [{} for _ in heads]
         for scale in self._setting.scales:
             episode = self._episode(feed, chunk, scale)
-            clock = time.perf_counter()
-            one, own = self._model.predict(episode)
-            synchronise(self._model.device)
-            self.timings.predict += time.perf_counter() - clock
-            logits.append(one)
-            if scale == 1.0 or not diagnostics:
-                diagnostics = own
+            for i, head in enumerate(heads):
+                clock = time.perf_counter()
+                one, own = head.predict(episode)
+                synchronise(self._model.device)
+                self.timings.predict += time.perf_counter() - clock
+                logits[i].append(one)
+                if scale == 1.0 or not diagnostics[i]:
+                    diagnostics[i] = own
+        return [(self._combined(own), told) for own, told in zip(logits, diagnostics, strict=True)]
+
+    def _combined(self, logits: Sequence[Tensor]) -> Tensor:
         if len(logits) == 1:
-            return scores_from_logits(logits[0]), diagnostics
+            return scores_from_logits(logits[0])
         size = self._setting.size
-        return average_scores(logits, (size, size)), diagnostics
+        return average_scores(logits, (size, size))
 
     def _episode(self, feed: Feed, chunk: range, scale: float) -> Episode:
         table, size = self._table, self._setting.size

@@ -30,6 +30,14 @@ class InferenceModel:
         self._method.to(device).requires_grad_(False)
         self._encode_batch = 1 if device.type == "cpu" else _GPU_BATCH
 
+    def with_head(self, method: Method) -> InferenceModel:
+        """A model of ``method`` that reads features encoded by this one, whose backbone it shares."""
+        other = copy.copy(self)
+        other._method = copy.deepcopy(method).eval()
+        other._method.backbone = self._method.backbone
+        other._method.to(self.device).requires_grad_(False)
+        return other
+
     @property
     def mask_enters_encoder(self) -> bool:
         """Whether supports must be encoded together with their masks."""

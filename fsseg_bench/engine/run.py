@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fsseg_bench.data.training import TrainingEpisodes
-from fsseg_bench.engine.cache import GIB, FeatureCache, default_budget
+from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import load_state, load_trained
 from fsseg_bench.engine.device import describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
@@ -114,14 +114,7 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     record.update(status="evaluating", device=describe(device))
     model = InferenceModel(plan.model.to(device), device, request.precision)
     budget = default_budget(device, request.cache_gib)
-    cache = FeatureCache(device, budget)
-    setting = Setting(
-        size=plan.protocol.image.size,
-        scales=request.scales,
-        head_batch=request.head_batch or (1 if device.type == "cpu" else _GPU_HEAD_BATCH),
-        workers=default_workers(request),
-    )
-    evaluator = Evaluator(model, plan.source, plan.table, setting, cache)
+    evaluator = build_evaluator(plan, model, budget)
     with record.episode_log() as log:
 
         def sink(result: EpisodeResult) -> None:
@@ -147,6 +140,18 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     if request.panels:
         draw_panels(plan, evaluator, rows, record.folder / "panels", request.panels)
     record.update(status="done", reason=None)
+
+
+def build_evaluator(plan: Plan, model: InferenceModel, budget: Budget) -> Evaluator:
+    """The evaluator of ``model`` on the plan's episodes, as the request wants it; features within ``budget``."""
+    request = plan.request
+    setting = Setting(
+        size=plan.protocol.image.size,
+        scales=request.scales,
+        head_batch=request.head_batch or (1 if model.device.type == "cpu" else _GPU_HEAD_BATCH),
+        workers=default_workers(request),
+    )
+    return Evaluator(model, plan.source, plan.table, setting, FeatureCache(model.device, budget))
 
 
 def _scores(rows: Sequence[dict[str, Any]], novel: Sequence[int]) -> dict[str, dict[str, float]]:

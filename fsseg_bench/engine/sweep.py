@@ -1,0 +1,158 @@
+"""One trained model evaluated with several values of one switch, in one pass over its episodes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fsseg_bench.data.loading import load_image, support_mask
+from fsseg_bench.engine.build import assemble, parse_switches
+from fsseg_bench.engine.cache import default_budget
+from fsseg_bench.engine.device import describe, resolve_device
+from fsseg_bench.engine.evaluate import EpisodeResult
+from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.plan import Opened, Plan
+from fsseg_bench.engine.progress import Progress
+from fsseg_bench.engine.reopen import Here, Reopened, reopen
+from fsseg_bench.engine.run import build_evaluator
+from fsseg_bench.errors import UserError
+from fsseg_bench.method import Features, Method
+from fsseg_bench.records.files import LineLog, plain, read_lines
+from fsseg_bench.records.lock import FolderLock
+from fsseg_bench.records.provenance import provenance
+from fsseg_bench.records.sweep import same_sweep, sweep_header, sweep_path
+
+
+def sweep(
+    folder: Path,
+    switch: str,
+    values: Sequence[str],
+    here: Here | None = None,
+    progress: Progress | None = None,
+    opened: Opened | None = None,
+) -> Path:
+    """Writes ``sweep-<switch>.jsonl`` into a finished run's folder, or what is missing of it.
+
+    Images are encoded once for all values. A sweep of other values that is already there is moved aside.
+
+    Args:
+        folder: the run's.
+        switch: a switch of its method that changes neither parameters nor features.
+        values: as ``--set`` takes them.
+        here: what is elsewhere now.
+        progress: who is told how far it is.
+        opened: as for :func:`fsseg_bench.engine.plan.make_plan`.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: as :func:`fsseg_bench.engine.reopen.reopen`; unknown switch or wrong value; the switch changes
+            parameters or features; code has changed and the run's counts do not come out again; the folder is in use.
+    """
+    opened_run = reopen(folder, here, opened)
+    wanted = _values(opened_run, switch, values)
+    lock = FolderLock(folder)
+    try:
+        return _sweep(opened_run, switch, wanted, progress or Progress())
+    finally:
+        lock.release()
+
+
+def _values(opened: Reopened, switch: str, texts: Sequence[str]) -> list[Any]:
+    """The values as the method takes them, each once; the run's own among them where it must be checked."""
+    plan = opened.plan
+    parsed = [parse_switches(plan.request.method, plan.cls, {switch: text})[switch] for text in texts]
+    if not parsed:
+        raise UserError(f"no values of {switch} to sweep")
+    return list(dict.fromkeys([*parsed, plan.switches[switch]] if opened.changed_code else parsed))
+
+
+def _sweep(opened: Reopened, switch: str, values: Sequence[Any], progress: Progress) -> Path:
+    plan, run = opened.plan, opened.run
+    path, header = sweep_path(run.folder, switch), plain(sweep_header(run, switch, values))
+    existing = read_lines(path)
+    if existing and not same_sweep(existing[0], header):
+        _move_aside(path)
+    elif len(existing) == len(plan.table) + 1:
+        return path
+    device = resolve_device(plan.request.device)
+    base = InferenceModel(plan.model.to(device), device, plan.request.precision)
+    heads = [_head(plan, base, switch, value) for value in values]
+    check = _Check(opened, values.index(plan.switches[switch])) if opened.changed_code else None
+    with LineLog(path) as log:
+        if log.rows == 0:
+            log.append({**header, "device": describe(device), "provenance": provenance()})
+
+        def sink(results: tuple[EpisodeResult, ...]) -> None:
+            if check is not None:
+                check(results)
+            log.append(_row(results))
+
+        evaluator = build_evaluator(plan, base, default_budget(device, plan.request.cache_gib))
+        evaluator.run_heads(heads, sink, start=log.rows - 1, progress=progress)
+    return path
+
+
+def _row(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    counts = {key: [getattr(r, key).flatten().tolist() for r in results] for key in ("input", "native")}
+    return {"episode": results[0].episode, **counts}
+
+
+class _Check:
+    """Stops a sweep with changed code at the first episode whose counts are not the recorded ones."""
+
+    def __init__(self, opened: Reopened, place: int) -> None:
+        self._folder = opened.run.folder
+        self._recorded = opened.run.counts()
+        self._place = place
+
+    def __call__(self, results: Sequence[EpisodeResult]) -> None:
+        own = results[self._place]
+        recorded = self._recorded.input[own.episode], self._recorded.native[own.episode]
+        if any((now.numpy() != then).any() for now, then in zip((own.input, own.native), recorded, strict=True)):
+            raise UserError(
+                f"{self._folder}: the code has changed since the run was made, and episode {own.episode} comes out "
+                "differently now; run it again"
+            )
+
+
+def _head(plan: Plan, base: InferenceModel, switch: str, value: Any) -> InferenceModel:
+    """The trained model with another value, on the features of ``base``."""
+    method, _ = assemble(plan.cls, plan.backbone, "none", {**plan.switches, switch: value}, plan.request.seed)
+    try:
+        method.load_state_dict(plan.model.state_dict())
+    except RuntimeError:
+        raise UserError(f"{switch}={value} changes the parameters of {plan.request.method}; train it instead") from None
+    if not _encodes_alike(plan, base, method):
+        raise UserError(f"{switch}={value} changes the features of {plan.request.method}; evaluate it with --eval-only")
+    return base.with_head(method)
+
+
+def _encodes_alike(plan: Plan, base: InferenceModel, method: Method) -> bool:
+    """Whether one support of the first episode has the same features from ``base`` and from ``method`` itself."""
+    own = InferenceModel(method, base.device, plan.request.precision)
+    size, classes, image = plan.protocol.image.size, plan.table.classes[0], plan.table.supports[0][0][0]
+    pixels = [load_image(plan.source, image, size)]
+    masks = [torch.from_numpy(support_mask(plan.source, image, classes, 1, size))]
+    pairs = ((m.encode(pixels), m.encode_support(pixels, masks)) for m in (base, own))
+    (plain_a, masked_a), (plain_b, masked_b) = pairs
+    return _equal(plain_a[0], plain_b[0]) and _equal(masked_a[0], masked_b[0])
+
+
+def _equal(first: Features, second: Features) -> bool:
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and torch.equal(first, second)
+    return len(first) == len(second) and all(map(torch.equal, first, second))
+
+
+def _move_aside(path: Path) -> None:
+    for n in itertools.count(1):
+        aside = path.with_name(f"{path.name}.old-{n}")
+        if not aside.exists():
+            path.rename(aside)
+            return

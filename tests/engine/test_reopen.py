@@ -1,0 +1,70 @@
+"""Finished runs opened again: the same plan and parameters, or a refusal that says what is different."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.reopen import Here, reopen
+from fsseg_bench.engine.run import execute
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.read import read_run
+from tests.support.tiny_run import tiny_request, tiny_training
+
+
+def finish(request: RunRequest) -> Path:
+    return execute(make_plan(request)).folder
+
+
+def test_what_has_moved_can_be_named(made: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(made, tmp_path / "moved"))
+    folder = finish(tiny_request(root, iterations=2, settings=tiny_training()))
+    (root / "tiny-voc.toml").rename(root / "renamed.toml")
+    with pytest.raises(UserError, match=r"cannot be opened again: .*--dataset-file"):
+        reopen(folder)
+    again = reopen(folder, Here(dataset=str(root / "renamed.toml"), device="cpu"))
+    assert again.plan.settings == read_run(folder).settings
+    assert not again.changed_code
+
+
+def test_trained_untrained_and_borrowed_parameters_come_back(made: Path, trained: Path, tmp_path: Path) -> None:
+    state = torch.load(trained / "checkpoint.pt", weights_only=True)["model"]
+    again = reopen(trained).plan.model.state_dict()
+    assert all(torch.equal(again[k], v) for k, v in state.items())
+    request = tiny_request(made, method="biopt", iterations=None, eval_only=str(trained), out=str(tmp_path / "out"))
+    borrowed = reopen(finish(request)).plan.model.state_dict()
+    assert all(torch.equal(borrowed[k], v) for k, v in state.items())
+    untrained = reopen(finish(replace(request, eval_only=None, iterations=0))).plan.model.state_dict()
+    assert not all(torch.equal(untrained[k], v) for k, v in state.items())
+
+
+def test_other_settings_now_are_refused(trained: Path) -> None:
+    path = trained / "run.json"
+    info = json.loads(path.read_text())
+    info["passed"]["seed"] = 5
+    path.write_text(json.dumps(info))
+    with pytest.raises(UserError, match=r"is different now \(then / now\): seed: 0 / 5"):
+        reopen(trained)
+    del info["passed"]["dataset"]
+    path.write_text(json.dumps(info))
+    with pytest.raises(UserError, match="does not say what was asked for"):
+        reopen(trained)
+
+
+def test_unfinished_runs_are_refused(trained: Path) -> None:
+    path = trained / "run.json"
+    path.write_text(path.read_text().replace('"status": "done"', '"status": "evaluating"'))
+    with pytest.raises(UserError, match=r"not done \(status evaluating\)"):
+        reopen(trained)
+
+
+def test_a_checkpoint_that_is_gone(trained: Path) -> None:
+    (trained / "checkpoint.pt").unlink()
+    with pytest.raises(UserError, match=r"cannot be opened again: .*checkpoint.pt: no such checkpoint"):
+        reopen(trained)

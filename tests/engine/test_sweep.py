@@ -1,0 +1,184 @@
+"""Sweeps against runs of their own: one pass must give what separate runs give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsseg_bench.engine import reopen as reopening
+from fsseg_bench.engine import sweep as sweeping
+from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.progress import Meter, Progress
+from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.sweep import sweep
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.read import read_run
+from fsseg_bench.records.sweep import find_sweep
+from tests.support.tiny_run import tiny_request
+
+STEPS = ["0", "2", "10"]
+
+
+def finish(request: RunRequest) -> Path:
+    return execute(make_plan(request)).folder
+
+
+def separate(made: Path, trained: Path, steps: str, out: Path) -> dict[str, np.ndarray]:
+    """The counts of an evaluation of its own, with ``steps`` set."""
+    request = tiny_request(
+        made, method="biopt", iterations=None, eval_only=str(trained), settings={"steps": steps}, out=str(out)
+    )
+    counts = read_run(finish(request)).counts()
+    return {"input": counts.input, "native": counts.native}
+
+
+def test_one_pass_gives_what_separate_evaluations_give(made: Path, trained: Path, tmp_path: Path) -> None:
+    sweep(trained, "steps", STEPS)
+    found = find_sweep(read_run(trained), "steps")
+    assert found is not None
+    assert found.values == (0, 2, 10)
+    for i, steps in enumerate(STEPS):
+        expected = separate(made, trained, steps, tmp_path / "separate")
+        assert np.array_equal(found.input[i], expected["input"]), steps
+        assert np.array_equal(found.native[i], expected["native"]), steps
+    own = read_run(trained).counts()
+    assert np.array_equal(found.input[2], own.input)  # steps=10 is how it was trained
+    assert not np.array_equal(found.input[0], found.input[2])
+
+
+def test_images_are_encoded_once_for_all_values(made: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+    whole = InferenceModel.encode
+    monkeypatch.setattr(
+        InferenceModel, "encode", lambda self, images: encoded.append(len(images)) or whole(self, images)
+    )
+    sweep(trained, "steps", STEPS)
+    table = make_plan(tiny_request(made, method="biopt")).table
+    images = {*table.queries, *(i for ways in table.supports for way in ways for i in way)}
+    assert sum(encoded) == len(images) + 2 * len(STEPS)  # and one image twice a value, to compare features
+
+
+def test_a_stopped_sweep_goes_on(trained: Path) -> None:
+    whole = sweep(trained, "steps", STEPS).read_text().splitlines()[1:]
+    path = trained / "sweep-steps.jsonl"
+    kept = path.read_text()[: len(path.read_text()) // 2]  # ends within a line
+    path.write_text(kept)
+    progress = _Counting()
+    assert sweep(trained, "steps", STEPS, progress=progress) == path
+    assert path.read_text().splitlines()[1:] == whole
+    assert 0 < progress.steps < len(whole)
+    again = _Counting()
+    sweep(trained, "steps", STEPS, progress=again)
+    assert again.steps == 0
+
+
+def test_other_values_are_another_sweep_and_the_earlier_one_is_kept(trained: Path) -> None:
+    before = sweep(trained, "steps", ["1"]).read_text()
+    sweep(trained, "steps", ["0", "1", "1"])
+    found = find_sweep(read_run(trained), "steps")
+    assert found is not None
+    assert found.values == (0, 1)
+    assert (trained / "sweep-steps.jsonl.old-1").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("switch", "values", "told"),
+    [
+        ("stepps", ["1"], "unknown switch of biopt 'stepps'. Did you mean 'steps'"),
+        ("steps", ["few"], "steps=few is not a whole number"),
+        ("steps", ["-1"], "steps is -1; it must be at least 0"),
+        ("steps", [], "no values of steps"),
+    ],
+)
+def test_switches_that_do_not_exist_and_wrong_values(trained: Path, switch: str, values: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        sweep(trained, switch, values)
+
+
+OWN = '''
+"""A head with a switch for each mistake."""
+import torch
+from torch import nn
+from fsseg_bench.method import Method
+from fsseg_bench.recipe import Recipe
+
+class Own(Method):
+    def __init__(self, backbone, *, gain: float = 1.0, width: int = 1, bias: float = 0.0):
+        super().__init__(backbone)
+        self.gain, self.bias, self.extra = gain, bias, nn.Parameter(torch.ones(width))
+    def encode(self, images):
+        return self.backbone(images) * self.gain
+    def predict(self, episode):
+        own = episode.query.mean(dim=1, keepdim=True)
+        return torch.cat([own.mean().expand_as(own), own + self.bias], dim=1)
+    def loss(self, episode):
+        return {"loss": self.extra.sum()}
+    @classmethod
+    def recipe(cls, protocol, shot):
+        return Recipe(iterations=0, batch=1, lr=0.1)
+'''
+
+
+def test_switches_that_change_features_or_parameters_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "own_head.py").write_text(OWN)
+    folder = finish(tiny_request(tmp_path, method="own-head", methods_path=str(tmp_path / "methods")))
+    with pytest.raises(UserError, match=r"gain=2.0 changes the features of own-head"):
+        sweep(folder, "gain", ["1", "2"])
+    with pytest.raises(UserError, match="width=2 changes the parameters of own-head"):
+        sweep(folder, "width", ["2"])
+    sweep(folder, "bias", ["0", "0.5"])
+    found = find_sweep(read_run(folder), "bias")
+    assert found is not None
+    assert found.input[1, :, :, 1].sum() > found.input[0, :, :, 1].sum()  # a positive bias predicts more foreground
+
+
+def test_changed_code_is_accepted_when_the_counts_come_out_again(trained: Path, monkeypatch) -> None:
+    whole = reopening.make_plan
+
+    def changed(request, opened=None):
+        plan = whole(request, opened)
+        return replace(plan, settings={**plan.settings, "method_digest": "0" * 64})
+
+    monkeypatch.setattr(reopening, "make_plan", changed)
+    sweep(trained, "steps", ["1"])
+    found = find_sweep(read_run(trained), "steps")
+    assert found is not None
+    assert found.values == (1, 10)  # the run's own value was evaluated too, and compared
+    (trained / "sweep-steps.jsonl").unlink()
+    whole_head = sweeping._head
+    monkeypatch.setattr(
+        sweeping, "_head", lambda plan, base, switch, value: whole_head(plan, base, switch, 0 if value == 10 else value)
+    )
+    with pytest.raises(UserError, match=r"the code has changed since the run was made, and episode \d+ comes out"):
+        sweep(trained, "steps", ["1"])
+
+
+class _Counting(Progress):
+    def __init__(self) -> None:
+        self.steps = 0
+
+    @contextmanager
+    def meter(self, title: str, total: int, done: int = 0) -> Iterator[Meter]:
+        owner = self
+
+        class Counter(Meter):
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                owner.steps += steps
+
+        yield Counter()
+
+
+def test_the_file_says_what_it_is(trained: Path) -> None:
+    header, *rows = read_lines(sweep(trained, "steps", ["1"]))
+    assert (header["sweep"], header["values"]) == ("steps", [1])
+    assert header["identity"] == read_run(trained).info["identity"]
+    assert header["provenance"]["packages"]["torch"]
+    assert len(rows) == 12
