@@ -115,8 +115,8 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
 def _facts(source: Source, images: Sequence[str]) -> list[_Facts]:
     facts = []
     for image in images:
-        size = source.image_path(image).stat().st_size
-        facts.append(_Facts(source.class_pixels(image), f"{size} {source.label_digest(image)}"))
+        line = f"{source.image_digest(image)} {source.label_digest(image)}"
+        facts.append(_Facts(source.class_pixels(image), line))
     return facts
 
 

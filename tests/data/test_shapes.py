@@ -322,6 +322,7 @@ def test_what_changes_the_folder_and_the_fingerprint(monkeypatch: pytest.MonkeyP
     sources.append(open_shapes(small()))
     assert len({s.root for s in sources}) == len({s.fingerprint(["train"]) for s in sources}) == 6
     assert len({s.label_digest("train_00000") for s in sources}) == 6
+    assert len({s.image_digest("train_00000") for s in sources}) == 6
     assert first.fingerprint(["train"]) != first.fingerprint(["val"])
     assert first.label_digest("train_00000") != first.label_digest("train_00001")
     longer = sources[2]
