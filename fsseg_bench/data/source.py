@@ -65,7 +65,7 @@ class Source(ABC):
         """
 
     def image_digest(self, image_id: str) -> str:
-        """What identifies an image's file wherever it lies: its size in bytes (reading every file would take minutes)."""
+        """What identifies an image's file wherever it lies: its size in bytes (reading all would take minutes)."""
         return str(self.image_path(image_id).stat().st_size)
 
     def label_digest(self, image_id: str) -> str:
