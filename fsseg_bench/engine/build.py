@@ -17,7 +17,7 @@ from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import parse_value
 from fsseg_bench.registry import find_method
 
-LIGHT_BACKBONE = "resnet18-layer3"
+LIGHT_BACKBONE = "resnet18-layer2"
 """The backbone for the embedded images when none is named: trained from scratch in seconds."""
 
 
