@@ -86,7 +86,10 @@ def _print_table(folders: Sequence[Path]) -> None:
     from fsseg_bench.report.markdown import to_markdown
     from fsseg_bench.report.table import runs_tables
 
-    for table in runs_tables(open_runs(folders)):
+    collection = open_runs(folders)
+    for table in runs_tables(collection):
         click.echo(to_markdown(table))
+    for warning in collection.warnings:
+        click.echo(f"warning: {warning.message}", err=True)
     for folder in folders:
         click.echo(f"record: {folder}")
