@@ -13,8 +13,10 @@ import numpy as np
 
 from fsseg_bench.data.decode import image_size, read_image
 from fsseg_bench.data.instances import Instances, Region, load_instances
+from fsseg_bench.data.lists import read_list_file
 from fsseg_bench.data.source import VOID, Source, UInt8
 from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.protocol.spec import is_list_file
 
 _LOADING = threading.Lock()
 """Held while an instance file is loaded, so that threads load it once."""
@@ -25,6 +27,8 @@ class _Split:
     """One list: its annotations and what the protocol calls them."""
 
     instances: Instances
+    images: Path
+    """The folder of the images."""
     numbers: dict[str, int]
     """Image id to its number in ``instances``."""
     classes: dict[int, int]
@@ -40,9 +44,10 @@ class _Split:
 class CocoSource(Source):
     """``annotations/instances_<list><year>.json`` and images in ``<list><year>/``; no masks are written.
 
-    An image id is the folder and the file's stem: ``val2017/000000000139``. A class mask is the union of the
-    class's single instances; its crowd regions are void where no single instance of it lies. Categories that
-    the protocol does not name are background.
+    Without a year (0) the names are ``instances_<list>.json`` and ``<list>/``. Images may also lie in
+    ``images/<list><year>/``, in ``images/`` or beside ``annotations``. An image id is ``<list><year>/`` and the
+    file's stem: ``val2017/000000000139``. A class mask is the union of the class's single instances; its crowd
+    regions are void where no single instance of it lies. Categories that the protocol does not name are background.
     """
 
     def __init__(self, root: Path, classes: Sequence[str], year: int) -> None:
@@ -57,12 +62,23 @@ class CocoSource(Source):
         return {**self.__dict__, "_splits": {}}
 
     def ids(self, list_name: str) -> tuple[str, ...]:
-        """Ids of all images of ``instances_<list_name><year>.json``, sorted.
+        """Ids of all images of ``instances_<list_name><year>.json``, or of a list file, sorted.
 
         Raises:
             UserError: no such file, not COCO's, a class of the protocol is not in it, or image files are missing.
         """
-        return tuple(sorted(self._split(f"{list_name}{self.year}").numbers))
+        if is_list_file(list_name):
+            return read_list_file(self, Path(list_name)).images
+        return tuple(sorted(self._split(f"{list_name}{self.year or ''}").numbers))
+
+    def has_image(self, image_id: str) -> bool:
+        """Whether the annotations have the image (its file is checked when they are loaded).
+
+        Raises:
+            UserError: the annotations of its list are damaged, or image files are missing.
+        """
+        folder = image_id.partition("/")[0]
+        return self._annotations(folder).is_file() and image_id in self._split(folder).numbers
 
     def image_path(self, image_id: str) -> Path:
         """The image file (whether it exists is checked when the list is loaded).
@@ -71,7 +87,7 @@ class CocoSource(Source):
             UserError: the annotations have no such image.
         """
         split, number = self._find(image_id)
-        return self.root / image_id.partition("/")[0] / split.instances.names[number]
+        return split.images / split.instances.names[number]
 
     def image(self, image_id: str) -> UInt8:
         """(H, W, 3) uint8, RGB.
@@ -124,7 +140,8 @@ class CocoSource(Source):
         digest = hashlib.sha256()
         for name in lists:
             images = self.ids(name)
-            digest.update(f"{name} {self._split(f'{name}{self.year}').instances.digest}\n".encode())
+            for folder in sorted({image_id.partition("/")[0] for image_id in images}):
+                digest.update(f"{name} {self._split(folder).instances.digest}\n".encode())
             for image_id in images:
                 facts = self.image_path(image_id).stat()
                 digest.update(f"{image_id} {facts.st_size} {facts.st_mtime_ns}\n".encode())
@@ -156,14 +173,19 @@ class CocoSource(Source):
             if name not in known:
                 raise unknown("category", name, known, where=f"{path}: a class of the protocol")
             classes[known[name]] = class_id
-        self._check_files(folder, instances.names)
+        images = self._image_folder(folder, instances.names)
+        self._check_files(folder, images, instances.names)
         numbers = {f"{folder}/{PurePosixPath(name).with_suffix('')}": i for i, name in enumerate(instances.names)}
         if len(numbers) < len(instances.names):
             raise UserError(f"{path}: two images have the same name but for the suffix; rename one")
-        return _Split(instances, numbers, classes)
+        return _Split(instances, images, numbers, classes)
 
-    def _check_files(self, folder: str, names: Sequence[str]) -> None:
-        images = self.root / folder
+    def _image_folder(self, folder: str, names: Sequence[str]) -> Path:
+        """The first place that has the first image; without any, the official one."""
+        places = [self.root / folder, self.root / "images" / folder, self.root / "images", self.root]
+        return next((place for place in places if names and (place / names[0]).is_file()), places[0])
+
+    def _check_files(self, folder: str, images: Path, names: Sequence[str]) -> None:
         present = {path.name for path in images.iterdir()} if images.is_dir() else set()
         missing = [name for name in names if name not in present and not (images / name).is_file()]
         if missing:

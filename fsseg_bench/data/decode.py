@@ -57,6 +57,51 @@ def read_labels(path: Path) -> UInt8:
         return np.array(file)
 
 
+def read_binary_mask(path: Path) -> UInt8:
+    """(H, W) uint8: 1 on the object, 0 elsewhere.
+
+    0 is background and every other pixel must have one and the same value, whichever it is: 0/1 and 0/255 masks both
+    work, and 255 never means void here. Greyscale, palette (the index counts), bilevel, and colour files without
+    colour (black and white RGB) are read.
+
+    Raises:
+        UserError: the file is missing, cannot be decoded, is coloured or transparent, or holds several values.
+    """
+    with _opened(path, "mask") as file:
+        pixels = np.array(file)
+        mode = file.mode
+    if mode == "RGB" and (pixels == pixels[..., :1]).all():
+        pixels, mode = pixels[..., 0], "L"
+    if mode not in {"P", "L", "1"}:
+        raise UserError(
+            f"{path}: the mask has mode {mode}{' and colours' if mode == 'RGB' else ''}; save it as a greyscale PNG "
+            "with 0 for background and one other value for the object"
+        )
+    values = np.unique(pixels)
+    objects = values[values > 0]
+    if len(objects) > 1:
+        shown = ", ".join(map(str, objects[:5].tolist())) + (", ..." if len(objects) > 5 else "")
+        raise UserError(
+            f"{path}: the mask has the values {shown} beside 0; a binary mask has one. Soft edges of a drawing program "
+            "must go; several objects or void pixels need VOC's layout, whose masks hold label values, 255 being void"
+        )
+    return (pixels > 0).astype(np.uint8)
+
+
+def check_mask_size(mask_path: Path, mask: UInt8, image_path: Path) -> None:
+    """Whether a mask (H, W) has the size of its image.
+
+    Raises:
+        UserError: it has not; names both files and sizes. Or the image cannot be read.
+    """
+    height, width = mask.shape
+    if (found := image_size(image_path)) != (width, height):
+        raise UserError(
+            f"{mask_path} is {width} x {height} pixels and its image {image_path} {found[0]} x {found[1]}; "
+            "a mask must have the size of its image"
+        )
+
+
 @contextmanager
 def _opened(path: Path, kind: str) -> Iterator[Image.Image]:
     try:

@@ -14,13 +14,15 @@ import numpy as np
 import pandas as pd
 
 from fsseg_bench.data.cachefile import Arrays, load_arrays, save_arrays
+from fsseg_bench.data.lists import read_list
 from fsseg_bench.data.source import Source
+from fsseg_bench.errors import UserError
 from fsseg_bench.paths import cache_root
 from fsseg_bench.protocol.spec import Protocol
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when what is kept in the cache changes."""
-_ARRAYS = ("state", "fingerprint", "images", "image", "class", "pixels", "test")
+_ARRAYS = ("state", "fingerprint", "images", "image", "class", "pixels", "test", "listed")
 _THREADS = 4
 _CHUNK = 32
 
@@ -32,17 +34,19 @@ class PairIndex:
     protocol: Protocol
     """The protocol whose rules the pairs are chosen by."""
     fingerprint: str
-    """SHA-256 (hex) of the lists, image file sizes and labels: the same wherever the data lie."""
+    """SHA-256 (hex) of the lists, the pairs they restrict, image file sizes and labels: the same wherever the data
+    lie."""
     frame: pd.DataFrame
-    """Columns ``image`` (id), ``class`` (id), ``pixels`` (native, at least 1), ``split`` (``train`` or ``test``);
-    sorted by split, image and class. Every class that an image shows, however small."""
+    """Columns ``image`` (id), ``class`` (id), ``pixels`` (native, at least 1), ``split`` (``train`` or ``test``),
+    ``listed`` (whether the lists allow the pair); sorted by split, image and class. Every class that an image shows,
+    however small, listed or not."""
 
     def test_pairs(self, fold: int) -> dict[int, tuple[str, ...]]:
-        """Novel class to the test images with at least ``min_object_pixels`` of it, sorted; maybe none."""
+        """Novel class to the listed test images with at least ``min_object_pixels`` of it, sorted; maybe none."""
         return self._pairs("test", self.protocol.novel_classes(fold), without=())
 
     def train_pairs(self, fold: int) -> dict[int, tuple[str, ...]]:
-        """Base class to the training images with at least ``min_object_pixels`` of it, sorted; maybe none.
+        """Base class to the listed training images with at least ``min_object_pixels`` of it, sorted; maybe none.
 
         With ``novel_in_train = "drop-image"``, images with any pixel of a novel class are left out.
         """
@@ -53,7 +57,8 @@ class PairIndex:
     def _pairs(self, split: str, classes: Iterable[int], without: Sequence[int]) -> dict[int, tuple[str, ...]]:
         rows = self.frame[self.frame["split"] == split]
         dropped = rows.loc[rows["class"].isin(list(without)), "image"]
-        large = rows[(rows["pixels"] >= self.protocol.data.min_object_pixels) & ~rows["image"].isin(dropped)]
+        large = rows[rows["listed"] & (rows["pixels"] >= self.protocol.data.min_object_pixels)]
+        large = large[~large["image"].isin(dropped)]
         return {c: tuple(sorted(large.loc[large["class"] == c, "image"])) for c in classes}
 
 
@@ -71,7 +76,7 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
     """
     data = protocol.data
     settings = [_FORMAT, str(source.root), data.source, data.year, data.masks, source.classes]
-    settings += [data.train_list, data.test_list, data.train_excludes_test]
+    settings += [data.train_list, data.test_list, data.train_excludes_test, dict(protocol.list_digests)]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
     state = source.fingerprint(tuple(dict.fromkeys((*data.train_list, *data.test_list))))
     path = cache_root() / "index" / f"{key}.npz"
@@ -85,23 +90,25 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
 def _read(source: Source, protocol: Protocol) -> Arrays:
     """Every mask of the lists, read once."""
     data = protocol.data
-    test = {image for name in data.test_list for image in source.ids(name)}
-    train = {image for name in data.train_list for image in source.ids(name)}
+    test, train = _members(source, data.test_list), _members(source, data.train_list)
     if data.train_excludes_test:
-        train -= test
-    images = sorted(train | test)
+        train = {image: classes for image, classes in train.items() if image not in test}
+    images = sorted(train.keys() | test.keys())
     with ThreadPoolExecutor(_THREADS) as pool:
         chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
         results = pool.map(partial(_facts, source), chunks)
         facts = [fact for chunk in results for fact in chunk]
     digest = hashlib.sha256()
-    rows: list[tuple[int, int, int, bool]] = []
+    rows: list[tuple[int, int, int, bool, bool]] = []
     for is_test, members in ((True, test), (False, train)):
         for number, (image, fact) in enumerate(zip(images, facts, strict=True)):
             if image in members:
-                digest.update(f"{int(is_test)} {image} {fact.line}\n".encode())
-                rows += [(number, c, n, is_test) for c, n in sorted(fact.pixels.items())]
-    columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+                allowed = members[image]
+                _check_shown(source, image, allowed, fact)
+                digest.update(f"{int(is_test)} {image} {fact.line}{_only(allowed)}\n".encode())
+                for c, n in sorted(fact.pixels.items()):
+                    rows.append((number, c, n, is_test, allowed is None or c in allowed))
+    columns = np.array(rows, dtype=np.int64).reshape(-1, 5).T
     return {
         "fingerprint": np.array(digest.hexdigest()),
         "images": np.array(images, dtype=np.str_),
@@ -109,7 +116,35 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
         "class": columns[1],
         "pixels": columns[2],
         "test": columns[3],
+        "listed": columns[4],
     }
+
+
+def _members(source: Source, lists: Sequence[str]) -> dict[str, frozenset[int] | None]:
+    """The lists' images, each with the classes that count in it; None: all."""
+    members: dict[str, frozenset[int] | None] = {}
+    for entry in lists:
+        listed = read_list(source, entry)
+        for image in listed.images:
+            own = None if listed.classes is None else listed.classes[image]
+            before = members.get(image, frozenset())
+            members[image] = None if own is None or before is None else own | before
+    return members
+
+
+def _check_shown(source: Source, image: str, allowed: frozenset[int] | None, fact: _Facts) -> None:
+    missing = sorted((allowed or frozenset()) - fact.pixels.keys())
+    if missing:
+        name = source.classes[missing[0] - 1]
+        raise UserError(
+            f"a list has {image}__{missing[0]:02}, but the mask of {image} shows no {name!r}: "
+            "the list was made for other masks or other classes; take the line out, or use its masks"
+        )
+
+
+def _only(allowed: frozenset[int] | None) -> str:
+    """What a restriction adds to the fingerprint; a list of images adds nothing."""
+    return "" if allowed is None else f" only {' '.join(map(str, sorted(allowed)))}"
 
 
 def _facts(source: Source, images: Sequence[str]) -> list[_Facts]:
@@ -128,5 +163,6 @@ def _frame(arrays: Arrays) -> pd.DataFrame:
             "class": arrays["class"],
             "pixels": arrays["pixels"],
             "split": np.where(arrays["test"] == 1, "test", "train"),
+            "listed": arrays["listed"] == 1,
         }
     )

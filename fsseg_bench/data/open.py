@@ -7,19 +7,15 @@ from pathlib import Path
 from fsseg_bench import paths
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.spec import Protocol
-
-_NEEDED = {
-    "voc": ("JPEGImages", "ImageSets/Segmentation"),
-    "coco": ("annotations",),
-}
+from fsseg_bench.protocol.spec import Protocol, is_list_file
 
 
 def open_source(protocol: Protocol, data_root: Path | None = None) -> Source:
     """The reader of ``protocol``'s data.
 
     Looked for, the first that has the layout's folders: ``data.root`` under ``data_root`` (or ``FSSEG_DATA``), its
-    last parts there, ``data_root`` itself, and for a user's own protocol file ``data.root`` beside the file.
+    last parts there, ``data_root`` itself, and for a user's own protocol file ``data.root`` beside the file. A root
+    of ``.`` is the file's own folder and nothing else.
 
     Raises:
         UserError: the data are nowhere; lists every place and says how to name the right one.
@@ -33,13 +29,17 @@ def open_source(protocol: Protocol, data_root: Path | None = None) -> Source:
         from fsseg_bench.data.coco import CocoSource
 
         return CocoSource(root, protocol.classes, protocol.data.year)
+    if protocol.data.source == "folder":
+        from fsseg_bench.data.folder import FolderSource
+
+        return FolderSource(root, protocol.classes)
     from fsseg_bench.data.voc import VocSource
 
     return VocSource(root, protocol.classes, protocol.data.masks)
 
 
 def _find(protocol: Protocol, data_root: Path | None) -> Path:
-    needed = _NEEDED[protocol.data.source]
+    needed = _needed(protocol)
     tried = []
     for place in _places(protocol, data_root):
         if not place.is_dir():
@@ -57,8 +57,22 @@ def _find(protocol: Protocol, data_root: Path | None) -> Path:
     )
 
 
+def _needed(protocol: Protocol) -> tuple[str, ...]:
+    """The folders by which the data are known."""
+    data = protocol.data
+    if data.source == "coco":
+        return ("annotations",)
+    if data.source == "folder":
+        return (f"{protocol.classes[0]}/images",)
+    if all(is_list_file(entry) for entry in (*data.train_list, *data.test_list)):
+        return ("JPEGImages",)
+    return ("JPEGImages", "ImageSets/Segmentation")
+
+
 def _places(protocol: Protocol, data_root: Path | None) -> list[Path]:
     relative = Path(protocol.data.root)
+    if protocol.home is not None and relative == Path():
+        return [protocol.home]
     places = []
     if data_root is not None:
         tails = [Path(*relative.parts[i:]) for i in range(len(relative.parts))]

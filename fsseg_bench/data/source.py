@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fsseg_bench.errors import UserError
+
 UInt8 = npt.NDArray[np.uint8]
 
 VOID = 255
@@ -26,7 +28,7 @@ class Source(ABC):
 
     @abstractmethod
     def ids(self, list_name: str) -> tuple[str, ...]:
-        """Image ids of a list, sorted, without repetition.
+        """Image ids of a list, sorted, without repetition. The list is a name or a list file (``.txt``).
 
         Raises:
             UserError: no such list; names the file looked for and what to do.
@@ -34,7 +36,18 @@ class Source(ABC):
 
     @abstractmethod
     def image_path(self, image_id: str) -> Path:
-        """The image file."""
+        """The image file.
+
+        Raises:
+            UserError: there is none.
+        """
+
+    def has_image(self, image_id: str) -> bool:
+        """Whether there is such an image, with its file."""
+        try:
+            return self.image_path(image_id).is_file()
+        except UserError:
+            return False
 
     @abstractmethod
     def image(self, image_id: str) -> UInt8:

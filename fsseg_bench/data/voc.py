@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size, read_image, read_labels
+from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_mask_size, read_image, read_labels
+from fsseg_bench.data.lists import read_list_file
 from fsseg_bench.data.sbd import read_sbd_labels
 from fsseg_bench.data.source import VOID, Source, UInt8
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.spec import is_list_file
 
 _TRAINAUG = "trainaug"
 _SBD_FOLDER = "cls"
@@ -46,13 +48,15 @@ class VocSource(Source):
         self.masks = tuple(masks)
 
     def ids(self, list_name: str) -> tuple[str, ...]:
-        """Image ids of ``ImageSets/Segmentation/<list_name>.txt``, sorted, without repetition.
+        """Image ids of ``ImageSets/Segmentation/<list_name>.txt``, or of a list file, sorted, without repetition.
 
         ``trainaug`` without a file is VOC's train list and SBD's two lists, less VOC's val list.
 
         Raises:
             UserError: no such list, or an empty one; names the file and what to do.
         """
+        if is_list_file(list_name):
+            return read_list_file(self, Path(list_name)).images
         path = self._list_path(list_name)
         if list_name == _TRAINAUG and not path.is_file():
             return self._trainaug(path)
@@ -152,16 +156,15 @@ class VocSource(Source):
                     digest.update(line.encode())
         return digest.hexdigest()
 
+    def _values(self, image_id: str) -> UInt8:
+        """(H, W) label values, as the mask file has them."""
+        path = self.mask_path(image_id)
+        return read_sbd_labels(path) if path.suffix == ".mat" else read_labels(path)
+
     def _labels(self, image_id: str) -> _Labels:
         path = self.mask_path(image_id)
-        values = read_sbd_labels(path) if path.suffix == ".mat" else read_labels(path)
-        image = self.image_path(image_id)
-        height, width = values.shape
-        if (found := image_size(image)) != (width, height):
-            raise UserError(
-                f"{path} is {width} x {height} pixels and its image {image} {found[0]} x {found[1]}; "
-                "a mask must have the size of its image"
-            )
+        values = self._values(image_id)
+        check_mask_size(path, values, self.image_path(image_id))
         counts = np.array(Image.fromarray(values).histogram(), dtype=np.int64)
         self._check_values(path, counts)
         return _Labels(values, counts)

@@ -10,14 +10,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import folder
+from fsseg_bench.protocol.lists import absolute_lists, locate_lists
 from fsseg_bench.protocol.spec import (
     FOLDS,
+    LIST_KEYS,
     CheckpointSpec,
     DataSpec,
     EpisodeSpec,
     ImageSpec,
     Protocol,
     ScoringSpec,
+    is_list_file,
 )
 
 _SECTIONS: dict[str, type] = {
@@ -32,7 +35,9 @@ _SOURCE_KEYS = {
     "voc": {"masks"},
     "coco": {"year"},
     "shapes": {"generator_seed", "train_images", "test_images"},
+    "folder": set[str](),
 }
+_LISTS = {f"data.{key}" for key in LIST_KEYS}
 _LEAST = {
     "data.min_object_pixels": 1,
     "data.train_images": 1,
@@ -54,7 +59,7 @@ def load_protocol(name_or_path: str | Path, overrides: Mapping[str, str] | None 
         name_or_path: ``"pascal5i"``, ``"coco20i-a"``, ..., or a path to a TOML file.
         overrides: changes to single keys by dotted name, values as text, for example
             ``{"data.year": "2017", "data.test_list": "train,val"}``. They change the digest and the label; a
-            value that the file has anyway changes neither.
+            value that the file has anyway changes neither. List files are relative to the current folder.
 
     Raises:
         UserError: unknown name, unreadable file, unknown or missing key, wrong value. Names the file, the
@@ -99,6 +104,8 @@ def _override(table: dict[str, Any], key: str, text: str) -> bool:
         known = [f"{s}.{k}" for s, cls in _SECTIONS.items() for k in _hints(cls)]
         raise unknown("protocol key", key, known)
     value = _parse(text, _hints(_SECTIONS[section])[name])
+    if key in _LISTS:
+        value = absolute_lists(value, Path.cwd())
     values = table.setdefault(section, {})
     if not isinstance(values, dict):
         return False
@@ -112,6 +119,8 @@ def _text(protocol: Protocol, key: str) -> str:
     section, _, name = key.partition(".")
     value = getattr(getattr(protocol, section), name)
     values = value if isinstance(value, tuple) else (value,)
+    if key in _LISTS:
+        values = tuple(Path(v).name if is_list_file(v) else v for v in values)
     return ",".join(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
 
 
@@ -139,6 +148,7 @@ def _build(table: dict[str, Any], path: Path, home: Path | None) -> Protocol:
     classes = _typed(table["classes"], tuple[str, ...], path, "classes")
     _check_classes(classes, path)
     sections = {key: _section(table[key], cls, path, key) for key, cls in _SECTIONS.items()}
+    sections["data"], list_digests = locate_lists(sections["data"], path.parent, path)
     protocol = Protocol(
         name=name,
         version=_typed(table["version"], int, path, "version"),
@@ -146,6 +156,7 @@ def _build(table: dict[str, Any], path: Path, home: Path | None) -> Protocol:
         classes=classes,
         folds=_folds(table["folds"], classes, path),
         home=home,
+        list_digests=list_digests,
         **sections,
     )
     _check_values(protocol, path)
@@ -254,9 +265,9 @@ def _check_values(protocol: Protocol, path: Path) -> None:
             raise UserError(f"{path}: {key} is {value}; it must be at least {least}")
     if protocol.version < 1:
         raise UserError(f"{path}: version is {protocol.version}; it must be at least 1")
-    if protocol.data.source == "coco" and protocol.data.year not in {2014, 2017}:
-        raise UserError(f"{path}: data.year is {protocol.data.year}; allowed: 2014, 2017")
-    for key in ("train_list", "test_list", *(["masks"] if protocol.data.source == "voc" else [])):
+    if protocol.data.source == "coco" and protocol.data.year not in {0, 2014, 2017}:
+        raise UserError(f"{path}: data.year is {protocol.data.year}; allowed: 2014, 2017, 0 (no year in names)")
+    for key in (*LIST_KEYS, *(["masks"] if protocol.data.source == "voc" else [])):
         _check_names(f"data.{key}", getattr(protocol.data, key), path)
     scales = protocol.scoring.scales
     if not scales or len(set(scales)) < len(scales) or not all(0 < s <= 4 for s in scales):

@@ -13,17 +13,26 @@ from typing import Any, Literal
 
 FOLDS = (1, 2, 3, 4)
 
+LIST_KEYS = ("train_list", "test_list")
+"""Keys of ``[data]`` that hold lists: names, or list files."""
+
+
+def is_list_file(entry: str) -> bool:
+    """Whether an entry of ``train_list`` or ``test_list`` is a file (it ends in ``.txt``) rather than a name."""
+    return entry.endswith(".txt")
+
 
 @dataclass(frozen=True)
 class DataSpec:
     """Where images and masks come from and which pairs (image, class) count."""
 
-    source: Literal["voc", "coco", "shapes"]
-    """The reader: VOC's folder layout, COCO's instance JSON, or images made by code."""
+    source: Literal["voc", "coco", "shapes", "folder"]
+    """The reader: VOC's folder layout, COCO's instance JSON, images made by code, or one folder a class."""
     root: str
-    """Folder of the data set under the data root (``--data-root``, ``FSSEG_DATA``) or beside the file."""
+    """Folder of the data set under the data root (``--data-root``, ``FSSEG_DATA``) or beside the file; ``.`` is the
+    file's own folder."""
     train_list: tuple[str, ...]
-    """Lists whose images training may use."""
+    """Lists whose images training may use: names, or absolute paths of list files (``.txt``)."""
     test_list: tuple[str, ...]
     """Lists whose images the episodes are drawn from."""
     train_excludes_test: bool
@@ -35,7 +44,7 @@ class DataSpec:
     masks: tuple[str, ...] = ()
     """voc: mask folders in order of preference, each with palette PNGs or SBD's .mat files."""
     year: int = 0
-    """coco: 2014 or 2017, the edition of the official layout."""
+    """coco: 2014 or 2017, the edition of the official layout; 0 where the files' names hold no year."""
     generator_seed: int = 0
     """shapes: the seed of the images."""
     train_images: int = 0
@@ -113,6 +122,8 @@ class Protocol:
     """Dotted keys that the user changed, with their values as text."""
     home: Path | None = None
     """The folder of the file when it is the user's own; data may lie beside it. Not part of the digest."""
+    list_digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """List file, as in the lists, to the SHA-256 of its bytes; these enter the digest in place of the path."""
 
     def class_id(self, name: str) -> int:
         """The label value (1..C) of a class name."""
@@ -140,11 +151,17 @@ class Protocol:
     def settings(self) -> dict[str, Any]:
         """Everything that determines a number, as JSON-able values."""
         values = dataclasses.asdict(dataclasses.replace(self, overrides={}, home=None))
-        for key in ("description", "overrides", "home"):
+        for key in ("description", "overrides", "home", "list_digests"):
             values.pop(key)
+        for key in LIST_KEYS:
+            values["data"][key] = [self._list_text(entry) for entry in values["data"][key]]
         values["folds"] = {str(k): list(v) for k, v in sorted(self.folds.items())}
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain
+
+    def _list_text(self, entry: str) -> str:
+        digest = self.list_digests.get(entry)
+        return f"{Path(entry).name} sha256:{digest}" if digest else entry
 
     @cached_property
     def digest(self) -> str:

@@ -75,7 +75,8 @@ def test_pairs_by_hand(tmp_path: Path, source: str, prefix: str) -> None:
 def test_frame_lists_every_class_of_every_image(tmp_path: Path) -> None:
     write_voc(tmp_path / "tiny-voc", train=1, val=2)
     frame = build(tmp_path, min_object_pixels=200).frame
-    assert list(frame.columns) == ["image", "class", "pixels", "split"]
+    assert list(frame.columns) == ["image", "class", "pixels", "split", "listed"]
+    assert frame.pop("listed").all()
     rows = [tuple(row) for row in frame.itertuples(index=False)]
     test = []
     for c in range(1, 9):

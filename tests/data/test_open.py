@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.data.coco import CocoSource
+from fsseg_bench.data.folder import FolderSource
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.voc import VocSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from tests.support.datasets import CLASSES, tiny_protocol, write_coco, write_voc
+from tests.support.protocol_text import with_source, write
 
 
 def test_beside_the_users_own_file(tmp_path: Path) -> None:
@@ -49,6 +51,24 @@ def test_the_root_given_goes_before_the_folder_of_the_file(tmp_path: Path) -> No
     write_voc(tmp_path / "tiny-voc", 1, 1)
     root = write_voc(tmp_path / "other/tiny-voc", 1, 1)
     assert open_source(tiny_protocol(tmp_path), tmp_path / "other").root == root.resolve()
+
+
+def test_a_dot_is_the_folder_of_the_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_voc(tmp_path / "mine", 1, 1)
+    monkeypatch.setenv("FSSEG_DATA", str(write_voc(tmp_path / "other", 1, 1)))
+    protocol = tiny_protocol(root, root=".")
+    assert open_source(protocol).root == root.resolve()
+    assert open_source(protocol, tmp_path / "other").root == root.resolve()
+
+
+def test_class_folders_are_known_by_their_first(tmp_path: Path) -> None:
+    text = with_source("folder").replace('"own-data"', '"photos"')
+    protocol = load_protocol(write(tmp_path, text))
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UserError, match=r"photos \(has no ant/images\)"):
+        open_source(protocol)
+    (tmp_path / "photos/ant/images").mkdir(parents=True)
+    assert isinstance(open_source(protocol), FolderSource)
 
 
 def test_a_folder_without_the_layout_is_passed_over(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def _key_lines() -> list[tuple[str, str]]:
 def test_each_missing_key_is_named(tmp_path: Path, line: str, key: str) -> None:
     message = refused(tmp_path, changed(f"\n{line}\n", "\n", "\n" + TEXT))
     if key == "data.source":
-        assert message == 'data.source is missing; allowed: "voc", "coco", "shapes"'
+        assert message == 'data.source is missing; allowed: "voc", "coco", "shapes", "folder"'
     else:
         assert message == f"missing {key}"
 
@@ -219,7 +219,7 @@ def test_wrong_values_say_what_is_allowed(tmp_path: Path, old: str, new: str, me
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('source = "voc"', 'source = "VOC"', 'data.source is "VOC"; allowed: "voc", "coco", "shapes"'),
+        ('source = "voc"', 'source = "VOC"', 'data.source is "VOC"; allowed: "voc", "coco", "shapes", "folder"'),
         (
             'novel_in_train = "background"',
             'novel_in_train = "drop"',
@@ -242,7 +242,7 @@ def test_wrong_literals_show_the_allowed_ones(tmp_path: Path, old: str, new: str
 @pytest.mark.parametrize(
     ("source", "old", "new", "message"),
     [
-        ("coco", "year = 2017", "year = 2015", "data.year is 2015; allowed: 2014, 2017"),
+        ("coco", "year = 2017", "year = 2015", "data.year is 2015; allowed: 2014, 2017, 0 (no year in names)"),
         ("shapes", "train_images = 30", "train_images = 0", "data.train_images is 0; it must be at least 1"),
         ("shapes", "test_images = 20", "test_images = -1", "data.test_images is -1; it must be at least 1"),
     ],

@@ -54,6 +54,7 @@ rule = "last"
 SOURCE_LINES = {
     "voc": 'source = "voc"\nmasks = ["SegmentationClass"]',
     "coco": 'source = "coco"\nyear = 2017',
+    "folder": 'source = "folder"',
     "shapes": 'source = "shapes"\ngenerator_seed = 5\ntrain_images = 30\ntest_images = 20',
 }
 

@@ -1,0 +1,50 @@
+"""``fsseg-bench data init``: propose a protocol for one's own images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the protocol [default: the folder's].")
+@click.option("--force", is_flag=True, help="Replace a protocol.toml that is there.")
+def init(folder: Path, name: str | None, force: bool) -> None:
+    """Look at FOLDER and write FOLDER/protocol.toml, with folds proposed and every choice explained.
+
+    FOLDER is in VOC's layout (JPEGImages/, SegmentationClass/), has COCO's annotations/instances_*.json, or holds one
+    folder a class with images/ and masks/. Images and masks are only read.
+    """
+    from fsseg_bench.data.own.proposal import PROTOCOL_FILE, propose
+    from fsseg_bench.errors import UserError
+    from fsseg_bench.records.files import write_atomic
+
+    path = folder / PROTOCOL_FILE
+    if path.exists() and not force:
+        raise UserError(f"{path}: is there already; --force replaces it, and the changes in it are lost")
+    proposal = propose(folder, name)
+    for file in proposal.files:
+        if (folder / file).exists() and file != PROTOCOL_FILE and not force:
+            raise UserError(f"{folder / file}: is there already, and this name is needed; rename it, or give --force")
+    for file in sorted(proposal.files, key=lambda file: file == PROTOCOL_FILE):
+        write_atomic(folder / file, proposal.files[file])
+    episodes = _check(path)
+    click.echo(proposal.summary)
+    click.echo(f"wrote {path}; tried out: {episodes} test episodes in each fold")
+    click.echo(f"next: fsseg-bench run --method baseline --dataset {path} --shot 1")
+
+
+def _check(path: Path) -> int:
+    """Draws the 1-shot episodes of every fold, as ``run`` will, and returns their number; keeps the pair index."""
+    from fsseg_bench.data.index import build_index
+    from fsseg_bench.data.open import open_source
+    from fsseg_bench.protocol.episodes import sample_episodes
+    from fsseg_bench.protocol.load import load_protocol
+
+    protocol = load_protocol(path)
+    index = build_index(open_source(protocol), protocol)
+    for fold in protocol.folds:
+        sample_episodes(protocol, fold, index.test_pairs(fold), way=1, shot=1)
+    return protocol.episodes.count

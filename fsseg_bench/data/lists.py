@@ -1,0 +1,112 @@
+"""Reads list files: one's own, and those that other authors publish."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from fsseg_bench.data.decode import IMAGE_SUFFIXES
+from fsseg_bench.data.source import Source
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.spec import is_list_file
+
+_PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>\d{1,3})")
+_FORMS = "an image id, 'image__class' with the class's label value, or 'image-path mask-path'"
+
+
+@dataclass(frozen=True)
+class ListedImages:
+    """What a list says."""
+
+    images: tuple[str, ...]
+    """Image ids, sorted, without repetition."""
+    classes: dict[str, frozenset[int]] | None
+    """The classes that count in each image, of an ``image__class`` list; None: all classes count."""
+
+
+def read_list(source: Source, entry: str) -> ListedImages:
+    """An entry of a protocol's ``train_list`` or ``test_list``: a name that ``source`` knows, or a list file.
+
+    Raises:
+        UserError: no such list, or as :func:`read_list_file`.
+    """
+    if is_list_file(entry):
+        return read_list_file(source, Path(entry))
+    return ListedImages(source.ids(entry), None)
+
+
+def read_list_file(source: Source, path: Path) -> ListedImages:
+    """The images of a list file, and the pairs if it lists pairs.
+
+    Each line is one of: an image id of ``source``; ``image__class`` (``2007_000032__01``), where the class is the
+    label value, from 1; ``image-path mask-path`` (``JPEGImages/x.jpg SegmentationClassAug/x.png``), of which the
+    image is taken and the mask is ignored: masks come from the data set. Of a path, the longest end that names an
+    image of the data set counts. Empty lines are skipped.
+
+    Raises:
+        UserError: the file cannot be read or is empty, a line names no image of the data set or no class, or some
+            lines name a class and others do not. Names file and line.
+    """
+    found: dict[str, set[int]] = {}
+    bare = ""
+    for where, text in _lines(path):
+        image, class_id = _entry(source, text, where)
+        found.setdefault(image, set())
+        if class_id:
+            found[image].add(class_id)
+        elif not bare:
+            bare = where
+    if not found:
+        raise UserError(f"{path}: the list is empty; each line must be {_FORMS}")
+    images = tuple(sorted(found))
+    if not any(found.values()):
+        return ListedImages(images, None)
+    if bare:
+        raise UserError(f"{bare}: names no class, but other lines do; a list restricts the pairs or it does not")
+    return ListedImages(images, {image: frozenset(classes) for image, classes in found.items()})
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Where it is, and the text, of each line that is not empty."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such list file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: the list cannot be read: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line.strip()
+
+
+def _entry(source: Source, text: str, where: str) -> tuple[str, int]:
+    """The image id of a line and its class, 0 for none. What is an image's name as it stands is never split."""
+    if _inside(text) and source.has_image(text):
+        return text, 0
+    words = text.split()
+    paths = words[:1] if len(words) == 2 and all(word.endswith(IMAGE_SUFFIXES) for word in words) else [text]
+    if image := _of_path(source, paths[0]):
+        return image, 0
+    pair = _PAIR.fullmatch(text)
+    if pair and _inside(pair["image"]) and source.has_image(pair["image"]):
+        class_id = int(pair["class"])
+        if not 1 <= class_id <= len(source.classes):
+            raise UserError(f"{where}: {text!r}: class {class_id} is not a label value 1 to {len(source.classes)}")
+        return pair["image"], class_id
+    raise UserError(f"{where}: {text!r} names no image of {source.root}; a line must be {_FORMS}")
+
+
+def _of_path(source: Source, text: str) -> str | None:
+    """The id of the image that a path names by its longest end that is an id; None if there is none."""
+    if not text.endswith(IMAGE_SUFFIXES):
+        return None
+    parts = PurePosixPath(text).with_suffix("").parts
+    names = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((name for name in names if _inside(name) and source.has_image(name)), None)
+
+
+def _inside(name: str) -> bool:
+    """Whether a name stays in the folder that it is looked up in."""
+    return not name.startswith("/") and ".." not in PurePosixPath(name).parts

@@ -1,0 +1,243 @@
+"""Writes down a proposed protocol, every choice explained in a comment."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsseg_bench.data.own.folds import LEAST_IMAGES, Folds, propose_folds
+from fsseg_bench.data.own.survey import Survey, look
+from fsseg_bench.errors import UserError
+
+PROTOCOL_FILE = "protocol.toml"
+_LARGEST_SIDE = 417
+_SMALLEST_SIDE = 65
+_STRIDE = 8
+_LARGEST_LEAST = 2048
+_FIVE_SHOT = 6
+_WIDTH = 116
+
+_LAYOUTS = {
+    "voc": "VOC's layout",
+    "coco": "COCO's instance annotations",
+    "folder": "one folder a class, with images/ and masks/",
+}
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What ``fsseg-bench data init`` writes and says."""
+
+    files: Mapping[str, str]
+    """Name to text; ``protocol.toml`` and the list files that it names."""
+    summary: str
+    """What was found and what is proposed, for people."""
+
+
+def propose(root: Path, name: str | None = None) -> Proposal:
+    """A protocol for the data in ``root``, to be written into that folder.
+
+    Args:
+        root: a folder in VOC's layout, with COCO's instance annotations, or with one folder a class.
+        name: the protocol's name; None: the folder's name.
+
+    Raises:
+        UserError: the folder cannot be used as it is; says what is missing, where, and what to do.
+    """
+    survey = look(root)
+    least = min(_LARGEST_LEAST, max(1, survey.area // 100))
+    folds = propose_folds(survey, least)
+    text = _protocol(survey, folds, least, _name(root) if name is None else _checked_name(name))
+    return Proposal({PROTOCOL_FILE: text, **survey.list_files}, _summary(survey, folds, least))
+
+
+def _name(root: Path) -> str:
+    """The folder's name with the characters that a protocol's name may have."""
+    return re.sub(r"[^\w.-]", "-", root.resolve().name).lstrip(".") or "own"
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[\w-][\w.-]*", name):
+        raise UserError(f"--name {name}: use letters, digits, '-', '_', '.' (it names a folder)")
+    return name
+
+
+def _protocol(survey: Survey, folds: Folds, least: int, name: str) -> str:
+    size = min(_LARGEST_SIDE, max(_SMALLEST_SIDE, survey.side // _STRIDE * _STRIDE + 1))
+    images = len(survey.train.keys() | survey.test.keys())
+    return "\n".join(
+        [
+            _comment(f"Proposed by `fsseg-bench data init`. Found: {_LAYOUTS[survey.source]}; {images} images."),
+            _comment(
+                "Every choice that moves a number is a key of this file; change what you like, and raise version when "
+                "you do, so that older results stay apart. docs/protocols.md explains each key."
+            ),
+            "",
+            f"name = {_toml(name)}",
+            "version = 1",
+            f"description = {_toml(f'{images} own images of {len(survey.classes)} classes')}",
+            "",
+            _comment(_classes_comment(survey)),
+            f"classes = {_toml_list(survey.classes)}",
+            "",
+            *_folds_section(survey, folds, least),
+            "",
+            *_data_section(survey, least),
+            "",
+            "[image]",
+            _comment(
+                f"Side of the square that every image is resized to, in pixels. {size} is 8 n + 1, which fits the "
+                f"backbones' stride of 8; the papers' usual size is {_LARGEST_SIDE}, smaller where images are smaller."
+            ),
+            f"size = {size}",
+            'resize = "squash"           # to the square, without keeping the aspect ratio',
+            'decoder = "pillow"          # the library that decodes and resizes',
+            "",
+            "[episodes]",
+            "count = 1000                # test episodes a fold: more make the intervals narrower",
+            "seed = 1385                 # of the episode table; another seed draws other episodes",
+            'class_sampling = "uniform"  # each episode draws its classes with equal chances',
+            "support_replacement = false # all images of an episode are different",
+            "",
+            "[scoring]",
+            'void = "ignore"             # pixels labelled 255 count nowhere',
+            'headline = "input"          # scores at the size above; those at native size are recorded too',
+            "scales = [0.7, 1.0, 1.3]    # query scales of the multi-scale variant (run --scales)",
+            "",
+            "[checkpoint]",
+            'rule = "last"               # the last training state is tested, never the best one',
+            "",
+        ]
+    )
+
+
+def _classes_comment(survey: Survey) -> str:
+    origin = {
+        "voc": "The label value of a class in the masks is its position in this list, from 1; 0 is background and 255 "
+        "void. Names like class-1 are placeholders: put the real ones in their places.",
+        "coco": "Categories of the instance annotations. Those that are not listed are background.",
+        "folder": "The names of the class folders. In masks, 0 is background and the one other value the object; there "
+        "is no void.",
+    }
+    return origin[survey.source]
+
+
+def _folds_section(survey: Survey, folds: Folds, least: int) -> list[str]:
+    lines = [
+        _comment(
+            "Each fold holds out its classes: a method is trained on the classes of the other three folds and tested "
+            "on these. Proposed: classes sorted by their number of test images, most first, dealt to the folds in turn "
+            "(1 2 3 4, 4 3 2 1, ...), so that folds have about equally many classes and images. Classes that look "
+            "alike belong into one fold: otherwise a held-out class is half known from training."
+        )
+    ]
+    if folds.left_out:
+        told = ", ".join(
+            f"{survey.classes[c - 1]} ({min(folds.train_images[c], folds.test_images[c])})" for c in folds.left_out
+        )
+        lines.append(
+            _comment(
+                f"In no fold, hence background, because fewer than {LEAST_IMAGES} images show at least {least} pixels "
+                f"of them: {told}."
+            )
+        )
+    lines.append("[folds]")
+    for fold, classes in folds.folds.items():
+        lines.append(f"{fold} = {_toml_list([survey.classes[c - 1] for c in classes])}")
+    return lines
+
+
+def _data_section(survey: Survey, least: int) -> list[str]:
+    lines = [
+        "[data]",
+        f"{f'source = {_toml(survey.source)}':27} # how the files lie; voc, coco and folder are known",
+        'root = "."                  # the folder of this file',
+    ]
+    if survey.source == "voc":
+        lines += [f"masks = {_toml_list(survey.masks)} # folders of the masks; the first that has the image's is taken"]
+    if survey.source == "coco":
+        lines += ["year = 0                    # the lists' names below are complete, with their year if they have one"]
+    lines.append(_comment(_lists_comment(survey)))
+    lines += [f"train_list = {_toml_list(survey.train_list)}", f"test_list = {_toml_list(survey.test_list)}"]
+    if survey.shared:
+        lines += ["train_excludes_test = false # the lists are the same; see novel_in_train"]
+    else:
+        lines += ["train_excludes_test = true  # an image of the test lists is never trained on"]
+    lines.append(
+        _comment(
+            f"An image counts for a class only with so many native pixels of it. {least} is 1 % of the median image, "
+            f"at most {_LARGEST_LEAST} as for PASCAL-5i. Smaller objects stay labelled, but are no class of an episode."
+        )
+    )
+    lines += [f"min_object_pixels = {least}", _comment(_novel_comment(survey))]
+    return [*lines, f"novel_in_train = {_toml('drop-image' if survey.shared else 'background')}"]
+
+
+def _lists_comment(survey: Survey) -> str:
+    where = {
+        "voc": "Lists: names of files in ImageSets/Segmentation/, without .txt",
+        "coco": "Lists: names of annotations/instances_<list>.json, their images in <list>/ or images/",
+        "folder": "Lists: all is every image",
+    }
+    return (
+        f"{where[survey.source]}; or files (.txt) beside this one, with an image a line (docs/own-data.md). Training "
+        "draws from the first, test episodes from the second."
+    )
+
+
+def _novel_comment(survey: Survey) -> str:
+    if survey.shared:
+        return (
+            "What training does with images that show a held-out class: drop-image leaves them out. Since test "
+            "episodes show held-out classes only, no test image is trained on although the lists are the same."
+        )
+    return (
+        "What pixels of held-out classes are in training images: background, as in most papers; ignore makes them "
+        "void; drop-image leaves such images out."
+    )
+
+
+def _summary(survey: Survey, folds: Folds, least: int) -> str:
+    names = survey.classes
+    lines = [f"found {_LAYOUTS[survey.source]}: {len(names)} classes"]
+    lines.append(f"images with at least {least} pixels of the class (training / test):")
+    for fold, classes in folds.folds.items():
+        told = [f"{names[c - 1]} {folds.train_images[c]}/{folds.test_images[c]}" for c in classes]
+        lines.append(f"  fold {fold}: {', '.join(told)}")
+    if folds.left_out:
+        lines.append(f"  in no fold, too few images: {', '.join(names[c - 1] for c in folds.left_out)}")
+    dealt = [c for classes in folds.folds.values() for c in classes]
+    few = [names[c - 1] for c in dealt if min(folds.train_images[c], folds.test_images[c]) < _FIVE_SHOT]
+    if few:
+        lines.append(f"less than {_FIVE_SHOT} images, too few for 5 shots: {', '.join(few)}")
+    return "\n".join([*lines, *survey.notes])
+
+
+def _comment(text: str) -> str:
+    return "\n".join(f"# {line}" for line in textwrap.wrap(_one_line(text), _WIDTH, break_on_hyphens=False))
+
+
+def _one_line(text: str) -> str:
+    """Without control characters, which a TOML comment must not have."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _toml(text: str) -> str:
+    """A TOML string. JSON's escapes are TOML's, but for the delete character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml_list(values: Sequence[str]) -> str:
+    one_line = f"[{', '.join(map(_toml, values))}]"
+    if len(one_line) <= _WIDTH - len("classes = "):
+        return one_line
+    rows = [""]
+    for value in map(_toml, values):
+        if rows[-1] and len(rows[-1]) + len(value) > _WIDTH:
+            rows.append("")
+        rows[-1] += f"{value}, "
+    return "\n".join(["[", *(f"  {row.rstrip()}" for row in rows), "]"])

@@ -1,0 +1,181 @@
+"""Looks at a folder of images and masks: which layout, which classes, how many pixels of each class in which image."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fsseg_bench.data.coco import CocoSource
+from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size
+from fsseg_bench.data.folder import ALL, FolderSource
+from fsseg_bench.data.instances import load_instances
+from fsseg_bench.data.own.names import Roles, list_roles, voc_class_names
+from fsseg_bench.data.source import Source
+from fsseg_bench.data.voc import VocSource
+from fsseg_bench.errors import UserError
+
+_MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug", "SBD/dataset/cls")
+_MOST_CLASSES = 254
+_THREADS = 4
+_NEW_LIST = "all.txt"
+_SAMPLE = 500  # images whose size is looked at
+
+Pixels = Mapping[str, Mapping[int, int]]
+"""Image id to class id to native pixels."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a folder holds."""
+
+    root: Path
+    source: Literal["voc", "coco", "folder"]
+    classes: tuple[str, ...]
+    """Class names; the label value of a class is its position, from 1."""
+    train_list: tuple[str, ...]
+    test_list: tuple[str, ...]
+    """The same as ``train_list`` where the folder does not say which images are for testing."""
+    train: Pixels
+    test: Pixels
+    side: int
+    """Median of the longer side of the images, in pixels."""
+    area: int
+    """Median of the images' area, in pixels."""
+    masks: tuple[str, ...] = ()
+    """voc: the mask folders that are there."""
+    list_files: Mapping[str, str] = field(default_factory=dict)
+    """Name to text of list files that the proposal needs."""
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether training and testing draw from the same images."""
+        return self.train_list == self.test_list
+
+
+def look(root: Path) -> Survey:
+    """Recognises the layout of ``root`` and reads all its masks.
+
+    Raises:
+        UserError: no such folder, none of the three layouts, no images, no masks, or a file that cannot be used.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder")
+    readers: dict[str, Callable[[Path], Survey]] = {}
+    if any((root / "annotations").glob("instances_*.json")):
+        readers["COCO's (annotations/instances_*.json)"] = _look_coco
+    if (root / "JPEGImages").is_dir():
+        readers["VOC's (JPEGImages/)"] = _look_voc
+    if _class_folders(root):
+        readers["one folder a class (<class>/images/)"] = _look_folders
+    if len(readers) > 1:
+        raise UserError(f"{root}: has several layouts: {' and '.join(readers)}; put each data set into its own folder")
+    if not readers:
+        inside = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+        raise UserError(
+            f"{root}: holds {inside}, which is none of the known layouts: JPEGImages/ with SegmentationClass/ (VOC), "
+            "annotations/instances_*.json with the images beside (COCO), or for each class a folder with images/ and "
+            "masks/. docs/own-data.md shows them"
+        )
+    return next(iter(readers.values()))(root)
+
+
+def _look_voc(root: Path) -> Survey:
+    masks = tuple(name for name in _MASK_FOLDERS if (root / name).is_dir())
+    if not masks:
+        raise UserError(f"{root}: has JPEGImages/ but no masks; put them as PNGs into {root / _MASK_FOLDERS[0]}")
+    every = VocSource(root, [str(value) for value in range(1, _MOST_CLASSES + 1)], masks)
+    lists = sorted(path.stem for path in (root / "ImageSets" / "Segmentation").glob("*.txt"))
+    files, notes = {}, []
+    roles = list_roles(lists or [_NEW_LIST])
+    if lists:
+        train, test = _of_lists(every, roles)
+    else:
+        images, without = _voc_images(every)
+        files[_NEW_LIST] = "".join(f"{image}\n" for image in images)
+        if without:
+            shown = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
+            notes.append(f"images without a mask are not used: {len(without)} ({shown})")
+        train = test = _pixels(every, images)
+    largest = max((value for shown in (*train.values(), *test.values()) for value in shown), default=0)
+    classes = voc_class_names(root, largest)
+    return Survey(
+        root, "voc", classes, *roles, train, test, *_sizes(every, [*train, *test]), masks, files, tuple(notes)
+    )
+
+
+def _voc_images(source: VocSource) -> tuple[list[str], list[str]]:
+    """Names of the images in JPEGImages with a mask, and of those without."""
+    found = sorted(p.stem for p in (source.root / "JPEGImages").iterdir() if p.suffix in IMAGE_SUFFIXES)
+    if not found:
+        raise UserError(f"{source.root / 'JPEGImages'}: has no images (.jpg, .jpeg or .png)")
+    masks = {path.stem for name in source.masks for path in (source.root / name).iterdir()}
+    used = [image for image in found if image in masks]
+    if not used:
+        raise UserError(f"{found[0]}: no mask {found[0]}.png in {source.root / source.masks[0]}, nor any other image's")
+    return used, [image for image in found if image not in masks]
+
+
+def _look_coco(root: Path) -> Survey:
+    files = sorted((root / "annotations").glob("instances_*.json"))
+    lists = [path.stem.removeprefix("instances_") for path in files]
+    roles = list_roles(lists)
+    used = [root / "annotations" / f"instances_{name}.json" for name in dict.fromkeys((*roles[0], *roles[1]))]
+    categories = [load_instances(path).categories for path in used]
+    everywhere = set.intersection(*(set(names.values()) for names in categories))
+    classes = tuple(name for _, name in sorted(categories[0].items()) if name in everywhere)
+    notes = []
+    if partial := sorted({name for names in categories for name in names.values()} - everywhere):
+        notes.append(f"categories that not every instance file has are not used: {', '.join(partial)}")
+    if len(classes) > _MOST_CLASSES:
+        raise UserError(f"{used[0]}: has {len(classes)} categories; at most {_MOST_CLASSES} classes are possible")
+    source = CocoSource(root, classes, 0)
+    train, test = _of_lists(source, roles)
+    return Survey(root, "coco", classes, *roles, train, test, *_sizes(source, [*train, *test]), notes=tuple(notes))
+
+
+def _look_folders(root: Path) -> Survey:
+    classes = _class_folders(root)
+    if len(classes) > _MOST_CLASSES:
+        raise UserError(f"{root}: has {len(classes)} class folders; at most {_MOST_CLASSES} classes are possible")
+    source = FolderSource(root, classes)
+    images = source.ids(ALL)
+    missing = [image for image in images if not source.expected_mask(image).is_file()]
+    if missing:
+        shown = ", ".join(str(source.expected_mask(image)) for image in missing[:3])
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise UserError(f"masks are missing: {shown}{more}; add them, or remove their images")
+    pixels = _pixels(source, images)
+    notes = []
+    if empty := [image for image, shown in pixels.items() if not shown]:
+        notes.append(f"images with an empty mask are never drawn: {len(empty)} ({', '.join(empty[:3])})")
+    lists = ((ALL,), (ALL,))
+    return Survey(root, "folder", classes, *lists, pixels, pixels, *_sizes(source, images), notes=tuple(notes))
+
+
+def _class_folders(root: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in root.iterdir() if (path / "images").is_dir()))
+
+
+def _of_lists(source: Source, roles: Roles) -> tuple[Pixels, Pixels]:
+    """The pixels of the training and of the test lists."""
+    images = [sorted({image for name in names for image in source.ids(name)}) for names in roles]
+    train = _pixels(source, images[0])
+    return train, train if images[0] == images[1] else _pixels(source, images[1])
+
+
+def _pixels(source: Source, images: Sequence[str]) -> Pixels:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(images, pool.map(source.class_pixels, images), strict=True))
+
+
+def _sizes(source: Source, images: Sequence[str]) -> tuple[int, int]:
+    """Medians of the longer side and of the area, over evenly spaced images."""
+    chosen = images[:: -(-len(images) // _SAMPLE)]
+    sizes = [image_size(source.image_path(image)) for image in chosen]
+    return round(statistics.median(map(max, sizes))), round(statistics.median(w * h for w, h in sizes))

@@ -1,0 +1,132 @@
+"""One folder a class: ids, masks, lists, and every kind of file that is missing or wrong."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsseg_bench.data.folder import FolderSource
+from fsseg_bench.data.index import build_index
+from fsseg_bench.data.open import open_source
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.load import load_protocol
+from tests.support.datasets import HEIGHT, MAIN_PIXELS, WIDTH, scenes
+from tests.support.own import write_class_folders
+from tests.support.protocol_text import with_source, write
+
+CLASSES = ("anchor", "barrel", "candle", "drum")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FolderSource:
+    return FolderSource(write_class_folders(tmp_path, 3, CLASSES), CLASSES)
+
+
+def test_ids_are_class_and_name(source: FolderSource) -> None:
+    assert source.ids("all") == tuple(f"{name}/{i:03}" for name in CLASSES for i in range(3))
+    assert source.image_path("drum/001") == source.root / "drum/images/001.jpg"
+    assert source.mask_path("drum/001") == source.root / "drum/masks/001.png"
+    assert source.image("drum/001").shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_mask_is_that_of_the_folders_class(tmp_path: Path, value: int) -> None:
+    source = FolderSource(write_class_folders(tmp_path, 2, CLASSES, value), CLASSES)
+    box = next(scene.boxes[0] for scene in scenes("train", 2) if scene.name == "train_c2_1")
+    expected = np.zeros((3, HEIGHT, WIDTH), dtype=np.uint8)
+    expected[1, box.y0 : box.y1, box.x0 : box.x1] = 1
+    assert np.array_equal(source.class_masks("barrel/001", [1, 2, 4]), expected)
+    assert source.class_pixels("barrel/001") == {2: MAIN_PIXELS}
+
+
+def test_an_empty_mask_shows_nothing(source: FolderSource) -> None:
+    Image.new("L", (WIDTH, HEIGHT)).save(source.root / "anchor/masks/000.png")
+    assert source.class_pixels("anchor/000") == {}
+    assert source.class_masks("anchor/000", [1]).max() == 0
+
+
+def test_lists_are_all_or_files(source: FolderSource, tmp_path: Path) -> None:
+    path = tmp_path / "some.txt"
+    path.write_text("drum/001\nanchor/000\n")
+    assert source.ids(str(path)) == ("anchor/000", "drum/001")
+    with pytest.raises(UserError, match=r"unknown list 'train'\. Known: a file that ends in \.txt, all"):
+        source.ids("train")
+
+
+def test_other_files_and_folders_do_not_matter(source: FolderSource) -> None:
+    (source.root / "anchor/images/notes.md").write_text("mine")
+    (source.root / "unused/images").mkdir(parents=True)
+    assert len(source.ids("all")) == 12
+
+
+def test_survives_pickling(source: FolderSource) -> None:
+    source.ids("all")
+    copy = pickle.loads(pickle.dumps(source))
+    assert copy.ids("all") == source.ids("all")
+
+
+def test_digests_follow_content(source: FolderSource, tmp_path: Path) -> None:
+    before = source.label_digest("anchor/000"), source.fingerprint(["all"])
+    other = FolderSource(write_class_folders(tmp_path / "copy", 3, CLASSES), CLASSES)
+    assert other.label_digest("anchor/000") == before[0]
+    Image.new("L", (WIDTH, HEIGHT), 255).save(source.root / "anchor/masks/000.png")
+    assert source.label_digest("anchor/000") != before[0]
+    assert source.fingerprint(["all"]) != before[1]
+
+
+def test_no_images(source: FolderSource) -> None:
+    for path in (source.root / "candle/images").iterdir():
+        path.rename(path.with_suffix(".bmp"))
+    with pytest.raises(UserError, match=r"candle/images: has no images .*take 'candle' off the classes"):
+        FolderSource(source.root, CLASSES).ids("all")
+
+
+def test_no_folder(source: FolderSource) -> None:
+    with pytest.raises(UserError, match=r"flute/images: has no images"):
+        FolderSource(source.root, [*CLASSES, "flute"]).ids("all")
+
+
+def test_two_images_of_one_name(source: FolderSource) -> None:
+    Image.new("RGB", (WIDTH, HEIGHT)).save(source.root / "drum/images/001.png")
+    with pytest.raises(UserError, match=r"001\.png and 001\.jpg have the same name but for the suffix"):
+        FolderSource(source.root, CLASSES).ids("all")
+
+
+def test_missing_image_and_mask(source: FolderSource) -> None:
+    with pytest.raises(UserError, match=r"drum/images/009: no such image"):
+        source.image("drum/009")
+    (source.root / "drum/masks/001.png").unlink()
+    for use in (source.class_pixels, source.label_digest, lambda image: source.class_masks(image, [1])):
+        with pytest.raises(UserError, match=r"drum/masks/001\.png: no such mask, but there is .*drum/images/001\.jpg"):
+            use("drum/001")
+    with pytest.raises(UserError, match=r"drum/masks/001\.png: no such mask"):
+        source.fingerprint(["all"])
+
+
+def test_mask_of_another_size(source: FolderSource) -> None:
+    Image.new("L", (HEIGHT, WIDTH), 255).save(source.root / "drum/masks/001.png")
+    with pytest.raises(UserError, match=rf"masks/001\.png is {HEIGHT} x {WIDTH} pixels and its image"):
+        source.class_pixels("drum/001")
+
+
+def test_unreadable_image(source: FolderSource) -> None:
+    (source.root / "drum/images/001.jpg").write_bytes(b"not an image")
+    for use in (source.image, source.class_pixels):
+        with pytest.raises(UserError, match=r"images/001\.jpg: the image cannot be read"):
+            use("drum/001")
+
+
+def test_a_protocol_opens_and_indexes_it(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "own-data", 3, ("ant", "bee", "cat", "dog", "eel", "fox"))
+    text = with_source("folder").replace('["train"]', '["all"]').replace('["val"]', '["all"]')
+    text = text.replace("train_excludes_test = true", "train_excludes_test = false").replace("2048", "60")
+    protocol = load_protocol(write(tmp_path, text))
+    source = open_source(protocol)
+    assert isinstance(source, FolderSource)
+    index = build_index(source, protocol)
+    assert index.test_pairs(1) == {1: ("ant/000", "ant/001", "ant/002"), 2: ("bee/000", "bee/001", "bee/002")}
+    assert set(index.train_pairs(1)) == {3, 4, 5}

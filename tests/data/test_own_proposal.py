@@ -1,0 +1,265 @@
+"""From a folder to a protocol: the three layouts, what the proposal says, and folders that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from fsseg_bench.data.own.proposal import propose
+from fsseg_bench.data.own.survey import look
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.protocol.spec import Protocol
+from tests.support.datasets import CLASSES, HEIGHT, MAIN_PIXELS, WIDTH, save_mask, write_coco, write_list, write_voc
+from tests.support.own import write_class_folders
+
+
+def proposed(root: Path, name: str | None = None) -> Protocol:
+    """The proposal, written and loaded."""
+    for file, text in propose(root, name).files.items():
+        (root / file).write_text(text, encoding="utf-8")
+    return load_protocol(root / "protocol.toml")
+
+
+def refused(root: Path) -> str:
+    with pytest.raises(UserError) as error:
+        propose(root)
+    return str(error.value)
+
+
+# One folder a class
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    protocol = proposed(write_class_folders(tmp_path / "my photos", 3))
+    assert protocol.name == "my-photos"
+    assert protocol.classes == CLASSES
+    assert protocol.data.source == "folder"
+    assert protocol.data.root == "."
+    assert protocol.data.train_list == protocol.data.test_list == ("all",)
+    assert protocol.data.novel_in_train == "drop-image"
+    assert not protocol.data.train_excludes_test
+    assert protocol.data.min_object_pixels == WIDTH * HEIGHT // 100
+    assert protocol.image.size == 65  # 8 n + 1, never smaller
+    assert sorted(name for names in protocol.folds.values() for name in names) == sorted(CLASSES)
+
+
+def test_every_key_is_explained_or_plain(tmp_path: Path) -> None:
+    """Each setting has a comment above or beside it, name, version and description apart."""
+    lines = propose(write_class_folders(tmp_path, 3)).files["protocol.toml"].splitlines()
+    pairs = zip(["", *lines], lines, strict=False)
+    bare = [now for before, now in pairs if " = " in now and "#" not in now and not before.startswith("#")]
+    alone = ["name", "version", "description", "1", "2", "3", "4", "test_list"]  # the last is explained two lines above
+    assert [line.split(" = ")[0] for line in bare] == alone
+
+
+def test_missing_masks_are_named(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, 3)
+    (root / "drum/masks/001.png").unlink()
+    assert refused(root).startswith(f"masks are missing: {root}/drum/masks/001.png; add them")
+    shutil.rmtree(root / "anchor/masks")
+    (root / "drum/masks/002.png").unlink()
+    message = refused(root)
+    assert (
+        f"{root}/anchor/masks/000.png, {root}/anchor/masks/001.png, {root}/anchor/masks/002.png and 2 more" in message
+    )
+
+
+def test_empty_masks_are_told(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, 4)
+    Image.new("L", (WIDTH, HEIGHT)).save(root / "drum/masks/001.png")
+    assert "images with an empty mask are never drawn: 1 (drum/001)" in propose(root).summary
+    assert "drum 3/3" in propose(root).summary
+
+
+def test_unusable_files_are_named(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, 3)
+    Image.new("L", (HEIGHT, WIDTH), 1).save(root / "drum/masks/001.png")
+    assert "drum/masks/001.png is 30 x 40 pixels and its image" in refused(root)
+    (root / "drum/masks/001.png").write_bytes(b"no")
+    assert "drum/masks/001.png: the mask cannot be read" in refused(root)
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, 3)
+    (root / "empty/images").mkdir(parents=True)
+    assert "empty/images: has no images" in refused(root)
+
+
+def test_three_classes_are_too_few(tmp_path: Path) -> None:
+    message = refused(write_class_folders(tmp_path, 3, CLASSES[:3]))
+    assert "four folds need at least four classes" in message
+    assert "found 3: anchor, barrel, candle" in message
+
+
+# VOC's layout
+
+
+def test_voc_with_lists(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "mine", 3, 3)
+    (root / "classes.txt").write_text("\n".join(CLASSES))
+    protocol = proposed(root)
+    assert protocol.classes == CLASSES
+    assert protocol.data.source == "voc"
+    assert protocol.data.masks == ("SegmentationClass",)
+    assert (protocol.data.train_list, protocol.data.test_list) == (("train",), ("val",))
+    assert protocol.data.novel_in_train == "background"
+    assert protocol.data.train_excludes_test
+
+
+def test_voc_without_lists_gets_one(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "mine", 3, 3)
+    shutil.rmtree(root / "ImageSets")
+    (root / "SegmentationClass/val_c1_0.png").unlink()
+    proposal = propose(root)
+    images = proposal.files["all.txt"].splitlines()
+    assert len(images) == 47
+    assert "val_c1_0" not in images
+    assert "images without a mask are not used: 1 (val_c1_0)" in proposal.summary
+    protocol = proposed(root)
+    assert protocol.data.test_list == (str(root / "all.txt"),)
+    assert protocol.data.novel_in_train == "drop-image"
+    assert protocol.classes[:2] == ("class-1", "class-2")
+
+
+def test_a_class_with_one_image_is_in_no_fold(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "mine", 3, 3)
+    labels = Image.open(root / "SegmentationClass/val_c1_0.png")
+    rare = labels.point(lambda value: 9 if value == 1 else value)
+    rare.save(root / "SegmentationClass/val_c1_0.png")
+    protocol = proposed(root)
+    assert "class-9" in protocol.classes
+    assert all("class-9" not in names for names in protocol.folds.values())
+    text = (root / "protocol.toml").read_text()
+    assert "of them: class-9 (0)." in " ".join(text.replace("\n#", "").split())
+
+
+def test_voc_problems(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "mine", 2, 2)
+    (root / "SegmentationClass/val_c2_0.png").unlink()
+    assert "val_c2_0: no mask val_c2_0.png" in refused(root)
+    save_mask(root / "SegmentationClass/val_c2_0.png", label_of(3)[:-1])
+    assert "val_c2_0.png is 40 x 29 pixels and its image" in refused(root)
+    shutil.rmtree(root / "SegmentationClass")
+    assert f"has JPEGImages/ but no masks; put them as PNGs into {root}/SegmentationClass" in refused(root)
+
+
+def test_voc_without_any_match(tmp_path: Path) -> None:
+    (tmp_path / "JPEGImages").mkdir()
+    (tmp_path / "SegmentationClass").mkdir()
+    assert "JPEGImages: has no images" in refused(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "JPEGImages/a.jpg")
+    assert "a: no mask a.png in" in refused(tmp_path)
+    save_mask(tmp_path / "SegmentationClass/a.png", label_of(0)[:8, :8])
+    assert "no mask shows any class" in refused(tmp_path)
+
+
+def label_of(value: int) -> npt.NDArray[np.uint8]:
+    return np.full((HEIGHT, WIDTH), value, dtype=np.uint8)
+
+
+# COCO's annotations
+
+
+def test_coco(tmp_path: Path) -> None:
+    protocol = proposed(write_coco(tmp_path / "mine", 3, 3, year=2014))
+    assert protocol.classes == ("junk", *CLASSES)
+    assert (protocol.data.source, protocol.data.year) == ("coco", 0)
+    assert (protocol.data.train_list, protocol.data.test_list) == (("train2014",), ("val2014",))
+    assert all("junk" not in names for names in protocol.folds.values())
+
+
+def test_one_instance_file_serves_for_both(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "mine", 1, 4)
+    (root / "annotations/instances_train2017.json").unlink()
+    (root / "annotations/instances_val2017.json").rename(root / "annotations/instances_default.json")
+    (root / "val2017").rename(root / "images")
+    protocol = proposed(root)
+    assert protocol.data.train_list == protocol.data.test_list == ("default",)
+    assert protocol.data.novel_in_train == "drop-image"
+
+
+def test_categories_that_one_file_lacks_are_told(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "mine", 3, 3)
+    path = root / "annotations/instances_val2017.json"
+    table = json.loads(path.read_text())
+    table["categories"].append({"id": 999, "name": "kite"})
+    path.write_text(json.dumps(table))
+    proposal = propose(root)
+    assert "categories that not every instance file has are not used: kite" in proposal.summary
+    assert '"kite"' not in proposal.files["protocol.toml"]
+
+
+# Any layout
+
+
+def test_no_known_layout(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    message = refused(tmp_path)
+    assert message.startswith(f"{tmp_path}: holds pictures, which is none of the known layouts")
+    assert "holds nothing" in refused(tmp_path / "pictures")
+    assert refused(tmp_path / "nowhere") == f"{tmp_path}/nowhere: no such folder"
+
+
+def test_two_layouts_at_once(tmp_path: Path) -> None:
+    write_class_folders(write_voc(tmp_path / "mine", 2, 2), 2)
+    assert "has several layouts: VOC's (JPEGImages/) and one folder a class" in refused(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "least"), [(500, 417, 2048), (417, 417, 1738), (300, 297, 900), (64, 65, 40), (20, 65, 4)]
+)
+def test_size_and_least_pixels_follow_the_images(tmp_path: Path, side: int, size: int, least: int) -> None:
+    for name in CLASSES[:4]:
+        for kind, mode in (("images", "RGB"), ("masks", "L")):
+            (tmp_path / name / kind).mkdir(parents=True)
+            for i in range(2):
+                Image.new(mode, (side, side), "white").save(tmp_path / name / kind / f"{i}.png")
+    protocol = proposed(tmp_path)
+    assert protocol.image.size == size
+    assert protocol.data.min_object_pixels == least
+
+
+def test_strange_names_survive(tmp_path: Path) -> None:
+    names = ('with "quotes"', "dining table", "café", "back\\slash")
+    root = write_class_folders(tmp_path / "_photos & more", 2, names)
+    protocol = proposed(root)
+    assert set(protocol.classes) == set(names)
+    assert protocol.name == "_photos---more"
+
+
+def test_many_classes_fill_several_lines(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, 2, [f"a rather long name number {i}" for i in range(8)])
+    text = propose(root).files["protocol.toml"]
+    assert max(map(len, text.splitlines())) <= 120
+    assert len(proposed(root).classes) == 8
+
+
+def test_names_given_and_refused(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, 2)
+    assert proposed(root, "mine-2").name == "mine-2"
+    for name in ("", ".mine", "my photos", "a/b"):
+        with pytest.raises(UserError, match="--name"):
+            propose(root, name)
+
+
+def test_the_survey_counts_pixels(tmp_path: Path) -> None:
+    survey = look(write_class_folders(tmp_path, 2))
+    assert survey.train["barrel/001"] == {2: MAIN_PIXELS}
+    assert (survey.side, survey.area) == (WIDTH, WIDTH * HEIGHT)
+
+
+def test_lists_with_unknown_names_serve_for_both(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "mine", 2, 2)
+    for name in ("train", "val"):
+        (root / f"ImageSets/Segmentation/{name}.txt").unlink()
+    write_list(root, "first", [f"train_c{c}_{k}" for c in range(1, 9) for k in range(2)])
+    write_list(root, "second", [f"val_c{c}_{k}" for c in range(1, 9) for k in range(2)])
+    protocol = proposed(root)
+    assert protocol.data.train_list == protocol.data.test_list == ("first", "second")

@@ -1,0 +1,84 @@
+"""docs/own-data.md, followed literally: its commands in a shell, its Python in an interpreter, in order."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.datasets import HEIGHT, WIDTH
+from tests.support.fresh import ROOT, python
+from tests.support.own import write_class_folders
+
+PAGE = ROOT / "docs" / "own-data.md"
+_BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_COMMAND = """\
+#!{python}
+from fsseg_bench.cli.data import data
+from fsseg_bench.cli.data_init import init
+from fsseg_bench.cli.main import _COMMANDS, main
+data.add_command(init)
+_COMMANDS.setdefault("predict", ("fsseg_bench.cli.predict", "predict"))
+main()
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with my-photos, and fsseg-bench as a command."""
+    write_class_folders(tmp_path / "my-photos", 6, ("cup", "dog", "leaf", "shoe"))
+    command = tmp_path / "bin" / "fsseg-bench"
+    command.parent.mkdir()
+    command.write_text(_COMMAND.format(python=sys.executable))
+    command.chmod(0o755)
+    return tmp_path
+
+
+def shell(script: str, place: Path) -> str:
+    variables = {
+        **os.environ,
+        "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "methods"))),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], cwd=place, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_page_works_as_it_stands(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    blocks = _BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    outputs = [python(code) if language == "python" else shell(code, place) for language, code in blocks]
+    assert len(outputs) == 6
+    init, run, predict, _, episodes, replay = outputs
+    assert "fold 1: cup 6/6" in init
+    assert (place / "my-photos/protocol.toml").is_file()
+    assert run.count("record: runs/my-photos/baseline-resnet18-layer2/1way-1shot/fold") == 4
+    assert "my-photos/dog/images/002.jpg:" in predict
+    for name in ("002", "003"):
+        for kind, values in (("mask", {0, 255}), ("probability", None), ("overlay", None)):
+            picture = Image.open(place / "predicted" / f"{name}-{kind}.png")
+            assert picture.size == (WIDTH, HEIGHT)
+            assert values is None or set(np.unique(np.asarray(picture)).tolist()) <= values
+    header, *rows = episodes.splitlines()
+    assert header == "class_1,query,support_1_1"
+    assert {image for row in rows for image in row.split(",")[1:]} <= {f"cup/00{i}" for i in range(3)}
+    assert "record: runs/my-photos/" in replay
+
+
+def test_every_command_of_the_page_is_run() -> None:
+    """What is not in a tested block is an example that needs data one may not have: CANet's lists alone."""
+    text = PAGE.read_text(encoding="utf-8")
+    left = re.findall(r"^fsseg-bench .*$", _BLOCK.sub("", text), re.MULTILINE)
+    assert len(left) == 1
+    assert "canet-train.txt" in left[0]
