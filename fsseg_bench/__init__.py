@@ -6,6 +6,7 @@ protocol = fsseg_bench.load_protocol("shapes5i")
 method = fsseg_bench.build_method("panet", "resnet18-layer3", "none")
 frame = fsseg_bench.run("biopt", "shapes5i", shot=1)
 everything = fsseg_bench.results()
+masks = fsseg_bench.predict([("cat1.jpg", "cat1-mask.png")], ["cat2.jpg"], checkpoint="results/runs/...")
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fsseg_bench.api import run
     from fsseg_bench.engine.build import build_method
+    from fsseg_bench.engine.predict import predict
     from fsseg_bench.errors import UserError
     from fsseg_bench.method import Episode, Method, Prediction
     from fsseg_bench.protocol.load import load_protocol
@@ -32,6 +34,7 @@ _WHERE = {
     "build_method": "fsseg_bench.engine.build",
     "load_protocol": "fsseg_bench.protocol.load",
     "method_names": "fsseg_bench.registry",
+    "predict": "fsseg_bench.engine.predict",
     "results": "fsseg_bench.report.collect",
     "run": "fsseg_bench.api",
 }
@@ -45,6 +48,7 @@ __all__ = [
     "build_method",
     "load_protocol",
     "method_names",
+    "predict",
     "results",
     "run",
 ]
