@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fsseg_bench.cli.data_init import init
 from fsseg_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def _shared(command: _Decorated) -> _Decorated:
 @click.group()
 def data() -> None:
     """Get the data sets, verify them, and say what there is."""
+
+
+data.add_command(init)
 
 
 @data.command()
