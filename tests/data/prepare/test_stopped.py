@@ -48,6 +48,13 @@ def undisturbed(small: Small, root: Path, server: Server) -> dict[str, bytes]:
     return tree(root)
 
 
+def nothing_torn(root: Path, expected: dict[str, bytes]) -> bool:
+    """Whether every file of the data set that is there is whole."""
+    files = tree(root).items() if root.exists() else []
+    data = {name: content for name, content in files if "/." not in f"/{name}"}
+    return all(expected[name] == content for name, content in data.items())
+
+
 def command(small: Small, root: Path, server: Server) -> list[str]:
     line = f"data prepare pascal5i --root {root} --sources {small.sources} --mirror {server.url} --yes"
     return [sys.executable, "-m", "fsseg_bench", *line.split()]
@@ -149,6 +156,7 @@ def test_stopped_before_any_operation(
             with suppress(KeyboardInterrupt):
                 run(tiny, tmp_path / "stopped", server)
         stops += left <= 0
+        assert nothing_torn(tmp_path / "stopped", expected), point
         run(tiny, tmp_path / "stopped", server)
         assert tree(tmp_path / "stopped") == expected, point
         shutil.rmtree(tmp_path / "stopped")
@@ -179,6 +187,7 @@ def test_killed_processes(tiny: Small, tmp_path: Path, server: Server) -> None:
             _, errors = process.communicate()
             kills += process.returncode == -signal.SIGKILL
             assert process.returncode in {0, -signal.SIGKILL}, errors.decode()
+            assert nothing_torn(root, expected), (roots, kills)
         run(tiny, root, server)
         assert tree(root) == expected, (roots, kills)
     assert roots < 3 * KILLS
