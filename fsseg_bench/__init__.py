@@ -7,6 +7,7 @@ method = fsseg_bench.build_method("panet", "resnet18-layer3", "none")
 frame = fsseg_bench.run("biopt", "shapes5i", shot=1)
 everything = fsseg_bench.results()
 masks = fsseg_bench.predict([("cat1.jpg", "cat1-mask.png")], ["cat2.jpg"], checkpoint="results/runs/...")
+first = fsseg_bench.table(1)
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fsseg_bench.recipe import Recipe
     from fsseg_bench.registry import method_names
     from fsseg_bench.report.collect import results
+    from fsseg_bench.report.frames import table
 
 _WHERE = {
     "Episode": "fsseg_bench.method",
@@ -37,6 +39,7 @@ _WHERE = {
     "predict": "fsseg_bench.engine.predict",
     "results": "fsseg_bench.report.collect",
     "run": "fsseg_bench.api",
+    "table": "fsseg_bench.report.frames",
 }
 
 __all__ = [
@@ -51,6 +54,7 @@ __all__ = [
     "predict",
     "results",
     "run",
+    "table",
 ]
 
 

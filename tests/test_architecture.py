@@ -26,7 +26,7 @@ ALLOWED = {
     "method": _MODEL,
     "registry": _MODEL,
     "records": {*_BASE, "protocol"},
-    "report": _TORCH_FREE,
+    "report": {*_TORCH_FREE, "registry"},
     "engine": _RUN,
     "api": {*_RUN, "report"},
     "cli": {*_RUN, "report", "api"},

@@ -164,7 +164,8 @@ def resampled_sums(terms: Int64, strata: Int64, resamples: int, rng: np.random.R
         drawn = (rng.random_sample((resamples, n)) * n).astype(np.intp)  # the largest double below 1 stays below n
         cells = drawn + np.arange(resamples)[:, None] * n
         weights = np.bincount(cells.ravel(), minlength=resamples * n).reshape(resamples, n)
-        sums += weights.astype(np.float64) @ rows
+        used = rows.any(axis=0)  # with one way, the episodes of a stratum have pixels of its class alone
+        sums[:, used] += weights.astype(np.float64) @ rows[:, used]
     return sums.reshape(resamples, *terms.shape[1:])
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
+from fsseg_bench.protocol.intervals import Score, bootstrap_intervals
 from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
-from fsseg_bench.protocol.statistics import FoldCounts, Interval, Metric, bootstrap_interval
+from fsseg_bench.protocol.statistics import FoldCounts, Interval, Metric
 from fsseg_bench.records.read import (
     EpisodeCounts,
     RecordError,
@@ -34,7 +35,7 @@ class ScoredRun:
 
     record: StoredRun
     counts: EpisodeCounts = field(repr=False)
-    _intervals: dict[tuple[Metric, Resolution], Interval] = field(default_factory=dict, repr=False, compare=False)
+    _folds: dict[Resolution, FoldCounts] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _scores(self) -> dict[tuple[Metric, Resolution], float]:
@@ -54,22 +55,50 @@ class ScoredRun:
         """
         return self._scores[metric, resolution]
 
-    def interval(self, metric: Metric, resolution: Resolution) -> Interval:
-        """The 95 % bootstrap interval of :meth:`score` over episodes (computed once)."""
-        key = metric, resolution
-        if key not in self._intervals:
-            self._intervals[key] = bootstrap_interval([self.fold_counts(resolution)], metric)
-        return self._intervals[key]
-
     def fold_counts(self, resolution: Resolution) -> FoldCounts:
-        """The counts as the statistics take them."""
-        return FoldCounts(getattr(self.counts, resolution), self.counts.classes, self.record.novel)
+        """The counts as the statistics take them; always the same object."""
+        if resolution not in self._folds:
+            self._folds[resolution] = FoldCounts(
+                getattr(self.counts, resolution), self.counts.classes, self.record.novel
+            )
+        return self._folds[resolution]
 
     def class_scores(self, resolution: Resolution) -> dict[str, float]:
         """IoU in [0, 1] of each held-out class by name."""
         names = self.record.settings.get("class_names", {})
         scores = class_iou(getattr(self.counts, resolution), self.counts.classes, self.record.novel)
         return {str(names.get(str(c), c)): float(s) for c, s in zip(self.record.novel, scores, strict=True)}
+
+
+class Wanted(NamedTuple):
+    """A score whose interval is wanted: of one run, or of the mean over the folds of several."""
+
+    runs: tuple[ScoredRun, ...]
+    metric: Metric
+    resolution: Resolution
+
+
+class Intervals:
+    """95 % bootstrap intervals, each computed once. Those asked for together take a fraction of the time."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[Path, ...], Metric, Resolution], Interval] = {}
+
+    def prepare(self, wanted: Iterable[Wanted]) -> None:
+        """Computes those not known yet."""
+        new = {self._key(one): one for one in wanted if one.runs and self._key(one) not in self._known}
+        scores = [Score([run.fold_counts(w.resolution) for run in w.runs], w.metric) for w in new.values()]
+        self._known.update(zip(new, bootstrap_intervals(scores), strict=True))
+
+    def of(self, runs: Sequence[ScoredRun], metric: Metric, resolution: Resolution) -> Interval:
+        """The interval of a run's score, or of the mean over the folds of several."""
+        wanted = Wanted(tuple(runs), metric, resolution)
+        self.prepare([wanted])
+        return self._known[self._key(wanted)]
+
+    @staticmethod
+    def _key(wanted: Wanted) -> tuple[tuple[Path, ...], Metric, Resolution]:
+        return tuple(run.record.folder for run in wanted.runs), wanted.metric, wanted.resolution
 
 
 @dataclass(frozen=True)
@@ -84,6 +113,9 @@ class Collection:
     """Runs that are not done, with their status."""
     warnings: tuple[RecordWarning, ...]
     """Records that were skipped, and why."""
+    episodes: int | None = None
+    """How many of each run's first episodes count; None: all."""
+    intervals: Intervals = field(default_factory=Intervals, repr=False, compare=False)
 
     def path(self, run: StoredRun) -> str:
         """The run's folder relative to the root, with forward slashes."""
@@ -92,15 +124,21 @@ class Collection:
         return run.folder.as_posix()
 
 
-def find_runs(root: Path | str | None = None) -> Collection:
+def find_runs(root: Path | str | None = None, *, episodes: int | None = None) -> Collection:
     """All runs under ``root`` (None: ``FSSEG_RESULTS``, else ``results/runs``).
 
+    Args:
+        root: the folder.
+        episodes: count the first ones of each run only (they are what a table of that length would hold).
+
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or ``episodes`` is below 1.
     """
     folder = results_root(root)
+    if episodes is not None and episodes < 1:
+        raise UserError(f"--episodes {episodes}: it must be at least 1")
     runs, warnings = find_records(folder)
-    return _collection(folder, runs, warnings)
+    return _collection(folder, runs, warnings, episodes)
 
 
 def open_runs(folders: Sequence[Path], root: Path | str | None = None) -> Collection:
@@ -134,14 +172,16 @@ def results_of(folders: Sequence[Path]) -> pd.DataFrame:
     return _frame(open_runs(folders))
 
 
-def _collection(root: Path, runs: Iterable[StoredRun], warnings: Iterable[RecordWarning]) -> Collection:
+def _collection(
+    root: Path, runs: Iterable[StoredRun], warnings: Iterable[RecordWarning], episodes: int | None = None
+) -> Collection:
     done, unfinished, skipped = [], [], list(warnings)
     for run in runs:
         if run.status != "done":
             unfinished.append(run)
             continue
         try:
-            scored = ScoredRun(run, run.counts())
+            scored = ScoredRun(run, _first(run.counts(), episodes))
             scored.score("mean", "input")
         except UserError as error:
             message = str(error)
@@ -150,7 +190,15 @@ def _collection(root: Path, runs: Iterable[StoredRun], warnings: Iterable[Record
             skipped.append(RecordWarning(run.folder, message))
         else:
             done.append(scored)
-    return Collection(root, tuple(done), tuple(unfinished), tuple(skipped))
+    return Collection(root, tuple(done), tuple(unfinished), tuple(skipped), episodes)
+
+
+def _first(counts: EpisodeCounts, episodes: int | None) -> EpisodeCounts:
+    if episodes is None:
+        return counts
+    if len(counts.classes) < episodes:
+        raise UserError(f"the run has {len(counts.classes)} episodes; the first {episodes} were asked for")
+    return EpisodeCounts(*(part[:episodes] for part in counts))
 
 
 _COPIED = (
@@ -162,12 +210,19 @@ _COPIED = (
 def _frame(collection: Collection) -> pd.DataFrame:
     import pandas as pd
 
+    every = [
+        Wanted((run,), metric, resolution)
+        for run in collection.done
+        for metric in get_args(Metric)
+        for resolution in get_args(Resolution)
+    ]
+    collection.intervals.prepare(every)
     rows = []
     for run in collection.done:
         settings = run.record.settings
         for metric in get_args(Metric):
             for resolution in get_args(Resolution):
-                low, high = run.interval(metric, resolution)
+                low, high = collection.intervals.of([run], metric, resolution)
                 rows.append(
                     {key: settings[key] for key in _COPIED}
                     | {"metric": metric, "resolution": resolution}

@@ -11,7 +11,7 @@ from typing import Any
 
 from fsseg_bench.report.model import Table
 
-_CELL_KEYS = ("value", "low", "high", "text", "note", "runs")
+_CELL_KEYS = ("value", "low", "high", "text", "rank", "note", "source", "runs")
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -19,7 +19,8 @@ def to_csv(tables: Sequence[Table]) -> str:
 
     Columns: ``table``; what the tables and their columns are about (``protocol``, ``way``, ``shot``, ``fold``,
     ...); what names a row (``method``, ``backbone``, ...); ``value``, ``low``, ``high`` (unrounded, in the
-    table's unit, empty where missing), ``text``, ``note``, ``runs`` (folders separated by ``;``).
+    table's unit, empty where missing), ``text``, ``rank`` (1 best, 2 second, 0 neither), ``note``, ``source`` (of a
+    published number), ``runs`` (folders separated by ``;``).
     """
     rows = [row for table in tables for row in _long(table)]
     keys = dict.fromkeys(key for row in rows for key in row if key not in _CELL_KEYS)
@@ -56,6 +57,7 @@ def _plain(table: Table) -> Mapping[str, Any]:
         "name": table.name,
         "title": table.title,
         "caption": table.caption,
+        "remarks": list(table.remarks),
         "facts": dict(table.facts),
         "labels": table.labels,
         "columns": [{"head": list(column.head), "facts": dict(column.facts)} for column in table.columns],

@@ -30,22 +30,30 @@ def escape(text: str) -> str:
     return printable(text).translate(_ESCAPES)
 
 
+PACKAGES = ("booktabs", "graphicx")
+"""What a document needs. With multirow, too, headings of several rows stand in the middle of them."""
+
+_RANKED = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")
+_RANKS = "Bold: highest of its column and backbone, underlined: second; no test of significance."
+
+
 def to_latex(table: Table) -> str:
-    """A ``table`` environment; needs the packages booktabs and graphicx. Ends with a newline."""
+    """A ``table`` environment; needs the packages of :data:`PACKAGES`. Ends with a newline."""
     spec = "l" * table.labels + "r" * (len(table.columns) - table.labels)
-    body = [" & ".join(_cell(cell, table) for cell in row) + r" \\" for row in table.rows]
+    ranks = f" {_RANKS}" if table.ranked else ""
     lines = [
-        r"% needs \usepackage{booktabs} and \usepackage{graphicx}",
+        "% needs " + ", ".join(rf"\usepackage{{{name}}}" for name in PACKAGES),
         r"\begin{table}",
+        r"\providecommand{\multirow}[3]{#3}",
         r"\centering",
-        rf"\caption{{{escape(table.title)}. {escape(table.caption)}}}",
+        rf"\caption{{{escape(table.title)}. {escape(table.caption)}{ranks}}}",
         rf"\label{{tab:{_label(table.name)}}}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{spec}}}",
         r"\toprule",
         *_head(table.columns),
         r"\midrule",
-        *body,
+        *_body(table),
         r"\bottomrule",
         r"\end{tabular}}",
         *_notes(table),
@@ -78,13 +86,39 @@ def _head(columns: Sequence[Column]) -> list[str]:
     return lines
 
 
+def _body(table: Table) -> list[str]:
+    """One line a row; equal headings of merged columns become one cell over several rows, with a rule before it."""
+    merged = [i for i, column in enumerate(table.columns) if column.merge]
+    lines = []
+    for r, row in enumerate(table.rows):
+        changed = [i for i in merged if r == 0 or _heading(table, r, i) != _heading(table, r - 1, i)]
+        if changed and r:
+            lines.append(r"\midrule" if changed[0] == 0 else rf"\cmidrule(l){{{changed[0] + 1}-{len(row)}}}")
+        cells = []
+        for i, cell in enumerate(row):
+            if i not in merged:
+                cells.append(_cell(cell, table))
+            elif i in changed:
+                span = sum(_heading(table, s, i) == _heading(table, r, i) for s in range(r, len(table.rows)))
+                cells.append(rf"\multirow{{{span}}}{{*}}{{{_cell(cell, table)}}}" if span > 1 else _cell(cell, table))
+            else:
+                cells.append("")
+        lines.append(" & ".join(cells) + r" \\")
+    return lines
+
+
+def _heading(table: Table, row: int, column: int) -> tuple[str, ...]:
+    """What a merged cell and those before it say."""
+    return tuple(table.rows[row][i].text for i in range(column + 1) if table.columns[i].merge)
+
+
 def _cell(cell: Cell, table: Table) -> str:
     mark = rf"\textsuperscript{{{table.footnotes[cell.note]}}}" if cell.note else ""
-    return escape(cell.text) + mark
+    value, plus_minus, spread = cell.text.partition(" ± ")
+    return _RANKED[cell.rank].format(escape(value)) + escape(plus_minus + spread) + mark
 
 
 def _notes(table: Table) -> list[str]:
-    if not table.footnotes:
-        return []
-    notes = (rf"\textsuperscript{{{mark}}}\,{escape(note)}" for note, mark in table.footnotes.items())
-    return [r"\par\smallskip\footnotesize " + "; ".join(notes)]
+    notes = [rf"\textsuperscript{{{mark}}}\,{escape(note)}" for note, mark in table.footnotes.items()]
+    texts = [*map(escape, table.remarks), *(["; ".join(notes)] if notes else [])]
+    return [rf"\par\smallskip\footnotesize {text}" for text in texts]

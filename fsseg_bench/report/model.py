@@ -33,6 +33,10 @@ class Cell:
     """What a reader must know about this cell; shown as a footnote."""
     runs: tuple[str, ...] = ()
     """The run folders that the number comes from."""
+    rank: int = 0
+    """1: best among the numbers it may be compared with, 2: second; 0: neither, or nothing to compare with."""
+    source: str = ""
+    """Where a number that was not measured here was read."""
 
     @property
     def half_width(self) -> float | None:
@@ -48,6 +52,8 @@ class Column:
     """Headings from the outermost to the innermost; neighbours with equal outer headings share them."""
     facts: Mapping[str, Fact] = field(default_factory=dict)
     """What the column is about, for machines: ``{"shot": 1, "fold": "mean", "metric": "mean"}``."""
+    merge: bool = False
+    """Whether equal neighbours down the column (equal in the columns before, too) are one heading."""
 
     @property
     def title(self) -> str:
@@ -71,6 +77,8 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     facts: Mapping[str, Fact] = field(default_factory=dict)
     """What the table is about, for machines: protocol, digest, way, metric, resolution."""
+    remarks: tuple[str, ...] = ()
+    """What a reader must know about the whole table; shown before the footnotes."""
 
     def __post_init__(self) -> None:
         if wrong := [row for row in self.rows if len(row) != len(self.columns)]:
@@ -81,6 +89,11 @@ class Table:
         """Each different note with its mark (a, b, ..., z, aa, ...), in reading order."""
         notes = dict.fromkeys(cell.note for row in self.rows for cell in row if cell.note)
         return {note: _mark(i) for i, note in enumerate(notes)}
+
+    @cached_property
+    def ranked(self) -> bool:
+        """Whether any number is marked as the best."""
+        return any(cell.rank for row in self.rows for cell in row)
 
     def frame(self) -> pd.DataFrame:
         """The values, rows indexed by the labels and columns by the headings; NaN where a number is missing.

@@ -7,18 +7,23 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
-from fsseg_bench.records.identity import canonical_json, flat
+from fsseg_bench.records.identity import flat
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.fidelity import reconstructions
 
 _TABLE_KEYS = ("protocol", "protocol_label", "protocol_version", "protocol_digest", "headline", "way")
 _FOLD_KEYS = ("fold", "novel", "class_names", "episode_digest")
 _SHOT_KEYS = ("shot", "recipe")
 _NEVER_TOLD = {*_TABLE_KEYS, *_FOLD_KEYS, "shot", "method", "backbone"}
 _ALWAYS_TOLD = {"precision", "scales"}
+_CELL_KEYS = ("fold", "shot")
+_GIVEN = {"seed": "seed", "iterations": "recipe.iterations", "weights": "weights"}
+"""Options of a run that no setting of ``--set`` changes, and the settings they become."""
 _HEX = re.compile(r"[0-9a-f]{32,}")
 
 
@@ -33,6 +38,17 @@ class Row:
     variant: str = ""
     """What tells the row from others of the same method and backbone."""
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of one of its runs."""
+        return _first_record(self).settings
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """What must be equal before numbers are ranked: precision, data and replayed episodes."""
+        first = next(run for runs in self.runs.values() for run in runs.values())
+        return str(self.settings.get("precision")), str(self.settings.get("data_fingerprint")), _episodes_given(first)
+
 
 @dataclass
 class _Line:
@@ -45,20 +61,58 @@ class _Line:
     """What tells the line from another with the same settings."""
 
 
-def group_rows(runs: Sequence[ScoredRun], collection: Collection) -> list[Row]:
+def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, told: bool = False) -> list[Row]:
     """Rows for ``runs`` of one table, sorted by backbone, method and variant.
 
     Two runs that claim one cell are never merged or dropped: each gets a row of its own, which says what
     distinguishes it.
+
+    Args:
+        runs: finished runs under one set of rules.
+        collection: what they are from.
+        told: rows say every setting that was given explicitly, and not only where other rows have another value.
     """
     by_core: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
-        settings = run.record.settings
-        core = _without(settings, *_TABLE_KEYS, *_FOLD_KEYS, *_SHOT_KEYS)
-        by_core[canonical_json(core | {"untrained": _untrained(settings)})].append(run)
-    groups = [group for members in by_core.values() for group in _lines_of_rows(members, collection)]
-    rows = _distinct([_row(lines, _told(lines, groups)) for lines in groups], collection)
-    return sorted(rows, key=lambda row: (_natural(row.backbone), _natural(row.method), _natural(row.variant)))
+        by_core[_text(_core(run) | {"untrained": _untrained(run.record.settings)})].append(run)
+    rows = [_Lines(lines) for members in by_core.values() for lines in _lines_of_rows(members, collection)]
+    named: dict[tuple[str, str], list[_Lines]] = defaultdict(list)
+    for row in rows:
+        named[row.first].append(row)
+    several_data = len({run.record.settings.get("data_fingerprint") for run in runs}) > 1
+    labels = _Labels(reconstructions() if runs else frozenset(), told, several_data)
+    made = _distinct([_row(row, named[row.first], labels) for row in rows], collection)
+    return sorted(made, key=lambda row: (natural(row.backbone), natural(row.method), natural(row.variant)))
+
+
+def claimed_twice(collection: Collection) -> list[str]:
+    """What to say of finished runs that differ in nothing that a table could show; each has a row of its own."""
+    claims: dict[str, list[ScoredRun]] = defaultdict(list)
+    for run in collection.done:
+        key = _core(run) | {"rules": [run.record.settings[k] for k in (*_TABLE_KEYS, *_CELL_KEYS)]}
+        claims[_text(key | {"recipe": run.record.settings.get("recipe"), "given": _episodes_given(run)})].append(run)
+    return [
+        f"{_cell_name(own[0])}: {len(own)} records claim this cell, each is listed: "
+        + ", ".join(collection.path(run.record) for run in own)
+        for own in claims.values()
+        if len(own) > 1
+    ]
+
+
+def _cell_name(run: ScoredRun) -> str:
+    settings = run.record.settings
+    words = "{protocol_label}, {method}, {backbone}, {way}-way {shot}-shot, fold {fold}, seed {seed}"
+    return words.format_map(settings)
+
+
+def _core(run: ScoredRun) -> dict[str, Any]:
+    """What runs of one row share."""
+    return _without(run.record.settings, *_TABLE_KEYS, *_FOLD_KEYS, *_SHOT_KEYS)
+
+
+def _text(settings: Any) -> str:
+    """Equal for equal settings; these are from JSON, so nothing needs converting."""
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
 
 
 def _without(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -74,10 +128,10 @@ def _lines_of_rows(runs: Iterable[ScoredRun], collection: Collection) -> list[li
     by_line: dict[tuple[int, str], list[ScoredRun]] = defaultdict(list)
     for run in runs:
         settings = run.record.settings
-        by_line[settings["shot"], canonical_json(settings.get("recipe", {}))].append(run)
+        by_line[settings["shot"], _text(settings.get("recipe", {}))].append(run)
     lines = [line for (shot, recipe), own in by_line.items() for line in _split(shot, recipe, own, collection)]
     lines.sort(key=lambda line: line.shot)
-    if len({line.shot for line in lines}) == len(lines):
+    if len({line.shot for line in lines}) == len(lines) and len({line.label for line in lines}) == 1:
         return [lines]
     rows: dict[tuple[str, str], list[_Line]] = defaultdict(list)
     for line in lines:
@@ -86,29 +140,21 @@ def _lines_of_rows(runs: Iterable[ScoredRun], collection: Collection) -> list[li
 
 
 def _split(shot: int, recipe: str, runs: Sequence[ScoredRun], collection: Collection) -> list[_Line]:
-    """One line, or several when a fold has several runs."""
-    if _unique(runs):
-        return [_Line(shot, recipe, {run.record.fold: run for run in runs})]
+    """A line for each set of episodes; more when a fold has several runs over them."""
     by_episodes: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
         by_episodes[_episodes_given(run)].append(run)
-    if all(map(_unique, by_episodes.values())):
-        return [
-            _Line(shot, recipe, {run.record.fold: run for run in own}, f"episodes {name}" if name else "")
-            for name, own in by_episodes.items()
-        ]
-    folds = [run.record.fold for run in runs]
-    alone = {run.record.fold: run for run in runs if folds.count(run.record.fold) == 1}
-    lines = [_Line(shot, recipe, alone)] if alone else []
-    for run in runs:
-        if run.record.fold not in alone:
-            label = f"record {collection.path(run.record)}"
-            lines.append(_Line(shot, recipe, {run.record.fold: run}, label))
+    lines = []
+    for name, own in by_episodes.items():
+        label = f"episodes {PurePath(name).name}" if name else ""
+        folds = [run.record.fold for run in own]
+        alone = {run.record.fold: run for run in own if folds.count(run.record.fold) == 1}
+        lines += [_Line(shot, recipe, alone, label)] if alone else []
+        for run in own:
+            if run.record.fold not in alone:
+                record = f"record {collection.path(run.record)}"
+                lines.append(_Line(shot, recipe, {run.record.fold: run}, "; ".join(filter(None, (label, record)))))
     return lines
-
-
-def _unique(runs: Sequence[ScoredRun]) -> bool:
-    return len({run.record.fold for run in runs}) == len(runs)
 
 
 def _episodes_given(run: ScoredRun) -> str:
@@ -118,52 +164,84 @@ def _episodes_given(run: ScoredRun) -> str:
     return "" if given.isdigit() else given
 
 
-def _told(own: Sequence[_Line], groups: Sequence[Sequence[_Line]]) -> set[str]:
-    """The settings in which a row differs from others of its method and backbone, or among its own shots."""
-    values = _values(own)
-    told = {key for key, its in values.items() if len(its) > 1}
-    for lines in groups:
-        if _first(lines) != _first(own):
-            continue
-        other = _values(lines)
-        differing = {key for key in values.keys() | other.keys() if values.get(key) != other.get(key)}
-        if _training(lines) != _training(own):  # the row says so in words; how one of them trained adds nothing
-            differing = {key for key in differing if key.partition(".")[0] not in {"recipe", "checkpoint_digest"}}
+class _Lines:
+    """The lines of one row, and what they are made of."""
+
+    def __init__(self, lines: Sequence[_Line]) -> None:
+        self.lines = lines
+        self.runs = [run for line in lines for run in line.runs.values()]
+        self.settings = self.runs[0].record.settings
+        self.first = str(self.settings["method"]), str(self.settings["backbone"])
+
+    @cached_property
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """Each setting's different values within the row, as JSON text."""
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for run in self.runs:
+            for key, value in flat(_without(run.record.settings, *_NEVER_TOLD, *_ALWAYS_TOLD)):
+                found[key][json.dumps(value, ensure_ascii=False)] = None
+        return {key: tuple(values) for key, values in found.items()}
+
+    @property
+    def training(self) -> tuple[bool, bool]:
+        """Whether it is untrained, and whether it was trained elsewhere."""
+        return _untrained(self.settings), bool(self.settings.get("checkpoint_digest"))
+
+    def given(self) -> set[str]:
+        """The settings that were given explicitly and could change a number."""
+        keys = set[str]()
+        for run in self.runs:
+            passed = run.record.info.get("passed")
+            for key, value in passed.items() if isinstance(passed, Mapping) else ():
+                if key == "settings" and isinstance(value, Mapping):
+                    keys |= {k if k.startswith("recipe.") else f"switches.{k.removeprefix('method.')}" for k in value}
+                elif key in _GIVEN:
+                    keys.add(_GIVEN[key])
+        return keys & self.values.keys()
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What rows say of themselves."""
+
+    reconstructions: frozenset[str]
+    """Methods whose source says that they are one."""
+    told: bool
+    """Whether all explicit settings are told."""
+    several_data: bool
+    """Whether the table's runs saw different data."""
+
+
+def _told(own: _Lines, others: Sequence[_Lines], labels: _Labels) -> set[str]:
+    """The settings that the row must say: those in which it differs from ``others``, or among its own shots."""
+    told = {key for key, its in own.values.items() if len(its) > 1}
+    if labels.told:
+        told |= own.given()
+    if labels.several_data:
+        told.add("data_fingerprint")
+    for other in others:
+        keys = own.values.keys() | other.values.keys()
+        differing = {key for key in keys if own.values.get(key) != other.values.get(key)}
+        if other.training != own.training:  # the row says so in words; how one of them trained adds nothing
+            differing = {key for key in differing if not _about_training(key)}
         told |= differing
+    if any(own.training):
+        told = {key for key in told if key != "recipe.iterations"}
     return told - {"weights_digest"} if "weights" in told else told
 
 
-def _training(lines: Sequence[_Line]) -> tuple[bool, bool]:
-    settings = _runs(lines)[0].record.settings
-    return _untrained(settings), bool(settings.get("checkpoint_digest"))
+def _about_training(key: str) -> bool:
+    return key.partition(".")[0] in {"recipe", "checkpoint_digest"}
 
 
-def _first(lines: Sequence[_Line]) -> tuple[str, str]:
-    settings = _runs(lines)[0].record.settings
-    return settings["method"], settings["backbone"]
-
-
-def _runs(lines: Sequence[_Line]) -> list[ScoredRun]:
-    return [run for line in lines for run in line.runs.values()]
-
-
-def _values(lines: Sequence[_Line]) -> dict[str, tuple[str, ...]]:
-    """Each setting's different values within a row, as JSON text."""
-    found: dict[str, dict[str, None]] = defaultdict(dict)
-    for run in _runs(lines):
-        for key, value in flat(_without(run.record.settings, *_NEVER_TOLD, *_ALWAYS_TOLD)):
-            found[key][json.dumps(value, ensure_ascii=False)] = None
-    return {key: tuple(values) for key, values in found.items()}
-
-
-def _row(lines: Sequence[_Line], told: set[str]) -> Row:
-    parts = _always(_runs(lines)[0].record.settings)
-    values = _values(lines)
-    for key in sorted(told):
-        shown = "/".join(_short(json.loads(value)) for value in values.get(key, ())) or "not set"
+def _row(own: _Lines, others: Sequence[_Lines], labels: _Labels) -> Row:
+    parts = ["reconstruction"] if own.first[0] in labels.reconstructions else []
+    parts += _always(own.settings)
+    for key in sorted(_told(own, others, labels)):
+        shown = "/".join(_short(json.loads(value)) for value in own.values.get(key, ())) or "not set"
         parts.append(f"{key.removeprefix('recipe.').removeprefix('switches.')}={shown}")
-    parts += dict.fromkeys(line.label for line in lines if line.label)
-    return Row(*_first(lines), {line.shot: line.runs for line in lines}, "; ".join(parts))
+    parts += dict.fromkeys(line.label for line in own.lines if line.label)
+    return Row(*own.first, {line.shot: line.runs for line in own.lines}, "; ".join(parts))
 
 
 def _distinct(rows: Sequence[Row], collection: Collection) -> list[Row]:
@@ -208,6 +286,6 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def natural(text: str) -> list[tuple[int, str]]:
     """A key that sorts ``resnet50`` before ``resnet101``."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]

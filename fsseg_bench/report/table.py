@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from statistics import fmean
 
 from fsseg_bench.protocol.spec import FOLDS
-from fsseg_bench.protocol.statistics import Metric, bootstrap_interval
+from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import StoredRun
+from fsseg_bench.report.cells import MeasuredCells, Runs, ranked
 from fsseg_bench.report.collect import Collection, Resolution, ScoredRun
-from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
+from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.report.rows import Row, group_rows
 
 METRICS: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
-_SIZES: dict[Resolution, str] = {"input": "the protocol's input size", "native": "the images' own size"}
-_HOW = {
+SIZES: dict[Resolution, str] = {"input": "the protocol's input size", "native": "the images' own size"}
+SPREAD = (
+    "± is half the width of the 95 % bootstrap interval over episodes, stratified by class; it does not cover training "
+    "again."
+)
+HOW: dict[Metric, str] = {
     "mean": "pixel counts are summed over a fold's episodes, IoU is taken per held-out class and averaged over "
     "classes (background excluded)",
     "binary": "all pixels of a fold are pooled; the mean of foreground and background IoU",
@@ -61,27 +65,27 @@ def _table(
     variants = any(row.variant for row in rows)
     labels = ("method", "backbone", "settings") if variants else ("method", "backbone")
     label, protocol = printable(label), printable(protocol)
+    cells = MeasuredCells(collection, resolution)
+    cells.prepare(rows, [metric], ["mean", "binary"] if metric == "mean" else [metric])
+    columns = (
+        *(Column(("", name)) for name in labels),
+        *(column for shot in shots for column in _columns(shot, metric)),
+    )
+    body = [
+        (*_label_cells(row, variants), *(c for shot in shots for c in _cells(row.runs.get(shot, {}), metric, cells)))
+        for row in rows
+    ]
     return Table(
         name=f"runs-{label}-v{version}-{digest[:8]}-{way}way-{metric}-{resolution}",
         title=f"{label}: {METRICS[metric]}, {way}-way",
         caption=(
-            f"Percent, counted at {_SIZES[resolution]}: {_HOW[metric]}. {_episodes(runs)}. "
-            "± is half the width of the 95 % bootstrap interval over episodes, stratified by class; it does not "
-            "cover training again. The mean is that of the four folds and is given only where all four exist. "
+            f"Percent, counted at {SIZES[resolution]}: {HOW[metric]}. {episodes_words(runs, collection)}. "
+            f"{SPREAD} The mean is that of the four folds and is given only where all four exist. "
             f"Protocol {label}, version {version}, digest {digest[:8]}."
         ),
-        columns=(
-            *(Column(("", name)) for name in labels),
-            *(column for shot in shots for column in _columns(shot, metric)),
-        ),
+        columns=columns,
         labels=len(labels),
-        rows=tuple(
-            (
-                *_label_cells(row, variants),
-                *(cell for shot in shots for cell in _cells(row, shot, collection, metric, resolution)),
-            )
-            for row in rows
-        ),
+        rows=ranked(body, range(len(labels), len(columns)), [(row.backbone, row.rules) for row in rows]),
         facts={
             "protocol": protocol,
             "protocol_label": label,
@@ -93,7 +97,10 @@ def _table(
     )
 
 
-def _episodes(runs: Sequence[ScoredRun]) -> str:
+def episodes_words(runs: Sequence[ScoredRun], collection: Collection) -> str:
+    """How many episodes each fold's numbers come from."""
+    if collection.episodes is not None:
+        return f"The first {collection.episodes:,} episodes of each fold"
     counts = {len(run.counts.classes) for run in runs}
     least, most = min(counts), max(counts)
     return f"{least:,} episodes a fold" if least == most else f"{least:,} to {most:,} episodes a fold"
@@ -113,36 +120,12 @@ def _label_cells(row: Row, variants: bool) -> list[Cell]:
     return [Cell(printable(text)) for text in texts]
 
 
-def _cells(row: Row, shot: int, collection: Collection, metric: Metric, resolution: Resolution) -> list[Cell]:
-    runs = row.runs.get(shot, {})
-    cells = [
-        _fold_cell(runs[fold], collection, metric, resolution) if fold in runs else Cell(MISSING) for fold in FOLDS
-    ]
-    cells.append(_mean_cell(runs.values(), collection, metric, resolution))
+def _cells(runs: Runs, metric: Metric, cells: MeasuredCells) -> list[Cell]:
+    made = [cells.fold(runs, fold, metric) for fold in FOLDS]
+    made.append(cells.mean(runs, metric))
     if metric == "mean":
-        cells.append(_mean_cell(runs.values(), collection, "binary", resolution))
-    return cells
-
-
-def _fold_cell(run: ScoredRun, collection: Collection, metric: Metric, resolution: Resolution) -> Cell:
-    low, high = run.interval(metric, resolution)
-    return _number(run.score(metric, resolution), low, high, (collection.path(run.record),))
-
-
-def _mean_cell(runs: Iterable[ScoredRun], collection: Collection, metric: Metric, resolution: Resolution) -> Cell:
-    folds = sorted(runs, key=lambda run: run.record.fold)
-    paths = tuple(collection.path(run.record) for run in folds)
-    if len(folds) < len(FOLDS):
-        return Cell(MISSING, note=f"{len(folds)} of {len(FOLDS)} folds" if folds else "", runs=paths)
-    value = fmean(run.score(metric, resolution) for run in folds)
-    low, high = bootstrap_interval([run.fold_counts(resolution) for run in folds], metric)
-    return _number(value, low, high, paths)
-
-
-def _number(value: float, low: float, high: float, runs: tuple[str, ...]) -> Cell:
-    """A cell from a score and its interval in [0, 1]."""
-    text = f"{100 * value:.2f} ± {50 * (high - low):.2f}"
-    return Cell(text, 100 * value, 100 * low, 100 * high, runs=runs)
+        made.append(cells.mean(runs, "binary"))
+    return made
 
 
 def unfinished_table(collection: Collection) -> Table | None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from fsseg_bench.cli.main import main
 from fsseg_bench.cli.report import FORMATS, report
 from fsseg_bench.errors import UserError
+from tests.support.paper import paper_runs
 from tests.support.runs import NATIVE, SPREAD, write_run
 
 
@@ -99,10 +101,162 @@ def test_no_runs_no_folder_unknown_format(tmp_path: Path):
     assert "'pdf' is not one of 'markdown'" in result.stderr
 
 
+class TestPaperTables:
+    @pytest.mark.parametrize("form", FORMATS)
+    @pytest.mark.parametrize(
+        ("number", "value"), [("1", "56.85"), ("2", "38.94"), ("3", "70.74"), ("4", "54.76"), ("5", "63.17")]
+    )
+    def test_published_numbers_in_every_format_without_any_run(
+        self, tmp_path: Path, form: str, number: str, value: str
+    ):
+        result = call("--results", tmp_path, "--table", number, "--format", form)
+        assert result.exit_code == 0
+        assert value in result.stdout
+        assert "missing" in result.stdout
+        assert "holds no usable runs; measured numbers are missing" in result.stderr
+
+    def test_without_a_results_folder(self, tmp_path: Path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert call("--table", "4").exit_code == 0
+        assert "no such results folder" in str(call("--table", "4", "--results", "none").exception)
+        assert "holds no usable runs" in str(call("--table", "runs").exception)
+
+    def test_measured_rows_and_own_protocols(self, tmp_path: Path):
+        paper_runs(tmp_path, 40, method="panet", backbone="vgg16")
+        write_run(tmp_path, SPREAD)
+        result = call("--results", tmp_path, "--table", "all", "--columns", "measured,difference")
+        assert result.exit_code == 0
+        titles = [line for line in result.stdout.splitlines() if line.startswith("### ")]
+        assert [title.split(":")[0] for title in titles] == [
+            *(f"### Table {n}" for n in range(1, 6)),
+            *["### Later methods"] * 2,
+            "### pascal5i",
+            "### toy",
+        ]
+        assert "-6.60" in result.stdout
+        assert "65.00 ± 12.50" in result.stdout
+        assert "| published" not in result.stdout
+
+    def test_layout(self, tmp_path: Path):
+        lines, columns = (
+            call("--table", "5", "--results", tmp_path, "--layout", x).stdout for x in ("lines", "columns")
+        )
+        assert "| published" in lines
+        assert "1-shot mean published" in columns
+        assert "1-shot mean published" not in lines
+
+    def test_several_tables_once_each(self, tmp_path: Path):
+        result = call("--results", tmp_path, "--table", "5", "--table", "4", "--table", "5")
+        assert [line[:11] for line in result.stdout.splitlines() if line.startswith("###")] == [
+            "### Table 4",
+            "### Table 5",
+        ]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--table", "6"], "'6' is not one of '1', '2'"),
+            (["--layout", "round"], "'round' is not one of 'auto'"),
+        ],
+    )
+    def test_unknown_names(self, tmp_path: Path, arguments: list[str], message: str):
+        result = call("--results", tmp_path, *arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (
+                ["--columns", "published,odd"],
+                "--columns published,odd: 'odd' is none of published, measured, difference",
+            ),
+            (["--commands", "--macros"], "exclude each other"),
+            (["--table", "1", "--metric", "binary"], "the paper's tables have their own metric"),
+            (["--table", "1", "--episodes", "0"], "--episodes 0: it must be at least 1"),
+        ],
+    )
+    def test_contradictions(self, tmp_path: Path, arguments: list[str], message: str):
+        assert message in str(call("--results", tmp_path, *arguments).exception)
+
+
+class TestRescoring:
+    def test_first_episodes(self, root: Path, tmp_path: Path):
+        write_run(tmp_path, [SPREAD[0], SPREAD[2], SPREAD[1]])
+        result = call("--results", tmp_path, "--episodes", "2")
+        assert f"{100 * (10 / 40 + 20 / 25) / 2:.2f} ± 0.00" in result.stdout
+        assert "The first 2 episodes of each fold" in result.stdout
+
+    def test_per_class(self, root: Path):
+        result = call("--results", root, "--per-class")
+        assert "| fold 1 | cat     | 50.00 ± 25.00 |" in result.stdout
+        native = call("--results", root, "--per-class", "--resolution", "native").stdout
+        assert "| fold 1 | dog     | 100.00 ± 0.00 |" in native
+
+    def test_per_class_of_the_table_s_protocols_alone(self, tmp_path: Path):
+        paper_runs(tmp_path, 40, method="panet", backbone="vgg16")
+        write_run(tmp_path)
+        result = call("--results", tmp_path, "--table", "1", "--per-class")
+        assert "aeroplane" in result.stdout
+        assert "| cat" not in result.stdout.partition("IoU of each class")[2].partition("bus")[0]
+        assert "toy" not in result.stdout
+
+
+class TestCommandsAndMacros:
+    def test_commands_write_where_the_records_are(self, tmp_path: Path):
+        write_run(tmp_path, fold=2, passed={"dataset": "own.toml"})
+        result = call("--results", tmp_path, "--table", "4", "--table", "runs", "--commands")
+        first, *_, last = result.stdout.splitlines()
+        assert first.startswith("fsseg-bench run --method baseline --dataset pascal5i --shot 1 --backbone resnet50")
+        assert last.startswith("fsseg-bench run --method baseline --dataset own.toml")
+        assert first.endswith(f"--out {tmp_path}")
+
+    def test_nothing_missing(self, tmp_path: Path):
+        paper_runs(tmp_path)
+        assert call("--results", tmp_path, "--commands").stdout == "# nothing is missing\n"
+
+    def test_macros_to_a_file(self, tmp_path: Path):
+        out = tmp_path / "numbers.tex"
+        result = call("--results", tmp_path, "--table", "4", "--macros", "--out", out)
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert r"\@namedef{fsseg@table-4/ResNet-50/InOpt+/1-shot/mean/published}{54.76}" in out.read_text()
+
+
+class TestStrict:
+    def test_clean_records_are_fine(self, root: Path):
+        assert call("--results", root, "--strict").exit_code == 0
+
+    def test_a_skipped_record_ends_with_1_and_the_table_is_still_written(self, root: Path, tmp_path: Path):
+        copy, out = tmp_path / "runs", tmp_path / "report.md"
+        shutil.copytree(root, copy)
+        (write_run(copy, fold=3) / "run.json").write_text("{")
+        result = call("--results", copy, "--strict", "--out", out)
+        assert result.exit_code == 1
+        assert "65.00" in out.read_text()
+
+    def test_two_records_for_one_cell_are_both_listed_and_end_with_1(self, root: Path, tmp_path: Path):
+        copy = tmp_path / "runs"
+        shutil.copytree(root, copy)
+        (original,) = [path.parent for path in copy.rglob("run.json") if '"done"' in path.read_text()]
+        shutil.copytree(original, original.with_name("copy"))
+        result = call("--results", copy, "--strict")
+        assert result.exit_code == 1
+        assert "2 records claim this cell, each is listed" in result.stderr
+        assert result.stdout.count("65.00 ± 12.50") == 2
+        assert call("--results", copy).exit_code == 0
+
+    def test_the_console_script_ends_with_1_too(self, tmp_path: Path):
+        (write_run(tmp_path) / "run.json").write_text("{")
+        write_run(tmp_path, fold=2)
+        with pytest.raises(SystemExit) as stopped:
+            main(["report", "--results", str(tmp_path), "--strict"])
+        assert stopped.value.code == 1
+
+
 def test_neither_torch_nor_pandas_is_imported(root: Path):
     code = (
         "import sys; from fsseg_bench.cli.report import report; "
-        "report(['--results', sys.argv[1], '--format', 'html'], standalone_mode=False); "
+        "report(['--results', sys.argv[1], '--format', 'html', '--table', 'all'], standalone_mode=False); "
         "assert not {'torch', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(root)], check=True, capture_output=True)

@@ -2,11 +2,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.report.collect import find_runs, open_runs, results, results_of
+from fsseg_bench.protocol.statistics import Metric, bootstrap_interval
+from fsseg_bench.report import collect
+from fsseg_bench.report.collect import Resolution, Wanted, find_runs, open_runs, results, results_of
 from tests.support.runs import NATIVE, SPREAD, write_run
 
 
@@ -23,11 +26,31 @@ class TestScores:
     def test_interval_by_hand(self, tmp_path: Path):
         """A class of two episodes is one of them twice in half of all resamples: the ends are these two."""
         write_run(tmp_path, SPREAD)
-        (run,) = find_runs(tmp_path).done
-        assert run.interval("mean", "input") == pytest.approx(((0.25 + 0.8) / 2, (0.75 + 0.8) / 2), abs=1e-12)
+        found = find_runs(tmp_path)
+        assert found.intervals.of(found.done, "mean", "input") == pytest.approx(
+            ((0.25 + 0.8) / 2, (0.75 + 0.8) / 2), abs=1e-12
+        )
         low = ((10 + 10 + 20) / 105 + (60 + 60 + 75) / (90 + 90 + 80)) / 2
         high = ((30 + 30 + 20) / 105 + (60 + 60 + 75) / (70 + 70 + 80)) / 2
-        assert run.interval("binary", "input") == pytest.approx((low, high), abs=1e-12)
+        assert found.intervals.of(found.done, "binary", "input") == pytest.approx((low, high), abs=1e-12)
+
+    def test_intervals_prepared_together_equal_those_of_the_statistics(self, tmp_path: Path):
+        for fold in (1, 2):
+            write_run(tmp_path, SPREAD, native=NATIVE, fold=fold)
+        found = find_runs(tmp_path)
+        one, both = found.done[:1], found.done
+        wanted = [Wanted(runs, m, r) for runs in (one, both) for m in get_args(Metric) for r in get_args(Resolution)]
+        found.intervals.prepare(wanted)
+        for runs, metric, resolution in wanted:
+            alone = bootstrap_interval([run.fold_counts(resolution) for run in runs], metric)
+            assert found.intervals.of(runs, metric, resolution) == alone
+
+    def test_an_interval_is_computed_once(self, tmp_path: Path, monkeypatch):
+        write_run(tmp_path, SPREAD)
+        found = find_runs(tmp_path)
+        first = found.intervals.of(found.done, "mean", "input")
+        monkeypatch.setattr(collect, "bootstrap_intervals", lambda scores: [None for _ in scores])
+        assert found.intervals.of(found.done, "mean", "input") == first
 
     def test_class_names_that_are_missing_are_numbers(self, tmp_path: Path):
         write_run(tmp_path, class_names={"1": "cat"})
@@ -60,6 +83,20 @@ class TestFindRuns:
         assert "changed since the run was done" in messages[edited]
         assert f"{unscored}: no score: no episode of class 2" in messages[unscored]
         assert len(messages) == 3
+
+    def test_the_first_episodes_alone(self, tmp_path: Path):
+        """Class 1 has 10/40 in its first episode, class 2 comes third."""
+        write_run(tmp_path, [SPREAD[0], SPREAD[2], SPREAD[1]], fold=1)
+        short = write_run(tmp_path, fold=2)
+        (shortest,) = find_runs(tmp_path, episodes=2).done[:1]
+        assert shortest.score("mean", "input") == pytest.approx((10 / 40 + 20 / 25) / 2)
+        found = find_runs(tmp_path, episodes=3)
+        assert [run.record.fold for run in found.done] == [1]
+        assert found.done[0].score("mean", "input") == pytest.approx(0.65)
+        assert found.warnings[0].message == f"{short}: the run has 2 episodes; the first 3 were asked for"
+        assert "no episode of class 2" in find_runs(tmp_path, episodes=1).warnings[0].message
+        with pytest.raises(UserError, match="--episodes 0: it must be at least 1"):
+            find_runs(tmp_path, episodes=0)
 
     def test_paths_are_relative_to_the_root(self, tmp_path: Path):
         folder = write_run(tmp_path)

@@ -12,10 +12,11 @@ NUMBERS = Table(
     (Column(("", "method")), Column(("1-shot", "mean"), {"shot": 1, "fold": "mean"})),
     1,
     (
-        (Cell('a,"b"'), Cell("58.33 ± 1.20", 58.3333333333, 57.0, 59.4, runs=("x/1", "x/2"))),
+        (Cell('a,"b"'), Cell("58.33 ± 1.20", 58.3333333333, 57.0, 59.4, runs=("x/1", "x/2"), rank=1)),
         (Cell("<b>\nc"), Cell("-", note="3 of 4 folds")),
     ),
     {"protocol": "toy", "way": 1},
+    remarks=("About the whole.",),
 )
 LABELS = Table("unfinished", "U", "C", (Column(("method",)), Column(("status",))), 2, ((Cell("a"), Cell("failed")),))
 
@@ -24,7 +25,8 @@ def test_csv_is_long_and_keeps_full_precision():
     rows = list(csv.DictReader(io.StringIO(to_csv([NUMBERS, LABELS]))))
     assert rows[0] == {
         "table": "runs", "protocol": "toy", "way": "1", "method": 'a,"b"', "shot": "1", "fold": "mean", "status": "",
-        "value": "58.3333333333", "low": "57.0", "high": "59.4", "text": "58.33 ± 1.20", "note": "", "runs": "x/1;x/2",
+        "value": "58.3333333333", "low": "57.0", "high": "59.4", "text": "58.33 ± 1.20", "rank": "1", "note": "",
+        "source": "", "runs": "x/1;x/2",
     }  # fmt: skip
     assert (rows[1]["method"], rows[1]["value"], rows[1]["low"]) == ("<b>\nc", "", "")
     assert (rows[1]["text"], rows[1]["note"]) == ("-", "3 of 4 folds")
@@ -33,7 +35,7 @@ def test_csv_is_long_and_keeps_full_precision():
 
 
 def test_csv_of_nothing_is_a_header():
-    assert to_csv([]) == "table,value,low,high,text,note,runs\n"
+    assert to_csv([]) == "table,value,low,high,text,rank,note,source,runs\n"
 
 
 def test_json_holds_every_field():
@@ -42,9 +44,11 @@ def test_json_holds_every_field():
     assert document["skipped"] == ["x/run.json: truncated"]
     (table,) = document["tables"]
     assert (table["name"], table["title"], table["caption"], table["labels"]) == ("runs", "T", "C", 1)
+    assert table["remarks"] == ["About the whole."]
     assert table["facts"] == {"protocol": "toy", "way": 1}
     assert table["columns"][1] == {"head": ["1-shot", "mean"], "facts": {"shot": 1, "fold": "mean"}}
     assert table["rows"][0][1] == {
         "text": "58.33 ± 1.20", "value": 58.3333333333, "low": 57.0, "high": 59.4, "note": "", "runs": ["x/1", "x/2"],
+        "rank": 1, "source": "",
     }  # fmt: skip
     assert table["rows"][1][1]["value"] is None

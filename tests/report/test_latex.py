@@ -1,12 +1,16 @@
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from fsseg_bench.report.blocks import LATER_TABLES, PAPER_TABLES, Measured
+from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.latex import escape, to_latex
+from fsseg_bench.report.layout import Layout, arranged
 from fsseg_bench.report.model import Cell, Column, Table
+from fsseg_bench.report.paper import paper_table
 from tests.report.test_markdown import HOSTILE
+from tests.support.latex import compiled
+from tests.support.paper import paper_runs
 
 COLUMNS = (
     Column(("", "method")),
@@ -25,8 +29,9 @@ def table(*names: str) -> Table:
 def test_the_whole_text():
     assert (
         to_latex(table("panet"))
-        == r"""% needs \usepackage{booktabs} and \usepackage{graphicx}
+        == r"""% needs \usepackage{booktabs}, \usepackage{graphicx}
 \begin{table}
+\providecommand{\multirow}[3]{#3}
 \centering
 \caption{T\_1. Percent: 95 \%.}
 \label{tab:runs-a-b-c-1-}
@@ -69,21 +74,44 @@ def test_one_level_of_headings_needs_no_rules():
     assert "\\toprule\na & b \\\\\n\\midrule\n" in text
 
 
+def merged() -> Table:
+    columns = (Column(("split",), merge=True), Column(("backbone",), merge=True), Column(("m",)), Column(("x",)))
+    rows = ("A V p", "A V q", "A R p", "B R p", "B R q")
+    numbers = (Cell("1.00 ± 0.10", 1.0, rank=1), Cell("0.50", 0.5, rank=2), *(Cell("-", note="n") for _ in range(3)))
+    cells = tuple((*map(Cell, row.split()), number) for row, number in zip(rows, numbers, strict=True))
+    return Table("t", "T", "C.", columns, 3, cells, remarks=("All & any.",))
+
+
+def test_equal_headings_are_one_cell_and_ranks_are_marked():
+    lines = to_latex(merged()).splitlines()
+    start = lines.index(r"\midrule") + 1
+    assert lines[start : lines.index(r"\bottomrule")] == [
+        r"\multirow{3}{*}{A} & \multirow{2}{*}{V} & p & \textbf{1.00} $\pm$ 0.10 \\",
+        r" &  & q & \underline{0.50} \\",
+        r"\cmidrule(l){2-4}",
+        r" & R & p & -\textsuperscript{a} \\",
+        r"\midrule",
+        r"\multirow{2}{*}{B} & \multirow{2}{*}{R} & p & -\textsuperscript{a} \\",
+        r" &  & q & -\textsuperscript{a} \\",
+    ]
+    assert r"\caption{T. C. Bold: highest of its column and backbone, underlined: second; no test" in "\n".join(lines)
+    assert lines[-3:-1] == [
+        r"\par\smallskip\footnotesize All \& any.",
+        r"\par\smallskip\footnotesize \textsuperscript{a}\,n",
+    ]
+
+
 @pytest.mark.slow
-def test_it_compiles(tmp_path: Path):
-    engine = shutil.which("pdflatex") or shutil.which("lualatex") or shutil.which("xelatex")
-    if engine is None:
-        pytest.skip("no LaTeX engine is installed")
-    body = to_latex(table(*HOSTILE, "InOpt†", "*", "[1]"))
-    document = "\\documentclass{article}\n\\usepackage{booktabs}\n\\usepackage{graphicx}\n\\begin{document}\n"
-    (tmp_path / "t.tex").write_text(document + body + "\\end{document}\n", encoding="utf-8")
-    done = subprocess.run(
-        [engine, "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert "Overfull" not in done.stdout
+def test_hostile_names_compile(tmp_path: Path):
+    output = compiled(tmp_path, [to_latex(table(*HOSTILE, "InOpt†", "*", "[1]")), to_latex(merged())])
+    assert "Overfull" not in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["columns", "lines"])
+def test_the_paper_s_tables_compile_and_fit(tmp_path: Path, layout: Layout):
+    paper_runs(tmp_path / "runs", 40, method="panet", backbone="vgg16")
+    found = find_runs(tmp_path / "runs")
+    tables = [paper_table(t, found, Measured(found)) for t in (*PAPER_TABLES.values(), *LATER_TABLES)]
+    output = compiled(tmp_path, [to_latex(arranged(t, layout)) for t in tables])
+    assert "Overfull" not in output

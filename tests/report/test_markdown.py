@@ -43,6 +43,15 @@ def test_names_come_out_as_text(name: str):
     assert not re.search(r"(?<!\\)[*_`\[\]$~^]", cells[1])
 
 
+def test_ranks_and_remarks():
+    columns = (Column(("method",)), Column(("mean",)), Column(("binary",)))
+    row = (Cell("a*"), Cell("2.00 ± 0.50", 2.0, rank=1), Cell("1.00", 1.0, rank=2, note="odd"))
+    text = to_markdown(Table("t", "T", "C.", columns, 1, (row,), remarks=("All of <it>.",)))
+    assert "| a\\*      | **2.00** ± 0.50 | *1.00* (a) |" in text
+    assert "C. Bold: highest of its column and backbone, italic: second; no test of significance.\n" in text
+    assert "\nAll of &lt;it&gt;.\n" in text
+
+
 def test_numbers_in_names_stay_as_they_are():
     assert "| 1e3 " in to_markdown(table("1e3"))
 

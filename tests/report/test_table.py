@@ -6,6 +6,7 @@ import pytest
 
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.model import Table
+from fsseg_bench.report.rows import claimed_twice, group_rows
 from fsseg_bench.report.table import listing, runs_tables, unfinished_table
 from tests.support.runs import NATIVE, SPREAD, write_run
 
@@ -175,8 +176,23 @@ class TestRows:
         table = only(tmp_path)
         rows = texts(table)
         assert {row[2] for row in rows if row[0] == "baseline"} == told
-        assert [row[2] for row in rows if row[0] == "panet"] == [""]
+        # Other data concern every row: none may seem to have seen all.
+        beside = "data_fingerprint=ffffffff" if "data_fingerprint" in change else ""
+        assert [row[2] for row in rows if row[0] == "panet"] == [beside]
         assert len(rows) == 3
+
+    def test_explicit_settings_are_told_where_asked_for(self, tmp_path: Path):
+        write_run(tmp_path, passed={"settings": {"temperature": "20"}, "weights": "none"})
+        found = find_runs(tmp_path)
+        assert [row.variant for row in group_rows(found.done, found)] == [""]
+        assert [row.variant for row in group_rows(found.done, found, told=True)] == ["temperature=20; weights=none"]
+
+    def test_best_and_second_of_a_backbone(self, tmp_path: Path):
+        for method, hits in (("a", 10), ("b", 30), ("c", 20)):
+            write_run(tmp_path, [((c,), (90, 0, 100 - hits, hits)) for c in (1, 2)], method=method)
+        write_run(tmp_path, backbone="resnet50")
+        ranks = [(row[0].text, row[2].rank) for row in only(tmp_path).rows]
+        assert ranks == [("a", 0), ("b", 1), ("c", 2), ("baseline", 0)]
 
     def test_two_checkpoints_and_two_untrained_rows_are_told_apart(self, tmp_path: Path):
         for digit in "45":
@@ -247,6 +263,26 @@ class TestTwoRunsForOneCell:
         write_run(tmp_path, passed={"episodes": "2"})
         write_run(tmp_path, fold=2)
         assert len(only(tmp_path).rows) == 1
+
+    def test_replayed_episodes_are_said_even_without_others_beside(self, tmp_path: Path):
+        write_run(tmp_path, passed={"episodes": "a/theirs.csv"})
+        assert texts(only(tmp_path))[0][2] == "episodes theirs.csv"
+
+    def test_a_shot_with_replayed_episodes_never_hides_in_a_row_without(self, tmp_path: Path):
+        write_run(tmp_path)
+        write_run(tmp_path, shot=5, passed={"episodes": "theirs.csv"})
+        assert [row[2] for row in texts(only(tmp_path))] == ["", "episodes theirs.csv"]
+
+    def test_claims_are_named(self, tmp_path: Path):
+        write_folds(tmp_path)
+        write_run(tmp_path, episode_digest="9" * 64, passed={"episodes": "theirs.csv"})
+        assert claimed_twice(find_runs(tmp_path)) == []
+        original = find_runs(tmp_path).done[0].record.folder
+        shutil.copytree(original, original.with_name("copy"))
+        (message,) = claimed_twice(find_runs(tmp_path))
+        assert message.startswith("toy, baseline, resnet18, 1-way 1-shot, fold 1, seed 0: 2 records claim this cell")
+        assert original.name in message
+        assert "copy" in message
 
 
 class TestUnfinished:

@@ -1,0 +1,135 @@
+"""How long `fsseg-bench report` takes: to start, and to make all tables from many runs.
+
+    python -m benchmarks.report --runs 1000 --episodes 1000
+
+Writes made-up runs into a temporary folder: three built-in protocols, methods with and without diagnostics, five
+backbones, 1 and 5 shots, all folds, further training seeds. Each command is a process of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.machine import describe, spread
+from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.protocol.spec import FOLDS
+from fsseg_bench.records.identity import identity_hash
+from fsseg_bench.records.run import EPISODES_FILE, RUN_FILE, SCHEMA, run_folder
+
+METHODS = ("baseline", "biopt", "canet", "cofcn", "dan", "fwb", "inopt-dagger", "oslsm", "panet", "pgnet", "ppnet-ud")
+BACKBONES = ("vgg16", "resnet50", "resnet101", "resnet18", "resnet18-layer3")
+PROTOCOLS = ("pascal5i", "coco20i-a", "coco20i-b")
+TALKATIVE = ("biopt", "inopt-dagger")
+START = ("report", "--table", "1")
+
+
+@click.command()
+@click.option("--runs", default=1000, show_default=True)
+@click.option("--episodes", default=1000, show_default=True)
+@click.option("--repeats", default=7, show_default=True, help="Of the start.")
+def main(runs: int, episodes: int, repeats: int) -> None:
+    """Print both times."""
+    print(describe())
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "empty"
+        empty.mkdir()
+        seconds = [timed(*START, "--results", str(empty)) for _ in range(repeats + 1)][1:]
+        print(f"start ({' '.join(START)}, no runs): {spread(seconds)}; wanted below 700 ms")
+        root = Path(folder) / "runs"
+        for settings in itertools.islice(all_settings(), runs):
+            write_run(root, settings, episodes)
+        size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 1e6
+        print(f"{runs} runs of {episodes} episodes, {size:.0f} MB")
+        for form in ("markdown", "html"):
+            print(
+                f"all tables, {form}: {timed('report', '--table', 'all', '--format', form, '--results', str(root)):.1f} s"
+            )
+        print("wanted below 20 s on two cores")
+
+
+def timed(*arguments: str) -> float:
+    """Wall-clock seconds of one command."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "fsseg_bench", *arguments], check=True, capture_output=True, env=os.environ)
+    return time.perf_counter() - begin
+
+
+def all_settings() -> Iterator[dict[str, Any]]:
+    """The settings of different runs, as the engine writes them; seeds vary slowest."""
+    protocols = [load_protocol(name) for name in PROTOCOLS]
+    for seed in itertools.count():
+        for protocol, method, backbone, shot, fold in itertools.product(protocols, METHODS, BACKBONES, (1, 5), FOLDS):
+            novel = protocol.novel_classes(fold)
+            yield {
+                "protocol": protocol.name,
+                "protocol_label": protocol.label,
+                "protocol_version": protocol.version,
+                "protocol_digest": protocol.digest,
+                "data_fingerprint": "f" * 64,
+                "episode_digest": hashlib.sha256(f"{protocol.name} {shot} {fold}".encode()).hexdigest(),
+                "method": method,
+                "method_digest": "a" * 64,
+                "switches": {f"switch_{i}": i for i in range(12)},
+                "recipe": {f"key_{i}": i for i in range(17)} | {"iterations": 10_000},
+                "backbone": backbone,
+                "weights": "imagenet",
+                "weights_digest": "b" * 64,
+                "fold": fold,
+                "way": 1,
+                "shot": shot,
+                "seed": seed,
+                "precision": "fp32",
+                "scales": [1.0],
+                "novel": list(novel),
+                "class_names": {str(c): protocol.class_name(c) for c in novel},
+                "headline": "input",
+            }
+
+
+def write_run(root: Path, settings: dict[str, Any], episodes: int) -> None:
+    """A finished run with made-up counts; runs over the same episodes have the same classes."""
+    rng = np.random.RandomState(int(identity_hash(settings)[:8], 16))
+    table = np.random.RandomState(int(settings["episode_digest"][:8], 16))
+    novel = np.array(settings["novel"])
+    classes = np.concatenate([novel, novel[table.randint(0, len(novel), max(0, episodes - len(novel)))]])[:episodes]
+    counts = rng.randint(1, 60_000, (episodes, 8))
+    said = {
+        "inner_loss": [0.17936021089553833 + i for i in range(11)],
+        "inner_angle": [2.146896 * i for i in range(11)],
+    }
+    tail = f',"diagnostics":{json.dumps(said, separators=(",", ":"))}' if settings["method"] in TALKATIVE else ""
+    lines = [
+        f'{{"episode":{i},"classes":[{c}],"input":[{",".join(map(str, row[:4]))}],"native":[{",".join(map(str, row[4:]))}]'
+        f"{tail}}}\n"
+        for i, (c, row) in enumerate(zip(classes.tolist(), counts.tolist(), strict=True))
+    ]
+    data = "".join(lines).encode()
+    folder = run_folder(root, settings)
+    folder.mkdir(parents=True)
+    (folder / EPISODES_FILE).write_bytes(data)
+    info = {
+        "schema": SCHEMA,
+        "identity": identity_hash(settings),
+        "status": "done",
+        "settings": settings,
+        "passed": {"method": settings["method"], "dataset": settings["protocol"]},
+        "episodes": {"count": episodes, "sha256": hashlib.sha256(data).hexdigest()},
+    }
+    (folder / RUN_FILE).write_text(json.dumps(info, indent=2))
+
+
+if __name__ == "__main__":
+    main()

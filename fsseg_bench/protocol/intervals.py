@@ -1,0 +1,133 @@
+"""Many bootstrap intervals at once: runs over the same episodes share their draws.
+
+Which episodes a resample draws depends on the seed, the fold's place among the averaged ones and the strata alone, so
+that sharing changes no number: every interval equals the one of ``statistics.bootstrap_interval``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fsseg_bench.protocol.scoring import Float64, Int64
+from fsseg_bench.protocol.statistics import (
+    FoldCounts,
+    Interval,
+    Metric,
+    episode_terms,
+    mean_of_present,
+    percentile_interval,
+    ratios,
+    resampled_sums,
+)
+from fsseg_bench.protocol.streams import stream
+
+_NUMBERS = 6_000_000  # sums held at a time: 48 MB
+
+
+class Score(NamedTuple):
+    """A score whose interval is wanted."""
+
+    folds: Sequence[FoldCounts]
+    """One fold, or the folds whose scores are averaged; their episodes are resampled independently."""
+    metric: Metric
+
+
+class _Alike(NamedTuple):
+    """What folds must share to share draws."""
+
+    place: int
+    """Position among the folds averaged."""
+    strata: bytes
+    """The class of each episode's first way."""
+
+
+def bootstrap_intervals(
+    scores: Sequence[Score], *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """The interval of each score, as :func:`fsseg_bench.protocol.statistics.bootstrap_interval` gives it.
+
+    Args:
+        scores: what to resample; equal fold objects are resampled once.
+        resamples: how many times the episodes are drawn anew.
+        level: the share of resampled scores inside an interval.
+        seed: the same seed gives the same intervals on every machine.
+
+    Raises:
+        UserError, ValueError: as ``bootstrap_interval``.
+    """
+    if resamples < 1 or not all(score.folds for score in scores):
+        raise ValueError(f"an interval needs at least one fold and one resample; resamples is {resamples}")
+    totals = np.zeros((len(scores), resamples))
+    for numbers, drawn in _drawn(scores, resamples, seed):
+        totals[numbers] += mean_of_present(drawn, axis=1)
+    totals /= np.array([[len(score.folds)] for score in scores]).reshape(-1, 1)
+    return [percentile_interval(row, level) for row in totals]
+
+
+def class_intervals(
+    folds: Sequence[FoldCounts], *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> list[dict[int, Interval]]:
+    """For each fold the interval of each held-out class's IoU, by label value, from ``bootstrap_interval``'s draws.
+
+    Raises:
+        UserError, ValueError: as ``bootstrap_interval``.
+    """
+    found: list[dict[int, Interval]] = [{} for _ in folds]
+    for numbers, drawn in _drawn([Score([fold], "mean") for fold in folds], resamples, seed):
+        for number in numbers:
+            own = enumerate(folds[number].novel)
+            found[number] = {c: percentile_interval(drawn[:, m], level) for m, c in own}
+    return found
+
+
+def _drawn(scores: Sequence[Score], resamples: int, seed: int) -> Iterator[tuple[list[int], Float64]]:
+    """Resampled IoUs (resamples, M) of each fold, and the positions of the scores that they enter."""
+    for alike, wanted in _wanted(scores).items():
+        for part in _parts(list(wanted), resamples):
+            terms = [episode_terms(scores[wanted[key][0]].folds[alike.place], key[1]) for key in part]
+            drawn = _resampled_ratios(terms, np.frombuffer(alike.strata, np.int64), resamples, seed, alike.place)
+            yield from ((wanted[key], own) for key, own in zip(part, drawn, strict=True))
+
+
+_Key = tuple[int, Metric, int]
+"""A fold object's id, the metric, and how many things are averaged."""
+
+
+def _wanted(scores: Sequence[Score]) -> dict[_Alike, dict[_Key, list[int]]]:
+    """For folds that share draws: each fold and metric, and the scores that it enters."""
+    wanted: dict[_Alike, dict[_Key, list[int]]] = defaultdict(lambda: defaultdict(list))
+    strata: dict[int, bytes] = {}
+    for number, score in enumerate(scores):
+        for place, fold in enumerate(score.folds):
+            if id(fold) not in strata:
+                strata[id(fold)] = _strata(fold).tobytes()
+            things = 2 if score.metric == "binary" else len(fold.novel)
+            wanted[_Alike(place, strata[id(fold)])][id(fold), score.metric, things].append(number)
+    return wanted
+
+
+def _strata(fold: FoldCounts) -> Int64:
+    """(E,) the class of each episode's first way."""
+    return np.ascontiguousarray(np.asarray(fold.classes)[:, 0], dtype=np.int64)
+
+
+def _parts(keys: Sequence[_Key], resamples: int) -> Iterable[list[_Key]]:
+    """``keys`` in pieces whose resampled sums fit the memory set aside."""
+    part: list[_Key] = []
+    for key in keys:
+        if part and 2 * resamples * (key[2] + sum(k[2] for k in part)) > _NUMBERS:
+            yield part
+            part = []
+        part.append(key)
+    yield part
+
+
+def _resampled_ratios(terms: Sequence[Int64], strata: Int64, resamples: int, seed: int, place: int) -> list[Float64]:
+    """For each of ``terms`` (E, M, 2): (resamples, M) IoUs, NaN where a resample has no pixel of a thing."""
+    sums = resampled_sums(np.concatenate(terms, axis=1), strata, resamples, stream("bootstrap", seed, place))
+    ends = np.cumsum([own.shape[1] for own in terms])
+    return np.split(ratios(sums), ends[:-1], axis=1)

@@ -1,0 +1,98 @@
+"""Cells of measured numbers, and which of them is the best."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from fsseg_bench.protocol.spec import FOLDS
+from fsseg_bench.protocol.statistics import Interval, Metric
+from fsseg_bench.report.collect import Collection, Resolution, ScoredRun, Wanted
+from fsseg_bench.report.model import MISSING, Cell
+from fsseg_bench.report.rows import Row
+
+Runs = Mapping[int, ScoredRun]
+"""Fold to run."""
+
+
+class MeasuredCells:
+    """Makes cells, in percent, from runs counted at one resolution."""
+
+    def __init__(self, collection: Collection, resolution: Resolution) -> None:
+        self._collection = collection
+        self._resolution = resolution
+
+    def prepare(self, rows: Iterable[Row], folds: Sequence[Metric], means: Sequence[Metric]) -> None:
+        """Computes the intervals of all cells of ``rows`` together, which takes a fraction of the time.
+
+        Args:
+            rows: the rows.
+            folds: the metrics shown for single folds.
+            means: the metrics shown for the mean over folds.
+        """
+        wanted = []
+        for runs in (runs for row in rows for runs in row.runs.values()):
+            wanted += [Wanted((run,), metric, self._resolution) for run in runs.values() for metric in folds]
+            if len(runs) == len(FOLDS):
+                wanted += [Wanted(_in_order(runs), metric, self._resolution) for metric in means]
+        self._collection.intervals.prepare(wanted)
+
+    def fold(self, runs: Runs, fold: int, metric: Metric, missing: str = MISSING) -> Cell:
+        """The score of one fold; ``missing`` where there is no run."""
+        if fold not in runs:
+            return Cell(missing)
+        run = runs[fold]
+        interval = self._collection.intervals.of([run], metric, self._resolution)
+        return number(run.score(metric, self._resolution), interval, self._paths([run]))
+
+    def mean(self, runs: Runs, metric: Metric, missing: str = MISSING) -> Cell:
+        """The mean of the four folds; ``missing`` and how many there are where they are fewer."""
+        folds = _in_order(runs)
+        if len(folds) < len(FOLDS):
+            note = f"{len(folds)} of {len(FOLDS)} folds" if folds else ""
+            return Cell(missing, note=note, runs=self._paths(folds))
+        value = fmean(run.score(metric, self._resolution) for run in folds)
+        return number(value, self._collection.intervals.of(folds, metric, self._resolution), self._paths(folds))
+
+    def _paths(self, runs: Iterable[ScoredRun]) -> tuple[str, ...]:
+        return tuple(self._collection.path(run.record) for run in runs)
+
+
+def _in_order(runs: Runs) -> tuple[ScoredRun, ...]:
+    return tuple(runs[fold] for fold in sorted(runs))
+
+
+def number(value: float, interval: Interval, runs: tuple[str, ...]) -> Cell:
+    """A cell in percent from a score and its interval in [0, 1]."""
+    low, high = interval
+    text = f"{100 * value:.2f} ± {50 * (high - low):.2f}"
+    return Cell(text, 100 * value, 100 * low, 100 * high, runs=runs)
+
+
+def ranked(
+    rows: Sequence[tuple[Cell, ...]], columns: Iterable[int], groups: Sequence[Hashable]
+) -> tuple[tuple[Cell, ...], ...]:
+    """``rows`` with the best and the second best number of each column and group marked.
+
+    Numbers that print alike share a rank; a number with nothing beside it has none.
+
+    Args:
+        rows: the cells.
+        columns: positions of the columns to rank.
+        groups: for each row, what it is ranked within; None: not at all.
+    """
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for i, group in enumerate(groups):
+        if group is not None:
+            members[group].append(i)
+    marked = [list(row) for row in rows]
+    for column in columns:
+        for own in members.values():
+            values = {i: round(value, 2) for i in own if (value := rows[i][column].value) is not None}
+            best = sorted(set(values.values()), reverse=True)[:2]
+            for i, value in values.items():
+                if len(values) > 1 and value in best:
+                    marked[i][column] = replace(rows[i][column], rank=best.index(value) + 1)
+    return tuple(tuple(row) for row in marked)

@@ -1,0 +1,132 @@
+"""The commands that would fill the missing numbers of a report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection as Names
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fsseg_bench.protocol.spec import FOLDS
+from fsseg_bench.report.blocks import Measured, Pair, PaperTable, PublishedRow, blocks, plain, printed_scales
+from fsseg_bench.report.cells import Runs
+from fsseg_bench.report.collect import Collection
+from fsseg_bench.report.published import published
+from fsseg_bench.report.rows import group_rows
+
+_SWITCHES = ("way", "shot", "backbone", "weights", "data_root", "seed", "precision", "iterations", "episodes", "scales")
+"""What decides a run's numbers, in the order of ``fsseg-bench run --help``."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """What can be run with this installation."""
+
+    methods: Names[str]
+    backbones: Names[str]
+    out: str | None = None
+    """The folder of the records, where it is not the default."""
+
+
+def paper_commands(tables: Iterable[PaperTable], measured: Measured, here: Here) -> list[str]:
+    """A line for each run that a published number of ``tables`` waits for; then a comment with what is not here.
+
+    Rows that exist in part are filled with the settings of their runs.
+    """
+    lines: dict[str, None] = {}
+    absent: dict[str, None] = {}
+    for table in tables:
+        for pair in (pair for block in blocks(table, measured) for pair in block.pairs if pair.printed):
+            for line in _pair_commands(table, pair, here, absent):
+                lines[line] = None
+    names = ", ".join(absent)
+    return [*lines, *([f"# no method or backbone here for: {names}"] if absent else [])]
+
+
+def runs_commands(collection: Collection, here: Here) -> list[str]:
+    """A line for each row of runs that lacks some of its folds."""
+    groups: dict[tuple[Any, ...], list[Any]] = {}
+    for run in collection.done:
+        settings = run.record.settings
+        groups.setdefault((settings["protocol_digest"], settings["protocol_label"], settings["way"]), []).append(run)
+    lines: dict[str, None] = {}
+    for runs in groups.values():
+        for row in group_rows(runs, collection):
+            for own in row.runs.values():
+                lines.update(dict.fromkeys(_again(own, here)))
+    return list(lines)
+
+
+def _pair_commands(table: PaperTable, pair: Pair, here: Here, absent: dict[str, None]) -> list[str]:
+    printed = pair.printed
+    if printed is None:
+        return []
+    method = _known(printed.name, here.methods)
+    backbone = _known(printed.backbone, here.backbones)
+    lines = []
+    for shot in dict.fromkeys(shot for shot, _ in printed.numbers):
+        own = pair.measured.runs.get(shot, {}) if pair.measured else {}
+        if own:
+            lines += _again(own, here)
+        elif not method or not backbone:
+            absent[f"{printed.method} ({printed.backbone})"] = None
+        else:
+            scales = list(pair.protocol.scoring.scales) if _several(printed) else [1.0]
+            given = {"method": method, "dataset": pair.protocol.name, "shot": shot, "backbone": backbone}
+            lines.append(_line({**given, "scales": scales}, FOLDS, here))
+    return lines
+
+
+def _several(printed: PublishedRow) -> bool:
+    """Whether to run at several query scales: as the row says, or else as another row of the same method does."""
+    stated = printed_scales(printed)
+    if stated is not None:
+        return stated
+    return any(
+        number.multi_scale in {"yes", "inferred"}
+        and (number.name, number.backbone, number.protocol) == (printed.name, printed.backbone, printed.protocol)
+        for number in published()
+        if number.table is not None
+    )
+
+
+def _known(name: str, names: Names[str]) -> str:
+    return next((known for known in sorted(names) if plain(known) == plain(name)), "")
+
+
+def _again(runs: Runs, here: Here) -> list[str]:
+    """The command of ``runs`` for the folds that they lack."""
+    lacking = [fold for fold in FOLDS if fold not in runs]
+    record = next(iter(runs.values())).record
+    passed = record.info.get("passed")
+    if not lacking or not isinstance(passed, Mapping):
+        return []
+    if passed.get("eval_only"):
+        return [
+            f"# fold {','.join(map(str, lacking))} of {record.settings['method']}: --eval-only needs its own checkpoint"
+        ]
+    known = {key: record.settings[key] for key in ("method", "shot", "way", "backbone")}
+    return [_line({**passed, **known}, lacking, here)]
+
+
+def _line(given: Mapping[str, Any], folds: Sequence[int], here: Here) -> str:
+    words = ["fsseg-bench", "run", "--method", given["method"], "--dataset", given["dataset"]]
+    defaults = {"way": 1, "scales": [1.0]}
+    for key in _SWITCHES:
+        value = given.get(key)
+        if value is not None and value != defaults.get(key):
+            words += [f"--{key.replace('_', '-')}", _text(value)]
+    words += ["--fold", "all" if len(folds) == len(FOLDS) else ",".join(map(str, folds))]
+    settings = given.get("settings")
+    for key, value in settings.items() if isinstance(settings, Mapping) else ():
+        words += ["--set", f"{key}={value}"]
+    if given.get("methods_path"):
+        words += ["--methods-path", given["methods_path"]]
+    if here.out:
+        words += ["--out", here.out]
+    return shlex.join(map(str, words))
+
+
+def _text(value: Any) -> str:
+    return ",".join(f"{v:g}" for v in value) if isinstance(value, (list, tuple)) else str(value)

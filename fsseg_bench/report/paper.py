@@ -1,0 +1,216 @@
+"""The tables of the BiOpt paper: each published number beside the measured one, and their difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from fsseg_bench.protocol.spec import FOLDS, Protocol
+from fsseg_bench.report.blocks import (
+    Block,
+    Measured,
+    Pair,
+    PaperTable,
+    Place,
+    PublishedRow,
+    blocks,
+    plain,
+    printed_scales,
+    several_scales,
+)
+from fsseg_bench.report.cells import MeasuredCells, ranked
+from fsseg_bench.report.collect import Collection, Resolution
+from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
+from fsseg_bench.report.published import errata
+from fsseg_bench.report.table import HOW, METRICS, SIZES, SPREAD
+
+Number = Literal["published", "measured", "difference"]
+"""What a column shows."""
+NUMBERS: tuple[Number, ...] = get_args(Number)
+NO_RUN = "missing"
+"""The text of a measured number that was published but not measured."""
+
+
+def paper_table(
+    table: PaperTable,
+    collection: Collection,
+    measured: Measured,
+    *,
+    resolution: Resolution | None = None,
+    numbers: Sequence[Number] = NUMBERS,
+) -> Table:
+    """One of the paper's tables.
+
+    Runs enter beside published numbers only if they were made under exactly the built-in protocol; a mean only
+    where all four folds exist. A row of other precision, data or settings is a row of its own and says so.
+
+    Args:
+        table: which one.
+        collection: the runs; it may be empty.
+        measured: its rows, shared between tables.
+        resolution: where pixels are counted; None takes each protocol's headline.
+        numbers: which columns each fold gets.
+    """
+    made, pairs = [], []
+    found = blocks(table, measured)
+    for block in found:
+        cells = MeasuredCells(collection, resolution or block.protocol.scoring.headline)
+        rows = [pair.measured for pair in block.pairs if pair.measured]
+        cells.prepare(rows, [table.metric] if table.folds else [], [table.metric])
+        for pair in block.pairs:
+            pairs.append(pair)
+            made.append(tuple(c for place in table.places for c in _place(table, pair, place, cells, numbers)))
+    heads, labels = _labels(table, pairs)
+    columns = (*(Column(("", "", name), merge=name != "settings") for name in heads), *_columns(table, numbers))
+    body = [(*own, *row) for own, row in zip(labels, made, strict=True)]
+    for kind in NUMBERS[:2]:
+        where = [i for i, column in enumerate(columns) if column.facts.get("number") == kind]
+        body = list(ranked(body, where, [_rank_group(table, pair, kind) for pair in pairs]))
+    protocols = [block.protocol for block in found]
+    return Table(
+        name=table.name,
+        title=table.title,
+        caption=_caption(table, protocols, collection, resolution, numbers),
+        columns=columns,
+        labels=len(heads),
+        rows=tuple(body),
+        facts=_facts(table, protocols, resolution),
+        remarks=tuple(_remarks(table, found)),
+    )
+
+
+def _columns(table: PaperTable, numbers: Sequence[Number]) -> list[Column]:
+    columns = []
+    for shot, fold in table.places:
+        facts = {"shot": shot, "fold": fold, "metric": table.metric}
+        name = "mean" if fold == "mean" else f"fold {fold}"
+        columns += [Column((f"{shot}-shot", name, number), {**facts, "number": number}) for number in numbers]
+    return columns
+
+
+def _labels(table: PaperTable, pairs: Sequence[Pair]) -> tuple[list[str], list[list[Cell]]]:
+    """The headings of the label columns, and each row's label cells."""
+    made: dict[str, list[Cell]] = {}
+    if len(table.protocols) > 1:
+        made["protocol"] = [Cell(pair.protocol.name) for pair in pairs]
+    made["backbone"] = [Cell(_backbone(pair, pairs)) for pair in pairs]
+    made["method"] = [_method(pair) for pair in pairs]
+    if table.by_scales:
+        made["scales"] = [Cell(_scales(pair)) for pair in pairs]
+    if table.number is None:
+        made["source"] = [Cell(pair.printed.first.source_kind if pair.printed else "") for pair in pairs]
+    if any(pair.measured and pair.measured.variant for pair in pairs):
+        made["settings"] = [Cell(printable(pair.measured.variant) if pair.measured else "") for pair in pairs]
+    return list(made), [list(cells) for cells in zip(*made.values(), strict=True)]
+
+
+def _backbone(pair: Pair, pairs: Sequence[Pair]) -> str:
+    """One spelling for one backbone: the printed one where there is one."""
+    printed = (p.backbone for p in pairs if p.printed and plain(p.backbone) == plain(pair.backbone))
+    return next(printed, pair.backbone)
+
+
+def _method(pair: Pair) -> Cell:
+    if pair.printed:
+        return Cell(pair.printed.method, note=pair.printed.note)
+    return Cell(printable(pair.measured.method) if pair.measured else "")
+
+
+def _scales(pair: Pair) -> str:
+    several = printed_scales(pair.printed) if pair.printed else None
+    if pair.measured:
+        several = several_scales(pair.protocol, pair.measured.settings)
+    return {True: "several", False: "one", None: "other"}[several]
+
+
+def _place(table: PaperTable, pair: Pair, place: Place, cells: MeasuredCells, numbers: Sequence[Number]) -> list[Cell]:
+    printed = _published(pair.printed, place) if pair.printed else Cell(MISSING)
+    missing = MISSING if printed.value is None or table.number is None else NO_RUN
+    shot, fold = place
+    runs = pair.measured.runs.get(shot, {}) if pair.measured else {}
+    own = cells.mean(runs, table.metric, missing) if fold == "mean" else cells.fold(runs, fold, table.metric, missing)
+    made = {"published": printed, "measured": own, "difference": _difference(pair, printed, own)}
+    return [made[number] for number in numbers]
+
+
+def _published(row: PublishedRow, place: Place) -> Cell:
+    number = row.numbers.get(place)
+    if number is None:
+        return Cell(MISSING)
+    source = f"{number.source} ({number.source_kind})"
+    return Cell(number.text, number.value, note=row.number_note(number), source=source)
+
+
+def _difference(pair: Pair, printed: Cell, measured: Cell) -> Cell:
+    if printed.value is None or measured.value is None or not pair.printed or not pair.measured:
+        return Cell(MISSING)
+    value = measured.value - printed.value
+    note = ""
+    wanted, found = printed_scales(pair.printed), several_scales(pair.protocol, pair.measured.settings)
+    if wanted is not None and wanted != found:
+        words = {True: "several query scales", False: "one query scale", None: "other query scales"}
+        note = f"published with {words[wanted]}, measured with {words[found]}"
+    return Cell(f"{value:+.2f}", value, note=note, runs=measured.runs)
+
+
+def _rank_group(table: PaperTable, pair: Pair, kind: Number) -> tuple[object, ...] | None:
+    """What a row is ranked within; sources of several kinds are not ranked."""
+    if table.number is None:
+        return None
+    group = pair.protocol.name, plain(pair.backbone)
+    if kind == "published":
+        return group if pair.printed else None
+    return (*group, pair.measured.rules) if pair.measured else None
+
+
+def _caption(
+    table: PaperTable,
+    protocols: Sequence[Protocol],
+    collection: Collection,
+    resolution: Resolution | None,
+    numbers: Sequence[Number],
+) -> str:
+    parts = [f"Percent. {METRICS[table.metric]}: {HOW[table.metric]}."]
+    if "published" in numbers and table.number is not None:
+        parts.append(
+            f"Published: as the BiOpt paper prints it in Table {table.number}, other methods as it quotes them."
+        )
+    elif "published" in numbers:
+        parts.append(
+            "Published: read in sources of the kind that each row names; results/published/README.md ranks them."
+        )
+    if "measured" in numbers:
+        sizes = {SIZES[resolution or protocol.scoring.headline] for protocol in protocols}
+        rules = "; ".join(f"{p.name} version {p.version}, digest {p.digest[:8]}" for p in protocols)
+        some = f", first {collection.episodes:,} episodes of each fold" if collection.episodes is not None else ""
+        parts.append(
+            f"Measured: runs made here under exactly these rules: {rules}; counted at {' or '.join(sizes)}{some}."
+        )
+        parts.append(f"{SPREAD} A mean needs all {len(FOLDS)} folds; {NO_RUN}: no finished run.")
+    if "difference" in numbers:
+        parts.append("Difference: measured minus published; how sure the published number is, is not known.")
+    return " ".join(parts)
+
+
+def _facts(table: PaperTable, protocols: Sequence[Protocol], resolution: Resolution | None) -> dict[str, Fact]:
+    facts: dict[str, Fact] = {} if table.number is None else {"number": table.number}
+    if len(protocols) == 1:
+        (protocol,) = protocols
+        facts |= {"protocol": protocol.name, "protocol_version": protocol.version, "protocol_digest": protocol.digest}
+    return {**facts, "way": 1, "resolution": resolution or protocols[0].scoring.headline}
+
+
+def _remarks(table: PaperTable, found: Sequence[Block]) -> list[str]:
+    remarks = [erratum.text for erratum in errata() if erratum.whole_table and erratum.table == table.number]
+    return remarks + [_elsewhere(block) for block in found if block.elsewhere]
+
+
+def _elsewhere(block: Block) -> str:
+    """What to say of runs that do not follow the built-in protocol."""
+    every = [run.record.settings for run in block.elsewhere]
+    rules = {(s["protocol_label"], s["protocol_version"], s["protocol_digest"][:8]) for s in every}
+    listing = "; ".join(f"{label} version {version}, digest {digest}" for label, version, digest in sorted(rules))
+    return (
+        f"Not here: {len(every)} finished runs of {block.protocol.name} under other rules ({printable(listing)}). "
+        "They are in the tables of runs."
+    )
