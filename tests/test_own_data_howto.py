@@ -20,11 +20,7 @@ PAGE = ROOT / "docs" / "own-data.md"
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = """\
 #!{python}
-from fsseg_bench.cli.data import data
-from fsseg_bench.cli.data_init import init
-from fsseg_bench.cli.main import _COMMANDS, main
-data.add_command(init)
-_COMMANDS.setdefault("predict", ("fsseg_bench.cli.predict", "predict"))
+from fsseg_bench.cli.main import main
 main()
 """
 
