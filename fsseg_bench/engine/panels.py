@@ -12,12 +12,10 @@ from PIL import Image
 
 from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.engine.evaluate import Evaluator
+from fsseg_bench.engine.overlay import overlay
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.records.files import write_json
 
-_COLOURS = ((230, 60, 50), (40, 130, 230), (50, 170, 80), (240, 160, 30), (150, 80, 200))
-_VOID_COLOUR = (128, 128, 128)
-_BLEND = 0.55
 _GAP = 4
 
 Pixels = npt.NDArray[np.uint8]
@@ -66,10 +64,10 @@ def _panel(plan: Plan, episode: int, prediction: Pixels) -> Pixels:
     tiles = []
     for way, images in enumerate(table.supports[episode], start=1):
         mask = support_mask(plan.source, images[0], classes, way, size)
-        tiles.append(_overlay(_pixels(plan, images[0], size), np.where(mask == 1, np.uint8(way), mask)))
+        tiles.append(overlay(_pixels(plan, images[0], size), np.where(mask == 1, np.uint8(way), mask)))
     query = _pixels(plan, table.queries[episode], size)
     truth = query_label(plan.source, table.queries[episode], classes, size)
-    tiles += [query, _overlay(query, prediction), _overlay(query, truth)]
+    tiles += [query, overlay(query, prediction), overlay(query, truth)]
     gap = np.full((size, _GAP, 3), 255, np.uint8)
     row = [part for tile in tiles for part in (tile, gap)][:-1]
     return np.concatenate(row, axis=1)
@@ -78,14 +76,3 @@ def _panel(plan: Plan, episode: int, prediction: Pixels) -> Pixels:
 def _pixels(plan: Plan, image: str, size: int) -> Pixels:
     pixels: Pixels = load_image(plan.source, image, size).permute(1, 2, 0).numpy()
     return pixels
-
-
-def _overlay(image: Pixels, labels: Pixels) -> Pixels:
-    """``image`` with each label's colour laid over its pixels, void in grey."""
-    out = image.astype(np.float32)
-    for label in np.unique(labels):
-        if label:
-            colour = _VOID_COLOUR if label == 255 else _COLOURS[(int(label) - 1) % len(_COLOURS)]
-            chosen = labels == label
-            out[chosen] = (1 - _BLEND) * out[chosen] + _BLEND * np.asarray(colour, np.float32)
-    return out.round().astype(np.uint8)
