@@ -17,7 +17,7 @@ from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.fidelity import reconstructions
 
 _TABLE_KEYS = ("protocol", "protocol_label", "protocol_version", "protocol_digest", "headline", "way")
-_FOLD_KEYS = ("fold", "novel", "class_names", "episode_digest")
+_FOLD_KEYS = ("fold", "novel", "class_names", "episode_digest", "checkpoint_digest")
 _SHOT_KEYS = ("shot", "recipe")
 _NEVER_TOLD = {*_TABLE_KEYS, *_FOLD_KEYS, "shot", "method", "backbone"}
 _ALWAYS_TOLD = {"precision", "scales"}

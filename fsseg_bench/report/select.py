@@ -14,7 +14,7 @@ from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.identity import canonical_json, differences, flat
 from fsseg_bench.records.read import RecordWarning, StoredRun, find_records
 
-OF_A_FOLD = ("fold", "novel", "class_names", "episode_digest")
+OF_A_FOLD = ("fold", "novel", "class_names", "episode_digest", "checkpoint_digest")
 """Settings that belong to a fold, not to what was run on it."""
 _HEX = re.compile(r"[0-9a-f]{32,}")
 _SHORTEST_PREFIX = 6
@@ -228,6 +228,21 @@ def _own_part(contender: Contender, others: Sequence[Contender]) -> str:
     rivals = [dict(flat(_core(other.settings))) for other in others]
     keys = [key for key in own if any(own[key] != rival.get(key) for rival in rivals)]
     return ", ".join(f"{key.rpartition('.')[2]}={_shown(own[key])}" for key in keys)
+
+
+def single_seed(contender: Contender) -> dict[int, StoredRun]:
+    """The contender's only run of each fold.
+
+    Raises:
+        UserError: a fold has several training seeds.
+    """
+    for fold, seeds in contender.runs.items():
+        if len(seeds) > 1:
+            raise UserError(
+                f"{contender.label}: fold {fold} has the training seeds {', '.join(map(str, seeds))}; choose one with "
+                "--seed"
+            )
+    return {fold: next(iter(seeds.values())) for fold, seeds in contender.runs.items()}
 
 
 def also_different(first: Contender, second: Contender) -> list[str]:
