@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,21 @@ from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.overlay import overlay
 from fsseg_bench.engine.plan import Plan
+from fsseg_bench.protocol.scoring import episode_ious
 from fsseg_bench.records.files import write_json
 
+_OUTLINE = 160  # the image's side in outline widths
 _GAP = 4
 
 Pixels = npt.NDArray[np.uint8]
+
+
+class Tile(NamedTuple):
+    """One square picture of an episode."""
+
+    title: str
+    pixels: Pixels
+    """(S, S, 3)."""
 
 
 def draw_panels(plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]], folder: Path, count: int) -> None:
@@ -27,7 +37,8 @@ def draw_panels(plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]]
     The episodes are chosen by rule: evenly spaced ranks of the foreground IoU, from the worst to the best.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    scores = np.asarray([_foreground_iou(row["input"]) for row in rows])
+    side = plan.table.ways + 1
+    scores = episode_ious(np.asarray([row["input"] for row in rows], np.int64).reshape(-1, side, side))
     order = np.argsort(scores, kind="stable")
     ranks = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
     captions = []
@@ -35,7 +46,8 @@ def draw_panels(plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]]
         episode = int(order[rank])
         name = f"episode-{episode:04d}.png"
         prediction = evaluator.predict(range(episode, episode + 1))[0].numpy()
-        Image.fromarray(_panel(plan, episode, prediction)).save(folder / name)
+        tiles = episode_tiles(plan, episode, [("prediction", prediction)])
+        Image.fromarray(_panel(tiles)).save(folder / name)
         captions.append(
             {
                 "file": name,
@@ -50,29 +62,43 @@ def draw_panels(plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]]
     write_json(folder / "panels.json", captions)
 
 
-def _foreground_iou(counts: Sequence[int]) -> float:
-    """IoU of all foreground of one episode; 0 where there is neither label nor prediction."""
-    side = round(len(counts) ** 0.5)
-    matrix = np.asarray(counts, dtype=np.int64).reshape(side, side)
-    union = int(matrix.sum() - matrix[0, 0])
-    return float(matrix[1:, 1:].sum() / union) if union else 0.0
+def episode_tiles(plan: Plan, episode: int, predictions: Sequence[tuple[str, Pixels]]) -> list[Tile]:
+    """The first support of each way with its mask, the query, each of ``predictions`` over it, and the truth.
 
-
-def _panel(plan: Plan, episode: int, prediction: Pixels) -> Pixels:
+    Args:
+        plan: whose protocol, data and episodes they are.
+        episode: its number in the table.
+        predictions: titles, and labels (S, S) uint8 at the input size.
+    """
     table, size = plan.table, plan.protocol.image.size
     classes = table.classes[episode]
     tiles = []
     for way, images in enumerate(table.supports[episode], start=1):
         mask = support_mask(plan.source, images[0], classes, way, size)
-        tiles.append(overlay(_pixels(plan, images[0], size), np.where(mask == 1, np.uint8(way), mask)))
+        shown = overlay(_pixels(plan, images[0], size), np.where(mask == 1, np.uint8(way), mask))
+        tiles.append(Tile(f"support: {plan.protocol.class_name(classes[way - 1])}", shown))
     query = _pixels(plan, table.queries[episode], size)
     truth = query_label(plan.source, table.queries[episode], classes, size)
-    tiles += [query, overlay(query, prediction), overlay(query, truth)]
-    gap = np.full((size, _GAP, 3), 255, np.uint8)
-    row = [part for tile in tiles for part in (tile, gap)][:-1]
+    tiles.append(Tile("query", query))
+    tiles += [Tile(title, overlay(query, labels)) for title, labels in predictions]
+    return [*tiles, Tile("truth", overlay(query, truth))]
+
+
+def _panel(tiles: Sequence[Tile]) -> Pixels:
+    gap = np.full((tiles[0].pixels.shape[0], _GAP, 3), 255, np.uint8)
+    row = [part for tile in tiles for part in (tile.pixels, gap)][:-1]
     return np.concatenate(row, axis=1)
 
 
 def _pixels(plan: Plan, image: str, size: int) -> Pixels:
     pixels: Pixels = load_image(plan.source, image, size).permute(1, 2, 0).numpy()
     return pixels
+
+
+def _edge(chosen: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
+    """The pixels of a region within ``width`` of its border; the image's border is none."""
+    inner = chosen
+    for _ in range(width):
+        padded = np.pad(inner, 1, mode="edge")
+        inner = inner & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
+    return chosen & ~inner

@@ -92,6 +92,18 @@ def binary_iou(confusion: npt.ArrayLike) -> float:
     return float((intersection / union).mean())
 
 
+def episode_ious(confusion: npt.ArrayLike) -> Float64:
+    """Foreground IoU of each single episode, (E,) float64 in [0, 1], to rank episodes by: it is no score of a method.
+
+    Foreground is any way, as in :func:`binary_iou`; 0 where there is neither label nor prediction.
+
+    Raises:
+        ValueError: the shape does not fit or the counts are not integers.
+    """
+    intersection, union = binary_terms(confusion)[:, 0].T
+    return np.asarray(intersection / np.maximum(union, 1), np.float64)
+
+
 def way_terms(confusion: npt.ArrayLike, classes: npt.ArrayLike) -> Int64:
     """tp, fp and fn of each way of each episode, int64 (3, E, N).
 

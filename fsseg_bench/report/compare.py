@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.paired import Difference, PairedResult, paired_result
@@ -84,6 +85,16 @@ class Comparison:
         return {c: str(run.settings.get("class_names", {}).get(str(c), c)) for run in runs for c in run.novel}
 
 
+class Matched(NamedTuple):
+    """What contenders have in common."""
+
+    folds: tuple[int, ...]
+    seeds: tuple[tuple[int, ...], ...]
+    """Of each contender."""
+    notes: tuple[str, ...]
+    """What that leaves out."""
+
+
 def compare(
     contenders: Sequence[Contender],
     *,
@@ -107,8 +118,7 @@ def compare(
     """
     if len(contenders) < 2:
         raise UserError("nothing to compare; name a baseline and at least one other")
-    folds, seeds, notes = _common(contenders)
-    _check_alike(contenders, folds, seeds)
+    folds, seeds, notes = match(contenders)
     runs = [_scored(contender, folds, own) for contender, own in zip(contenders, seeds, strict=True)]
     resolution = resolution or contenders[0].settings["headline"]
     counts = [_counts(own, resolution) for own in runs]
@@ -127,8 +137,14 @@ def compare(
     )
 
 
-def _common(contenders: Sequence[Contender]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[str, ...]]:
-    """The folds and seeds to compare, and what that leaves out."""
+def match(contenders: Sequence[Contender]) -> Matched:
+    """The folds and training seeds in which contenders can be compared episode by episode.
+
+    A contender with a single seed is compared with that one; otherwise all must have the seeds.
+
+    Raises:
+        UserError: no fold or no seed in common; protocols, data or episodes that differ.
+    """
     folds = tuple(sorted(set.intersection(*(set(c.runs) for c in contenders))))
     if not folds:
         have = "; ".join(f"{c.label}: {_listing(c.runs)}" for c in contenders)
@@ -146,7 +162,8 @@ def _common(contenders: Sequence[Contender]) -> tuple[tuple[int, ...], tuple[tup
             have = "; ".join(f"{c.label}: {_listing(own)}" for c, own in zip(contenders, whole, strict=True))
             raise UserError(f"no training seed is common to all ({have}); choose one of each: METHOD,seed=S")
         seeds = [common] * len(contenders)
-    return folds, tuple(seeds), tuple(_left_out(contenders, folds, seeds))
+    _check_alike(contenders, folds, seeds)
+    return Matched(folds, tuple(seeds), tuple(_left_out(contenders, folds, seeds)))
 
 
 def _left_out(contenders: Sequence[Contender], folds: Sequence[int], seeds: Sequence[Sequence[int]]) -> list[str]:

@@ -55,6 +55,11 @@ def tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def middle(low: float, high: float) -> tuple[float, float]:
+    """Centre and half width of an interval: error bars are drawn from these, since a score may lie outside."""
+    return (low + high) / 2, (high - low) / 2
+
+
 def save_as(figure: Figure, path: Path) -> None:
     """Writes ``path``; its ending says in which of :data:`FORMATS`. Equal figures give equal files.
 

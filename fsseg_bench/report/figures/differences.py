@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsseg_bench.report.compare import METRICS, Comparison
 from fsseg_bench.report.compare_tables import METRIC_NAMES, p_text, places
-from fsseg_bench.report.figures.canvas import colour, label, new_figure, tidy
+from fsseg_bench.report.figures.canvas import colour, label, middle, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,16 +34,11 @@ def differences_figure(comparison: Comparison) -> Figure:
                 found = own.difference
                 value, low, high = (100 * x for x in (found.value, found.low, found.high))
                 whole = own is versus.overall[metric]
+                centre, half = middle(low, high)
                 axes.errorbar(
-                    value,
-                    at,
-                    xerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
-                    fmt="D" if whole else "o",
-                    markersize=7 if whole else 4.5,
-                    color=colour(i),
-                    capsize=3,
-                    linewidth=2 if whole else 1.2,
+                    centre, at, xerr=half, fmt="none", color=colour(i), capsize=3, linewidth=2 if whole else 1.2
                 )
+                axes.plot(value, at, "D" if whole else "o", color=colour(i), markersize=7 if whole else 4.5)
                 axes.annotate(
                     f"p {p_text(own.p_holm)}", (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=7
                 )

@@ -20,9 +20,12 @@ def test_the_axes_show_the_numbers_of_the_comparison(tmp_path: Path):
     for metric, axes in zip(("mean", "binary"), figure.axes, strict=True):
         expected = [own for versus in comparison.versus for own in (*versus.folds[metric], versus.overall[metric])]
         assert len(axes.containers) == len(expected) == 6
+        marks = [line for line in axes.lines if line.get_marker() in {"o", "D"}]
+        assert [line.get_xdata()[0] for line in marks] == pytest.approx(
+            [100 * own.difference.value for own in expected]
+        )
         for own, bar in zip(expected, axes.containers, strict=True):
-            line, _, (spans,) = bar.lines
-            assert line.get_xdata()[0] == pytest.approx(100 * own.difference.value)
+            _, _, (spans,) = bar.lines
             (segment,) = spans.get_segments()
             assert segment[:, 0].tolist() == pytest.approx([100 * own.difference.low, 100 * own.difference.high])
         told = [t.get_text() for t in axes.texts]

@@ -1,0 +1,166 @@
+"""``fsseg-bench figures``: the paper's Figures 5 to 7 from one's own runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from fsseg_bench.cli.selecting import Chosen, chosen, selecting
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.statistics import Metric
+from fsseg_bench.records.sweep import find_sweep
+from fsseg_bench.report.figures.canvas import FORMATS, save_all
+from fsseg_bench.report.figures.episodes import EpisodeRow, choose_episodes, episodes_figure
+from fsseg_bench.report.figures.loss import loss_curve, loss_figure
+from fsseg_bench.report.figures.steps import STEPS, SWITCH, own_point, steps_curve, steps_figure
+from fsseg_bench.report.select import Contender, select, single_seed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Number = Literal["5", "6", "7"]
+_METHODS: dict[Number, tuple[str, ...]] = {
+    "5": ("inopt-dagger", "biopt"),
+    "6": ("baseline", "biopt"),
+    "7": ("baseline", "biopt"),
+}
+"""The paper's."""
+_STEMS: dict[Number, str] = {"5": "figure5-steps", "6": "figure6-episodes", "7": "figure7-loss"}
+
+
+@click.command()
+@click.argument("number", type=click.Choice(list(_METHODS)))
+@selecting
+@click.option("--out", type=click.Path(), default=".", show_default=True, help="Folder for the files.")
+@click.option(
+    "--format", "formats", type=click.Choice(FORMATS), multiple=True, default=("png", "svg"), show_default=True
+)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    help="A method's name, perhaps with settings, or a folder [default: the paper's].",
+)
+@click.option("--beside", help="5: the model drawn beside 0 steps, e.g. baseline [default: none].")
+@click.option(
+    "--metric", type=click.Choice(["mean", "binary"]), default="mean", show_default=True, help="5: the IoU drawn."
+)
+@click.option("--sweep", "make", is_flag=True, help="5: evaluate the step numbers that are missing.")
+@click.option(
+    "--steps", default=",".join(map(str, STEPS)), show_default=True, help="5, with --sweep: what to evaluate."
+)
+@click.option("--window", type=int, help="7: iterations of the moving average.")
+@click.option("--dataset-file", type=click.Path(), help="5, 6: the protocol's file, where it has moved.")
+@click.option("--data-root", type=click.Path(), help="5, 6: folder of the data sets, where it has moved.")
+@click.option("--weights", help="5, 6: the weights file, where it has moved.")
+@click.option("--device", default="auto", show_default=True, help="5, 6: auto, cpu, cuda or cuda:INDEX.")
+@click.option("--workers", type=int, help="5, 6: loader workers.")
+@click.option("--methods-path", type=click.Path(), help="5, 6: a folder with further method files.")
+def figures(
+    number: Number,
+    out: str,
+    formats: tuple[str, ...],
+    methods: tuple[str, ...],
+    beside: str | None,
+    metric: Metric,
+    make: bool,
+    steps: str,
+    window: int | None,
+    dataset_file: str | None,
+    data_root: str | None,
+    weights: str | None,
+    device: str,
+    workers: int | None,
+    methods_path: str | None,
+    **filters: Any,
+) -> None:
+    """Draw Figure 5 (IoU against inner steps), 6 (episodes in pictures) or 7 (training loss) from finished runs."""
+    options = chosen(**filters)
+    contenders = _select(methods or _METHODS[number], options)
+    here = {
+        "dataset": dataset_file,
+        "data_root": data_root,
+        "weights": weights,
+        "device": device,
+        "workers": workers,
+        "methods_path": methods_path,
+    }
+    if number == "5":
+        if make:
+            _sweep(contenders, steps.split(","), here)
+        other = _select((beside,), options)[0] if beside else None
+        figure = _steps(contenders, other, metric)
+    elif number == "6":
+        figure = _episodes(contenders, here)
+    else:
+        figure = loss_figure([loss_curve(c) for c in contenders], _about(contenders), window)
+    for path in save_all(figure, Path(out), _STEMS[number], list(dict.fromkeys(formats))):
+        click.echo(f"wrote {path}", err=True)
+
+
+def _select(texts: Sequence[str], options: Chosen) -> tuple[Contender, ...]:
+    selection = select(texts, options.root, options.where)
+    for warning in selection.warnings:
+        click.echo(f"skipped: {warning.message}", err=True)
+    return selection.contenders
+
+
+def _about(contenders: Sequence[Contender]) -> str:
+    """Protocol and setting, which all contenders must share.
+
+    Raises:
+        UserError: they do not.
+    """
+    keys = ("protocol_label", "protocol_digest", "backbone", "way", "shot")
+    settings = [{key: c.settings[key] for key in keys} for c in contenders]
+    if wrong := [key for key in keys if len({own[key] for own in settings}) > 1]:
+        told = "; ".join(f"{key}: {' / '.join(str(own[key]) for own in settings)}" for key in wrong)
+        raise UserError(f"one figure shows one setting, these differ ({told}); filter with --dataset, --backbone, ...")
+    first = settings[0]
+    return f"{first['protocol_label']}, {first['way']}-way {first['shot']}-shot, {first['backbone']}"
+
+
+def _steps(contenders: Sequence[Contender], other: Contender | None, metric: Metric) -> Figure:
+    about = _about([*contenders, *([other] if other else [])])
+    curves = [steps_curve(contender, metric) for contender in contenders]
+    if len({curve.folds for curve in curves}) > 1:
+        click.echo("note: the methods have different folds; their curves are not comparable", err=True)
+    point = own_point(other, curves[0].folds, metric) if other else None
+    return steps_figure(curves, point, about, metric)
+
+
+def _sweep(contenders: Sequence[Contender], values: Sequence[str], here: dict[str, Any]) -> None:
+    """Evaluates the runs that lack one of ``values``."""
+    from fsseg_bench.cli.progress import screen_progress
+    from fsseg_bench.engine.plan import Opened
+    from fsseg_bench.engine.reopen import Here
+    from fsseg_bench.engine.sweep import sweep
+
+    opened: Opened = {}
+    for contender in contenders:
+        for fold, run in single_seed(contender).items():
+            found = find_sweep(run, SWITCH)
+            if found is None or not set(values) <= set(map(str, found.values)):
+                progress = screen_progress(f"{contender.label} fold {fold}, {SWITCH} {values[0]} to {values[-1]}:")
+                sweep(run.folder, SWITCH, values, Here(**here), progress, opened)
+
+
+def _episodes(contenders: Sequence[Contender], here: dict[str, Any]) -> Figure:
+    from fsseg_bench.engine.qualitative import Asked, predicted_tiles
+    from fsseg_bench.engine.reopen import Here
+
+    about = _about(contenders)
+    choices = choose_episodes(contenders)
+    asked = []
+    for choice in choices:
+        titles = [f"{c.label}: IoU {100 * iou:.1f} %" for c, iou in zip(contenders, choice.ious, strict=True)]
+        folders = [run.folder for run in choice.runs]
+        asked.append(Asked(choice.episode, dict(zip(titles, folders, strict=True))))
+    rows = [
+        EpisodeRow(f"{choice.reason} (fold {choice.fold}, episode {choice.episode})", tiles)
+        for choice, tiles in zip(choices, predicted_tiles(asked, Here(**here)), strict=True)
+    ]
+    return episodes_figure(rows, f"{about}; episodes chosen by foreground IoU at the input size")

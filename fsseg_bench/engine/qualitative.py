@@ -1,0 +1,81 @@
+"""Predictions of finished runs on chosen episodes, as pictures side by side."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fsseg_bench.data.loading import query_label
+from fsseg_bench.engine.cache import Budget
+from fsseg_bench.engine.counts import confusion
+from fsseg_bench.engine.device import resolve_device
+from fsseg_bench.engine.evaluate import Evaluator
+from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.panels import Pixels, Tile, episode_tiles
+from fsseg_bench.engine.plan import Opened
+from fsseg_bench.engine.reopen import Here, Reopened, reopen
+from fsseg_bench.engine.run import build_evaluator
+from fsseg_bench.errors import UserError
+
+_KEEP_NOTHING = Budget(0, 0)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One episode of runs that share their episodes."""
+
+    episode: int
+    folders: Mapping[str, Path]
+    """The title of each prediction, and the run that makes it."""
+
+
+def predicted_tiles(asked: Sequence[Asked], here: Here | None = None) -> list[list[Tile]]:
+    """For each episode: supports, query, each run's prediction, truth.
+
+    Each run is opened once.
+
+    Raises:
+        UserError: as :func:`fsseg_bench.engine.reopen.reopen`; code has changed and a prediction is not the recorded
+            one.
+    """
+    opened: Opened = {}
+    wanted: dict[Path, list[tuple[int, str]]] = defaultdict(list)
+    for place, one in enumerate(asked):
+        for title, folder in one.folders.items():
+            wanted[folder].append((place, title))
+    labels: dict[tuple[int, str], Pixels] = {}
+    plans = {}
+    for folder, uses in wanted.items():
+        again = reopen(folder, here, opened)
+        device = resolve_device(again.plan.request.device)
+        model = InferenceModel(again.plan.model.to(device), device, again.plan.request.precision)
+        evaluator = build_evaluator(again.plan, model, _KEEP_NOTHING)
+        for place, title in uses:
+            labels[place, title] = _prediction(again, evaluator, asked[place].episode)
+            plans[place] = again.plan
+    return [
+        episode_tiles(plans[place], one.episode, [(title, labels[place, title]) for title in one.folders])
+        for place, one in enumerate(asked)
+    ]
+
+
+def _prediction(again: Reopened, evaluator: Evaluator, episode: int) -> Pixels:
+    """Labels (S, S) uint8."""
+    (prediction,) = evaluator.predict(range(episode, episode + 1))
+    if again.changed_code:
+        plan = again.plan
+        truth = query_label(
+            plan.source, plan.table.queries[episode], plan.table.classes[episode], plan.protocol.image.size
+        )
+        counts = confusion(prediction[None], torch.from_numpy(truth)[None], plan.table.ways)[0].numpy()
+        if (counts != again.run.counts().input[episode]).any():
+            raise UserError(
+                f"{again.run.folder}: the code has changed since the run was made, and episode {episode} comes out "
+                "differently now; run it again"
+            )
+    pixels: Pixels = prediction.numpy()
+    return pixels

@@ -1,0 +1,127 @@
+"""Training losses on one pair of axes (the BiOpt paper's Figure 7), from ``train.jsonl``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.read import StoredRun
+from fsseg_bench.records.run import TRAIN_FILE
+from fsseg_bench.report.compare_tables import overall_name
+from fsseg_bench.report.figures.canvas import colour, label, new_figure, tidy
+from fsseg_bench.report.select import Contender, single_seed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Float64 = npt.NDArray[np.float64]
+FINAL = "final"
+"""The name of the part of a loss that the final prediction gives."""
+_WINDOWS = 25  # a window of the moving average is this part of the training
+
+
+@dataclass(frozen=True)
+class LossCurve:
+    """One method's training loss by iteration, the mean over its folds."""
+
+    name: str
+    folds: tuple[int, ...]
+    total: Float64
+    """(I,) what was minimised: the sum of the parts."""
+    parts: dict[str, Float64]
+    """(I,) each, in the order logged."""
+
+
+def loss_curve(contender: Contender) -> LossCurve:
+    """The losses of a contender's training.
+
+    Raises:
+        UserError: several training seeds of a fold, a run that was not trained, or a damaged log.
+    """
+    runs = single_seed(contender)
+    logs = [_log(run) for run in runs.values()]
+    length = min(map(len, logs))
+    names = logs[0][0]["parts"]
+    try:
+        total = np.mean([[float(row["loss"]) for row in log[:length]] for log in logs], axis=0)
+        parts = {
+            name: np.mean([[float(row["parts"][name]) for row in log[:length]] for log in logs], axis=0)
+            for name in names
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{contender.label}: a {TRAIN_FILE} was edited or is of another version ({error!r})") from None
+    return LossCurve(contender.label, tuple(runs), total, parts)
+
+
+def _log(run: StoredRun) -> list[dict[str, Any]]:
+    path = run.folder / TRAIN_FILE
+    rows = read_lines(path)
+    if not rows:
+        raise UserError(
+            f"{run.folder}: has no training log; choose runs that were trained (--where recipe.iterations=...)"
+        )
+    if [row.get("iteration") for row in rows] != list(range(len(rows))) or not isinstance(rows[0].get("parts"), dict):
+        raise UserError(f"{path}: the iterations are not numbered 0, 1, 2, ...; the file was edited or damaged")
+    return rows
+
+
+def smoothed(values: Float64, window: int) -> tuple[Float64, Float64]:
+    """A moving average over whole windows.
+
+    Args:
+        values: (I,).
+        window: its length; the whole series where that is shorter.
+
+    Returns:
+        The windows' centres and their means, (I - window + 1,) each.
+    """
+    window = min(window, len(values))
+    means = np.convolve(values, np.full(window, 1 / window), mode="valid")
+    centres = np.arange(len(means), dtype=np.float64) + (window - 1) / 2
+    return centres, np.asarray(means, np.float64)
+
+
+def loss_figure(curves: Sequence[LossCurve], about: str, window: int | None = None) -> Figure:
+    """The minimised loss of each method, faint as logged and solid as a moving average.
+
+    A sum of several parts is larger than a loss of one part whatever the model. Its part ``final``, where it has one,
+    is that of the final prediction and drawn dashed: it compares with a loss of one part.
+
+    Args:
+        curves: one a method.
+        about: protocol and setting, for the title.
+        window: iterations of the moving average; None takes a 25th of the longest training.
+
+    Raises:
+        UserError: matplotlib is not installed, or a window below 1.
+    """
+    if window is None:
+        window = max(1, max(len(curve.total) for curve in curves) // _WINDOWS)
+    if window < 1:
+        raise UserError(f"--window {window}: it must be at least 1")
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    for i, curve in enumerate(curves):
+        axes.plot(curve.total, color=colour(i), alpha=0.2, linewidth=0.7)
+        several = f" (sum of {len(curve.parts)} parts)" if len(curve.parts) > 1 else ""
+        axes.plot(*smoothed(curve.total, window), color=colour(i), linewidth=1.8, label=label(curve.name + several))
+        if len(curve.parts) > 1 and FINAL in curve.parts:
+            final = smoothed(curve.parts[FINAL], window)
+            axes.plot(
+                *final, color=colour(i), linewidth=1.4, linestyle="--", label=label(f"{curve.name}, part {FINAL} alone")
+            )
+    folds = sorted({curve.folds for curve in curves})
+    axes.set_xlabel(f"iteration (moving average over {window})")
+    axes.set_ylabel(f"training loss, {overall_name(folds[0]) if len(folds) == 1 else 'mean of each method’s folds'}")
+    axes.set_ylim(bottom=0)
+    axes.locator_params(axis="x", integer=True)
+    axes.set_title(label(about), fontsize=10)
+    axes.legend(fontsize=8)
+    tidy(axes)
+    return figure
