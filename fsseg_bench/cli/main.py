@@ -13,6 +13,7 @@ _COMMANDS = {
     "run": ("fsseg_bench.cli.run", "run"),
     "report": ("fsseg_bench.cli.report", "report"),
     "compare": ("fsseg_bench.cli.compare", "compare"),
+    "figures": ("fsseg_bench.cli.figures", "figures"),
     "list": ("fsseg_bench.cli.listing", "list_"),
     "episodes": ("fsseg_bench.cli.episodes", "episodes"),
     "check-method": ("fsseg_bench.cli.check_method", "check_method"),
