@@ -14,7 +14,8 @@ from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.published import FoldOrMean, PublishedNumber, errata, mean_note, published
-from fsseg_bench.report.rows import Row, group_rows, natural
+from fsseg_bench.report.rows import Row, group_rows
+from fsseg_bench.report.words import natural
 
 Place = tuple[int, FoldOrMean]
 """Shot, and fold or mean."""
@@ -49,12 +50,22 @@ _COCO = ("coco20i-a", "coco20i-b")
 PAPER_TABLES: Mapping[str, PaperTable] = {
     table.name.removeprefix("table-"): table
     for table in (
-        PaperTable("table-1", "Table 1: PASCAL-5i, mean-IoU", ("pascal5i",), "mean", (1, 5), 1),
-        PaperTable("table-2", "Table 2: COCO-20i, mean-IoU", _COCO, "mean", (1, 5), 2),
-        PaperTable("table-3", "Table 3: binary-IoU", ("pascal5i", *_COCO), "binary", (1, 5), 3, folds=False),
-        PaperTable("table-4", "Table 4: ablation, PASCAL-5i, mean-IoU", ("pascal5i",), "mean", (1,), 4, others=False),
+        PaperTable("table-1", "BiOpt paper, Table 1: PASCAL-5i, mean-IoU", ("pascal5i",), "mean", (1, 5), 1),
+        PaperTable("table-2", "BiOpt paper, Table 2: COCO-20i, mean-IoU", _COCO, "mean", (1, 5), 2),
         PaperTable(
-            *("table-5", "Table 5: query scales, mean-IoU", ("pascal5i", "coco20i-a"), "mean", (1, 5), 5),
+            "table-3", "BiOpt paper, Table 3: binary-IoU", ("pascal5i", *_COCO), "binary", (1, 5), 3, folds=False
+        ),
+        PaperTable(
+            "table-4",
+            "BiOpt paper, Table 4: ablation, PASCAL-5i, mean-IoU",
+            ("pascal5i",),
+            "mean",
+            (1,),
+            4,
+            others=False,
+        ),
+        PaperTable(
+            *("table-5", "BiOpt paper, Table 5: query scales, mean-IoU", ("pascal5i", "coco20i-a"), "mean", (1, 5), 5),
             folds=False,
             others=False,
             by_scales=True,

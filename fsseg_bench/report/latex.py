@@ -67,17 +67,16 @@ def _label(name: str) -> str:
 
 
 def _head(columns: Sequence[Column]) -> list[str]:
-    """One line a level of headings; equal neighbours above the last level share a rule."""
+    """One line a level of headings; neighbours that are equal down to a level above the last share a rule."""
     lines = []
-    depth = max(len(column.head) for column in columns)
+    depth = len(columns[0].head)
     for level in range(depth):
-        heads = [column.head[level] if level < len(column.head) else "" for column in columns]
         if level == depth - 1:
-            lines.append(" & ".join(map(escape, heads)) + r" \\")
+            lines.append(" & ".join(escape(column.head[level]) for column in columns) + r" \\")
             continue
         cells, rules, start = [], [], 1
-        for text, same in groupby(heads):
-            span = len(list(same))
+        for above, same in groupby(column.head[: level + 1] for column in columns):
+            text, span = above[-1], len(list(same))
             cells.append(rf"\multicolumn{{{span}}}{{c}}{{{escape(text)}}}")
             if text:
                 rules.append(rf"\cmidrule(lr){{{start}-{start + span - 1}}}")
@@ -93,7 +92,7 @@ def _body(table: Table) -> list[str]:
     for r, row in enumerate(table.rows):
         changed = [i for i in merged if r == 0 or _heading(table, r, i) != _heading(table, r - 1, i)]
         if changed and r:
-            lines.append(r"\midrule" if changed[0] == 0 else rf"\cmidrule(l){{{changed[0] + 1}-{len(row)}}}")
+            lines += _rule(changed[0], merged[-1], len(row))
         cells = []
         for i, cell in enumerate(row):
             if i not in merged:
@@ -105,6 +104,15 @@ def _body(table: Table) -> list[str]:
                 cells.append("")
         lines.append(" & ".join(cells) + r" \\")
     return lines
+
+
+def _rule(changed: int, innermost: int, columns: int) -> list[str]:
+    """What stands before a row whose first new heading is in column ``changed``."""
+    if changed == 0:
+        return [r"\midrule"]
+    if changed < innermost:
+        return [rf"\cmidrule(l){{{changed + 1}-{columns}}}"]
+    return [r"\addlinespace[2pt]"]
 
 
 def _heading(table: Table, row: int, column: int) -> tuple[str, ...]:

@@ -49,7 +49,8 @@ class Column:
     """One column of a table."""
 
     head: tuple[str, ...]
-    """Headings from the outermost to the innermost; neighbours with equal outer headings share them."""
+    """Headings from the outermost to the innermost, as many as in every other column of the table; neighbours with
+    equal outer headings share them."""
     facts: Mapping[str, Fact] = field(default_factory=dict)
     """What the column is about, for machines: ``{"shot": 1, "fold": "mean", "metric": "mean"}``."""
     merge: bool = False
@@ -83,6 +84,8 @@ class Table:
     def __post_init__(self) -> None:
         if wrong := [row for row in self.rows if len(row) != len(self.columns)]:
             raise ValueError(f"table {self.name!r}: a row has {len(wrong[0])} cells, not {len(self.columns)}")
+        if len({len(column.head) for column in self.columns}) > 1:
+            raise ValueError(f"table {self.name!r}: its columns have headings of different depth")
 
     @cached_property
     def footnotes(self) -> dict[str, str]:

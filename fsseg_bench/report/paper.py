@@ -94,7 +94,7 @@ def _labels(table: PaperTable, pairs: Sequence[Pair]) -> tuple[list[str], list[l
     if len(table.protocols) > 1:
         made["protocol"] = [Cell(pair.protocol.name) for pair in pairs]
     made["backbone"] = [Cell(_backbone(pair, pairs)) for pair in pairs]
-    made["method"] = [_method(pair) for pair in pairs]
+    made["method"] = [_method(pair, pairs) for pair in pairs]
     if table.by_scales:
         made["scales"] = [Cell(_scales(pair)) for pair in pairs]
     if table.number is None:
@@ -110,10 +110,13 @@ def _backbone(pair: Pair, pairs: Sequence[Pair]) -> str:
     return next(printed, pair.backbone)
 
 
-def _method(pair: Pair) -> Cell:
+def _method(pair: Pair, pairs: Sequence[Pair]) -> Cell:
+    """The printed name, with what holds for the whole row; else that of another backbone, or the runs' own."""
     if pair.printed:
         return Cell(pair.printed.method, note=pair.printed.note)
-    return Cell(printable(pair.measured.method) if pair.measured else "")
+    name = pair.measured.method if pair.measured else ""
+    printed = (p.printed.method for p in pairs if p.printed and plain(p.printed.name) == plain(name))
+    return Cell(next(printed, printable(name)))
 
 
 def _scales(pair: Pair) -> str:

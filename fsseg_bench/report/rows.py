@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,16 +14,16 @@ from fsseg_bench.records.identity import flat
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.fidelity import reconstructions
+from fsseg_bench.report.words import always, natural, short, training
 
 _TABLE_KEYS = ("protocol", "protocol_label", "protocol_version", "protocol_digest", "headline", "way")
 _FOLD_KEYS = ("fold", "novel", "class_names", "episode_digest", "checkpoint_digest")
 _SHOT_KEYS = ("shot", "recipe")
 _NEVER_TOLD = {*_TABLE_KEYS, *_FOLD_KEYS, "shot", "method", "backbone"}
 _ALWAYS_TOLD = {"precision", "scales"}
-_CELL_KEYS = ("fold", "shot")
+_CELL_KEYS = ("fold", "shot", "checkpoint_digest")
 _GIVEN = {"seed": "seed", "iterations": "recipe.iterations", "weights": "weights"}
 """Options of a run that no setting of ``--set`` changes, and the settings they become."""
-_HEX = re.compile(r"[0-9a-f]{32,}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, told: bool 
     """
     by_core: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
-        by_core[_text(_core(run) | {"untrained": _untrained(run.record.settings)})].append(run)
+        by_core[_text([_core(run), training(run.record.settings)])].append(run)
     rows = [_Lines(lines) for members in by_core.values() for lines in _lines_of_rows(members, collection)]
     named: dict[tuple[str, str], list[_Lines]] = defaultdict(list)
     for row in rows:
@@ -89,7 +88,7 @@ def claimed_twice(collection: Collection) -> list[str]:
     """What to say of finished runs that differ in nothing that a table could show; each has a row of its own."""
     claims: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in collection.done:
-        key = _core(run) | {"rules": [run.record.settings[k] for k in (*_TABLE_KEYS, *_CELL_KEYS)]}
+        key = _core(run) | {"rules": [run.record.settings.get(k) for k in (*_TABLE_KEYS, *_CELL_KEYS)]}
         claims[_text(key | {"recipe": run.record.settings.get("recipe"), "given": _episodes_given(run)})].append(run)
     return [
         f"{_cell_name(own[0])}: {len(own)} records claim this cell, each is listed: "
@@ -119,10 +118,6 @@ def _without(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in keys}
 
 
-def _untrained(settings: Mapping[str, Any]) -> bool:
-    return not settings.get("checkpoint_digest") and settings.get("recipe", {}).get("iterations") == 0
-
-
 def _lines_of_rows(runs: Iterable[ScoredRun], collection: Collection) -> list[list[_Line]]:
     """The lines of each row: all shots in one row, unless a shot has several lines."""
     by_line: dict[tuple[int, str], list[ScoredRun]] = defaultdict(list)
@@ -150,11 +145,19 @@ def _split(shot: int, recipe: str, runs: Sequence[ScoredRun], collection: Collec
         folds = [run.record.fold for run in own]
         alone = {run.record.fold: run for run in own if folds.count(run.record.fold) == 1}
         lines += [_Line(shot, recipe, alone, label)] if alone else []
-        for run in own:
-            if run.record.fold not in alone:
-                record = f"record {collection.path(run.record)}"
-                lines.append(_Line(shot, recipe, {run.record.fold: run}, "; ".join(filter(None, (label, record)))))
+        for run in (run for run in own if run.record.fold not in alone):
+            words = "; ".join(filter(None, (label, _own_name(run, own, collection))))
+            lines.append(_Line(shot, recipe, {run.record.fold: run}, words))
     return lines
+
+
+def _own_name(run: ScoredRun, others: Sequence[ScoredRun], collection: Collection) -> str:
+    """What tells a run from others of its fold: the checkpoint that was evaluated, or else the record's folder."""
+    checkpoint = run.record.settings.get("checkpoint_digest")
+    rivals = [other for other in others if other is not run and other.record.fold == run.record.fold]
+    if checkpoint and all(other.record.settings.get("checkpoint_digest") != checkpoint for other in rivals):
+        return f"checkpoint {short(checkpoint)}"
+    return f"record {collection.path(run.record)}"
 
 
 def _episodes_given(run: ScoredRun) -> str:
@@ -184,8 +187,8 @@ class _Lines:
 
     @property
     def training(self) -> tuple[bool, bool]:
-        """Whether it is untrained, and whether it was trained elsewhere."""
-        return _untrained(self.settings), bool(self.settings.get("checkpoint_digest"))
+        """As :func:`fsseg_bench.report.words.training`; the runs of a row agree in it."""
+        return training(self.settings)
 
     def given(self) -> set[str]:
         """The settings that were given explicitly and could change a number."""
@@ -223,22 +226,18 @@ def _told(own: _Lines, others: Sequence[_Lines], labels: _Labels) -> set[str]:
         keys = own.values.keys() | other.values.keys()
         differing = {key for key in keys if own.values.get(key) != other.values.get(key)}
         if other.training != own.training:  # the row says so in words; how one of them trained adds nothing
-            differing = {key for key in differing if not _about_training(key)}
+            differing = {key for key in differing if not key.startswith("recipe.")}
         told |= differing
     if any(own.training):
         told = {key for key in told if key != "recipe.iterations"}
     return told - {"weights_digest"} if "weights" in told else told
 
 
-def _about_training(key: str) -> bool:
-    return key.partition(".")[0] in {"recipe", "checkpoint_digest"}
-
-
 def _row(own: _Lines, others: Sequence[_Lines], labels: _Labels) -> Row:
     parts = ["reconstruction"] if own.first[0] in labels.reconstructions else []
-    parts += _always(own.settings)
+    parts += always(own.settings)
     for key in sorted(_told(own, others, labels)):
-        shown = "/".join(_short(json.loads(value)) for value in own.values.get(key, ())) or "not set"
+        shown = "/".join(short(json.loads(value)) for value in own.values.get(key, ())) or "not set"
         parts.append(f"{key.removeprefix('recipe.').removeprefix('switches.')}={shown}")
     parts += dict.fromkeys(line.label for line in own.lines if line.label)
     return Row(*own.first, {line.shot: line.runs for line in own.lines}, "; ".join(parts))
@@ -257,35 +256,3 @@ def _distinct(rows: Sequence[Row], collection: Collection) -> list[Row]:
 
 def _first_record(row: Row) -> StoredRun:
     return next(run.record for runs in row.runs.values() for run in runs.values())
-
-
-def _always(settings: Mapping[str, Any]) -> list[str]:
-    """What a reader must know even when no other row makes it necessary."""
-    parts = []
-    if settings.get("precision", "fp32") != "fp32":
-        parts.append(str(settings["precision"]))
-    if list(settings.get("scales") or [1.0]) != [1.0]:
-        parts.append("scales " + "/".join(_short(scale) for scale in settings["scales"]))
-    if settings.get("checkpoint_digest"):
-        parts.append("trained elsewhere")
-    elif _untrained(settings):
-        parts.append("untrained")
-    return parts
-
-
-def _short(value: Any) -> str:
-    """A setting's value in few characters: digests shortened, of a path the file name."""
-    if isinstance(value, str):
-        if _HEX.fullmatch(value):
-            return value[:8]
-        return PurePath(value).name if "/" in value else value
-    if isinstance(value, list):
-        return ",".join(map(_short, value))
-    if value is None:
-        return "none"
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """A key that sorts ``resnet50`` before ``resnet101``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]

@@ -88,7 +88,7 @@ def test_equal_headings_are_one_cell_and_ranks_are_marked():
     assert lines[start : lines.index(r"\bottomrule")] == [
         r"\multirow{3}{*}{A} & \multirow{2}{*}{V} & p & \textbf{1.00} $\pm$ 0.10 \\",
         r" &  & q & \underline{0.50} \\",
-        r"\cmidrule(l){2-4}",
+        r"\addlinespace[2pt]",
         r" & R & p & -\textsuperscript{a} \\",
         r"\midrule",
         r"\multirow{2}{*}{B} & \multirow{2}{*}{R} & p & -\textsuperscript{a} \\",
@@ -99,6 +99,23 @@ def test_equal_headings_are_one_cell_and_ranks_are_marked():
         r"\par\smallskip\footnotesize All \& any.",
         r"\par\smallskip\footnotesize \textsuperscript{a}\,n",
     ]
+
+
+def test_headings_are_shared_under_one_heading_only():
+    """The mean of 1-shot and the mean of 5-shot are neighbours, and two things."""
+    heads = [("1-shot", "mean", "p"), ("1-shot", "mean", "m"), ("5-shot", "mean", "p"), ("5-shot", "mean", "m")]
+    lines = to_latex(Table("t", "T", "C", tuple(map(Column, heads)), 0, ())).splitlines()
+    assert r"\multicolumn{2}{c}{mean} & \multicolumn{2}{c}{mean} \\" in lines
+    assert lines.count(r"\cmidrule(lr){1-2} \cmidrule(lr){3-4}") == 2
+
+
+def test_headings_of_three_levels_get_rules_between_the_first_two():
+    columns = (*(Column((name,), merge=True) for name in "abc"), Column(("x",)))
+    rows = tuple(tuple(map(Cell, row.split())) for row in ("A V p 1", "A R p 1", "A R q 1", "B R q 1"))
+    lines = to_latex(Table("t", "T", "C.", columns, 3, rows)).splitlines()
+    assert [line for line in lines if "rule" in line or "space" in line][2:-1] == [
+        r"\cmidrule(l){2-4}", r"\addlinespace[2pt]", r"\midrule",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -11,6 +11,16 @@ def table(*rows: tuple[Cell, ...]) -> Table:
     return Table("t", "Title", "Caption", columns, 1, rows)
 
 
+def test_headings_have_one_depth():
+    with pytest.raises(ValueError, match="headings of different depth"):
+        Table("t", "T", "C", (Column(("a",)), Column(("", "b"))), 1, ())
+
+
+def test_ranked_says_whether_any_number_is():
+    assert not table((Cell("a"), Cell("1", 1.0), Cell("2", 2.0))).ranked
+    assert table((Cell("a"), Cell("1", 1.0), Cell("2", 2.0, rank=2))).ranked
+
+
 def test_half_width():
     assert Cell("x", 50.0, 40.0, 70.0).half_width == 15.0
     assert Cell("-").half_width is None

@@ -12,7 +12,7 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.report.blocks import LATER_TABLES, PAPER_TABLES, Measured
 from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.flat import to_csv, to_json
-from fsseg_bench.report.html import table_html
+from fsseg_bench.report.html.tables import table_html
 from fsseg_bench.report.latex import to_latex
 from fsseg_bench.report.layout import arranged
 from fsseg_bench.report.markdown import to_markdown
@@ -57,10 +57,19 @@ def in_latex(table: Table, labels: tuple[str, ...]) -> list[str]:
 
 
 def in_html(table: Table, labels: tuple[str, ...]) -> list[str]:
-    for row in re.findall(r"<tr>(.*?)</tr>", table_html(table)):
-        cells = [
-            re.sub(r"<sup>.*?</sup>|<.*?>", "", c) for c in re.findall(r"<(?:td|th)\b[^>]*>(.*?)</(?:td|th)>", row)
-        ]
+    """Follows headings that span rows; leaves out what opens on a touch."""
+    below: dict[int, tuple[int, str]] = {}
+    for row in re.findall(r"<tr>(.*?)</tr>", table_html(table), re.DOTALL):
+        cells = [below[i][1] if i in below else "" for i in range(len(table.columns))]
+        free = iter([i for i in range(len(cells)) if i not in below])
+        below = {i: (left - 1, text) for i, (left, text) in below.items() if left > 1}
+        for attributes, inner in re.findall(r"<t[dh]\b([^>]*)>(.*?)</t[dh]>", row, re.DOTALL):
+            if "colspan" in attributes:
+                break
+            i = next(free)
+            cells[i] = re.sub(r"<sup>.*?</sup>|<.*?>", "", inner.partition('<span class="tip"')[0])
+            if span := re.search(r'rowspan="(\d+)"', attributes):
+                below[i] = (int(span[1]) - 1, cells[i])
         if tuple(cells[: len(labels)]) == labels:
             return cells[len(labels) :]
     return []
@@ -282,7 +291,7 @@ class TestMeasured:
         assert mine.value == pytest.approx(41.5)
         assert cell(first, ("VGG-16", "mine"), "1-shot", "mean", "published").text == "-"
         assert cell(first, ("VGG-16", "mine"), "5-shot", "mean", "measured").text == "-", "nobody published it"
-        assert ("resnet18-layer3", "biopt") in rows(ablation)
+        assert ("resnet18-layer3", "InOpt") in rows(ablation), "by its name in this table"
         assert ("VGG-16", "mine") not in rows(ablation), "the ablation has its own methods"
 
     def test_native_size_and_the_first_episodes(self, tmp_path: Path) -> None:

@@ -200,11 +200,24 @@ class TestRows:
         for lr in (0.1, 0.2):
             write_run(tmp_path, method="panet", recipe={"iterations": 0, "lr": lr})
         assert [row[2] for row in texts(only(tmp_path))] == [
-            "trained elsewhere; checkpoint_digest=44444444",
-            "trained elsewhere; checkpoint_digest=55555555",
+            "trained elsewhere; checkpoint 44444444",
+            "trained elsewhere; checkpoint 55555555",
             "untrained; lr=0.1",
             "untrained; lr=0.2",
         ]
+
+    def test_checkpoints_of_the_folds_share_a_row(self, tmp_path: Path):
+        for fold in (1, 2, 3, 4):
+            write_run(tmp_path, fold=fold, recipe={"iterations": 0}, checkpoint_digest=str(fold) * 64)
+        table = only(tmp_path)
+        assert [row[2] for row in texts(table)] == ["trained elsewhere"]
+        assert table.rows[0][7].value == pytest.approx(100 * (0.5 + 20 / 30) / 2)
+        assert claimed_twice(find_runs(tmp_path)) == []
+
+    def test_a_shot_trained_elsewhere_never_hides_in_a_row_trained_here(self, tmp_path: Path):
+        write_run(tmp_path, shot=1)
+        write_run(tmp_path, shot=5, recipe={"iterations": 0}, checkpoint_digest="1" * 64)
+        assert [row[2] for row in texts(only(tmp_path))] == ["", "trained elsewhere"]
 
     def test_an_untrained_shot_never_hides_in_a_trained_row(self, tmp_path: Path):
         write_run(tmp_path, shot=1)
