@@ -1,78 +1,20 @@
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from fsseg_bench.report.collect import find_runs
-from fsseg_bench.report.html import table_html, to_html
+from fsseg_bench.report.html import to_html
+from fsseg_bench.report.html.text import anchor
 from fsseg_bench.report.model import Cell, Column, Table
 from fsseg_bench.report.table import runs_tables
+from tests.support.page import HOSTILE, Page
 from tests.support.runs import SPREAD, write_panel, write_run
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-HOSTILE = "\"><script>alert('x')</script>&amp;<img src=x onerror=alert(1)>"
-
-
-class Page(HTMLParser):
-    """Collects elements, attributes and text; fails on tags that do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def report(root: Path) -> Page:
     found = find_runs(root)
     return Page(to_html(runs_tables(found), found))
-
-
-class TestTable:
-    columns = (Column(("", "method")), Column(("1-shot", "fold 1")), Column(("1-shot", "mean")))
-
-    def test_cells_intervals_and_footnotes(self):
-        number = Cell("58.33 ± 1.20", 58.333, 57.1, 59.5, runs=("toy/a", "toy/b"))
-        rows = ((Cell("panet"), number, Cell("-", note="1 of 4 folds")),)
-        page = Page(table_html(Table("t", "Title", "Caption.", self.columns, 1, rows)))
-        assert page.text == "Title 1-shot method fold 1 mean panet 58.33 ± 1.20 - a Caption. a 1 of 4 folds"
-        assert [cell.get("title") for cell in page.all("td")] == [
-            "95 % interval 57.10 to 59.50; from toy/a, toy/b",
-            "1 of 4 folds",
-        ]
-        assert [cell.get("colspan") for cell in page.all("th")] == ["1", "2", None, None, None, None]
-        assert [cell.get("class") for cell in page.all("th")] == [None, None, "label", None, None, None]
-
-    def test_names_come_out_as_text(self):
-        rows = ((Cell(HOSTILE), Cell("1", note=HOSTILE, runs=(HOSTILE,)), Cell("2")),)
-        page = Page(table_html(Table("t", HOSTILE, HOSTILE, self.columns, 1, rows)))
-        assert {tag for tag, _ in page.tags} == {
-            *("section", "h2", "div", "table", "thead", "tbody", "tr", "th", "td", "p", "sup", "ul", "li"),
-        }
-        assert page.text.count("<script>alert('x')</script>") == 4
-        assert page.all("td")[0]["title"] == f"{HOSTILE}; from {HOSTILE}"
 
 
 class TestPage:
@@ -92,35 +34,85 @@ class TestPage:
             tmp_path,
             SPREAD,
             fold=2,
+            passed={"method": "baseline", "fold": 2},
             extra={
-                "diagnostics": {"angle": [1.25, 2.5]},
-                "timings": {"evaluate_seconds": 8.5},
+                "diagnostics": {"norm": 1.25},
+                "timings": {"evaluate_seconds": 8.5, "finished": "2026-01-02"},
                 "device": "a processor",
             },
         )
         write_panel(folder, "a.png", (40, 10), (200, 30, 30), {"episode": 3, "classes": ["cat"], "iou": 0.5})
         page = report(tmp_path)
         name = "baseline, resnet18, toy fold 2, 1-way 1-shot, seed 0"
-        assert page.text.count(name) == 2, "above its pictures and above its settings"
+        assert page.text.count(name) == 2, "above its pictures and above its record"
         assert "65.00 ± 12.50" in page.text
         assert "Episode 3: cat; foreground IoU 50.0 %" in page.text
-        assert "cat 50.00 dog 80.00" in page.text
+        assert "cat 50.00 dog 80.00" in page.text, "in the record"
         assert "mean-IoU 65.00" in page.text
-        for part in ("e" * 64, "d" * 64, "evaluate_seconds", "angle", "a processor", "How each number was made"):
-            assert part in page.text
         info = json.loads((folder / "run.json").read_text())
-        assert info["identity"] in page.text
-        assert '"temperature": 20.0' in page.text
+        versions = info["provenance"]["packages"]
+        for part in (
+            info["identity"],
+            "3, " + "e" * 64,
+            "toy, version 1, " + "d" * 64,
+            "a processor",
+            "evaluation 8.5 s, finished 2026-01-02",
+            f"numpy {versions['numpy']}",
+            "How each number was made",
+            '"temperature": 20.0',
+            '"norm": 1.25',
+        ):
+            assert part in page.text
 
-    def test_links_lead_to_the_settings(self, tmp_path: Path):
+    @pytest.mark.parametrize(
+        ("command", "shown"),
+        [
+            (["fsseg-bench", "run", "--set", "a=b c"], "command fsseg-bench run --set 'a=b c'"),
+            (None, "options, from Python method='baseline', fold=2"),
+        ],
+    )
+    def test_the_command(self, tmp_path: Path, command: list[str] | None, shown: str):
+        path = write_run(tmp_path, passed={"method": "baseline", "fold": 2}) / "run.json"
+        provenance = {"command": command, "git": {"commit": "abc", "dirty": True}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": provenance}))
+        text = report(tmp_path).text
+        assert shown in text
+        assert "commit abc, with changes that are not committed" in text
+
+    def test_each_class_by_method_and_fold(self, tmp_path: Path):
+        write_run(tmp_path, SPREAD, fold=2)
+        write_run(tmp_path, fold=1, method="panet")
+        page = report(tmp_path)
+        # toy classes of fold 2: 40/80 and 20/25; of fold 1: 20/40 and 20/30
+        assert "fold class baseline panet fold 1 cat - 50.00" in page.text
+        assert "fold 2 cat 50.00 ± 25.00" in page.text
+
+    def test_links_lead_to_the_records(self, tmp_path: Path):
         for fold in (1, 2):
             write_panel(write_run(tmp_path, fold=fold), "a.png", (8, 8), (1, 2, 3), None)
         page = report(tmp_path)
-        targets = {attrs.get("id") for _, attrs in page.tags}
-        links = [a["href"][1:] for a in page.all("a")]
-        assert len(set(links)) == 2
-        assert set(links) <= targets
-        assert [("open" in d) for d in page.all("details")] == [True, False, False, False]
+        targets = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+        links = {str(a["href"])[1:] for a in page.all("a")}
+        assert len(targets) == len(set(targets))
+        assert links <= set(targets)
+        assert len([link for link in links if link.startswith("run-")]) == 2
+
+    def test_tables_with_published_numbers_are_open_where_something_is_measured(self, tmp_path: Path):
+        write_run(tmp_path)
+        found = find_runs(tmp_path)
+        columns = (Column(("method",)), Column(("mean",)))
+        tables = [
+            Table("table-1", "One", "", columns, 1, ((Cell("a"), Cell("1", 1.0)),)),
+            Table("table-2", "Two", "", columns, 1, ((Cell("a"), Cell("1", 1.0, runs=("x",))),)),
+        ]
+        text = to_html(tables, found)
+        assert "<details><summary>One</summary>" in text
+        assert "<details open><summary>Two</summary>" in text
+        assert "other records of this number say 23.65" in text, "errata"
+        assert "errata" not in to_html([], found)
+
+    def test_two_paths_have_two_anchors(self, tmp_path: Path):
+        assert anchor("a/b") != anchor("a-b")
 
     def test_hostile_names_everywhere(self, tmp_path: Path):
         folder = write_run(
@@ -139,6 +131,7 @@ class TestPage:
         assert [set(img) for img in page.all("img")] == [{"src", "width", "height", "alt"}]
         assert "$title {x} %s" in page.text
         assert page.text.count("<script>alert('x')</script>") >= 10
+        assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
 
     def test_skipped_records_and_pictures_are_named(self, tmp_path: Path):
         folder = write_run(tmp_path)
@@ -150,8 +143,14 @@ class TestPage:
         assert f"{broken / 'run.json'}: not valid JSON" in text
         assert "a.png: not a readable picture" in text
 
-    @pytest.mark.parametrize("heading", ["Episodes", "Skipped"])
-    def test_no_empty_sections(self, tmp_path: Path, heading: str):
+    @pytest.mark.parametrize("name", ["episodes", "failures", "skipped", "training", "inner", "errata", "published"])
+    def test_no_empty_sections(self, tmp_path: Path, name: str):
         write_run(tmp_path)
         found = find_runs(tmp_path)
-        assert f"<h2>{heading}</h2>" not in to_html(runs_tables(found), found)
+        text = to_html(runs_tables(found), found)
+        assert f'id="{name}"' not in text
+        assert f"#{name}" not in text
+
+    def test_no_runs_at_all(self, tmp_path: Path):
+        page = report(tmp_path)
+        assert "0 finished and 0 unfinished runs" in page.text

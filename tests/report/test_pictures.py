@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fsseg_bench.records.read import StoredRun, read_run
-from fsseg_bench.report.pictures import run_pictures
+from fsseg_bench.records.read import RecordWarning, StoredRun, read_run
+from fsseg_bench.report.html.pictures import Picture, picture, run_panels
 from tests.support.runs import write_panel, write_run
 
 
@@ -15,6 +15,14 @@ def decoded(uri: str) -> Image.Image:
     kind, _, data = uri.partition(",")
     assert kind == "data:image/jpeg;base64"
     return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def run_pictures(record: StoredRun) -> tuple[list[tuple[str, Picture]], list[RecordWarning]]:
+    """Captions and pictures, and all warnings."""
+    panels, warnings = run_panels(record)
+    made = [(panel.caption, picture(panel)) for panel in panels]
+    pictures = [(caption, shown) for caption, shown in made if isinstance(shown, Picture)]
+    return pictures, warnings + [shown for _, shown in made if isinstance(shown, RecordWarning)]
 
 
 def run(root: Path) -> StoredRun:
@@ -28,28 +36,28 @@ def test_pixels_size_and_order(tmp_path: Path):
     write_panel(record.folder, "a.png", (40, 10), (30, 200, 30), {"episode": 8, "classes": ["cat"]})
     pictures, warnings = run_pictures(record)
     assert warnings == []
-    assert [p.caption for p in pictures] == [
+    assert [caption for caption, _ in pictures] == [
         "Episode 7: cat, dog; foreground IoU 45.7 %; 2 of 5; support, truth; query 2007_000033",
         "Episode 8: cat",
     ]
-    assert (pictures[0].width, pictures[0].height) == (40, 10)
-    np.testing.assert_allclose(np.asarray(decoded(pictures[0].uri))[5, 20], (200, 30, 30), atol=4)
+    assert (pictures[0][1].width, pictures[0][1].height) == (40, 10)
+    np.testing.assert_allclose(np.asarray(decoded(pictures[0][1].uri))[5, 20], (200, 30, 30), atol=4)
 
 
 def test_wide_pictures_are_made_smaller(tmp_path: Path):
     record = run(tmp_path)
     write_panel(record.folder, "a.png", (2400, 600), (1, 2, 3), {"episode": 0})
-    ((picture,), _) = run_pictures(record)
-    assert (picture.width, picture.height) == (1200, 300)
-    assert decoded(picture.uri).size == (1200, 300)
+    (((_, shown),), _) = run_pictures(record)
+    assert (shown.width, shown.height) == (1200, 300)
+    assert decoded(shown.uri).size == (1200, 300)
 
 
 def test_no_panels_and_panels_without_a_listing(tmp_path: Path):
     record = run(tmp_path)
     assert run_pictures(record) == ([], [])
     write_panel(record.folder, "episode-0012.png", (8, 8), (1, 2, 3), None)
-    ((picture,), warnings) = run_pictures(record)
-    assert (picture.caption, warnings) == ("episode 0012", [])
+    (((caption, _),), warnings) = run_pictures(record)
+    assert (caption, warnings) == ("episode 0012", [])
 
 
 def test_what_is_damaged_or_missing_is_named_and_the_rest_stays(tmp_path: Path):
@@ -63,7 +71,7 @@ def test_what_is_damaged_or_missing_is_named_and_the_rest_stays(tmp_path: Path):
     (panels / "text.png").write_text("<svg onload=alert(1)>")
     Image.new("RGB", (8, 8)).save(panels / "text2.png", "BMP")  # only PNG is decoded
     pictures, warnings = run_pictures(record)
-    assert [p.caption for p in pictures] == ["Episode 1"]
+    assert [caption for caption, _ in pictures] == ["Episode 1"]
     messages = [w.message for w in warnings]
     assert len(messages) == 4
     assert "names a picture that is not there: 'gone.png'" in messages[0]
@@ -91,7 +99,7 @@ def test_a_damaged_listing_is_named_and_the_pictures_stay(tmp_path: Path):
     for content in ("{", '{"file": 1}', "[1]", '[{"name": "a.png"}]', "\xff"):
         (record.folder / "panels" / "panels.json").write_text(content, encoding="latin-1")
         pictures, warnings = run_pictures(record)
-        assert [p.caption for p in pictures] == ["a"]
+        assert [caption for caption, _ in pictures] == ["a"]
         assert "panels.json: damaged or edited" in warnings[0].message
 
 
@@ -100,5 +108,13 @@ def test_odd_descriptions_do_no_harm(tmp_path: Path):
     write_panel(
         record.folder, "a.png", (8, 8), (1, 2, 3), {"episode": None, "classes": "cat", "iou": "high", "rank": 3}
     )
-    ((picture,), _) = run_pictures(record)
-    assert picture.caption == "Episode None; 3"
+    (((caption, _),), _) = run_pictures(record)
+    assert caption == "Episode None; 3"
+
+
+def test_only_the_first_rank_is_the_worst(tmp_path: Path):
+    record = run(tmp_path)
+    for i, rank in enumerate(["1 of 5 by IoU", "10 of 50", "5 of 5", "the 1 of 5", 1, "1 of many", "01 of 5"]):
+        write_panel(record.folder, f"{i}.png", (8, 8), (1, 2, 3), {"episode": i, "rank": rank})
+    panels, _ = run_panels(record)
+    assert [panel.worst for panel in panels] == [True, False, False, False, False, False, True]

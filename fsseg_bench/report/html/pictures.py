@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from fsseg_bench.records.read import RecordWarning, StoredRun
 from fsseg_bench.records.run import PANELS_FILE
 
 _WIDEST = 1200  # pixels; a panel of four tiles stays readable at this width and small as JPEG
-_QUALITY = 88
+_QUALITY = 75
+_RANK = re.compile(r"(\d+) of \d+\b")
 
 
 @dataclass(frozen=True)
@@ -25,28 +27,44 @@ class Picture:
     """The pixels as a ``data:`` URI."""
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture of an episode on disk."""
+
+    path: Path
     caption: str
-    """What it shows, plain text."""
+    """What it shows and by which rule it was chosen, plain text."""
+    worst: bool
+    """Whether no episode of the run has a lower score."""
 
 
-def run_pictures(run: StoredRun) -> tuple[list[Picture], list[RecordWarning]]:
-    """The pictures in the run's ``panels`` folder, first those that its ``panels.json`` describes, in its order.
+def run_panels(run: StoredRun) -> tuple[list[Panel], list[RecordWarning]]:
+    """The panels in the run's ``panels`` folder, first those that its ``panels.json`` describes, in its order.
 
-    Pictures that cannot be read are left out and named in the second value.
+    Pictures that are described and not there are left out and named in the second value.
     """
     listing = run.folder / PANELS_FILE
     entries, warnings = _entries(listing)
     found = {path.name: path for path in sorted(listing.parent.glob("*.png"))}
-    pictures = []
+    panels = []
     for name in dict.fromkeys([*entries, *found]):
         if name not in found:
             warnings.append(RecordWarning(listing, f"{listing}: names a picture that is not there: {name!r}"))
             continue
-        try:
-            pictures.append(_picture(found[name], _caption(name, entries.get(name, {}))))
-        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged files
-            warnings.append(RecordWarning(found[name], f"{found[name]}: not a readable picture: {error}"))
-    return pictures, warnings
+        entry = entries.get(name, {})
+        rank = _RANK.match(str(entry.get("rank", "")))
+        panels.append(Panel(found[name], _caption(name, entry), rank is not None and int(rank[1]) == 1))
+    return panels, warnings
+
+
+def picture(panel: Panel) -> Picture | RecordWarning:
+    """The panel's pixels, or what is wrong with its file."""
+    try:
+        return _picture(panel.path)
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged files
+        return RecordWarning(panel.path, f"{panel.path}: not a readable picture: {error}")
 
 
 def _entries(listing: Path) -> tuple[dict[str, Mapping[str, Any]], list[RecordWarning]]:
@@ -74,7 +92,7 @@ def _caption(name: str, entry: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _picture(path: Path, caption: str) -> Picture:
+def _picture(path: Path) -> Picture:
     from PIL import Image
 
     with Image.open(path, formats=["PNG"]) as file:
@@ -82,6 +100,6 @@ def _picture(path: Path, caption: str) -> Picture:
     if image.width > _WIDEST:
         image = image.resize((_WIDEST, max(1, round(image.height * _WIDEST / image.width))), Image.Resampling.BOX)
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=_QUALITY, subsampling=0, optimize=True)
+    image.save(out, "JPEG", quality=_QUALITY, optimize=True)
     uri = "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
-    return Picture(uri, image.width, image.height, caption)
+    return Picture(uri, image.width, image.height)

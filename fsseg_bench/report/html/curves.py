@@ -1,0 +1,129 @@
+"""Training losses as a drawing inside the page; it needs no plotting library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.read import RecordWarning
+from fsseg_bench.records.run import TRAIN_FILE
+from fsseg_bench.report.figures.loss import FINAL, Float64, LossCurve, loss_curve, smoothed
+from fsseg_bench.report.html.runs import Group
+from fsseg_bench.report.html.text import escape
+from fsseg_bench.report.rows import Row
+from fsseg_bench.report.select import Contender
+
+_COLOURS = ("#3b82f6", "#e8590c", "#2f9e44", "#ae3ec9", "#e03131", "#0c8599", "#d69e00", "#868e96")
+_WINDOWS = 25  # a window of the moving average is this part of the training
+_POINTS = 240
+_WIDTH, _HEIGHT = 480, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 36
+
+
+@dataclass(frozen=True)
+class _Line:
+    label: str
+    colour: str
+    dashed: bool
+    x: Float64
+    y: Float64
+
+
+def curves_html(group: Group) -> tuple[str, list[RecordWarning]]:
+    """One drawing for each number of shots with a trained row, and a warning for each row that cannot be drawn."""
+    drawn, warnings = [], []
+    for shot in group.shots:
+        curves = []
+        for row in group.rows:
+            try:
+                curves += _curve(row, shot)
+            except UserError as error:
+                folder = next(iter(row.runs[shot].values())).record.folder
+                warnings.append(RecordWarning(folder, f"{folder}: no loss curve: {error}"))
+        if curves:
+            drawn.append(_figure(f"{group.title} {shot}-shot", curves))
+    return "\n".join(drawn), warnings
+
+
+def _curve(row: Row, shot: int) -> list[LossCurve]:
+    runs = {fold: run.record for fold, run in sorted(row.runs.get(shot, {}).items())}
+    if not runs or not all((run.folder / TRAIN_FILE).is_file() for run in runs.values()):
+        return []
+    label = f"{row.method}, {row.backbone}" + (f" ({row.variant})" if row.variant else "")
+    return [loss_curve(Contender(label, {fold: {run.settings["seed"]: run} for fold, run in runs.items()}))]
+
+
+def _figure(title: str, curves: Sequence[LossCurve]) -> str:
+    longest = max(len(curve.total) for curve in curves)
+    window = max(1, longest // _WINDOWS)
+    lines = [line for i, curve in enumerate(curves) for line in _lines(curve, window, _COLOURS[i % len(_COLOURS)])]
+    highest = max(float(line.y.max()) for line in lines) or 1.0
+    key = "".join(
+        f'<li><span class="swatch" style="border-top-style:{"dashed" if line.dashed else "solid"};'
+        f'border-top-color:{line.colour}"></span>{escape(line.label)}</li>'
+        for line in lines
+    )
+    return (
+        f"<figure><h3>{escape(title)}: training loss</h3>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="training loss by iteration">'
+        f"{_axes(longest, highest)}{''.join(_path(line, longest, highest) for line in lines)}</svg>"
+        f'<ul class="key">{key}</ul>'
+        f"<figcaption>Moving average over {window} iterations, mean over the row's folds. A sum of several parts is "
+        "larger than a loss of one part whatever the model.</figcaption></figure>"
+    )
+
+
+def _lines(curve: LossCurve, window: int, colour: str) -> list[_Line]:
+    several = len(curve.parts) > 1
+    folds = f", {len(curve.folds)} fold{'s' if len(curve.folds) > 1 else ''}"
+    label = curve.name + folds + (f", sum of {len(curve.parts)} parts" if several else "")
+    lines = [_Line(label, colour, False, *_thinned(*smoothed(curve.total, window)))]
+    if several and FINAL in curve.parts:
+        name = f"{curve.name}, part {FINAL} alone"
+        lines.append(_Line(name, colour, True, *_thinned(*smoothed(curve.parts[FINAL], window))))
+    return lines
+
+
+def _thinned(x: Float64, y: Float64) -> tuple[Float64, Float64]:
+    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).round().astype(int))
+    return x[kept], y[kept]
+
+
+def _place(x: float, y: float, longest: int, highest: float) -> tuple[float, float]:
+    """Where iteration ``x`` and loss ``y`` are drawn."""
+    across = _LEFT + (_WIDTH - _LEFT - _RIGHT) * x / max(1, longest - 1)
+    return across, _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * y / highest
+
+
+def _path(line: _Line, longest: int, highest: float) -> str:
+    places = (_place(float(x), float(y), longest, highest) for x, y in zip(line.x, line.y, strict=True))
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    dashes = ' stroke-dasharray="5 4"' if line.dashed else ""
+    return f'<polyline fill="none" stroke="{line.colour}" stroke-width="1.8"{dashes} points="{points}"/>'
+
+
+def _axes(longest: int, highest: float) -> str:
+    parts = []
+    for value in _ticks(highest):
+        _, y = _place(0, value, longest, highest)
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+    for value in _ticks(longest - 1):
+        x, y = _place(value, 0, longest, highest)
+        parts.append(f'<text x="{x:.1f}" y="{y + 16:.1f}" text-anchor="middle">{value:g}</text>')
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">iteration</text>')
+    return "".join(parts)
+
+
+def _ticks(highest: float) -> list[float]:
+    """Round numbers from 0 to ``highest``, at most six."""
+    if highest <= 0:
+        return [0.0]
+    unit = 10.0 ** math.floor(math.log10(highest))
+    step = next(part * unit for part in (0.2, 0.5, 1, 2) if highest / (part * unit) < 6)
+    return [round(i * step, 12) for i in range(math.floor(highest / step + 1e-9) + 1)]

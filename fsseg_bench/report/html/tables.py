@@ -1,0 +1,132 @@
+"""Tables as HTML; each number opens what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from types import MappingProxyType
+
+from fsseg_bench.report.html.runs import ShownRun
+from fsseg_bench.report.html.text import escape, folded
+from fsseg_bench.report.model import Cell, Column, Table
+
+_RANKED = ("{}", "<b>{}</b>", "<u>{}</u>")
+_RANKS = " Bold: highest of its column and backbone, underlined: second; no test of significance."
+_NAMES_ROWS = ("method", "class")
+_LONG = 24  # characters of a label that stays in one line
+_NO_RUNS: Mapping[str, ShownRun] = MappingProxyType({})
+_Spans = dict[tuple[int, int], int]
+
+
+def table_html(table: Table, runs: Mapping[str, ShownRun] = _NO_RUNS) -> str:
+    """A table with its heading, caption and footnotes.
+
+    Args:
+        table: the table.
+        runs: folder to run, for what cells tell about theirs; runs that are not there are named only.
+    """
+    return f"<h3>{escape(table.title)}</h3>\n{_body(table, runs)}"
+
+
+def folded_table(table: Table, runs: Mapping[str, ShownRun], *, opened: bool) -> str:
+    """The same, behind its title."""
+    return folded(escape(table.title), _body(table, runs), opened=opened)
+
+
+def _body(table: Table, runs: Mapping[str, ShownRun]) -> str:
+    stuck = _sticky(table)
+    head = "\n".join(f"<tr>{row}</tr>" for row in _head(table, stuck))
+    spans = _spans(table)
+    body = "\n".join(f"<tr>{''.join(_row(table, r, stuck, spans, runs))}</tr>" for r in range(len(table.rows)))
+    remarks = "".join(f'<p class="caption">{escape(remark)}</p>' for remark in table.remarks)
+    notes = "".join(f"<li><sup>{mark}</sup> {escape(note)}</li>" for note, mark in table.footnotes.items())
+    return (
+        f'<div class="scroll"><table>\n<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n'
+        f'<p class="caption">{escape(table.caption)}{_RANKS if table.ranked else ""}</p>{remarks}'
+        + (f'<ul class="notes">{notes}</ul>' if notes else "")
+    )
+
+
+def _sticky(table: Table) -> int:
+    """The label column that stays in view when the table is scrolled: the one that tells most."""
+    heads = [column.head[-1] for column in table.columns[: table.labels]]
+    return next((heads.index(name) for name in _NAMES_ROWS if name in heads), 0)
+
+
+def _head(table: Table, stuck: int) -> list[str]:
+    depth = max(len(column.head) for column in table.columns)
+    return ["".join(_head_row(table.columns, level, depth, table.labels, stuck)) for level in range(depth)]
+
+
+def _head_row(columns: Sequence[Column], level: int, depth: int, labels: int, stuck: int) -> Iterable[str]:
+    """Headings of one level; neighbours under the same outer headings share theirs."""
+    if level == depth - 1:
+        for i, column in enumerate(columns):
+            kind = "" if i >= labels else ' class="label stick"' if i == stuck else ' class="label"'
+            yield f'<th scope="col"{kind}>{escape(column.head[level] if level < len(column.head) else "")}</th>'
+        return
+    for outer, same in groupby(column.head[: level + 1] for column in columns):
+        text = outer[level] if level < len(outer) else ""
+        yield f'<th scope="colgroup" colspan="{len(list(same))}">{escape(text)}</th>'
+
+
+def _spans(table: Table) -> _Spans:
+    """How many rows each merged label covers; 0 for those that are covered."""
+    spans: _Spans = {}
+    merged = [i for i, column in enumerate(table.columns[: table.labels]) if column.merge]
+    for place, column in enumerate(merged):
+        first = 0
+        for _, same in groupby([_headings(row, merged[: place + 1]) for row in table.rows]):
+            length = len(list(same))
+            spans |= {(first + i, column): 0 for i in range(length)} | {(first, column): length}
+            first += length
+    return spans
+
+
+def _headings(row: Sequence[Cell], columns: Iterable[int]) -> list[tuple[str, str]]:
+    return [(row[i].text, row[i].note) for i in columns]
+
+
+def _row(table: Table, r: int, stuck: int, spans: _Spans, runs: Mapping[str, ShownRun]) -> Iterable[str]:
+    for i, cell in enumerate(table.rows[r]):
+        mark = f"<sup>{table.footnotes[cell.note]}</sup>" if cell.note else ""
+        if i < table.labels:
+            span = spans.get((r, i), 1)
+            if span:
+                kind = ' class="stick"' if i == stuck else ' class="long"' if len(cell.text) > _LONG else ""
+                over = f' rowspan="{span}"' if span > 1 else ""
+                yield f'<th scope="row"{kind}{over}>{escape(cell.text)}{mark}</th>'
+            continue
+        value, _, spread = cell.text.partition(" ± ")
+        shown = _RANKED[cell.rank].format(escape(value)) + (f" <small>± {escape(spread)}</small>" if spread else "")
+        known = _known(cell, runs)
+        if known:
+            yield f'<td tabindex="0">{shown}{mark}<span class="tip" role="note">{known}</span></td>'
+        else:
+            yield f"<td>{shown}{mark}</td>"
+
+
+def _known(cell: Cell, runs: Mapping[str, ShownRun]) -> str:
+    """What is known about a number, as HTML; nothing for a number that is not there and has no note."""
+    parts = []
+    if cell.low is not None and cell.high is not None:
+        parts.append(f"95 % interval {cell.low:.2f} to {cell.high:.2f}")
+    parts += [escape(part) for part in (cell.note, cell.source) if part]
+    return "<br>".join([*parts, *(_run(path, runs.get(path)) for path in cell.runs)])
+
+
+def _run(path: str, run: ShownRun | None) -> str:
+    if run is None:
+        return f"run {escape(path)}"
+    settings = run.scored.record.settings
+    recipe = settings.get("recipe", {})
+    facts = [
+        f"{len(run.scored.counts.classes):,} episodes",
+        f"digest {settings['episode_digest'][:8]}",
+        f"seed {settings['seed']}",
+        *([f"{recipe['iterations']} iterations"] if "iterations" in recipe else []),
+        *([f"weights {settings['weights']}"] if settings.get("weights") else []),
+        str(settings.get("precision", "")),
+    ]
+    link = f'<a href="#{run.anchor}">fold {settings["fold"]}</a>'
+    return f"{link}: {escape(', '.join(filter(None, facts)))} <i>{escape(path)}</i>"

@@ -1,0 +1,114 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsseg_bench.report.collect import find_runs
+from fsseg_bench.report.html.curves import _ticks, curves_html
+from fsseg_bench.report.html.runs import groups
+from tests.support.page import HOSTILE, Page
+from tests.support.runs import write_run
+
+# The drawing: 480 x 280, with 44 left, 10 right, 10 above and 36 below the axes.
+LEFT, RIGHT, TOP, BOTTOM = 44, 470, 10, 244
+
+
+def log(folder: Path, losses: list[dict[str, float]]) -> None:
+    rows = [{"iteration": i, "loss": sum(parts.values()), "parts": parts} for i, parts in enumerate(losses)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def drawn(root: Path) -> tuple[Page, list[str]]:
+    (group,) = groups(find_runs(root))
+    html, warnings = curves_html(group)
+    return Page(html), [warning.message for warning in warnings]
+
+
+def points(page: Page) -> list[np.ndarray]:
+    found = [re.findall(r"[\d.]+", str(line["points"])) for line in page.all("polyline")]
+    return [np.array(values, float).reshape(-1, 2) for values in found]
+
+
+def moving(values: np.ndarray, window: int) -> np.ndarray:
+    return np.array([sum(values[i : i + window]) / window for i in range(len(values) - window + 1)])
+
+
+def test_points_are_the_moving_average_over_folds_on_shared_axes(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    one, two, other = rng.random(100), rng.random(100), 3 * rng.random(50)
+    for fold, values in ((1, one), (2, two)):
+        log(write_run(tmp_path, fold=fold), [{"final": float(v)} for v in values])
+    log(write_run(tmp_path, method="panet"), [{"final": float(v)} for v in other])
+    page, warnings = drawn(tmp_path)
+    assert warnings == []
+    expected = [moving((one + two) / 2, 4), moving(other, 4)]
+    highest = max(e.max() for e in expected)
+    for own, values in zip(points(page), expected, strict=True):
+        centres = np.arange(len(values)) + 1.5
+        np.testing.assert_allclose(own[:, 0], LEFT + (RIGHT - LEFT) * centres / 99, atol=0.06)
+        np.testing.assert_allclose(own[:, 1], BOTTOM - (BOTTOM - TOP) * values / highest, atol=0.06)
+    assert "baseline, resnet18, 2 folds panet, resnet18, 1 fold" in page.text
+    assert "Moving average over 4 iterations" in page.text
+
+
+def test_a_sum_of_parts_says_so_and_its_final_part_is_dashed(tmp_path: Path):
+    log(write_run(tmp_path), [{"start": 2.0, "final": 1.0}] * 10)
+    page, _ = drawn(tmp_path)
+    total, final = points(page)
+    assert set(total[:, 1]) == {TOP}
+    np.testing.assert_allclose(final[:, 1], BOTTOM - (BOTTOM - TOP) / 3, atol=0.06)
+    assert ["stroke-dasharray" in line for line in page.all("polyline")] == [False, True]
+    assert "sum of 2 parts baseline, resnet18, part final alone" in page.text
+
+
+def test_long_trainings_are_thinned(tmp_path: Path):
+    log(write_run(tmp_path), [{"final": float(i)} for i in range(2500)])
+    (own,) = points(drawn(tmp_path)[0])
+    assert len(own) == 240
+    assert own[-1, 1] == TOP
+
+
+def test_rows_without_a_log_are_left_out(tmp_path: Path):
+    write_run(tmp_path)
+    page, warnings = drawn(tmp_path)
+    assert (page.text, warnings) == ("", [])
+
+
+def test_a_damaged_log_is_named(tmp_path: Path):
+    folder = write_run(tmp_path)
+    log(folder, [{"final": 1.0}] * 3)
+    (folder / "train.jsonl").write_text("{\n" + (folder / "train.jsonl").read_text())
+    page, warnings = drawn(tmp_path)
+    assert page.text == ""
+    assert f"{folder}: no loss curve: " in warnings[0]
+    assert "line 1" in warnings[0]
+
+
+def test_losses_of_zero_and_one_iteration(tmp_path: Path):
+    log(write_run(tmp_path), [{"final": 0.0}])
+    (own,) = points(drawn(tmp_path)[0])
+    assert own.tolist() == [[LEFT, BOTTOM]]
+
+
+def test_names_come_out_as_text(tmp_path: Path):
+    log(write_run(tmp_path, method=HOSTILE), [{"final": 1.0}] * 3)
+    page, _ = drawn(tmp_path)
+    assert page.all("script") == page.all("img") == []
+    assert HOSTILE in page.text
+
+
+@pytest.mark.parametrize(
+    ("highest", "expected"),
+    [
+        (2.5, [0, 0.5, 1, 1.5, 2, 2.5]),
+        (0.99, [0, 0.2, 0.4, 0.6, 0.8]),
+        (199, [0, 50, 100, 150]),
+        (1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (7, [0, 2, 4, 6]),
+        (0, [0]),
+    ],
+)
+def test_ticks(highest: float, expected: list[float]):
+    assert _ticks(highest) == pytest.approx(expected)

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+from fsseg_bench.report.collect import find_runs
+from fsseg_bench.report.html.runs import groups, shown_runs
+from fsseg_bench.report.html.tables import table_html
+from fsseg_bench.report.model import Cell, Column, Table
+from tests.support.page import HOSTILE, Page
+from tests.support.runs import write_run
+
+COLUMNS = (Column(("", "method")), Column(("1-shot", "fold 1")), Column(("1-shot", "mean")))
+
+
+def table(*rows: tuple[Cell, ...], columns: tuple[Column, ...] = COLUMNS, labels: int = 1) -> Table:
+    return Table("t", "Title", "Caption.", columns, labels, rows)
+
+
+def test_cells_intervals_and_footnotes():
+    number = Cell("58.33 ± 1.20", 58.333, 57.1, 59.5, runs=("toy/a", "toy/b"))
+    page = Page(table_html(table((Cell("panet"), number, Cell("-", note="1 of 4 folds")))))
+    assert page.text == (
+        "Title 1-shot method fold 1 mean panet 58.33 ± 1.20 95 % interval 57.10 to 59.50 run toy/a run toy/b "
+        "- a 1 of 4 folds Caption. a 1 of 4 folds"
+    )
+    assert [cell.get("tabindex") for cell in page.all("td")] == ["0", "0"]
+    assert [cell.get("colspan") for cell in page.all("th")] == ["1", "2", None, None, None, None]
+    assert [cell.get("class") for cell in page.all("th")] == [None, None, "label stick", None, None, "stick"]
+
+
+def test_a_number_without_anything_known_cannot_be_opened():
+    page = Page(table_html(table((Cell("panet"), Cell("1", 1.0), Cell("-")))))
+    assert [cell.get("tabindex") for cell in page.all("td")] == [None, None]
+    assert page.all("span") == []
+
+
+def test_a_number_tells_of_its_run(tmp_path: Path):
+    write_run(tmp_path, fold=3, weights="file.pth", precision="bf16", seed=7)
+    found = find_runs(tmp_path)
+    runs = shown_runs(groups(found), found)
+    ((path, run),) = runs.items()
+    page = Page(table_html(table((Cell("baseline"), Cell("1", 1.0, runs=(path,)), Cell("-"))), runs))
+    facts = "fold 3 : 2 episodes, digest eeeeeeee, seed 7, 100 iterations, weights file.pth, bf16"
+    assert f"{facts} {path}" in page.text
+    assert [a["href"] for a in page.all("a")] == [f"#{run.anchor}"]
+
+
+def test_names_come_out_as_text():
+    hostile = Table(
+        "t", HOSTILE, HOSTILE, COLUMNS, 1, ((Cell(HOSTILE), Cell("1", note=HOSTILE, runs=(HOSTILE,)), Cell("2")),)
+    )
+    page = Page(table_html(hostile))
+    assert {tag for tag, _ in page.tags} == {
+        *("h3", "div", "table", "thead", "tbody", "tr", "th", "td", "p", "sup", "ul", "li", "span", "br"),
+    }
+    assert page.text.count("<script>alert('x')</script>") == 6
+
+
+def test_equal_headings_under_different_ones_stay_apart():
+    columns = (Column(("", "", "method")), Column(("1-shot", "mean", "a")), Column(("5-shot", "mean", "a")))
+    page = Page(table_html(table((Cell("x"), Cell("1"), Cell("2")), columns=columns)))
+    assert page.text.startswith("Title 1-shot 5-shot mean mean method a a")
+
+
+def test_merged_labels_span_their_rows():
+    columns = (Column(("backbone",), merge=True), Column(("method",), merge=True), Column(("mean",)))
+    rows = [(Cell(b), Cell(m), Cell("1")) for b, m in (("r", "x"), ("r", "x"), ("r", "y"), ("s", "y"), ("s", "z"))]
+    page = Page(table_html(table(*rows, columns=columns, labels=2)))
+    cells = page.all("th")[3:]
+    assert [cell.get("rowspan") for cell in cells] == ["3", "2", None, "2", None, None]
+    assert [cell.get("class") for cell in cells] == [None, "stick", "stick", None, "stick", "stick"], "the methods"
+    assert page.text == "Title backbone method mean r x 1 1 y 1 s y 1 z 1 Caption."
+
+
+def test_labels_with_different_notes_stay_apart():
+    columns = (Column(("method",), merge=True), Column(("mean",)))
+    rows = [(Cell("x", note=note), Cell("1")) for note in ("", "other code")]
+    page = Page(table_html(table(*rows, columns=columns)))
+    assert [cell.get("rowspan") for cell in page.all("th")] == [None, None, None, None]
