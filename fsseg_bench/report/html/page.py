@@ -45,7 +45,12 @@ svg { display: block; width: 100%; max-width: 45rem; height: auto; } svg text { 
 .grid { stroke: currentColor; stroke-opacity: .2; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; } dt { font-weight: 600; }
 dd { margin: 0; }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }
+@media (max-width: 40rem) {
+  dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; }
+  table { font-size: .85rem; } th, td { padding: .25rem .35rem; }
+  tbody th { white-space: normal; min-width: 3.2rem; max-width: 5.5rem; overflow-wrap: break-word; }
+  th.stick { min-width: 4.5rem; }
+}
 pre { overflow-x: auto; background: var(--soft); padding: .5rem; font-size: .8rem; }
 @media print { .tip { display: none !important; } .scroll { overflow: visible; } }
 """
