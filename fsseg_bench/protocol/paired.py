@@ -198,5 +198,5 @@ def _difference(draws: _Draws, level: float) -> Difference:
         other,
         *percentile_interval(resampled, level),
         error=float(np.nanstd(resampled, ddof=1)) if len(resampled) > 1 else 0.0,
-        p=(1 + extreme) / (1 + len(swapped)),
+        p=(1 + int(extreme)) / (1 + len(swapped)),
     )

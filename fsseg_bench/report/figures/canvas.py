@@ -60,25 +60,31 @@ def middle(low: float, high: float) -> tuple[float, float]:
     return (low + high) / 2, (high - low) / 2
 
 
-def save_as(figure: Figure, path: Path) -> None:
-    """Writes ``path``; its ending says in which of :data:`FORMATS`. Equal figures give equal files.
+def rendered(figure: Figure, form: str) -> bytes:
+    """The file's content in one of :data:`FORMATS`. Equal figures give equal bytes.
 
-    The layout is fixed by the first file: laying it out again would move things a little.
-
-    Raises:
-        UserError: another ending, or the file cannot be written.
+    The layout is fixed by the first call: laying it out again would move things a little.
     """
     from matplotlib import rc_context
 
-    form = path.suffix.removeprefix(".").lower()
-    if form not in FORMATS:
-        raise unknown("figure format", form, FORMATS, str(path))
     out = io.BytesIO()
     with rc_context(_STABLE):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         figure.savefig(out, format=form, dpi=_DPI, metadata=_NO_DATE[form])
-    write_atomic(path, out.getvalue())
+    return out.getvalue()
+
+
+def save_as(figure: Figure, path: Path) -> None:
+    """Writes ``path``; its ending says in which of :data:`FORMATS`.
+
+    Raises:
+        UserError: another ending, or the file cannot be written.
+    """
+    form = path.suffix.removeprefix(".").lower()
+    if form not in FORMATS:
+        raise unknown("figure format", form, FORMATS, str(path))
+    write_atomic(path, rendered(figure, form))
 
 
 def save_all(figure: Figure, folder: Path, stem: str, formats: Sequence[str]) -> list[Path]:
