@@ -8,21 +8,35 @@ import numpy.typing as npt
 Pixels = npt.NDArray[np.uint8]
 
 _COLOURS = ((230, 60, 50), (40, 130, 230), (50, 170, 80), (240, 160, 30), (150, 80, 200))
+_VOID = 255
 _VOID_COLOUR = (128, 128, 128)
+_OUTLINE_COLOUR = 255
 _BLEND = 0.55
+_OUTLINE = 160  # the image's shorter side in outline widths
 
 
 def overlay(image: Pixels, labels: Pixels) -> Pixels:
-    """``image`` (H, W, 3) with each label's colour laid over its pixels, void (255) in grey, 0 as it is.
+    """``image`` (H, W, 3) with each class in a colour of its own within a white outline, and void (255) in grey.
 
     Args:
         image: RGB.
-        labels: (H, W) label values.
+        labels: (H, W) label values; 0 leaves the image as it is.
     """
     out = image.astype(np.float32)
-    for label in np.unique(labels):
-        if label:
-            colour = _VOID_COLOUR if label == 255 else _COLOURS[(int(label) - 1) % len(_COLOURS)]
-            chosen = labels == label
-            out[chosen] = (1 - _BLEND) * out[chosen] + _BLEND * np.asarray(colour, np.float32)
+    width = max(1, min(labels.shape) // _OUTLINE)
+    for label in np.unique(labels[labels > 0]):
+        chosen = labels == label
+        colour = _VOID_COLOUR if label == _VOID else _COLOURS[(int(label) - 1) % len(_COLOURS)]
+        out[chosen] = (1 - _BLEND) * out[chosen] + _BLEND * np.asarray(colour, np.float32)
+        if label != _VOID:
+            out[_edge(chosen, width)] = _OUTLINE_COLOUR
     return out.round().astype(np.uint8)
+
+
+def _edge(chosen: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
+    """The pixels of a region within ``width`` of its border; the image's border is none."""
+    inner = chosen
+    for _ in range(width):
+        padded = np.pad(inner, 1, mode="edge")
+        inner = inner & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
+    return chosen & ~inner

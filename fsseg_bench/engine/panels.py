@@ -17,7 +17,6 @@ from fsseg_bench.engine.plan import Plan
 from fsseg_bench.protocol.scoring import episode_ious
 from fsseg_bench.records.files import write_json
 
-_OUTLINE = 160  # the image's side in outline widths
 _GAP = 4
 
 Pixels = npt.NDArray[np.uint8]
@@ -93,12 +92,3 @@ def _panel(tiles: Sequence[Tile]) -> Pixels:
 def _pixels(plan: Plan, image: str, size: int) -> Pixels:
     pixels: Pixels = load_image(plan.source, image, size).permute(1, 2, 0).numpy()
     return pixels
-
-
-def _edge(chosen: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
-    """The pixels of a region within ``width`` of its border; the image's border is none."""
-    inner = chosen
-    for _ in range(width):
-        padded = np.pad(inner, 1, mode="edge")
-        inner = inner & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
-    return chosen & ~inner
