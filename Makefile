@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 
 demo: $(READY)
 	$(BIN)/fsseg-bench run --method baseline --method panet --method biopt --dataset shapes5i --shot 1 --out demo-out/runs
-	$(BIN)/fsseg-bench report --results demo-out/runs --format html --out demo-out/report.html
+	$(BIN)/fsseg-bench report --results demo-out/runs --table all --format html --out demo-out/report.html
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -127,7 +127,7 @@ def report(
         text = "".join(f"{line}\n" for line in _commands(choice, collection, results))
     else:
         tables = _tables(choice, collection)
-        text = to_macros(tables) if macros else render(form, tables, collection, layout)
+        text = to_macros(tables) if macros else render(form, tables, collection, layout, resolution)
     if out is None:
         click.echo(text, nl=False)
     else:
@@ -189,7 +189,13 @@ def _commands(choice: _Choice, collection: Collection, results: str | None) -> l
     return list(dict.fromkeys(lines)) or ["# nothing is missing"]
 
 
-def render(form: str, tables: Sequence[Table], collection: Collection, layout: Layout = "auto") -> str:
+def render(
+    form: str,
+    tables: Sequence[Table],
+    collection: Collection,
+    layout: Layout = "auto",
+    resolution: Resolution | None = None,
+) -> str:
     """The tables in one of :data:`FORMATS`."""
     if form == "csv":
         return to_csv(tables)
@@ -200,4 +206,4 @@ def render(form: str, tables: Sequence[Table], collection: Collection, layout: L
         return "\n".join(map(to_markdown, shaped))
     if form == "latex":
         return "\n".join(map(to_latex, shaped))
-    return to_html(shaped, collection)
+    return to_html(shaped, collection, resolution=resolution)
