@@ -40,11 +40,11 @@ def compare_tables(comparison: Comparison, power: float | None = None) -> tuple[
     return tuple(tables)
 
 
-def overall_name(folds: Sequence[int]) -> str:
-    """What the mean over ``folds`` is called: never just a mean where a fold is missing."""
+def overall_name(folds: Sequence[int], whole: str = "mean") -> str:
+    """What the mean over ``folds`` is called: ``whole`` only where all four are in it."""
     if len(folds) == 1:
         return f"fold {folds[0]} alone"
-    return "mean" if tuple(folds) == FOLDS else f"mean of folds {', '.join(map(str, folds))}"
+    return whole if tuple(folds) == FOLDS else f"mean of folds {', '.join(map(str, folds))}"
 
 
 def _differences(comparison: Comparison) -> Table:

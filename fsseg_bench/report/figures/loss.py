@@ -118,7 +118,8 @@ def loss_figure(curves: Sequence[LossCurve], about: str, window: int | None = No
             )
     folds = sorted({curve.folds for curve in curves})
     axes.set_xlabel(f"iteration (moving average over {window})")
-    axes.set_ylabel(f"training loss, {overall_name(folds[0]) if len(folds) == 1 else 'mean of each method’s folds'}")
+    whose = overall_name(folds[0], "mean of the four folds") if len(folds) == 1 else "mean of each method's folds"
+    axes.set_ylabel(f"training loss, {whose}")
     axes.set_ylim(bottom=0)
     axes.locator_params(axis="x", integer=True)
     axes.set_title(label(about), fontsize=10)

@@ -131,7 +131,7 @@ def steps_figure(curves: Sequence[StepsCurve], other: OwnPoint | None, about: st
         axes.plot(-0.5, 100 * other.score, "x", color="black", markersize=8, label=name)
     axes.axvline(0.5, color="grey", linewidth=0.8, linestyle=":")
     folds = sorted({curve.folds for curve in curves})
-    whose = overall_name(folds[0]) if len(folds) == 1 else "mean of each method's folds"
+    whose = overall_name(folds[0], "mean of the four folds") if len(folds) == 1 else "mean of each method's folds"
     axes.set_xlabel(f"inner steps at test time, one trained model each\n{ZERO_NOTE}", fontsize=9)
     axes.set_ylabel(f"{METRIC_NAMES[metric]} (%), {whose}")
     axes.set_xticks(sorted({step for curve in curves for step in curve.steps}))
