@@ -212,6 +212,14 @@ def test_scores_equal_a_naive_evaluation(tmp_path: Path) -> None:
     assert disputed <= 4  # folding batch-norm may flip a pixel whose scores tie to the last bits
 
 
+def test_bf16_trains_and_evaluates(tmp_path: Path) -> None:
+    base = tiny_request(tmp_path, method="biopt", iterations=2, settings=tiny_training())
+    full, half = finish(base), finish(replace(base, precision="bf16"))
+    assert full != half  # precision is part of the identity
+    totals = [[sum(row[2]) for row in counts(folder)] for folder in (full, half)]
+    assert totals[0] == totals[1]
+
+
 class _StoppedError(Exception):
     pass
 
