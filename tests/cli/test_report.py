@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fsseg_bench.cli.main import main
-from fsseg_bench.cli.report import FORMATS, report
+from fsseg_bench.cli.report import FORMATS, TABLES, report
 from fsseg_bench.errors import UserError
+from fsseg_bench.report.blocks import PAPER_TABLES
 from tests.support.paper import paper_runs
 from tests.support.runs import NATIVE, SPREAD, write_run
 
@@ -249,6 +251,20 @@ class TestStrict:
         with pytest.raises(SystemExit) as stopped:
             main(["report", "--results", str(tmp_path), "--strict"])
         assert stopped.value.code == 1
+
+
+def test_the_tables_are_those_of_the_library():
+    assert (*PAPER_TABLES, "later", "runs", "all") == TABLES
+
+
+def test_numpy_comes_after_its_threads_are_limited():
+    code = (
+        "import os, sys; from fsseg_bench.cli.report import report; assert 'numpy' not in sys.modules; "
+        "report(['--table', '4', '--results', '.'], standalone_mode=False); assert 'numpy' in sys.modules; "
+        "assert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
 
 
 def test_neither_torch_nor_pandas_is_imported(root: Path):

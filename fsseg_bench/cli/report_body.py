@@ -1,0 +1,128 @@
+"""What ``fsseg-bench report`` does once its options are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from fsseg_bench.cli.report import TABLES
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.statistics import Metric
+from fsseg_bench.report.blocks import LATER_TABLES, PAPER_TABLES, Measured, PaperTable
+from fsseg_bench.report.classes import class_tables
+from fsseg_bench.report.collect import Collection, Resolution
+from fsseg_bench.report.commands import Here, paper_commands, runs_commands
+from fsseg_bench.report.flat import to_csv, to_json
+from fsseg_bench.report.html import to_html
+from fsseg_bench.report.latex import to_latex
+from fsseg_bench.report.layout import Layout, arranged
+from fsseg_bench.report.markdown import to_markdown
+from fsseg_bench.report.model import Table, printable
+from fsseg_bench.report.paper import NUMBERS, Number, paper_table
+from fsseg_bench.report.rows import claimed_twice
+from fsseg_bench.report.table import runs_tables, unfinished_table
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which tables, and how they count."""
+
+    papers: tuple[PaperTable, ...]
+    runs: bool
+    metric: Metric
+    resolution: Resolution | None
+    numbers: tuple[Number, ...]
+    per_class: bool
+
+    @property
+    def protocols(self) -> tuple[str, ...] | None:
+        """The protocols concerned; None: all."""
+        return None if self.runs else tuple({name for table in self.papers for name in table.protocols})
+
+
+def choose(
+    names: Sequence[str], metric: Metric, resolution: Resolution | None, columns: str, per_class: bool
+) -> Choice:
+    """The choice that the options make.
+
+    Raises:
+        UserError: options that contradict each other, or an unknown column.
+    """
+    wanted = set(TABLES) if "all" in names else set(names)
+    papers = [table for name, table in PAPER_TABLES.items() if name in wanted]
+    papers += LATER_TABLES if "later" in wanted else ()
+    if metric == "binary" and "runs" not in wanted:
+        raise UserError("--metric binary: the paper's tables have their own metric; it is for --table runs")
+    return Choice(tuple(papers), "runs" in wanted, metric, resolution, _numbers(columns), per_class)
+
+
+def _numbers(columns: str) -> tuple[Number, ...]:
+    words = columns.split(",")
+    if wrong := [word for word in words if word not in NUMBERS]:
+        raise UserError(f"--columns {columns}: {wrong[0]!r} is none of {', '.join(NUMBERS)} (comma-separated)")
+    return tuple(number for number in NUMBERS if number in words)
+
+
+def warn(collection: Collection, choice: Choice) -> bool:
+    """Says on standard error what is wrong with the records; whether anything is.
+
+    Raises:
+        UserError: runs are asked for and there are none.
+    """
+    conflicts = claimed_twice(collection)
+    for text in [*(f"skipped: {warning.message}" for warning in collection.warnings), *conflicts]:
+        click.echo(printable(text), err=True)
+    if not collection.done and not collection.unfinished:
+        if not choice.papers:
+            raise UserError(f"{collection.root}: holds no usable runs; make one with 'fsseg-bench run'")
+        click.echo(f"{collection.root}: holds no usable runs; measured numbers are missing", err=True)
+    return bool(collection.warnings or conflicts)
+
+
+def tables(choice: Choice, collection: Collection) -> list[Table]:
+    """The tables, in the order of the options."""
+    measured = Measured(collection)
+    made = [
+        paper_table(table, collection, measured, resolution=choice.resolution, numbers=choice.numbers)
+        for table in choice.papers
+    ]
+    if choice.runs:
+        made += runs_tables(collection, choice.metric, choice.resolution)
+    if choice.per_class:
+        made += class_tables(collection, choice.resolution, choice.protocols)
+    if choice.runs and (unfinished := unfinished_table(collection)):
+        made.append(unfinished)
+    return made
+
+
+def commands_text(choice: Choice, collection: Collection, results: str | None) -> str:
+    """The lines of ``--commands``."""
+    from fsseg_bench.nn.catalogue import BACKBONES
+    from fsseg_bench.registry import method_names
+
+    here = Here(method_names(), tuple(BACKBONES), results)
+    lines = paper_commands(choice.papers, Measured(collection), here)
+    lines += runs_commands(collection, here) if choice.runs else []
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines)) or "# nothing is missing\n"
+
+
+def render(
+    form: str,
+    tables: Sequence[Table],
+    collection: Collection,
+    layout: Layout = "auto",
+    resolution: Resolution | None = None,
+) -> str:
+    """The tables in one of :data:`fsseg_bench.cli.report.FORMATS`."""
+    if form == "csv":
+        return to_csv(tables)
+    if form == "json":
+        return to_json(tables, [warning.message for warning in collection.warnings])
+    shaped = [arranged(table, layout) for table in tables]
+    if form == "markdown":
+        return "\n".join(map(to_markdown, shaped))
+    if form == "latex":
+        return "\n".join(map(to_latex, shaped))
+    return to_html(shaped, collection, resolution=resolution)
