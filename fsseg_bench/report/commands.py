@@ -12,6 +12,7 @@ from fsseg_bench.protocol.spec import FOLDS
 from fsseg_bench.report.blocks import Measured, Pair, PaperTable, PublishedRow, blocks, plain, printed_scales
 from fsseg_bench.report.cells import Runs
 from fsseg_bench.report.collect import Collection
+from fsseg_bench.report.model import printable
 from fsseg_bench.report.published import published
 from fsseg_bench.report.rows import group_rows
 
@@ -103,11 +104,10 @@ def _again(runs: Runs, here: Here) -> list[str]:
     if not lacking or not isinstance(passed, Mapping):
         return []
     if passed.get("eval_only"):
-        return [
-            f"# fold {','.join(map(str, lacking))} of {record.settings['method']}: --eval-only needs its own checkpoint"
-        ]
+        method = printable(record.settings["method"])
+        return [f"# fold {','.join(map(str, lacking))} of {method}: --eval-only needs its own checkpoint"]
     known = {key: record.settings[key] for key in ("method", "shot", "way", "backbone")}
-    return [_line({**passed, **known}, lacking, here)]
+    return [_line({"dataset": record.settings["protocol"], **passed, **known}, lacking, here)]
 
 
 def _line(given: Mapping[str, Any], folds: Sequence[int], here: Here) -> str:

@@ -87,6 +87,14 @@ def test_a_checkpoint_belongs_to_its_fold(tmp_path: Path) -> None:
     assert line.startswith("# fold 1,2,3 of baseline: --eval-only")
 
 
+def test_names_from_records_start_no_line_of_their_own(tmp_path: Path) -> None:
+    for name, passed in (("a\nrm x", {"eval_only": "x.pt"}), ("b;\nrm x", {})):
+        write_run(tmp_path, method=name, passed=passed)
+    comment, command = runs_commands(find_runs(tmp_path), HERE)
+    assert "\n" not in comment
+    assert shlex.split(command)[:6] == ["fsseg-bench", "run", "--method", "b;\nrm x", "--dataset", "toy"]
+
+
 def test_every_line_is_understood_by_the_command(monkeypatch) -> None:
     """The run command parses each line; nothing is run."""
     seen = []
