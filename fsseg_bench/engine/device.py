@@ -51,6 +51,16 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def exact(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """On a GPU: fp32 convolutions without TF32, and the same algorithms each time; nothing on a CPU."""
+    if device.type == "cpu":
+        return contextlib.nullcontext()
+    flags: contextlib.AbstractContextManager[object] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return flags
+
+
 def synchronise(device: torch.device) -> None:
     """Waits until the device has done its work, so that a clock tells the truth."""
     if device.type == "cuda":

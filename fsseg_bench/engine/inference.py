@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from fsseg_bench.engine.device import Precision, autocast
+from fsseg_bench.engine.device import Precision, autocast, exact
 from fsseg_bench.engine.images import normalise
 from fsseg_bench.method import Episode, Features, Method, Prediction
 from fsseg_bench.nn.backbones import folded
@@ -55,7 +55,7 @@ class InferenceModel:
 
     def predict(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (B, N+1, h, w) and the method's diagnostics."""
-        with torch.no_grad(), autocast(self.device, self._precision):
+        with torch.no_grad(), exact(self.device), autocast(self.device, self._precision):
             result = self._method.predict(episode)
         if isinstance(result, Prediction):
             return result.logits, result.diagnostics
@@ -67,7 +67,7 @@ class InferenceModel:
             chosen = range(start, min(start + self._encode_batch, len(images)))
             indices = [*chosen, *[chosen[-1]] * (self._encode_batch - len(chosen))]
             batch = normalise(torch.stack([images[i] for i in indices]), self._method.backbone, self.device)
-            with autocast(self.device, self._precision):
+            with exact(self.device), autocast(self.device, self._precision):
                 if masks is None:
                     features = self._method.encode(batch)
                 else:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, collate
 from fsseg_bench.engine.checkpoint import TrainingState, load_state, save_state
-from fsseg_bench.engine.device import Precision, autocast
+from fsseg_bench.engine.device import Precision, autocast, exact
 from fsseg_bench.engine.images import normalise
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, rate, set_rate
 from fsseg_bench.engine.progress import Progress
@@ -81,6 +81,7 @@ class Trainer:
         images = 0
         truncate(record.train_path, start)
         with (
+            exact(self._device),
             record.train_log() as log,
             (progress or Progress()).meter("train", recipe.iterations, start) as meter,
         ):
