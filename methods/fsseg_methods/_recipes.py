@@ -47,4 +47,6 @@ def light_recipe() -> Recipe:
     """For small networks from scratch on images made by code: under a minute on two cores."""
     chosen = ("iterations", "batch", "lr", "schedule", "warmup", "clip", "augment")
     sources = dict.fromkeys(chosen, f"{_OURS}: short and steady for every method")
-    return Recipe(iterations=150, batch=4, lr=1e-2, schedule="poly", warmup=15, clip=1.0, augment="flip", sources=sources)
+    return Recipe(
+        iterations=150, batch=4, lr=1e-2, schedule="poly", warmup=15, clip=1.0, augment="flip", sources=sources
+    )
