@@ -17,9 +17,11 @@ from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings
 @click.option("--dataset", required=True, help="Protocol: a built-in name, or a TOML file of your own.")
 @click.option("--shot", default=1, show_default=True, help="Supports of each class (K).")
 @click.option("--way", default=1, show_default=True, help="Classes of an episode (N).")
-@click.option("--fold", "folds", callback=parse_folds, default="all", show_default=True, help="all, or 1, 2, 3, 4.")
+@click.option(
+    "--fold", "folds", callback=parse_folds, default="all", show_default=True, help="all, or some of 1,2,3,4."
+)
 @click.option("--backbone", help="Feature extractor [default: the method's].")
-@click.option("--weights", help="imagenet, none, or a .pth/.safetensors file.")
+@click.option("--weights", help="imagenet, none, or a .pth/.safetensors file [default: imagenet; none for shapes5i].")
 @click.option("--data-root", type=click.Path(), help="Folder of the data sets [default: FSSEG_DATA].")
 @click.option("--seed", default=0, show_default=True, help="Seed of initialisation and training.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")

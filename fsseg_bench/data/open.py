@@ -53,7 +53,7 @@ def _find(protocol: Protocol, data_root: Path | None) -> Path:
     layout = " and ".join(f"{name}/" for name in needed)
     raise UserError(
         f"the data of {protocol.label} were not found. Looked in: {looked}. Name the folder that holds "
-        f"{protocol.data.root!r} with --data-root or FSSEG_DATA; {protocol.data.root!r} must hold {layout}"
+        f"{protocol.data.root!r} with --data-root or FSSEG_DATA; {protocol.data.root!r} must hold {layout}{_preparing(protocol)}"
     )
 
 
@@ -80,3 +80,11 @@ def _places(protocol: Protocol, data_root: Path | None) -> list[Path]:
     if protocol.home is not None:
         places.append(protocol.home / relative)
     return list(dict.fromkeys(places))
+
+
+def _preparing(protocol: Protocol) -> str:
+    """How to get the data of a built-in protocol."""
+    if protocol.home is not None:
+        return ""
+    name = "coco20i" if protocol.data.source == "coco" else protocol.name
+    return f". To get them: fsseg-bench data prepare {name} --root DIR"

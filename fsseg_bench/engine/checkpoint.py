@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
+from fsseg_bench.nn.weight_files import DAMAGED, FOREIGN_OBJECT
 from fsseg_bench.records.files import atomic_writer
 
 
@@ -61,7 +62,9 @@ def load_trained(method: Method, path: Path) -> None:
     file = path / "checkpoint.pt" if path.is_dir() else path
     content = _read(file)
     state = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
+    ):
         raise UserError(f"{file}: holds no parameters; give a run folder, its checkpoint.pt, or a state dict")
     own = method.state_dict()
     missing = sorted(own.keys() - state.keys())
@@ -83,12 +86,12 @@ def _read(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: refused, since loading it could run code ({_first_line(error)}); "
-            "convert it to a state dict of plain tensors or to .safetensors"
-        ) from None
-    except (OSError, EOFError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, *DAMAGED, safetensors.SafetensorError) as error:
+        if isinstance(error, pickle.UnpicklingError) and (found := FOREIGN_OBJECT.search(str(error))):
+            raise UserError(
+                f"{path}: refused: it holds more than tensors ({found[1]}), and loading it could run code; "
+                "convert it to a state dict of plain tensors or to .safetensors"
+            ) from None
         raise UserError(f"{path}: damaged or not a checkpoint ({_first_line(error)})") from None
 
 

@@ -12,16 +12,13 @@ from fsseg_bench.registry import method_file
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _DECIDING = (
+    "method.py",
+    "protocol/streams.py",
     "nn/**/*.py",
-    "data/augment.py",
-    "data/loading.py",
-    "data/training.py",
-    "engine/counts.py",
-    "engine/evaluate.py",
-    "engine/images.py",
-    "engine/inference.py",
-    "engine/optimise.py",
-    "engine/train.py",
+    *(f"data/{name}.py" for name in ("augment", "coco", "decode", "folder", "instances", "loading")),
+    *(f"data/{name}.py" for name in ("mat5", "rle", "sbd", "source", "training", "voc")),
+    *(f"engine/{name}.py" for name in ("build", "checkpoint", "counts", "device", "evaluate", "feed")),
+    *(f"engine/{name}.py" for name in ("images", "inference", "optimise", "train")),
 )
 """What decides numbers and has no digest of its own (protocol, episodes and data have)."""
 
@@ -31,12 +28,15 @@ def method_digest(cls: type[Method]) -> str:
 
     A run's identity holds it, so that changed code never gets an earlier one's result.
     """
-    file = method_file(cls)
+    own: list[Path] = []
+    for base in cls.__mro__:
+        if issubclass(base, Method) and base is not Method:
+            file = method_file(base)
+            own += [file, *sorted(file.parent.glob("_*.py"))]
     running = sorted(path for pattern in _DECIDING for path in _PACKAGE.glob(pattern))
-    return _digest((file, *sorted(file.parent.glob("_*.py")), *running))
+    return _digest(tuple(dict.fromkeys((*own, *running))))
 
 
-@lru_cache(maxsize=64)
 def _digest(files: tuple[Path, ...]) -> str:
     total = hashlib.sha256()
     for file in files:
@@ -44,8 +44,9 @@ def _digest(files: tuple[Path, ...]) -> str:
     return total.hexdigest()
 
 
+@lru_cache(maxsize=1024)
 def _meaning(file: Path) -> str:
-    """The syntax tree as text, without docstrings."""
+    """The syntax tree as text, without docstrings; read once a process, as the module itself is."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

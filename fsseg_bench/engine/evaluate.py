@@ -17,6 +17,7 @@ from fsseg_bench.engine.device import synchronise
 from fsseg_bench.engine.feed import Feed, ImageKey, MaskKey
 from fsseg_bench.engine.inference import InferenceModel, stack_features
 from fsseg_bench.engine.progress import Progress
+from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode, Features
 from fsseg_bench.protocol.episodes import EpisodeTable
 
@@ -158,6 +159,7 @@ class Evaluator:
             prediction = predict_labels(scores[row : row + 1], (label.shape[1], label.shape[2]))
             at_native.append(confusion(prediction, label, ways))
         both = torch.stack([at_input, torch.cat(at_native)]).cpu()  # one transfer a chunk
+        self._check_finite(scores, chunk)
         values = {name: tensor.float().cpu().tolist() for name, tensor in diagnostics.items()}
         return [
             EpisodeResult(
@@ -165,6 +167,15 @@ class Evaluator:
             )
             for row, i in enumerate(chunk)
         ]
+
+    def _check_finite(self, scores: Tensor, chunk: range) -> None:
+        """NaN would be counted as background: it is an error instead."""
+        finite = torch.isfinite(scores).flatten(1).all(dim=1).tolist()
+        if not all(finite):
+            raise UserError(
+                f"episode {chunk[finite.index(False)]}: the method's logits are not finite; its parameters may have "
+                "diverged in training (lower recipe.lr), or a switch is out of range"
+            )
 
     def _scores(
         self, feed: Feed, chunk: range, heads: Sequence[InferenceModel]

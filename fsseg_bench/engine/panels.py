@@ -15,7 +15,7 @@ from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.overlay import overlay
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.protocol.scoring import episode_ious
-from fsseg_bench.records.files import write_json
+from fsseg_bench.records.files import atomic_writer, write_error, write_json
 
 _GAP = 4
 
@@ -35,7 +35,10 @@ def draw_panels(plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]]
 
     The episodes are chosen by rule: evenly spaced ranks of the foreground IoU, from the worst to the best.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
     side = plan.table.ways + 1
     scores = episode_ious(np.asarray([row["input"] for row in rows], np.int64).reshape(-1, side, side))
     order = np.argsort(scores, kind="stable")
@@ -46,7 +49,8 @@ def draw_panels(plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]]
         name = f"episode-{episode:04d}.png"
         prediction = evaluator.predict(range(episode, episode + 1))[0].numpy()
         tiles = episode_tiles(plan, episode, [("prediction", prediction)])
-        Image.fromarray(_panel(tiles)).save(folder / name)
+        with atomic_writer(folder / name) as file:
+            Image.fromarray(_panel(tiles)).save(file, format="PNG")
         captions.append(
             {
                 "file": name,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
@@ -14,6 +15,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import assemble, default_backbone, parse_switches
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.device import Precision
+from fsseg_bench.engine.origin import check_origin, checkpoint_file
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.weights import WeightsInfo
@@ -81,6 +83,9 @@ class Plan:
     """The identity of the run: two runs with equal settings are the same run."""
 
 
+_LARGEST = 2**63
+_LEAST_SIDE = 16  # pixels: two cells at output stride 8
+
 Opened = dict[tuple[str, str], tuple[Source, PairIndex]]
 """Sources and indices by protocol digest and data root: opened once for the runs of one command."""
 
@@ -98,6 +103,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     groups = _split(request.settings)
     protocol = _protocol(request, groups["protocol"])
     _check_numbers(request)
+    _check_scales(request, protocol)
     cls = find_method(request.method, request.methods_path)
     if cls.max_ways is not None and request.way > cls.max_ways:
         raise UserError(f"--way {request.way}: {request.method} does at most {cls.max_ways}-way episodes")
@@ -107,6 +113,8 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     table = _episodes(request, protocol, index)
     backbone, weights = default_backbone(cls, protocol)
     backbone = request.backbone or backbone
+    if request.eval_only is not None:
+        check_origin(checkpoint_file(request.eval_only), request.method, backbone, protocol, request.fold)
     model, info = assemble(cls, backbone, request.weights or weights, switches, request.seed)
     settings: dict[str, Any] = {
         "protocol": protocol.name,
@@ -133,7 +141,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         "headline": protocol.scoring.headline,
     }
     if request.eval_only is not None:
-        settings["checkpoint_digest"] = _file_digest(_checkpoint_file(Path(request.eval_only)))
+        settings["checkpoint_digest"] = _file_digest(checkpoint_file(request.eval_only))
     return Plan(request, protocol, cls, switches, recipe, backbone, source, index, table, model, info, settings)
 
 
@@ -144,15 +152,31 @@ def _split(settings: Mapping[str, str]) -> dict[str, dict[str, str]]:
         if group in {"protocol", "recipe"} and rest:
             groups[group][rest] = text
         else:
-            groups["switch"][key.removeprefix("method.")] = text
+            name = key.removeprefix("method.")
+            if name in groups["switch"]:
+                raise UserError(f"--set {name} and --set method.{name} are the same switch; give one")
+            groups["switch"][name] = text
     return groups
 
 
 def _protocol(request: RunRequest, overrides: Mapping[str, str]) -> Protocol:
     protocol = load_protocol(request.dataset, overrides)
-    if request.episodes is not None and request.episodes.lstrip("-").isdigit():
-        return replace_episodes(protocol, int(request.episodes))
+    if _is_number(request.episodes):
+        return replace_episodes(protocol, int(request.episodes or 0))
     return protocol
+
+
+def _is_number(text: str | None) -> bool:
+    return text is not None and re.fullmatch(r"-?[0-9]{1,12}", text) is not None
+
+
+def _check_scales(request: RunRequest, protocol: Protocol) -> None:
+    for scale in request.scales:
+        side = round(scale * protocol.image.size)
+        if side < _LEAST_SIDE:
+            raise UserError(
+                f"--scales {scale}: {side} pixels of {protocol.image.size}; queries need at least {_LEAST_SIDE}"
+            )
 
 
 def _open(protocol: Protocol, root: str | None, opened: Opened) -> tuple[Source, PairIndex]:
@@ -176,8 +200,10 @@ def _check_numbers(request: RunRequest) -> None:
         ("cache-gib", request.cache_gib, 0),
         ("panels", request.panels, 0),
     ):
-        if value is not None and value < least:
-            raise UserError(f"--{name} {value}: it must be at least {least}")
+        if value is not None and not least <= value < _LARGEST:
+            raise UserError(f"--{name} {value}: it must be at least {least} and below 2**63")
+    if request.precision not in get_args(Precision):
+        raise UserError(f"--precision {request.precision}: use one of {', '.join(get_args(Precision))}")
     if not request.scales or any(not 0 < scale <= 4 for scale in request.scales):
         raise UserError(f"--scales {','.join(map(str, request.scales))}: scales are above 0 and at most 4")
     if request.eval_only is not None and request.iterations not in {None, 0}:
@@ -186,6 +212,8 @@ def _check_numbers(request: RunRequest) -> None:
 
 def _recipe(request: RunRequest, cls: type[Method], protocol: Protocol, given: Mapping[str, str]) -> Recipe:
     changes = dict(given)
+    if "iterations" in given and (request.iterations is not None or request.eval_only is not None):
+        raise UserError("--set recipe.iterations contradicts --iterations or --eval-only; give one")
     if request.iterations is not None:
         changes["iterations"] = str(request.iterations)
     if request.eval_only is not None:
@@ -195,20 +223,13 @@ def _recipe(request: RunRequest, cls: type[Method], protocol: Protocol, given: M
 
 def _episodes(request: RunRequest, protocol: Protocol, index: PairIndex) -> EpisodeTable:
     pairs = index.test_pairs(request.fold)
-    if request.episodes is None or request.episodes.lstrip("-").isdigit():
+    if request.episodes is None or _is_number(request.episodes):
         return sample_episodes(protocol, request.fold, pairs, request.way, request.shot)
     path = Path(request.episodes)
     table = EpisodeTable.from_csv(path)
     novel = protocol.novel_classes(request.fold)
     check_episodes(table, pairs, novel, request.way, request.shot, where=str(path))
     return table
-
-
-def _checkpoint_file(path: Path) -> Path:
-    file = path / "checkpoint.pt" if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(f"--eval-only {path}: no such checkpoint; give a file or a run folder that holds checkpoint.pt")
-    return file
 
 
 def _file_digest(path: Path) -> str:

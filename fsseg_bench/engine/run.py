@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
             cadence=cadence,
         )
         timings = trainer.run(record, progress)
-        record.update(timings=timings)
+        record.update(timings={**timings, **_added(record.info["timings"], train_seconds=timings["train_seconds"])})
 
 
 def _training_episodes(plan: Plan) -> TrainingEpisodes:
@@ -127,12 +127,15 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
         diagnostics=_mean_diagnostics(rows),
         scores=_scores(rows, plan.protocol.novel_classes(request.fold)),
         timings={
-            "evaluate_seconds": timings.total,
-            "evaluate_encode_seconds": timings.encode,
-            "evaluate_predict_seconds": timings.predict,
-            "evaluate_count_seconds": timings.count,
-            "evaluate_episodes": timings.episodes,
-            "evaluate_encoded_images": timings.encoded_images,
+            **_added(
+                record.info["timings"],
+                evaluate_seconds=timings.total,
+                evaluate_encode_seconds=timings.encode,
+                evaluate_predict_seconds=timings.predict,
+                evaluate_count_seconds=timings.count,
+                evaluate_episodes=timings.episodes,
+                evaluate_encoded_images=timings.encoded_images,
+            ),
             "cache_gib": {"device": budget.device / GIB, "host": budget.host / GIB},
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
@@ -140,6 +143,11 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     if request.panels:
         draw_panels(plan, evaluator, rows, record.folder / "panels", request.panels)
     record.update(status="done", reason=None)
+
+
+def _added(stored: Mapping[str, Any], **spent: float) -> dict[str, float]:
+    """Timings of this session on top of those of earlier ones."""
+    return {name: stored.get(name, 0) + value for name, value in spent.items()}
 
 
 def build_evaluator(plan: Plan, model: InferenceModel, budget: Budget) -> Evaluator:

@@ -125,7 +125,10 @@ class Trainer:
             pin_memory=self._device.type == "cuda",
             prefetch_factor=4 if self._workers else None,
         )
-        return iter(loader)
+        try:
+            yield from loader
+        except UserError as error:  # a worker process wraps the message in its traceback
+            raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
     def _step(self, optimizer: torch.optim.SGD, batch: TrainingBatch, iteration: int) -> _Losses:
         torch.manual_seed(seed_of("train step", self._seed, iteration))  # dropout and the like: resumable

@@ -29,7 +29,7 @@ SUFFIXES = (*sorted(_TORCH_SUFFIXES), ".safetensors")
 """How the names of weight files end."""
 
 # what torch.load and its unpickler raise on damaged files
-_DAMAGED = (
+DAMAGED = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     struct.error,
@@ -42,7 +42,7 @@ _DAMAGED = (
     EOFError,
     OverflowError,
 )
-_FOREIGN_OBJECT = re.compile(r"GLOBAL (\S+)")
+FOREIGN_OBJECT = re.compile(r"GLOBAL (\S+)")
 
 
 def find_file(given: str) -> Path:
@@ -106,8 +106,8 @@ def _load(path: Path) -> Any:
             raise UserError(f"weights {path}: truncated, or not a safetensors file ({error})") from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
-        if isinstance(error, pickle.UnpicklingError) and (found := _FOREIGN_OBJECT.search(str(error))):
+    except DAMAGED as error:
+        if isinstance(error, pickle.UnpicklingError) and (found := FOREIGN_OBJECT.search(str(error))):
             raise UserError(
                 f"weights {path}: holds more than tensors ({found[1]}). Opening such a file can run any code,"
                 " so it is refused. If you trust it, open it yourself and save its tensors alone:"

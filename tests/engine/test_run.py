@@ -220,6 +220,83 @@ def test_bf16_trains_and_evaluates(tmp_path: Path) -> None:
     assert totals[0] == totals[1]
 
 
+def test_a_runs_checkpoint_is_evaluated_on_its_own_fold_alone(tmp_path: Path) -> None:
+    trained = finish(tiny_request(tmp_path, iterations=2, settings=tiny_training()))
+    request = tiny_request(tmp_path, iterations=None, eval_only=str(trained))
+    with pytest.raises(UserError, match=r"fold 1 held out, so that it has seen classes of fold 2 .*use --fold 1"):
+        make_plan(replace(request, fold=2))
+    with pytest.raises(UserError, match="a checkpoint of baseline, not of panet"):
+        make_plan(replace(request, method="panet"))
+    with pytest.raises(UserError, match="give --backbone resnet18-layer2"):
+        make_plan(replace(request, backbone="resnet18-layer3"))
+
+
+def test_an_unfinished_training_is_not_evaluated(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path, iterations=4, settings=tiny_training())
+    with pytest.raises(_StoppedError):
+        execute(make_plan(request), _StopAt(3), EVERY_STEP)
+    (checkpoint,) = (tmp_path / "runs").rglob("checkpoint.pt")
+    with pytest.raises(UserError, match="trained 2 of 4 iterations; finish that run first"):
+        make_plan(tiny_request(tmp_path, iterations=None, eval_only=str(checkpoint)))
+
+
+def test_logits_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
+    plan = make_plan(tiny_request(tmp_path))
+    for parameter in plan.model.parameters():
+        parameter.data.fill_(float("nan"))
+    with pytest.raises(UserError, match=r"episode 0: the method's logits are not finite"):
+        execute(plan)
+
+
+def test_a_broken_image_in_a_training_worker_is_one_message(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path, iterations=2, workers=1, settings=tiny_training())
+    plan = make_plan(request)
+    for image in (tmp_path / "tiny-voc" / "JPEGImages").glob("train_*.jpg"):
+        image.write_bytes(image.read_bytes()[:100])
+    with pytest.raises(UserError) as caught:
+        execute(plan)
+    assert "Traceback" not in str(caught.value)
+    assert "train_" in str(caught.value)
+
+
+def test_timings_add_up_over_sessions(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path)
+    folder = finish(request)
+    info = json.loads((folder / "run.json").read_text())
+    info["status"] = "evaluating"
+    (folder / "run.json").write_text(json.dumps(info))
+    finish(request)
+    again = json.loads((folder / "run.json").read_text())["timings"]
+    assert again["evaluate_episodes"] == 12
+    assert again["evaluate_seconds"] >= info["timings"]["evaluate_seconds"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"precision": "fp16"}, "--precision fp16: use one of fp32, bf16"),
+        ({"scales": (0.01,)}, "queries need at least"),
+        ({"seed": 2**70}, "below 2"),
+        ({"cache_gib": float("inf")}, "--cache-gib inf"),
+        ({"cache_gib": float("nan")}, "--cache-gib nan"),
+        ({"episodes": "\u00b2"}, "no such"),
+        ({"settings": {"steps": "2", "method.steps": "3"}, "method": "biopt"}, "same switch"),
+        ({"settings": {"recipe.iterations": "7"}, "iterations": 0}, "contradicts --iterations"),
+    ],
+)
+def test_contradictions_and_odd_values(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        make_plan(tiny_request(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("content", [b"hello world", b".", b"a", b"\x80\x02."])
+def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "odd.pth").write_bytes(content)
+    request = tiny_request(tmp_path, iterations=None, eval_only=str(tmp_path / "odd.pth"))
+    with pytest.raises(UserError, match=r"odd\.pth"):
+        finish(request)
+
+
 class _StoppedError(Exception):
     pass
 
