@@ -50,10 +50,10 @@ def _find(protocol: Protocol, data_root: Path | None) -> Path:
             return place.resolve()
         tried.append(f"{place} (has no {' and no '.join(lacking)})")
     looked = "; ".join(tried) if tried else "nowhere, since no folder is named"
-    layout = " and ".join(f"{name}/" for name in needed)
+    layout = " and ".join(f"{name}/" for name in needed) + _preparing(protocol)
     raise UserError(
         f"the data of {protocol.label} were not found. Looked in: {looked}. Name the folder that holds "
-        f"{protocol.data.root!r} with --data-root or FSSEG_DATA; {protocol.data.root!r} must hold {layout}{_preparing(protocol)}"
+        f"{protocol.data.root!r} with --data-root or FSSEG_DATA; {protocol.data.root!r} must hold {layout}"
     )
 
 
