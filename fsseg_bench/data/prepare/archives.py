@@ -22,7 +22,7 @@ Kind = Literal["file", "folder", "other"]
 _PADDING = 64
 """Less than as many MiB may follow the end of a tar archive."""
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
-# RuntimeError and NotImplementedError (one of its kind) are zipfile's words for what it cannot open
+# RuntimeError and its subclasses are zipfile's words for what it cannot open
 
 
 class ArchiveError(UserError):
