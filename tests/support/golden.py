@@ -29,9 +29,10 @@ class Golden:
         return _generator(self._folder).stream(self.case, name)
 
     def input(self, name: str) -> np.ndarray:
-        """A listed input, regenerated."""
+        """A listed input, regenerated and scaled as the case says."""
         entry = next(e for e in self.info["inputs"] if e["name"] == name)
-        return self.value(name, tuple(entry["shape"]), entry["kind"])
+        value = self.value(name, tuple(entry["shape"]), entry["kind"])
+        return value * np.float32(entry["scale"]) if "scale" in entry else value
 
     def assert_close(self, name: str, actual: np.ndarray) -> None:
         """``actual`` equals the stored output within the tolerance that the case states."""
@@ -39,7 +40,7 @@ class Golden:
         assert list(actual.shape) == list(entry["shape"]), f"{name}: {actual.shape} is not {entry['shape']}"
         flat = np.ascontiguousarray(actual).reshape(-1)
         stored = self.stored[name].reshape(-1)
-        kept = flat[:: entry.get("stride", 1)]
+        kept = flat[:: entry.get("stride", entry.get("k", 1))]
         largest = float(np.abs(stored).max(initial=0.0))
         tolerance = entry.get("tolerance", 1e-4 * max(0.1, largest))
         worst = float(np.abs(kept - stored).max(initial=0.0))
