@@ -1,0 +1,57 @@
+"""Bilinear upsampling by a fixed transposed convolution, as fully convolutional networks do it.
+
+Cell (u, v) paints the kernel w[i, j] = (1 - |i - c|/s) (1 - |j - c|/s) with c = s - 1/2, i, j = 0 .. 2s-1, from
+pixel (s u, s v) on; overlapping kernels add up, and a window is cut out. (Long, Shelhamer, Darrell: Fully
+Convolutional Networks for Semantic Segmentation, CVPR 2015.) The kernel is a product, so the map is
+A_h X A_w^T with two small matrices: no convolution, no parameter, and the gradient is exact and deterministic.
+
+Near the border fewer kernels overlap: without a crop the outermost pixels fade towards 0.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+def transposed_bilinear(maps: Tensor, stride: int, size: tuple[int, int], offset: int = 0) -> Tensor:
+    """Maps upsampled by ``stride`` with the bilinear kernel of side 2 * stride, cut to a window.
+
+    Equals ``F.conv_transpose2d`` without padding, with that kernel on each channel by itself, cropped.
+
+    Args:
+        maps: (..., h, w) float.
+        stride: s >= 1, pixels a cell; 32 (kernel 64) in FCN-32s.
+        size: (H, W) of the result.
+        offset: row and column of the whole map at which the window begins, >= 0.
+
+    Returns:
+        (..., H, W), of the maps' dtype.
+
+    Raises:
+        ValueError: stride, size or offset is below its range, or the window does not lie inside the whole map
+            of (h + 1) * s by (w + 1) * s pixels.
+    """
+    if stride < 1 or offset < 0 or min(size) < 1:
+        raise ValueError(f"stride {stride}, size {size}, offset {offset}: must be at least 1, 1 and 0")
+    for cells, pixels in zip(maps.shape[-2:], size, strict=True):
+        if offset + pixels > (cells + 1) * stride:
+            raise ValueError(
+                f"{pixels} pixels from pixel {offset} on do not lie inside the {(cells + 1) * stride} pixels that "
+                f"{cells} cells of stride {stride} give"
+            )
+    down = _weights(maps.shape[-2], stride, size[0], offset, maps.dtype, maps.device)
+    across = _weights(maps.shape[-1], stride, size[1], offset, maps.dtype, maps.device)
+    return down.mT @ (maps @ across)
+
+
+@lru_cache(maxsize=64)
+def _weights(cells: int, stride: int, pixels: int, offset: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(cells, pixels) weights of one axis: the triangle of each cell at each pixel of the window."""
+    # a tensor made in inference mode could not be saved for a later backward pass
+    with torch.inference_mode(False), torch.no_grad():
+        pixel = torch.arange(offset, offset + pixels, dtype=torch.float64)
+        centre = torch.arange(cells, dtype=torch.float64)[:, None] * stride + stride - 0.5
+        return (1 - (pixel - centre).abs() / stride).clamp_min(0).to(dtype=dtype, device=device)
