@@ -28,7 +28,7 @@ def transposed_bilinear(maps: Tensor, stride: int, size: tuple[int, int], offset
         offset: row and column of the whole map at which the window begins, >= 0.
 
     Returns:
-        (..., H, W), of the maps' dtype.
+        (..., H, W), of the maps' dtype; float32 for half precision, also under autocast.
 
     Raises:
         ValueError: stride, size or offset is below its range, or the window does not lie inside the whole map
@@ -42,9 +42,11 @@ def transposed_bilinear(maps: Tensor, stride: int, size: tuple[int, int], offset
                 f"{pixels} pixels from pixel {offset} on do not lie inside the {(cells + 1) * stride} pixels that "
                 f"{cells} cells of stride {stride} give"
             )
-    down = _weights(maps.shape[-2], stride, size[0], offset, maps.dtype, maps.device)
-    across = _weights(maps.shape[-1], stride, size[1], offset, maps.dtype, maps.device)
-    return down.mT @ (maps @ across)
+    with torch.autocast(maps.device.type, enabled=False):
+        full = maps.float() if maps.dtype in {torch.float16, torch.bfloat16} else maps
+        down = _weights(full.shape[-2], stride, size[0], offset, full.dtype, full.device)
+        across = _weights(full.shape[-1], stride, size[1], offset, full.dtype, full.device)
+        return down.mT @ (full @ across)
 
 
 @lru_cache(maxsize=64)

@@ -65,9 +65,16 @@ def test_inner_pixels_of_a_constant_map_stay_constant() -> None:
     torch.testing.assert_close(inner, torch.ones(1, 1, 64, 64))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_dtype_stays(dtype: torch.dtype) -> None:
-    assert transposed_bilinear(torch.ones(2, 2, dtype=dtype), 4, (9, 8)).dtype == dtype
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [(torch.float32, torch.float32), (torch.float64, torch.float64), (torch.bfloat16, torch.float32)],
+)
+def test_precision(dtype: torch.dtype, expected: torch.dtype) -> None:
+    maps = torch.full((2, 2), 1 / 3).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = transposed_bilinear(maps, 4, (9, 8))
+    assert actual.dtype == expected
+    torch.testing.assert_close(actual, transposed_bilinear(maps.to(expected), 4, (9, 8)), atol=0, rtol=0)
 
 
 def test_weights_made_in_inference_mode_serve_training() -> None:
