@@ -1,0 +1,24 @@
+"""Every method of the package can learn: four training episodes by heart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fsseg_bench.registry import method_names
+from tests.support.overfit import training_iou
+
+SIDE = 97  # pixels: 13 x 13 cells at stride 8, about ten seconds for a light head
+OWN: dict[str, dict[str, Any]] = {}
+"""What a method needs besides the size: arguments of ``training_iou`` by name, each with its reason."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", method_names())
+def test_learns_four_episodes_by_heart(name: str) -> None:
+    assert training_iou(name, **{"size": SIDE, **OWN.get(name, {})}) > 0.9
+
+
+def test_more_steps_fit_better() -> None:
+    assert training_iou("baseline", iterations=1, size=33) < training_iou("baseline", iterations=12, size=33)
