@@ -1,0 +1,85 @@
+"""Attention of query cells over the foreground cells of all supports, as nodes of one graph."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def foreground_cells(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks at feature resolution; none vanishes.
+
+    Args:
+        masks: (..., H, W) bool.
+        size: (h, w) of the features.
+
+    Returns:
+        (..., h, w) bool: the nearest pixel of each cell. Where a mask that has any pixel loses them all, the cell
+        in which it covers the largest area is kept. An empty mask stays empty.
+    """
+    flat = masks.reshape(-1, 1, *masks.shape[-2:]).float()
+    cells = F.interpolate(flat, size=size, mode="nearest").flatten(1) > 0
+    area = F.adaptive_avg_pool2d(flat, size).flatten(1)
+    largest = torch.zeros_like(cells).scatter_(1, area.argmax(dim=1, keepdim=True), True)
+    lost = (area.amax(dim=1) > 0) & ~cells.any(dim=1)
+    return torch.where(lost[:, None], largest, cells).reshape(*masks.shape[:-2], *size)
+
+
+class Nodes(NamedTuple):
+    """Which support cells are nodes: as many places as the episode with most nodes has, at least one."""
+
+    places: Tensor
+    """(B, S) int64: places among the K * h * w cells of an episode, ascending where they are real."""
+    real: Tensor
+    """(B, S) bool: False where an episode has fewer nodes; such a place must count nowhere."""
+
+
+def nodes_of(cells: Tensor) -> Nodes:
+    """The chosen cells of all shots of an episode as one list.
+
+    Args:
+        cells: (B, K, h, w) bool.
+    """
+    flat = cells.flatten(1)
+    count = max(1, int(flat.sum(dim=1).max()))
+    order = flat.logical_not().to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
+    return Nodes(order, flat.gather(1, order))
+
+
+def take(features: Tensor, nodes: Nodes) -> Tensor:
+    """Features (B, K, C, h, w) of the nodes: (B, S, C). Differentiable in ``features``."""
+    flat = features.permute(0, 1, 3, 4, 2).flatten(1, 3)
+    return flat.gather(1, nodes.places[..., None].expand(-1, -1, flat.shape[2]))
+
+
+def attention_weights(scores: Tensor, real: Tensor) -> Tensor:
+    """Softmax over the real nodes alone.
+
+    Args:
+        scores: (B, Q, S) of any sign, one row a query cell.
+        real: (B, S) bool.
+
+    Returns:
+        (B, Q, S) float: each row sums to 1, with exactly 0 where a node is not real; all 0 without real nodes.
+    """
+    allowed = real[:, None, :]
+    full = scores.float() if scores.dtype in {torch.float16, torch.bfloat16} else scores
+    lowered = full.masked_fill(~allowed, torch.finfo(full.dtype).min)
+    return lowered.softmax(dim=2) * allowed
+
+
+def attend(scores: Tensor, values: Tensor, real: Tensor) -> Tensor:
+    """What each query cell reads: sum_j softmax_j(scores_ij) v_j over real nodes j.
+
+    Args:
+        scores: (B, Q, S).
+        values: (B, S, C), v.
+        real: (B, S) bool.
+
+    Returns:
+        (B, Q, C) in the values' dtype; 0 for an episode without real nodes.
+    """
+    return attention_weights(scores, real).to(values.dtype) @ values
