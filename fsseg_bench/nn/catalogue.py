@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from fsseg_bench.errors import unknown
+from fsseg_bench.nn.layout import AS_LISTED, Layout, ResNetLayout, VGGLayout
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Channel means of ImageNet, RGB in [0, 1], as torchvision's weights expect."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -50,7 +53,7 @@ class BackboneFacts:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers of the trunk."""
+        """Trainable numbers of the trunk (of its stages: a classifier is not counted)."""
         return sum(stage.parameters for stage in self.stages)
 
     @property
@@ -81,6 +84,9 @@ _VGG16 = BackboneFacts(
     weights_enum="VGG16_Weights.IMAGENET1K_V1",
     weights_file="vgg16-397923af.pth",
 )
+
+VGG_CONVOLUTIONS = (2, 2, 3, 3, 3)
+"""Convolutions in each block of VGG-16."""
 
 
 def _resnet(name: str, widening: int, parameters: tuple[int, ...], enum: str, file: str) -> BackboneFacts:
@@ -119,3 +125,48 @@ _ALL = (_VGG16, *(facts for whole in _RESNETS for facts in (whole, whole.cut("la
 
 BACKBONES: Mapping[str, BackboneFacts] = MappingProxyType({facts.name: facts for facts in _ALL})
 """Every backbone by name. ``-layer3`` and ``-layer2`` cut a ResNet after that stage."""
+
+
+def laid_out(name: str, layout: Layout = AS_LISTED) -> BackboneFacts:
+    """The facts of the backbone ``name`` as a method wants it laid out.
+
+    Raises:
+        UserError: no backbone has this name; near matches are named.
+    """
+    if name not in BACKBONES:
+        raise unknown("backbone", name, BACKBONES)
+    listed = BACKBONES[name]
+    vgg = listed.network == "vgg16"
+    facts = _laid_out_vgg(listed, layout.vgg) if vgg else _laid_out_resnet(listed, layout.resnet)
+    if layout.last in [stage.name for stage in facts.stages]:
+        facts = replace(facts.cut(layout.last), name=name)
+    return facts
+
+
+def _laid_out_resnet(listed: BackboneFacts, layout: ResNetLayout) -> BackboneFacts:
+    """A ResNet whose strides end at the layout's output stride."""
+    whole = {"stem": 4, "layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
+    stages = [replace(stage, stride=min(whole[stage.name], layout.output_stride)) for stage in listed.stages]
+    return replace(listed, stages=tuple(stages))
+
+
+def _laid_out_vgg(listed: BackboneFacts, layout: VGGLayout) -> BackboneFacts:
+    """A VGG-16 with the layout's pools and, if asked for, batch-norms (a weight and a bias a channel)."""
+    convolutions = [stage for stage in listed.stages if stage.name.startswith("conv")]
+    stages: list[Stage] = []
+    stride = 1
+    for block, stage in enumerate(convolutions):
+        norms = 2 * VGG_CONVOLUTIONS[block] * stage.channels if layout.batch_norm else 0
+        stages.append(replace(stage, stride=stride, parameters=stage.parameters + norms))
+        if block < len(layout.pool_strides):
+            stride *= layout.pool_strides[block]
+            stages.append(Stage(f"pool{block + 1}", stage.channels, stride, 0))
+    facts = replace(listed, stages=tuple(stages))
+    if not layout.batch_norm:
+        return facts
+    return replace(
+        facts,
+        network="vgg16_bn",
+        weights_enum="VGG16_BN_Weights.IMAGENET1K_V1",
+        weights_file="vgg16_bn-6c64b313.pth",
+    )

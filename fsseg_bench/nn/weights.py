@@ -52,7 +52,7 @@ def load_weights(backbone: Backbone, spec: str) -> WeightsInfo:
     if spec == "none":
         return WeightsInfo("none", "none")
     if spec == "imagenet":
-        facts = BACKBONES[backbone.name]
+        facts = backbone.facts
         file = published_file(facts.weights_file, official_url(facts.weights_enum), facts.weights_hash)
         return _fill(backbone, file, facts.weights_enum)
     path = Path(spec)
@@ -109,9 +109,11 @@ def _explain(backbone: Backbone, problems: Mapping[str, str]) -> str:
     shown = "; ".join(f"{key}: {problem}" for key, problem in list(problems.items())[:_SHOWN])
     more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     affected = {backbone.stage_of(key) for key in problems}
+    if affected == {None}:
+        return f"{shown}{more}. The method needs the network's classifier too, and the file has none that fits"
     whole = next(place for place, stage in enumerate(backbone.stages) if stage in affected)
-    own = BACKBONES[backbone.name]
-    cuts = [facts for facts in BACKBONES.values() if facts.network == own.network and len(facts.stages) <= whole]
+    network = backbone.facts.network
+    cuts = [facts for facts in BACKBONES.values() if facts.network == network and len(facts.stages) <= whole]
     if not cuts or set(problems.values()) != {_MISSING}:
         return f"{shown}{more}"
     fitting = max(cuts, key=lambda facts: len(facts.stages)).name

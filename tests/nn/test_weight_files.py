@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.nn import weights
+from fsseg_bench.nn import catalogue, weights
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.catalogue import BACKBONES
 from fsseg_bench.nn.weight_files import published_file, weights_folders
@@ -148,7 +148,7 @@ def _publish(content: Mapping[str, Tensor], folder: Path, monkeypatch: pytest.Mo
     digest = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()
     file = (folder / "new.pth").rename(folder / f"resnet18-{digest[:8]}.pth")
     facts = dataclasses.replace(BACKBONES[SMALL], weights_file=file.name)
-    monkeypatch.setattr(weights, "BACKBONES", {**BACKBONES, SMALL: facts})
+    monkeypatch.setattr(catalogue, "BACKBONES", {**BACKBONES, SMALL: facts})
     return file
 
 

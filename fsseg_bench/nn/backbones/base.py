@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
 from fsseg_bench.errors import unknown
 from fsseg_bench.nn.catalogue import IMAGENET_MEAN, IMAGENET_STD, BackboneFacts
 
+NormMode = Literal["eval", "train", "stats"]
+"""What training does to batch-norms: nothing, everything, or moving the statistics alone."""
+
 
 class Backbone(nn.Module, ABC):
     """A feature extractor at one output stride.
 
     The names of its parameters are torchvision's, so that published weights fit without renaming. S image
-    pixels give ``ceil(S / stride)`` cells.
+    pixels give ``ceil(S / stride)`` cells, unless a layout adds padding or rounds a pool's size up.
     """
 
+    facts: BackboneFacts
+    """What is known about it: its entry of the catalogue, as it was laid out."""
     name: str
     """Its name in the catalogue."""
     stages: tuple[str, ...]
@@ -37,6 +43,7 @@ class Backbone(nn.Module, ABC):
 
     def __init__(self, facts: BackboneFacts) -> None:
         super().__init__()
+        self.facts = facts
         self.name = facts.name
         self.stages = tuple(stage.name for stage in facts.stages)
         self.channels = {stage.name: stage.channels for stage in facts.stages}
@@ -46,11 +53,15 @@ class Backbone(nn.Module, ABC):
         self.mean = IMAGENET_MEAN
         self.std = IMAGENET_STD
         self._frozen_stages = 0
-        self._norms_fixed = False
+        self._norm_mode: NormMode = "train"
 
     @abstractmethod
     def stage_modules(self, stage: str) -> tuple[nn.Module, ...]:
         """The modules of a stage, in the order in which they are applied."""
+
+    def further_modules(self) -> tuple[nn.Module, ...]:
+        """Modules that belong to no stage: the backbone does not apply them."""
+        return ()
 
     def forward(self, images: Tensor) -> Tensor:
         """The last stage's features (M, out_channels, h, w), signed: the final ReLU is left out.
@@ -93,48 +104,61 @@ class Backbone(nn.Module, ABC):
     def freeze(self, through: str) -> None:
         """Excludes the first stages from training, and trains all others.
 
-        Batch-norm statistics of an excluded stage do not move either.
+        Batch-norm statistics of an excluded stage do not move either, except in mode ``"stats"``.
 
         Args:
-            through: ``"none"``, ``"all"``, or the last stage that is not trained.
+            through: ``"none"``, ``"all"`` (also what belongs to no stage), or the last stage that is not
+                trained.
 
         Raises:
             UserError: the backbone has no stage of this name.
         """
-        whole = {"none": 0, "all": len(self.stages)}
+        whole = {"none": 0, "all": len(self.stages) + 1}
         self._frozen_stages = whole[through] if through in whole else self._place(through) + 1
+        self._set_gradients()
+        self._set_norm_modes()
+
+    def set_batch_norm(self, mode: NormMode) -> None:
+        """What training does to every batch-norm, also after ``train()``.
+
+        Args:
+            mode: ``"eval"`` keeps statistics, weight and bias; ``"train"`` trains them, in stages that are
+                trained; ``"stats"`` keeps weight and bias and normalises with the statistics of the batch,
+                which move the running ones, in stages that are frozen too.
+        """
+        self._norm_mode = mode
         self._set_gradients()
         self._set_norm_modes()
 
     def fix_batch_norm(self, fixed: bool) -> None:
         """Whether every batch-norm keeps its statistics, weight and bias, also after ``train()``."""
-        self._norms_fixed = fixed
-        self._set_gradients()
-        self._set_norm_modes()
+        self.set_batch_norm("eval" if fixed else "train")
 
     def train(self, mode: bool = True) -> Backbone:
-        """Sets training mode, except for batch-norms that are fixed or belong to frozen stages."""
+        """Sets training mode, except for batch-norms whose statistics do not move."""
         super().train(mode)
         self._set_norm_modes()
         return self
 
     def _set_gradients(self) -> None:
-        for module, trained in self._parts():
+        for module, frozen in self._parts():
+            fixed = isinstance(module, nn.BatchNorm2d) and self._norm_mode != "train"
             for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(trained)
+                parameter.requires_grad_(not frozen and not fixed)
 
     def _set_norm_modes(self) -> None:
-        for module, trained in self._parts():
+        for module, frozen in self._parts():
             if isinstance(module, nn.BatchNorm2d):
-                module.training = self.training and trained
+                moves = {"eval": False, "train": not frozen, "stats": True}[self._norm_mode]
+                module.training = self.training and moves
 
     def _parts(self) -> Iterator[tuple[nn.Module, bool]]:
-        """Every module, and whether its own parameters and statistics are to be trained."""
-        for place, stage in enumerate(self.stages):
-            for top in self.stage_modules(stage):
+        """Every module, and whether it is excluded from training."""
+        groups = [*(self.stage_modules(stage) for stage in self.stages), self.further_modules()]
+        for place, group in enumerate(groups):
+            for top in group:
                 for module in top.modules():
-                    fixed = self._norms_fixed and isinstance(module, nn.BatchNorm2d)
-                    yield module, place >= self._frozen_stages and not fixed
+                    yield module, place < self._frozen_stages
 
     def _place(self, stage: str) -> int:
         if stage not in self.stages:

@@ -1,4 +1,4 @@
-"""torchvision's ResNets at output stride 8, cut after a stage, without the last ReLU."""
+"""torchvision's ResNets, dilated and cut after a stage, without the last ReLU."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import torchvision
 from torch import Tensor, nn
 
 from fsseg_bench.nn.backbones.base import Backbone
-from fsseg_bench.nn.backbones.dilation import replace_stride
+from fsseg_bench.nn.backbones.dilation import move_stride_first, replace_stride
 from fsseg_bench.nn.catalogue import BackboneFacts
+from fsseg_bench.nn.layout import ResNetLayout
 
-_DILATED = ("layer3", "layer4")
+_DILATED: dict[int, tuple[str, ...]] = {8: ("layer3", "layer4"), 16: ("layer4",), 32: ()}  # by output stride
 
 
 class ResNet(Backbone):
-    """A ResNet whose layer3 and layer4 have stride 1 and dilation 2 and 4.
+    """A ResNet; by default layer3 and layer4 have stride 1 and dilation 2 and 4.
 
     Stages are ``stem`` (convolution, batch-norm, ReLU, max-pool), ``layer1``, ... up to the cut.
     """
 
-    def __init__(self, facts: BackboneFacts) -> None:
+    def __init__(self, facts: BackboneFacts, layout: ResNetLayout) -> None:
         super().__init__(facts)
         network = getattr(torchvision.models, facts.network)(weights=None)
         self.conv1, self.bn1, self.relu, self.maxpool = (
@@ -27,11 +28,14 @@ class ResNet(Backbone):
             network.relu,
             network.maxpool,
         )
+        self.maxpool.ceil_mode = layout.ceil_pool
         dilation = 1
         for name in self.stages[1:]:
             stage = getattr(network, name)
-            if name in _DILATED:
-                dilation = replace_stride(stage, dilation)
+            if layout.stride_in_first:
+                move_stride_first(stage)
+            if name in _DILATED[layout.output_stride]:
+                dilation = replace_stride(stage, dilation, dilate_first=layout.dilate_first)
             self.add_module(name, stage)
         last = self.get_submodule(self.stages[-1])
         assert isinstance(last, nn.Sequential)

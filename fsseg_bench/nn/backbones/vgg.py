@@ -1,4 +1,4 @@
-"""VGG-16 as PANet cut it: output stride 8, five blocks of convolutions, no batch-norm."""
+"""VGG-16, laid out as PANet cut it unless asked otherwise: output stride 8, no batch-norm."""
 
 from __future__ import annotations
 
@@ -7,44 +7,107 @@ from itertools import pairwise
 from torch import nn
 
 from fsseg_bench.nn.backbones.base import Backbone
-from fsseg_bench.nn.catalogue import BackboneFacts
+from fsseg_bench.nn.catalogue import VGG_CONVOLUTIONS, BackboneFacts
+from fsseg_bench.nn.layout import VGGLayout
 
-_CONVOLUTIONS = (2, 2, 3, 3, 3)
-_DILATED = "conv5"
-_STRIDE_OF_POOL = {"pool1": 2, "pool2": 2, "pool3": 2, "pool4": 1}
+_CLASSES = 1000  # of ImageNet
+_WIDTH = 4096
+_SIDE = 7  # cells of the last pool for 224 pixels at stride 32
 
 
 class VGG(Backbone):
-    """VGG-16 without its head (Wang et al., PANet, ICCV 2019).
+    """VGG-16 without its head; by default that of Wang et al. (PANet, ICCV 2019).
 
-    Every max-pool is 3x3 with padding 1; the first three have stride 2, the fourth stride 1, and there is no
-    fifth. The convolutions of ``conv5`` are dilated by 2 and the ReLU after the last one is removed. Stages
-    are ``conv1`` (after its ReLU), ``pool1``, ..., ``conv5``.
+    There every max-pool is 3x3 with padding 1; the first three have stride 2, the fourth stride 1, and there
+    is no fifth; the convolutions of ``conv5`` are dilated by 2. Stages are ``conv1`` (after its ReLU),
+    ``pool1``, ..., ``conv5``, and ``pool5`` in layouts with a fifth pool. The last ReLU is left out: where the
+    last stage is a pool, the convolutions before it are signed as well.
+
+    Attributes:
+        classifier: fc6, ReLU, dropout, fc7, ReLU, dropout, fc8, as in torchvision. Only in layouts that ask
+            for it, and for a method to apply: the backbone itself does not.
     """
 
-    def __init__(self, facts: BackboneFacts) -> None:
+    def __init__(self, facts: BackboneFacts, layout: VGGLayout) -> None:
         super().__init__(facts)
         layers: list[nn.Module] = []
         bounds = [0]
         width = 3
         for stage in self.stages:
-            if stage in _STRIDE_OF_POOL:
-                layers.append(nn.MaxPool2d(3, stride=_STRIDE_OF_POOL[stage], padding=1))
+            if stage.startswith("pool"):
+                layers.append(_pool(layout, _block(stage)))
             else:
-                spread = 2 if stage == _DILATED else 1
-                for _ in range(_CONVOLUTIONS[int(stage[-1]) - 1]):
-                    layers.append(nn.Conv2d(width, self.channels[stage], 3, padding=spread, dilation=spread))
-                    layers.append(nn.ReLU(inplace=True))
-                    width = self.channels[stage]
+                layers.extend(_convolutions(layout, _block(stage), width, self.channels[stage]))
+                width = self.channels[stage]
             bounds.append(len(layers))
-        self.features = nn.Sequential(*layers[:-1])
+        _drop_last_relu(layers)
+        self.features = nn.Sequential(*layers)
         self._bounds = dict(zip(self.stages, pairwise(bounds), strict=True))
         for module in self.features:
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(module.bias)
+        if layout.classifier:
+            self.classifier = _classifier(width)
 
     def stage_modules(self, stage: str) -> tuple[nn.Module, ...]:
-        """The convolutions and ReLUs, or the pool, of a stage."""
+        """The convolutions, batch-norms and ReLUs, or the pool, of a stage."""
         start, end = self._bounds[stage]
         return tuple(self.features[start:end])
+
+    def further_modules(self) -> tuple[nn.Module, ...]:
+        """The classifier, where there is one."""
+        classifier = self._modules.get("classifier")
+        return () if classifier is None else (classifier,)
+
+
+def _block(stage: str) -> int:
+    """The place of a stage's block, from 0."""
+    return int(stage[-1]) - 1
+
+
+def _pool(layout: VGGLayout, block: int) -> nn.Module:
+    stride = layout.pool_strides[block]
+    if layout.pool_kernel == 2:
+        return nn.MaxPool2d(2, stride=stride, ceil_mode=True)
+    return nn.MaxPool2d(3, stride=stride, padding=1)
+
+
+def _convolutions(layout: VGGLayout, block: int, inputs: int, outputs: int) -> list[nn.Module]:
+    """The layers of one block: convolutions, each followed by its batch-norm (if any) and ReLU."""
+    spread = layout.dilations[block]
+    layers: list[nn.Module] = []
+    for place in range(VGG_CONVOLUTIONS[block]):
+        padding = layout.first_padding if block == place == 0 else spread
+        layers.append(nn.Conv2d(inputs if place == 0 else outputs, outputs, 3, padding=padding, dilation=spread))
+        if layout.batch_norm:
+            layers.append(nn.BatchNorm2d(outputs))
+        layers.append(nn.ReLU(inplace=True))
+    return layers
+
+
+def _drop_last_relu(layers: list[nn.Module]) -> None:
+    """Leaves out the last ReLU, in place; one with a pool behind it gives its place to an identity."""
+    place = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.ReLU))
+    if place == len(layers) - 1:
+        layers.pop()
+    else:
+        layers[place] = nn.Identity()
+
+
+def _classifier(channels: int) -> nn.Sequential:
+    """torchvision's fully connected layers with its random initialisation."""
+    classifier = nn.Sequential(
+        nn.Linear(channels * _SIDE * _SIDE, _WIDTH),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        nn.Linear(_WIDTH, _WIDTH),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        nn.Linear(_WIDTH, _CLASSES),
+    )
+    for module in classifier:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.01)
+            nn.init.zeros_(module.bias)
+    return classifier

@@ -1,0 +1,87 @@
+"""How a method wants its backbone laid out: where it ends, strides, dilations, paddings. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RESNET_STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
+"""Stages of a ResNet, in order."""
+VGG_STAGES = tuple(f"{kind}{block}" for block in range(1, 6) for kind in ("conv", "pool"))
+"""Stages of a VGG, in order; ``pool5`` only where a layout has a fifth pool."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class ResNetLayout:
+    """Geometry of a ResNet."""
+
+    output_stride: int = 8
+    """Image pixels a cell of the last stage: 8 (layer3 and layer4 dilated), 16 (layer4) or 32 (none)."""
+    dilate_first: bool = False
+    """Whether the first block of a dilated stage has the stage's full dilation too. Otherwise the convolution
+    that carried the stride keeps the dilation of the stage before, as in torchvision."""
+    stride_in_first: bool = False
+    """Whether a bottleneck's stride sits on its first convolution (1x1) instead of its second (3x3). Basic
+    blocks have it on their first in any case."""
+    ceil_pool: bool = False
+    """Whether the stem's max-pool rounds its size up: S image pixels may then give one cell more than
+    ceil(S / stride)."""
+
+    def __post_init__(self) -> None:
+        _require(self.output_stride in (8, 16, 32), f"output_stride is {self.output_stride}; it must be 8, 16 or 32")
+
+
+@dataclass(frozen=True)
+class VGGLayout:
+    """Geometry of a VGG-16."""
+
+    batch_norm: bool = False
+    """Whether a batch-norm follows each convolution; then the ImageNet weights are those of that network."""
+    pool_kernel: int = 3
+    """Side of the max-pools: 3 (with padding 1) or 2 (size rounded up)."""
+    pool_strides: tuple[int, ...] = (2, 2, 2, 1)
+    """Strides, 1 or 2, of the pools after conv1, ..., conv4; a fifth adds the stage ``pool5``."""
+    dilations: tuple[int, int, int, int, int] = (1, 1, 1, 1, 2)
+    """Dilation of the convolutions of conv1, ..., conv5; they are padded by as much."""
+    first_padding: int = 1
+    """Padding of the very first convolution."""
+    classifier: bool = False
+    """Whether the backbone also holds the fully connected layers (fc6, fc7, fc8), which it does not apply."""
+
+    def __post_init__(self) -> None:
+        strides = self.pool_strides
+        _require(self.pool_kernel in (2, 3), f"pool_kernel is {self.pool_kernel}; it must be 2 or 3")
+        _require(
+            len(strides) in (4, 5) and set(strides) <= {1, 2},
+            f"pool_strides is {strides}; it must be four or five times 1 or 2",
+        )
+        _require(self.pool_kernel == 3 or set(strides) == {2}, f"pools of kernel 2 need strides of 2, not {strides}")
+        _require(
+            len(self.dilations) == 5 and min(self.dilations) >= 1,
+            f"dilations is {self.dilations}; it must be five numbers from 1",
+        )
+        _require(self.first_padding >= 0, f"first_padding is {self.first_padding}; it must be at least 0")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a method wants of whichever backbone it is given. The default is every backbone as it is listed."""
+
+    last: str | None = None
+    """The stage after which a deeper network is cut; a network without this stage stays as it is."""
+    resnet: ResNetLayout = ResNetLayout()
+    """For ResNets."""
+    vgg: VGGLayout = VGGLayout()
+    """For VGG-16."""
+
+    def __post_init__(self) -> None:
+        known = (*RESNET_STAGES, *VGG_STAGES)
+        _require(self.last is None or self.last in known, f"last is {self.last!r}; it must be one of {known}")
+
+
+AS_LISTED = Layout()
+"""Every backbone as the catalogue lists it."""
