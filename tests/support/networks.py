@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fsseg_bench.nn.backbones import Backbone, build_backbone
+from fsseg_bench.nn.layout import AS_LISTED, Layout
 
 
 def noise_images(count: int = 1, size: tuple[int, int] = (65, 65), seed: int = 0) -> Tensor:
@@ -24,12 +25,24 @@ def shuffle_norms(network: nn.Module) -> None:
             norm.running_var.uniform_(0.3, 3, generator=generator)
 
 
-def random_backbone(name: str, seed: int = 0) -> Backbone:
+def random_backbone(name: str, layout: Layout = AS_LISTED, seed: int = 0) -> Backbone:
     """The backbone with random weights and batch-norms that do something."""
     torch.manual_seed(seed)
-    backbone = build_backbone(name)
+    backbone = build_backbone(name, layout)
     shuffle_norms(backbone)
     return backbone
+
+
+def meta_backbone(name: str, layout: Layout = AS_LISTED) -> Backbone:
+    """The backbone without numbers, for shapes alone."""
+    with torch.device("meta"):
+        return build_backbone(name, layout)
+
+
+def stage_shapes(backbone: Backbone, height: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Channels, height and width of every stage's output of a backbone without numbers."""
+    levels = backbone.levels(torch.empty(1, 3, height, width, device="meta"), backbone.stages)
+    return {stage: tuple(level.shape[1:]) for stage, level in zip(backbone.stages, levels, strict=True)}
 
 
 def copied_state(module: nn.Module) -> dict[str, Tensor]:
