@@ -1,0 +1,240 @@
+"""What the two prototype mixture models share: features, mixtures of the supports, the activated query, the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fsseg_bench.method import Episode, Method, feature_map
+from fsseg_bench.nn.aspp import ASPPClassifier
+from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.bilinear import resize
+from fsseg_bench.nn.conv_block import conv_block, start_small
+from fsseg_bench.nn.layout import Layout, ResNetLayout, VGGLayout
+from fsseg_bench.nn.mid_level import MidLevel, mid_level_features
+from fsseg_bench.nn.mixture import fit_mixtures, mixture_starts, probability_map
+from fsseg_bench.nn.prototypes import background_mask
+from fsseg_bench.nn.refinement import Refinement
+from fsseg_bench.nn.tiled import TiledConvolution
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
+from fsseg_methods._recipes import light_recipe
+
+_CODE = "the authors' code"
+_DROPOUT = 0.5
+
+MapInto = Literal["activation", "history"]
+"""Where the probability map enters: beside the activated query, or as the decoder's earlier prediction."""
+
+
+class Mixtures(NamedTuple):
+    """What one stage takes from the supports."""
+
+    foreground: Tensor
+    """(B, K, C) prototypes of the class."""
+    likely: Tensor
+    """(B, 2, h, w): how likely each query cell is background and class; without gradient."""
+
+
+class Activation(nn.Module):
+    """The query joined with each class prototype, each through one shared convolution, summed, and merged."""
+
+    def __init__(self, width: int, *, batch_norm: bool, reads_map: bool) -> None:
+        super().__init__()
+        self.join = TiledConvolution(width, width, width, dilation=2)
+        self.norm: nn.Module = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
+        self.drop: nn.Module = nn.Identity() if batch_norm else nn.Dropout2d(_DROPOUT)
+        inputs = width + 2 if reads_map else width
+        self.merge = conv_block(inputs, width, batch_norm=batch_norm, dropout=0.0 if batch_norm else _DROPOUT)
+        self.reads_map = reads_map
+
+    def query_part(self, query: Tensor) -> Tensor:
+        """What the query (B, width, h, w) gives to the joining convolution, the same for every prototype."""
+        return self.join.of_map(query)
+
+    def forward(self, query_part: Tensor, mixtures: Mixtures) -> Tensor:
+        """The activated query (B, width, h, w) >= 0."""
+        size = (query_part.shape[2], query_part.shape[3])
+        total = torch.zeros_like(query_part)
+        for prototype in mixtures.foreground.unbind(dim=1):
+            joined = query_part + self.join.of_vector(prototype, size)
+            total = total + self.drop(self.norm(joined).relu())
+        if self.reads_map:
+            total = torch.cat((total, mixtures.likely.to(total.dtype)), dim=1)
+        activated: Tensor = self.merge(total)
+        return activated
+
+
+class _MixtureMethod(Method):
+    """One or several stages, each with its own mixtures of K components and the shared decoder."""
+
+    max_ways: ClassVar[int | None] = 1
+    stochastic: ClassVar[bool] = True
+    layout: ClassVar[Layout] = Layout(
+        last="layer3",
+        resnet=ResNetLayout(dilate_first=True, stride_in_first=True, ceil_pool=True),
+        vgg=VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1)),
+    )
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        components: tuple[int, ...],
+        map_into: MapInto,
+        support_grad: bool,
+        kappa: float,
+        em_iterations: int,
+        void_in_bg: bool,
+        width: int,
+    ) -> None:
+        """Builds the head.
+
+        Args:
+            backbone: laid out as ``layout`` says; a VGG is given one more convolution, at the trunk's rate.
+            components: K of each stage.
+            map_into: ``activation`` (without batch-norm, with dropout) or ``history`` (the reverse).
+            support_grad: whether gradient reaches the supports, through the last means of each mixture.
+            kappa: factor of the inner products in expectation-maximisation.
+            em_iterations: its iterations.
+            void_in_bg: whether void pixels of supports count as background.
+            width: channels of the head, at most those of the backbone.
+
+        Raises:
+            ValueError: a number is out of its range.
+        """
+        super().__init__(backbone)
+        if not components or min(components) < 1:
+            raise ValueError(f"the numbers of components are {components}; give one or more, each at least 1")
+        for name, value in (("em_iterations", em_iterations), ("width", width)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        self.components = components
+        self.map_into = map_into
+        self.support_grad = support_grad
+        self.kappa = kappa
+        self.em_iterations = em_iterations
+        self.void_in_bg = void_in_bg
+        self.width = min(width, backbone.out_channels)
+        self._build()
+
+    def _build(self) -> None:
+        batch_norm = self.map_into == "history"
+        self.mid = MidLevel(self.backbone, self.width, batch_norm=True)
+        self.activation = Activation(self.width, batch_norm=batch_norm, reads_map=not batch_norm)
+        self.refine = Refinement(self.width)
+        self.classify = ASPPClassifier(
+            self.width, project_batch_norm=batch_norm, project_dropout=0.0 if batch_norm else _DROPOUT
+        )
+        for part in (self.mid, self.activation, self.refine, self.classify):
+            start_small(part)
+        if _is_vgg(self.backbone):
+            # a part of the trunk: it has the trunk's learning rate and goes where the trunk goes
+            self.backbone.add_module("extra", _extra_convolution(self.backbone.out_channels))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Features (M, width, h, w) >= 0 of normalised images (M, 3, H, W)."""
+        features = mid_level_features(self.backbone, images)
+        if _is_vgg(self.backbone):
+            features = self.backbone.get_submodule("extra")(features)
+        embedded: Tensor = self.mid.embed(features)
+        return embedded
+
+    def encode_training(self, supports: Tensor, masks: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Supports first, then queries: each pass has its own batch statistics, and only the queries' learns."""
+        with torch.set_grad_enabled(self.support_grad and torch.is_grad_enabled()):
+            support = self.encode(supports)
+        return support, self.encode(queries)
+
+    def starts(self, episode: Episode) -> tuple[Tensor, ...]:
+        """For each stage the prototypes (B, K, width) that class and background start from."""
+        return mixture_starts(episode.seeds, self.width, self.components)
+
+    def mixtures(self, episode: Episode) -> Iterator[Mixtures]:
+        """The mixtures of each stage, fitted to all shots together."""
+        query, support = feature_map(episode.query), feature_map(episode.support)
+        cells = support[:, 0].transpose(1, 2).flatten(2)
+        cells = cells if self.support_grad else cells.detach()
+        groups = group_masks(episode.support_masks, (support.shape[4], support.shape[5]), self.void_in_bg)
+        for start in self.starts(episode):
+            prototypes = fit_mixtures(
+                cells,
+                groups.to(cells),
+                start.to(cells),
+                kappa=self.kappa,
+                iterations=self.em_iterations,
+            )
+            yield Mixtures(prototypes[:, 0], probability_map(query, prototypes).flip(1))
+
+    def stage_logits(self, episode: Episode) -> list[Tensor]:
+        """Logits (B, 2, h, w) of each stage; with an ``activation`` map each stage reads the one before."""
+        part = self.activation.query_part(feature_map(episode.query))
+        every: list[Tensor] = []
+        earlier: Tensor | None = None
+        for mixtures in self.mixtures(episode):
+            history = mixtures.likely if self.map_into == "history" else earlier
+            logits = self.classify(self.refine(self.activation(part, mixtures), history))
+            every.append(logits)
+            earlier = logits.softmax(dim=1)
+        return every
+
+    @classmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """The authors' training, the same for both data sets and any number of shots."""
+        if protocol.data.source == "shapes":
+            return light_recipe()
+        return _recipe()
+
+
+def group_masks(masks: Tensor, size: tuple[int, int], void_in_bg: bool = False) -> Tensor:
+    """The share of every support cell that belongs to the class, and to the background.
+
+    Args:
+        masks: (B, 1, K, H, W) uint8: 1 the class, 0 background, 255 void.
+        size: (h, w) of the features.
+        void_in_bg: whether void pixels are background; otherwise they belong to neither.
+
+    Returns:
+        (B, 2, K * h * w) float in 0..1, class first; the masks are resized bilinearly with aligned corners.
+    """
+    pixels = torch.cat((masks == 1, background_mask(masks, void_in_bg)), dim=1).float()
+    return resize(pixels, size, align_corners=True).flatten(2)
+
+
+def _is_vgg(backbone: Backbone) -> bool:
+    return "pool5" in backbone.stages
+
+
+def _extra_convolution(channels: int) -> nn.Conv2d:
+    convolution = nn.Conv2d(channels, channels, 3, padding=1)
+    nn.init.xavier_normal_(convolution.weight)
+    return convolution
+
+
+def _recipe() -> Recipe:
+    from_code = ("iterations", "batch", "lr", "momentum", "weight_decay", "schedule", "head_lr_factor")
+    return Recipe(
+        iterations=200_001,
+        batch=8,
+        lr=3.5e-4,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="poly",
+        head_lr_factor=10.0,
+        bias_lr_factor=2.0,
+        freeze="none",
+        bn="stats",
+        augment="resized-crop",
+        train_shots=1,
+        sources={
+            **dict.fromkeys(from_code, _CODE),
+            "bias_lr_factor": _CODE,
+            "freeze": f"{_CODE}: all convolutions are trained",
+            "bn": f"{_CODE}: affine parameters fixed, statistics of the batch, running ones move",
+            "augment": f"{_CODE}: flips and crops of half to all of the image, supports and query each on its own",
+            "train_shots": f"{_CODE}: trained with one shot, whatever the evaluation",
+        },
+    )
