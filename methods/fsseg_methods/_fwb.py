@@ -1,0 +1,186 @@
+"""FWB's parts: class vectors and relevance, the similarity map, the exit layer, and the boosted experts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsseg_bench.nn.bilinear import resize
+from fsseg_bench.nn.boosting import boost
+from fsseg_bench.nn.gated import gated_convolution, tap_products
+from fsseg_bench.nn.itemwise import itemwise
+from fsseg_bench.nn.pooling import masked_average
+from fsseg_bench.nn.prototypes import cosine_scores, unit, unit_cells
+
+NONE = 1e-12
+"""Added to counts and sums of weights: leaves them as they are, and keeps an empty one from dividing by 0."""
+_LEAST_PEAK = 1e-16
+_HIDDEN = 128
+
+
+class ClassVectors(NamedTuple):
+    """What the supports of each episode say."""
+
+    vector: Tensor
+    """(B, C): f * r, the weighted class vector, summed over the shots."""
+    relevance: Tensor
+    """(B, C): r, of norm 1, or ones without relevance."""
+
+
+class Ensemble(NamedTuple):
+    """The boosted experts and what they say of the query; E = steps + 1."""
+
+    vectors: Tensor
+    """(B, E, C)."""
+    losses: Tensor
+    """(B, E, K), each support's mean cross-entropy."""
+    ious: Tensor
+    """(B, E, K), each support's intersection over union."""
+    masks: Tensor
+    """(B, E, H, W) bool, of the query, at image size."""
+
+
+class ExitLayer(nn.Module):
+    """A 3x3 convolution, ReLU and a 1x1 convolution to background and foreground."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(channels, _HIDDEN, 3, padding=1)
+        self.outer = nn.Conv2d(_HIDDEN, 2, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, D, h, w) to logits (B, 2, h, w)."""
+        logits: Tensor = self.outer(F.relu(self.inner(features)))
+        return logits
+
+    def margin(self, products: Tensor, gates: Tensor) -> Tensor:
+        """Foreground logit minus background logit of features times gates, with a gradient for the gates alone.
+
+        Args:
+            products: of the features (B, D, h, w) with the first convolution, from :meth:`products`.
+            gates: (B, 1, h, w).
+
+        Returns:
+            (B, h, w).
+        """
+        assert self.inner.bias is not None
+        assert self.outer.bias is not None
+        hidden = gated_convolution(products, gates, self.inner.bias).relu_()
+        (away, towards), (least, most) = self.outer.weight.detach().flatten(1), self.outer.bias.detach()
+        margins: Tensor = ((towards - away) @ hidden.flatten(2)).unflatten(1, gates.shape[2:]) + (most - least)
+        return margins
+
+    def products(self, features: Tensor) -> Tensor:
+        """What the first convolution does to features (B, D, h, w), whatever they are multiplied with; a constant."""
+        return tap_products(features.detach(), self.inner.weight.detach())
+
+
+def class_means(top: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
+    """Mean features of foreground and background, the masks taken at the features' cells (nearest).
+
+    Args:
+        top: (M, C, h, w).
+        foreground: (M, H, W) bool.
+        background: (M, H, W) bool.
+
+    Returns:
+        (M, 2, C), foreground first; 0 where no cell is left.
+    """
+    return masked_average(top, torch.stack((foreground, background), dim=1), map_res="nearest", eps=NONE)
+
+
+def weighted_vector(foreground: Tensor, background: Tensor, *, relevance: bool = True) -> ClassVectors:
+    """r = (f - b) / |f - b| and f * r, from f and b (B, C) each; without ``relevance`` r is 1 throughout."""
+    weights = unit(foreground - background, dim=1) if relevance else torch.ones_like(foreground)
+    return ClassVectors(foreground * weights, weights)
+
+
+def weighted_cells(top: Tensor, relevance: Tensor) -> Tensor:
+    """Top features (B, C, h, w) times the relevance (B, C), each cell scaled to norm 1."""
+    with torch.autocast(top.device.type, enabled=False):
+        return unit_cells(top.float() * relevance[:, :, None, None]).cells
+
+
+def similarity(cells: Tensor, vectors: Tensor, size: tuple[int, ...]) -> Tensor:
+    """ReLU of the cosine, resized and divided by its largest value.
+
+    Args:
+        cells: (B, C, h, w), each of norm 1.
+        vectors: (B, C).
+        size: (H, W) of the low-level features.
+
+    Returns:
+        (B, 1, H, W) in [0, 1]; 0 throughout where no cell resembles the vector.
+    """
+    cosines = F.relu(cosine_scores(cells, vectors[:, None], alpha=1.0))
+    full = resize(cosines, (size[0], size[1]), align_corners=True)
+    peaks = full.flatten(1).max(dim=1).values
+    return full / (peaks + _LEAST_PEAK)[:, None, None, None]
+
+
+class _Fixed(NamedTuple):
+    """What no expert changes of an image."""
+
+    cells: Tensor
+    """(B, C, h, w), weighted by the relevance and scaled to norm 1."""
+    products: Tensor
+    """Of the low-level features with the exit layer's first convolution."""
+    grid: tuple[int, ...]
+    """(h, w) of the low-level features."""
+
+
+@itemwise
+def experts(
+    start: Tensor,
+    relevance: Tensor,
+    query_low: Tensor,
+    query_top: Tensor,
+    *shots: Tensor,
+    exit_layer: ExitLayer,
+    size: tuple[int, int],
+    steps: int,
+    last_support_low: bool = False,
+) -> Ensemble:
+    """Boosts on the supports and applies every expert to the query.
+
+    Args:
+        start: (B, C), the first expert's vector.
+        relevance: (B, C), which multiplies all top features.
+        query_low: (B, D, h, w).
+        query_top: (B, C, h', w').
+        shots: of each support low-level features, top features and labels (B, H, W) uint8 in {0, 1, 255}, one
+            after the other; supports may differ in size.
+        exit_layer: the trained one.
+        size: (H, W) of the query's masks.
+        steps: Adam steps.
+        last_support_low: whether the last support's low-level features stand in for the query's.
+    """
+    labels = shots[2::3]
+    fixed = [_fixed(low, top, relevance, exit_layer) for low, top in zip(shots[0::3], shots[1::3], strict=True)]
+
+    def margins(vectors: Tensor) -> list[Tensor]:
+        return [_margin(one, vectors, exit_layer, true.shape[-2:]) for one, true in zip(fixed, labels, strict=True)]
+
+    boosted = boost(start, margins, labels, steps=steps)
+    if last_support_low:
+        query = fixed[-1]._replace(cells=weighted_cells(query_top, relevance))
+    else:
+        fixed.clear()
+        query = _fixed(query_low, query_top, relevance, exit_layer)
+    with torch.no_grad():
+        masks = [_margin(query, vectors, exit_layer, size) > 0 for vectors in boosted.vectors.unbind(dim=1)]
+    return Ensemble(*boosted, torch.stack(masks, dim=1))
+
+
+def _fixed(low: Tensor, top: Tensor, relevance: Tensor, exit_layer: ExitLayer) -> _Fixed:
+    with torch.no_grad():
+        return _Fixed(weighted_cells(top, relevance), exit_layer.products(low), low.shape[-2:])
+
+
+def _margin(image: _Fixed, vectors: Tensor, exit_layer: ExitLayer, size: tuple[int, ...]) -> Tensor:
+    """Foreground logit minus background logit (B, *size) with vectors (B, C), in which alone it has a gradient."""
+    gates = similarity(image.cells, vectors, image.grid)
+    return resize(exit_layer.margin(image.products, gates), (size[0], size[1]), align_corners=True)
