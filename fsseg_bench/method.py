@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.layout import Layout
 from fsseg_bench.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -20,6 +22,32 @@ Features = Tensor | tuple[Tensor, ...]
 
 VOID = 255
 """The label of pixels that count nowhere: not in prototypes, losses or scores."""
+
+
+class ClassLabels(NamedTuple):
+    """What training images show of the fold's base classes, whichever the episode is about.
+
+    uint8: 0 background, 1..n the base classes in ascending order, 255 void.
+    """
+
+    support: Tensor
+    """(B, N, K, H, W)."""
+    query: Tensor
+    """(B, H, W)."""
+
+
+class History:
+    """What a method remembers of training samples (a query with the episode's classes) between their visits."""
+
+    def __init__(self, past: Sequence[Tensor | None]) -> None:
+        self.past = tuple(past)
+        """For each episode what was kept on its sample's last visit; None on the first."""
+        self.kept: Tensor | None = None
+        """What :meth:`keep` was given, detached."""
+
+    def keep(self, maps: Tensor) -> None:
+        """Remembers ``maps`` (B, ...), one entry an episode; the engine stores them in half precision."""
+        self.kept = maps.detach()
 
 
 @dataclass(frozen=True)
@@ -42,6 +70,13 @@ class Episode:
     """One seed an episode, from the episode table: for random starts that depend on nothing else."""
     query_labels: Tensor | None = None
     """(B, H, W) uint8 in 0..N, or 255 for void. Training only: None in evaluation."""
+    class_labels: ClassLabels | None = None
+    """Training only, for a method with ``reads_class_labels``."""
+    unlabelled: Features | None = None
+    """Features of U further images of each way's class, each tensor (B, N, U, ...), for a method whose
+    ``unlabelled_images`` is U > 0: none of them is in the episode, and no mask comes with them."""
+    history: History | None = None
+    """Training only, for a method with ``keeps_history``."""
 
     @property
     def batch(self) -> int:
@@ -83,8 +118,16 @@ class Method(nn.Module, ABC):
     stochastic: ClassVar[bool] = False
     """Whether ``predict`` draws random numbers (from ``episode.seeds`` alone)."""
 
+    reads_class_labels: ClassVar[bool] = False
+    """Whether training episodes carry ``class_labels``; ``__init__`` then takes the number of base classes as its
+    second argument, ``base_classes``."""
+    keeps_history: ClassVar[bool] = False
+    """Whether training episodes carry a ``history``."""
+
     default_backbone: ClassVar[str] = "resnet50"
     """The backbone when the user names none."""
+    layout: ClassVar[Layout] = Layout()
+    """Strides, dilations and the last stage of the backbone, whichever the user names."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -105,6 +148,29 @@ class Method(nn.Module, ABC):
         """
         return self.encode(images)
 
+    def encode_unlabelled(self, images: Tensor) -> Features:
+        """Features of images (M, 3, H, W) that come without a mask; kept per image, as those of ``encode``."""
+        return self.encode(images)
+
+    def encode_training(self, supports: Tensor, masks: Tensor, queries: Tensor) -> tuple[Features, Features]:
+        """Features of a training step's supports (M, ...) and queries (B, ...).
+
+        Override where the order of passes, their batch-norm mode or their gradient belongs to the method. Supports and
+        queries go through together unless the mask enters the encoder.
+
+        Args:
+            supports: (M, 3, H, W) normalised images of all supports of the batch.
+            masks: (M, H, W) uint8, theirs.
+            queries: (B, 3, H, W).
+        """
+        if self.mask_enters_encoder:
+            return self.encode_support(supports, masks), self.encode(queries)
+        together = self.encode(torch.cat([supports, queries]))
+        count = supports.shape[0]
+        if isinstance(together, Tensor):
+            return together[:count], together[count:]
+        return tuple(level[:count] for level in together), tuple(level[count:] for level in together)
+
     @abstractmethod
     def predict(self, episode: Episode) -> Tensor | Prediction:
         """Logits (B, N+1, h, w), background first, at any resolution."""
@@ -117,6 +183,11 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """How the method trains under ``protocol`` with ``shot`` supports a class, each value with its source."""
+
+    @property
+    def unlabelled_images(self) -> int:
+        """Further images of each way's class that the method wants, in training and in evaluation."""
+        return 0
 
     @property
     def mask_enters_encoder(self) -> bool:

@@ -11,7 +11,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fsseg_bench.errors import UserError, unknown
 
-_LEAST = {"iterations": 0, "batch": 1, "weight_decay": 0, "warmup": 0, "clip": 0, "head_lr_factor": 0, "train_shots": 0}
+_LEAST = {
+    "iterations": 0,
+    "batch": 1,
+    "weight_decay": 0,
+    "warmup": 0,
+    "clip": 0,
+    "head_lr_factor": 0,
+    "bias_lr_factor": 0,
+    "train_shots": 0,
+}
 _KINDS = {int: "a whole number", float: "a number"}
 
 
@@ -41,13 +50,22 @@ class Recipe:
     """Largest gradient norm; 0 is off."""
     head_lr_factor: float = 1.0
     """The rate of the parameters outside the backbone, relative to ``lr``."""
+    lr_factors: Mapping[str, float] = field(default_factory=dict)
+    """Rates of single parts relative to ``lr``, by the beginning of their parameters' names; the longest wins.
+    Set as ``"semantic.=10,conditioning.=0.1"``."""
+    bias_lr_factor: float = 1.0
+    """The rate of biases, relative to that of the weights beside them (Caffe's habit is 2)."""
+    bias_decay: bool = True
+    """Whether weight decay applies to biases."""
     freeze: str = "none"
     """``none``, ``all``, or the last backbone stage that is not trained (``stem``, ``layer2``, ...)."""
-    bn: Literal["eval", "train"] = "eval"
-    """``eval``: batch-norm statistics and affine parameters stay fixed. ``train``: both are trained."""
-    augment: Literal["none", "flip", "canet", "canet-both"] = "flip"
+    bn: Literal["eval", "train", "stats"] = "eval"
+    """Of the backbone's batch-norms. ``eval``: statistics and affine parameters stay fixed. ``train``: both move.
+    ``stats``: batch statistics, whose running means move; affine parameters stay fixed."""
+    augment: Literal["none", "flip", "canet", "canet-both", "resized-crop"] = "flip"
     """``flip``: horizontal flips. ``canet``: flips, and enlarged random crops of the supports (query: resize
-    only). ``canet-both``: the same for the query."""
+    only). ``canet-both``: the same for the query. ``resized-crop``: flips, and random crops of half to all of the
+    image, of changed shape, for supports and query."""
     train_shots: int = 0
     """Supports a class in training; 0 means as in the evaluation."""
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -58,6 +76,7 @@ class Recipe:
         values = dataclasses.asdict(dataclasses.replace(self, sources={}))
         values.pop("sources")
         values["milestones"] = list(self.milestones)
+        values["lr_factors"] = dict(self.lr_factors)
         return values
 
     def with_settings(self, given: Mapping[str, str]) -> Recipe:
@@ -88,6 +107,9 @@ class Recipe:
         for key in ("lr", "gamma"):
             if not 0 < getattr(self, key) < math.inf:
                 raise UserError(f"recipe.{key} is {getattr(self, key)}; it must be above 0")
+        for prefix, factor in self.lr_factors.items():
+            if not 0 <= factor < math.inf:
+                raise UserError(f"recipe.lr_factors: {prefix!r} is {factor}; it must be at least 0")
         if not 0 <= self.momentum < 1:
             raise UserError(f"recipe.momentum is {self.momentum}; it must be at least 0 and below 1")
         if list(self.milestones) != sorted({i for i in self.milestones if i > 0}):
@@ -96,7 +118,9 @@ class Recipe:
 
 
 def parse_value(name: str, text: str, kind: Any) -> Any:
-    """``text`` as a value of an annotated type: bool, int, float, str, Literal, tuple[X, ...], X | None.
+    """``text`` as a value of an annotated type.
+
+    Types are bool, int, float, str, Literal, tuple[X, ...], Mapping[str, X] and X | None.
 
     Raises:
         UserError: the text does not fit; names ``name``, the text and what is allowed.
@@ -109,6 +133,11 @@ def parse_value(name: str, text: str, kind: Any) -> Any:
     if get_origin(kind) is tuple:
         parts = [part.strip() for part in text.split(",")]
         return tuple(parse_value(name, part, get_args(kind)[0]) for part in parts if part)
+    if get_origin(kind) is Mapping:
+        pairs = [part.rpartition("=") for part in text.split(",") if part.strip()]
+        if not all(key.strip() for key, _, _ in pairs):
+            raise UserError(f"{name}={text} is not allowed; write NAME=VALUE,NAME=VALUE")
+        return {key.strip(): parse_value(name, value.strip(), get_args(kind)[1]) for key, _, value in pairs}
     if get_origin(kind) in {Union, types.UnionType}:
         if text.lower() == "none" and type(None) in get_args(kind):
             return None

@@ -10,14 +10,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fsseg_bench.data.augment import Augmentation, Role, augment
+from fsseg_bench.data.augment import Augmentation, Role, View, augment_all
 from fsseg_bench.data.loading import all_ways, one_way, training_masks
 from fsseg_bench.data.source import Source, UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import distinct, seed_of, stream
+from fsseg_bench.protocol.unlabelled import further_images
 
 _TRIES = 100
+
+
+class Extras(NamedTuple):
+    """What a method wants of training episodes besides images and masks."""
+
+    class_labels: bool = False
+    """Labels over all base classes."""
+    unlabelled: int = 0
+    """Further images of each way's class."""
 
 
 class TrainingSample(NamedTuple):
@@ -33,6 +43,14 @@ class TrainingSample(NamedTuple):
     """(S, S) uint8 in 0..N, or 255 for void."""
     seed: int
     """For methods that draw random numbers; in [0, 2**63)."""
+    key: str
+    """The query with the episode's classes: the same whenever they meet again."""
+    support_classes: Tensor | None = None
+    """(N, K, S, S) uint8: 0 background, 1..n the fold's base classes in ascending order, 255 void; if asked for."""
+    query_classes: Tensor | None = None
+    """(S, S) uint8, the same for the query."""
+    unlabelled: Tensor | None = None
+    """(N, U, 3, S, S) uint8, RGB: further images of each way's class; if asked for."""
 
 
 class TrainingBatch(NamedTuple):
@@ -43,12 +61,19 @@ class TrainingBatch(NamedTuple):
     query_image: Tensor
     query_label: Tensor
     seeds: tuple[int, ...]
+    keys: tuple[str, ...]
+    support_classes: Tensor | None = None
+    query_classes: Tensor | None = None
+    unlabelled: Tensor | None = None
 
 
 def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
     """Episodes as a batch."""
-    images, masks, queries, labels, seeds = zip(*samples, strict=True)
-    return TrainingBatch(torch.stack(images), torch.stack(masks), torch.stack(queries), torch.stack(labels), seeds)
+    images, masks, queries, labels, seeds, keys, *extras = zip(*samples, strict=True)
+    joined = [None if column[0] is None else torch.stack(column) for column in extras]
+    return TrainingBatch(
+        torch.stack(images), torch.stack(masks), torch.stack(queries), torch.stack(labels), seeds, keys, *joined
+    )
 
 
 class _Draw(NamedTuple):
@@ -77,6 +102,7 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         augmentation: Augmentation,
         seed: int,
         length: int,
+        extras: Extras | None = None,
     ) -> None:
         """Checks that episodes can be drawn.
 
@@ -90,6 +116,7 @@ class TrainingEpisodes(Dataset[TrainingSample]):
             augmentation: see :func:`fsseg_bench.data.augment.augment`.
             seed: of the whole stream.
             length: number of episodes.
+            extras: what else each episode holds.
 
         Raises:
             UserError: a base class has no K + 1 images, or there are fewer than N base classes.
@@ -102,6 +129,8 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         self._augmentation = augmentation
         self._seed = seed
         self._length = length
+        self._base = protocol.base_classes(fold)
+        self._extras = extras or Extras()
         self._where = f"{protocol.label}, fold {fold}"
         self._check(protocol)
 
@@ -118,22 +147,26 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         if not 0 <= index < self._length:
             raise IndexError(f"episode {index} of {self._length}")
         drawn = self._draw(index)
-        images, masks = [], []
+        views = []
         for way, ids in enumerate(drawn.supports, start=1):
             for image_id in ids:
                 mask = one_way(self._masks(image_id, drawn.classes), way)
-                image, mask_tensor = self._view(index, "support", image_id, mask)
-                images.append(image)
-                masks.append(mask_tensor)
+                views.append(self._view(index, "support", image_id, mask))
         label = all_ways(self._masks(drawn.query, drawn.classes))
-        query_image, query_label = self._view(index, "query", drawn.query, label)
-        ways_and_shots = (self._way, self._shot)
+        query = self._view(index, "query", drawn.query, label)
+        shape = (self._way, self._shot)
+        images, masks = (torch.stack(parts).unflatten(0, shape) for parts in zip(*views, strict=True))
+        semantic = self._extras.class_labels
         return TrainingSample(
-            torch.stack(images).unflatten(0, ways_and_shots),
-            torch.stack(masks).unflatten(0, ways_and_shots),
-            query_image,
-            query_label,
+            images,
+            masks[:, :, 0],
+            query.image,
+            query.masks[0],
             seed_of("training method", self._seed, index),
+            key=f"{drawn.query} {' '.join(map(str, drawn.classes))}",
+            support_classes=masks[:, :, 1] if semantic else None,
+            query_classes=query.masks[1] if semantic else None,
+            unlabelled=self._unlabelled(index, drawn) if self._extras.unlabelled else None,
         )
 
     def _draw(self, index: int) -> _Draw:
@@ -166,10 +199,29 @@ class TrainingEpisodes(Dataset[TrainingSample]):
     def _masks(self, image_id: str, classes: Sequence[int]) -> UInt8:
         return training_masks(self._source, image_id, classes, self._ignored)
 
-    def _view(self, index: int, role: Role, image_id: str, mask: UInt8) -> tuple[Tensor, Tensor]:
-        """Image and mask at the input size, changed at random. An episode's images differ, so the id is enough."""
+    def _view(self, index: int, role: Role, image_id: str, mask: UInt8) -> View:
+        """Image and masks at the input size, changed at random: the episode's mask, then the classes' if asked for.
+
+        An episode's images differ, so the id is enough for a seed.
+        """
+        masks = [mask]
+        if self._extras.class_labels:
+            masks.append(all_ways(self._masks(image_id, self._base)))
         seed = seed_of("training view", self._seed, index, image_id)
-        return augment(self._augmentation, role, self._source.image(image_id), mask, self._size, seed)
+        return augment_all(self._augmentation, role, self._source.image(image_id), np.stack(masks), self._size, seed)
+
+    def _unlabelled(self, index: int, drawn: _Draw) -> Tensor:
+        used = [drawn.query, *(image for images in drawn.supports for image in images)]
+        seed = seed_of("training unlabelled", self._seed, index)
+        further = further_images(seed, drawn.classes, used, self._pairs, self._extras.unlabelled)
+        return torch.stack([torch.stack([self._unmarked(index, image) for image in images]) for images in further])
+
+    def _unmarked(self, index: int, image_id: str) -> Tensor:
+        """An image changed as a query is, without a mask."""
+        image = self._source.image(image_id)
+        seed = seed_of("training view", self._seed, index, image_id)
+        nothing = np.zeros((1, *image.shape[:2]), dtype=np.uint8)
+        return augment_all(self._augmentation, "query", image, nothing, self._size, seed).image
 
     def _check(self, protocol: Protocol) -> None:
         if len(self._pairs) < self._way:

@@ -20,6 +20,9 @@ from fsseg_bench.registry import find_method
 LIGHT_BACKBONE = "resnet18-layer2"
 """The backbone for the embedded images when none is named: trained from scratch in seconds."""
 
+BASE_CLASSES = 15
+"""Classes to train on where no fold says how many: PASCAL-5i's."""
+
 
 def switches_of(cls: type[Method]) -> dict[str, inspect.Parameter]:
     """The keyword-only arguments of a method's ``__init__``, by name."""
@@ -56,6 +59,7 @@ def build_method(
     weights: str = "imagenet",
     *,
     seed: int = 0,
+    base_classes: int = BASE_CLASSES,
     methods_path: Path | str | None = None,
     **switches: Any,
 ) -> Method:
@@ -66,6 +70,7 @@ def build_method(
         backbone: as in ``fsseg-bench list backbones``.
         weights: ``imagenet``, ``none`` or a file.
         seed: of the random initial parameters.
+        base_classes: how many classes it is to be trained on, for methods that tell them apart.
         methods_path: a folder with further method files.
         switches: keyword-only arguments of the method.
 
@@ -76,19 +81,25 @@ def build_method(
     wrong = sorted(set(switches) - set(switches_of(cls)))
     if wrong:
         raise unknown(f"switch of {name}", wrong[0], switches_of(cls))
-    return assemble(cls, backbone, weights, switches, seed)[0]
+    return assemble(cls, backbone, weights, switches, seed, base_classes)[0]
 
 
 def assemble(
-    cls: type[Method], backbone: str, weights: str, switches: Mapping[str, Any], seed: int
+    cls: type[Method],
+    backbone: str,
+    weights: str,
+    switches: Mapping[str, Any],
+    seed: int,
+    base_classes: int = BASE_CLASSES,
 ) -> tuple[Method, WeightsInfo]:
     """The method with its backbone, its random parameters drawn from ``seed``; and what its weights are."""
+    given = (base_classes,) if cls.reads_class_labels else ()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trunk = build_backbone(backbone)
+        trunk = build_backbone(backbone, cls.layout)
         info = load_weights(trunk, weights)
         try:
-            method = cls(trunk, **switches)
+            method = cls(trunk, *given, **switches)
         except ValueError as error:
             raise UserError(f"{cls.__name__} on {backbone}: {error}") from error
     return method, info

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fsseg_bench.engine.inference import stack_features
-from fsseg_bench.engine.optimise import build_optimizer, prepare
+from fsseg_bench.engine.made_up import (
+    ContractError,
+    evaluation_episode,
+    images_of,
+    levels_of,
+    part_of,
+    training_episode,
+)
+from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, trunks
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Episode, Features, Method, Prediction
+from fsseg_bench.method import Episode, Method, Prediction
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_bench.protocol.streams import seed_of
 
-_SIDE = 65
 _TOLERANCE = 1e-4  # relative to the largest logit: batching may change the order of sums, nothing more
 
 
@@ -29,10 +33,6 @@ class Check:
     passed: bool
     detail: str
     """What was found; for a failure, what to mend."""
-
-
-class _ContractError(Exception):
-    """A contract is broken; the message says how."""
 
 
 def check_method(cls: type[Method], build: Callable[[], Method]) -> list[Check]:
@@ -58,7 +58,7 @@ def _outcome(name: str, test: Callable[[], str]) -> Check:
     torch.manual_seed(0)
     try:
         return Check(name, True, test())
-    except _ContractError as error:
+    except ContractError as error:
         return Check(name, False, str(error))
     except Exception as error:  # noqa: BLE001 - whatever a method raises is a finding
         return Check(name, False, f"{type(error).__name__}: {error}")
@@ -66,7 +66,7 @@ def _outcome(name: str, test: Callable[[], str]) -> Check:
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise _ContractError(message)
+        raise ContractError(message)
 
 
 def _recipe(cls: type[Method]) -> str:
@@ -76,7 +76,7 @@ def _recipe(cls: type[Method]) -> str:
             try:
                 cls.recipe(load_protocol(name), shot).checked()
             except UserError as error:
-                raise _ContractError(f"recipe({name}, {shot}): {error}") from error
+                raise ContractError(f"recipe({name}, {shot}): {error}") from error
     return f"given for {', '.join(names)}, 1 and 5 shots"
 
 
@@ -84,7 +84,7 @@ def _logits(method: Method) -> str:
     most = min(method.max_ways or 3, 3)
     tried = [(way, shot) for way in range(1, most + 1) for shot in (1, 2, 5)]
     for way, shot in tried:
-        logits = _predict(method, _episode(method, batch=2, way=way, shot=shot))
+        logits = _predict(method, evaluation_episode(method, batch=2, way=way, shot=shot))
         _require(logits.ndim == 4, f"predict gave {tuple(logits.shape)}; it must give (B, N+1, h, w)")
         _require(
             tuple(logits.shape[:2]) == (2, way + 1),
@@ -95,7 +95,7 @@ def _logits(method: Method) -> str:
 
 
 def _deterministic(method: Method) -> str:
-    episode = _episode(method, batch=2)
+    episode = evaluation_episode(method, batch=2)
     torch.manual_seed(1)
     first = _predict(method, episode)
     torch.manual_seed(2)
@@ -107,20 +107,20 @@ def _deterministic(method: Method) -> str:
 def _batched(method: Method) -> str:
     worst = 0.0
     for way in range(1, min(method.max_ways or 2, 2) + 1):
-        episode = _episode(method, batch=3, way=way, shot=2)
+        episode = evaluation_episode(method, batch=3, way=way, shot=2)
         together = _predict(method, episode)
-        alone = torch.cat([_predict(method, _part(episode, i)) for i in range(3)])
+        alone = torch.cat([_predict(method, part_of(episode, i)) for i in range(3)])
         worst = max(worst, _difference(together, alone))
     _require(worst <= _TOLERANCE, f"three episodes together and alone differ by {worst:.2g} of the largest logit")
     return f"largest relative difference {worst:.1g}"
 
 
 def _encode_alone(method: Method) -> str:
-    images = _images(3, "alone")
+    images = images_of(3, "alone")
     method.eval()
     with torch.no_grad():
-        together = _levels(method.encode(images))
-        alone = [_levels(method.encode(image[None])) for image in images]
+        together = levels_of(method.encode(images))
+        alone = [levels_of(method.encode(image[None])) for image in images]
     worst = max(_difference(level, torch.cat([one[i] for one in alone])) for i, level in enumerate(together))
     _require(
         worst <= _TOLERANCE,
@@ -130,8 +130,8 @@ def _encode_alone(method: Method) -> str:
 
 
 def _inputs_unchanged(method: Method) -> str:
-    episode = _episode(method, batch=2)
-    tensors = [*_levels(episode.support), *_levels(episode.query), episode.support_masks]
+    episode = evaluation_episode(method, batch=2)
+    tensors = [*levels_of(episode.support), *levels_of(episode.query), episode.support_masks]
     before = [tensor.clone() for tensor in tensors]
     _predict(method, episode)
     _require(
@@ -142,7 +142,7 @@ def _inputs_unchanged(method: Method) -> str:
 
 
 def _empty_mask(method: Method) -> str:
-    episode = _episode(method, batch=1)
+    episode = evaluation_episode(method, batch=1)
     empty = dataclasses.replace(episode, support_masks=torch.zeros_like(episode.support_masks))
     _require(
         bool(_predict(method, empty).isfinite().all()),
@@ -155,7 +155,10 @@ def _gradient(cls: type[Method], method: Method) -> str:
     recipe = cls.recipe(load_protocol("shapes5i"), 1)
     prepare(method, recipe)
     optimizer = build_optimizer(method, recipe)
-    _total(method, _training_episode(method)).backward()
+    for shot in (1, 2):  # what weighs the shots learns from several only
+        _total(method, training_episode(method, shot)).backward()
+        clip(method, recipe.clip)
+        optimizer.step()  # a last layer that begins at 0 hides those before it at first
     named = {id(p): name for name, p in method.named_parameters()}
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     without = sorted(named[id(p)] for p in trained if p.grad is None or not bool(p.grad.any()))
@@ -166,11 +169,12 @@ def _gradient(cls: type[Method], method: Method) -> str:
 
 def _void(method: Method) -> str:
     method.train()
-    method.backbone.fix_batch_norm(True)
-    episode = _training_episode(method)
+    for trunk in trunks(method):
+        trunk.set_batch_norm("eval")
+    episode = training_episode(method)
     labels = episode.query_labels
     if labels is None:
-        raise _ContractError("the training episode has no labels")
+        raise ContractError("the training episode has no labels")
     void = dataclasses.replace(episode, query_labels=torch.full_like(labels, 255))
     total = _total(method, void)
     _require(bool(total.isfinite()), "a query that is void everywhere gives a loss that is not finite")
@@ -195,73 +199,6 @@ def _predict(method: Method, episode: Episode) -> Tensor:
             _require(values.shape[0] == episode.batch, f"diagnostic {name!r} must have one row an episode")
         return result.logits
     return result
-
-
-def _episode(method: Method, *, batch: int, way: int = 1, shot: int = 1) -> Episode:
-    """Deterministic made-up episodes; each depends on its own index alone."""
-    method.eval()
-    with torch.no_grad():
-        return _made_up(method, batch, way, shot)
-
-
-def _training_episode(method: Method) -> Episode:
-    episode = _made_up(method, batch=2, way=1, shot=1)
-    return dataclasses.replace(episode, query_labels=_masks(2, "label"))
-
-
-def _made_up(method: Method, batch: int, way: int, shot: int) -> Episode:
-    shape = (batch, way, shot)
-    images, masks = _images(batch * way * shot, "support"), _masks(batch * way * shot, "mask")
-    support = list(_items(method.encode_support(images, masks)))
-    query = list(_items(method.encode(_images(batch, "query"))))
-    return Episode(
-        support=stack_features(support, shape),
-        support_masks=masks.view(*shape, _SIDE, _SIDE),
-        query=stack_features(query, (batch,)),
-        size=(_SIDE, _SIDE),
-        seeds=tuple(seed_of("check", i) for i in range(batch)),
-    )
-
-
-def _images(count: int, name: str) -> Tensor:
-    generator = torch.Generator().manual_seed(seed_of("check", name))
-    return torch.randn(count, 3, _SIDE, _SIDE, generator=generator)
-
-
-def _masks(count: int, name: str) -> Tensor:
-    """Boxes of 1 with a border of void, each at its own place."""
-    masks = torch.zeros(count, _SIDE, _SIDE, dtype=torch.uint8)
-    for i, mask in enumerate(masks):
-        top, left = (seed_of("check", name, i, axis) % (_SIDE // 2) for axis in (0, 1))
-        mask[top : top + 30, left : left + 30] = 255
-        mask[top + 2 : top + 28, left + 2 : left + 28] = 1
-    return masks
-
-
-def _levels(features: Features) -> tuple[Tensor, ...]:
-    return (features,) if isinstance(features, Tensor) else features
-
-
-def _items(features: Features) -> Iterator[Features]:
-    if isinstance(features, Tensor):
-        yield from features
-    else:
-        yield from zip(*features, strict=True)
-
-
-def _part(episode: Episode, i: int) -> Episode:
-    """Episode ``i`` of a batch, alone."""
-
-    def cut(features: Features) -> Any:
-        return features[i : i + 1] if isinstance(features, Tensor) else tuple(f[i : i + 1] for f in features)
-
-    return dataclasses.replace(
-        episode,
-        support=cut(episode.support),
-        support_masks=episode.support_masks[i : i + 1],
-        query=cut(episode.query),
-        seeds=episode.seeds[i : i + 1],
-    )
 
 
 def _difference(a: Tensor, b: Tensor) -> float:

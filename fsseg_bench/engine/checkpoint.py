@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class TrainingState:
     optimizer: dict[str, Any]
     rng: Tensor
     """State of torch's CPU generator. Each step seeds its own stream, so this is a record, not a need."""
+    history: dict[str, Tensor] = field(default_factory=dict)
+    """What the method remembers of training samples."""
 
 
 def save_state(path: Path, state: TrainingState) -> None:
@@ -50,7 +52,9 @@ def load_state(path: Path) -> TrainingState:
     content = _read(path)
     if not isinstance(content, dict) or not {"iteration", "model", "optimizer", "rng"} <= content.keys():
         raise UserError(f"{path}: not a training checkpoint of fsseg-bench; remove it, or start again with --fresh")
-    return TrainingState(content["iteration"], content["model"], content["optimizer"], content["rng"])
+    return TrainingState(
+        content["iteration"], content["model"], content["optimizer"], content["rng"], content.get("history", {})
+    )
 
 
 def load_trained(method: Method, path: Path) -> None:

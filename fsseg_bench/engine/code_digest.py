@@ -14,11 +14,12 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _DECIDING = (
     "method.py",
     "protocol/streams.py",
+    "protocol/unlabelled.py",
     "nn/**/*.py",
     *(f"data/{name}.py" for name in ("augment", "coco", "decode", "folder", "instances", "loading")),
     *(f"data/{name}.py" for name in ("mat5", "rle", "sbd", "source", "training", "voc")),
     *(f"engine/{name}.py" for name in ("build", "checkpoint", "counts", "device", "evaluate", "feed")),
-    *(f"engine/{name}.py" for name in ("images", "inference", "optimise", "train")),
+    *(f"engine/{name}.py" for name in ("history", "images", "inference", "optimise", "train")),
 )
 """What decides numbers and has no digest of its own (protocol, episodes and data have)."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,13 +17,13 @@ from fsseg_bench.engine.device import synchronise
 from fsseg_bench.engine.feed import Feed, ImageKey, MaskKey
 from fsseg_bench.engine.inference import InferenceModel, stack_features
 from fsseg_bench.engine.progress import Progress
+from fsseg_bench.engine.reader import FeatureReader
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode, Features
 from fsseg_bench.protocol.episodes import EpisodeTable
+from fsseg_bench.protocol.unlabelled import Further
 
 _AHEAD = 16  # episodes whose files are loaded before they are needed
-
-K = TypeVar("K", ImageKey, MaskKey)
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,24 @@ class Evaluator:
         table: EpisodeTable,
         setting: Setting,
         cache: FeatureCache,
+        further: Sequence[Further] = (),
     ) -> None:
+        """What is evaluated on what.
+
+        Args:
+            model: the model.
+            source: images and masks.
+            table: the episodes.
+            setting: see :class:`Setting`.
+            cache: keeps features.
+            further: for each episode the images without masks that the model looks at; empty for most.
+        """
         self._model = model
         self._source = source
         self._table = table
         self._setting = setting
-        self._cache = cache
+        self._reader = FeatureReader(model, cache)
+        self._further = further
         self.timings = Timings()
 
     def run(self, sink: Callable[[EpisodeResult], None], start: int = 0, progress: Progress | None = None) -> None:
@@ -208,13 +220,10 @@ class Evaluator:
         table, size = self._table, self._setting.size
         clock = time.perf_counter()
         side = self._setting.query_size(scale)
-        queries = self._features(feed, [ImageKey(table.queries[i], side) for i in chunk])
+        queries = self._reader.images(feed, [ImageKey(table.queries[i], side) for i in chunk])
         mask_keys = [key for i in chunk for key in self._support_keys(i)]
         masks = [feed.mask(key) for key in mask_keys]
-        if self._model.mask_enters_encoder:
-            supports = self._masked_features(feed, mask_keys, masks)
-        else:
-            supports = self._features(feed, [ImageKey(key.image, size) for key in mask_keys])
+        supports = self._reader.supports(feed, mask_keys, masks, size)
         shape = (len(chunk), table.ways, table.shots)
         episode = Episode(
             support=stack_features(supports, shape),
@@ -222,43 +231,33 @@ class Evaluator:
             query=stack_features(queries, shape[:1]),
             size=(side, side),
             seeds=tuple(table.seed(i) for i in chunk),
+            unlabelled=self._unlabelled(feed, chunk) if self._further else None,
         )
         synchronise(self._model.device)
         self.timings.encode += time.perf_counter() - clock
+        self.timings.encoded_images = self._reader.encoded
         return episode
 
-    def _features(self, feed: Feed, keys: list[ImageKey]) -> list[Features]:
-        """Features of ``keys``, from the cache or encoded now (each distinct image once)."""
-        found = {key: self._cache.get(key) for key in dict.fromkeys(keys)}
-        missing = [key for key, features in found.items() if features is None]
-        fresh = dict(zip(missing, self._model.encode([feed.image(key) for key in missing]), strict=True))
-        return self._keep(keys, found, fresh)
-
-    def _masked_features(self, feed: Feed, keys: list[MaskKey], masks: list[Tensor]) -> list[Features]:
-        found = {key: self._cache.get(key) for key in dict.fromkeys(keys)}
-        by_key = dict(zip(keys, masks, strict=True))
-        missing = [key for key, features in found.items() if features is None]
-        images = [feed.image(ImageKey(key.image, self._setting.size)) for key in missing]
-        encoded = self._model.encode_support(images, [by_key[key] for key in missing])
-        return self._keep(keys, found, dict(zip(missing, encoded, strict=True)))
-
-    def _keep(self, keys: list[K], found: dict[K, Features | None], fresh: dict[K, Features]) -> list[Features]:
-        for key, features in fresh.items():
-            self._cache.put(key, features)
-        self.timings.encoded_images += len(fresh)
-        return [fresh[key] if key in fresh else _present(found[key]) for key in keys]
+    def _unlabelled(self, feed: Feed, chunk: range) -> Features:
+        """Features (B, N, U, ...) of the images without masks."""
+        keys = [ImageKey(image, self._setting.size) for i in chunk for way in self._further[i] for image in way]
+        shape = (len(chunk), self._table.ways, len(self._further[chunk[0]][0]))
+        return stack_features(self._reader.unlabelled(feed, keys), shape)
 
     def _announce(self, feed: Feed, i: int) -> None:
-        size = self._setting.size
-        keys = [ImageKey(self._table.queries[i], self._setting.query_size(s)) for s in self._setting.scales]
-        mask_keys = self._support_keys(i)
-        for mask_key in mask_keys:
+        """Starts loading what episode ``i`` needs and no cache has."""
+        size, reader = self._setting.size, self._reader
+        queries = [ImageKey(self._table.queries[i], self._setting.query_size(s)) for s in self._setting.scales]
+        keys = [key for key in queries if reader.lacks(key)]
+        for mask_key in self._support_keys(i):
             feed.announce(mask_key)
-            if mask_key not in self._cache:
+            if reader.lacks_support(mask_key, size):
                 keys.append(ImageKey(mask_key.image, size))
+        further = self._further[i] if self._further else ()
+        unlabelled = (ImageKey(image, size) for images in further for image in images)
+        keys += [key for key in unlabelled if reader.lacks(key, unlabelled=True)]
         for key in keys:
-            if key not in self._cache:
-                feed.announce(key)
+            feed.announce(key)
         feed.announce(self._label_key(i, size))
         feed.announce(self._label_key(i, None))
 
@@ -272,9 +271,3 @@ class Evaluator:
 
     def _label_key(self, i: int, size: int | None) -> MaskKey:
         return MaskKey(self._table.queries[i], self._table.classes[i], 0, size)
-
-
-def _present(features: Features | None) -> Features:
-    if features is None:
-        raise AssertionError("a key is either found or fresh")
-    return features

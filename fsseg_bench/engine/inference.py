@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch import Tensor
 from fsseg_bench.engine.device import Precision, autocast, exact
 from fsseg_bench.engine.images import normalise
 from fsseg_bench.method import Episode, Features, Method, Prediction
-from fsseg_bench.nn.backbones import folded
+from fsseg_bench.nn.backbones import Backbone, folded
 
 _GPU_BATCH = 8
 
@@ -26,15 +28,17 @@ class InferenceModel:
         self.device = device
         self._precision = precision
         self._method = copy.deepcopy(method).eval()
-        self._method.backbone = folded(method.backbone)
+        for name, trunk in _trunks(self._method):
+            setattr(self._method, name, folded(trunk))
         self._method.to(device).requires_grad_(False)
         self._encode_batch = 1 if device.type == "cpu" else _GPU_BATCH
 
     def with_head(self, method: Method) -> InferenceModel:
-        """A model of ``method`` that reads features encoded by this one, whose backbone it shares."""
+        """A model of ``method`` that reads features encoded by this one, whose backbones it shares."""
         other = copy.copy(self)
         other._method = copy.deepcopy(method).eval()
-        other._method.backbone = self._method.backbone
+        for name, trunk in _trunks(self._method):
+            setattr(other._method, name, trunk)
         other._method.to(self.device).requires_grad_(False)
         return other
 
@@ -43,25 +47,49 @@ class InferenceModel:
         """Whether supports must be encoded together with their masks."""
         return self._method.mask_enters_encoder
 
+    @property
+    def unlabelled_encoded_apart(self) -> bool:
+        """Whether images without masks have features of their own kind."""
+        return type(self._method).encode_unlabelled is not Method.encode_unlabelled
+
     @torch.no_grad()
     def encode(self, images: list[Tensor]) -> list[Features]:
         """Features of single images (3, H, W) uint8, all of one size; each result has no image axis."""
-        return self._in_batches(images, None)
+        return self._in_batches(images, None, self._method.encode)
+
+    @torch.no_grad()
+    def encode_unlabelled(self, images: list[Tensor]) -> list[Features]:
+        """The same for images without masks."""
+        return self._in_batches(images, None, self._method.encode_unlabelled)
 
     @torch.no_grad()
     def encode_support(self, images: list[Tensor], masks: list[Tensor]) -> list[Features]:
         """The same for supports, with masks (H, W) uint8."""
-        return self._in_batches(images, masks)
+        return self._in_batches(images, masks, self._method.encode)
 
     def predict(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits (B, N+1, h, w) and the method's diagnostics."""
+        """Logits (B, N+1, h, w) and the method's diagnostics.
+
+        On the CPU each episode goes through alone, on memory of its own: results do not depend on its company, and
+        nothing is lost in speed.
+        """
+        if self.device.type == "cpu" and episode.batch > 1:
+            results = [self._predict(_alone(episode, i)) for i in range(episode.batch)]
+            names = results[0][1]
+            told = {name: torch.cat([own[name] for _, own in results]) for name in names}
+            return torch.cat([logits for logits, _ in results]), told
+        return self._predict(episode)
+
+    def _predict(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad(), exact(self.device), autocast(self.device, self._precision):
             result = self._method.predict(episode)
         if isinstance(result, Prediction):
             return result.logits, result.diagnostics
         return result, {}
 
-    def _in_batches(self, images: list[Tensor], masks: list[Tensor] | None) -> list[Features]:
+    def _in_batches(
+        self, images: list[Tensor], masks: list[Tensor] | None, encode: Callable[[Tensor], Features]
+    ) -> list[Features]:
         results: list[Features] = []
         for start in range(0, len(images), self._encode_batch):
             chosen = range(start, min(start + self._encode_batch, len(images)))
@@ -69,12 +97,34 @@ class InferenceModel:
             batch = normalise(torch.stack([images[i] for i in indices]), self._method.backbone, self.device)
             with exact(self.device), autocast(self.device, self._precision):
                 if masks is None:
-                    features = self._method.encode(batch)
+                    features = encode(batch)
                 else:
                     stacked = torch.stack([masks[i] for i in indices]).to(self.device)
                     features = self._method.encode_support(batch, stacked)
             results.extend(_item(features, i) for i in range(len(chosen)))
         return results
+
+
+def _trunks(method: Method) -> list[tuple[str, Backbone]]:
+    return [(name, child) for name, child in method.named_children() if isinstance(child, Backbone)]
+
+
+def _alone(episode: Episode, i: int) -> Episode:
+    """Episode ``i`` of a batch in evaluation, alone."""
+
+    def cut(features: Features) -> Features:
+        if isinstance(features, Tensor):
+            return features[i : i + 1].clone()
+        return tuple(level[i : i + 1].clone() for level in features)
+
+    return dataclasses.replace(
+        episode,
+        support=cut(episode.support),
+        support_masks=episode.support_masks[i : i + 1].clone(),
+        query=cut(episode.query),
+        seeds=episode.seeds[i : i + 1],
+        unlabelled=None if episode.unlabelled is None else cut(episode.unlabelled),
+    )
 
 
 def _item(features: Features, i: int) -> Features:
@@ -106,3 +156,11 @@ def _stack(tensors: list[Tensor], shape: tuple[int, ...]) -> Tensor:
     if len(tensors) == 1:  # a view: the common case of one shot on a CPU copies nothing
         return tensors[0].view(*shape, *tensors[0].shape)
     return torch.stack(tensors).view(*shape, *tensors[0].shape)
+
+
+def fold_features(features: Features, shape: torch.Size) -> Features:
+    """The first axis of every tensor unfolded to ``shape``."""
+    if isinstance(features, Tensor):
+        folded: Tensor = features.unflatten(0, shape)
+        return folded
+    return tuple(level.unflatten(0, shape) for level in features)

@@ -9,35 +9,63 @@ from torch import nn
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
+from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.recipe import Recipe
 
 _POLY_POWER = 0.9  # the exponent of the "poly" schedule in the DeepLab line of work
 
 
 def prepare(method: Method, recipe: Recipe) -> None:
-    """Puts ``method`` in training mode with the recipe's frozen stages and batch-norm mode."""
+    """Puts ``method`` in training mode with the recipe's frozen stages and batch-norm mode, in each of its trunks."""
     method.train()
-    method.backbone.freeze(recipe.freeze)
-    method.backbone.fix_batch_norm(recipe.bn == "eval")
+    for trunk in trunks(method):
+        trunk.freeze(recipe.freeze)
+        trunk.set_batch_norm(recipe.bn)
+
+
+def trunks(method: Method) -> list[Backbone]:
+    """The backbones of a method: one for most, two where supports have their own."""
+    return [module for module in method.modules() if isinstance(module, Backbone)]
 
 
 def build_optimizer(method: Method, recipe: Recipe) -> torch.optim.SGD:
-    """SGD over the trained parameters; those outside the backbone at ``head_lr_factor`` times the rate.
+    """SGD over the trained parameters, each at its own rate (:func:`_factor`) and decay.
 
     Raises:
-        UserError: nothing is left to train.
+        UserError: nothing is left to train, or ``lr_factors`` names parameters that do not exist.
     """
-    trunk = {id(p) for p in method.backbone.parameters()}
-    groups = []
-    for factor, inside in ((1.0, True), (recipe.head_lr_factor, False)):
-        parameters = [p for p in method.parameters() if p.requires_grad and (id(p) in trunk) is inside]
-        if parameters:
-            groups.append({"params": parameters, "lr": recipe.lr * factor, "factor": factor})
+    inside = {id(p) for trunk in trunks(method) for p in trunk.parameters()}
+    named = list(method.named_parameters())
+    for prefix in recipe.lr_factors:
+        if not any(name.startswith(prefix) for name, _ in named):
+            raise UserError(
+                f"recipe.lr_factors: no parameter begins with {prefix!r}; they begin with "
+                f"{', '.join(sorted({name.partition('.')[0] + '.' for name, _ in named}))}"
+            )
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in named:
+        if parameter.requires_grad:
+            bias = name.endswith("bias")
+            decay = recipe.weight_decay if recipe.bias_decay or not bias else 0.0
+            factor = _factor(name, id(parameter) in inside, recipe) * (recipe.bias_lr_factor if bias else 1.0)
+            groups.setdefault((factor, decay), []).append(parameter)
     if not groups:
         raise UserError(
             f"recipe.freeze={recipe.freeze} leaves nothing to train; use --iterations 0 to evaluate without training"
         )
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    listed = [
+        {"params": parameters, "lr": recipe.lr * factor, "factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+    return torch.optim.SGD(listed, lr=recipe.lr, momentum=recipe.momentum)
+
+
+def _factor(name: str, inside: bool, recipe: Recipe) -> float:
+    """A parameter's rate relative to ``lr``: by the longest prefix, else by whether it is inside a backbone."""
+    prefixes = [prefix for prefix in recipe.lr_factors if name.startswith(prefix)]
+    if prefixes:
+        return recipe.lr_factors[max(prefixes, key=len)]
+    return 1.0 if inside else recipe.head_lr_factor
 
 
 def rate(recipe: Recipe, iteration: int) -> float:

@@ -115,7 +115,8 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     backbone = request.backbone or backbone
     if request.eval_only is not None:
         check_origin(checkpoint_file(request.eval_only), request.method, backbone, protocol, request.fold)
-    model, info = assemble(cls, backbone, request.weights or weights, switches, request.seed)
+    base = len(protocol.base_classes(request.fold))
+    model, info = assemble(cls, backbone, request.weights or weights, switches, request.seed, base)
     settings: dict[str, Any] = {
         "protocol": protocol.name,
         "protocol_label": protocol.label,
@@ -136,6 +137,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         "seed": request.seed,
         "precision": request.precision,
         "scales": list(request.scales),
+        "base_classes": base,
         "novel": list(protocol.novel_classes(request.fold)),
         "class_names": {str(c): protocol.class_name(c) for c in protocol.novel_classes(request.fold)},
         "headline": protocol.scoring.headline,

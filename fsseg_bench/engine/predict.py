@@ -63,6 +63,11 @@ class Segmenter:
         """
         if not support:
             raise UserError("no support is given: at least one image with its mask is needed (--support IMAGE MASK)")
+        if count := restored.method.unlabelled_images:
+            raise UserError(
+                f"{restored.name} looks at {count} further images of the class besides supports and query; predict "
+                "has none to give it: use another method, or `fsseg-bench run`"
+            )
         self._size = restored.size
         self._model = InferenceModel(restored.method.to(device), device, "fp32")
         images = [self._input(read_image(image)) for image, _ in support]

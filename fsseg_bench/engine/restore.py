@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsseg_bench.engine.build import assemble, parse_switches
+from fsseg_bench.engine.build import BASE_CLASSES, assemble, parse_switches
 from fsseg_bench.engine.checkpoint import load_state, load_trained
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
@@ -77,7 +77,8 @@ def restore(
     if file is not None and weights is not None:
         raise UserError(f"--weights {weights}: the checkpoint {file} holds all parameters; leave --weights out")
     spec = "none" if file is not None else weights or (_weights(settings) if run else "imagenet")
-    model, info = assemble(cls, trunk, spec, values, seed=settings.get("seed", 0))
+    base = settings.get("base_classes", BASE_CLASSES)
+    model, info = assemble(cls, trunk, spec, values, settings.get("seed", 0), base)
     if file is not None:
         load_trained(model, file)
     origin = str(file) if file is not None else f"not trained, weights {info.source}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsseg_bench.data.training import TrainingEpisodes
+from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import load_state, load_trained
 from fsseg_bench.engine.device import describe, resolve_device
@@ -24,6 +24,7 @@ from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
+from fsseg_bench.protocol.unlabelled import further_of_table
 from fsseg_bench.records.files import read_lines
 from fsseg_bench.records.run import RunRecord
 
@@ -106,6 +107,7 @@ def _training_episodes(plan: Plan) -> TrainingEpisodes:
         recipe.augment,
         request.seed,
         recipe.iterations * recipe.batch,
+        Extras(plan.cls.reads_class_labels, plan.model.unlabelled_images),
     )
 
 
@@ -159,7 +161,9 @@ def build_evaluator(plan: Plan, model: InferenceModel, budget: Budget) -> Evalua
         head_batch=request.head_batch or (1 if model.device.type == "cpu" else _GPU_HEAD_BATCH),
         workers=default_workers(request),
     )
-    return Evaluator(model, plan.source, plan.table, setting, FeatureCache(model.device, budget))
+    count = plan.model.unlabelled_images
+    further = further_of_table(plan.table, plan.index.test_pairs(request.fold), count) if count else ()
+    return Evaluator(model, plan.source, plan.table, setting, FeatureCache(model.device, budget), further)
 
 
 def _scores(rows: Sequence[dict[str, Any]], novel: Sequence[int]) -> dict[str, dict[str, float]]:

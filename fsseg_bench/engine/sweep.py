@@ -125,7 +125,8 @@ class _Check:
 
 def _head(plan: Plan, base: InferenceModel, switch: str, value: Any) -> InferenceModel:
     """The trained model with another value, on the features of ``base``."""
-    method, _ = assemble(plan.cls, plan.backbone, "none", {**plan.switches, switch: value}, plan.request.seed)
+    values = {**plan.switches, switch: value}
+    method, _ = assemble(plan.cls, plan.backbone, "none", values, plan.request.seed, plan.settings["base_classes"])
     try:
         method.load_state_dict(plan.model.state_dict())
     except RuntimeError:

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, collate
 from fsseg_bench.engine.checkpoint import TrainingState, load_state, save_state
 from fsseg_bench.engine.device import Precision, autocast, exact
+from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.images import normalise
+from fsseg_bench.engine.inference import fold_features
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, rate, set_rate
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Episode, Features, Method
+from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
 from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.files import LineLog, truncate
@@ -63,6 +64,7 @@ class Trainer:
         self._precision: Precision = precision
         self._workers = workers
         self._cadence = cadence or Cadence()
+        self._history = HistoryStore({}, device)
 
     def run(self, record: RunRecord, progress: Progress | None = None) -> dict[str, float]:
         """Trains from the record's checkpoint, or from the start, to the recipe's last iteration.
@@ -107,10 +109,13 @@ class Trainer:
         self._method.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
         torch.set_rng_state(state.rng)
+        self._history = HistoryStore(state.history, self._device)
         return state.iteration
 
     def _save(self, record: RunRecord, optimizer: torch.optim.SGD, done: int) -> None:
-        state = TrainingState(done, self._method.state_dict(), optimizer.state_dict(), torch.get_rng_state())
+        state = TrainingState(
+            done, self._method.state_dict(), optimizer.state_dict(), torch.get_rng_state(), self._history.maps
+        )
         save_state(record.checkpoint, state)
 
     def _batches(self, start: int) -> Iterator[TrainingBatch]:
@@ -133,8 +138,9 @@ class Trainer:
     def _step(self, optimizer: torch.optim.SGD, batch: TrainingBatch, iteration: int) -> _Losses:
         torch.manual_seed(seed_of("train step", self._seed, iteration))  # dropout and the like: resumable
         set_rate(optimizer, rate(self._recipe, iteration))
+        history = self._history.of(batch.keys) if self._method.keeps_history else None
         with autocast(self._device, self._precision):
-            parts = self._method.loss(self._episode(batch))
+            parts = self._method.loss(self._episode(batch, history))
             total = torch.stack([part.float() for part in parts.values()]).sum()
         if not torch.isfinite(total):
             told = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in parts.items())
@@ -147,30 +153,45 @@ class Trainer:
         total.backward()
         clip(self._method, self._recipe.clip)
         optimizer.step()
+        if history is not None:
+            self._history.store(batch.keys, history)
         return _Losses(float(total.detach()), {name: float(value.detach()) for name, value in parts.items()})
 
-    def _episode(self, batch: TrainingBatch) -> Episode:
-        """Encodes supports and queries (in one pass where the mask stays out of the encoder)."""
-        supports, masks = batch.support_images, batch.support_masks.to(self._device, non_blocking=True)
-        shape = supports.shape[:3]
-        flat = supports.flatten(0, 2)
-        encoder = self._method.backbone
-        if self._method.mask_enters_encoder:
-            queries = self._method.encode(normalise(batch.query_image, encoder, self._device))
-            support = self._method.encode_support(normalise(flat, encoder, self._device), masks.flatten(0, 2))
-        else:
-            together = self._method.encode(normalise(torch.cat([flat, batch.query_image]), encoder, self._device))
-            support = _slice(together, slice(None, flat.shape[0]))
-            queries = _slice(together, slice(flat.shape[0], None))
+    def _episode(self, batch: TrainingBatch, history: History | None) -> Episode:
+        """The batch as the method's loss sees it, supports and queries encoded as the method wants it."""
+        trunk, shape = self._method.backbone, batch.support_images.shape[:3]
+        masks = batch.support_masks.to(self._device, non_blocking=True)
+        supports, queries = self._method.encode_training(
+            normalise(batch.support_images.flatten(0, 2), trunk, self._device),
+            masks.flatten(0, 2),
+            normalise(batch.query_image, trunk, self._device),
+        )
         height, width = batch.query_label.shape[-2:]
         return Episode(
-            support=_fold(support, shape),
+            support=fold_features(supports, shape),
             support_masks=masks,
             query=queries,
             size=(height, width),
             seeds=batch.seeds,
             query_labels=batch.query_label.to(self._device, non_blocking=True),
+            class_labels=self._class_labels(batch),
+            unlabelled=self._unlabelled(batch),
+            history=history,
         )
+
+    def _class_labels(self, batch: TrainingBatch) -> ClassLabels | None:
+        if batch.support_classes is None or batch.query_classes is None:
+            return None
+        return ClassLabels(
+            batch.support_classes.to(self._device, non_blocking=True),
+            batch.query_classes.to(self._device, non_blocking=True),
+        )
+
+    def _unlabelled(self, batch: TrainingBatch) -> Features | None:
+        if batch.unlabelled is None:
+            return None
+        images = normalise(batch.unlabelled.flatten(0, 2), self._method.backbone, self._device)
+        return fold_features(self._method.encode_unlabelled(images), batch.unlabelled.shape[:3])
 
     def _log(self, log: LineLog, iteration: int, losses: _Losses) -> None:
         row = {"iteration": iteration, "lr": rate(self._recipe, iteration), "loss": losses.total}
@@ -178,14 +199,3 @@ class Trainer:
 
     def _note(self, loss: float, images: int, begin: float) -> str:
         return f"loss {loss:.4f}, {images / max(time.perf_counter() - begin, 1e-9):.1f} images/s"
-
-
-def _slice(features: Features, part: slice) -> Features:
-    return features[part] if isinstance(features, Tensor) else tuple(f[part] for f in features)
-
-
-def _fold(features: Features, shape: torch.Size) -> Features:
-    if isinstance(features, Tensor):
-        folded: Tensor = features.unflatten(0, shape)
-        return folded
-    return tuple(level.unflatten(0, shape) for level in features)

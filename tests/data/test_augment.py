@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import stats
 
 from fsseg_bench.data import augment as module
-from fsseg_bench.data.augment import Augmentation, Role, augment
+from fsseg_bench.data.augment import Augmentation, Role, augment, augment_all
 from fsseg_bench.data.source import UInt8
 
 SIZE = 64
@@ -181,3 +181,42 @@ def test_results_are_plain_tensors_with_memory_of_their_own(name: Augmentation, 
             tensor.zero_()
     np.testing.assert_array_equal(image, copies[0])
     np.testing.assert_array_equal(mask, copies[1])
+
+
+def test_several_masks_are_changed_alike() -> None:
+    image, mask = photo()
+    for name, role in [*CROPS, *STILL, ("flip", "query"), ("resized-crop", "support")]:
+        for seed in range(6):
+            view = augment_all(name, role, image, np.stack([mask, 9 - mask % 9]), SIZE, seed)
+            pair = augment(name, role, image, mask, SIZE, seed)
+            assert torch.equal(view.image, pair.image)
+            assert torch.equal(view.masks[0], pair.mask)
+            np.testing.assert_array_equal(view.masks[1].numpy(), 9 - pair.mask.numpy() % 9)
+
+
+def test_a_resized_crop_is_a_rectangle_of_the_stated_area_and_shape() -> None:
+    image, everywhere = ramps()
+    areas, ratios, mirrored = [], [], 0
+    for seed in range(400):
+        pair = augment("resized-crop", "query", image, everywhere, SIZE, seed)
+        across, down = pair.image[0].float().mean(dim=0), pair.image[1].float().mean(dim=1)
+        mirrored += bool(across[0] > across[-1])
+        assert down[0] < down[-1]
+        # the squash keeps a ramp's slope: SIZE pixels span the crop's side
+        width, height = (
+            float((end - start).abs()) * SIZE / (SIZE - 1) for start, end in (across[[0, -1]], down[[0, -1]])
+        )
+        areas.append(width * height / 256**2)
+        ratios.append(width / height)
+        assert (pair.mask == 1).all()
+    assert 0.48 < min(areas) < 0.53
+    assert 0.95 < max(areas) < 1.02
+    assert 0.73 < min(ratios) < 0.82
+    assert 1.22 < max(ratios) < 1.36
+    assert stats.binomtest(mirrored, 400).pvalue > 1e-3
+
+
+def test_a_resized_crop_changes_supports_and_queries_alike() -> None:
+    image, mask = photo()
+    support, query = (augment("resized-crop", role, image, mask, SIZE, 5) for role in ("support", "query"))
+    assert torch.equal(support.image, query.image)

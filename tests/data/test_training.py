@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from fsseg_bench.data.augment import Augmentation
 from fsseg_bench.data.source import Source, UInt8
-from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, TrainingSample, collate
+from fsseg_bench.data.training import Extras, TrainingBatch, TrainingEpisodes, TrainingSample, collate
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 from tests.support.datasets import tiny_protocol
@@ -267,7 +267,7 @@ def test_a_batch_is_its_samples(protocol: Protocol) -> None:
     batch = collate([dataset[i] for i in range(4)])
     assert batch.support_images.shape == (4, 2, 3, 3, SIZE, SIZE)
     for i in range(4):
-        assert equal(TrainingSample(*(field[i] for field in batch)), dataset[i])
+        assert equal(TrainingSample(*(None if field is None else field[i] for field in batch)), dataset[i])
 
 
 def test_its_length(protocol: Protocol) -> None:
@@ -346,3 +346,62 @@ def test_squashing_is_pillows(tmp_path: Path) -> None:
         wanted = np.where(np.asarray(label) == 255, 255, np.asarray(label) == 5)
         np.testing.assert_array_equal(sample.query_image.permute(1, 2, 0).numpy(), np.asarray(image))
         np.testing.assert_array_equal(sample.query_label.numpy(), wanted)
+
+
+# what a method asks for besides
+
+
+@pytest.mark.parametrize("novel", ["background", "ignore"])
+def test_class_labels_are_the_base_classes_that_the_images_show(protocol: Protocol, novel: Any) -> None:
+    protocol = dataclasses.replace(protocol, data=dataclasses.replace(protocol.data, novel_in_train=novel))
+    asked = Extras(class_labels=True)
+    for sample in episodes(protocol, way=2, shot=2, augmentation="flip", extras=asked, length=20):
+        assert sample.support_classes is not None
+        assert sample.query_classes is not None
+        images = [*sample.support_images.flatten(0, 1), sample.query_image]
+        for image, labels in zip(images, [*sample.support_classes.flatten(0, 1), sample.query_classes], strict=True):
+            red = shown(image)
+            wanted = np.where(red == 255, 255, 0)
+            for i, c in enumerate(BASE, start=1):
+                wanted[red == c] = i
+            if novel == "ignore":
+                wanted[np.isin(red, NOVEL)] = 255
+            np.testing.assert_array_equal(labels.numpy(), wanted)
+
+
+def test_unlabelled_images_are_of_the_way_and_not_of_the_episode(protocol: Protocol) -> None:
+    for sample in episodes(protocol, way=2, shot=2, extras=Extras(unlabelled=3), length=30):
+        assert sample.unlabelled is not None
+        assert sample.unlabelled.shape == (2, 3, 3, SIZE, SIZE)
+        own = {number(i) for i in (*sample.support_images.flatten(0, 1), sample.query_image)}
+        for c, images in zip(classes_of(sample), sample.unlabelled, strict=True):
+            drawn = {number(i) for i in images}
+            assert len(drawn) == 3
+            assert drawn <= {int(i) for i in coded_pairs()[c]} - own
+
+
+def test_extras_leave_the_episode_as_it_is(protocol: Protocol) -> None:
+    plain = episodes(protocol, augmentation="canet", length=8)
+    asking = episodes(protocol, augmentation="canet", extras=Extras(class_labels=True, unlabelled=2), length=8)
+    for a, b in zip(plain, asking, strict=True):
+        assert equal(a, b._replace(support_classes=None, query_classes=None, unlabelled=None))
+
+
+def test_a_batch_holds_what_was_asked_for(protocol: Protocol) -> None:
+    samples = list(episodes(protocol, extras=Extras(class_labels=True, unlabelled=2), length=3))
+    batch = collate(samples)
+    assert batch.support_classes is not None
+    assert batch.support_classes.shape == (3, 1, 1, SIZE, SIZE)
+    assert batch.query_classes is not None
+    assert torch.equal(batch.query_classes[1], samples[1].query_classes)
+    assert batch.unlabelled is not None
+    assert batch.unlabelled.shape == (3, 1, 2, 3, SIZE, SIZE)
+    plain = collate(list(episodes(protocol, length=3)))
+    assert (plain.support_classes, plain.query_classes, plain.unlabelled) == (None, None, None)
+
+
+def test_a_key_names_the_query_and_its_classes(protocol: Protocol) -> None:
+    for sample in episodes(protocol, way=2, shot=1, length=10):
+        query, *classes = sample.key.split()
+        assert int(query) == number(sample.query_image)
+        assert [int(c) for c in classes] == classes_of(sample)

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -120,31 +119,33 @@ def test_sigkill_at_random_points_changes_nothing(tmp_path: Path) -> None:
     request = tiny_request(tmp_path, method="panet", iterations=8, episodes="150", workers=1, settings=tiny_training())
     expected = finish(replace(request, out=str(tmp_path / "undisturbed")), EVERY_STEP)
     rng = random.Random(0)
-    points = sorted(rng.sample(range(1, 8 + 150), 5))  # rows of both logs at which the process is killed
     folder = run_folder(tmp_path / "runs", make_plan(request).settings)
-    for point in points:
-        process = subprocess.Popen([sys.executable, "-c", _CHILD, json.dumps(asdict(request))])
-        while _rows(folder) < point and process.poll() is None:
-            time.sleep(0.002)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, "the process ended before it was killed"
+    for lines in (3, 4, *(rng.randrange(1, 28) for _ in range(4))):  # appended to both logs before it is killed
+        child = [sys.executable, "-c", _CHILD, json.dumps(asdict(request)), str(lines), str(rng.random())]
+        assert subprocess.run(child, check=False).returncode == -signal.SIGKILL, "the process ended before"
     assert finish(request, EVERY_STEP) == folder
     assert counts(folder) == counts(expected)
     assert (folder / "train.jsonl").read_text() == (expected / "train.jsonl").read_text()
 
 
-def _rows(folder: Path) -> int:
-    logs = (folder / "train.jsonl", folder / "episodes.jsonl")
-    return sum(log.read_bytes().count(b"\n") for log in logs if log.exists())
-
-
 _CHILD = """
-import json, sys
+import json, os, signal, sys, threading
 from fsseg_bench.engine.plan import RunRequest, make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
+from fsseg_bench.records.files import LineLog
 values = json.loads(sys.argv[1])
 values["scales"] = tuple(values["scales"])
+left, delay, append = int(sys.argv[2]), float(sys.argv[3]) * 0.02, LineLog.append
+def counted(self, row):
+    global left
+    append(self, row)
+    left -= 1
+    if left == 0:  # some moments later, in the middle of whatever is going on; no later than the next line
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    elif left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+LineLog.append = counted
 execute(make_plan(RunRequest(**values)), cadence=Cadence(iterations=1))
 """
 

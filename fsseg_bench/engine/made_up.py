@@ -1,0 +1,132 @@
+"""Made-up episodes for the contract tests: deterministic, each depending on its own index alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsseg_bench.engine.inference import fold_features, stack_features
+from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
+from fsseg_bench.protocol.streams import seed_of
+
+_SIDE = 65
+
+
+class ContractError(Exception):
+    """A contract is broken; the message says how."""
+
+
+def evaluation_episode(method: Method, *, batch: int, way: int = 1, shot: int = 1) -> Episode:
+    """Deterministic made-up episodes; each depends on its own index alone."""
+    method.eval()
+    with torch.no_grad():
+        return _made_up(method, batch, way, shot)
+
+
+def training_episode(method: Method, shot: int = 1) -> Episode:
+    """Two 1-way episodes, encoded as in training; of the first, its sample's history is known."""
+    shape = torch.Size((2, 1, shot))
+    masks, labels = masks_of(2 * shot, "mask"), masks_of(2, "label")
+    support, query = method.encode_training(images_of(2 * shot, "support"), masks, images_of(2, "query"))
+    history = None
+    if method.keeps_history:
+        with torch.no_grad():
+            kept = History((None, None))
+            method.loss(_assembled(method, shape, masks, (support, query), labels, kept))
+        if kept.kept is None:
+            raise ContractError("keeps_history is set, but loss never calls episode.history.keep")
+        history = History((kept.kept[0], None))
+    return _assembled(method, shape, masks, (support, query), labels, history)
+
+
+def _assembled(
+    method: Method,
+    shape: torch.Size,
+    masks: Tensor,
+    features: tuple[Features, Features],
+    labels: Tensor,
+    history: History | None,
+) -> Episode:
+    masks = masks.view(*shape, _SIDE, _SIDE)
+    return Episode(
+        support=fold_features(features[0], shape),
+        support_masks=masks,
+        query=features[1],
+        size=(_SIDE, _SIDE),
+        seeds=tuple(seed_of("check", i) for i in range(shape[0])),
+        query_labels=labels,
+        class_labels=ClassLabels(masks, labels) if method.reads_class_labels else None,
+        unlabelled=_unlabelled(method, shape[0], shape[1]),
+        history=history,
+    )
+
+
+def _made_up(method: Method, batch: int, way: int, shot: int) -> Episode:
+    shape = (batch, way, shot)
+    images, masks = images_of(batch * way * shot, "support"), masks_of(batch * way * shot, "mask")
+    support = list(_items(method.encode_support(images, masks)))
+    query = list(_items(method.encode(images_of(batch, "query"))))
+    return Episode(
+        support=stack_features(support, shape),
+        support_masks=masks.view(*shape, _SIDE, _SIDE),
+        query=stack_features(query, (batch,)),
+        size=(_SIDE, _SIDE),
+        seeds=tuple(seed_of("check", i) for i in range(batch)),
+        unlabelled=_unlabelled(method, batch, way),
+    )
+
+
+def _unlabelled(method: Method, batch: int, way: int) -> Features | None:
+    count = method.unlabelled_images
+    if not count:
+        return None
+    encoded = method.encode_unlabelled(images_of(batch * way * count, "unlabelled"))
+    return fold_features(encoded, torch.Size((batch, way, count)))
+
+
+def images_of(count: int, name: str) -> Tensor:
+    """Noise (count, 3, 65, 65); another name, other noise."""
+    generator = torch.Generator().manual_seed(seed_of("check", name))
+    return torch.randn(count, 3, _SIDE, _SIDE, generator=generator)
+
+
+def masks_of(count: int, name: str) -> Tensor:
+    """Boxes of 1 with a border of void, each at its own place."""
+    masks = torch.zeros(count, _SIDE, _SIDE, dtype=torch.uint8)
+    for i, mask in enumerate(masks):
+        top, left = (seed_of("check", name, i, axis) % (_SIDE // 2) for axis in (0, 1))
+        mask[top : top + 30, left : left + 30] = 255
+        mask[top + 2 : top + 28, left + 2 : left + 28] = 1
+    return masks
+
+
+def levels_of(features: Features) -> tuple[Tensor, ...]:
+    """The feature tensors, one or several."""
+    return (features,) if isinstance(features, Tensor) else features
+
+
+def _items(features: Features) -> Iterator[Features]:
+    if isinstance(features, Tensor):
+        yield from features
+    else:
+        yield from zip(*features, strict=True)
+
+
+def part_of(episode: Episode, i: int) -> Episode:
+    """Episode ``i`` of a batch, alone."""
+
+    def cut(features: Features) -> Any:
+        return features[i : i + 1] if isinstance(features, Tensor) else tuple(f[i : i + 1] for f in features)
+
+    return dataclasses.replace(
+        episode,
+        support=cut(episode.support),
+        support_masks=episode.support_masks[i : i + 1],
+        query=cut(episode.query),
+        seeds=episode.seeds[i : i + 1],
+        unlabelled=None if episode.unlabelled is None else cut(episode.unlabelled),
+    )
