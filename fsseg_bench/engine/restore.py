@@ -11,7 +11,8 @@ from fsseg_bench.engine.build import BASE_CLASSES, assemble, parse_switches
 from fsseg_bench.engine.checkpoint import load_state, load_trained
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
-from fsseg_bench.nn.catalogue import BACKBONES
+from fsseg_bench.nn.catalogue import laid_out
+from fsseg_bench.nn.layout import Layout
 from fsseg_bench.protocol.load import load_protocol, replace_episodes
 from fsseg_bench.records.read import StoredRun, read_run
 from fsseg_bench.registry import find_method
@@ -76,7 +77,7 @@ def restore(
     file = _run_checkpoint(run) if run else checkpoint
     if file is not None and weights is not None:
         raise UserError(f"--weights {weights}: the checkpoint {file} holds all parameters; leave --weights out")
-    spec = "none" if file is not None else weights or (_weights(settings) if run else "imagenet")
+    spec = "none" if file is not None else weights or (_weights(settings, cls.layout) if run else "imagenet")
     base = settings.get("base_classes", BASE_CLASSES)
     model, info = assemble(cls, trunk, spec, values, settings.get("seed", 0), base)
     if file is not None:
@@ -99,10 +100,10 @@ def _run_checkpoint(run: StoredRun) -> Path | None:
     return file
 
 
-def _weights(settings: Mapping[str, Any]) -> str:
+def _weights(settings: Mapping[str, Any], layout: Layout) -> str:
     """The run's weights as ``--weights`` takes them."""
     source: str = settings["weights"]
-    return "imagenet" if source == BACKBONES[settings["backbone"]].weights_enum else source
+    return "imagenet" if source == laid_out(settings["backbone"], layout).weights_enum else source
 
 
 def _size(run: StoredRun) -> int:
