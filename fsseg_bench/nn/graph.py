@@ -1,0 +1,110 @@
+"""Attention from part prototypes to the superpixels of unlabelled images (PPNet, Section 3.3)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsseg_bench.nn.itemwise import itemwise
+from fsseg_bench.nn.prototypes import unit
+
+
+class Kept(NamedTuple):
+    """The superpixels of each image that are like a class, T places each."""
+
+    places: Tensor
+    """(B, L, V, T) int64: which superpixel of the image."""
+    mask: Tensor
+    """(B, L, V, T) bool: whether the place holds one."""
+
+
+@itemwise
+def like_prototypes(nodes: Tensor, valid: Tensor, prototypes: Tensor, *, top: int, threshold: float) -> Kept:
+    """For each class and image the superpixels among the ``top`` most alike with a cosine above ``threshold``.
+
+    Args:
+        nodes: superpixel features (B, V, S, C) of V images.
+        valid: (B, V, S), above 0 where there is a superpixel.
+        prototypes: (B, L, C) of L classes.
+        top: the most an image keeps for a class.
+        threshold: cosine that a superpixel must exceed.
+    """
+    cosines = (unit(prototypes, dim=2) @ unit(nodes, dim=3).flatten(1, 2).mT).unflatten(2, valid.shape[1:])
+    found = cosines.masked_fill(valid[:, None] <= 0, -torch.inf).topk(min(top, valid.shape[2]), dim=3)
+    return Kept(found.indices, found.values > threshold)
+
+
+class LatentGraph(nn.Module):
+    """Renews part prototypes from superpixels: first among those of an image, then from them to the parts.
+
+    Args:
+        channels: C of the features.
+        width: of the embeddings in which the attention compares.
+    """
+
+    def __init__(self, channels: int, width: int = 512) -> None:
+        super().__init__()
+        self.within = nn.Linear(channels, width, bias=False)
+        self.transform = nn.Linear(channels, channels, bias=False)
+        self.nodes = nn.Linear(channels, width, bias=False)
+        self.parts = nn.Linear(channels, width, bias=False)
+        self.scale = 1 / math.sqrt(width)
+
+    def forward(self, parts: Tensor, nodes: Tensor, kept: Tensor, *, group: int, momentum: float) -> Tensor:
+        """Parts (B, L, P, C) after all images, ``group`` of them at a time: p <- momentum p + (1 - momentum) p_new.
+
+        Args:
+            parts: (B, L, P, C).
+            nodes: features of the kept superpixels (B, L, V, T, C).
+            kept: (B, L, V, T) bool, which of them count.
+            group: images that are attended to together.
+            momentum: share of the parts that stays.
+        """
+        contextual = self.inside(nodes, kept)
+        for several, mask in zip(contextual.split(group, dim=2), kept.split(group, dim=2), strict=True):
+            parts = momentum * parts + (1 - momentum) * self.attend(parts, several, mask)
+        return parts
+
+    def inside(self, nodes: Tensor, kept: Tensor) -> Tensor:
+        """x + ReLU(W_t A x) with A = softmax((x W_1)(x W_1)^T / sqrt(width)) over the kept superpixels of each image.
+
+        An image that keeps only one leaves it as it is; places without one are 0. (B, L, V, T, C).
+        """
+        nodes = nodes * kept[..., None]
+        embedded = self.within(nodes)
+        weights = _softmax(embedded @ embedded.mT * self.scale, kept[..., None, :])
+        update = F.relu(self.transform(weights @ nodes)) * kept[..., None]
+        several = kept.sum(dim=3)[..., None, None] > 1
+        return nodes + update * several
+
+    def attend(self, parts: Tensor, nodes: Tensor, kept: Tensor) -> Tensor:
+        """softmax((p W_3)(x W_2)^T / sqrt(width)) x over the kept superpixels of a group; 0 where there are none.
+
+        Args:
+            parts: p, (B, L, P, C).
+            nodes: x, (B, L, images, T, C).
+            kept: (B, L, images, T) bool.
+
+        Returns:
+            (B, L, P, C).
+        """
+        x, mask = nodes.flatten(2, 3), kept.flatten(2)[:, :, None]
+        scores = self.parts(parts) @ self.nodes(x).mT * self.scale
+        return _softmax(scores, mask) @ x
+
+
+def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last axis where ``mask`` holds; 0 elsewhere, and in rows where it never holds."""
+    lowest = torch.finfo(scores.dtype).min
+    return scores.masked_fill(~mask, lowest).softmax(dim=-1) * mask
+
+
+def gathered(nodes: Tensor, places: Tensor) -> Tensor:
+    """Superpixel features (B, V, S, C) at ``places`` (B, L, V, T): (B, L, V, T, C)."""
+    batch = torch.arange(nodes.shape[0], device=nodes.device)[:, None, None, None]
+    image = torch.arange(nodes.shape[1], device=nodes.device)[:, None]
+    return nodes[batch, image, places]

@@ -1,0 +1,207 @@
+"""What the part-aware methods share: parts of supports and query, scores, the alignment and semantic losses."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fsseg_bench.method import Episode, Method, feature_map
+from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.losses import segmentation_loss
+from fsseg_bench.nn.parts import Rows, drawn_rows, part_centres, row_counts, rows_of_masks
+from fsseg_bench.nn.pooling import masked_average
+from fsseg_bench.nn.prototypes import assigned, background_mask, cosine_scores, support_prototypes, unit_cells
+from fsseg_bench.nn.semantic import SemanticHead
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
+from fsseg_methods._prototype import labels_of
+from fsseg_methods._recipes import light_recipe
+from fsseg_methods.panet import alignment_labels, alignment_losses
+
+_BACKGROUND_ZOOM, _FOREGROUND_ZOOM = 1, 2
+_BRANCHES = 4
+_CODE = "the authors' code"
+
+
+class Parts(NamedTuple):
+    """The part prototypes of each class, background first."""
+
+    centres: Tensor
+    """(B, N+1, P, C) centres of the clusters."""
+    whole: Tensor
+    """(B, N+1, C), g: the masked averages of PANet."""
+    prototypes: Tensor
+    """(B, N+1, P, C): centre + lambda g."""
+
+
+class _PartMethod(Method):
+    """Scores alpha * max_j cos(query cell, part j); the parts come from k-means over the supports' features."""
+
+    stochastic: ClassVar[bool] = True
+    reads_class_labels: ClassVar[bool] = True
+    default_backbone: ClassVar[str] = "resnet50"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        base_classes: int,
+        *,
+        parts: int,
+        assignments: int,
+        part_weight: float,
+        semantic_weight: float,
+        align_weight: float,
+        void_in_bg: bool,
+        alpha: float,
+    ) -> None:
+        super().__init__(backbone)
+        if min(parts, assignments) < 1:
+            raise ValueError(f"parts={parts}, assignments={assignments}: both must be at least 1")
+        self.parts, self.assignments, self.part_weight = parts, assignments, part_weight
+        self.align_weight, self.semantic_weight = align_weight, semantic_weight
+        self.void_in_bg, self.alpha = void_in_bg, alpha
+        self.semantic = SemanticHead(backbone.out_channels, base_classes + 1) if semantic_weight else None
+
+    def predict(self, episode: Episode) -> Tensor:
+        """Scores (B, N+1, h, w)."""
+        return self._scored(episode, _uniform(episode.seeds, episode.ways, self.parts))
+
+    def loss(self, episode: Episode) -> dict[str, Tensor]:
+        """Cross-entropy of the query, and the weighted alignment (mean over episodes) and semantic losses."""
+        uniform = _uniform(episode.seeds, episode.ways, self.parts)
+        scores = self._scored(episode, uniform)
+        losses = {"query": segmentation_loss(scores, labels_of(episode), align_corners=True)}
+        if self.align_weight:
+            losses["align"] = self.align_weight * self._alignment(episode, scores, uniform).mean()
+        if self.semantic is not None:
+            losses["semantic"] = self.semantic_weight * self._semantic_loss(self.semantic, episode)
+        return losses
+
+    def query_parts(self, episode: Episode, parts: Parts) -> Tensor:
+        """The prototypes (B, N+1, P, C) that score the query, from those of the supports."""
+        return parts.prototypes
+
+    def support_parts(self, episode: Episode, uniform: Tensor) -> Parts:
+        """Parts of the supports; all shots of a way, and all supports' background, are clustered together."""
+        support = feature_map(episode.support)
+        whole = support_prototypes(support, episode.support_masks, align_corners=True, void_in_bg=self.void_in_bg)
+        rows = self.support_rows(episode)
+        starts = drawn_rows(row_counts(rows), uniform[:, 0].to(support.device))
+        centres = part_centres(support.flatten(1, 2), rows, starts, self.assignments)
+        return self._joined(centres, whole)
+
+    def support_rows(self, episode: Episode) -> Rows:
+        """Rows of the lists (background, then ways): foreground at twice the features' size, background at theirs."""
+        _, N, K = episode.support_masks.shape[:3]
+        background = background_mask(episode.support_masks, self.void_in_bg)
+        masks = torch.stack((background, episode.support_masks == 1), dim=3).flatten(1, 2)
+        owners = tuple((0, 1 + way) for way in range(N) for _ in range(K))
+        size = (masks.shape[3], masks.shape[4])
+        return rows_of_masks(masks, owners, _cells(episode.support), size, (_BACKGROUND_ZOOM, _FOREGROUND_ZOOM))
+
+    def predicted_parts(self, episode: Episode, scores: Tensor, uniform: Tensor) -> tuple[Parts, Tensor]:
+        """Parts of the query's predicted classes, and (B, N+1) bool: whether any cell is predicted as the class."""
+        query = feature_map(episode.query)
+        masks = assigned(scores)
+        whole = masked_average(query, masks)
+        rows = predicted_rows(masks, episode.size)
+        starts = drawn_rows(row_counts(rows), uniform[:, 1].to(query.device))
+        centres = part_centres(query[:, None], rows, starts, self.assignments)
+        return self._joined(centres, whole), masks.sum(dim=(2, 3)) > 0
+
+    def alignment(self, episode: Episode, scores: Tensor, present: Tensor) -> Tensor:
+        """(B,) from the supports' scores (B, N, K, 2, h, w) and the ways (B, N+1) that the query shows."""
+        labels = alignment_labels(episode.support_masks, self.void_in_bg)
+        return alignment_losses(scores, labels, present, align_corners=True)
+
+    def support_scores(self, episode: Episode, prototypes: Tensor) -> Tensor:
+        """Supports scored with the parts (B, N+1, P, C) of the background and their own way: (B, N, K, 2, h, w)."""
+        B, N, K = episode.support_masks.shape[:3]
+        pairs = torch.stack((prototypes[:, :1].expand(-1, N, -1, -1), prototypes[:, 1:]), dim=2)
+        every = pairs[:, :, None].expand(-1, -1, K, -1, -1, -1)
+        scores = part_scores(feature_map(episode.support).flatten(0, 2), every.flatten(0, 2), self.alpha)
+        folded: Tensor = scores.unflatten(0, (B, N, K))
+        return folded
+
+    def semantic_logits(self, head: SemanticHead, episode: Episode) -> Tensor:
+        """Scores (B*N*K + B, base classes + 1, h, w) of the supports, then the queries."""
+        scores: Tensor = head(torch.cat((feature_map(episode.support).flatten(0, 2), feature_map(episode.query))))
+        return scores
+
+    def _scored(self, episode: Episode, uniform: Tensor) -> Tensor:
+        parts = self.query_parts(episode, self.support_parts(episode, uniform))
+        return part_scores(feature_map(episode.query), parts, self.alpha)
+
+    def _joined(self, centres: Tensor, whole: Tensor) -> Parts:
+        return Parts(centres, whole, centres + self.part_weight * whole[:, :, None])
+
+    def _alignment(self, episode: Episode, scores: Tensor, uniform: Tensor) -> Tensor:
+        parts, present = self.predicted_parts(episode, scores, uniform)
+        return self.alignment(episode, self.support_scores(episode, parts.prototypes), present)
+
+    def _semantic_loss(self, head: SemanticHead, episode: Episode) -> Tensor:
+        labels = episode.class_labels
+        if labels is None:
+            raise ValueError("the semantic loss needs class_labels; only training episodes have them")
+        every = torch.cat((labels.support.flatten(0, 2), labels.query))
+        return segmentation_loss(self.semantic_logits(head, episode), every, align_corners=True)
+
+
+def part_scores(features: Tensor, prototypes: Tensor, alpha: float) -> Tensor:
+    """alpha * max_j cos(cell, part j): (B, L, h, w) from features (B, C, h, w) and parts (B, L, P, C)."""
+    every = cosine_scores(unit_cells(features).cells, prototypes.flatten(1, 2), alpha=alpha)
+    best: Tensor = every.unflatten(1, prototypes.shape[1:3]).max(dim=2).values
+    return best
+
+
+def predicted_rows(masks: Tensor, size: tuple[int, int]) -> Rows:
+    """Rows of the query's predicted classes, (B, N+1, h, w) one-hot, all at twice the features' size."""
+    groups, cells = masks.shape[1], (masks.shape[2], masks.shape[3])
+    return rows_of_masks(masks[:, None] > 0, (tuple(range(groups)),), cells, size, (_FOREGROUND_ZOOM,) * groups)
+
+
+def _uniform(seeds: tuple[int, ...], ways: int, parts: int) -> Tensor:
+    """Numbers (B, 2, N+1, P) in [0, 1) that choose the starts: of the supports' lists, then of the query's.
+
+    Lists are in the order background, ways; they are drawn as in the authors' code: the supports' ways, their
+    background, the query's background, its ways.
+    """
+    drawn = [torch.rand(2, ways + 1, parts, generator=torch.Generator().manual_seed(s)).double() for s in seeds]
+    every = torch.stack(drawn)
+    return torch.stack((every[:, 0].roll(1, dims=1), every[:, 1]), dim=1)
+
+
+def _cells(features: Tensor | tuple[Tensor, ...]) -> tuple[int, int]:
+    height, width = feature_map(features).shape[-2:]
+    return height, width
+
+
+def part_recipe(protocol: Protocol) -> Recipe:
+    """The authors' training, the same for both data sets and any number of shots."""
+    if protocol.data.source == "shapes":
+        return light_recipe()
+    biases = {f"semantic.branches.{i}.bias": 20.0 for i in range(_BRANCHES)}
+    return Recipe(
+        iterations=24_000,
+        batch=1,
+        lr=5e-4,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="step",
+        milestones=(10_000, 20_000),
+        gamma=0.1,
+        lr_factors={"semantic.": 10.0, **biases},
+        freeze="layer2",
+        bn="train",
+        augment="flip",
+        sources={
+            **dict.fromkeys(
+                ("iterations", "batch", "lr", "momentum", "schedule", "milestones", "gamma", "freeze", "bn", "augment"),
+                _CODE,
+            ),
+            "lr_factors": f"{_CODE}, its nominal rates: its optimiser lists these tensors twice",
+            "weight_decay": f"{_CODE}, which leaves the four biases of the semantic branch out",
+        },
+    )

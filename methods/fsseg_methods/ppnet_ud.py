@@ -1,0 +1,159 @@
+"""PPNet with unlabelled images: part prototypes renewed from further images of the episode's own classes.
+
+Title: Part-aware Prototype Network for Few-shot Semantic Segmentation
+Authors: Yongfei Liu et al.
+Venue: ECCV
+Year: 2020
+Fidelity: parity
+Distinctive: sees extra images of the episode's class, at test too: weak supervision that other methods do not get.
+Differences: the graph keeps its random start, as in the authors' code (graph_trainable=true trains it, as written).
+Differences: the alignment loss of a way is one mean over its supports, divided by K again (joint_align=false: ppnet's).
+Differences: as many unlabelled images and groups at test as in training; the authors' test script has 4 and 3.
+Differences: superpixels are SLIC's with skimage; the authors' are precomputed files.
+Differences: void pixels of supports are left out; the authors' code pools them into the background (void_in_bg=true).
+Differences: the k-means starts are drawn from the episode's seed; the authors' are not seeded at all.
+Differences: novel classes in base-class labels are as the protocol says; the authors': void in the query alone.
+Differences: the semantic branch is stepped once an iteration; the authors' optimiser lists its tensors twice.
+Differences: the last checkpoint; the authors chose theirs on episodes of the test classes.
+Differences: the protocol's training lists and episodes; the authors' PASCAL runs test on images that training saw.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fsseg_bench.method import Episode, Features, feature_map
+from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.graph import LatentGraph, gathered, like_prototypes
+from fsseg_bench.nn.losses import segmentation_loss
+from fsseg_bench.nn.superpixels import slic_labels, superpixel_means
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
+from fsseg_methods._parts import Parts, _PartMethod, part_recipe
+from fsseg_methods.panet import alignment_labels
+
+
+class Nodes(NamedTuple):
+    """What each class keeps of each unlabelled image."""
+
+    features: Tensor
+    """(B, N+1, V, T, C)."""
+    kept: Tensor
+    """(B, N+1, V, T) bool."""
+
+
+class PPNetUD(_PartMethod):
+    """PPNet whose parts attend to the superpixels of unlabelled images of the episode's classes.
+
+    Switches:
+        parts, assignments, part_weight, semantic_weight, align_weight, void_in_bg, alpha: as in ``ppnet``.
+        unlabelled: images of each way's class; those of all ways serve every class.
+        segments: superpixels an image (about), by SLIC.
+        top: an image's superpixels that a class keeps at most (the authors' 5-shot setting: 5).
+        threshold: cosine to the class's whole prototype that a superpixel must exceed (5-shot: 0.9).
+        group: unlabelled images that are attended to together (5-shot: 6).
+        running_mean: share of the parts that stays after each group (5-shot: 0.9).
+        graph_trainable: whether the graph's layers learn; the authors' are in no optimiser group.
+        joint_align: the authors' alignment loss of this variant: one mean over all supports of a way, over N K.
+        width: of the graph's embeddings, not above the backbone's channels.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        base_classes: int,
+        *,
+        parts: int = 5,
+        assignments: int = 20,
+        part_weight: float = 0.8,
+        semantic_weight: float = 0.1,
+        align_weight: float = 1.0,
+        unlabelled: int = 6,
+        segments: int = 100,
+        top: int = 30,
+        threshold: float = 0.5,
+        group: int = 2,
+        running_mean: float = 0.8,
+        graph_trainable: bool = False,
+        joint_align: bool = True,
+        width: int = 512,
+        void_in_bg: bool = False,
+        alpha: float = 20.0,
+    ) -> None:
+        super().__init__(
+            backbone,
+            base_classes,
+            parts=parts,
+            assignments=assignments,
+            part_weight=part_weight,
+            semantic_weight=semantic_weight,
+            align_weight=align_weight,
+            void_in_bg=void_in_bg,
+            alpha=alpha,
+        )
+        for name, value in {"unlabelled": unlabelled, "segments": segments, "top": top, "group": group}.items():
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        self.unlabelled, self.segments, self.top, self.threshold = unlabelled, segments, top, threshold
+        self.group, self.running_mean, self.joint_align = group, running_mean, joint_align
+        self.graph = LatentGraph(backbone.out_channels, min(width, backbone.out_channels))
+        self.graph.requires_grad_(graph_trainable)
+
+    @property
+    def unlabelled_images(self) -> int:
+        """Images of each way's class besides the episode's."""
+        return self.unlabelled
+
+    @torch.no_grad()
+    def encode_unlabelled(self, images: Tensor) -> Features:
+        """Mean features (M, S, C) of each image's superpixels, and (M, S) of 1 where there is one; no gradient."""
+        features = feature_map(self.encode(images))
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.backbone.mean, self.backbone.std))
+        labels = slic_labels((images * std + mean).clamp(0, 1), self.segments)
+        return tuple(superpixel_means(features, labels, places=2 * self.segments))
+
+    def query_parts(self, episode: Episode, parts: Parts) -> Tensor:
+        """The supports' parts, renewed group by group: (B, N+1, P, C)."""
+        nodes = self.nodes(episode, parts.whole)
+        renewed: Tensor = self.graph(
+            parts.prototypes, nodes.features, nodes.kept, group=self.group, momentum=self.running_mean
+        )
+        return renewed
+
+    def nodes(self, episode: Episode, whole: Tensor) -> Nodes:
+        """The superpixels of all unlabelled images that are like each class's whole prototype (B, N+1, C)."""
+        if not isinstance(episode.unlabelled, tuple):
+            raise ValueError("the episode has no unlabelled images")
+        features, valid = (level.flatten(1, 2) for level in episode.unlabelled)
+        kept = like_prototypes(features, valid, whole.detach(), top=self.top, threshold=self.threshold)
+        return Nodes(gathered(features, kept.places), kept.mask)
+
+    def alignment(self, episode: Episode, scores: Tensor, present: Tensor) -> Tensor:
+        """(B,): see :class:`PPNetUD` for ``joint_align``."""
+        if not self.joint_align:
+            return super().alignment(episode, scores, present)
+        return joint_alignment(scores, alignment_labels(episode.support_masks, self.void_in_bg), present)
+
+    @classmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """The authors' training, the same for both data sets and any number of shots."""
+        return part_recipe(protocol)
+
+
+def joint_alignment(scores: Tensor, labels: Tensor, present: Tensor) -> Tensor:
+    """Alignment losses (B,): of a way one mean cross-entropy over all its supports, summed over ways / (N K).
+
+    Args:
+        scores: (B, N, K, 2, h, w).
+        labels: (B, N, K, H, W) uint8 in {0, 1, 255}.
+        present: (B, N+1) bool; a way that the query does not show is skipped.
+    """
+    B, N, K = labels.shape[:3]
+    ways = [
+        segmentation_loss(own, target, align_corners=True)
+        for own, target in zip(scores.flatten(0, 1), labels.flatten(0, 1), strict=True)
+    ]
+    return (torch.stack(ways).view(B, N) * present[:, 1:]).sum(dim=1) / (N * K)
