@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsseg_bench.errors import UserError
 from fsseg_bench.nn.itemwise import itemwise
 
 
@@ -31,12 +33,25 @@ def slic_labels(images: Tensor, segments: int = 100, compactness: float = 10.0) 
 
     Returns:
         (M, H, W) int64 on the images' device, numbered from 0. It depends on each image alone.
-    """
-    from skimage.segmentation import slic
 
+    Raises:
+        UserError: scikit-image is not installed.
+    """
+    slic = _slic()
     pictures = images.detach().permute(0, 2, 3, 1).double().cpu().numpy()
     labels = [slic(picture, n_segments=segments, compactness=compactness, start_label=0) for picture in pictures]
     return torch.from_numpy(np.stack(labels).astype(np.int64)).to(images.device)
+
+
+def _slic() -> Callable[..., Any]:
+    try:
+        from skimage.segmentation import slic
+    except ImportError:
+        raise UserError(
+            'superpixels need scikit-image, which is not installed; install it with pip install "fsseg-bench[superpixels]"'
+        ) from None
+    function: Callable[..., Any] = slic
+    return function
 
 
 @itemwise

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
 import torch
 
+from fsseg_bench.errors import UserError
 from fsseg_bench.nn.superpixels import slic_labels, superpixel_means
 
 
@@ -55,3 +59,9 @@ def test_slic_needs_no_more_than_twice_the_segments() -> None:
     pictures = torch.rand(3, 3, 65, 97, generator=torch.Generator().manual_seed(1))
     pictures[1] = 0.5
     assert slic_labels(pictures, segments=100).max() < 200
+
+
+def test_without_scikit_image_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
+    with pytest.raises(UserError, match="superpixels need scikit-image"):
+        slic_labels(torch.zeros(1, 3, 8, 8))
