@@ -48,7 +48,8 @@ def _slic() -> Callable[..., Any]:
         from skimage.segmentation import slic
     except ImportError:
         raise UserError(
-            'superpixels need scikit-image, which is not installed; install it with pip install "fsseg-bench[superpixels]"'
+            "superpixels need scikit-image, which is not installed; "
+            'install it with pip install "fsseg-bench[superpixels]"'
         ) from None
     function: Callable[..., Any] = slic
     return function
