@@ -10,7 +10,9 @@ from fsseg_bench.registry import method_names
 from tests.support.overfit import training_iou
 
 SIDE = 97  # pixels: 13 x 13 cells at stride 8, about ten seconds for a light head
-OWN: dict[str, dict[str, Any]] = {}
+OWN: dict[str, dict[str, Any]] = {
+    "fwb": {"boosting": False},  # its experts vote by how well they segment the supports, which are not learned here
+}
 """What a method needs besides the size: arguments of ``training_iou`` by name, each with its reason."""
 
 
