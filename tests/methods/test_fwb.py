@@ -306,7 +306,7 @@ def test_training_passes() -> None:
     assert all("running" in key or "num_batches" in key for key in moved)
     assert {int(t) for key, t in method.backbone.state_dict().items() if "num_batches" in key} == {1}
     assert method.backbone.training
-    method.backbone.fix_batch_norm(True)
+    method.backbone.set_batch_norm("eval")
     method.encode_training(supports, torch.zeros(3, 33, 33, dtype=torch.uint8), queries)
     assert not any(m.training for m in method.backbone.modules() if isinstance(m, nn.BatchNorm2d))
 

@@ -62,7 +62,7 @@ def test_statistics_of_frozen_stages_stay() -> None:
 
 def test_fixed_batch_norm_survives_train() -> None:
     backbone = random_backbone(SMALL)
-    backbone.fix_batch_norm(True)
+    backbone.set_batch_norm("eval")
     nn.Sequential(backbone).train()
     assert backbone.training
     before = copied_state(backbone)
@@ -79,8 +79,8 @@ def test_fixed_batch_norm_survives_train() -> None:
 def test_batch_norm_is_trained_otherwise() -> None:
     backbone = random_backbone(SMALL)
     backbone.train()
-    backbone.fix_batch_norm(True)
-    backbone.fix_batch_norm(False)
+    backbone.set_batch_norm("eval")
+    backbone.set_batch_norm("train")
     before = copied_state(backbone)
     _train_once(backbone)
     assert changed_keys(before, backbone) == before.keys()
@@ -96,8 +96,8 @@ def test_freezing_and_fixing_add_up_in_any_order() -> None:
     }
     first, second = random_backbone(SMALL), random_backbone(SMALL)
     first.freeze("layer2")
-    first.fix_batch_norm(True)
-    second.fix_batch_norm(True)
+    first.set_batch_norm("eval")
+    second.set_batch_norm("eval")
     second.freeze("layer2")
     for backbone in (first, second):
         assert {key for key, p in backbone.named_parameters() if p.requires_grad} == expected

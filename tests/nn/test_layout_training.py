@@ -68,7 +68,7 @@ def test_moving_statistics_alone(freeze: str) -> None:
     before = copied_state(backbone)
     _train_once(backbone)
     assert not changed_keys(before, backbone) & statistics
-    backbone.fix_batch_norm(False)
+    backbone.set_batch_norm("train")
     assert backbone.bn1.weight.requires_grad == (freeze == "none")
 
 

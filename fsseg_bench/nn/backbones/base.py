@@ -130,10 +130,6 @@ class Backbone(nn.Module, ABC):
         self._set_gradients()
         self._set_norm_modes()
 
-    def fix_batch_norm(self, fixed: bool) -> None:
-        """Whether every batch-norm keeps its statistics, weight and bias, also after ``train()``."""
-        self.set_batch_norm("eval" if fixed else "train")
-
     def train(self, mode: bool = True) -> Backbone:
         """Sets training mode, except for batch-norms whose statistics do not move."""
         super().train(mode)
