@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.nn.bilinear import pull_back, resize
+from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.itemwise import itemwise
 
 MOST_OF_FEW = 10
@@ -121,20 +121,51 @@ def _part_centres(
     features: Tensor, starts: Tensor, blank: Tensor, *grids: Tensor, membership: Tensor, assignments: int
 ) -> Tensor:
     cells, size = features.flatten(3), (features.shape[3], features.shape[4])
+    lattices = [_lattice(grid, size, features.dtype) for grid in grids]
     owners = membership.argmax(dim=1).view(blank.shape[1:])
     share = membership.to(features.dtype)
     with torch.no_grad():
-        centres = _at_rows(cells, size, starts, blank, grids, membership)
+        centres = _at_rows(cells, size, starts, blank, lattices, membership)
         for _ in range(assignments - 1):
-            weights, counts = _assign(cells, size, centres, blank, grids, owners)
+            weights, counts = _assign(cells, size, centres, blank, lattices, owners)
             means, totals = _means(cells, weights, counts, share)
             centres = torch.where(totals > 0, means, centres)
-        weights, counts = _assign(cells, size, centres, blank, grids, owners)
+        weights, counts = _assign(cells, size, centres, blank, lattices, owners)
     return _means(cells, weights, counts, share)[0]
 
 
+class _Lattice(NamedTuple):
+    """The rows and columns of a grid that hold any row of features."""
+
+    cells: Tensor
+    """(B, I, G, gh, gw) bool."""
+    down: Tensor
+    """(h, gh) weights of linear interpolation."""
+    across: Tensor
+    """(w, gw)."""
+
+    def enlarge(self, maps: Tensor) -> Tensor:
+        """Maps (..., h, w) at the lattice's cells, (..., gh, gw)."""
+        return self.down.mT @ (maps @ self.across)
+
+    def pull_back(self, maps: Tensor) -> Tensor:
+        """The adjoint: maps (..., gh, gw) to (..., h, w)."""
+        return self.down @ (maps @ self.across.mT)
+
+
+def _lattice(grid: Tensor, size: tuple[int, int], dtype: torch.dtype) -> _Lattice:
+    """Leaves out what is empty: a small object at the image's resolution takes few rows and columns of it."""
+    used = grid.flatten(0, 2).any(dim=0)
+    rows, columns = used.any(dim=1).nonzero().squeeze(1), used.any(dim=0).nonzero().squeeze(1)
+    down, across = (
+        resize(torch.eye(cells, dtype=dtype, device=grid.device), (cells, pixels), align_corners=True)[:, kept]
+        for cells, pixels, kept in zip(size, grid.shape[3:], (rows, columns), strict=True)
+    )
+    return _Lattice(grid[..., rows, :][..., columns], down, across)
+
+
 def _assign(
-    cells: Tensor, size: tuple[int, int], centres: Tensor, blank: Tensor, grids: tuple[Tensor, ...], owners: Tensor
+    cells: Tensor, size: tuple[int, int], centres: Tensor, blank: Tensor, lattices: list[_Lattice], owners: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Each image's clusters as weights of its cells (B, I, G, P, h*w), and how many rows they hold (B, I, G, P)."""
     own = centres[:, owners]
@@ -142,10 +173,10 @@ def _assign(
     lengths = _lengths(centres)[:, owners]
     weights = torch.zeros_like(dots)
     counts = _nearest_centre(lengths) * blank[..., None]
-    for grid in grids:
-        distances = lengths[..., None, None] - 2 * resize(dots, (grid.shape[3], grid.shape[4]), align_corners=True)
-        hot = _nearest_centre(distances) * grid[:, :, :, None]
-        weights = weights + pull_back(hot, size, align_corners=True)
+    for lattice in lattices:
+        distances = lengths[..., None, None] - 2 * lattice.enlarge(dots)
+        hot = _nearest_centre(distances) * lattice.cells[:, :, :, None]
+        weights = weights + lattice.pull_back(hot)
         counts = counts + hot.sum(dim=(4, 5))
     return weights.flatten(4), counts
 
@@ -171,20 +202,21 @@ def _means(cells: Tensor, weights: Tensor, counts: Tensor, share: Tensor) -> tup
 
 
 def _at_rows(
-    cells: Tensor, size: tuple[int, int], starts: Tensor, blank: Tensor, grids: tuple[Tensor, ...], membership: Tensor
+    cells: Tensor, size: tuple[int, int], starts: Tensor, blank: Tensor, lattices: list[_Lattice], membership: Tensor
 ) -> Tensor:
     """The rows (B, L, P, C) with the numbers ``starts`` (B, L, P) of their lists."""
-    flat = _flat(blank, grids).flatten(1, 2)
+    flat = _flat(blank, tuple(lattice.cells for lattice in lattices)).flatten(1, 2)
     blocks, places = _find(flat, starts, membership)
     images = blocks // blank.shape[2]
     weights = cells.new_zeros(*starts.shape, *size)
     begin = 0
-    for grid in grids:
-        area = grid.shape[3] * grid.shape[4]
+    for lattice in lattices:
+        shape = lattice.cells.shape[3:]
+        area = shape[0] * shape[1]
         hot = cells.new_zeros(*starts.shape, area + 1)  # the last place takes what lies in another grid
         inside = (places >= begin) & (places < begin + area)
         hot.scatter_(3, torch.where(inside, places - begin, area)[..., None], 1.0)
-        weights = weights + pull_back(hot[..., :-1].unflatten(3, grid.shape[3:]), size, align_corners=True)
+        weights = weights + lattice.pull_back(hot[..., :-1].unflatten(3, shape))
         begin += area
     chosen = images[:, None] == torch.arange(cells.shape[1], device=cells.device)[:, None, None]
     every = (weights.flatten(3)[:, None] * chosen[..., None]).flatten(2, 3)

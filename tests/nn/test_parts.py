@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.nn.parts import Rows, _at_rows, drawn_rows, part_centres, row_counts, rows_of_masks
+from fsseg_bench.nn.parts import Rows, _at_rows, _lattice, drawn_rows, part_centres, row_counts, rows_of_masks
 
 SIZE, CELLS = (51, 37), (7, 5)
 
@@ -79,7 +79,8 @@ def test_the_order_of_rows_is_that_of_the_plain_lists() -> None:
     features, rows, every = support_case()
     counts = row_counts(rows)
     starts = torch.arange(int(counts.max())) % counts[..., None]
-    found = _at_rows(features.flatten(3), CELLS, starts, rows.blank, rows.grids, rows.membership())
+    lattices = [_lattice(grid, CELLS, features.dtype) for grid in rows.grids]
+    found = _at_rows(features.flatten(3), CELLS, starts, rows.blank, lattices, rows.membership())
     for b in range(2):
         for number, own in enumerate(every[b]):
             torch.testing.assert_close(found[b, number, : len(own)], own, atol=1e-12, rtol=0)
