@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.boosting import boost
-from fsseg_bench.nn.gated import gated_convolution, tap_products
+from fsseg_bench.nn.gated import Strip, gated_response, gated_responses, tap_products
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.nn.pooling import masked_average
 from fsseg_bench.nn.prototypes import cosine_scores, unit, unit_cells
@@ -56,26 +57,34 @@ class ExitLayer(nn.Module):
         logits: Tensor = self.outer(F.relu(self.inner(features)))
         return logits
 
-    def margin(self, products: Tensor, gates: Tensor) -> Tensor:
+    def products(self, features: Tensor) -> Iterator[Strip]:
+        """What the first convolution does to features (B, D, h, w), whatever they are multiplied with."""
+        return tap_products(features, self.inner.weight)
+
+    def margin(self, strips: Sequence[Strip], gates: Tensor) -> Tensor:
         """Foreground logit minus background logit of features times gates, with a gradient for the gates alone.
 
         Args:
-            products: of the features (B, D, h, w) with the first convolution, from :meth:`products`.
+            strips: all of the features' :meth:`products`.
             gates: (B, 1, h, w).
 
         Returns:
             (B, h, w).
         """
+        bias, readout, offset = self._margin_weights()
+        return gated_response(strips, gates, bias, readout) + offset
+
+    def margins(self, strips: Iterable[Strip], gates: Sequence[Tensor]) -> list[Tensor]:
+        """:meth:`margin` for several gates, without gradient; each strip is needed once."""
+        bias, readout, offset = self._margin_weights()
+        return [response + offset for response in gated_responses(strips, gates, bias, readout)]
+
+    def _margin_weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Bias of the hidden channels, their weights (each (O,)) and the constant of the logits' difference."""
         assert self.inner.bias is not None
         assert self.outer.bias is not None
-        hidden = gated_convolution(products, gates, self.inner.bias).relu_()
-        (away, towards), (least, most) = self.outer.weight.detach().flatten(1), self.outer.bias.detach()
-        margins: Tensor = ((towards - away) @ hidden.flatten(2)).unflatten(1, gates.shape[2:]) + (most - least)
-        return margins
-
-    def products(self, features: Tensor) -> Tensor:
-        """What the first convolution does to features (B, D, h, w), whatever they are multiplied with; a constant."""
-        return tap_products(features.detach(), self.inner.weight.detach())
+        weight, bias = self.outer.weight.detach().flatten(1), self.outer.bias.detach()
+        return self.inner.bias.detach(), weight[1] - weight[0], bias[1] - bias[0]
 
 
 def class_means(top: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
@@ -121,17 +130,6 @@ def similarity(cells: Tensor, vectors: Tensor, size: tuple[int, ...]) -> Tensor:
     return full / (peaks + _LEAST_PEAK)[:, None, None, None]
 
 
-class _Fixed(NamedTuple):
-    """What no expert changes of an image."""
-
-    cells: Tensor
-    """(B, C, h, w), weighted by the relevance and scaled to norm 1."""
-    products: Tensor
-    """Of the low-level features with the exit layer's first convolution."""
-    grid: tuple[int, ...]
-    """(h, w) of the low-level features."""
-
-
 @itemwise
 def experts(
     start: Tensor,
@@ -158,29 +156,24 @@ def experts(
         steps: Adam steps.
         last_support_low: whether the last support's low-level features stand in for the query's.
     """
-    labels = shots[2::3]
-    fixed = [_fixed(low, top, relevance, exit_layer) for low, top in zip(shots[0::3], shots[1::3], strict=True)]
+    lows, tops, labels = shots[0::3], shots[1::3], shots[2::3]
+    cells = [weighted_cells(top, relevance) for top in tops]
+    strips = [list(exit_layer.products(low)) for low in lows]
 
     def margins(vectors: Tensor) -> list[Tensor]:
-        return [_margin(one, vectors, exit_layer, true.shape[-2:]) for one, true in zip(fixed, labels, strict=True)]
+        grids = [low.shape[2:] for low in lows]
+        gates = [similarity(one, vectors, grid) for one, grid in zip(cells, grids, strict=True)]
+        scores = [exit_layer.margin(one, gate) for one, gate in zip(strips, gates, strict=True)]
+        return [_at(score, true.shape[1:]) for score, true in zip(scores, labels, strict=True)]
 
     boosted = boost(start, margins, labels, steps=steps)
-    if last_support_low:
-        query = fixed[-1]._replace(cells=weighted_cells(query_top, relevance))
-    else:
-        fixed.clear()
-        query = _fixed(query_low, query_top, relevance, exit_layer)
-    with torch.no_grad():
-        masks = [_margin(query, vectors, exit_layer, size) > 0 for vectors in boosted.vectors.unbind(dim=1)]
-    return Ensemble(*boosted, torch.stack(masks, dim=1))
+    low = lows[-1] if last_support_low else query_low
+    query = weighted_cells(query_top, relevance)
+    gates = [similarity(query, vectors, low.shape[2:]) for vectors in boosted.vectors.unbind(dim=1)]
+    scores = exit_layer.margins(strips[-1] if last_support_low else exit_layer.products(low), gates)
+    return Ensemble(*boosted, torch.stack([_at(score, size) > 0 for score in scores], dim=1))
 
 
-def _fixed(low: Tensor, top: Tensor, relevance: Tensor, exit_layer: ExitLayer) -> _Fixed:
-    with torch.no_grad():
-        return _Fixed(weighted_cells(top, relevance), exit_layer.products(low), low.shape[-2:])
-
-
-def _margin(image: _Fixed, vectors: Tensor, exit_layer: ExitLayer, size: tuple[int, ...]) -> Tensor:
-    """Foreground logit minus background logit (B, *size) with vectors (B, C), in which alone it has a gradient."""
-    gates = similarity(image.cells, vectors, image.grid)
-    return resize(exit_layer.margin(image.products, gates), (size[0], size[1]), align_corners=True)
+def _at(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Maps (B, h, w) at image size."""
+    return resize(maps, (size[0], size[1]), align_corners=True)
