@@ -21,6 +21,9 @@ _LEAST = {
     "bias_lr_factor": 0,
     "train_shots": 0,
 }
+BY_USER = "set by the user"
+"""The source of a value that was set from outside."""
+
 _KINDS = {int: "a whole number", float: "a number"}
 
 
@@ -92,7 +95,7 @@ class Recipe:
             if key not in hints:
                 raise unknown("recipe key", key, hints)
             changes[key] = parse_value(f"recipe.{key}", text, hints[key])
-        sources = {**self.sources, **dict.fromkeys(changes, "set by the user")}
+        sources = {**self.sources, **dict.fromkeys(changes, BY_USER)}
         return dataclasses.replace(self, **changes, sources=sources).checked()
 
     def checked(self) -> Recipe:

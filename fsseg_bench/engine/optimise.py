@@ -10,7 +10,7 @@ from torch import nn
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import Backbone
-from fsseg_bench.recipe import Recipe
+from fsseg_bench.recipe import BY_USER, Recipe
 
 _POLY_POWER = 0.9  # the exponent of the "poly" schedule in the DeepLab line of work
 
@@ -32,11 +32,12 @@ def build_optimizer(method: Method, recipe: Recipe) -> torch.optim.SGD:
     """SGD over the trained parameters, each at its own rate (:func:`_factor`) and decay.
 
     Raises:
-        UserError: nothing is left to train, or ``lr_factors`` names parameters that do not exist.
+        UserError: nothing is left to train, or ``lr_factors`` names parameters that do not exist. A method's own
+            ``lr_factors`` (with a source) may name parts that its switches leave out.
     """
     inside = {id(p) for trunk in trunks(method) for p in trunk.parameters()}
     named = list(method.named_parameters())
-    for prefix in recipe.lr_factors:
+    for prefix in recipe.lr_factors if recipe.sources.get("lr_factors", BY_USER) == BY_USER else ():
         if not any(name.startswith(prefix) for name, _ in named):
             raise UserError(
                 f"recipe.lr_factors: no parameter begins with {prefix!r}; they begin with "
