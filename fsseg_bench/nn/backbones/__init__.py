@@ -9,7 +9,7 @@ from fsseg_bench.nn.backbones.vgg import VGG
 from fsseg_bench.nn.catalogue import laid_out
 from fsseg_bench.nn.layout import AS_LISTED, Layout
 
-__all__ = ["Backbone", "Layout", "build_backbone", "folded"]
+__all__ = ["Backbone", "build_backbone", "folded"]
 
 
 def build_backbone(name: str, layout: Layout = AS_LISTED) -> Backbone:
