@@ -1,0 +1,251 @@
+"""CANet: dense comparison of the query with a support vector, refined by its own earlier prediction.
+
+Title: CANet: Class-Agnostic Segmentation Networks with Iterative Refinement and Attentive Few-Shot Learning
+Authors: Chi Zhang et al.
+Venue: CVPR
+Year: 2019
+Fidelity: parity
+Distinctive: the last prediction enters residual blocks again, four times; shots are weighed by learned attention.
+Differences: a fixed number of refinements; the authors' code stops when the score on the test labels stops improving.
+Differences: the support of an episode stays as it is; the authors' code crops it at random in every pass, at test too.
+Differences: the attention over shots follows the paper, as its code was never released; its pool's stride is ours.
+Differences: attention is learned with several shots only; trained with one it stays where it starts, near the mean.
+Differences: as in the authors' code, five ASPP branches (paper: four) and moving batch-norm statistics (paper: fixed).
+Differences: void counts nowhere (the authors' masks have none); support crops that lose the object are drawn again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fsseg_bench.method import Episode, Features, Method, feature_map
+from fsseg_bench.nn.aspp import ASPPClassifier
+from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.bilinear import resize
+from fsseg_bench.nn.conv_block import start_small
+from fsseg_bench.nn.layout import Layout, ResNetLayout
+from fsseg_bench.nn.losses import segmentation_loss
+from fsseg_bench.nn.mid_level import MidLevel
+from fsseg_bench.nn.pooling import masked_average
+from fsseg_bench.nn.refinement import Refinement
+from fsseg_bench.nn.tiled import TiledConvolution
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
+from fsseg_methods._prototype import labels_of
+from fsseg_methods._recipes import light_recipe
+
+_CODE = "the authors' code"
+_OURS = "ours"
+_WIDTH = 256
+_DROPOUT = 0.5
+_AREA_EPS = 5e-4  # added to the mask's area in cells: an empty mask gives a zero vector
+
+
+class CANet(Method):
+    """Compares each query cell with the support's mean vector, then refines the comparison.
+
+    Switches:
+        refinements: passes after the first, each told the softmax of the one before.
+        fusion: of several shots' comparisons: ``attention`` (learned weights) or ``average``.
+        history_rate: how often training gives a sample the map remembered from its last visit instead of zeros.
+        dropout: the share of channels that training drops, where the authors' code does; None: 0.5, light form 0.
+        small_start: whether new weights begin at N(0, 0.01^2) as in the authors' code; None: not in the light form.
+        width: channels of the head; never more than the backbone has.
+
+    The light form is a head of fewer than 256 channels, as on backbones that are trained from scratch in seconds:
+    there He's larger initial weights, and no dropout, let short training succeed.
+    """
+
+    max_ways: ClassVar[int | None] = 1
+    keeps_history: ClassVar[bool] = True
+    default_backbone: ClassVar[str] = "resnet50"
+    layout: ClassVar[Layout] = Layout(
+        last="layer3", resnet=ResNetLayout(dilate_first=True, stride_in_first=True, ceil_pool=True)
+    )
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        refinements: int = 4,
+        fusion: Literal["attention", "average"] = "attention",
+        history_rate: float = 0.3,
+        dropout: float | None = None,
+        small_start: bool | None = None,
+        width: int = _WIDTH,
+    ) -> None:
+        super().__init__(backbone)
+        if refinements < 0:
+            raise ValueError(f"refinements is {refinements}; it must be at least 0")
+        if not 0 <= history_rate <= 1:
+            raise ValueError(f"history_rate is {history_rate}; it must be from 0 to 1")
+        if dropout is not None and not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")
+        self.refinements = refinements
+        self.history_rate = history_rate
+        width = min(width, backbone.out_channels)
+        light = width < _WIDTH
+        dropout = (0.0 if light else _DROPOUT) if dropout is None else dropout
+        self.embed = MidLevel(backbone, width, dropout=dropout)
+        self.compare = TiledConvolution(width, width, width, dilation=2)
+        self.compared = nn.Sequential(nn.ReLU(), nn.Dropout2d(dropout))
+        self.attention = ShotAttention(width) if fusion == "attention" else None
+        self.refine = Refinement(width)
+        self.decode = ASPPClassifier(width, dropout=dropout, project_dropout=dropout)
+        for name, part in self.named_children():
+            if name != "backbone":
+                _start(part, small=not light if small_start is None else small_start)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Embedded mid-level features (M, width, h, w) >= 0."""
+        features: Tensor = self.embed(self.backbone, images)
+        return features
+
+    def encode_training(self, supports: Tensor, masks: Tensor, queries: Tensor) -> tuple[Features, Features]:
+        """Queries first, then supports: each pass has batch-norm statistics of its own."""
+        query = self.encode(queries)
+        return self.encode(supports), query
+
+    def predict(self, episode: Episode) -> Tensor:
+        """Logits (B, 2, H, W) of the last pass, at image size."""
+        compared = self._compared(episode)
+        logits = self.head(compared)
+        for _ in range(self.refinements):
+            logits = self.head(compared, logits.softmax(dim=1))
+        return resize(logits, episode.size, align_corners=True)
+
+    def loss(self, episode: Episode) -> dict[str, Tensor]:
+        """Cross-entropy of one pass, which is told a remembered map or zeros; its softmax is remembered."""
+        compared = self._compared(episode)
+        logits = self.head(compared, self._remembered(episode, (compared.shape[2], compared.shape[3])))
+        if episode.history is not None:
+            episode.history.keep(logits.softmax(dim=1))
+        return {"query": segmentation_loss(logits, labels_of(episode), align_corners=True)}
+
+    def _compared(self, episode: Episode) -> Tensor:
+        vectors = support_vectors(feature_map(episode.support)[:, 0], episode.support_masks[:, 0] == 1)
+        return self.comparison(feature_map(episode.query), vectors)
+
+    def comparison(self, query: Tensor, vectors: Tensor) -> Tensor:
+        """D = sum_k a_k ReLU(conv([query; z_k])).
+
+        Args:
+            query: features (B, width, h, w).
+            vectors: z of the K shots, (B, K, width).
+
+        Returns:
+            (B, width, h, w).
+        """
+        maps: Tensor = self.compared(_beside(self.compare, query, vectors))
+        shots = _unfold(maps, vectors)
+        if vectors.shape[1] == 1:
+            return shots[:, 0]
+        if self.attention is None:
+            return shots.mean(dim=1)
+        weights: Tensor = self.attention(query, vectors)
+        return (weights.to(shots.dtype)[:, :, None, None, None] * shots).sum(dim=1)
+
+    def head(self, compared: Tensor, history: Tensor | None = None) -> Tensor:
+        """One pass: D (B, width, h, w), told a softmax (B, 2, any, any) or nothing, to logits (B, 2, h, w)."""
+        logits: Tensor = self.decode(self.refine(compared, history))
+        return logits
+
+    def _remembered(self, episode: Episode, size: tuple[int, int]) -> Tensor | None:
+        """What each sample is told, (B, 2, h, w): its remembered map at a rate, else zeros."""
+        if episode.history is None:
+            return None
+        told = torch.rand(episode.batch) < self.history_rate
+        zeros = torch.zeros(2, *size, device=episode.support_masks.device)
+        return torch.stack(
+            [
+                zeros if past is None or not use else resize(past.to(zeros), size, align_corners=True)
+                for use, past in zip(told.tolist(), episode.history.past, strict=True)
+            ]
+        )
+
+    @classmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """The authors' training with one support, the same for both data sets and any number of shots."""
+        if protocol.data.source == "shapes":
+            return _light()
+        known = ("batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "augment")
+        return Recipe(
+            iterations=513_000,
+            batch=4,
+            lr=2.5e-3,
+            momentum=0.9,
+            weight_decay=5e-4,
+            schedule="constant",
+            freeze="all",
+            bn="stats",
+            augment="canet",
+            sources={
+                **dict.fromkeys(known, _CODE),
+                "iterations": f"{_CODE}: 200 epochs of the base classes' pairs, 10,260 in the mean over PASCAL's folds",
+                "lr": f"{_CODE}: option 2.5e-4, whose only group runs at ten times that",
+                "bn": f"{_CODE}; the paper calls the backbone fixed (recipe.bn=eval)",
+                "train_shots": f"{_OURS}: as in the evaluation, so that attention over several shots is learned",
+            },
+        )
+
+
+class ShotAttention(nn.Module):
+    """Weights of the shots: softmax over k of mean(conv(pool(ReLU(conv([query; z_k])))))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = TiledConvolution(width, width, width)
+        self.pool = nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1))
+        self.last = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, query: Tensor, vectors: Tensor) -> Tensor:
+        """Query (B, C, h, w) and vectors (B, K, C) to weights (B, K) that sum to 1."""
+        scores = self.last(self.pool(_beside(self.first, query, vectors))).mean(dim=(1, 2, 3))
+        return _unfold(scores.float(), vectors).softmax(dim=1)
+
+
+def support_vectors(features: Tensor, masks: Tensor) -> Tensor:
+    """z = sum(F M) / (sum(M) + 0.0005) for soft masks M at feature resolution.
+
+    Args:
+        features: F of the supports, (B, K, C, h, w).
+        masks: (B, K, H, W), 1 on the object (a share of it, where not bool); resized bilinearly, corners aligned.
+
+    Returns:
+        (B, K, C); 0 for an empty mask.
+    """
+    weights = masks.flatten(0, 1)[:, None].to(features.dtype)
+    vectors = masked_average(features.flatten(0, 1), weights, map_res="bilinear", align_corners=True, eps=_AREA_EPS)
+    return _unfold(vectors.squeeze(1), masks)
+
+
+def _beside(convolution: TiledConvolution, maps: Tensor, vectors: Tensor) -> Tensor:
+    """The convolution of maps (B, C, h, w) beside each of their K vectors (B, K, C): (B * K, outputs, h, w)."""
+    parts = convolution.of_vector(vectors.flatten(0, 1), (maps.shape[2], maps.shape[3]))
+    return (convolution.of_map(maps)[:, None] + _unfold(parts, vectors)).flatten(0, 1)
+
+
+def _unfold(tensor: Tensor, like: Tensor) -> Tensor:
+    """The first axis (B * K) of a tensor as the first two (B, K) of ``like``."""
+    return tensor.view(*like.shape[:2], *tensor.shape[1:])
+
+
+def _start(part: nn.Module, *, small: bool) -> None:
+    """Initial weights of new convolutions: N(0, 0.01^2), or He's; biases stay PyTorch's."""
+    if small:
+        start_small(part)
+        return
+    for module in part.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+
+def _light() -> Recipe:
+    """The light recipe without flips of the query, which a remembered map would not follow."""
+    light = light_recipe()
+    sources = {**light.sources, "augment": f"{_CODE}: queries as they are, since remembered maps lie on them"}
+    return dataclasses.replace(light, augment="canet", sources=sources)
