@@ -12,7 +12,7 @@ from fsseg_bench.method import Episode, Method, feature_map
 from fsseg_bench.nn.aspp import ASPPClassifier
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
-from fsseg_bench.nn.conv_block import conv_block, start_small
+from fsseg_bench.nn.conv_block import conv_block
 from fsseg_bench.nn.layout import Layout, ResNetLayout, VGGLayout
 from fsseg_bench.nn.mid_level import MidLevel, mid_level_features
 from fsseg_bench.nn.mixture import fit_mixtures, mixture_starts, probability_map
@@ -24,7 +24,6 @@ from fsseg_bench.recipe import Recipe
 from fsseg_methods._recipes import light_recipe
 
 _CODE = "the authors' code"
-_DROPOUT = 0.5
 
 MapInto = Literal["activation", "history"]
 """Where the probability map enters: beside the activated query, or as the decoder's earlier prediction."""
@@ -42,13 +41,12 @@ class Mixtures(NamedTuple):
 class Activation(nn.Module):
     """The query joined with each class prototype, each through one shared convolution, summed, and merged."""
 
-    def __init__(self, width: int, *, batch_norm: bool, reads_map: bool) -> None:
+    def __init__(self, width: int, *, batch_norm: bool, dropout: float, reads_map: bool) -> None:
         super().__init__()
         self.join = TiledConvolution(width, width, width, dilation=2)
         self.norm: nn.Module = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
-        self.drop: nn.Module = nn.Identity() if batch_norm else nn.Dropout2d(_DROPOUT)
-        inputs = width + 2 if reads_map else width
-        self.merge = conv_block(inputs, width, batch_norm=batch_norm, dropout=0.0 if batch_norm else _DROPOUT)
+        self.drop: nn.Module = nn.Dropout2d(dropout) if dropout > 0 else nn.Identity()
+        self.merge = conv_block(width + 2 if reads_map else width, width, batch_norm=batch_norm, dropout=dropout)
         self.reads_map = reads_map
 
     def query_part(self, query: Tensor) -> Tensor:
@@ -89,6 +87,7 @@ class _MixtureMethod(Method):
         kappa: float,
         em_iterations: int,
         void_in_bg: bool,
+        dropout: float,
         width: int,
     ) -> None:
         """Builds the head.
@@ -96,11 +95,12 @@ class _MixtureMethod(Method):
         Args:
             backbone: laid out as ``layout`` says; a VGG is given one more convolution, at the trunk's rate.
             components: K of each stage.
-            map_into: ``activation`` (without batch-norm, with dropout) or ``history`` (the reverse).
+            map_into: ``activation`` (its layers and the last one with dropout) or ``history`` (with batch-norm).
             support_grad: whether gradient reaches the supports, through the last means of each mixture.
             kappa: factor of the inner products in expectation-maximisation.
             em_iterations: its iterations.
             void_in_bg: whether void pixels of supports count as background.
+            dropout: share of the channels that training drops; of the pyramid's branches with either map.
             width: channels of the head, at most those of the backbone.
 
         Raises:
@@ -112,6 +112,8 @@ class _MixtureMethod(Method):
         for name, value in (("em_iterations", em_iterations), ("width", width)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")
         self.components = components
         self.map_into = map_into
         self.support_grad = support_grad
@@ -119,18 +121,16 @@ class _MixtureMethod(Method):
         self.em_iterations = em_iterations
         self.void_in_bg = void_in_bg
         self.width = min(width, backbone.out_channels)
-        self._build()
+        self._build(batch_norm=map_into == "history", dropout=dropout)
 
-    def _build(self) -> None:
-        batch_norm = self.map_into == "history"
+    def _build(self, *, batch_norm: bool, dropout: float) -> None:
+        beside = 0.0 if batch_norm else dropout
         self.mid = MidLevel(self.backbone, self.width, batch_norm=True)
-        self.activation = Activation(self.width, batch_norm=batch_norm, reads_map=not batch_norm)
+        self.activation = Activation(self.width, batch_norm=batch_norm, dropout=beside, reads_map=not batch_norm)
         self.refine = Refinement(self.width)
         self.classify = ASPPClassifier(
-            self.width, project_batch_norm=batch_norm, project_dropout=0.0 if batch_norm else _DROPOUT
+            self.width, dropout=dropout, project_batch_norm=batch_norm, project_dropout=beside
         )
-        for part in (self.mid, self.activation, self.refine, self.classify):
-            start_small(part)
         if _is_vgg(self.backbone):
             # a part of the trunk: it has the trunk's learning rate and goes where the trunk goes
             self.backbone.add_module("extra", _extra_convolution(self.backbone.out_channels))

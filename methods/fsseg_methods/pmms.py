@@ -32,6 +32,7 @@ class PMMs(_MixtureMethod):
         kappa: factor of the inner products in expectation-maximisation.
         em_iterations: its iterations.
         void_in_bg: whether void pixels of supports count as background, as in the authors' code.
+        dropout: share of the channels that training drops, in the pyramid's branches.
         width: channels of the head, at most those of the backbone.
     """
 
@@ -44,6 +45,7 @@ class PMMs(_MixtureMethod):
         kappa: float = 20.0,
         em_iterations: int = 10,
         void_in_bg: bool = False,
+        dropout: float = 0.5,
         width: int = 256,
     ) -> None:
         super().__init__(
@@ -54,6 +56,7 @@ class PMMs(_MixtureMethod):
             kappa=kappa,
             em_iterations=em_iterations,
             void_in_bg=void_in_bg,
+            dropout=dropout,
             width=width,
         )
 

@@ -39,6 +39,7 @@ class RPMMs(_MixtureMethod):
         kappa: factor of the inner products in expectation-maximisation.
         em_iterations: its iterations.
         void_in_bg: whether void pixels of supports count as background, as in the authors' code.
+        dropout: share of the channels that training drops, before and after the refinement.
         width: channels of the head, at most those of the backbone.
     """
 
@@ -52,6 +53,7 @@ class RPMMs(_MixtureMethod):
         kappa: float = 20.0,
         em_iterations: int = 10,
         void_in_bg: bool = False,
+        dropout: float = 0.5,
         width: int = 256,
     ) -> None:
         super().__init__(
@@ -62,6 +64,7 @@ class RPMMs(_MixtureMethod):
             kappa=kappa,
             em_iterations=em_iterations,
             void_in_bg=void_in_bg,
+            dropout=dropout,
             width=width,
         )
         self.five_shot_ensemble = five_shot_ensemble

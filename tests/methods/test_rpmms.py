@@ -1,0 +1,246 @@
+"""RPMMs: shapes of every stage, what learns, how stages and shots are combined, parameter counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fsseg_bench.engine.build import assemble
+from fsseg_bench.engine.check import check_method
+from fsseg_bench.errors import UserError
+from fsseg_bench.method import Episode
+from fsseg_bench.nn.backbones import build_backbone
+from fsseg_bench.nn.bilinear import resize
+from fsseg_bench.nn.layout import VGGLayout
+from fsseg_bench.protocol.load import load_protocol
+from fsseg_methods._mixture import Mixtures, group_masks
+from fsseg_methods.rpmms import RPMMs
+from tests.support.heads import TinyBackbone, alone, random_episode
+from tests.support.overfit import training_iou
+
+
+def _method(**switches: Any) -> RPMMs:
+    torch.manual_seed(0)
+    return RPMMs(TinyBackbone(16), **switches).eval()
+
+
+def _episode(batch: int = 2, shots: int = 1) -> Episode:
+    """With features as the encoder gives them, 16 channels and nowhere negative."""
+    episode = random_episode(batch, 1, shots, 16, cells=(6, 5), size=(41, 35))
+    return dataclasses.replace(episode, support=episode.support.relu(), query=episode.query.relu())
+
+
+def test_contract() -> None:
+    failed = [
+        check
+        for check in check_method(RPMMs, lambda: assemble(RPMMs, "resnet18-layer2", "none", {}, 0)[0])
+        if not check.passed
+    ]
+    assert not failed
+
+
+@pytest.mark.parametrize(("backbone", "total", "head"), [("resnet50", 19.63e6, 11.09e6), ("vgg16", 25.80e6, 8.73e6)])
+def test_parameters(backbone: str, total: float, head: float) -> None:
+    with torch.device("meta"):
+        method = RPMMs(build_backbone(backbone, RPMMs.layout))
+    every, trunk = (sum(p.numel() for p in part.parameters()) for part in (method, method.backbone))
+    assert every == pytest.approx(total, abs=6e3)
+    assert every - trunk == pytest.approx(head, abs=6e3)
+
+
+@pytest.mark.parametrize(("pixels", "cells"), [(321, 41), (481, 61)])
+def test_feature_size(pixels: int, cells: int) -> None:
+    method = RPMMs(build_backbone("resnet18", RPMMs.layout), width=4).eval()
+    with torch.no_grad():
+        assert method.encode(torch.zeros(1, 3, pixels, pixels)).shape == (1, 4, cells, cells)
+
+
+def test_layout_is_that_of_the_specification() -> None:
+    backbone = build_backbone("resnet50", RPMMs.layout)
+    assert backbone.stages == ("stem", "layer1", "layer2", "layer3")
+    blocks = backbone.get_submodule("layer3").children()
+    assert {(block.conv2.dilation, block.conv2.stride, block.conv1.stride) for block in blocks} == {
+        ((2, 2), (1, 1), (1, 1))
+    }
+    first = backbone.get_submodule("layer2.0")
+    assert (first.conv1.stride, first.conv2.stride) == ((2, 2), (1, 1))
+    assert RPMMs.layout.vgg == VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1))
+
+
+def test_shapes_of_every_stage() -> None:
+    method = _method()
+    seen: dict[str, list[tuple[int, ...]]] = {}
+
+    def watch(name: str, module: nn.Module) -> None:
+        module.register_forward_hook(lambda _m, _i, out: seen.setdefault(name, []).append(tuple(out.shape)))
+
+    watch("activation", method.activation)
+    watch("refined", method.refine)
+    watch("aspp", method.classify.aspp)
+    watch("projected", method.classify.project)
+    logits = method.stage_logits(_episode())
+    assert [tuple(x.shape) for x in logits] == 3 * [(2, 2, 6, 5)]
+    assert seen == {
+        "activation": 3 * [(2, 16, 6, 5)],
+        "refined": 3 * [(2, 16, 6, 5)],
+        "aspp": 3 * [(2, 80, 6, 5)],
+        "projected": 3 * [(2, 16, 6, 5)],
+    }
+    assert method.activation.merge[0].in_channels == 16 + 2
+    assert [tuple(m.foreground.shape) for m in method.mixtures(_episode())] == [(2, k, 16) for k in (1, 3, 6)]
+
+
+def test_dropout_without_batch_norm_in_the_head() -> None:
+    method = _method()
+    head = (method.activation, method.refine, method.classify)
+    assert not [m for part in head for m in part.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert sum(isinstance(m, nn.Dropout2d) for part in head for m in part.modules()) == 2 + 5 + 1
+    assert not [m for m in method.mid.modules() if isinstance(m, nn.Dropout2d)]
+    assert isinstance(method.mid.embed[1], nn.BatchNorm2d)
+
+
+def test_each_stage_reads_the_softmax_before() -> None:
+    """By hand from the parts: zeros, then the previous stage's softmax; the map enters beside the activation."""
+    method, episode = _method(), _episode()
+    part = method.activation.query_part(episode.query)
+    history = torch.zeros(2, 2, 6, 5)
+    for mixtures, actual in zip(method.mixtures(episode), method.stage_logits(episode), strict=True):
+        expected = method.classify(method.refine(method.activation(part, mixtures), history))
+        torch.testing.assert_close(actual, expected)
+        history = expected.softmax(dim=1)
+        other = Mixtures(mixtures.foreground, mixtures.likely.flip(1))
+        assert not torch.allclose(method.activation(part, other), method.activation(part, mixtures))
+
+
+def test_hand_computed_activation() -> None:
+    """Two prototypes, one channel, one cell: ReLU(q - p) summed, plus the map, through weights of 1."""
+    method = RPMMs(TinyBackbone(1)).eval()
+    activation = method.activation
+    for convolution in (activation.join.joined, activation.merge[0]):
+        nn.init.zeros_(convolution.weight)
+        nn.init.zeros_(convolution.bias)
+    with torch.no_grad():
+        activation.join.joined.weight[0, :, 1, 1] = torch.tensor([1.0, -1.0])
+        activation.merge[0].weight[0, :, 1, 1] = torch.tensor([1.0, 10.0, 100.0])
+    part = activation.query_part(torch.full((1, 1, 1, 1), 3.0))
+    likely = torch.tensor([0.25, 0.75]).view(1, 2, 1, 1)
+    actual = activation(part, Mixtures(torch.tensor([[[2.0], [5.0]]]), likely))  # (3 - 2) + 0
+    torch.testing.assert_close(actual.flatten(), torch.tensor([1.0 + 2.5 + 75.0]))
+
+
+@pytest.mark.parametrize("shots", [1, 2, 3, 4, 5])
+def test_several_shots_average_the_stages_softmaxes(shots: int) -> None:
+    method, episode = _method(), _episode(shots=shots)
+    stages = method.stage_logits(episode)
+    if shots == 1:
+        assert torch.equal(method.predict(episode), stages[-1])
+    else:
+        expected = sum(x.softmax(dim=1) for x in stages) / 5
+        torch.testing.assert_close(method.predict(episode), expected)
+    method.five_shot_ensemble = False
+    assert torch.equal(method.predict(episode), stages[-1])
+
+
+def test_loss_is_the_cross_entropy_of_every_stage() -> None:
+    method, episode = _method(), _episode()
+    losses = method.loss(episode)
+    labels = episode.query_labels.long()
+    assert list(losses) == ["stage1", "stage2", "stage3"]
+    for logits, loss in zip(method.stage_logits(episode), losses.values(), strict=True):
+        full = nn.functional.interpolate(logits, size=(41, 35), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(loss, nn.functional.cross_entropy(full, labels, ignore_index=255))
+
+
+def test_masks_meet_features_softly_and_void_is_neither() -> None:
+    masks = torch.tensor([[1, 0, 0], [1, 255, 0], [1, 0, 0]], dtype=torch.uint8).view(1, 1, 1, 3, 3)
+    groups = group_masks(masks, (2, 5)).view(2, 2, 5)
+    assert groups[:, 0].tolist() == [[1.0, 0.5, 0.0, 0.0, 0.0], [0.0, 0.5, 1.0, 1.0, 1.0]]
+    whole = group_masks(masks, (3, 3)).view(2, 3, 3)
+    assert whole[:, 1, 1].tolist() == [0.0, 0.0]
+    assert group_masks(masks, (3, 3), void_in_bg=True).view(2, 3, 3)[:, 1, 1].tolist() == [0.0, 1.0]
+    many = group_masks(torch.cat((masks, 1 - masks.clamp_max(1)), dim=2), (3, 3))
+    assert many.shape == (1, 2, 18)
+    reference = resize((masks == 1).float(), (3, 3), align_corners=True)
+    assert torch.equal(many[0, 0, :9], reference.flatten())
+
+
+@pytest.mark.parametrize("support_grad", [False, True])
+def test_gradient_reaches_the_query_and_the_supports_only_if_asked(support_grad: bool) -> None:
+    method, episode = _method(support_grad=support_grad), _episode()
+    support, query = episode.support.clone().requires_grad_(), episode.query.clone().requires_grad_()
+    losses = method.loss(dataclasses.replace(episode, support=support, query=query))
+    sum(losses.values()).backward()
+    assert query.grad.any()
+    assert (support.grad is not None) is support_grad
+    assert not support_grad or bool(support.grad.any())
+
+
+@pytest.mark.parametrize("support_grad", [False, True])
+def test_supports_pass_first_with_statistics_of_their_own(support_grad: bool) -> None:
+    method = RPMMs(TinyBackbone(8), support_grad=support_grad).train()
+    supports, queries = torch.randn(4, 3, 16, 16), 2 + torch.randn(2, 3, 16, 16)
+    norm, convolution = method.mid.embed[1], method.mid.embed[0]
+    support, query = method.encode_training(supports, torch.ones(4, 16, 16, dtype=torch.uint8), queries)
+    assert support.requires_grad is support_grad
+    assert query.requires_grad
+    with torch.no_grad():
+        batches = [convolution(method.backbone(images).relu()) for images in (supports, queries)]
+        moved = torch.zeros(8)
+        for batch in batches:
+            moved = 0.9 * moved + 0.1 * batch.mean(dim=(0, 2, 3))
+    torch.testing.assert_close(norm.running_mean, moved)
+    for features, batch in zip((support, query), batches, strict=True):
+        spread = batch.var(dim=(0, 2, 3), unbiased=False, keepdim=True)
+        expected = ((batch - batch.mean(dim=(0, 2, 3), keepdim=True)) / (spread + 1e-5).sqrt()).relu()
+        torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_starts_come_from_the_episode() -> None:
+    method, episode = _method(), _episode(3)
+    together = method.predict(episode)
+    torch.manual_seed(99)
+    assert torch.equal(method.predict(episode), together)
+    for i in range(3):
+        torch.testing.assert_close(method.predict(alone(episode, i))[0], together[i], atol=1e-6, rtol=1e-5)
+    other = method.predict(dataclasses.replace(episode, seeds=(7, 8, 9)))
+    assert not torch.equal(other, together)
+
+
+def test_an_empty_mask_stays_finite() -> None:
+    method, episode = _method(support_grad=True), _episode()
+    support = episode.support.clone().requires_grad_()
+    empty = dataclasses.replace(episode, support=support, support_masks=torch.zeros_like(episode.support_masks))
+    sum(method.loss(empty).values()).backward()
+    assert method.predict(empty).isfinite().all()
+    assert support.grad.isfinite().all()
+
+
+def test_wrong_switches() -> None:
+    for switches in ({"stages": ()}, {"stages": (0,)}, {"em_iterations": 0}, {"width": 0}, {"dropout": 1.0}):
+        with pytest.raises(UserError, match=r"at least|one or more"):
+            assemble(RPMMs, "resnet18-layer2", "none", switches, 0)
+
+
+def test_the_extra_convolution_of_vgg_belongs_to_the_trunk() -> None:
+    method = RPMMs(build_backbone("vgg16", RPMMs.layout), width=8)
+    assert sum(p.numel() for p in method.backbone.extra.parameters()) == 512 * 512 * 9 + 512
+    assert method.encode(torch.randn(1, 3, 33, 33)).shape == (1, 8, 5, 5)
+
+
+@pytest.mark.parametrize("name", ["pascal5i", "coco20i-b"])
+@pytest.mark.parametrize("shot", [1, 5])
+def test_recipe_is_the_authors(name: str, shot: int) -> None:
+    recipe = RPMMs.recipe(load_protocol(name), shot)
+    assert (recipe.iterations, recipe.batch, recipe.lr, recipe.schedule) == (200_001, 8, 3.5e-4, "poly")
+    assert (recipe.momentum, recipe.weight_decay, recipe.head_lr_factor, recipe.bias_lr_factor) == (0.9, 5e-4, 10, 2)
+    assert (recipe.freeze, recipe.bn, recipe.augment, recipe.train_shots) == ("none", "stats", "resized-crop", 1)
+    assert set(recipe.sources) <= set(recipe.settings())
+
+
+@pytest.mark.slow
+def test_learns_four_episodes_by_heart() -> None:
+    assert training_iou("rpmms", size=65) > 0.9
