@@ -1,0 +1,256 @@
+"""PGNet: query regions of several sizes attend to the support's foreground cells as nodes of one graph.
+
+Title: Pyramid Graph Networks with Connection Attentions for Region-Based One-Shot Semantic Segmentation
+Authors: Chi Zhang et al.
+Venue: ICCV
+Year: 2019
+Fidelity: reconstruction
+Distinctive: attention from query regions at three grids to foreground cells only; all shots' cells are one graph.
+Differences: no official code; after a description of a third party's code and CANet's, by the same authors.
+Differences: grids of 1/1, 1/2 and 1/4 of the map, their sum and the unit of equal weights are unverified.
+Differences: background cells are no nodes, equal weights divide by the number of nodes (third party: neither).
+Differences: a mask that vanishes at feature resolution keeps the cell in which it covers most.
+Differences: batch-norm stays fixed; initial weights are He's, and a head below 256 channels drops none in training.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsseg_bench.method import Episode, Method, feature_map
+from fsseg_bench.nn.aspp import ASPPClassifier
+from fsseg_bench.nn.attention import Nodes, attend, foreground_cells, nodes_of, take
+from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.bilinear import resize
+from fsseg_bench.nn.layout import Layout, ResNetLayout
+from fsseg_bench.nn.losses import segmentation_loss
+from fsseg_bench.nn.mid_level import MidLevel
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
+from fsseg_methods._prototype import labels_of
+from fsseg_methods._recipes import light_recipe
+
+_CANET = "CANet's authors' code, whose authors are the same"
+_WIDTH = 256
+_DROPOUT = 0.5
+
+
+class PGNet(Method):
+    """A pyramid of graph attention units, then residual blocks and ASPP.
+
+    Switches:
+        grids: divisors of the feature map's sides; one attention unit for each.
+        global_unit: whether a further unit weighs all nodes equally.
+        fusion: of the units' maps: ``sum``, or ``concat`` and a 1x1 convolution.
+        masked: whether foreground cells alone are nodes; false leaves background cells in as zero vectors.
+        dropout: the share of channels that training drops; None: 0.5, and 0 in a head below 256 channels.
+        width: channels of the head; never more than the backbone has.
+    """
+
+    max_ways: ClassVar[int | None] = 1
+    default_backbone: ClassVar[str] = "resnet50"
+    layout: ClassVar[Layout] = Layout(
+        last="layer3", resnet=ResNetLayout(dilate_first=True, stride_in_first=True, ceil_pool=True)
+    )
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        grids: tuple[int, ...] = (1, 2, 4),
+        global_unit: bool = True,
+        fusion: Literal["sum", "concat"] = "sum",
+        masked: bool = True,
+        dropout: float | None = None,
+        width: int = _WIDTH,
+    ) -> None:
+        super().__init__(backbone)
+        _check(grids, global_unit, dropout)
+        self.grids = grids
+        self.masked = masked
+        width = min(width, backbone.out_channels)
+        dropout = (_DROPOUT if width >= _WIDTH else 0.0) if dropout is None else dropout
+        self.embed = MidLevel(backbone, width, dropout=dropout)
+        self.value = nn.Linear(width, width)
+        self.units = nn.ModuleList(GraphAttention(width) for _ in grids)
+        self.equal = Fusion(width) if global_unit else None
+        count = len(grids) + global_unit
+        self.merge = nn.Conv2d(count * width, width, 1) if fusion == "concat" else None
+        self.blocks = nn.ModuleList(_block(width) for _ in range(3))
+        self.decode = ASPPClassifier(width, dropout=dropout, project_dropout=dropout)
+        for name, part in self.named_children():
+            if name != "backbone":
+                _start(part)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Embedded mid-level features (M, width, h, w) >= 0."""
+        features: Tensor = self.embed(self.backbone, images)
+        return features
+
+    def predict(self, episode: Episode) -> Tensor:
+        """Logits (B, 2, h, w)."""
+        support = feature_map(episode.support)[:, 0]
+        cells = foreground_cells(episode.support_masks[:, 0] == 1, (support.shape[3], support.shape[4]))
+        features = self.pyramid(feature_map(episode.query), support, cells)
+        for block in self.blocks:
+            features = F.relu(features + block(features))
+        logits: Tensor = self.decode(features)
+        return logits
+
+    def pyramid(self, query: Tensor, support: Tensor, cells: Tensor) -> Tensor:
+        """The units' maps, upsampled bilinearly and fused.
+
+        Args:
+            query: features (B, width, h, w).
+            support: features of all shots, (B, K, width, h', w').
+            cells: their foreground, (B, K, h', w') bool.
+
+        Returns:
+            (B, width, h, w).
+        """
+        size = (query.shape[2], query.shape[3])
+        nodes, told = self._graph(support, cells)
+        foreground = cells.flatten(1).gather(1, nodes.places)
+        values = F.relu(self.value(told))
+        own = _map(F.relu(self.value(_tokens(query))), size)
+        maps = []
+        for unit, grid in zip(self.units, self.grids, strict=True):
+            regions = (max(1, size[0] // grid), max(1, size[1] // grid))
+            read = unit(_tokens(pooled(query, regions)), _tokens(pooled(own, regions)), told, values, nodes.real)
+            maps.append(resize(_map(read, regions), size))
+        if self.equal is not None:
+            mean = _mean(values, foreground)[:, None].expand(-1, size[0] * size[1], -1)
+            maps.append(_map(self.equal(mean, _tokens(own)), size))
+        if self.merge is None:
+            return torch.stack(maps).sum(dim=0)
+        return F.relu(self.merge(torch.cat(maps, dim=1)))
+
+    def _graph(self, support: Tensor, cells: Tensor) -> tuple[Nodes, Tensor]:
+        """The nodes, and their features (B, S, width)."""
+        nodes = nodes_of(cells if self.masked else torch.ones_like(cells))
+        kept = support if self.masked else support * cells[:, :, None]
+        return nodes, take(kept, nodes)
+
+    def loss(self, episode: Episode) -> dict[str, Tensor]:
+        """Cross-entropy at the labels' size over all pixels that are not void."""
+        return {"query": segmentation_loss(self.predict(episode), labels_of(episode))}
+
+    @classmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """CANet's training, the same for both data sets and any number of shots."""
+        if protocol.data.source == "shapes":
+            return light_recipe()
+        known = ("iterations", "batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "augment")
+        return Recipe(
+            iterations=513_000,
+            batch=4,
+            lr=2.5e-3,
+            momentum=0.9,
+            weight_decay=5e-4,
+            schedule="constant",
+            freeze="all",
+            bn="eval",
+            augment="canet",
+            sources={
+                **dict.fromkeys(known, _CANET),
+                "iterations": f"{_CANET}: 200 epochs of the base pairs, 10,260 in the mean over PASCAL's folds",
+                "bn": "ours: the paper calls the backbone fixed",
+                "train_shots": "ours: as in the evaluation",
+            },
+        )
+
+
+class Fusion(nn.Module):
+    """ReLU(W [v; g(q)]): what a query node read, joined with what it is."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * width, width)
+
+    def forward(self, read: Tensor, own: Tensor) -> Tensor:
+        """Both (B, Q, C); the result too."""
+        joined: Tensor = self.linear(torch.cat((read, own), dim=2))
+        return joined.relu()
+
+
+class GraphAttention(nn.Module):
+    """v_i = sum_j softmax_j(<phi(q_i), theta(s_j)>) g(s_j) over the real nodes, then the fusion with g(q_i)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.theta = nn.Linear(width, width)
+        self.phi = nn.Linear(width, width)
+        self.fuse = Fusion(width)
+
+    def forward(self, query: Tensor, own: Tensor, support: Tensor, values: Tensor, real: Tensor) -> Tensor:
+        """One unit.
+
+        Args:
+            query: query nodes q, (B, Q, C).
+            own: g(q), (B, Q, C).
+            support: support nodes s, (B, S, C).
+            values: g(s), (B, S, C).
+            real: (B, S) bool, which of them exist.
+
+        Returns:
+            (B, Q, C) >= 0.
+        """
+        scores = self.phi(query) @ self.theta(support).mT
+        fused: Tensor = self.fuse(attend(scores, values, real), own)
+        return fused
+
+
+def pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (B, C, h, w) averaged over regions, (B, C, *size), as ``adaptive_avg_pool2d`` does.
+
+    Two matrix products, whose gradient is the same in every run on every device.
+    """
+    if (maps.shape[2], maps.shape[3]) == size:
+        return maps
+    return _regions(maps.shape[2], size[0], maps).mT @ maps @ _regions(maps.shape[3], size[1], maps)
+
+
+def _regions(cells: int, regions: int, like: Tensor) -> Tensor:
+    """(cells, regions): each column the share of a region's cells."""
+    return F.adaptive_avg_pool1d(torch.eye(cells, dtype=like.dtype, device=like.device)[None], regions)[0]
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    """The mean (B, C) of the values (B, S, C) of the chosen nodes (B, S) bool; 0 without any."""
+    weights = chosen.to(values.dtype)
+    return (weights[:, None] @ values)[:, 0] / weights.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+def _tokens(maps: Tensor) -> Tensor:
+    """(B, C, h, w) to (B, h * w, C)."""
+    return maps.flatten(2).mT
+
+
+def _map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, h * w, C) to (B, C, h, w)."""
+    return tokens.mT.reshape(*tokens.shape[::2], *size)
+
+
+def _block(width: int) -> nn.Sequential:
+    """3x3 convolution, ReLU, 3x3 convolution."""
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+
+
+def _start(part: nn.Module) -> None:
+    """He's initial weights for new layers; biases stay PyTorch's."""
+    for module in part.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+
+def _check(grids: tuple[int, ...], global_unit: bool, dropout: float | None) -> None:
+    if min(grids, default=1) < 1:
+        raise ValueError(f"grids is {grids}; each must be at least 1")
+    if not grids and not global_unit:
+        raise ValueError("grids is empty and global_unit is false; at least one unit must remain")
+    if dropout is not None and not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")
