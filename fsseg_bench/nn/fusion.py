@@ -36,7 +36,7 @@ class FusionDecoder(nn.Module):
     """Maps of several resolutions to logits at the finest one.
 
     The coarsest map goes through a 3x3 convolution and ReLU; every finer one joins by :class:`RefinementFusion`; a
-    1x1 convolution gives the logits.
+    1x1 convolution gives the logits. Weights start so that signals keep their size through the ReLUs (He et al.).
     """
 
     def __init__(self, channels: Sequence[int], widths: Sequence[int], classes: int = 2) -> None:
@@ -53,6 +53,9 @@ class FusionDecoder(nn.Module):
             RefinementFusion(widths[i - 1], channels[i], widths[i]) for i in range(1, len(channels))
         )
         self.classify = nn.Conv2d(widths[-1], classes, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (M, channels[i], h_i, w_i), coarsest first, to logits (M, classes, h, w) of the last one's size."""
