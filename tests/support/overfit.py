@@ -16,6 +16,7 @@ from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import Plan, RunRequest, make_plan
 from fsseg_bench.engine.train import Trainer
 from fsseg_bench.protocol.episodes import EpisodeTable
+from fsseg_bench.protocol.unlabelled import further_of_table
 from fsseg_bench.records.run import RunRecord
 
 EPISODES = 4
@@ -47,7 +48,7 @@ def training_iou(
         plan = make_plan(request)
         episodes = _Repeated(run._training_episodes(plan))
         _train(plan, episodes, Path(folder))
-        return _foreground_iou(plan, episodes.table())
+        return _foreground_iou(plan, episodes)
 
 
 class _Repeated(TrainingEpisodes):
@@ -75,7 +76,9 @@ def _train(plan: Plan, episodes: TrainingEpisodes, folder: Path) -> None:
         trainer.run(record)
 
 
-def _foreground_iou(plan: Plan, table: EpisodeTable) -> float:
+def _foreground_iou(plan: Plan, episodes: _Repeated) -> float:
+    table, count = episodes.table(), plan.model.unlabelled_images
+    further = further_of_table(table, episodes._pairs, count) if count else ()
     model = InferenceModel(plan.model, _CPU, "fp32")
     setting = Setting(plan.protocol.image.size, workers=0)
     counts = torch.zeros(2, 2, dtype=torch.int64)
@@ -83,6 +86,6 @@ def _foreground_iou(plan: Plan, table: EpisodeTable) -> float:
     def add(result: EpisodeResult) -> None:
         counts.add_(result.input)
 
-    Evaluator(model, plan.source, table, setting, FeatureCache(_CPU, Budget(0, 2**30))).run(add)
+    Evaluator(model, plan.source, table, setting, FeatureCache(_CPU, Budget(0, 2**30)), further).run(add)
     (_, false), (missed, true) = counts.tolist()
     return float(true / (true + false + missed))
