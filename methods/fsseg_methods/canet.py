@@ -12,6 +12,7 @@ Differences: the attention over shots follows the paper, as its code was never r
 Differences: attention is learned with several shots only; trained with one it stays where it starts, near the mean.
 Differences: as in the authors' code, five ASPP branches (paper: four) and moving batch-norm statistics (paper: fixed).
 Differences: void counts nowhere (the authors' masks have none); support crops that lose the object are drawn again.
+Differences: heads below 256 channels start from He's weights and without dropout (small_start=true dropout=0.5).
 """
 
 from __future__ import annotations
