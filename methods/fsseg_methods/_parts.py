@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fsseg_bench.method import Episode, Method, feature_map
 from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.parts import Rows, drawn_rows, part_centres, row_counts, rows_of_masks
 from fsseg_bench.nn.pooling import masked_average
@@ -65,8 +66,9 @@ class _PartMethod(Method):
         self.semantic = SemanticHead(backbone.out_channels, base_classes + 1) if semantic_weight else None
 
     def predict(self, episode: Episode) -> Tensor:
-        """Scores (B, N+1, h, w)."""
-        return self._scored(episode, _uniform(episode.seeds, episode.ways, self.parts))
+        """Scores (B, N+1, H, W), enlarged with aligned corners, as the loss does."""
+        scores = self._scored(episode, _uniform(episode.seeds, episode.ways, self.parts))
+        return resize(scores, episode.size, align_corners=True)
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query, and the weighted alignment (mean over episodes) and semantic losses."""

@@ -94,7 +94,13 @@ class PPNetUD(_PartMethod):
             void_in_bg=void_in_bg,
             alpha=alpha,
         )
-        for name, value in {"unlabelled": unlabelled, "segments": segments, "top": top, "group": group}.items():
+        for name, value in {
+            "unlabelled": unlabelled,
+            "segments": segments,
+            "top": top,
+            "group": group,
+            "width": width,
+        }.items():
             if value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
         self.unlabelled, self.segments, self.top, self.threshold = unlabelled, segments, top, threshold
