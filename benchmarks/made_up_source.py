@@ -55,7 +55,8 @@ def _image(image_id: str, size: int) -> UInt8:
     rng = stream("made-up image", seed_of(image_id))
     colours = Image.fromarray(rng.randint(0, 256, (_BLOTCHES, _BLOTCHES, 3)).astype(np.uint8))
     smooth = np.asarray(colours.resize((size, size), Image.Resampling.BILINEAR), np.int64)
-    return np.clip(smooth + rng.randint(-12, 13, (size, size, 3)), 0, 255).astype(np.uint8)
+    textured: UInt8 = np.clip(smooth + rng.randint(-12, 13, (size, size, 3)), 0, 255).astype(np.uint8)
+    return textured
 
 
 @lru_cache(maxsize=256)

@@ -15,6 +15,7 @@ Differences: the encoder is frozen; for fine-tuning at a tenth of the rate set r
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 import torch
@@ -102,7 +103,9 @@ class DAN(Method):
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """One training for all data sets and any number of shots: the paper's is unknown."""
         if protocol.data.source == "shapes":
-            return light_recipe()
+            light = light_recipe()
+            faster = {**light.sources, "lr": "ours: a decoder from scratch fits its training episodes sooner"}
+            return dataclasses.replace(light, lr=3e-2, sources=faster)
         return Recipe(
             iterations=50_000,
             batch=8,
