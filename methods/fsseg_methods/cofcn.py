@@ -89,7 +89,7 @@ class CoFCN(Method):
     def encode_support(self, images: Tensor, masks: Tensor) -> Features:
         """The mean (M, C) of each support's features, and the number of cells (M, 1) that it stands for."""
         features = self.dropout(self.support_features(images, masks))
-        cells = features.new_full((features.shape[0], 1), features.shape[2] * features.shape[3])
+        cells = features.new_full((features.shape[0], 1), features.shape[2] * features.shape[3], dtype=torch.float32)
         return features.mean(dim=(2, 3)), cells
 
     def support_features(self, images: Tensor, masks: Tensor) -> Tensor:
