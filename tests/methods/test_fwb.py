@@ -7,13 +7,9 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.check import check_method
 from fsseg_bench.method import Episode
-from fsseg_bench.nn.backbones import build_backbone
-from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods._fwb import (
     ClassVectors,
     ExitLayer,
@@ -25,7 +21,6 @@ from fsseg_methods._fwb import (
 )
 from fsseg_methods.fwb import FWB
 from tests.support.heads import TinyBackbone, random_masks
-from tests.support.networks import changed_keys, copied_state, noise_images, random_backbone
 
 D, C = 5, 7
 
@@ -285,88 +280,6 @@ def test_query_of_another_size_than_the_supports() -> None:
     )
     assert result.masks.shape == (1, 2, 21, 22)
     assert result.losses.shape == (1, 2, 2)
-
-
-def test_training_passes() -> None:
-    """The query moves the batch-norm statistics once; the supports read them, without gradient."""
-    method = FWB(random_backbone("resnet18-layer2")).train()
-    twin = FWB(random_backbone("resnet18-layer2")).train()
-    supports, queries = noise_images(3, (33, 33), seed=1), noise_images(2, (33, 33), seed=2)
-    before = copied_state(method.backbone)
-    support, query = method.encode_training(supports, torch.zeros(3, 33, 33, dtype=torch.uint8), queries)
-    wanted_query = twin.encode(queries)
-    with torch.no_grad():
-        wanted_support = twin.eval().encode(supports)
-    for actual, wanted in zip((*support, *query), (*wanted_support, *wanted_query), strict=True):
-        assert torch.equal(actual, wanted)
-    assert all(level.requires_grad for level in query)
-    assert not any(level.requires_grad for level in support)
-    moved = changed_keys(before, method.backbone)
-    assert moved
-    assert all("running" in key or "num_batches" in key for key in moved)
-    assert {int(t) for key, t in method.backbone.state_dict().items() if "num_batches" in key} == {1}
-    assert method.backbone.training
-    method.backbone.set_batch_norm("eval")
-    method.encode_training(supports, torch.zeros(3, 33, 33, dtype=torch.uint8), queries)
-    assert not any(m.training for m in method.backbone.modules() if isinstance(m, nn.BatchNorm2d))
-
-
-@pytest.mark.parametrize(
-    ("name", "levels", "low", "top", "head"),
-    [
-        ("vgg16", ("pool2", "pool5"), (128, 17, 21), (512, 9, 11), 147_842),
-        ("resnet50", ("layer1", "layer4"), (256, 17, 21), (2048, 9, 11), 295_298),
-        ("resnet18", ("layer1", "layer4"), (64, 17, 21), (512, 9, 11), 74_114),
-        ("resnet18-layer3", ("layer1", "layer3"), (64, 17, 21), (256, 9, 11), 74_114),
-        ("resnet18-layer2", ("layer1", "layer2"), (64, 17, 21), (128, 9, 11), 74_114),
-    ],
-)
-def test_taps_and_parameters(
-    name: str, levels: tuple[str, str], low: tuple[int, ...], top: tuple[int, ...], head: int
-) -> None:
-    method = FWB(build_backbone(name, FWB.layout)).eval()
-    with torch.no_grad():
-        features = method.encode(noise_images(1, (65, 81)))
-    assert method.levels == levels
-    assert [tuple(level.shape) for level in features] == [(1, *low), (1, *top)]
-    assert features[0].min() >= 0
-    assert features[1].min() < 0
-    assert sum(p.numel() for p in method.exit.parameters()) == head
-
-
-def test_start_and_momentum_of_the_released_models() -> None:
-    torch.manual_seed(0)
-    vgg, resnet = (FWB(build_backbone(name, FWB.layout)) for name in ("vgg16", "resnet18"))
-    norms = [[m for m in method.backbone.modules() if isinstance(m, nn.BatchNorm2d)] for method in (vgg, resnet)]
-    assert len(norms[0]) == 13
-    assert {norm.momentum for norm in norms[0]} == {0.1}
-    assert {norm.momentum for norm in norms[1]} == {0.05}
-    assert float(resnet.exit.inner.weight.detach().std()) == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.02)
-    assert float(resnet.exit.outer.weight.detach().std()) == pytest.approx(1.0, rel=0.2)
-    assert float(vgg.exit.inner.weight.detach().abs().max()) <= (128 * 9) ** -0.5
-
-
-@pytest.mark.parametrize("shot", [1, 5])
-def test_recipe_is_the_authors(shot: int) -> None:
-    for name in ("pascal5i", "coco20i-b"):
-        recipe = FWB.recipe(load_protocol(name), shot)
-        assert (recipe.iterations, recipe.batch, recipe.lr, recipe.schedule) == (10_000, 8, 7e-3, "poly")
-        assert (recipe.momentum, recipe.weight_decay, recipe.bn, recipe.freeze) == (0.9, 1e-4, "train", "none")
-        assert (recipe.augment, recipe.train_shots) == ("none", 1)
-        assert set(recipe.sources) <= set(recipe.settings())
-    light = FWB.recipe(load_protocol("shapes5i"), shot)
-    assert (light.bn, light.train_shots) == ("eval", 1)
-
-
-def test_steps_must_not_be_negative() -> None:
-    with pytest.raises(ValueError, match="steps is -1"):
-        FWB(TinyBackbone(), steps=-1)
-
-
-@pytest.mark.parametrize("switches", [{}, {"boosting": False}])
-def test_contract(switches: dict[str, bool]) -> None:
-    checks = check_method(FWB, lambda: assemble(FWB, "resnet18-layer2", "none", switches, 0)[0])
-    assert [check for check in checks if not check.passed] == []
 
 
 def test_top_features_are_weighted_before_they_are_normalised() -> None:
