@@ -11,7 +11,7 @@ Differences: the released K-shot experts read the last support's low-level map f
 Differences: void counts nowhere; in the authors' code it is background (void_in_bg=true).
 Differences: a support without foreground or background at stride 8 adds a zero vector; the authors' code gives NaN.
 Differences: the protocol's lists, size and last checkpoint; the authors crop 512 pixels and choose by test IoU.
-Differences: trained with a batch-norm that follows the query alone, as released; fixed in the light recipe.
+Differences: as released, batch-norm statistics follow the query alone.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ class FWB(Method):
         """The authors' training on pairs, the same for both data sets and any number of shots."""
         if protocol.data.source == "shapes":
             light = light_recipe()
-            sources = {**light.sources, "train_shots": _CODE}
-            return dataclasses.replace(light, train_shots=1, sources=sources)
+            sources = {**light.sources, "train_shots": _CODE, "bn": _CODE}
+            return dataclasses.replace(light, train_shots=1, bn="train", sources=sources)
         told = ("batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "bn", "augment", "train_shots")
         return Recipe(
             iterations=10_000,

@@ -83,7 +83,7 @@ def test_recipe_is_the_authors(shot: int) -> None:
         assert (recipe.augment, recipe.train_shots) == ("none", 1)
         assert set(recipe.sources) <= set(recipe.settings())
     light = FWB.recipe(load_protocol("shapes5i"), shot)
-    assert (light.bn, light.train_shots) == ("eval", 1)
+    assert (light.bn, light.train_shots) == ("train", 1)
 
 
 def test_steps_must_not_be_negative() -> None:
