@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fsseg_bench.method import Episode, Method, feature_map
+from fsseg_bench.method import Episode, Features, Method, feature_map
 from fsseg_bench.nn.aspp import ASPPClassifier
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
@@ -88,6 +89,7 @@ class _MixtureMethod(Method):
         em_iterations: int,
         void_in_bg: bool,
         dropout: float,
+        separate_passes: bool,
         width: int,
     ) -> None:
         """Builds the head.
@@ -101,6 +103,7 @@ class _MixtureMethod(Method):
             em_iterations: its iterations.
             void_in_bg: whether void pixels of supports count as background.
             dropout: share of the channels that training drops; of the pyramid's branches with either map.
+            separate_passes: whether supports and queries have batch-norm statistics of their own in training.
             width: channels of the head, at most those of the backbone.
 
         Raises:
@@ -120,6 +123,7 @@ class _MixtureMethod(Method):
         self.kappa = kappa
         self.em_iterations = em_iterations
         self.void_in_bg = void_in_bg
+        self.separate_passes = separate_passes
         self.width = min(width, backbone.out_channels)
         self._build(batch_norm=map_into == "history", dropout=dropout)
 
@@ -143,8 +147,10 @@ class _MixtureMethod(Method):
         embedded: Tensor = self.mid.embed(features)
         return embedded
 
-    def encode_training(self, supports: Tensor, masks: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_training(self, supports: Tensor, masks: Tensor, queries: Tensor) -> tuple[Features, Features]:
         """Supports first, then queries: each pass has its own batch statistics, and only the queries' learns."""
+        if not self.separate_passes:
+            return super().encode_training(supports, masks, queries)
         with torch.set_grad_enabled(self.support_grad and torch.is_grad_enabled()):
             support = self.encode(supports)
         return support, self.encode(queries)
@@ -185,7 +191,7 @@ class _MixtureMethod(Method):
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training, the same for both data sets and any number of shots."""
         if protocol.data.source == "shapes":
-            return light_recipe()
+            return _light()
         return _recipe()
 
 
@@ -212,6 +218,12 @@ def _extra_convolution(channels: int) -> nn.Conv2d:
     convolution = nn.Conv2d(channels, channels, 3, padding=1)
     nn.init.xavier_normal_(convolution.weight)
     return convolution
+
+
+def _light() -> Recipe:
+    """The light recipe with the authors' ratio of rates: without it the head, deep and mostly unnormalised, lags."""
+    light = light_recipe()
+    return dataclasses.replace(light, head_lr_factor=10.0, sources={**light.sources, "head_lr_factor": _CODE})
 
 
 def _recipe() -> Recipe:

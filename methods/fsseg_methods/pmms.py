@@ -33,6 +33,7 @@ class PMMs(_MixtureMethod):
         em_iterations: its iterations.
         void_in_bg: whether void pixels of supports count as background, as in the authors' code.
         dropout: share of the channels that training drops, in the pyramid's branches.
+        separate_passes: whether training normalises supports and queries apart, as in the authors' code.
         width: channels of the head, at most those of the backbone.
     """
 
@@ -46,6 +47,7 @@ class PMMs(_MixtureMethod):
         em_iterations: int = 10,
         void_in_bg: bool = False,
         dropout: float = 0.5,
+        separate_passes: bool = True,
         width: int = 256,
     ) -> None:
         super().__init__(
@@ -57,6 +59,7 @@ class PMMs(_MixtureMethod):
             em_iterations=em_iterations,
             void_in_bg=void_in_bg,
             dropout=dropout,
+            separate_passes=separate_passes,
             width=width,
         )
 

@@ -19,7 +19,6 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.pmms import PMMs
 from fsseg_methods.rpmms import RPMMs
 from tests.support.heads import TinyBackbone, alone, random_episode
-from tests.support.overfit import training_iou
 
 
 def _method(**switches: Any) -> PMMs:
@@ -126,8 +125,3 @@ def test_an_empty_mask_stays_finite() -> None:
 def test_recipe_is_that_of_rpmms() -> None:
     for name in ("shapes5i", "pascal5i", "coco20i-a"):
         assert PMMs.recipe(load_protocol(name), 1) == RPMMs.recipe(load_protocol(name), 1)
-
-
-@pytest.mark.slow
-def test_learns_four_episodes_by_heart() -> None:
-    assert training_iou("pmms", size=65) > 0.9

@@ -20,7 +20,6 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods._mixture import Mixtures, group_masks
 from fsseg_methods.rpmms import RPMMs
 from tests.support.heads import TinyBackbone, alone, random_episode
-from tests.support.overfit import training_iou
 
 
 def _method(**switches: Any) -> RPMMs:
@@ -199,6 +198,14 @@ def test_supports_pass_first_with_statistics_of_their_own(support_grad: bool) ->
         torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_joint_passes_share_their_statistics() -> None:
+    method = RPMMs(TinyBackbone(8), separate_passes=False).train()
+    supports, queries = torch.randn(4, 3, 16, 16), 2 + torch.randn(2, 3, 16, 16)
+    masks = torch.ones(4, 16, 16, dtype=torch.uint8)
+    together = torch.cat(method.encode_training(supports, masks, queries))
+    torch.testing.assert_close(together, method.encode(torch.cat((supports, queries))))
+
+
 def test_starts_come_from_the_episode() -> None:
     method, episode = _method(), _episode(3)
     together = method.predict(episode)
@@ -239,8 +246,4 @@ def test_recipe_is_the_authors(name: str, shot: int) -> None:
     assert (recipe.momentum, recipe.weight_decay, recipe.head_lr_factor, recipe.bias_lr_factor) == (0.9, 5e-4, 10, 2)
     assert (recipe.freeze, recipe.bn, recipe.augment, recipe.train_shots) == ("none", "stats", "resized-crop", 1)
     assert set(recipe.sources) <= set(recipe.settings())
-
-
-@pytest.mark.slow
-def test_learns_four_episodes_by_heart() -> None:
-    assert training_iou("rpmms", size=65) > 0.9
+    assert RPMMs.recipe(load_protocol("shapes5i"), shot).head_lr_factor == 10
