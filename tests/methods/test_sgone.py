@@ -283,6 +283,11 @@ def test_recipe_is_the_authors(name: str) -> None:
     assert SGOne.default_backbone == "vgg16"
 
 
+def test_recipe_for_small_networks() -> None:
+    recipe = SGOne.recipe(load_protocol("shapes5i"), 1)
+    assert (recipe.iterations, recipe.lr, recipe.schedule, recipe.clip) == (300, 0.1, "poly", 1.0)
+
+
 def test_contract() -> None:
     checks = check_method(SGOne, lambda: assemble(SGOne, "resnet18-layer2", "none", {}, 0)[0])
     assert [check for check in checks if not check.passed] == []
