@@ -51,9 +51,6 @@ def _alone(episode: Episode, i: int) -> Episode:
     return dataclasses.replace(alone(dataclasses.replace(episode, support=own[0]), i), support=own)
 
 
-# --- sizes ---
-
-
 @pytest.mark.parametrize(("side", "cells"), [(500, 15), (417, 13), (321, 10), (65, 2), (33, 1)])
 def test_stage_shapes_of_the_published_network(side: int, cells: int) -> None:
     with torch.device("meta"):
@@ -99,9 +96,6 @@ def test_resnets_keep_the_size_of_their_maps(name: str, stride: int, width: int)
         assert method.offset == method.backbone.stride == stride
         assert method.offset + side <= (cells + 1) * stride  # the crop fits
     assert method.conditioning.conv1.weight.shape == (64, 5, 7, 7)
-
-
-# --- two trunks ---
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet18-layer2"])
@@ -160,9 +154,6 @@ def test_the_conditioning_trunk_folds() -> None:
         torch.testing.assert_close(folded(trunk)(images), expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
 
 
-# --- annotations ---
-
-
 def test_annotations_by_hand() -> None:
     method = _method(dilation=3, annotation_value=128)
     mask = torch.tensor([[0, 0, 255, 255, 255, 1, 255]], dtype=torch.uint8)
@@ -207,9 +198,6 @@ def test_the_mask_steers_the_support_alone() -> None:
 def test_dilation_is_odd(dilation: int) -> None:
     with pytest.raises(UserError, match="dilation"):
         assemble(CoFCN, "resnet18-layer2", "none", {"dilation": dilation}, 0)
-
-
-# --- head ---
 
 
 def _by_loops(method: CoFCN, episode: Episode, images: tuple[Tensor, Tensor]) -> Tensor:
@@ -274,9 +262,6 @@ def test_dropout_takes_whole_channels_in_training_alone() -> None:
     dropped = method.encode(images)
     kept = dropped.flatten(2).any(dim=2)
     torch.testing.assert_close(dropped, 2 * usual * kept[:, :, None, None])
-
-
-# --- engine ---
 
 
 @pytest.mark.parametrize("name", ["pascal5i", "coco20i-a"])
