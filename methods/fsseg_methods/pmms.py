@@ -10,6 +10,8 @@ Differences: EM starts are drawn from each episode's seed; the authors' code dra
 Differences: void pixels of supports are left out; in the authors' code they are background (void_in_bg=true).
 Differences: the protocol's training lists, image size and last checkpoint; the authors pick the best on test classes.
 Differences: no gradient reaches the supports in the authors' code, nor here (support_grad=true: the last EM step's).
+Differences: training normalises supports and queries apart, as in the authors' code (separate_passes=false).
+Differences: new layers start from PyTorch's default initialisation.
 """
 
 from __future__ import annotations

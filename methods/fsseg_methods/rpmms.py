@@ -12,6 +12,8 @@ Differences: the protocol's training lists, image size and last checkpoint; the 
 Differences: no gradient reaches the supports in the authors' code, nor here (support_grad=true: the last EM step's).
 Differences: several shots average the stages' softmaxes, one shot does not, as in the code (five_shot_ensemble=false).
 Differences: on VGG-16 the trunk of the authors' PMMs; the network behind the published row was not released.
+Differences: training normalises supports and queries apart, as in the authors' code (separate_passes=false).
+Differences: new layers start from PyTorch's default initialisation.
 """
 
 from __future__ import annotations
