@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 
 _PAPER = "BiOpt paper"
 _OURS = "ours"
+_CODE = "the authors' code"
 
 
 def biopt_recipe(protocol: Protocol, shot: int) -> Recipe:
@@ -38,6 +41,50 @@ def biopt_recipe(protocol: Protocol, shot: int) -> Recipe:
             "freeze": f"{_OURS}: not stated",
             "bn": f"{_OURS}: not stated; fixed, so that an episode's loss does not depend on its batch",
             "augment": f"{_PAPER}: 'random crop as in CANet', whose code crops the supports alone",
+            "train_shots": f"{_OURS}: as in the evaluation",
+        },
+    )
+
+
+def fcn_recipe(protocol: Protocol) -> Recipe:
+    """The training of co-FCN's and SG-One's authors, who share it; and a longer light recipe for both."""
+    if protocol.data.source == "shapes":
+        light = light_recipe()
+        own = dict.fromkeys(("iterations", "lr"), f"{_OURS}: from scratch the loss hardly falls with less")
+        return dataclasses.replace(light, iterations=300, lr=0.1, sources={**light.sources, **own})
+    told = ("iterations", "batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "augment", "train_shots")
+    return Recipe(
+        iterations=100_000,
+        batch=1,
+        lr=1e-5,
+        momentum=0.99,
+        weight_decay=5e-4,
+        schedule="constant",
+        freeze="none",
+        bn="eval",
+        augment="none",
+        train_shots=1,
+        sources={**dict.fromkeys(told, _CODE), "bn": f"{_OURS}: VGG-16 has none; fixed in ResNets"},
+    )
+
+
+def canet_recipe(source: str) -> Recipe:
+    """The training of CANet's authors, with one support; ``source`` says what it is to the method."""
+    told = ("batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "bn", "augment")
+    return Recipe(
+        iterations=513_000,
+        batch=4,
+        lr=2.5e-3,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="constant",
+        freeze="all",
+        bn="stats",
+        augment="canet",
+        sources={
+            **dict.fromkeys(told, source),
+            "iterations": f"{source}: 200 epochs of the base classes' pairs, 10,260 in the mean over PASCAL's folds",
+            "lr": f"{source}: option 2.5e-4, whose only group runs at ten times that",
             "train_shots": f"{_OURS}: as in the evaluation",
         },
     )

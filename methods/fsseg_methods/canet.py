@@ -37,7 +37,7 @@ from fsseg_bench.nn.tiled import TiledConvolution
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._prototype import labels_of
-from fsseg_methods._recipes import light_recipe
+from fsseg_methods._recipes import canet_recipe, light_recipe
 
 _CODE = "the authors' code"
 _OURS = "ours"
@@ -173,25 +173,12 @@ class CANet(Method):
         """The authors' training with one support, the same for both data sets and any number of shots."""
         if protocol.data.source == "shapes":
             return _light()
-        known = ("batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "augment")
-        return Recipe(
-            iterations=513_000,
-            batch=4,
-            lr=2.5e-3,
-            momentum=0.9,
-            weight_decay=5e-4,
-            schedule="constant",
-            freeze="all",
-            bn="stats",
-            augment="canet",
-            sources={
-                **dict.fromkeys(known, _CODE),
-                "iterations": f"{_CODE}: 200 epochs of the base classes' pairs, 10,260 in the mean over PASCAL's folds",
-                "lr": f"{_CODE}: option 2.5e-4, whose only group runs at ten times that",
-                "bn": f"{_CODE}; the paper calls the backbone fixed (recipe.bn=eval)",
-                "train_shots": f"{_OURS}: as in the evaluation, so that attention over several shots is learned",
-            },
-        )
+        recipe = canet_recipe(_CODE)
+        own = {
+            "bn": f"{_CODE}; the paper calls the backbone fixed (recipe.bn=eval)",
+            "train_shots": f"{_OURS}: as in the evaluation, so that attention over several shots is learned",
+        }
+        return dataclasses.replace(recipe, sources={**recipe.sources, **own})
 
 
 class ShotAttention(nn.Module):

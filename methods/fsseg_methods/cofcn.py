@@ -31,7 +31,7 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.transposed import transposed_bilinear
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._recipes import light_recipe
+from fsseg_methods._recipes import fcn_recipe
 
 _CODE = "the authors' code"
 _KERNEL = 7
@@ -73,7 +73,7 @@ class CoFCN(Method):
         self.offset = 0 if padded else backbone.stride
         self.query_fc6 = nn.Conv2d(backbone.out_channels, channels, _KERNEL, padding=0 if padded else _KERNEL // 2)
         self.conditioning = copy.deepcopy(backbone)
-        widen(first_convolution(self.conditioning), 2)
+        widen(self.conditioning.first_convolution, 2)
         self.support_fc6 = copy.deepcopy(self.query_fc6)
         self.fc7 = nn.Conv2d(2 * channels, channels, 1)
         self.score = nn.Conv2d(channels, 2, 1)
@@ -129,29 +129,11 @@ class CoFCN(Method):
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training with one support, the same for both data sets and any number of shots."""
+        recipe = fcn_recipe(protocol)
         if protocol.data.source == "shapes":
-            light = light_recipe()
-            own = dict.fromkeys(("iterations", "lr"), "ours: from scratch its loss hardly falls with less")
-            return dataclasses.replace(light, iterations=300, lr=0.1, sources={**light.sources, **own})
-        return Recipe(
-            iterations=100_000,
-            batch=1,
-            lr=1e-5,
-            momentum=0.99,
-            weight_decay=5e-4,
-            schedule="constant",
-            freeze="none",
-            bn="eval",
-            augment="none",
-            train_shots=1,
-            sources={
-                **dict.fromkeys(("iterations", "batch", "momentum", "weight_decay", "schedule", "freeze"), _CODE),
-                "lr": f"{_CODE}: its default; the script it ships, for a later model, has 1e-6",
-                "bn": "ours: VGG-16 has none; fixed in ResNets",
-                "augment": f"{_CODE}: none for classes",
-                "train_shots": f"{_CODE}: trained with one support",
-            },
-        )
+            return recipe
+        own = {"lr": f"{_CODE}: its default; the script it ships, for a later model, has 1e-6"}
+        return dataclasses.replace(recipe, sources={**recipe.sources, **own})
 
 
 def support_vector(episode: Episode) -> Tensor:
@@ -161,17 +143,12 @@ def support_vector(episode: Episode) -> Tensor:
     return (means * cells).sum(dim=1) / cells.sum(dim=1)
 
 
-def first_convolution(backbone: Backbone) -> nn.Conv2d:
-    """The convolution that reads the image."""
-    return next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
-
-
 def padded_in_front(backbone: Backbone) -> bool:
     """Whether the first convolution pads the image by more than it reads beyond its border.
 
     FCN-32s do so (81 for a kernel of 3), that cell (0, 0) of an unpadded fc6 looks at the image's first cell.
     """
-    first = first_convolution(backbone)
+    first = backbone.first_convolution
     return int(first.padding[0]) > first.kernel_size[0] // 2
 
 

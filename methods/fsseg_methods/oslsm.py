@@ -75,7 +75,7 @@ class OSLSM(Method):
         classifier = backbone._modules.get("classifier")
         self.fully_connected = classifier is not None
         if isinstance(classifier, nn.Sequential):
-            first_convolution(self.conditioning).padding = (1, 1)
+            self.conditioning.first_convolution.padding = (1, 1)
             last = classifier[-1]
             assert isinstance(last, nn.Linear)
             codes, channels = last.out_features, last.in_features
@@ -204,8 +204,3 @@ def shot_maps(query: Tensor, weights: Tensor) -> Tensor:
     """Logits (B, K, h, w) of query features (B, D, h, w) under K classifiers (B, K, D + 1), the bias last."""
     maps = weights[..., :-1] @ query.flatten(2) + weights[..., -1:]
     return maps.view(*maps.shape[:2], *query.shape[2:])
-
-
-def first_convolution(backbone: Backbone) -> nn.Conv2d:
-    """The convolution that reads the image."""
-    return next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))

@@ -15,6 +15,7 @@ Differences: batch-norm stays fixed; initial weights are He's, and a head below 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar, Literal
 
 import torch
@@ -32,7 +33,7 @@ from fsseg_bench.nn.mid_level import MidLevel
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._prototype import labels_of
-from fsseg_methods._recipes import light_recipe
+from fsseg_methods._recipes import canet_recipe, light_recipe
 
 _CANET = "CANet's authors' code, whose authors are the same"
 _WIDTH = 256
@@ -144,24 +145,9 @@ class PGNet(Method):
         """CANet's training, the same for both data sets and any number of shots."""
         if protocol.data.source == "shapes":
             return light_recipe()
-        known = ("iterations", "batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "augment")
-        return Recipe(
-            iterations=513_000,
-            batch=4,
-            lr=2.5e-3,
-            momentum=0.9,
-            weight_decay=5e-4,
-            schedule="constant",
-            freeze="all",
-            bn="eval",
-            augment="canet",
-            sources={
-                **dict.fromkeys(known, _CANET),
-                "iterations": f"{_CANET}: 200 epochs of the base pairs, 10,260 in the mean over PASCAL's folds",
-                "bn": "ours: the paper calls the backbone fixed",
-                "train_shots": "ours: as in the evaluation",
-            },
-        )
+        recipe = canet_recipe(_CANET)
+        sources = {**recipe.sources, "bn": "ours: the paper calls the backbone fixed"}
+        return dataclasses.replace(recipe, bn="eval", sources=sources)
 
 
 class Fusion(nn.Module):

@@ -31,7 +31,7 @@ from fsseg_bench.nn.pooling import masked_average
 from fsseg_bench.nn.prototypes import cosine_scores, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._recipes import light_recipe
+from fsseg_methods._recipes import fcn_recipe
 
 _CODE = "the authors' code"
 _LEVELS = ("pool3", "pool4", "pool5", "layer2", "layer3", "layer4")
@@ -124,29 +124,11 @@ class SGOne(Method):
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training with one support, the same for both data sets and any number of shots."""
+        recipe = fcn_recipe(protocol)
         if protocol.data.source == "shapes":
-            light = light_recipe()
-            own = dict.fromkeys(("iterations", "lr"), "ours: from scratch its loss hardly falls with less")
-            return dataclasses.replace(light, iterations=300, lr=0.1, sources={**light.sources, **own})
-        return Recipe(
-            iterations=100_000,
-            batch=1,
-            lr=1e-5,
-            momentum=0.99,
-            weight_decay=5e-4,
-            schedule="constant",
-            lr_factors={"guidance.": 10.0},
-            bias_lr_factor=2.0,
-            freeze="none",
-            bn="eval",
-            augment="none",
-            train_shots=1,
-            sources={
-                **dict.fromkeys(("iterations", "batch", "lr", "momentum", "weight_decay", "schedule"), _CODE),
-                **dict.fromkeys(("lr_factors", "bias_lr_factor", "freeze", "augment", "train_shots"), _CODE),
-                "bn": "ours: VGG-16 has none; fixed in ResNets",
-            },
-        )
+            return recipe
+        sources = {**recipe.sources, **dict.fromkeys(("lr_factors", "bias_lr_factor"), _CODE)}
+        return dataclasses.replace(recipe, lr_factors={"guidance.": 10.0}, bias_lr_factor=2.0, sources=sources)
 
 
 def similarity(guidance: Tensor, vectors: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import Backbone, build_backbone, folded
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_methods.cofcn import CoFCN, first_convolution, support_vector, widen
+from fsseg_methods.cofcn import CoFCN, support_vector, widen
 from tests.support.heads import TinyBackbone, alone, random_masks
 from tests.support.networks import noise_images, shuffle_norms
 from tests.support.overfit import training_iou
@@ -102,7 +102,7 @@ def test_resnets_keep_the_size_of_their_maps(name: str, stride: int, width: int)
 def test_the_branches_begin_as_copies(name: str) -> None:
     method = CoFCN(build_backbone(name, CoFCN.layout))
     query, support = dict(method.backbone.named_parameters()), dict(method.conditioning.named_parameters())
-    own, wide = first_convolution(method.backbone), first_convolution(method.conditioning)
+    own, wide = method.backbone.first_convolution, method.conditioning.first_convolution
     assert query.keys() == support.keys()
     for key, parameter in support.items():
         assert parameter is not query[key]

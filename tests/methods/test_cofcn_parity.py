@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import Backbone, build_backbone
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_methods.cofcn import CoFCN, first_convolution, support_vector, widen
+from fsseg_methods.cofcn import CoFCN, support_vector, widen
 from tests.support import golden
 from tests.support.golden import Golden
 
@@ -98,7 +98,7 @@ def test_widened_first_layer(case: Case) -> None:
         layer.weight.copy_(torch.from_numpy(case.golden.input(entry["name"])))
     widen(layer, 2)
     case.check("init.support_conv1_1", layer.weight)
-    assert first_convolution(case.method.conditioning).weight.shape == layer.weight.shape
+    assert case.method.conditioning.first_convolution.weight.shape == layer.weight.shape
 
 
 def test_annotations(case: Case) -> None:

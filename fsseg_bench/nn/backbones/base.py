@@ -93,6 +93,11 @@ class Backbone(nn.Module, ABC):
                 outputs[place] = features
         return tuple(outputs[place] for place in places)
 
+    @property
+    def first_convolution(self) -> nn.Conv2d:
+        """The convolution that reads the image."""
+        return next(module for module in self.modules() if isinstance(module, nn.Conv2d))
+
     def stage_of(self, key: str) -> str | None:
         """The stage to which a state-dict key belongs, by its prefix; None for a key of no stage."""
         names = {module: name for name, module in self.named_modules()}
