@@ -18,7 +18,6 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.cofcn import CoFCN, support_vector, widen
 from tests.support.heads import TinyBackbone, alone, random_masks
 from tests.support.networks import noise_images, shuffle_norms
-from tests.support.overfit import training_iou
 
 VGG_PARAMETERS = 14_714_688
 
@@ -281,8 +280,3 @@ def test_recipe_for_small_networks() -> None:
 def test_contract() -> None:
     checks = check_method(CoFCN, lambda: assemble(CoFCN, "resnet18-layer2", "none", {}, 0)[0])
     assert [check for check in checks if not check.passed] == []
-
-
-@pytest.mark.slow
-def test_learns_four_episodes_by_heart() -> None:
-    assert training_iou("cofcn", iterations=180, lr=1e-1, size=65, dropout=0) > 0.9

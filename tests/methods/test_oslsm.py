@@ -19,7 +19,6 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.oslsm import OSLSM, at_every_cell, hashed, random_hash, shot_maps
 from tests.support.heads import TinyBackbone, random_masks
 from tests.support.networks import noise_images, random_backbone
-from tests.support.overfit import training_iou
 
 WIDTH, CLASSES = 12, 7
 
@@ -350,8 +349,3 @@ def test_batches_and_empty_masks_of_the_published_form(small: OSLSM) -> None:
         grey = small.encode_support(torch.zeros(1, 3, 33, 33), torch.ones(1, 33, 33, dtype=torch.uint8))
     assert empty.isfinite().all()
     assert torch.equal(empty, grey)
-
-
-@pytest.mark.slow
-def test_it_learns_four_episodes_by_heart() -> None:
-    assert training_iou("oslsm") > 0.9

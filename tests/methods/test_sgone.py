@@ -19,7 +19,6 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.sgone import SGOne, similarity, united
 from tests.support.heads import TinyBackbone, random_masks
 from tests.support.networks import noise_images
-from tests.support.overfit import training_iou
 
 SIZE = (40, 32)
 
@@ -291,8 +290,3 @@ def test_recipe_for_small_networks() -> None:
 def test_contract() -> None:
     checks = check_method(SGOne, lambda: assemble(SGOne, "resnet18-layer2", "none", {}, 0)[0])
     assert [check for check in checks if not check.passed] == []
-
-
-@pytest.mark.slow
-def test_learns_four_episodes_by_heart() -> None:
-    assert training_iou("sgone", lr=1e-1, size=65) > 0.9
