@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/fsseg-bench report --results demo-out/runs --table all --format html --out demo-out/report.html
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
