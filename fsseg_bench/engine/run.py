@@ -73,13 +73,12 @@ def default_workers(request: RunRequest) -> int:
 
 def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None) -> None:
     request, recipe = plan.request, plan.recipe
+    done = load_state(record.checkpoint) if recipe.iterations and record.checkpoint.exists() else None
     if request.eval_only is not None:
         load_trained(plan.model, Path(request.eval_only))
-    elif recipe.iterations == 0:
-        return
-    elif record.checkpoint.exists() and load_state(record.checkpoint).iteration >= recipe.iterations:
-        plan.model.load_state_dict(load_state(record.checkpoint).model)
-    else:
+    elif done is not None and done.iteration >= recipe.iterations:
+        plan.model.load_state_dict(done.model)
+    elif recipe.iterations:
         record.update(status="training", device=describe(device))
         trainer = Trainer(
             plan.model,
