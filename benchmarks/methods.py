@@ -34,14 +34,14 @@ from fsseg_bench.engine.device import resolve_device, synchronise
 from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Episode, Method
+from fsseg_bench.method import Method
 from fsseg_bench.protocol.episodes import EpisodeTable
-from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.unlabelled import Further
-from fsseg_bench.recipe import Recipe
 from fsseg_bench.registry import find_method, method_names
 
 _COMMON = "resnet50"
+_PLAIN = "baseline"
+"""Its ``encode`` is one pass of the backbone."""
 _MOST = 2.0
 """Heads beyond this many times their backbone's time are marked."""
 _COLUMNS = (
@@ -56,23 +56,6 @@ _COLUMNS = (
     "head's share",
     "head / backbone",
 )
-
-
-class Trunk(Method):
-    """A backbone by itself."""
-
-    def predict(self, episode: Episode) -> Tensor:
-        """Nothing: only ``encode`` is timed."""
-        raise NotImplementedError
-
-    def loss(self, episode: Episode) -> dict[str, Tensor]:
-        """Nothing."""
-        raise NotImplementedError
-
-    @classmethod
-    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
-        """Nothing."""
-        raise NotImplementedError
 
 
 @dataclass
@@ -126,7 +109,9 @@ class Case:
             tuple((tuple(f"{i}-support-{k}" for k in range(shots)),) for i in range(episodes)),
         )
         further = tuple((tuple(f"{i}-further-{u}" for u in range(count)),) for i in range(episodes)) if count else ()
-        model, trunk = (InferenceModel(m.to(device), device, "fp32") for m in (method, Trunk(method.backbone)))
+        model, trunk = (
+            InferenceModel(m.to(device), device, "fp32") for m in (method, find_method(_PLAIN)(method.backbone))
+        )
         return cls(model, trunk, MadeUpSource(size), table, further, size)
 
     def images(self, i: int) -> list[Tensor]:

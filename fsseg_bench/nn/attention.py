@@ -67,8 +67,12 @@ def attention_weights(scores: Tensor, real: Tensor) -> Tensor:
     """
     allowed = real[:, None, :]
     full = scores.float() if scores.dtype in {torch.float16, torch.bfloat16} else scores
-    lowered = full.masked_fill(~allowed, torch.finfo(full.dtype).min)
-    return lowered.softmax(dim=2) * allowed
+    return masked_softmax(full, allowed)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last axis where ``mask`` (bool, broadcast) holds; 0 elsewhere, and in rows without any."""
+    return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1) * mask
 
 
 def attend(scores: Tensor, values: Tensor, real: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsseg_bench.nn.attention import masked_softmax
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.nn.prototypes import unit
 
@@ -76,7 +77,7 @@ class LatentGraph(nn.Module):
         """
         nodes = nodes * kept[..., None]
         embedded = self.within(nodes)
-        weights = _softmax(embedded @ embedded.mT * self.scale, kept[..., None, :])
+        weights = masked_softmax(embedded @ embedded.mT * self.scale, kept[..., None, :])
         update = F.relu(self.transform(weights @ nodes)) * kept[..., None]
         several = kept.sum(dim=3)[..., None, None] > 1
         return nodes + update * several
@@ -94,13 +95,7 @@ class LatentGraph(nn.Module):
         """
         x, mask = nodes.flatten(2, 3), kept.flatten(2)[:, :, None]
         scores = self.parts(parts) @ self.nodes(x).mT * self.scale
-        return _softmax(scores, mask) @ x
-
-
-def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last axis where ``mask`` holds; 0 elsewhere, and in rows where it never holds."""
-    lowest = torch.finfo(scores.dtype).min
-    return scores.masked_fill(~mask, lowest).softmax(dim=-1) * mask
+        return masked_softmax(scores, mask) @ x
 
 
 def gathered(nodes: Tensor, places: Tensor) -> Tensor:

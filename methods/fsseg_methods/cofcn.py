@@ -31,6 +31,7 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.transposed import transposed_bilinear
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_methods._prototype import labels_of
 from fsseg_methods._recipes import fcn_recipe
 
 _CODE = "the authors' code"
@@ -119,8 +120,7 @@ class CoFCN(Method):
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy over all pixels that are not void."""
-        assert episode.query_labels is not None
-        return {"query": segmentation_loss(self.predict(episode), episode.query_labels)}
+        return {"query": segmentation_loss(self.predict(episode), labels_of(episode))}
 
     @staticmethod
     def _features(trunk: Backbone, fc6: nn.Conv2d, images: Tensor) -> Tensor:

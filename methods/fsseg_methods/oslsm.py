@@ -32,6 +32,7 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.transposed import transposed_bilinear
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_methods._prototype import labels_of
 from fsseg_methods._recipes import light_recipe
 
 _CODE = "the authors' code"
@@ -128,8 +129,7 @@ class OSLSM(Method):
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Logistic loss, the mean over all pixels that count."""
-        labels = episode.query_labels
-        assert labels is not None
+        labels = labels_of(episode)
         if self.void_in_bg:
             labels = labels.masked_fill(labels == VOID, 0)
         return {"query": segmentation_loss(self.predict(episode), labels)}

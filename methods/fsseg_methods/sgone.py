@@ -31,6 +31,7 @@ from fsseg_bench.nn.pooling import masked_average
 from fsseg_bench.nn.prototypes import cosine_scores, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_methods._prototype import labels_of
 from fsseg_methods._recipes import fcn_recipe
 
 _CODE = "the authors' code"
@@ -115,8 +116,7 @@ class SGOne(Method):
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy at the labels' size over all pixels that are not void."""
-        labels = episode.query_labels
-        assert labels is not None
+        labels = labels_of(episode)
         if self.void_in_fg:
             labels = labels.masked_fill(labels == VOID, 1)
         return {"query": segmentation_loss(self.predict(episode), labels)}

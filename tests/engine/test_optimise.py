@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from torch import Tensor, nn
+from torch import nn
 
 from fsseg_bench.engine.optimise import build_optimizer, rate
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Episode, Method
 from fsseg_bench.nn.backbones import Backbone
-from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_methods.baseline import Baseline
 from tests.support.heads import TinyBackbone
 
 
@@ -30,23 +29,13 @@ def test_rates_by_hand(changes: dict, expected: dict) -> None:
     assert {i: rate(recipe, i) for i in expected} == pytest.approx(expected)
 
 
-class Small(Method):
+class Small(Baseline):
     """A trunk and two heads."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         self.near = nn.Conv2d(6, 2, 1)
         self.near_side = nn.Conv2d(6, 2, 1, bias=False)
-
-    def predict(self, episode: Episode) -> Tensor:
-        raise NotImplementedError
-
-    def loss(self, episode: Episode) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-    @classmethod
-    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
-        raise NotImplementedError
 
 
 def groups(**changes: Any) -> dict[str, tuple[float, float]]:
