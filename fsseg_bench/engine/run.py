@@ -48,6 +48,7 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
         if record.status == "done":
             progress.say(f"{record.folder}: already finished")
             return record
+        record.keep_table(plan.table)
         record.update(weights=plan.weights.as_dict())
         try:
             _train(plan, record, device, progress, cadence)

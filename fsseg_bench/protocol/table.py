@@ -60,7 +60,7 @@ class EpisodeTable:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the table's CSV text: equal digests mean the same episodes in the same order."""
-        return hashlib.sha256(self._text().encode()).hexdigest()
+        return hashlib.sha256(self.text().encode()).hexdigest()
 
     def seed(self, i: int) -> int:
         """A seed in [0, 2**63) for episode ``i`` that depends on its row's content alone."""
@@ -94,7 +94,7 @@ class EpisodeTable:
             UserError: the file cannot be written.
         """
         try:
-            Path(path).write_bytes(self._text().encode())
+            Path(path).write_bytes(self.text().encode())
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -128,7 +128,8 @@ class EpisodeTable:
     def _row(self, i: int) -> tuple[int | str, ...]:
         return (*self.classes[i], *self.images(i))
 
-    def _text(self) -> str:
+    def text(self) -> str:
+        """The CSV text, which :attr:`digest` is taken of."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(_columns(self.ways, self.shots))

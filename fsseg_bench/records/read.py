@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.files import parse_lines
 from fsseg_bench.records.identity import identity_hash
-from fsseg_bench.records.run import EPISODES_FILE, RUN_FILE, SCHEMA, Status
+from fsseg_bench.records.run import EPISODES_FILE, RUN_FILE, SCHEMA, TABLE_FILE, Status
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,6 +126,23 @@ class StoredRun:
         if not isinstance(sealed, Mapping) or hashlib.sha256(data).hexdigest() != sealed.get("sha256"):
             raise RecordError(f"{path}: changed since the run was done (its SHA-256 is not the recorded one)")
         return _counts(data, int(self.settings["way"]), set(self.novel), path)
+
+    def table(self) -> EpisodeTable | None:
+        """The classes and images of each episode; None in records from before they were stored.
+
+        Raises:
+            RecordError: the file cannot be read, or holds other episodes than the run's settings say.
+        """
+        path = self.folder / TABLE_FILE
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if hashlib.sha256(data).hexdigest() != self.settings["episode_digest"]:
+            raise RecordError(f"{path}: these are not the episodes of the run (their SHA-256 is not the recorded one)")
+        return EpisodeTable.from_csv(path)
 
 
 def read_run(folder: Path) -> StoredRun:

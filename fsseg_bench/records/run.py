@@ -14,12 +14,14 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, get_args
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.files import (
     TEMPORARY,
     LineLog,
     plain,
     read_lines,
     sync_folder,
+    write_atomic,
     write_error,
     write_json,
 )
@@ -31,6 +33,8 @@ SCHEMA: Final = 1
 """Version of run.json's layout."""
 RUN_FILE: Final = "run.json"
 EPISODES_FILE: Final = "episodes.jsonl"
+TABLE_FILE: Final = "episodes.csv"
+"""Which images and classes each episode has; its SHA-256 is the ``episode_digest`` of the settings."""
 TRAIN_FILE: Final = "train.jsonl"
 PANELS_FILE: Final = "panels/panels.json"
 """A list with one object a picture: ``file`` (its name in ``panels/``) and what it shows."""
@@ -132,6 +136,17 @@ class RunRecord:
     def train_path(self) -> Path:
         """The log with one row a training iteration."""
         return self.folder / TRAIN_FILE
+
+    def keep_table(self, table: EpisodeTable) -> None:
+        """Stores the episodes beside their counts, so that statistics know the images without the data.
+
+        Raises:
+            UserError: the file cannot be written.
+            ValueError: these are not the episodes of the run's settings.
+        """
+        if table.digest != self.info["settings"]["episode_digest"]:
+            raise ValueError(f"{self.folder}: the episode table is not that of the settings")
+        write_atomic(self.folder / TABLE_FILE, table.text())
 
     def episode_log(self) -> LineLog:
         """The log of episodes, open for appending; close it before the run is done."""

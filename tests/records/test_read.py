@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.records.read import RecordError, find_records, read_run
+from fsseg_bench.records.run import RunRecord
 from tests.support.runs import TWO_EPISODES, row, settings, write_run
 
 
@@ -205,3 +207,33 @@ def test_records_do_not_import_torch_or_pandas():
         "p.provenance(); assert not {'torch', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestTable:
+    TABLE = EpisodeTable(((1,), (2,)), ("a", "b"), ((("b",),), (("c",),)))
+
+    def stored(self, root: Path) -> Path:
+        with RunRecord.create(root, settings(episode_digest=self.TABLE.digest), passed={}) as record:
+            record.keep_table(self.TABLE)
+        return record.folder
+
+    def test_the_images_of_each_episode_come_back(self, tmp_path: Path):
+        assert read_run(self.stored(tmp_path)).table() == self.TABLE
+
+    def test_none_in_records_of_earlier_versions(self, tmp_path: Path):
+        folder = self.stored(tmp_path)
+        (folder / "episodes.csv").unlink()
+        assert read_run(folder).table() is None
+
+    def test_other_episodes_are_refused(self, tmp_path: Path):
+        folder = self.stored(tmp_path)
+        (folder / "episodes.csv").write_text(self.TABLE.head(1).text())
+        with pytest.raises(RecordError, match="not the episodes of the run"):
+            read_run(folder).table()
+
+    def test_only_the_runs_own_table_is_kept(self, tmp_path: Path):
+        with (
+            RunRecord.create(tmp_path, settings(), passed={}) as record,
+            pytest.raises(ValueError, match="not that of the settings"),
+        ):
+            record.keep_table(self.TABLE)
