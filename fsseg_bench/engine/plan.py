@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +20,8 @@ from fsseg_bench.method import Method
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import data_root
 from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
-from fsseg_bench.protocol.load import load_protocol, replace_episodes
+from fsseg_bench.protocol.given import is_count, list_path
+from fsseg_bench.protocol.load import load_protocol, replace_episodes, replace_list
 from fsseg_bench.protocol.spec import FOLDS, Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.registry import find_method
@@ -47,7 +47,7 @@ class RunRequest:
     iterations: int | None = None
     """None: as the recipe says. 0: evaluate without training."""
     episodes: str | None = None
-    """A number, or a CSV file to replay. None: as the protocol says."""
+    """A number, or a CSV file to replay (``{fold}`` in its name is the fold's number). None: as the protocol says."""
     scales: tuple[float, ...] = (1.0,)
     settings: Mapping[str, str] = field(default_factory=dict)
     """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, or a switch of the method."""
@@ -67,6 +67,7 @@ class Plan:
     """A request with everything it depends on."""
 
     request: RunRequest
+    """As asked; a file of the very episodes that the protocol draws is left out, another one has its whole path."""
     protocol: Protocol
     cls: type[Method]
     switches: dict[str, Any]
@@ -111,6 +112,8 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     recipe = _recipe(request, cls, protocol, groups["recipe"])
     source, index = _open(protocol, request.data_root, {} if opened is None else opened)
     table = _episodes(request, protocol, index)
+    if request.episodes is not None and not is_count(request.episodes):
+        request, protocol = _given_list(request, protocol, table, index)
     backbone, weights = default_backbone(cls, protocol)
     backbone = request.backbone or backbone
     if request.eval_only is not None:
@@ -163,13 +166,9 @@ def _split(settings: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 def _protocol(request: RunRequest, overrides: Mapping[str, str]) -> Protocol:
     protocol = load_protocol(request.dataset, overrides)
-    if _is_number(request.episodes):
-        return replace_episodes(protocol, int(request.episodes or 0))
+    if request.episodes is not None and is_count(request.episodes):
+        return replace_episodes(protocol, int(request.episodes))
     return protocol
-
-
-def _is_number(text: str | None) -> bool:
-    return text is not None and re.fullmatch(r"-?[0-9]{1,12}", text) is not None
 
 
 def _check_scales(request: RunRequest, protocol: Protocol) -> None:
@@ -225,13 +224,28 @@ def _recipe(request: RunRequest, cls: type[Method], protocol: Protocol, given: M
 
 def _episodes(request: RunRequest, protocol: Protocol, index: PairIndex) -> EpisodeTable:
     pairs = index.test_pairs(request.fold)
-    if request.episodes is None or _is_number(request.episodes):
+    if request.episodes is None or is_count(request.episodes):
         return sample_episodes(protocol, request.fold, pairs, request.way, request.shot)
-    path = Path(request.episodes)
+    path = list_path(request.episodes, request.fold)
     table = EpisodeTable.from_csv(path)
     novel = protocol.novel_classes(request.fold)
-    check_episodes(table, pairs, novel, request.way, request.shot, where=str(path))
+    repeats = protocol.episodes.support_replacement
+    check_episodes(table, pairs, novel, request.way, request.shot, where=path, support_replacement=repeats)
     return table
+
+
+def _given_list(
+    request: RunRequest, protocol: Protocol, table: EpisodeTable, index: PairIndex
+) -> tuple[RunRequest, Protocol]:
+    """What a file of episodes makes of a request: nothing where it holds what the protocol draws by itself."""
+    try:
+        drawn = sample_episodes(protocol, request.fold, index.test_pairs(request.fold), request.way, request.shot)
+    except UserError:  # too few images to draw from: every list is then one from elsewhere
+        drawn = None
+    if drawn is not None and drawn.digest == table.digest:
+        return replace(request, episodes=None), protocol
+    # the whole path: lists of one name in two folders are two experiments
+    return replace(request, episodes=str(Path(str(request.episodes)).absolute())), replace_list(protocol)
 
 
 def _file_digest(path: Path) -> str:

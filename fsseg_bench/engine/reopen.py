@@ -10,9 +10,11 @@ from typing import Any
 from fsseg_bench.engine.checkpoint import load_trained
 from fsseg_bench.engine.plan import Opened, Plan, RunRequest, make_plan
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.given import is_count
 from fsseg_bench.records.files import plain
 from fsseg_bench.records.identity import differences
 from fsseg_bench.records.read import StoredRun, read_run
+from fsseg_bench.records.run import TABLE_FILE
 
 _CODE = "method_digest"
 
@@ -83,6 +85,9 @@ def _request(run: StoredRun, here: Here) -> RunRequest:
     values = {k: v for k, v in passed.items() if k in known} if isinstance(passed, Mapping) else {}
     if not {"method", "dataset"} <= values.keys():
         raise UserError(f"{run.folder}: the record does not say what was asked for; it cannot be opened again")
+    stored = run.folder / TABLE_FILE
+    if values.get("episodes") and not is_count(str(values["episodes"])) and stored.is_file():
+        values["episodes"] = str(stored)  # the list that was given may have moved since
     values |= {key: value for key, value in vars(here).items() if value is not None}
     if "scales" in values:
         values["scales"] = tuple(values["scales"])

@@ -13,7 +13,8 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import laid_out
 from fsseg_bench.nn.layout import Layout
-from fsseg_bench.protocol.load import load_protocol, replace_episodes
+from fsseg_bench.protocol.given import is_count
+from fsseg_bench.protocol.load import load_protocol, replace_episodes, replace_list
 from fsseg_bench.records.read import StoredRun, read_run
 from fsseg_bench.registry import find_method
 
@@ -120,9 +121,8 @@ def _size(run: StoredRun) -> int:
         protocol = load_protocol(passed["dataset"], changes)
     except UserError as error:
         raise UserError(f"{run.folder}: its protocol cannot be read ({error}); {advice}") from None
-    episodes = str(passed.get("episodes", ""))
-    if episodes.isdigit():
-        protocol = replace_episodes(protocol, int(episodes))
+    if episodes := str(passed.get("episodes") or ""):
+        protocol = replace_episodes(protocol, int(episodes)) if is_count(episodes) else replace_list(protocol)
     if protocol.digest != run.settings["protocol_digest"]:
         raise UserError(f"{run.folder}: its protocol, {passed['dataset']}, was changed since; {advice}")
     return protocol.image.size

@@ -10,7 +10,7 @@ import numpy as np
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.protocol.streams import distinct, stream
+from fsseg_bench.protocol.streams import below, distinct, stream
 from fsseg_bench.protocol.table import EpisodeTable
 
 __all__ = ["EpisodeTable", "check_episodes", "sample_episodes"]
@@ -25,8 +25,10 @@ def sample_episodes(
 
     An episode's classes are drawn uniformly without repetition from the fold's held-out classes, the query
     uniformly from the first class's images, then each way's supports uniformly from its images that are not
-    in the episode yet. The draws depend on the protocol's seed, the fold, N, K and the images alone; a table
-    of fewer episodes is the beginning of a longer one.
+    in the episode yet. With ``episodes.support_replacement``, each support is drawn uniformly from all images of its
+    class but the query, whatever was drawn before; the stream is the same and as many numbers are taken from it, so
+    that classes and queries are those of the table without. The draws depend on the protocol's seed, the fold, N, K
+    and the images alone; a table of fewer episodes is the beginning of a longer one.
 
     Args:
         protocol: gives the held-out classes, the number of episodes and the seed.
@@ -64,6 +66,9 @@ def check_episodes(
     way: int,
     shot: int,
     where: str | Path,
+    *,
+    support_replacement: bool = False,
+    lines: Sequence[int] | None = None,
 ) -> None:
     """Compares a table that was read from a file with the data it is to be used on.
 
@@ -74,11 +79,13 @@ def check_episodes(
         way: N of the run.
         shot: K of the run.
         where: the file, for the messages.
+        support_replacement: whether an image may be a support several times, as in the protocol.
+        lines: the episodes' lines in the file, from 1; None: the table's own form, whose first row is line 2.
 
     Raises:
         UserError: another N or K, a class that is not held out or twice in an episode, an image that the
-            index does not have for its class, a query among its supports, repeated supports, a held-out class
-            that is no episode's first. Names the file and the line.
+            index does not have for its class, a query among its supports, repeated supports unless they may be, a
+            held-out class that is no episode's first. Names the file and the line.
     """
     if (table.ways, table.shots) != (way, shot):
         raise UserError(
@@ -87,7 +94,7 @@ def check_episodes(
         )
     known = {c: frozenset(pairs.get(c, ())) for c in novel}
     for i in range(len(table)):
-        _check_row(table, i, known, f"{where}: line {i + 2}")
+        _check_row(table, i, known, support_replacement, f"{where}: line {i + 2 if lines is None else lines[i]}")
     missing = set(novel) - {classes[0] for classes in table.classes}
     if missing:
         raise UserError(
@@ -107,11 +114,14 @@ class _Pool:
         """The positions of the images that are in ``used``, ascending."""
         return sorted(self._position[image] for image in used if image in self._position)
 
-    def draw(self, rng: np.random.RandomState, count: int, used: Sequence[str]) -> tuple[str, ...]:
-        """``count`` different images that are not in ``used``, uniformly."""
+    def draw(
+        self, rng: np.random.RandomState, count: int, used: Sequence[str], *, replacement: bool = False
+    ) -> tuple[str, ...]:
+        """``count`` images that are not in ``used``, uniformly: different ones, or each drawn from all of them."""
         taken = self.taken(used)
-        free = distinct(rng, len(self.images) - len(taken), count)
-        return tuple(self.images[_skip(i, taken)] for i in free)
+        free = len(self.images) - len(taken)
+        drawn = [below(rng, free) for _ in range(count)] if replacement else distinct(rng, free, count)
+        return tuple(self.images[_skip(i, taken)] for i in drawn)
 
 
 def _skip(i: int, taken: Sequence[int]) -> int:
@@ -127,6 +137,7 @@ def _draws(
 ) -> Iterator[_Row]:
     """Episodes without end, each from where the last one left the stream."""
     novel = sorted(pools)
+    replacement = protocol.episodes.support_replacement
     while True:
         classes = tuple(novel[i] for i in distinct(rng, len(novel), way))
         (query,) = pools[classes[0]].draw(rng, 1, ())
@@ -134,24 +145,26 @@ def _draws(
         supports = []
         for c in classes:
             images = len(pools[c].images)
-            if images - len(pools[c].taken(used)) < shot:
+            if images - len(pools[c].taken(used)) < (1 if replacement else shot):
                 raise UserError(
                     f"{way}-way {shot}-shot: the {images} test images of class {protocol.class_name(c)!r} of "
                     f"{protocol.label} are too few, because other classes of an episode use some of them; "
                     "lower --way or --shot, or add images"
                 )
-            supports.append(pools[c].draw(rng, shot, used))
-            used.extend(supports[-1])
+            supports.append(pools[c].draw(rng, shot, used, replacement=replacement))
+            if not replacement:
+                used.extend(supports[-1])
         yield classes, query, tuple(supports)
 
 
 def _check_pools(protocol: Protocol, pools: Mapping[int, _Pool], shot: int) -> None:
-    short = {protocol.class_name(c): len(p.images) for c, p in pools.items() if len(p.images) < shot + 1}
+    needed = 2 if protocol.episodes.support_replacement else shot + 1
+    short = {protocol.class_name(c): len(p.images) for c, p in pools.items() if len(p.images) < needed}
     if short:
         found = ", ".join(f"{name!r} has {count}" for name, count in short.items())
         data = protocol.data
         raise UserError(
-            f"{protocol.label}: {shot}-shot episodes need {shot + 1} test images of each held-out class, but "
+            f"{protocol.label}: {shot}-shot episodes need {needed} test images of each held-out class, but "
             f"{found} (counted are images of {', '.join(data.test_list)} with at least "
             f"{data.min_object_pixels} pixels of the class); lower --shot or data.min_object_pixels, "
             "or add images"
@@ -171,11 +184,16 @@ def _uncovered(protocol: Protocol, fold: int, count: int, missing: set[int], dra
     )
 
 
-def _check_row(table: EpisodeTable, i: int, known: Mapping[int, frozenset[str]], where: str) -> None:
+def _check_row(
+    table: EpisodeTable, i: int, known: Mapping[int, frozenset[str]], support_replacement: bool, where: str
+) -> None:
     classes, query = table.classes[i], table.queries[i]
     for c in classes:
         if c not in known:
-            raise UserError(f"{where}: class {c} is not held out in this fold; held out: {_listing(known)}")
+            raise UserError(
+                f"{where}: class {c} is not held out in this fold; held out: {_listing(known)} (each fold has a list "
+                "of its own: --episodes 'NAME-{fold}.csv' names all)"
+            )
     if len(set(classes)) < len(classes):
         raise UserError(f"{where}: an episode's classes must differ; found {', '.join(map(str, classes))}")
     for c, images in zip((classes[0], *classes), ((query,), *table.supports[i]), strict=True):
@@ -183,14 +201,17 @@ def _check_row(table: EpisodeTable, i: int, known: Mapping[int, frozenset[str]],
             if image not in known[c]:
                 raise UserError(
                     f"{where}: image {image!r} is not in the index: no test image of that name has enough "
-                    f"pixels of class {c}"
+                    f"pixels of class {c} (the protocol's data.test_list and data.min_object_pixels decide)"
                 )
     supports = table.images(i)[1:]
     if query in supports:
         raise UserError(f"{where}: the query {query!r} is among the supports")
     twice = sorted({image for image in supports if supports.count(image) > 1})
-    if twice:
-        raise UserError(f"{where}: the supports must differ; more than once: {', '.join(twice)}")
+    if twice and not support_replacement:
+        raise UserError(
+            f"{where}: the supports must differ; more than once: {', '.join(twice)}. Lists that were drawn with "
+            "replacement need --set protocol.episodes.support_replacement=true, which is a protocol of its own"
+        )
 
 
 def _listing(numbers: Iterable[int]) -> str:

@@ -38,6 +38,8 @@ _SOURCE_KEYS = {
     "folder": set[str](),
 }
 _LISTS = {f"data.{key}" for key in LIST_KEYS}
+_DEFAULTS: dict[str, Any] = {"episodes.support_replacement": False}
+"""Keys that a file may leave out."""
 _LEAST = {
     "data.min_object_pixels": 1,
     "data.train_images": 1,
@@ -109,7 +111,7 @@ def _override(table: dict[str, Any], key: str, text: str) -> bool:
     values = table.setdefault(section, {})
     if not isinstance(values, dict):
         return False
-    changes = name not in values or values[name] != value
+    changes: bool = values.get(name, _DEFAULTS.get(key)) != value
     values[name] = value
     return changes
 
@@ -207,8 +209,9 @@ def _section(table: Any, cls: type, path: Path, section: str) -> Any:
         source = _typed(table.get("source"), hints["source"], path, "data.source")
         optional = every - _SOURCE_KEYS[source]
         hints = {k: v for k, v in hints.items() if k not in optional}
-    _check_keys(table, set(hints), set(hints), path, f"{section}.")
-    values = {key: _typed(table[key], kind, path, f"{section}.{key}") for key, kind in hints.items()}
+    required = {key for key in hints if f"{section}.{key}" not in _DEFAULTS}
+    _check_keys(table, set(hints), required, path, f"{section}.")
+    values = {key: _typed(table[key], kind, path, f"{section}.{key}") for key, kind in hints.items() if key in table}
     return cls(**values)
 
 
@@ -285,3 +288,13 @@ def replace_episodes(protocol: Protocol, count: int) -> Protocol:
     episodes = dataclasses.replace(protocol.episodes, count=count)
     overrides = {**protocol.overrides, "episodes.count": str(count)}
     return dataclasses.replace(protocol, episodes=episodes, overrides=overrides)
+
+
+def replace_list(protocol: Protocol) -> Protocol:
+    """The same protocol with episodes from elsewhere (a change that its label shows).
+
+    Neither the label nor the digest depends on the list: the folds of one experiment have different lists. Which
+    episodes they are is said by :attr:`fsseg_bench.protocol.table.EpisodeTable.digest`.
+    """
+    overrides = {**protocol.overrides, "episodes.list": "given"}
+    return dataclasses.replace(protocol, given_list=True, overrides=overrides)

@@ -63,8 +63,8 @@ class EpisodeSpec:
     """Seed of the episode table."""
     class_sampling: Literal["uniform"]
     """Each episode's classes are drawn uniformly from the fold."""
-    support_replacement: Literal[False]
-    """Supports of an episode are different images, never the query."""
+    support_replacement: bool = False
+    """Whether each support is drawn on its own, so that an episode may have an image several times; never the query."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ class Protocol:
     checkpoint: CheckpointSpec
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Dotted keys that the user changed, with their values as text."""
+    given_list: bool = False
+    """Whether the episodes are a list from elsewhere, in place of the one that ``episodes`` draws."""
     home: Path | None = None
     """The folder of the file when it is the user's own; data may lie beside it. Not part of the digest."""
     list_digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -151,8 +153,10 @@ class Protocol:
     def settings(self) -> dict[str, Any]:
         """Everything that determines a number, as JSON-able values."""
         values = dataclasses.asdict(dataclasses.replace(self, overrides={}, home=None))
-        for key in ("description", "overrides", "home", "list_digests"):
+        for key in ("description", "overrides", "given_list", "home", "list_digests"):
             values.pop(key)
+        if self.given_list:  # absent otherwise, so that the digests of recorded runs hold
+            values["episodes"]["list"] = "given"
         for key in LIST_KEYS:
             values["data"][key] = [self._list_text(entry) for entry in values["data"][key]]
         values["folds"] = {str(k): list(v) for k, v in sorted(self.folds.items())}

@@ -12,6 +12,7 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.given import given_list
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.published import FoldOrMean, PublishedNumber, errata, mean_note, published
 from fsseg_bench.report.rows import Row, group_rows
@@ -163,9 +164,13 @@ class Measured:
 
 
 def same_rules(run: ScoredRun, protocol: Protocol) -> bool:
-    """Whether a run was made under exactly this protocol."""
+    """Whether a run was made under exactly this protocol, on its own episodes.
+
+    Records from before lists were part of the digest say in their options alone that they replayed one.
+    """
     settings = run.record.settings
-    return (settings["protocol_version"], settings["protocol_digest"]) == (protocol.version, protocol.digest)
+    rules = settings["protocol_version"], settings["protocol_digest"]
+    return rules == (protocol.version, protocol.digest) and not given_list(run.record)
 
 
 def blocks(table: PaperTable, measured: Measured) -> list[Block]:

@@ -12,6 +12,7 @@ from fsseg_bench.protocol.spec import FOLDS
 from fsseg_bench.report.blocks import Measured, Pair, PaperTable, PublishedRow, blocks, plain, printed_scales
 from fsseg_bench.report.cells import Runs
 from fsseg_bench.report.collect import Collection
+from fsseg_bench.report.given import given_list
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.published import published
 from fsseg_bench.report.rows import group_rows
@@ -107,6 +108,11 @@ def _again(runs: Runs, here: Here) -> list[str]:
         method = printable(record.settings["method"])
         return [f"# fold {','.join(map(str, lacking))} of {method}: --eval-only needs its own checkpoint"]
     known = {key: record.settings[key] for key in ("method", "shot", "way", "backbone")}
+    if given := given_list(record):
+        if "{fold" not in given:
+            folds, method = ",".join(map(str, lacking)), printable(record.settings["method"])
+            return [f"# fold {folds} of {method}: --episodes needs a list of each fold, as {printable(given)}"]
+        known["episodes"] = given
     return [_line({"dataset": record.settings["protocol"], **passed, **known}, lacking, here)]
 
 

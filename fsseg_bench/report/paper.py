@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Literal, get_args
 
 from fsseg_bench.protocol.spec import FOLDS, Protocol
+from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.blocks import (
     Block,
     Measured,
@@ -20,6 +22,7 @@ from fsseg_bench.report.blocks import (
 )
 from fsseg_bench.report.cells import MeasuredCells, ranked
 from fsseg_bench.report.collect import Collection, Resolution
+from fsseg_bench.report.given import given_list
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
 from fsseg_bench.report.published import errata
 from fsseg_bench.report.table import HOW, METRICS, SIZES, SPREAD
@@ -210,10 +213,15 @@ def _remarks(table: PaperTable, found: Sequence[Block]) -> list[str]:
 
 def _elsewhere(block: Block) -> str:
     """What to say of runs that do not follow the built-in protocol."""
-    every = [run.record.settings for run in block.elsewhere]
-    rules = {(s["protocol_label"], s["protocol_version"], s["protocol_digest"][:8]) for s in every}
-    listing = "; ".join(f"{label} version {version}, digest {digest}" for label, version, digest in sorted(rules))
+    listing = "; ".join(sorted({_rules(run.record) for run in block.elsewhere}))
     return (
-        f"Not here: {len(every)} finished runs of {block.protocol.name} under other rules ({printable(listing)}). "
+        f"Not here: {len(block.elsewhere)} finished runs of {block.protocol.name} under other rules "
+        f"({printable(listing)}). "
         "They are in the tables of runs."
     )
+
+
+def _rules(run: StoredRun) -> str:
+    words = "{protocol_label} version {protocol_version}, digest {protocol_digest:.8}".format_map(run.settings)
+    given = given_list(run)
+    return f"{words}, episodes {PurePath(given).name}" if given else words

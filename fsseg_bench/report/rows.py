@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import PurePath
 from typing import Any
 
 from fsseg_bench.records.identity import flat
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.fidelity import reconstructions
+from fsseg_bench.report.given import ListNames, given_list
 from fsseg_bench.report.words import always, natural, short, training
 
 _TABLE_KEYS = ("protocol", "protocol_label", "protocol_version", "protocol_digest", "headline", "way")
@@ -36,6 +36,8 @@ class Row:
     """Shot to fold to run."""
     variant: str = ""
     """What tells the row from others of the same method and backbone."""
+    episodes: str = ""
+    """The list whose episodes were replayed; empty for the protocol's own."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -45,8 +47,7 @@ class Row:
     @property
     def rules(self) -> tuple[str, ...]:
         """What must be equal before numbers are ranked: precision, data and replayed episodes."""
-        first = next(run for runs in self.runs.values() for run in runs.values())
-        return str(self.settings.get("precision")), str(self.settings.get("data_fingerprint")), _episodes_given(first)
+        return str(self.settings.get("precision")), str(self.settings.get("data_fingerprint")), self.episodes
 
 
 @dataclass
@@ -58,6 +59,8 @@ class _Line:
     runs: dict[int, ScoredRun] = field(default_factory=dict)
     label: str = ""
     """What tells the line from another with the same settings."""
+    episodes: str = ""
+    """The list whose episodes were replayed."""
 
 
 def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, told: bool = False) -> list[Row]:
@@ -74,7 +77,8 @@ def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, told: bool 
     by_core: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
         by_core[_text([_core(run), training(run.record.settings)])].append(run)
-    rows = [_Lines(lines) for members in by_core.values() for lines in _lines_of_rows(members, collection)]
+    names = ListNames(run.record for run in runs)
+    rows = [_Lines(lines) for members in by_core.values() for lines in _lines_of_rows(members, names, collection)]
     named: dict[tuple[str, str], list[_Lines]] = defaultdict(list)
     for row in rows:
         named[row.first].append(row)
@@ -89,7 +93,7 @@ def claimed_twice(collection: Collection) -> list[str]:
     claims: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in collection.done:
         key = _core(run) | {"rules": [run.record.settings.get(k) for k in (*_TABLE_KEYS, *_CELL_KEYS)]}
-        claims[_text(key | {"recipe": run.record.settings.get("recipe"), "given": _episodes_given(run)})].append(run)
+        claims[_text(key | {"recipe": run.record.settings.get("recipe"), "given": given_list(run.record)})].append(run)
     return [
         f"{_cell_name(own[0])}: {len(own)} records claim this cell, each is listed: "
         + ", ".join(collection.path(run.record) for run in own)
@@ -118,36 +122,36 @@ def _without(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in keys}
 
 
-def _lines_of_rows(runs: Iterable[ScoredRun], collection: Collection) -> list[list[_Line]]:
+def _lines_of_rows(runs: Iterable[ScoredRun], names: ListNames, collection: Collection) -> list[list[_Line]]:
     """The lines of each row: all shots in one row, unless a shot has several lines."""
     by_line: dict[tuple[int, str], list[ScoredRun]] = defaultdict(list)
     for run in runs:
         settings = run.record.settings
         by_line[settings["shot"], _text(settings.get("recipe", {}))].append(run)
-    lines = [line for (shot, recipe), own in by_line.items() for line in _split(shot, recipe, own, collection)]
+    lines = [line for (shot, recipe), own in by_line.items() for line in _split(shot, recipe, own, names, collection)]
     lines.sort(key=lambda line: line.shot)
-    if len({line.shot for line in lines}) == len(lines) and len({line.label for line in lines}) == 1:
+    if len({line.shot for line in lines}) == len(lines) and len({(line.label, line.episodes) for line in lines}) == 1:
         return [lines]
-    rows: dict[tuple[str, str], list[_Line]] = defaultdict(list)
+    rows: dict[tuple[str, str, str], list[_Line]] = defaultdict(list)
     for line in lines:
-        rows[line.recipe, line.label].append(line)
+        rows[line.recipe, line.label, line.episodes].append(line)
     return list(rows.values())
 
 
-def _split(shot: int, recipe: str, runs: Sequence[ScoredRun], collection: Collection) -> list[_Line]:
+def _split(shot: int, recipe: str, runs: Sequence[ScoredRun], names: ListNames, collection: Collection) -> list[_Line]:
     """A line for each set of episodes; more when a fold has several runs over them."""
     by_episodes: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
-        by_episodes[_episodes_given(run)].append(run)
+        by_episodes[names.name(run.record)].append(run)
     lines = []
     for name, own in by_episodes.items():
-        label = f"episodes {PurePath(name).name}" if name else ""
+        label = names.label(own[0].record)
         folds = [run.record.fold for run in own]
         alone = {run.record.fold: run for run in own if folds.count(run.record.fold) == 1}
-        lines += [_Line(shot, recipe, alone, label)] if alone else []
+        lines += [_Line(shot, recipe, alone, label, name)] if alone else []
         for run in (run for run in own if run.record.fold not in alone):
             words = "; ".join(filter(None, (label, _own_name(run, own, collection))))
-            lines.append(_Line(shot, recipe, {run.record.fold: run}, words))
+            lines.append(_Line(shot, recipe, {run.record.fold: run}, words, name))
     return lines
 
 
@@ -158,13 +162,6 @@ def _own_name(run: ScoredRun, others: Sequence[ScoredRun], collection: Collectio
     if checkpoint and all(other.record.settings.get("checkpoint_digest") != checkpoint for other in rivals):
         return f"checkpoint {short(checkpoint)}"
     return f"record {collection.path(run.record)}"
-
-
-def _episodes_given(run: ScoredRun) -> str:
-    """The file whose episodes were replayed; empty for the protocol's own."""
-    passed = run.record.info.get("passed")
-    given = str(passed.get("episodes") or "") if isinstance(passed, Mapping) else ""
-    return "" if given.isdigit() else given
 
 
 class _Lines:
@@ -240,7 +237,8 @@ def _row(own: _Lines, others: Sequence[_Lines], labels: _Labels) -> Row:
         shown = "/".join(short(json.loads(value)) for value in own.values.get(key, ())) or "not set"
         parts.append(f"{key.removeprefix('recipe.').removeprefix('switches.')}={shown}")
     parts += dict.fromkeys(line.label for line in own.lines if line.label)
-    return Row(*own.first, {line.shot: line.runs for line in own.lines}, "; ".join(parts))
+    runs = {line.shot: line.runs for line in own.lines}
+    return Row(*own.first, runs, "; ".join(parts), own.lines[0].episodes)
 
 
 def _distinct(rows: Sequence[Row], collection: Collection) -> list[Row]:

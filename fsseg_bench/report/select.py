@@ -7,12 +7,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.identity import canonical_json, differences, flat
 from fsseg_bench.records.read import RecordWarning, StoredRun, find_records
+from fsseg_bench.report.given import given_list
 
 OF_A_FOLD = ("fold", "novel", "class_names", "episode_digest", "checkpoint_digest")
 """Settings that belong to a fold, not to what was run on it."""
@@ -33,7 +34,12 @@ class Contender:
     @property
     def settings(self) -> Mapping[str, Any]:
         """The settings of one of its runs."""
-        return next(run.settings for seeds in self.runs.values() for run in seeds.values())
+        return self.example.settings
+
+    @property
+    def example(self) -> StoredRun:
+        """One of its runs."""
+        return next(run for seeds in self.runs.values() for run in seeds.values())
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
             runs.
         root: the results folder, searched for names.
         where: settings that every run must have, by dotted name (``recipe.lr``), or its last part where only one
-            setting ends so; values as text. ``dataset`` is a protocol's label, name or file. Folders are filtered, too.
+            setting ends so; values as text. ``dataset`` is a protocol's label, name or file;
+            ``episodes`` is the list that was replayed, its name or its path. Folders are filtered, too.
 
     Raises:
         UserError: nothing fits, or several settings fit one text; says what tells them apart.
@@ -125,7 +132,7 @@ def _contender(text: str, runs: Sequence[StoredRun], where: Mapping[str, str]) -
         raise UserError(f"{text}: none of its {len(runs)} runs is finished; give their commands again")
     groups: dict[str, list[StoredRun]] = defaultdict(list)
     for run in done:
-        groups[canonical_json(_core(run.settings))].append(run)
+        groups[canonical_json(_core(run))].append(run)
     if len(groups) > 1:
         raise _ambiguous(text, [own[0] for own in groups.values()])
     by_fold: dict[int, dict[int, StoredRun]] = defaultdict(dict)
@@ -139,14 +146,17 @@ def _contender(text: str, runs: Sequence[StoredRun], where: Mapping[str, str]) -
     )
 
 
-def _core(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in {*OF_A_FOLD, "seed"}}
+def _core(run: StoredRun) -> dict[str, Any]:
+    """What the folds and seeds of one contender share; folds of two experiments' lists are never one contender."""
+    shared = {key: value for key, value in run.settings.items() if key not in {*OF_A_FOLD, "seed"}}
+    given = given_list(run)
+    return {**shared, "episodes": given} if given else shared
 
 
 def _ambiguous(text: str, examples: Sequence[StoredRun]) -> UserError:
     """What to say when runs with several settings fit: every setting with its values."""
     values: dict[str, dict[str, None]] = defaultdict(dict)
-    leaves = [dict(flat(_core(run.settings))) for run in examples]
+    leaves = [dict(flat(_core(run))) for run in examples]
     for key in sorted({key for own in leaves for key in own}):
         for own in leaves:
             values[key][_shown(own[key]) if key in own else "not set"] = None
@@ -169,6 +179,9 @@ def _fitting(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list
     if key == "dataset":
         fitting = [run for run in runs if value in _datasets(run)]
         values = {name for run in runs for name in _datasets(run)}
+    elif key == "episodes":
+        fitting = [run for run in runs if value in _lists(run)]
+        values = {given_list(run) or "no list" for run in runs}
     else:
         full = _full_name(text, key, names)
         fitting = [run for run in runs if _equal(value, dict(flat(run.settings)).get(full))]
@@ -183,6 +196,12 @@ def _datasets(run: StoredRun) -> set[str]:
     passed = run.info.get("passed")
     given = passed.get("dataset") if isinstance(passed, Mapping) else None
     return {run.settings["protocol_label"], run.settings["protocol"], *([given] if isinstance(given, str) else [])}
+
+
+def _lists(run: StoredRun) -> set[str]:
+    """What a user may call the run's list of episodes."""
+    given = given_list(run)
+    return {given, PurePath(given).name} if given else set()
 
 
 def _full_name(text: str, key: str, names: set[str]) -> str:
@@ -224,8 +243,8 @@ def _distinct(contenders: Sequence[Contender], texts: Sequence[str]) -> list[Con
 
 def _own_part(contender: Contender, others: Sequence[Contender]) -> str:
     """The contender's values of the settings in which it differs from ``others``, in short."""
-    own = dict(flat(_core(contender.settings)))
-    rivals = [dict(flat(_core(other.settings))) for other in others]
+    own = dict(flat(_core(contender.example)))
+    rivals = [dict(flat(_core(other.example))) for other in others]
     keys = [key for key in own if any(own[key] != rival.get(key) for rival in rivals)]
     return ", ".join(f"{key.rpartition('.')[2]}={_shown(own[key])}" for key in keys)
 

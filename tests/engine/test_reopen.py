@@ -12,7 +12,9 @@ import torch
 
 from fsseg_bench.engine.plan import RunRequest, make_plan
 from fsseg_bench.engine.reopen import Here, reopen
+from fsseg_bench.engine.restore import restore
 from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run
 from tests.support.tiny_run import tiny_request, tiny_training
@@ -68,3 +70,16 @@ def test_a_checkpoint_that_is_gone(trained: Path) -> None:
     (trained / "checkpoint.pt").unlink()
     with pytest.raises(UserError, match=r"cannot be opened again: .*checkpoint.pt: no such checkpoint"):
         reopen(trained)
+
+
+def test_a_replayed_list_comes_from_the_record(made: Path, tmp_path: Path) -> None:
+    """The file that was given may be gone; the episodes are those of the run all the same."""
+    request = tiny_request(made, out=str(tmp_path / "out"))
+    make_plan(request).table.head(6).to_csv(tmp_path / "theirs-1.csv")
+    folder = finish(replace(request, episodes=str(tmp_path / "theirs-1.csv")))
+    (tmp_path / "theirs-1.csv").unlink()
+    again = reopen(folder)
+    assert again.plan.settings == read_run(folder).settings
+    assert len(again.plan.table) == 6
+    sweep(folder, "alpha", ["5"])
+    assert restore(folder).size == 64

@@ -16,10 +16,12 @@ import pytest
 import torch
 
 from fsseg_bench.engine.plan import RunRequest, make_plan
-from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.run import execute, passed_settings
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.read import read_run
 from fsseg_bench.records.run import run_folder
 from tests.support.tiny_run import tiny_request, tiny_training
 
@@ -164,6 +166,54 @@ def test_replaying_an_episode_file(tmp_path: Path) -> None:
     expected = counts(finish(request))
     replayed = finish(replace(request, episodes=str(tmp_path / "episodes.csv"), out=str(tmp_path / "replayed")))
     assert counts(replayed) == expected
+
+
+def test_a_file_of_the_protocols_own_episodes_changes_nothing(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path)
+    plain = make_plan(request)
+    plain.table.to_csv(tmp_path / "own.csv")
+    again = make_plan(replace(request, episodes=str(tmp_path / "own.csv")))
+    assert again.settings == plain.settings
+    assert again.protocol == plain.protocol
+    assert passed_settings(again.request) == passed_settings(plain.request)
+
+
+def test_episodes_from_elsewhere_change_the_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the file, its name and the fold: one label and one digest, and neither is the protocol's."""
+    plans = []
+    for fold in (1, 2):
+        request = tiny_request(tmp_path, fold=fold)
+        plain = make_plan(request)
+        plain.table.head(6 if fold == 1 else 5).to_csv(tmp_path / f"short{fold}.csv")
+        plans.append(make_plan(replace(request, episodes=str(tmp_path / "short{fold}.csv"))))
+        assert plans[-1].table == plain.table.head(6 if fold == 1 else 5)
+        assert plans[-1].settings["protocol_digest"] != plain.settings["protocol_digest"]
+        assert plans[-1].settings["protocol"] == plain.settings["protocol"]
+    assert {plan.settings["protocol_label"] for plan in plans} == {"tiny-voc[episodes.list=given]"}
+    assert len({plan.settings["protocol_digest"] for plan in plans}) == 1
+    monkeypatch.chdir(tmp_path)
+    beside = make_plan(tiny_request(tmp_path, episodes="short1.csv"))
+    assert beside.settings == plans[0].settings
+    assert passed_settings(beside.request)["episodes"] == str(tmp_path / "short1.csv")
+
+
+def test_a_list_with_repeated_supports(tmp_path: Path) -> None:
+    """Counts of an episode with the same support twice are those of the support given once."""
+    twice = EpisodeTable(((1,), (2,)), ("val_c1_0", "val_c2_0"), ((("val_c1_2",) * 2,), (("val_c2_2",) * 2,)))
+    once = EpisodeTable(twice.classes, twice.queries, ((("val_c1_2",),), (("val_c2_2",),)))
+    folders = []
+    for table in (twice, once):
+        table.to_csv(tmp_path / "list.csv")
+        settings = {"protocol.episodes.support_replacement": "true"}
+        request = tiny_request(tmp_path, shot=table.shots, episodes=str(tmp_path / "list.csv"), settings=settings)
+        plan = make_plan(request)
+        assert plan.protocol.label == "tiny-voc[episodes.list=given,episodes.support_replacement=true]"
+        folders.append(finish(request))
+        assert read_run(folders[-1]).table() == table
+    assert counts(folders[0]) == counts(folders[1])
+    twice.to_csv(tmp_path / "list.csv")
+    with pytest.raises(UserError, match=r"line 2: the supports must differ; .*episodes\.support_replacement=true"):
+        make_plan(tiny_request(tmp_path, shot=2, episodes=str(tmp_path / "list.csv")))
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:

@@ -53,6 +53,22 @@ def test_repeated_supports_of_one_way() -> None:
         check_episodes(table_of("1|a|b b", "2|c|d e"), KNOWN, (1, 2), 1, 2, "own.csv")
 
 
+def test_lists_drawn_with_replacement() -> None:
+    """Of one way, of two ways, all the same; the query may still not be among them."""
+    for rows, ways in ((["1|a|b b", "2|c|d e"], 1), (["1 2|a|c b|c c", "2 1|d|e e|c c"], 2)):
+        check_episodes(table_of(*rows, ways=ways), KNOWN, (1, 2), ways, 2, "own.csv", support_replacement=True)
+        with pytest.raises(UserError, match=r"line 2: the supports must differ; .*support_replacement=true"):
+            check_episodes(table_of(*rows, ways=ways), KNOWN, (1, 2), ways, 2, "own.csv")
+    with pytest.raises(UserError, match=r"own\.csv: line 3: the query 'c' is among the supports"):
+        rows = ["1|a|b b", "2|c|d c"]
+        check_episodes(table_of(*rows), KNOWN, (1, 2), 1, 2, "own.csv", support_replacement=True)
+
+
+def test_lines_of_another_file_are_named() -> None:
+    with pytest.raises(UserError, match=r"theirs\.txt: line 9: the query 'c' is among the supports"):
+        check_episodes(table_of("1|a|b", "2|c|c"), KNOWN, (1, 2), 1, 1, "theirs.txt", lines=[7, 9])
+
+
 @pytest.mark.parametrize(("way", "shot"), [(2, 1), (1, 2)])
 def test_a_table_for_other_ways_or_shots(way: int, shot: int) -> None:
     with pytest.raises(UserError, match=rf"own\.csv: the episodes are 1-way 1-shot, the run is {way}-way {shot}-shot"):

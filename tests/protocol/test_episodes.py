@@ -160,6 +160,69 @@ def test_nothing_else_of_the_protocol_matters() -> None:
     assert sample_episodes(other, 1, FIVE, 1, 1) == sample_episodes(PASCAL, 1, FIVE, 1, 1)
 
 
+# Supports with replacement
+
+
+def with_replacement(count: int, seed: int = 1385) -> Protocol:
+    protocol = protocol_of(count, seed)
+    return dataclasses.replace(protocol, episodes=dataclasses.replace(protocol.episodes, support_replacement=True))
+
+
+def drawn_naively_with_replacement(
+    pairs: Pairs, novel: Sequence[int], way: int, shot: int, seed: int, fold: int
+) -> EpisodeTable:
+    """The rule written out with lists: each support from all images of its class but the query."""
+    rng = stream("episodes", seed, fold, way, shot)
+    rows = []
+    for _ in range(60):
+        classes = tuple(sorted(novel)[i] for i in distinct(rng, len(novel), way))
+        left = sorted(pairs[classes[0]])
+        query = left[below(rng, len(left))]
+        supports = []
+        for c in classes:
+            left = [image for image in sorted(pairs[c]) if image != query]
+            supports.append(tuple(left[below(rng, len(left))] for _ in range(shot)))
+        rows.append((classes, query, tuple(supports)))
+    return EpisodeTable(tuple(r[0] for r in rows), tuple(r[1] for r in rows), tuple(r[2] for r in rows))
+
+
+@pytest.mark.parametrize(("way", "shot"), [(1, 1), (1, 5), (2, 1), (3, 2), (5, 3)])
+def test_the_draws_with_replacement_follow_the_written_rule(way: int, shot: int) -> None:
+    expected = drawn_naively_with_replacement(FIVE, range(1, 6), way, shot, 3, 1)
+    table = sample_episodes(with_replacement(60, 3), 1, FIVE, way, shot)
+    assert table == expected
+    check_episodes(table, FIVE, range(1, 6), way, shot, "memory", support_replacement=True)
+
+
+@pytest.mark.parametrize(("way", "shot"), [(1, 1), (1, 5), (3, 2)])
+def test_classes_and_queries_are_those_without_replacement(way: int, shot: int) -> None:
+    plain, repeated = (sample_episodes(make(200), 1, FIVE, way, shot) for make in (protocol_of, with_replacement))
+    assert (plain.classes, plain.queries) == (repeated.classes, repeated.queries)
+    assert (plain == repeated) == (way * shot == 1)
+
+
+def test_supports_repeat_as_often_as_independent_draws_do() -> None:
+    """Nine other images, five draws: all differ in 15,120 of 59,049 cases."""
+    table = sample_episodes(with_replacement(20_000), 1, pairs_of(dict.fromkeys(range(1, 6), 10)), 1, 5)
+    assert not any(query in ways[0] for query, ways in zip(table.queries, table.supports, strict=True))
+    different = sum(len(set(ways[0])) == 5 for ways in table.supports)
+    assert stats.binomtest(different, 20_000, 15_120 / 59_049).pvalue > 1e-3
+    last = Counter(ways[0][4] for (c,), ways in zip(table.classes, table.supports, strict=True) if c == 2)
+    assert len(last) == 10
+    assert stats.chisquare(list(last.values())).pvalue > 1e-3
+
+
+def test_two_images_of_a_class_are_enough_with_replacement() -> None:
+    pairs = pairs_of(dict.fromkeys(range(1, 6), 2))
+    table = sample_episodes(with_replacement(30), 1, pairs, 2, 5)
+    for i, (c, other) in enumerate(table.classes):
+        (left,) = set(pairs[c]) - {table.queries[i]}
+        assert table.supports[i][0] == (left,) * 5
+        assert set(table.supports[i][1]) <= set(pairs[other])
+    with pytest.raises(UserError, match="5-shot episodes need 2 test images of each held-out class, but 'bird' has 1"):
+        sample_episodes(with_replacement(30), 1, {**pairs, 3: ["x"]}, 1, 5)
+
+
 SMALL = {6: ["b", "a", "c"], 7: ["d", "e"], 8: ["a", "f", "g", "h"], 9: ["i", "j"], 10: ["k", "l", "m"]}
 SMALL_CSV = """\
 class_1,query,support_1_1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.load import load_protocol, replace_episodes
+from fsseg_bench.protocol.load import builtin_protocols, load_protocol, replace_episodes, replace_list
 from tests.support.protocol_text import TEXT, changed, refused, write
 
 
@@ -61,8 +61,8 @@ def test_an_override_that_changes_nothing_is_not_in_the_label(tmp_path: Path) ->
         ("scoring.scales", "nan", "scoring.scales is [nan]; it must hold different numbers above 0, at most 4"),
         ("data.train_excludes_test", "True", 'data.train_excludes_test is "True"; it must be true or false'),
         ("data.novel_in_train", "keep", 'data.novel_in_train is "keep"; allowed: "background"'),
-        ("episodes.support_replacement", "true", "episodes.support_replacement is true; allowed: false"),
-        ("episodes.support_replacement", "0", "episodes.support_replacement is 0; allowed: false"),
+        ("episodes.support_replacement", "0", "episodes.support_replacement is 0; it must be true or false"),
+        ("episodes.support_replacement", "yes", 'episodes.support_replacement is "yes"; it must be true or false'),
         ("data.year", "2017", "unknown key 'data.year'."),
     ],
 )
@@ -101,3 +101,52 @@ def test_another_number_of_episodes(tmp_path: Path) -> None:
 def test_no_episodes_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--episodes 0: at least 1"):
         replace_episodes(load_protocol(write(tmp_path)), 0)
+
+
+# Episodes from elsewhere
+
+
+def test_episodes_from_elsewhere_are_a_protocol_of_their_own(tmp_path: Path) -> None:
+    plain = load_protocol(write(tmp_path))
+    given = replace_list(plain)
+    assert given.label == "own[episodes.list=given]"
+    assert given.digest != plain.digest
+    assert given.settings()["episodes"] == {**plain.settings()["episodes"], "list": "given"}
+    assert {**given.settings(), "episodes": 0} == {**plain.settings(), "episodes": 0}
+    assert replace_list(replace_episodes(plain, 7)).label == "own[episodes.count=7,episodes.list=given]"
+    with pytest.raises(UserError, match=r"unknown protocol key 'episodes\.list'"):
+        load_protocol(write(tmp_path), {"episodes.list": "given"})
+
+
+# Supports drawn with replacement
+
+
+def test_support_replacement_is_a_change_of_the_protocol(tmp_path: Path) -> None:
+    plain = load_protocol(write(tmp_path))
+    repeated = load_protocol(write(tmp_path), {"episodes.support_replacement": "true"})
+    assert (plain.episodes.support_replacement, repeated.episodes.support_replacement) == (False, True)
+    assert repeated.label == "own[episodes.support_replacement=true]"
+    assert repeated.digest != plain.digest
+
+
+def test_a_file_without_the_key_has_rules_label_and_digest_of_one_that_says_false(tmp_path: Path) -> None:
+    plain = load_protocol(write(tmp_path))
+    without = write(tmp_path, changed("support_replacement = false\n", ""))
+    assert load_protocol(without) == plain
+    assert load_protocol(without, {"episodes.support_replacement": "false"}) == plain
+    assert load_protocol(without, {"episodes.support_replacement": "true"}).label == (
+        "own[episodes.support_replacement=true]"
+    )
+
+
+BUILT_IN = {
+    "coco20i-a": "8d628b46e5a8dd023a2f34dda77a4232b1c108c7b3ecdb3b1c12c1d3cc250faf",
+    "coco20i-b": "3bef6d9cda2044699043cbf73a0d868781353607ba19a29fa11fa969bc286473",
+    "pascal5i": "3a1e89f0b6d487889a82eb2f288e267c3a9220815a5072ab8d2557fa78d84d37",
+    "shapes5i": "75b69251008bdb3d9e61b80848bca4011c78123419ec8624a8db7bbc616d14c6",
+}
+
+
+def test_the_digests_of_the_built_in_protocols_are_pinned() -> None:
+    """Recorded runs name them: a new key must stay out of them while it has its default value."""
+    assert {name: load_protocol(name).digest for name in builtin_protocols()} == BUILT_IN

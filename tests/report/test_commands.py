@@ -105,3 +105,15 @@ def test_every_line_is_understood_by_the_command(monkeypatch) -> None:
         assert result.exit_code == 0, result.output
     assert len(seen) == len(lines) > 20
     assert {options["scales"] for options in seen} == {(1.0,), parse_numbers(None, run.params[0], "0.7,1,1.3")}
+
+
+def test_lists_of_episodes_for_the_folds_that_lack(tmp_path: Path) -> None:
+    """The printed command names the list of each fold, not that of a fold which is there."""
+    for fold, given in ((1, "/lists/fold0 5shot.csv"), (2, "/lists/fold1 5shot.csv")):
+        write_run(tmp_path, fold=fold, passed={"dataset": "pascal5i", "episodes": given})
+    write_run(tmp_path, method="panet", fold=4, passed={"dataset": "pascal5i", "episodes": "theirs.csv"})
+    command, comment = runs_commands(find_runs(tmp_path), HERE)
+    words = shlex.split(command)
+    assert words[words.index("--episodes") + 1] == "/lists/fold{fold-1} 5shot.csv"
+    assert words[words.index("--fold") + 1] == "3,4"
+    assert comment == "# fold 1,2,3 of panet: --episodes needs a list of each fold, as theirs.csv"

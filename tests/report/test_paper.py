@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.protocol.load import load_protocol, replace_list
 from fsseg_bench.report.blocks import LATER_TABLES, PAPER_TABLES, Measured
 from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.layout import arranged
@@ -165,18 +165,29 @@ class TestMeasured:
         assert cell(table, ("VGG-16", "PANet"), "1-shot", "fold 1", "measured").text == "missing"
 
     def test_every_measured_row_is_kept_and_says_what_it_is(self, tmp_path: Path) -> None:
-        """Precision, replayed episodes, an untrained model, explicit settings: never in one row, never silent."""
+        """Precision, an untrained model, explicit settings: never in one row, never silent."""
         common = {"method": "panet", "backbone": "vgg16"}
         paper_runs(tmp_path, 40, **common)
         paper_runs(tmp_path, 30, **common, precision="bf16")
         paper_runs(tmp_path, 20, **common, recipe={"iterations": 0})
-        paper_runs(tmp_path, 10, **common, episode_digest="1" * 64, passed={"episodes": "x/own.csv"})
         table = made("1", find_runs(tmp_path))
         found = {labels[2]: row for labels, row in rows(table).items() if labels[:2] == ("VGG-16", "PANet")}
-        assert set(found) == {"", "bf16", "untrained", "episodes own.csv"}
+        assert set(found) == {"", "bf16", "untrained"}
         means = {name: row[13].value for name, row in found.items()}
-        assert means == pytest.approx({"": 41.5, "bf16": 31.5, "untrained": 21.5, "episodes own.csv": 11.5})
+        assert means == pytest.approx({"": 41.5, "bf16": 31.5, "untrained": 21.5})
         assert all(row[0].text == "42.30" for row in found.values())
+
+    @pytest.mark.parametrize("before", [False, True])
+    def test_replayed_episodes_are_not_under_exactly_these_rules(self, tmp_path: Path, before: bool) -> None:
+        """Neither now, where they change the protocol, nor in records from before they did."""
+        protocol = replace_list(load_protocol("pascal5i"))
+        rules = {} if before else {"protocol_label": protocol.label, "protocol_digest": protocol.digest}
+        given = {"episode_digest": "1" * 64, "passed": {"episodes": "x/own-{fold}.csv"}}
+        paper_runs(tmp_path, 10, method="panet", backbone="vgg16", **given, **rules)
+        table = made("1", find_runs(tmp_path))
+        assert cell(table, ("VGG-16", "PANet"), "1-shot", "mean", "measured").text == "missing"
+        (remark,) = [text for text in table.remarks if text.startswith("Not here: 4 finished runs of pascal5i")]
+        assert "episodes own-{fold}.csv" in remark
 
     def test_explicit_settings_are_told_even_when_no_other_row_differs(self, tmp_path: Path) -> None:
         passed = {"iterations": 5, "settings": {"recipe.lr": "0.5", "temperature": "9", "protocol.x": "1"}, "seed": 3}

@@ -167,3 +167,44 @@ class TestTwoRunsForOneCell:
         assert message.startswith("toy, baseline, resnet18, 1-way 1-shot, fold 1, seed 0: 2 records claim this cell")
         assert original.name in message
         assert "copy" in message
+
+    def test_the_files_of_four_folds_share_a_row_and_a_mean(self, tmp_path: Path):
+        for fold in (1, 2, 3, 4):
+            write_run(tmp_path, fold=fold, episode_digest=str(fold) * 64, passed={"episodes": f"/a/fold{fold - 1}.csv"})
+        (row,) = texts(only(tmp_path))
+        assert row[2] == "episodes fold{fold-1}.csv"
+        assert row[7] == "58.33 ± 0.00"
+
+    @pytest.mark.parametrize("second", ["/b/fold{}.csv", "/a/other-fold{}.csv", "/a/fold.csv"])
+    def test_folds_of_two_experiments_never_share_a_row(self, tmp_path: Path, second: str):
+        """Whatever the method: neither the folds of one nor the ranks of two."""
+        for method in ("baseline", "panet"):
+            for fold in (1, 2, 3, 4):
+                given = ("/a/fold{}.csv" if fold < 3 else second).format(fold)
+                write_run(tmp_path, method=method, fold=fold, episode_digest=f"{fold}" * 64, passed={"episodes": given})
+        collection = find_runs(tmp_path)
+        rows = group_rows(collection.done, collection)
+        assert sorted(sorted(row.runs[1]) for row in rows) == [[1, 2], [1, 2], [3, 4], [3, 4]]
+        assert len({row.rules for row in rows}) == 2
+        assert all(row[7] == "-" for row in texts(only(tmp_path)))
+
+    def test_shots_of_two_experiments_never_share_a_row(self, tmp_path: Path):
+        for shot, folder in ((1, "a"), (5, "b")):
+            write_run(tmp_path, shot=shot, passed={"episodes": f"/{folder}/fold1.csv"})
+        assert len(only(tmp_path).rows) == 2
+
+    def test_a_list_that_was_changed_between_runs_is_two_lists(self, tmp_path: Path):
+        """One name, two contents: no mean over them, no rank across them, and a claim that is named."""
+        for fold in (1, 2, 3, 4):
+            write_run(tmp_path, fold=fold, episode_digest=str(fold) * 64, passed={"episodes": f"/a/{fold}.csv"})
+        write_run(tmp_path, method="panet", episode_digest="9" * 64, passed={"episodes": "/a/1.csv"})
+        table = only(tmp_path)
+        assert {row[0] + ": " + row[2]: row[3:5] for row in texts(table)} == {
+            "baseline: episodes {fold}.csv (11111111)": ["58.33 ± 0.00", "-"],
+            "baseline: episodes {fold}.csv": ["-", "58.33 ± 0.00"],
+            "panet: episodes {fold}.csv (99999999)": ["58.33 ± 0.00", "-"],
+        }
+        assert all(cell.rank == 0 for row in table.rows for cell in row)
+        write_run(tmp_path, episode_digest="9" * 64, passed={"episodes": "/a/1.csv"})
+        (message,) = claimed_twice(find_runs(tmp_path))
+        assert "fold 1, seed 0: 2 records claim this cell" in message

@@ -154,3 +154,16 @@ def test_conditions():
     assert conditions_of(["a=1", "b=x=y"], "--where") == {"a": "1", "b": "x=y"}
     with pytest.raises(UserError, match="--where a=: use KEY=VALUE"):
         conditions_of(["a="], "--where")
+
+
+def test_lists_of_two_experiments_are_never_one_contender(tmp_path: Path):
+    """Each fold has its own digest in any case: what folds share is what their files are called."""
+    for fold in (1, 2, 3, 4):
+        given = f"/x/{'theirs' if fold < 3 else 'other'}-{fold}.csv"
+        write_run(tmp_path, fold=fold, episode_digest=str(fold) * 64, passed={"episodes": given})
+    with pytest.raises(UserError, match=r'baseline: runs with 2 different settings fit \(episodes: "?/x/'):
+        chosen(tmp_path, "baseline")
+    assert chosen(tmp_path, "baseline", episodes="theirs-{fold}.csv") == [("baseline", {1: [0], 2: [0]})]
+    assert chosen(tmp_path, "baseline,episodes=/x/other-{fold}.csv") == [("baseline", {3: [0], 4: [0]})]
+    with pytest.raises(UserError, match=r"no run has episodes=x\.csv; there is /x/other-"):
+        chosen(tmp_path, "baseline", episodes="x.csv")

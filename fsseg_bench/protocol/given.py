@@ -1,0 +1,46 @@
+"""Files of episodes that a run is given, one a fold: how a name stands for all four, and which belong together."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePath
+
+_FOLD, _FOLD_FROM_0 = "{fold}", "{fold-1}"
+_AFTER_WORD = re.compile(r"(?i)((?:fold|split)[ _.=-]*)([0-9]+)(?![0-9])")
+_NUMBER = re.compile(r"(?<![0-9])[0-9]+(?![0-9])")
+
+
+def is_count(text: str) -> bool:
+    """Whether ``--episodes`` is a number of episodes rather than a file."""
+    return re.fullmatch(r"-?[0-9]{1,12}", text) is not None
+
+
+def list_path(text: str, fold: int) -> Path:
+    """The file of one fold: ``{fold}`` is its number, ``{fold-1}`` its number counted from 0."""
+    return Path(text.replace(_FOLD, str(fold)).replace(_FOLD_FROM_0, str(fold - 1)))
+
+
+def list_family(text: str, fold: int) -> str:
+    """What the files of one experiment's folds have in common: the path, with the fold's number replaced.
+
+    The number is that behind ``fold`` or ``split`` in the file's name, counted from 1 or from 0; else the only number
+    in the name that is the fold. A name without such a number belongs to no other fold and is given back as it is, as
+    is one in which the number stands as ``{fold}`` already. ``list_path(list_family(text, fold), fold)`` is the file.
+
+    Args:
+        text: as given to ``--episodes``.
+        fold: the fold that the file was used on, from 1.
+    """
+    if _FOLD in text or _FOLD_FROM_0 in text:
+        return str(PurePath(text))
+    path = PurePath(text)
+    name = path.name
+    places = [match.span(2) for match in _AFTER_WORD.finditer(name)]
+    if not places:
+        numbers = [match.span() for match in _NUMBER.finditer(name)]
+        places = [place for place in numbers if name[slice(*place)] == str(fold)]
+    words = {str(fold): _FOLD, str(fold - 1): _FOLD_FROM_0}
+    if len(places) != 1 or (number := name[slice(*places[0])]) not in words:
+        return str(path)
+    start, stop = places[0]
+    return str(path.with_name(name[:start] + words[number] + name[stop:]))
