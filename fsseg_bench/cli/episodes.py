@@ -1,55 +1,123 @@
-"""``fsseg-bench episodes``: print or save the episode table of a fold."""
+"""``fsseg-bench episodes``: print or save the episode table of a fold, drawn or imported."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fsseg_bench.cli.options import parse_settings
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_BASE = click.Choice(["0", "1"])
+
 
 @click.command()
 @click.option("--dataset", required=True, help="Protocol: a built-in name, or a TOML file of your own.")
-@click.option("--fold", default=1, show_default=True, help="1, 2, 3 or 4.")
-@click.option("--shot", default=1, show_default=True, help="Supports of each class (K).")
-@click.option("--way", default=1, show_default=True, help="Classes of an episode (N).")
+@click.option("--fold", type=int, help="1, 2, 3 or 4 [default: 1; imported: the file's].")
+@click.option("--shot", type=int, help="Supports of each class (K) [default: 1; imported: the file's].")
+@click.option("--way", type=int, help="Classes of an episode (N) [default: 1; imported: the file's].")
 @click.option("--episodes", type=int, help="How many [default: the protocol's].")
 @click.option("--data-root", type=click.Path(), help="Folder of the data sets [default: FSSEG_DATA].")
 @click.option("--set", "settings", multiple=True, metavar="protocol.KEY=VALUE", help="A change of the protocol.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the CSV here.")
-def episodes(
-    dataset: str,
-    fold: int,
-    shot: int,
-    way: int,
-    episodes: int | None,
-    data_root: str | None,
-    settings: tuple[str, ...],
-    out: Path | None,
-) -> None:
+@click.option("--out", type=click.Path(), help="Write the CSV here; {fold} in the name is the fold's number.")
+@click.option(
+    "--import", "source", type=_FILE, metavar="FILE", help="Read another tool's list in place of drawing one."
+)
+@click.option("--columns", metavar="NAMES", help="Imported: the columns in order, e.g. fold,class,query,support_1,-.")
+@click.option("--fold-base", type=_BASE, help="Imported: what the first fold is called.")
+@click.option("--class-base", type=_BASE, help="Imported: what the first class is called.")
+@click.option("--class-scope", type=click.Choice(["all", "fold", "name"]), help="Imported: what class numbers count.")
+@click.option("--no-check", is_flag=True, help="Imported: do not compare with the data.")
+def episodes(dataset: str, settings: tuple[str, ...], out: str | None, source: Path | None, **options: Any) -> None:
     """Print a fold's test episodes as CSV (class ids, query, supports) and their digest.
 
-    The file replays with `run --episodes FILE`.
+    The file replays with `run --episodes FILE`. With --import, the episodes are those of another tool's list, whatever
+    its columns are called and however its folds, classes and images are numbered; what was changed is said.
     """
-    from fsseg_bench.data.index import build_index
-    from fsseg_bench.data.open import open_source
     from fsseg_bench.errors import UserError
-    from fsseg_bench.paths import data_root as find_root
-    from fsseg_bench.protocol.episodes import sample_episodes
-    from fsseg_bench.protocol.load import load_protocol, replace_episodes
+    from fsseg_bench.protocol.load import load_protocol
     from fsseg_bench.protocol.spec import FOLDS
 
-    if fold not in FOLDS:
-        raise UserError(f"--fold {fold}: the folds are 1, 2, 3, 4")
+    if options["fold"] not in {None, *FOLDS}:
+        raise UserError(f"--fold {options['fold']}: the folds are 1, 2, 3, 4")
     overrides = {key.removeprefix("protocol."): value for key, value in parse_settings(settings).items()}
     protocol = load_protocol(dataset, overrides)
-    if episodes is not None:
-        protocol = replace_episodes(protocol, episodes)
-    source = open_source(protocol, find_root(data_root))
-    table = sample_episodes(protocol, fold, build_index(source, protocol).test_pairs(fold), way, shot)
-    if out is not None:
-        table.to_csv(out)
+    if source is None:
+        _refuse(options, ("columns", "fold_base", "class_base", "class_scope", "no_check"), "needs --import")
+        tables = _drawn(protocol, options)
     else:
-        click.echo(table.frame().to_csv(index=False), nl=False)
-    click.echo(f"sha256 {table.digest}", err=True)
+        _refuse(options, ("episodes",), "and --import exclude each other")
+        tables = _imported(source, protocol, options, out)
+    _write(tables, out)
+
+
+def _refuse(options: dict[str, Any], names: tuple[str, ...], why: str) -> None:
+    from fsseg_bench.errors import UserError
+
+    if given := [name for name in names if options[name] not in {None, False}]:
+        raise UserError(f"--{given[0].replace('_', '-')} {why}")
+
+
+def _drawn(protocol: Any, options: dict[str, Any]) -> dict[int, Any]:
+    from fsseg_bench.data.index import build_index
+    from fsseg_bench.data.open import open_source
+    from fsseg_bench.paths import data_root
+    from fsseg_bench.protocol.episodes import sample_episodes
+    from fsseg_bench.protocol.load import replace_episodes
+
+    if options["episodes"] is not None:
+        protocol = replace_episodes(protocol, options["episodes"])
+    fold, way, shot = (1 if options[name] is None else options[name] for name in ("fold", "way", "shot"))
+    pairs = build_index(open_source(protocol, data_root(options["data_root"])), protocol).test_pairs(fold)
+    return {fold: sample_episodes(protocol, fold, pairs, way, shot)}
+
+
+def _imported(source: Path, protocol: Any, options: dict[str, Any], out: str | None) -> dict[int, Any]:
+    from fsseg_bench.errors import UserError
+    from fsseg_bench.protocol.foreign.importing import import_episodes
+    from fsseg_bench.protocol.foreign.readings import Choice
+
+    said = {name: options[name] for name in ("fold", "shot", "way", "class_scope")}
+    said |= {name: None if options[name] is None else int(options[name]) for name in ("fold_base", "class_base")}
+    said["columns"] = None if options["columns"] is None else tuple(options["columns"].split(","))
+    images = None if options["no_check"] else _test_images(protocol, options["data_root"])
+    imported = import_episodes(source, protocol, Choice(**said), images)
+    for note in imported.notes:
+        click.echo(f"{source}: {note}", err=True)
+    if imported.unchanged:
+        click.echo(f"{source}: is in the form of `run --episodes` already; nothing was changed", err=True)
+    if len(imported.tables) > 1 and "{fold" not in (out or ""):
+        folds = ", ".join(map(str, imported.tables))
+        raise UserError(
+            f"{source}: holds episodes of the folds {folds}, and a file holds those of one: choose one with --fold, or "
+            "write all with --out 'NAME-{fold}.csv'"
+        )
+    return dict(imported.tables)
+
+
+def _test_images(protocol: Any, root: str | None) -> Any:
+    from fsseg_bench.data.index import build_index
+    from fsseg_bench.data.open import open_source
+    from fsseg_bench.paths import data_root
+    from fsseg_bench.protocol.foreign.images import TestImages
+    from fsseg_bench.protocol.spec import FOLDS
+
+    index = build_index(open_source(protocol, data_root(root)), protocol)
+    ids = index.frame.loc[index.frame["split"] == "test", "image"]
+    return TestImages(frozenset(ids), {fold: index.test_pairs(fold) for fold in FOLDS})
+
+
+def _write(tables: dict[int, Any], out: str | None) -> None:
+    from fsseg_bench.protocol.given import list_path
+
+    for fold, table in tables.items():
+        if out is None:
+            click.echo(table.frame().to_csv(index=False), nl=False)
+            where = ""
+        else:
+            path = list_path(out, fold)
+            table.to_csv(path)
+            where = f" {path}: {len(table):,} episodes of fold {fold}, {table.ways}-way {table.shots}-shot"
+        click.echo(f"sha256 {table.digest}{where}", err=True)

@@ -85,7 +85,7 @@ class EpisodeTable:
         import pandas as pd
 
         rows = [self._row(i) for i in range(len(self))]
-        return pd.DataFrame(rows, columns=_columns(self.ways, self.shots)).rename_axis(index="episode")
+        return pd.DataFrame(rows, columns=column_names(self.ways, self.shots)).rename_axis(index="episode")
 
     def to_csv(self, path: str | Path) -> None:
         """Writes the table; the text is the one that the digest is taken of.
@@ -109,10 +109,11 @@ class EpisodeTable:
         header, rows = _read(Path(path))
         ways = sum(name.startswith("class_") for name in header)
         shots = sum(name.startswith("support_1_") for name in header)
-        if not ways or not shots or header != _columns(ways, shots):
+        if not ways or not shots or header != column_names(ways, shots):
             raise UserError(
                 f"{path}: line 1: the header is {','.join(header)!r}; it must be class_1 .. class_N, query, "
-                f"support_1_1 .. support_N_K, for example {','.join(_columns(1, 1))!r}"
+                f"support_1_1 .. support_N_K, for example {','.join(column_names(1, 1))!r}. "
+                "`fsseg-bench episodes --import` reads other layouts"
             )
         if not rows:
             raise UserError(f"{path}: holds no episodes, only a header")
@@ -132,27 +133,39 @@ class EpisodeTable:
         """The CSV text, which :attr:`digest` is taken of."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(_columns(self.ways, self.shots))
+        writer.writerow(column_names(self.ways, self.shots))
         writer.writerows(self._row(i) for i in range(len(self)))
         return out.getvalue()
 
 
-def _columns(ways: int, shots: int) -> list[str]:
+def column_names(ways: int, shots: int) -> list[str]:
+    """The header of the CSV form."""
     numbers = range(1, ways + 1)
     supports = [f"support_{w}_{k}" for w in numbers for k in range(1, shots + 1)]
     return [*(f"class_{w}" for w in numbers), "query", *supports]
 
 
-def _read(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows; empty lines at the end of the file are left out."""
+def read_text(path: Path) -> str:
+    """The text of an episode file, line ends as they are.
+
+    Raises:
+        UserError: no such file, or it cannot be read or is not UTF-8.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such episode file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not CSV text in UTF-8: {error}") from None
+
+
+def _read(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows; empty lines at the end of the file are left out."""
+    try:
+        rows = list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))
+    except csv.Error as error:
         raise UserError(f"{path}: is not CSV text in UTF-8: {error}") from None
     while rows and not rows[-1]:
         rows.pop()

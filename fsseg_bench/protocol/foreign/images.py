@@ -1,0 +1,168 @@
+"""Image names of other tools as the data set's ids."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.spec import Protocol
+
+_SUFFIX = re.compile(r"(?i)\.(?:jpe?g|png)")
+_PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>[0-9]{1,3})")
+_COCO = re.compile(r"COCO_(?P<list>[a-z]+[0-9]{4})_[0-9]{12}")
+_KINDS = {
+    "backslash": r"backslashes became slashes in",
+    "suffix": "removed the suffix of",
+    "folder": "removed the folders before",
+    "class": "removed the class behind",
+    "completed": "completed",
+}
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """The test images of the data that a list is to be used on."""
+
+    __test__ = False  # no test of pytest's
+
+    ids: frozenset[str]
+    pairs: Mapping[int, Mapping[int, Sequence[str]]]
+    """Fold to held-out class to the images that show enough of it."""
+
+    def shows(self, image: str, class_id: int, fold: int) -> bool:
+        """Whether an image shows enough of a held-out class."""
+        return image in self._pools.get((fold, class_id), ())
+
+    @cached_property
+    def _pools(self) -> Mapping[tuple[int, int], frozenset[str]]:
+        return {(fold, c): frozenset(own) for fold, classes in self.pairs.items() for c, own in classes.items()}
+
+    @cached_property
+    def by_name(self) -> Mapping[str, tuple[str, ...]]:
+        """Ids by their last part."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for own in sorted(self.ids):
+            found[own.rpartition("/")[2]].append(own)
+        return {name: tuple(ids) for name, ids in found.items()}
+
+    @cached_property
+    def by_number(self) -> Mapping[int, tuple[str, ...]]:
+        """Ids by the number that they end in; empty unless each ends in one, behind a sign or a letter."""
+        found: dict[int, list[str]] = defaultdict(list)
+        for own in sorted(self.ids):
+            match = re.search(r"[^0-9]([0-9]{1,18})$", own)
+            if match is None:
+                return {}
+            found[int(match[1])].append(own)
+        return {value: tuple(ids) for value, ids in found.items()}
+
+
+class Names:
+    """Turns names into ids, and keeps account of what that took."""
+
+    def __init__(self, protocol: Protocol, images: TestImages | None) -> None:
+        """
+        Args:
+            protocol: gives the classes, and the form of ids where ``images`` is None.
+            images: of the data; None: names are changed as the data source's ids suggest, without looking.
+        """
+        self._protocol = protocol
+        self._images = images
+        self._made: dict[tuple[str, int], tuple[str, tuple[str, ...]]] = {}
+
+    def is_image(self, text: str) -> bool:
+        """Whether a text is known to name an image, whatever the class."""
+        if self._images is None:
+            return False
+        plain = _without_suffix(text.replace("\\", "/"))
+        return text in self._images.ids or any(end in self._images.ids for end in _ends(plain))
+
+    def id_of(self, text: str, class_id: int, where: str) -> str:
+        """The id that a name in an episode's ``class_id`` stands for; a name that fits none is left as it is.
+
+        Raises:
+            UserError: it stands for several.
+        """
+        key = text, class_id
+        if key not in self._made:
+            self._made[key] = self._looked_up(text, class_id, where)
+        return self._made[key][0]
+
+    def notes(self, used: Iterable[tuple[str, int]]) -> list[str]:
+        """What was changed in ``used``, the pairs of name and class of all cells, with an example each."""
+        counts: Counter[str] = Counter()
+        examples: dict[str, str] = {}
+        for key in used:
+            made, kinds = self._made[key]
+            for kind in kinds:
+                counts[kind] += 1
+                examples.setdefault(kind, f"{key[0]} is {made}")
+        return [
+            f"{words} {counts[kind]:,} image names ({examples[kind]})" for kind, words in _KINDS.items() if counts[kind]
+        ]
+
+    def _looked_up(self, text: str, class_id: int, where: str) -> tuple[str, tuple[str, ...]]:
+        kinds = []
+        if self._images is not None and text in self._images.ids:
+            return text, ()
+        name = text.replace("\\", "/")
+        if name != text:
+            kinds.append("backslash")
+        plain = _without_suffix(name)
+        if plain != name:
+            kinds.append("suffix")
+        if self._images is None:
+            found, kind = self._guessed(plain, class_id)
+        else:
+            found, kind = self._known(plain, class_id, self._images, where)
+        return found, (*kinds, *([kind] if kind else []))
+
+    def _known(self, name: str, class_id: int, images: TestImages, where: str) -> tuple[str, str]:
+        """The id of a name without suffix, and the kind of change that it takes."""
+        if found := next((end for end in _ends(name) if end in images.ids), None):
+            return found, "folder" if found != name else ""
+        pair = _PAIR.fullmatch(name)
+        if pair and (found := next((end for end in _ends(pair["image"]) if end in images.ids), None)):
+            return found, "class"
+        of_class = f"{self._protocol.class_name(class_id)}/{name}"
+        if of_class in images.ids:
+            return of_class, "completed"
+        last = name.rpartition("/")[2]
+        fitting = images.by_name.get(last, ())
+        if not fitting and re.fullmatch("[0-9]{1,18}", last):
+            fitting = images.by_number.get(int(last), ())
+        if len(fitting) > 1:
+            raise UserError(
+                f"{where}: image {name!r} may be {' or '.join(fitting[:3])}; write the whole ids into the file"
+            )
+        return (fitting[0], "completed") if fitting else (name, "")
+
+    def _guessed(self, name: str, class_id: int) -> tuple[str, str]:
+        """The same by the form that ids of the data source have."""
+        parts = PurePosixPath(name).parts
+        source = self._protocol.data.source
+        if source == "voc" and len(parts) > 1:
+            return parts[-1], "folder"
+        if source in {"coco", "folder"} and len(parts) > 2:
+            return "/".join(parts[-2:]), "folder"
+        if source == "coco" and len(parts) == 1 and (match := _COCO.fullmatch(name)):
+            return f"{match['list']}/{name}", "completed"
+        if source == "folder" and len(parts) == 1:
+            return f"{self._protocol.class_name(class_id)}/{name}", "completed"
+        return name, ""
+
+
+def _without_suffix(name: str) -> str:
+    stem, suffix = name[: name.rfind(".")], name[name.rfind(".") :]
+    return stem if "." in name and stem and _SUFFIX.fullmatch(suffix) else name
+
+
+def _ends(name: str) -> Iterable[str]:
+    """The name, then it without its first folder, and so on."""
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    return ("/".join(parts[start:]) for start in range(len(parts)))

@@ -1,0 +1,191 @@
+"""Imports an episode list of another tool: reads it, finds what its numbers mean, names its images as the data do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.episodes import check_episodes
+from fsseg_bench.protocol.foreign.images import Names, TestImages
+from fsseg_bench.protocol.foreign.readings import (
+    Choice,
+    Placed,
+    Reading,
+    ambiguous,
+    class_name,
+    notes_on,
+    readings,
+    uncovered,
+)
+from fsseg_bench.protocol.foreign.rows import number, rows_of
+from fsseg_bench.protocol.foreign.sheet import Sheet, read_sheet
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.table import EpisodeTable, column_names, read_text
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a file holds."""
+
+    tables: Mapping[int, EpisodeTable]
+    """The episodes of each fold, in the file's order."""
+    notes: tuple[str, ...]
+    """Everything that was changed, left out or assumed, a sentence each."""
+    unchanged: bool
+    """Whether the file is a table of this package already, as it stands."""
+
+
+def import_episodes(path: Path, protocol: Protocol, choice: Choice, images: TestImages | None) -> Imported:
+    """Reads an episode list whose columns, numbers and names are another tool's.
+
+    Fold and class numbers may count from 0 or 1, class numbers within the fold or over all classes; of the readings
+    that fit the folds, the one counts under which every image shows its class. Images may have suffixes, folders, or
+    only a part of their id.
+
+    Args:
+        path: the file.
+        protocol: whose folds, classes and test images are meant.
+        choice: what the user says of the file.
+        images: of the data, which the result is compared with; None: nothing is compared.
+
+    Raises:
+        UserError: the file cannot be read, several readings fit or none, or the episodes do not fit the data. Names
+            the file and the line, and the option that decides.
+    """
+    names = Names(protocol, images)
+    sheet = read_sheet(path, choice.columns, lambda text: number(text) is not None or _is_class(text, protocol))
+    rows, notes = rows_of(sheet, path, choice.shot, names.is_image)
+    if choice.way not in {None, len(rows[0].classes)}:
+        raise UserError(f"{path}: its episodes are {len(rows[0].classes)}-way, not {choice.way}-way")
+    own_form = list(sheet.names) == column_names(len(rows[0].classes), rows[0].shots)
+    found = readings(rows, protocol, choice, fold_from_0=sheet.layout.fold_from_0, own_form=own_form, where=path)
+    reading, decided = _decided(found, names, images, path)
+    tables, lines = _tables(reading, names, path)
+    if images is not None:
+        _check(tables, lines, protocol, images, path)
+    unchanged = len(tables) == 1 and next(iter(tables.values())).text() == _same_lines(read_text(path))
+    said = [*sheet.notes, *notes, *_reading_notes(sheet, reading, protocol, choice, own_form)]
+    if len(reading.placed) < len(rows):
+        said.append(f"left out {len(rows) - len(reading.placed):,} rows of other folds (--fold {choice.fold})")
+    said += [*decided, *names.notes(_used(reading.placed)), *_warnings(tables, reading, protocol, images)]
+    return Imported(tables, tuple(said), unchanged)
+
+
+def _is_class(text: str, protocol: Protocol) -> bool:
+    return class_name(text, protocol) is not None
+
+
+def _same_lines(text: str) -> str:
+    return text.replace("\r\n", "\n").rstrip("\n") + "\n"
+
+
+def _reading_notes(sheet: Sheet, reading: Reading, protocol: Protocol, choice: Choice, own_form: bool) -> list[str]:
+    column = "" if sheet.layout.fold is None else sheet.names[sheet.layout.fold]
+    return notes_on(reading, protocol, choice, column, own_form)
+
+
+def _decided(
+    found: Sequence[Reading], names: Names, images: TestImages | None, path: Path
+) -> tuple[Reading, list[str]]:
+    """The reading that the data leave, and how they do."""
+    if len(found) == 1:
+        return found[0], []
+    if images is None:
+        raise ambiguous(found, path)
+    wrong = {reading.options: _misfits(reading, names, images, path) for reading in found}
+    fitting = [reading for reading in found if not wrong[reading.options]]
+    if len(fitting) != 1:
+        raise ambiguous(
+            fitting or found,
+            path,
+            lambda own: f"; {wrong[own.options]:,} rows have images that do not show their class",
+        )
+    others = ", ".join(f"{options}: {count:,}" for options, count in wrong.items() if count)
+    return fitting[0], [f"the data decided what the numbers mean: rows whose images do not show their class: {others}"]
+
+
+def _misfits(reading: Reading, names: Names, images: TestImages, path: Path) -> int:
+    return sum(not _fits(own, names, images, path) for own in reading.placed)
+
+
+def _fits(placed: Placed, names: Names, images: TestImages, path: Path) -> bool:
+    where = f"{path}: line {placed.row.line}"
+    try:
+        return all(images.shows(names.id_of(text, c, where), c, placed.fold) for text, c in _cells(placed))
+    except UserError:  # a name that is ambiguous under this reading
+        return False
+
+
+def _cells(placed: Placed) -> Iterator[tuple[str, int]]:
+    """Each image name of a row with the class that it is there for."""
+    yield placed.row.query, placed.classes[0]
+    for c, texts in zip(placed.classes, placed.row.supports, strict=True):
+        yield from ((text, c) for text in texts)
+
+
+def _used(placed: Sequence[Placed]) -> Iterator[tuple[str, int]]:
+    for own in placed:
+        yield from _cells(own)
+
+
+def _tables(reading: Reading, names: Names, path: Path) -> tuple[dict[int, EpisodeTable], dict[int, list[int]]]:
+    tables, lines = {}, {}
+    for fold in sorted({own.fold for own in reading.placed}):
+        mine = [own for own in reading.placed if own.fold == fold]
+        ids = [[names.id_of(text, c, f"{path}: line {own.row.line}") for text, c in _cells(own)] for own in mine]
+        ways, shots = len(mine[0].classes), mine[0].row.shots
+        starts = range(1, 1 + ways * shots, shots)
+        tables[fold] = EpisodeTable(
+            classes=tuple(own.classes for own in mine),
+            queries=tuple(own[0] for own in ids),
+            supports=tuple(tuple(tuple(own[start : start + shots]) for start in starts) for own in ids),
+        )
+        lines[fold] = [own.row.line for own in mine]
+    return tables, lines
+
+
+def _check(
+    tables: Mapping[int, EpisodeTable],
+    lines: Mapping[int, Sequence[int]],
+    protocol: Protocol,
+    images: TestImages,
+    path: Path,
+) -> None:
+    for fold, table in tables.items():
+        novel = protocol.novel_classes(fold)
+        check_episodes(
+            table,
+            images.pairs[fold],
+            novel,
+            table.ways,
+            table.shots,
+            f"{path} (fold {fold})" if len(tables) > 1 else path,
+            support_replacement=True,  # the list is what it is; what a run needs for it is said
+            lines=lines[fold],
+        )
+
+
+def _warnings(
+    tables: Mapping[int, EpisodeTable], reading: Reading, protocol: Protocol, images: TestImages | None
+) -> list[str]:
+    """What a run will ask for."""
+    said = []
+    repeated = sum(_repeats(table) for table in tables.values())
+    if repeated and not protocol.episodes.support_replacement:
+        said.append(
+            f"{repeated:,} episodes have an image among their supports several times: `run` needs "
+            "--set protocol.episodes.support_replacement=true"
+        )
+    if images is None:
+        said.append("not compared with the data (--no-check); `run` does")
+        for fold, classes in uncovered(reading, protocol).items():
+            missing = ", ".join(map(protocol.class_name, classes))
+            said.append(f"fold {fold}: no episode has {missing} as its first class; `run` refuses such a list")
+    return said
+
+
+def _repeats(table: EpisodeTable) -> int:
+    images = (table.images(i)[1:] for i in range(len(table)))
+    return sum(len(set(own)) < len(own) for own in images)
