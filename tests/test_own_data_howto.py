@@ -55,8 +55,8 @@ def test_the_page_works_as_it_stands(place: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(place)
     blocks = _BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     outputs = [python(code) if language == "python" else shell(code, place) for language, code in blocks]
-    assert len(outputs) == 6
-    init, run, predict, _, episodes, replay = outputs
+    assert len(outputs) == 7
+    init, run, predict, _, episodes, replay, _ = outputs
     assert "fold 1: cup 6/6" in init
     assert (place / "my-photos/protocol.toml").is_file()
     assert run.count("record: runs/my-photos/baseline-resnet18-layer2/1way-1shot/fold") == 4
@@ -70,6 +70,7 @@ def test_the_page_works_as_it_stands(place: Path, monkeypatch: pytest.MonkeyPatc
     assert header == "class_1,query,support_1_1"
     assert {image for row in rows for image in row.split(",")[1:]} <= {f"cup/00{i}" for i in range(3)}
     assert "record: runs/my-photos/" in replay
+    assert (place / "imported-1.csv").read_bytes() == (place / "episodes.csv").read_bytes()
 
 
 def test_every_command_of_the_page_is_run() -> None:

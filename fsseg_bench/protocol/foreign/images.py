@@ -80,7 +80,8 @@ class Names:
         if self._images is None:
             return False
         plain = _without_suffix(text.replace("\\", "/"))
-        return text in self._images.ids or any(end in self._images.ids for end in _ends(plain))
+        found = _end_among(plain, self._images.ids)
+        return text in self._images.ids or (found is not None and not re.search(r"[;|,\s]", plain.removesuffix(found)))
 
     def id_of(self, text: str, class_id: int, where: str) -> str:
         """The id that a name in an episode's ``class_id`` stands for; a name that fits none is left as it is.
@@ -124,18 +125,21 @@ class Names:
 
     def _known(self, name: str, class_id: int, images: TestImages, where: str) -> tuple[str, str]:
         """The id of a name without suffix, and the kind of change that it takes."""
-        if found := next((end for end in _ends(name) if end in images.ids), None):
+        if found := _end_among(name, images.ids):
             return found, "folder" if found != name else ""
         pair = _PAIR.fullmatch(name)
-        if pair and (found := next((end for end in _ends(pair["image"]) if end in images.ids), None)):
+        if pair and (found := _end_among(pair["image"], images.ids)):
             return found, "class"
-        of_class = f"{self._protocol.class_name(class_id)}/{name}"
-        if of_class in images.ids:
+        folder = self._protocol.class_name(class_id)
+        parts = name.split("/")
+        of_class = f"{folder}/{parts[-1]}"  # cat/images/001 is cat/001
+        if of_class in images.ids and folder in {*parts[:-1], *([folder] if len(parts) == 1 else [])}:
             return of_class, "completed"
-        last = name.rpartition("/")[2]
-        fitting = images.by_name.get(last, ())
-        if not fitting and re.fullmatch("[0-9]{1,18}", last):
-            fitting = images.by_number.get(int(last), ())
+        if len(parts) > 1:
+            return name, ""
+        fitting = images.by_name.get(name, ())
+        if not fitting and re.fullmatch("[0-9]{1,18}", name):
+            fitting = images.by_number.get(int(name), ())
         if len(fitting) > 1:
             raise UserError(
                 f"{where}: image {name!r} may be {' or '.join(fitting[:3])}; write the whole ids into the file"
@@ -162,7 +166,12 @@ def _without_suffix(name: str) -> str:
     return stem if "." in name and stem and _SUFFIX.fullmatch(suffix) else name
 
 
-def _ends(name: str) -> Iterable[str]:
-    """The name, then it without its first folder, and so on."""
+def _end_among(name: str, ids: frozenset[str]) -> str | None:
+    """The longest end of a path that is an id; None: there is none, or what is before it names an image as well."""
     parts = [part for part in name.split("/") if part not in {"", "."}]
-    return ("/".join(parts[start:]) for start in range(len(parts)))
+    for start in range(len(parts)):
+        if (end := "/".join(parts[start:])) in ids:
+            before = re.split(r"[;|,\s/]+", "/".join(parts[:start]))
+            several = any(part in ids or _without_suffix(part) != part for part in before)
+            return None if several else end
+    return None

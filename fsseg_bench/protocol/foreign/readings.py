@@ -237,26 +237,24 @@ def _check_one_name(placed: Sequence[Placed], reading: Reading) -> None:
 
 def _label(texts: Sequence[str], reading: Reading, protocol: Protocol, fold: int | None, where: str) -> int:
     """The label value of a class."""
-    names = [class_name(text, protocol) for text in texts]
+    shown = " and ".join(repr(text[:_SHOWN]) for text in texts)
     if reading.scope == "name":
-        found = {name for name in names if name is not None}
-        if len(found) != 1:
-            text = texts[0]
-            raise (
-                unknown("class", text, protocol.classes, where)
-                if not found
-                else UserError(f"{where}: {' and '.join(texts)} are two classes")
-            )
+        found = {name for text in texts if (name := class_name(text, protocol)) is not None}
+        if not found:
+            raise unknown("class", texts[0][:_SHOWN], protocol.classes, where)
+        if len(found) > 1:
+            raise UserError(f"{where}: {shown} are two classes")
         return protocol.class_id(found.pop())
-    values = {value for text in texts if (value := number(text)) is not None}
-    if len(values) != 1 or any(number(text) is None for text in texts):
-        raise UserError(f"{where}: {' and '.join(repr(text[:_SHOWN]) for text in texts)} is not one number")
-    place = values.pop() - reading.class_base
-    known = protocol.novel_classes(fold) if reading.scope == "fold" and fold is not None else None
-    pool = range(1, len(protocol.classes) + 1) if known is None else known
-    if not 0 <= place < len(pool):
-        raise UserError(f"{where}: there is no class {texts[0]} then")
-    return pool[place]
+    values = {number(text) for text in texts}
+    value = values.pop()
+    if values or value is None:
+        raise UserError(f"{where}: {shown} is not one number")
+    place = value - reading.class_base
+    pool = range(1, len(protocol.classes) + 1)
+    known = protocol.novel_classes(fold) if reading.scope == "fold" and fold is not None else pool
+    if not 0 <= place < len(known):
+        raise UserError(f"{where}: there is no class {value} then")
+    return known[place]
 
 
 def _plain(name: str) -> str:
