@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 _FOLD, _FOLD_FROM_0 = "{fold}", "{fold-1}"
@@ -24,23 +25,31 @@ def list_family(text: str, fold: int) -> str:
     """What the files of one experiment's folds have in common: the path, with the fold's number replaced.
 
     The number is that behind ``fold`` or ``split`` in the file's name, counted from 1 or from 0; else the only number
-    in the name that is the fold. A name without such a number belongs to no other fold and is given back as it is, as
-    is one in which the number stands as ``{fold}`` already. ``list_path(list_family(text, fold), fold)`` is the file.
+    in the name that is the fold; else that of a folder ``fold1``, ``fold_2``, ... that the file lies in. A path without
+    such a number belongs to no other fold and is given back as it is, as is one in which the number stands as
+    ``{fold}`` already. ``list_path(list_family(text, fold), fold)`` is the file.
 
     Args:
         text: as given to ``--episodes``.
         fold: the fold that the file was used on, from 1.
     """
-    if _FOLD in text or _FOLD_FROM_0 in text:
-        return str(PurePath(text))
     path = PurePath(text)
-    name = path.name
-    places = [match.span(2) for match in _AFTER_WORD.finditer(name)]
-    if not places:
-        numbers = [match.span() for match in _NUMBER.finditer(name)]
-        places = [place for place in numbers if name[slice(*place)] == str(fold)]
-    words = {str(fold): _FOLD, str(fold - 1): _FOLD_FROM_0}
-    if len(places) != 1 or (number := name[slice(*places[0])]) not in words:
+    if _FOLD in text or _FOLD_FROM_0 in text:
         return str(path)
+    name = path.name
+    behind_word = [match.span(2) for match in _AFTER_WORD.finditer(name)]
+    places = behind_word or [match.span() for match in _NUMBER.finditer(name) if match[0] == str(fold)]
+    if places:
+        return str(path.with_name(_replaced(name, places, fold)))
+    folder = path.parent.name
+    if match := _AFTER_WORD.fullmatch(folder):
+        return str(path.parent.with_name(_replaced(folder, [match.span(2)], fold)) / name)
+    return str(path)
+
+
+def _replaced(name: str, places: Sequence[tuple[int, int]], fold: int) -> str:
+    """``name`` with its only number replaced; as it is where that is not the fold's or there are several."""
+    words = {str(fold): _FOLD, str(fold - 1): _FOLD_FROM_0}
     start, stop = places[0]
-    return str(path.with_name(name[:start] + words[number] + name[stop:]))
+    number = name[start:stop]
+    return name if len(places) > 1 or number not in words else name[:start] + words[number] + name[stop:]

@@ -159,6 +159,8 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not CSV text in UTF-8: {error}") from None
+    except ValueError as error:  # a NUL in the name
+        raise UserError(f"{str(path)!r}: cannot be read: {error}") from None
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -20,6 +20,8 @@ OF_A_FOLD = ("fold", "novel", "class_names", "episode_digest", "checkpoint_diges
 _HEX = re.compile(r"[0-9a-f]{32,}")
 _SHORTEST_PREFIX = 6
 _MOST_SHOWN = 6
+_NO_LIST = "none"
+"""What ``episodes`` is, where none were given as a list."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
         root: the results folder, searched for names.
         where: settings that every run must have, by dotted name (``recipe.lr``), or its last part where only one
             setting ends so; values as text. ``dataset`` is a protocol's label, name or file;
-            ``episodes`` is the list that was replayed, its name or its path. Folders are filtered, too.
+            ``episodes`` is the list that was replayed, its name or its path, or ``none``. Folders are filtered, too.
 
     Raises:
         UserError: nothing fits, or several settings fit one text; says what tells them apart.
@@ -181,7 +183,7 @@ def _fitting(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list
         values = {name for run in runs for name in _datasets(run)}
     elif key == "episodes":
         fitting = [run for run in runs if value in _lists(run)]
-        values = {given_list(run) or "no list" for run in runs}
+        values = {given_list(run) or _NO_LIST for run in runs}
     else:
         full = _full_name(text, key, names)
         fitting = [run for run in runs if _equal(value, dict(flat(run.settings)).get(full))]
@@ -201,7 +203,7 @@ def _datasets(run: StoredRun) -> set[str]:
 def _lists(run: StoredRun) -> set[str]:
     """What a user may call the run's list of episodes."""
     given = given_list(run)
-    return {given, PurePath(given).name} if given else set()
+    return {given, PurePath(given).name} if given else {_NO_LIST}
 
 
 def _full_name(text: str, key: str, names: set[str]) -> str:

@@ -20,7 +20,11 @@ from fsseg_bench.protocol.given import is_count, list_family, list_path
         ("pascal_fold0_1shot.csv", 1, "pascal_fold{fold-1}_1shot.csv"),
         ("coco20i-a Fold-2 5shot.csv", 2, "coco20i-a Fold-{fold} 5shot.csv"),
         ("split_3.csv", 3, "split_{fold}.csv"),
-        ("fold1/theirs.csv", 1, "fold1/theirs.csv"),  # folders of folds are given with {fold}
+        ("a/fold_1/theirs.csv", 1, "a/fold_{fold}/theirs.csv"),
+        ("a/Split0/5shot.csv", 1, "a/Split{fold-1}/5shot.csv"),
+        ("fold1/theirs-fold2.csv", 1, "fold1/theirs-fold2.csv"),
+        ("fold1-old/theirs.csv", 1, "fold1-old/theirs.csv"),
+        ("fold1/a/theirs.csv", 1, "fold1/a/theirs.csv"),
         ("fold7.csv", 1, "fold7.csv"),
         ("theirs-2.csv", 1, "theirs-2.csv"),
         ("theirs-0.csv", 1, "theirs-0.csv"),  # a 0 alone says nothing of folds

@@ -165,5 +165,7 @@ def test_lists_of_two_experiments_are_never_one_contender(tmp_path: Path):
         chosen(tmp_path, "baseline")
     assert chosen(tmp_path, "baseline", episodes="theirs-{fold}.csv") == [("baseline", {1: [0], 2: [0]})]
     assert chosen(tmp_path, "baseline,episodes=/x/other-{fold}.csv") == [("baseline", {3: [0], 4: [0]})]
+    write_run(tmp_path, seed=1)
+    assert chosen(tmp_path, "baseline", episodes="none") == [("baseline", {1: [1]})]
     with pytest.raises(UserError, match=r"no run has episodes=x\.csv; there is /x/other-"):
         chosen(tmp_path, "baseline", episodes="x.csv")
