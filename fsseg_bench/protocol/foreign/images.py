@@ -138,7 +138,7 @@ class Names:
         if len(parts) > 1:
             return name, ""
         fitting = images.by_name.get(name, ())
-        if not fitting and re.fullmatch("[0-9]{1,18}", name):
+        if not fitting and self._protocol.data.source == "coco" and re.fullmatch("[0-9]{1,18}", name):
             fitting = images.by_number.get(int(name), ())
         if len(fitting) > 1:
             raise UserError(

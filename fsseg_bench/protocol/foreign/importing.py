@@ -61,7 +61,7 @@ def import_episodes(path: Path, protocol: Protocol, choice: Choice, images: Test
         raise UserError(f"{path}: its episodes are {len(rows[0].classes)}-way, not {choice.way}-way")
     own_form = list(sheet.names) == column_names(len(rows[0].classes), rows[0].shots)
     found = readings(rows, protocol, choice, fold_from_0=sheet.layout.fold_from_0, own_form=own_form, where=path)
-    reading, decided = _decided(found, names, images, path)
+    reading, decided = _decided(found, protocol, names, images, path)
     tables, lines = _tables(reading, names, path)
     if images is not None:
         _check(tables, lines, protocol, images, path)
@@ -87,15 +87,21 @@ def _reading_notes(sheet: Sheet, reading: Reading, protocol: Protocol, choice: C
 
 
 def _decided(
-    found: Sequence[Reading], names: Names, images: TestImages | None, path: Path
+    found: Sequence[Reading], protocol: Protocol, names: Names, images: TestImages | None, path: Path
 ) -> tuple[Reading, list[str]]:
-    """The reading that the data leave, and how they do."""
-    if len(found) == 1:
-        return found[0], []
+    """The reading that is left, and how the data decided if they did.
+
+    Readings under which each held-out class has an episode go before others: without it no run accepts a list.
+    """
+    complete = [reading for reading in found if not uncovered(reading, protocol)] or list(found)
     if images is None:
-        raise ambiguous(found, path)
+        if len(complete) > 1:
+            raise ambiguous(complete, path)
+        return complete[0], []
+    if len(found) == 1 or (len(complete) == 1 and not _misfits(complete[0], names, images, path)):
+        return complete[0], []
     wrong = {reading.options: _misfits(reading, names, images, path) for reading in found}
-    fitting = [reading for reading in found if not wrong[reading.options]]
+    fitting = [own for own in complete if not wrong[own.options]] or [own for own in found if not wrong[own.options]]
     if len(fitting) != 1:
         raise ambiguous(
             fitting or found,

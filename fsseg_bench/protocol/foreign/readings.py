@@ -85,9 +85,6 @@ def readings(
 ) -> list[Reading]:
     """Every reading under which each row's classes are held out in its fold; those of one outcome once.
 
-    Readings under which each held-out class has an episode go before all others, since without it no run accepts a
-    list.
-
     Args:
         rows: of the file.
         protocol: gives folds and classes.
@@ -119,8 +116,7 @@ def readings(
     if not made:
         told = "; ".join(reasons) or "the options exclude every meaning of its class column"
         raise UserError(f"{where}: its folds and classes fit {protocol.label} in no way. {told}")
-    complete = [reading for reading in made.values() if not uncovered(reading, protocol)]
-    return complete or list(made.values())
+    return list(made.values())
 
 
 def uncovered(reading: Reading, protocol: Protocol) -> dict[int, list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fsseg_bench.errors import UserError
@@ -56,6 +56,7 @@ def rows_of(
         UserError: an empty cell, a fold or a shot that is no number, several K of which none is wanted, a column that
             nobody knows and that is not the same in all rows. Names the file and the line.
     """
+    sheet = _without_list_names(sheet)
     separator, notes = _separator(sheet, is_image)
     _check_unknown(sheet, path)
     split = None if separator is None else lambda text: (text,) if is_image(text) else _split(text, separator)
@@ -74,6 +75,16 @@ def rows_of(
     if len(kept) < len(rows):
         notes.append(f"left out {len(rows) - len(kept):,} rows that are not {shots}-shot (--shot {shots})")
     return kept, notes
+
+
+def _without_list_names(sheet: Sheet) -> Sheet:
+    """The sheet, where a column ``split`` that says val or trn is taken for what it is: no fold."""
+    layout, column = sheet.layout, sheet.layout.fold
+    if column is None or any(_FOLD.fullmatch(line.cells[column]) for line in sheet.rows if column < len(line.cells)):
+        return sheet
+    if "split" not in sheet.names[column].lower():
+        return sheet
+    return replace(sheet, layout=replace(layout, fold=None, unknown=(*layout.unknown, column)))
 
 
 def _row(sheet: Sheet, line: Line, split: Callable[[str], tuple[str, ...]] | None, where: str) -> Row:

@@ -363,12 +363,27 @@ def test_rows_of_other_shots_and_folds_are_left_out_and_counted(tmp_path: Path) 
         ("class,query,support\n6,a\n", "line 2: support is empty"),
         ("class,query,support\n6,a,b,c\n", "line 2: has 4 columns; there are names for 3"),
         ("shot,class,query,support\n2,6,a,b\n", "line 2: shot is 2, but there are 1 supports"),
+        ("split,class,query,support\nval,6,a,b\ntrn,6,a,b\n", "column 'split' is not known and has several values"),
         ("way,class,query,support\n2,6,a,b\n", "line 2: way is 2, but there are 1 classes"),
         ("seed,class,query,support\n0,6,a,b\n1,6,a,b\n", "column 'seed' is not known and has several values ('0', '1'"),
     ],
 )
 def test_rows_that_are_not_whole(tmp_path: Path, text: str, told: str) -> None:
     assert refused(tmp_path, text).startswith(told)
+
+
+def test_a_split_that_is_no_fold(tmp_path: Path) -> None:
+    rows = "".join(f"val,{n},{n}_0,{n}_1\n" for _, n in fives(2))
+    found = imported(tmp_path, "split,class,query,support\n" + rows)
+    assert found.tables[2].classes == ((6,), (7,), (8,), (9,), (10,))
+    assert "left out column 'split' (one value in all rows)" in found.notes
+
+
+def test_numbers_of_images_are_those_of_coco_alone(tmp_path: Path) -> None:
+    """Elsewhere 3 may be the third image of a list, which is not the one whose name ends in 3."""
+    images = images_of(PASCAL, name="2007_{c:03}{i:03}")
+    rows = "".join(f"{n},{c}000,{c}001\n" for c, (_, n) in zip(PASCAL.novel_classes(2), fives(2), strict=True))
+    assert "image '6000' is not in the index" in refused(tmp_path, "class,query,support\n" + rows, images=images)
 
 
 def test_a_column_that_does_not_matter_can_be_named(tmp_path: Path) -> None:
