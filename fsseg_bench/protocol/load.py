@@ -40,6 +40,8 @@ _SOURCE_KEYS = {
 _LISTS = {f"data.{key}" for key in LIST_KEYS}
 _DEFAULTS: dict[str, Any] = {"episodes.support_replacement": False}
 """Keys that a file may leave out."""
+LIST_GIVEN = "episodes.list=given"
+"""What labels say of episodes from elsewhere."""
 _LEAST = {
     "data.min_object_pixels": 1,
     "data.train_images": 1,
@@ -296,5 +298,6 @@ def replace_list(protocol: Protocol) -> Protocol:
     Neither the label nor the digest depends on the list: the folds of one experiment have different lists. Which
     episodes they are is said by :attr:`fsseg_bench.protocol.table.EpisodeTable.digest`.
     """
-    overrides = {**protocol.overrides, "episodes.list": "given"}
+    key, _, value = LIST_GIVEN.partition("=")
+    overrides = {**protocol.overrides, key: value}
     return dataclasses.replace(protocol, given_list=True, overrides=overrides)

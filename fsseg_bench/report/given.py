@@ -7,14 +7,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
 from fsseg_bench.protocol.given import is_count, list_family
+from fsseg_bench.protocol.load import LIST_GIVEN
 from fsseg_bench.records.read import StoredRun
 
 
 def given_list(run: StoredRun) -> str:
-    """The list whose episodes were replayed, as :func:`list_family` names those of all folds; empty if none was."""
+    """The list whose episodes were replayed, as :func:`list_family` names those of all folds; empty if none was.
+
+    A record that was made of a list and does not say of which has one that is like no other.
+    """
     passed = run.info.get("passed")
     given = str(passed.get("episodes") or "") if isinstance(passed, Mapping) else ""
-    return "" if not given or is_count(given) else list_family(given, run.fold)
+    if given and not is_count(given):
+        return list_family(given, run.fold)
+    return f"unknown {run.settings['episode_digest'][:8]}" if LIST_GIVEN in run.settings["protocol_label"] else ""
 
 
 class ListNames:

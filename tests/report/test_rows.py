@@ -208,3 +208,11 @@ class TestTwoRunsForOneCell:
         write_run(tmp_path, episode_digest="9" * 64, passed={"episodes": "/a/1.csv"})
         (message,) = claimed_twice(find_runs(tmp_path))
         assert "fold 1, seed 0: 2 records claim this cell" in message
+
+    def test_lists_that_records_do_not_name_share_nothing(self, tmp_path: Path):
+        label = {"protocol_label": "toy[episodes.list=given]"}
+        for fold in (1, 2, 3, 4):
+            write_run(tmp_path, fold=fold, episode_digest=str(fold) * 64, passed={"episodes": "20"}, **label)
+        rows = texts(only(tmp_path))
+        assert [row[2] for row in rows] == [f"episodes unknown {str(fold) * 8}" for fold in (1, 2, 3, 4)]
+        assert all(row[7] == "-" for row in rows)
