@@ -26,7 +26,7 @@ from fsseg_bench.cli.options import parse_settings
 from fsseg_bench.engine.plan import Plan, RunRequest, make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.protocol.scoring import class_iou
-from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.lines import read_lines
 
 _ALPHA = 20.0
 Counts = npt.NDArray[np.int64]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -29,3 +30,78 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> User
     listing = ", ".join(names) if names else "none"
     place = f"{where}: " if where else ""
     return UserError(f"{place}unknown {kind} {name!r}.{hint} Known: {listing}.")
+
+
+_MEMORY_HINT = (
+    "what needs less: --head-batch 1, --cache-gib 0, --set recipe.batch=... (in training), a smaller image, or, on a "
+    "GPU, --precision bf16"
+)
+_MEMORY_WORDS = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc", "ALLOC_FAILED")
+_HOME_WORDS = ("determine home directory",)
+_DEVICE_WORDS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "NVIDIA driver", "DataLoader worker")
+
+
+def explain(error: BaseException) -> str | None:
+    """What happened and what to do, where the fault is the environment's or the input's; None for a bug.
+
+    It covers what the system, the interpreter and torch raise for lack of rights, disk, memory or a home folder, for
+    text that has no form in an encoding, and for numbers and nesting out of all bounds.
+    """
+    text = last_words(error)
+    if isinstance(error, UserError):
+        return str(error)
+    if _lacks_memory(error, text):
+        return f"out of memory ({text or type(error).__name__}); {_MEMORY_HINT}"
+    if isinstance(error, OSError):
+        return _system_words(error, text)
+    if isinstance(error, UnicodeEncodeError):
+        return _encoding_words(error)
+    if isinstance(error, UnicodeError):
+        return f"text is not in the encoding that was expected ({text}); save the file as UTF-8"
+    if isinstance(error, RecursionError):
+        return f"an input is nested too deeply to be read ({text})"
+    if isinstance(error, OverflowError):
+        return f"a number is out of all bounds ({text})"
+    if isinstance(error, ImportError):
+        return f"a package cannot be imported ({text}); install fsseg-bench again"
+    if isinstance(error, RuntimeError):
+        if any(words in text for words in _HOME_WORDS):
+            return "a path begins with ~, and there is no such user or no home folder; write the path out"
+        if any(words in text for words in _DEVICE_WORDS):
+            return f"torch: {text}"
+    if isinstance(error, ValueError) and "null byte" in text:
+        return "a name holds a NUL character; no file can be called so"
+    return None
+
+
+def last_words(error: BaseException) -> str:
+    """An exception's message in one line; of one that a loader's process wrapped in its traceback, the last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return ""
+    wrapped = lines[0].startswith("Caught ") and any(line.startswith("Original Traceback") for line in lines)
+    return lines[-1].partition(": ")[2] or lines[-1] if wrapped else lines[0]
+
+
+def _lacks_memory(error: BaseException, text: str) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(words in text for words in _MEMORY_WORDS)
+
+
+def _system_words(error: OSError, text: str) -> str:
+    reason = error.strerror or text or type(error).__name__
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' and '.join(names)}: {reason}" if names else reason
+
+
+def _encoding_words(error: UnicodeEncodeError) -> str:
+    shown = ascii(error.object[error.start : error.end][:20])
+    if error.encoding.replace("-", "").lower() == "utf8":
+        return f"a name or text is not valid UTF-8 (it holds {shown}); rename the file or correct the text"
+    return (
+        f"the output is in {error.encoding}, which has no {shown}; set PYTHONIOENCODING=utf-8, or write to a file with "
+        "--out"
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 from fsseg_bench.errors import UserError
@@ -45,3 +47,20 @@ def results_root(given: Path | str | None = None) -> Path:
     """The folder for run records: ``given``, else ``FSSEG_RESULTS``, else ``results/runs`` where one is."""
     value = given if given is not None else os.environ.get("FSSEG_RESULTS")
     return Path(value).expanduser() if value else Path("results") / "runs"
+
+
+def regular(path: Path) -> Path:
+    """``path`` itself, once it is sure that opening it cannot wait for ever (a pipe) or never end (a device).
+
+    Raises:
+        OSError: there is no such file, it is a folder, a pipe or a device, or its name cannot be one.
+    """
+    try:
+        mode = path.stat().st_mode
+    except ValueError:
+        raise OSError(errno.EINVAL, "the name holds a NUL character", str(path)) from None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file (a pipe or a device)", str(path))
+    return path

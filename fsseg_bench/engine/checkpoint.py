@@ -1,4 +1,4 @@
-"""Training state on disk: written whole or not at all, read without unpickling code."""
+"""Training state on disk: written whole or not at all, read without unpickling code, and believed only when it fits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from torch import Tensor
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
+from fsseg_bench.nn.torch_file import save_sealed, state_of
 from fsseg_bench.nn.weight_files import DAMAGED, FOREIGN_OBJECT
 from fsseg_bench.records.files import atomic_writer
+
+_FORMAT = "fsseg-bench checkpoint 2"
+"""What says that a file has a seal; checkpoints of version 1 have the sums of their zip alone."""
+_ADVICE = "remove it, or start again with --fresh"
 
 
 @dataclass(frozen=True)
@@ -34,26 +39,55 @@ class TrainingState:
 
 
 def save_state(path: Path, state: TrainingState) -> None:
-    """Writes ``state`` to ``path`` atomically.
+    """Writes ``state`` to ``path`` atomically, with a SHA-256 over the whole file (see ``nn/torch_file.py``).
 
     Raises:
         UserError: the disk is full or the folder cannot be written; an earlier checkpoint is untouched.
     """
     with atomic_writer(path) as file:
-        torch.save({"format": "fsseg-bench checkpoint 1", **vars(state)}, file)
+        save_sealed({"format": _FORMAT, **vars(state)}, file)
 
 
 def load_state(path: Path) -> TrainingState:
-    """The state in ``path``.
+    """The state in ``path``; :func:`fill` and the trainer compare it with the method and the recipe.
 
     Raises:
-        UserError: no checkpoint of this package, damaged, or a pickle that would run code.
+        UserError: no checkpoint of this package, damaged, edited, or a pickle that would run code; names the file and
+            the key.
     """
     content = _read(path)
     if not isinstance(content, dict) or not {"iteration", "model", "optimizer", "rng"} <= content.keys():
-        raise UserError(f"{path}: not a training checkpoint of fsseg-bench; remove it, or start again with --fresh")
-    return TrainingState(
+        raise UserError(f"{path}: not a training checkpoint of fsseg-bench; {_ADVICE}")
+    state = TrainingState(
         content["iteration"], content["model"], content["optimizer"], content["rng"], content.get("history", {})
+    )
+    wrong = {
+        "iteration": type(state.iteration) is not int or state.iteration < 0,
+        "model": not _tensors(state.model),
+        "optimizer": not isinstance(state.optimizer, dict) or state.optimizer.keys() != {"state", "param_groups"},
+        "rng": not (isinstance(state.rng, Tensor) and _alike(state.rng, torch.get_rng_state())),
+        "history": not _tensors(state.history) or not _maps(list(state.history.values())),
+    }
+    for key, is_wrong in wrong.items():
+        if is_wrong:
+            shown = f" ({content[key]!r})"[:60] if key == "iteration" else ""
+            raise UserError(f"{path}: its {key!r}{shown} is nothing that a training leaves; {_ADVICE}")
+    return state
+
+
+def _tensors(value: Any) -> bool:
+    """Whether it is a table of named tensors."""
+    return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and one.layout == other.layout
+
+
+def _maps(maps: list[Tensor]) -> bool:
+    """Whether these are what :class:`fsseg_bench.engine.history.HistoryStore` keeps: (..., h, w) of half precision."""
+    return all(m.dtype == torch.half and m.dim() >= 2 and bool(m.isfinite().all()) for m in maps) and (
+        len({m.shape for m in maps}) <= 1
     )
 
 
@@ -66,21 +100,76 @@ def load_trained(method: Method, path: Path) -> None:
     file = path / "checkpoint.pt" if path.is_dir() else path
     content = _read(file)
     state = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(state, Mapping) or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
-    ):
+    if not _tensors(state):
         raise UserError(f"{file}: holds no parameters; give a run folder, its checkpoint.pt, or a state dict")
+    fill(method, dict(state or {}), file)
+
+
+def fill(method: Method, state: Mapping[str, Tensor], file: Path) -> None:
+    """Fills ``method`` with the parameters ``state`` of ``file``.
+
+    Raises:
+        UserError: they are not those of the method: missing, unexpected, of another shape, or no dense numbers of the
+            kind needed.
+    """
     own = method.state_dict()
     missing = sorted(own.keys() - state.keys())
     unexpected = sorted(state.keys() - own.keys())
-    shapes = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
-    if missing or unexpected or shapes:
-        parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)]
+    common = own.keys() & state.keys()
+    shapes = sorted(k for k in common if own[k].shape != state[k].shape)
+    kinds = sorted(k for k in common - set(shapes) if not _same_kind(own[k], state[k]))
+    if missing or unexpected or shapes or kinds:
+        parts = [("missing", missing), ("unexpected", unexpected)]
+        parts += [("of another shape", shapes), ("of a wrong type", kinds)]
         told = "; ".join(
             f"{len(k)} {word} ({', '.join(k[:3])}{', ...' if len(k) > 3 else ''})" for word, k in parts if k
         )
         raise UserError(f"{file}: does not fit this method and backbone: {told}; check --method, --backbone and --set")
     method.load_state_dict(dict(state))
+
+
+def _same_kind(own: Tensor, given: Tensor) -> bool:
+    return (
+        given.layout == torch.strided
+        and given.is_floating_point() == own.is_floating_point()
+        and (not given.is_complex() and (given.dtype == torch.bool) == (own.dtype == torch.bool))
+    )
+
+
+def fill_optimizer(optimizer: torch.optim.SGD, state: Mapping[str, Any], file: Path) -> None:
+    """Gives ``optimizer``, which is as the recipe builds it, the momenta of ``file``.
+
+    Raises:
+        UserError: the state is of other parameters or of another recipe, or holds something else than momenta.
+    """
+    own = optimizer.state_dict()
+    groups = state["param_groups"]
+    shapes = dict(enumerate(p.shape for group in optimizer.param_groups for p in group["params"]))
+    if not (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)):
+        raise UserError(f"{file}: its 'optimizer' has no list of parameter groups; {_ADVICE}")
+    if [_rules(group) for group in groups] != [_rules(group) for group in own["param_groups"]]:
+        raise UserError(f"{file}: its 'optimizer' has other parameters or another recipe than this run; {_ADVICE}")
+    momenta = state["state"]
+    if not isinstance(momenta, dict) or not all(
+        type(key) is int and key in shapes and _is_momentum(entry, shapes[key]) for key, entry in momenta.items()
+    ):
+        raise UserError(f"{file}: its 'optimizer' holds no momenta of this method's parameters; {_ADVICE}")
+    optimizer.load_state_dict(dict(state))
+
+
+def _rules(group: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe decides; the rate is set at every step."""
+    return {key: value for key, value in group.items() if key not in {"lr", "initial_lr"}}
+
+
+def _is_momentum(entry: Any, shape: torch.Size) -> bool:
+    if not isinstance(entry, dict) or not entry.keys() <= {"momentum_buffer"}:
+        return False
+    buffer = entry.get("momentum_buffer")
+    if buffer is None:
+        return True
+    fits = isinstance(buffer, Tensor) and buffer.shape == shape and buffer.is_floating_point()
+    return fits and bool(buffer.isfinite().all())
 
 
 def _read(path: Path) -> Any:
@@ -89,7 +178,10 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        sums = state_of(path)
+        if sums.damage:
+            raise UserError(f"{path}: damaged or not a checkpoint ({sums.damage})")
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, *DAMAGED, safetensors.SafetensorError) as error:
         if isinstance(error, pickle.UnpicklingError) and (found := FOREIGN_OBJECT.search(str(error))):
             raise UserError(
@@ -97,6 +189,12 @@ def _read(path: Path) -> Any:
                 "convert it to a state dict of plain tensors or to .safetensors"
             ) from None
         raise UserError(f"{path}: damaged or not a checkpoint ({_first_line(error)})") from None
+    if isinstance(content, dict) and content.get("format") == _FORMAT and not sums.sealed:
+        raise UserError(
+            f"{path}: was changed since the training wrote it (its seal is gone); to evaluate parameters of your own, "
+            "save them alone: torch.save(checkpoint['model'], ...)"
+        )
+    return content
 
 
 def _first_line(error: Exception) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from fsseg_bench.data.decode import image_size
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
-from fsseg_bench.engine.checkpoint import load_state, load_trained
+from fsseg_bench.engine.checkpoint import fill, load_state, load_trained
 from fsseg_bench.engine.device import describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
@@ -21,11 +23,12 @@ from fsseg_bench.engine.panels import draw_panels
 from fsseg_bench.engine.plan import Plan, RunRequest
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.train import Cadence, Trainer
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import UserError, explain, last_words
 from fsseg_bench.paths import results_root
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.protocol.unlabelled import further_of_table
-from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.counts import Pixels, row_inspector
+from fsseg_bench.records.lines import Inspect
 from fsseg_bench.records.run import RunRecord
 
 _GPU_HEAD_BATCH = 16
@@ -53,8 +56,10 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
         try:
             _train(plan, record, device, progress, cadence)
             _evaluate(plan, record, device, progress)
-        except UserError as error:
-            record.update(status="failed", reason=str(error))
+        except Exception as error:
+            reason = explain(error) or f"a bug: {type(error).__name__}: {last_words(error)}"
+            with suppress(UserError):  # where the record cannot be written either, the first error is the one to tell
+                record.update(status="failed", reason=reason)
             raise
     return record
 
@@ -75,10 +80,15 @@ def default_workers(request: RunRequest) -> int:
 def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None) -> None:
     request, recipe = plan.request, plan.recipe
     done = load_state(record.checkpoint) if recipe.iterations and record.checkpoint.exists() else None
+    if done is not None and done.iteration > recipe.iterations:
+        raise UserError(
+            f"{record.checkpoint}: its 'iteration' is {done.iteration}, beyond the recipe's {recipe.iterations}; "
+            "remove it, or start again with --fresh"
+        )
     if request.eval_only is not None:
         load_trained(plan.model, Path(request.eval_only))
-    elif done is not None and done.iteration >= recipe.iterations:
-        plan.model.load_state_dict(done.model)
+    elif done is not None and done.iteration == recipe.iterations:
+        fill(plan.model, done.model, record.checkpoint)
     elif recipe.iterations:
         record.update(status="training", device=describe(device))
         trainer = Trainer(
@@ -117,14 +127,18 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     model = InferenceModel(plan.model.to(device), device, request.precision)
     budget = default_budget(device, request.cache_gib)
     evaluator = build_evaluator(plan, model, budget)
-    with record.episode_log() as log:
+    with record.episode_log(_inspector(plan)) as log:
+        if log.damage:
+            told = f"{log.path.name}: {log.damage}; evaluated again from episode {log.rows}"
+            progress.say(f"{record.folder}: {told}")
+            record.note(told)
 
         def sink(result: EpisodeResult) -> None:
             log.append(result.row())
 
         evaluator.run(sink, start=log.rows, progress=progress)
     timings = evaluator.timings
-    rows = read_lines(record.episodes_path)
+    rows = record.rows()
     record.update(
         diagnostics=_mean_diagnostics(rows),
         scores=_scores(rows, plan.protocol.novel_classes(request.fold)),
@@ -145,6 +159,17 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     if request.panels:
         draw_panels(plan, evaluator, rows, record.folder / "panels", request.panels)
     record.update(status="done", reason=None)
+
+
+def _inspector(plan: Plan) -> Inspect:
+    """What makes a row of the episode log one of this run."""
+    size, source, table = plan.protocol.image.size, plan.source, plan.table
+
+    def pixels(i: int) -> Pixels:
+        width, height = image_size(source.image_path(table.queries[i]))
+        return Pixels(size * size, width * height)
+
+    return row_inspector(table.ways, plan.protocol.novel_classes(plan.request.fold), table, pixels)
 
 
 def _added(stored: Mapping[str, Any], **spent: float) -> dict[str, float]:

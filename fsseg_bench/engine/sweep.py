@@ -21,10 +21,11 @@ from fsseg_bench.engine.reopen import Here, Reopened, reopen
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Features, Method
-from fsseg_bench.records.files import LineLog, plain, read_lines
+from fsseg_bench.records.files import plain
+from fsseg_bench.records.lines import LineLog, LinesError, read_lines
 from fsseg_bench.records.lock import FolderLock
 from fsseg_bench.records.provenance import provenance
-from fsseg_bench.records.sweep import same_sweep, sweep_header, sweep_path
+from fsseg_bench.records.sweep import same_sweep, sweep_chain, sweep_header, sweep_path
 
 _GPU_TOLERANCE = 0.01  # of the largest feature; bf16 has eight bits
 
@@ -77,7 +78,13 @@ def _values(opened: Reopened, switch: str, texts: Sequence[str]) -> list[Any]:
 def _sweep(opened: Reopened, switch: str, values: Sequence[Any], progress: Progress) -> Path:
     plan, run = opened.plan, opened.run
     path, header = sweep_path(run.folder, switch), plain(sweep_header(run, switch, values))
-    existing = read_lines(path)
+    chain = sweep_chain(run)
+    try:
+        existing = read_lines(path, chain)
+    except LinesError as error:
+        progress.say(f"{error}; it is moved aside and made again")
+        _move_aside(path)
+        existing = []
     if existing and not same_sweep(existing[0], header):
         _move_aside(path)
     elif len(existing) == len(plan.table) + 1:
@@ -86,7 +93,7 @@ def _sweep(opened: Reopened, switch: str, values: Sequence[Any], progress: Progr
     base = InferenceModel(plan.model.to(device), device, plan.request.precision)
     heads = [_head(plan, base, switch, value) for value in values]
     check = _Check(opened, values.index(plan.switches[switch])) if opened.changed_code else None
-    with LineLog(path) as log:
+    with LineLog(path, chain) as log:
         if log.rows == 0:
             log.append({**header, "device": describe(device), "provenance": provenance()})
 

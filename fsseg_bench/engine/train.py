@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, collate
-from fsseg_bench.engine.checkpoint import TrainingState, load_state, save_state
+from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, load_state, save_state
 from fsseg_bench.engine.device import Precision, autocast, exact
 from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.images import normalise
@@ -22,7 +22,8 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
 from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.records.files import LineLog, truncate
+from fsseg_bench.records.lines import LineLog
+from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.run import RunRecord
 
 
@@ -31,6 +32,15 @@ class _Losses(NamedTuple):
 
     total: float
     parts: dict[str, float]
+
+
+def _lost(log: LineLog, start: int) -> str:
+    """What to say of losses that a training cannot log again, since it goes on from its checkpoint."""
+    why = f"{log.damage}" if log.damage else f"it has {log.rows} rows"
+    return (
+        f"{log.path.name}: {why}; the training goes on from its checkpoint at iteration {start}, and the logged losses "
+        f"between are lost (scores do not depend on them)"
+    )
 
 
 @dataclass(frozen=True)
@@ -81,12 +91,16 @@ class Trainer:
         start = self._restore(record, optimizer)
         begin = saved = time.perf_counter()
         images = 0
-        truncate(record.train_path, start)
+        progress = progress or Progress()
         with (
             exact(self._device),
-            record.train_log() as log,
-            (progress or Progress()).meter("train", recipe.iterations, start) as meter,
+            record.train_log(loss_row, until=lambda row: row["iteration"] >= start) as log,
+            progress.meter("train", recipe.iterations, start) as meter,
         ):
+            if log.rows < start:
+                told = _lost(log, start)
+                progress.say(f"{record.folder}: {told}")
+                record.note(told)
             for iteration, batch in enumerate(self._batches(start), start=start):
                 losses = self._step(optimizer, batch, iteration)
                 images += batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
@@ -106,8 +120,10 @@ class Trainer:
         if not record.checkpoint.exists():
             return 0
         state = load_state(record.checkpoint)
-        self._method.load_state_dict(state.model)
-        optimizer.load_state_dict(state.optimizer)
+        fill(self._method, state.model, record.checkpoint)
+        fill_optimizer(optimizer, state.optimizer, record.checkpoint)
+        if state.history and not self._method.keeps_history:
+            raise UserError(f"{record.checkpoint}: its 'history' is not of this method; start again with --fresh")
         torch.set_rng_state(state.rng)
         self._history = HistoryStore(state.history, self._device)
         return state.iteration

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from fsseg_bench import paths
 from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.nn.torch_file import state_of
+from fsseg_bench.paths import regular
 
 _NESTED = ("state_dict", "model", "model_state_dict")
 _PREFIX = "module."
@@ -104,6 +106,8 @@ def _load(path: Path) -> Any:
             return safetensors.torch.load_file(path)
         except safetensors.SafetensorError as error:
             raise UserError(f"weights {path}: truncated, or not a safetensors file ({error})") from error
+    if damage := state_of(regular(path)).damage:
+        raise UserError(f"weights {path}: truncated or damaged ({damage}); get the file again")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED as error:

@@ -12,17 +12,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 from fsseg_bench.errors import UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TEMPORARY = ".tmp"
 """Suffix of files that are not finished; their names start with a dot."""
-
-
-class LinesError(UserError):
-    """A file of lines was damaged elsewhere than at its end."""
 
 
 def write_error(path: Path, error: OSError) -> UserError:
@@ -143,152 +139,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-class LineLog:
-    """An append-only file of JSON lines. Opening removes a torn last line; every line is whole or absent.
-
-    Each line reaches the operating system when it is appended (so it survives a kill of the process) and the
-    disk every ``sync_every`` lines and on :meth:`close`.
-    """
-
-    def __init__(self, path: Path, *, sync_every: int = 50) -> None:
-        """Opens or creates ``path``.
-
-        Raises:
-            UserError: the file cannot be opened or written.
-        """
-        self.path = path
-        self._sync_every = sync_every
-        self._unsynced = 0
-        try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            kept = _whole(path.read_bytes())
-            self._size, self._rows = len(kept), kept.count(b"\n")
-            os.ftruncate(self._handle, self._size)
-        except OSError as error:
-            raise write_error(path, error) from error
-
-    @property
-    def rows(self) -> int:
-        """How many whole lines the file has."""
-        return self._rows
-
-    def append(self, obj: Mapping[str, Any]) -> None:
-        """Adds one line.
-
-        Raises:
-            UserError: full disk; the file keeps every earlier line and no part of this one.
-        """
-        data = (json.dumps(plain(obj), separators=(",", ":"), ensure_ascii=False) + "\n").encode()
-        try:
-            _write_all(self._handle, data, self._size)
-        except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._handle, self._size)
-            raise write_error(self.path, error) from error
-        self._size += len(data)
-        self._rows += 1
-        self._unsynced += 1
-        if self._unsynced >= self._sync_every:
-            self.sync()
-
-    def sync(self) -> None:
-        """Waits until all lines are on the disk.
-
-        Raises:
-            UserError: the disk did not take them.
-        """
-        self._unsynced = 0
-        try:
-            os.fsync(self._handle)
-        except OSError as error:
-            raise write_error(self.path, error) from error
-
-    def close(self) -> None:
-        """Syncs and closes; a second call does nothing."""
-        if self._handle >= 0:
-            try:
-                self.sync()
-            finally:
-                os.close(self._handle)
-                self._handle = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _write_all(handle: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(handle, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _whole(data: bytes) -> bytes:
-    """``data`` without a torn last line: one that has no end or is not JSON."""
-    data = data[: data.rfind(b"\n") + 1]
-    last = data[data.rfind(b"\n", 0, len(data) - 1) + 1 :]
-    try:
-        json.loads(last or b"null")
-    except ValueError:
-        return data[: len(data) - len(last)]
-    return data
-
-
-def parse_lines(data: bytes, path: Path) -> list[dict[str, Any]]:
-    """The rows of a line log's content; a torn last line is left out.
-
-    Raises:
-        LinesError: an earlier line is not a JSON object; names ``path`` and the line.
-    """
-    rows = []
-    for number, line in enumerate(_whole(data).splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise LinesError(f"{path}: line {number} is not a JSON object; the file was edited or damaged")
-        rows.append(row)
-    return rows
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a line log, without a torn last line; none when the file does not exist.
-
-    Raises:
-        LinesError: a line before the last is damaged.
-        UserError: the file cannot be read.
-    """
-    try:
-        return parse_lines(path.read_bytes(), path)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def truncate(path: Path, keep: int) -> None:
-    """Keeps the first ``keep`` lines of a line log (all when it has fewer).
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    if keep < 0:
-        raise ValueError(f"keep is {keep}; it must be at least 0")
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-        if len(lines) > keep:
-            with path.open("r+b") as file:
-                file.truncate(sum(map(len, lines[:keep])))
-                os.fsync(file.fileno())
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise write_error(path, error) from error

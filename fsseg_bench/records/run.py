@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.table import EpisodeTable
-from fsseg_bench.records.files import (
-    TEMPORARY,
-    LineLog,
-    plain,
-    read_lines,
-    sync_folder,
-    write_atomic,
-    write_error,
-    write_json,
-)
+from fsseg_bench.records.counts import parse_counts
+from fsseg_bench.records.files import TEMPORARY, plain, sync_folder, write_atomic, write_error
 from fsseg_bench.records.identity import differences, identity_hash
+from fsseg_bench.records.info import CHECK, RUN_FILE, SCHEMA, RecordError, Status, read_info, write_info
+from fsseg_bench.records.lines import Chain, Inspect, LineLog, Row, parse_lines, read_lines
 from fsseg_bench.records.lock import LOCK_NAME, FolderLock
 from fsseg_bench.records.provenance import provenance
 
-SCHEMA: Final = 1
-"""Version of run.json's layout."""
-RUN_FILE: Final = "run.json"
+if TYPE_CHECKING:
+    from fsseg_bench.protocol.table import EpisodeTable
+
+__all__ = [
+    "EPISODES_FILE",
+    "PANELS_FILE",
+    "RUN_FILE",
+    "SCHEMA",
+    "TABLE_FILE",
+    "TRAIN_FILE",
+    "RunRecord",
+    "Status",
+    "run_folder",
+]
+
 EPISODES_FILE: Final = "episodes.jsonl"
 TABLE_FILE: Final = "episodes.csv"
 """Which images and classes each episode has; its SHA-256 is the ``episode_digest`` of the settings."""
@@ -39,10 +43,10 @@ TRAIN_FILE: Final = "train.jsonl"
 PANELS_FILE: Final = "panels/panels.json"
 """A list with one object a picture: ``file`` (its name in ``panels/``) and what it shows."""
 
-Status = Literal["new", "training", "evaluating", "done", "failed"]
-"""``new``: nothing done yet; ``failed``: stopped by an error, can go on; ``done``: never written again."""
-
-_FIXED = {"schema", "identity", "settings", "passed", "provenance", "created", "resumed", "episodes"}
+_PANELS = "panels"
+_CHECKED_LINES = "checked"
+_FIXED = {"schema", "identity", "settings", "passed", "provenance", "created", "lines", "resumed", "episodes", "files"}
+_FIXED |= {CHECK}
 
 
 def run_folder(root: Path, settings: Mapping[str, Any]) -> Path:
@@ -76,6 +80,7 @@ class RunRecord:
         self.folder = folder
         self.info = info
         self._lock = lock
+        self._table: EpisodeTable | None = None
 
     @classmethod
     def create(
@@ -101,13 +106,12 @@ class RunRecord:
                 lock = _moved_aside(folder, lock)
             info = _existing(folder, settings)
             if info is None:
-                info = _new(settings, plain(passed))
-                write_json(folder / RUN_FILE, info)
+                info = write_info(folder / RUN_FILE, _new(settings, plain(passed)))
             elif info["status"] != "done":
-                info = _resumed(info)
-                write_json(folder / RUN_FILE, info)
-            for leftover in folder.glob(f".*{TEMPORARY}"):
-                leftover.unlink(missing_ok=True)
+                info = write_info(folder / RUN_FILE, _resumed(info))
+            for place in (folder, folder / _PANELS):
+                for leftover in place.glob(f".*{TEMPORARY}"):
+                    leftover.unlink(missing_ok=True)
         except OSError as error:
             lock.release()
             raise write_error(folder, error) from error
@@ -147,23 +151,51 @@ class RunRecord:
         if table.digest != self.info["settings"]["episode_digest"]:
             raise ValueError(f"{self.folder}: the episode table is not that of the settings")
         write_atomic(self.folder / TABLE_FILE, table.text())
+        self._table = table
 
-    def episode_log(self) -> LineLog:
-        """The log of episodes, open for appending; close it before the run is done."""
-        return LineLog(self.episodes_path)
+    def episode_log(self, inspect: Inspect | None = None) -> LineLog:
+        """The log of episodes, open for appending; close it before the run is done.
 
-    def train_log(self) -> LineLog:
-        """The log of training, open for appending."""
-        return LineLog(self.train_path)
+        What is damaged, or refused by ``inspect``, is cut off: see :attr:`LineLog.damage`.
+        """
+        return LineLog(self.episodes_path, self._chain, inspect=inspect)
+
+    def train_log(self, inspect: Inspect | None = None, until: Callable[[Row], bool] | None = None) -> LineLog:
+        """The log of training, open for appending; rows from the first for which ``until`` is true are cut off."""
+        return LineLog(self.train_path, self._chain, inspect=inspect, until=until)
+
+    @property
+    def _chain(self) -> Chain:
+        return Chain(self.info["identity"], required=self.info.get("lines") == _CHECKED_LINES)
+
+    def rows(self) -> list[Row]:
+        """The rows of the episode log.
+
+        Raises:
+            LinesError: one is damaged.
+            UserError: the file cannot be read.
+        """
+        return read_lines(self.episodes_path, self._chain)
+
+    def note(self, text: str) -> None:
+        """Adds what was found damaged and mended to the record of this session.
+
+        Raises:
+            UserError: run.json cannot be written.
+        """
+        *earlier, last = self.info.get("resumed") or [{"time": _now(), "changed": []}]
+        last = {**last, "mended": [*last.get("mended", []), text]}
+        self.info = write_info(self.folder / RUN_FILE, {**self.info, "resumed": [*earlier, last]})
 
     def update(self, **fields: Any) -> None:
         """Merges ``fields`` into run.json: mappings key by key (one level), other values replace.
 
-        ``status="done"`` also stores the number of episodes and the SHA-256 of their log, so that a later
-        edit shows.
+        ``status="done"`` also stores the number of episodes and the SHA-256 of their log and of the other files, so
+        that a later edit shows.
 
         Raises:
-            UserError: run.json cannot be written.
+            UserError: run.json cannot be written, or, with ``done``, the episode log is not one that reports take, or
+                not of the run's episodes.
             ValueError: a field that never changes, an unknown status, or ``done`` without episodes.
         """
         if wrong := sorted(_FIXED & fields.keys()):
@@ -175,9 +207,39 @@ class RunRecord:
             old = info.get(key)
             info[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
         if fields.get("status") == "done":
-            info["episodes"] = _seal(self.episodes_path)
-        write_json(self.folder / RUN_FILE, info)
-        self.info = info
+            info |= {"episodes": self._seal(), "files": self._files()}
+        self.info = write_info(self.folder / RUN_FILE, info)
+
+    def _seal(self) -> dict[str, Any]:
+        """Number and SHA-256 of the episodes, once a report could read them."""
+        path, settings = self.episodes_path, self.info["settings"]
+        try:
+            with path.open("r+b") as file:
+                data = file.read()
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            data = b""
+        except OSError as error:
+            raise write_error(path, error) from error
+        parse_lines(data, path, self._chain)
+        classes = parse_counts(data, settings["way"], set(settings["novel"]), path).classes
+        if len(classes) == 0:
+            raise ValueError(f"{path}: a finished run has episodes")
+        table = self._table
+        if table is not None and [tuple(row) for row in classes.tolist()] != list(table.classes):
+            raise RecordError(
+                f"{path}: these are not the {len(table)} episodes of the run; give the same command again"
+            )
+        return {"count": len(classes), "sha256": hashlib.sha256(data).hexdigest()}
+
+    def _files(self) -> dict[str, str]:
+        """The SHA-256 of what else a report shows."""
+        panels = sorted(path for path in (self.folder / _PANELS).glob("*") if path.suffix in {".png", ".json"})
+        found = [path for path in (self.train_path, *panels) if path.is_file()]
+        try:
+            return {p.relative_to(self.folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be read: {error.strerror or error}") from error
 
     def close(self) -> None:
         """Lets other processes write; a second call does nothing."""
@@ -219,16 +281,12 @@ def _existing(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
             raise UserError(f"{folder}: holds files but no {RUN_FILE}. {advice}")
         return None
     try:
-        info = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}). {advice}") from None
-    if not isinstance(info, dict) or info.get("schema") != SCHEMA or info.get("status") not in get_args(Status):
-        raise UserError(f"{path}: not a record of this version of fsseg-bench (schema {SCHEMA}). {advice}")
-    wanted, found = identity_hash(settings), info.get("identity")
-    stored = info.get("settings")
-    if found != wanted or not isinstance(stored, dict) or identity_hash(stored) != wanted:
-        changes = differences(stored if isinstance(stored, dict) else {}, settings)
-        listing = "; ".join(changes) or "the identity alone"
+        info = read_info(path)
+    except RecordError as error:
+        raise UserError(f"{error}. {advice}") from None
+    wanted, found = identity_hash(settings), info["identity"]
+    if found != wanted:
+        listing = "; ".join(differences(info["settings"], settings)) or "the identity alone"
         raise UserError(
             f"{folder}: holds another run. Its identity is {found}, this run's is {wanted}. "
             f"What differs (there / here): {listing}. {advice}"
@@ -244,6 +302,7 @@ def _new(settings: Mapping[str, Any], passed: Mapping[str, Any]) -> dict[str, An
         "created": _now(),
         "settings": settings,
         "passed": passed,
+        "lines": _CHECKED_LINES,
         "provenance": plain(provenance()),
         "timings": {},
         "diagnostics": {},
@@ -259,16 +318,3 @@ def _resumed(info: dict[str, Any]) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _seal(path: Path) -> dict[str, Any]:
-    rows = len(read_lines(path))
-    if rows == 0:
-        raise ValueError(f"{path}: a finished run has episodes")
-    try:
-        with path.open("r+b") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise write_error(path, error) from error
-    return {"count": rows, "sha256": digest}

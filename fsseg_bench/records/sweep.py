@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.lines import Chain, read_lines
 from fsseg_bench.records.read import RecordError, StoredRun
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ def sweep_path(folder: Path, switch: str) -> Path:
     return folder / f"sweep-{re.sub(r'[^A-Za-z0-9_]', '_', switch)}.jsonl"
 
 
+def sweep_chain(run: StoredRun) -> Chain:
+    """How its lines are checked; files of earlier versions have no checks."""
+    return Chain(str(run.info["identity"]))
+
+
 def sweep_header(run: StoredRun, switch: str, values: Sequence[Any]) -> dict[str, Any]:
     """The first line; what else it may hold (versions, device) does not matter."""
     return {"sweep": switch, "values": list(values), "identity": run.info["identity"]}
@@ -57,12 +62,17 @@ def find_sweep(run: StoredRun, switch: str) -> Sweep | None:
         RecordError: the run is not done; the file is damaged, was edited, or belongs to another run.
     """
     path = sweep_path(run.folder, switch)
-    header, *rows = read_lines(path) or [{}]
+    header, *rows = read_lines(path, sweep_chain(run)) or [{}]
     counts = run.counts()
     if not header or len(rows) < len(counts.classes):
         return None
     values = header.get("values")
-    if not isinstance(values, list) or not values or not same_sweep(header, sweep_header(run, switch, values)):
+    if (
+        not isinstance(values, list)
+        or not values
+        or not all(map(_scalar, values))
+        or not same_sweep(header, sweep_header(run, switch, values))
+    ):
         raise RecordError(f"{path}: belongs to another run or another switch; remove it and sweep again")
     if [row.get("episode") for row in rows] != list(range(len(counts.classes))):
         raise RecordError(f"{path}: the episodes are not numbered 0, 1, 2, ...; remove it and sweep again")
@@ -74,6 +84,10 @@ def find_sweep(run: StoredRun, switch: str) -> Sweep | None:
     )
 
 
+def _scalar(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float))
+
+
 def _array(rows: Sequence[Mapping[str, Any]], key: str, values: int, recorded: Int64, path: Path) -> Int64:
     """(V, E, N+1, N+1); every value must count the same labels as the run did."""
     import numpy as np
@@ -82,7 +96,7 @@ def _array(rows: Sequence[Mapping[str, Any]], key: str, values: int, recorded: I
     try:
         cells = np.array([row.get(key) for row in rows])
         counts = cells.reshape(len(rows), values, side, side).swapaxes(0, 1)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         raise RecordError(f"{path}: {key!r} must hold {values} lists of {side * side} numbers in every row") from None
     if counts.dtype.kind != "i" or (counts < 0).any() or (counts.sum(axis=3) != recorded.sum(axis=2)).any():
         raise RecordError(f"{path}: {key!r} does not count the labels of the run's episodes; remove it and sweep again")

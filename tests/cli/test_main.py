@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from fsseg_bench.cli.main import main
-from fsseg_bench.records import files
+from fsseg_bench.records import lines as files
 from tests.support.datasets import save_mask, write_protocol, write_voc
 
 TINY = ("--backbone", "resnet18-layer2", "--weights", "none", "--iterations", "0", "--device", "cpu", "--panels", "0")

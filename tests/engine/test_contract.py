@@ -21,7 +21,7 @@ from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import History, Method
-from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.lines import read_lines
 from fsseg_bench.registry import find_method
 from tests.support.tiny_run import tiny_request
 

@@ -17,6 +17,7 @@ from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run
+from tests.support.runs import edit_info
 from tests.support.tiny_run import tiny_request, tiny_training
 
 
@@ -47,21 +48,18 @@ def test_trained_untrained_and_borrowed_parameters_come_back(made: Path, trained
 
 
 def test_other_settings_now_are_refused(trained: Path) -> None:
-    path = trained / "run.json"
-    info = json.loads(path.read_text())
-    info["passed"]["seed"] = 5
-    path.write_text(json.dumps(info))
+    passed = json.loads((trained / "run.json").read_text())["passed"]
+    edit_info(trained, passed={**passed, "seed": 5})
     with pytest.raises(UserError, match=r"is different now \(then / now\): seed: 0 / 5"):
         reopen(trained)
-    del info["passed"]["dataset"]
-    path.write_text(json.dumps(info))
+    del passed["dataset"]
+    edit_info(trained, passed=passed)
     with pytest.raises(UserError, match="does not say what was asked for"):
         reopen(trained)
 
 
 def test_unfinished_runs_are_refused(trained: Path) -> None:
-    path = trained / "run.json"
-    path.write_text(path.read_text().replace('"status": "done"', '"status": "evaluating"'))
+    edit_info(trained, status="evaluating")
     with pytest.raises(UserError, match=r"not done \(status evaluating\)"):
         reopen(trained)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from fsseg_bench.engine.checkpoint import load_state, save_state
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.restore import restore
 from fsseg_bench.engine.run import execute
@@ -113,8 +115,7 @@ def test_a_changed_protocol_asks_for_the_size(trained: Path, tmp_path: Path) -> 
 
 def test_half_a_training_is_refused(trained: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(trained, tmp_path / trained.name)
-    state = torch.load(copy / "checkpoint.pt", weights_only=True)
-    torch.save({**state, "iteration": 1}, copy / "checkpoint.pt")
+    save_state(copy / "checkpoint.pt", replace(load_state(copy / "checkpoint.pt"), iteration=1))
     with pytest.raises(UserError, match="trained 1 of 2 iterations; finish the run, or name"):
         restore(copy)
     (copy / "checkpoint.pt").unlink()

@@ -20,9 +20,10 @@ from fsseg_bench.engine.run import execute, passed_settings
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.table import EpisodeTable
-from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.run import run_folder
+from tests.support.runs import edit_info
 from tests.support.tiny_run import tiny_request, tiny_training
 
 EVERY_STEP = Cadence(iterations=1)
@@ -135,7 +136,7 @@ import json, os, signal, sys, threading
 from fsseg_bench.engine.plan import RunRequest, make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
-from fsseg_bench.records.files import LineLog
+from fsseg_bench.records.lines import LineLog
 values = json.loads(sys.argv[1])
 values["scales"] = tuple(values["scales"])
 left, delay, append = int(sys.argv[2]), float(sys.argv[3]) * 0.02, LineLog.append
@@ -314,8 +315,7 @@ def test_timings_add_up_over_sessions(tmp_path: Path) -> None:
     request = tiny_request(tmp_path)
     folder = finish(request)
     info = json.loads((folder / "run.json").read_text())
-    info["status"] = "evaluating"
-    (folder / "run.json").write_text(json.dumps(info))
+    edit_info(folder, status="evaluating")
     finish(request)
     again = json.loads((folder / "run.json").read_text())["timings"]
     assert again["evaluate_episodes"] == 12

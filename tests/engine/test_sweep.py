@@ -18,7 +18,7 @@ from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.sweep import find_sweep
 from tests.support.tiny_run import tiny_request

@@ -9,7 +9,7 @@ import pytest
 
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
-from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.lines import read_lines
 from fsseg_bench.registry import method_names
 from tests.support.tiny_run import tiny_request, tiny_training
 

@@ -1,10 +1,8 @@
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +10,7 @@ import pytest
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.records import files
-from fsseg_bench.records.files import (
-    LineLog,
-    LinesError,
-    atomic_writer,
-    plain,
-    read_lines,
-    truncate,
-    write_atomic,
-    write_json,
-)
+from fsseg_bench.records.files import atomic_writer, plain, write_atomic, write_json
 
 
 def full_disk(*_: object) -> None:
@@ -133,160 +122,6 @@ class TestJson:
         assert text.endswith("}\n")
         assert "ü" in text
         assert json.loads(text) == {"b": [1, None], "a": "ü"}
-
-
-class TestLineLog:
-    def test_appends_and_goes_on(self, tmp_path: Path):
-        path = tmp_path / "a.jsonl"
-        with LineLog(path) as log:
-            assert log.rows == 0
-            log.append({"i": 0})
-            log.append({"i": 1, "nan": float("nan")})
-            assert log.rows == 2
-        with LineLog(path) as log:
-            assert log.rows == 2
-            log.append({"i": 2})
-        assert path.read_bytes() == b'{"i":0}\n{"i":1,"nan":null}\n{"i":2}\n'
-        assert read_lines(path) == [{"i": 0}, {"i": 1, "nan": None}, {"i": 2}]
-
-    def test_a_line_is_readable_before_the_log_is_closed(self, tmp_path: Path):
-        with LineLog(tmp_path / "a") as log:
-            log.append({"i": 0})
-            assert read_lines(tmp_path / "a") == [{"i": 0}]
-
-    @pytest.mark.parametrize("torn", [b'{"i":2', b'{"i":2}', b"\x00\x00\x00", b'{"i"\n', b"\x00\xff\n", b"\n"])
-    def test_a_torn_last_line_is_ignored_and_repaired(self, tmp_path: Path, torn: bytes):
-        path = tmp_path / "a"
-        whole = b'{"i":0}\n{"i":1}\n'
-        path.write_bytes(whole + torn)
-        assert read_lines(path) == [{"i": 0}, {"i": 1}]
-        assert path.read_bytes() == whole + torn, "reading must not write"
-        with LineLog(path) as log:
-            assert log.rows == 2
-            assert path.read_bytes() == whole
-            log.append({"i": 2})
-        assert read_lines(path) == [{"i": 0}, {"i": 1}, {"i": 2}]
-
-    @pytest.mark.parametrize("damaged", [b'{"i":', b"12", b"\x00"])
-    def test_a_damaged_line_in_the_middle_is_named(self, tmp_path: Path, damaged: bytes):
-        path = tmp_path / "a.jsonl"
-        path.write_bytes(b'{"i":0}\n' + damaged + b'\n{"i":2}\n')
-        with pytest.raises(LinesError, match=r"a\.jsonl: line 2 is not a JSON object"):
-            read_lines(path)
-
-    def test_a_missing_file_has_no_lines(self, tmp_path: Path):
-        assert read_lines(tmp_path / "none") == []
-
-    def test_an_unreadable_file_is_named(self, tmp_path: Path):
-        with pytest.raises(UserError, match="cannot be read: Is a directory"):
-            read_lines(tmp_path)
-
-    def test_syncs_every_so_many_lines_and_on_close(self, tmp_path: Path, monkeypatch):
-        calls = []
-        monkeypatch.setattr(os, "fsync", calls.append)
-        log = LineLog(tmp_path / "a", sync_every=3)
-        counts = []
-        for i in range(7):
-            log.append({"i": i})
-            counts.append(len(calls))
-        assert counts == [0, 0, 1, 1, 1, 2, 2]
-        log.close()
-        log.close()
-        assert len(calls) == 3
-
-    def test_a_full_disk_half_way_through_a_line_leaves_the_earlier_ones(self, tmp_path: Path, monkeypatch):
-        path = tmp_path / "episodes.jsonl"
-        log = LineLog(path)
-        log.append({"i": 0})
-        real = os.pwrite
-        calls = []
-
-        def pwrite(handle: int, data: bytes, offset: int) -> int:
-            calls.append(offset)
-            if len(calls) == 1:
-                return real(handle, bytes(data)[:3], offset)
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(os, "pwrite", pwrite)
-        with pytest.raises(UserError, match=r"episodes\.jsonl: the disk is full"):
-            log.append({"i": 1})
-        monkeypatch.undo()
-        assert path.read_bytes() == b'{"i":0}\n'
-        log.append({"i": 2})
-        log.close()
-        assert path.read_bytes() == b'{"i":0}\n{"i":2}\n'
-
-    def test_the_kernel_refuses_a_line(self, tmp_path: Path):
-        code = """
-import resource, sys
-from pathlib import Path
-from fsseg_bench.errors import UserError
-from fsseg_bench.records.files import LineLog
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    with LineLog(Path(sys.argv[1])) as log:
-        for i in range(100):
-            log.append({"i": i, "filling": "x" * 50})
-except UserError:
-    sys.exit(7)
-"""
-        path = tmp_path / "a"
-        assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 7
-        data = path.read_bytes()
-        assert 900 < len(data) <= 1000
-        assert data.endswith(b"\n")
-        assert [row["i"] for row in read_lines(path)] == list(range(len(data.splitlines())))
-
-    def test_an_unwritable_place_is_named(self, tmp_path: Path):
-        with pytest.raises(UserError, match="none/a: cannot be written"):
-            LineLog(tmp_path / "none" / "a")
-
-    @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05])
-    def test_killed_while_appending(self, tmp_path: Path, delay: float):
-        """SIGKILL at any moment leaves whole lines 0..n, and the next writer goes on at n + 1."""
-        code = """
-import sys
-from pathlib import Path
-from fsseg_bench.records.files import LineLog
-log = LineLog(Path(sys.argv[1]))
-i = log.rows
-while True:
-    log.append({"i": i, "filling": list(range(2000))})
-    if i == 0:
-        print("started", flush=True)
-    i += 1
-"""
-        path = tmp_path / "a"
-        process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        with LineLog(path) as log:
-            rows = log.rows
-            assert rows >= 1
-            log.append({"i": rows, "filling": []})
-        assert [row["i"] for row in read_lines(path)] == list(range(rows + 1))
-        assert all(row["filling"] == list(range(2000)) for row in read_lines(path)[:-1])
-
-
-class TestTruncate:
-    @pytest.mark.parametrize(("keep", "left"), [(0, 0), (2, 2), (3, 3), (9, 3)])
-    def test_keeps_the_first_lines(self, tmp_path: Path, keep: int, left: int):
-        path = tmp_path / "a"
-        with LineLog(path) as log:
-            for i in range(3):
-                log.append({"i": i})
-        truncate(path, keep)
-        assert read_lines(path) == [{"i": i} for i in range(left)]
-
-    def test_a_missing_file_and_a_negative_number(self, tmp_path: Path):
-        truncate(tmp_path / "none", 3)
-        assert not (tmp_path / "none").exists()
-        with pytest.raises(ValueError, match="at least 0"):
-            truncate(tmp_path / "none", -1)
 
 
 def test_every_way_of_being_full_is_called_so():

@@ -9,7 +9,7 @@ from fsseg_bench.report.html.text import anchor
 from fsseg_bench.report.model import Cell, Column, Table
 from fsseg_bench.report.table import runs_tables
 from tests.support.page import HOSTILE, Page
-from tests.support.runs import SPREAD, write_panel, write_run
+from tests.support.runs import SPREAD, edit_info, write_panel, write_run
 
 
 def report(root: Path) -> Page:
@@ -72,9 +72,9 @@ class TestPage:
         ],
     )
     def test_the_command(self, tmp_path: Path, command: list[str] | None, shown: str):
-        path = write_run(tmp_path, passed={"method": "baseline", "fold": 2}) / "run.json"
+        folder = write_run(tmp_path, passed={"method": "baseline", "fold": 2})
         provenance = {"command": command, "git": {"commit": "abc", "dirty": True}}
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": provenance}))
+        edit_info(folder, provenance=provenance)
         text = report(tmp_path).text
         assert shown in text
         assert "commit abc, with changes that are not committed" in text

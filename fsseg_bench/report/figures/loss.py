@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.run import TRAIN_FILE
 from fsseg_bench.report.compare_tables import overall_name
@@ -48,26 +48,29 @@ def loss_curve(contender: Contender) -> LossCurve:
     logs = [_log(run) for run in runs.values()]
     length = min(map(len, logs))
     names = logs[0][0]["parts"]
-    try:
-        total = np.mean([[float(row["loss"]) for row in log[:length]] for log in logs], axis=0)
-        parts = {
-            name: np.mean([[float(row["parts"][name]) for row in log[:length]] for log in logs], axis=0)
-            for name in names
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{contender.label}: a {TRAIN_FILE} was edited or is of another version ({error!r})") from None
+    if any(log[0]["parts"].keys() != names.keys() for log in logs):
+        raise UserError(f"{contender.label}: the losses of its folds have different parts; they have no mean")
+    total = np.mean([[float(row["loss"]) for row in log[:length]] for log in logs], axis=0)
+    parts = {
+        name: np.mean([[float(row["parts"][name]) for row in log[:length]] for log in logs], axis=0) for name in names
+    }
     return LossCurve(contender.label, tuple(runs), total, parts)
 
 
 def _log(run: StoredRun) -> list[dict[str, Any]]:
-    path = run.folder / TRAIN_FILE
-    rows = read_lines(path)
+    rows = run.lines(TRAIN_FILE, loss_row)
     if not rows:
         raise UserError(
             f"{run.folder}: has no training log; choose runs that were trained (--where recipe.iterations=...)"
         )
-    if [row.get("iteration") for row in rows] != list(range(len(rows))) or not isinstance(rows[0].get("parts"), dict):
-        raise UserError(f"{path}: the iterations are not numbered 0, 1, 2, ...; the file was edited or damaged")
+    path = run.folder / TRAIN_FILE
+    if [row["iteration"] for row in rows] != list(range(len(rows))):
+        raise UserError(
+            f"{path}: the iterations are not numbered 0, 1, 2, ...: lines were lost or edited (run.json says so under "
+            "'resumed' where a resumed training noticed)"
+        )
+    if len({tuple(row["parts"]) for row in rows}) > 1:
+        raise UserError(f"{path}: the loss has other parts in some lines; the file was edited or damaged")
     return rows
 
 

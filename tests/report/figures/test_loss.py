@@ -73,17 +73,20 @@ def test_mistakes(tmp_path: Path):
     folder = write_run(tmp_path)
     with pytest.raises(UserError, match=f"{folder}: has no training log; choose runs that were trained"):
         loss_curve(contender(tmp_path))
-    write_trained(tmp_path, [1.0, 2.0])
+    root = tmp_path / "trained"
+    path = write_trained(root, [1.0, 2.0]) / "train.jsonl"
     with pytest.raises(UserError, match="--window 0: it must be at least 1"):
-        loss_figure([loss_curve(contender(tmp_path))], "", window=0)
-    path = folder / "train.jsonl"
+        loss_figure([loss_curve(contender(root))], "", window=0)
     lines = path.read_text().splitlines(keepends=True)
     for text, told in (
-        (lines[1] + lines[0], "not numbered 0, 1, 2"),
-        (lines[0] + lines[1].replace('"final"', '"other"'), "was edited or is of another version"),
-        (lines[0] + lines[1].replace("2.0", '"much"'), "was edited or is of another version"),
-        ("damaged\n" + lines[0], "line 1 is not a JSON object"),
+        (lines[1] + lines[0], "line 2: its iteration is 0"),
+        (lines[1], "not numbered 0, 1, 2"),
+        (lines[0] + lines[1].replace('"final"', '"other"'), "the loss has other parts in some lines"),
+        (lines[0] + lines[1].replace("2.0", '"much"'), "line 2: loss is much, not a number"),
+        (lines[0] + lines[1].replace("2.0", "NaN"), "line 2: it is not a JSON object: NaN"),
+        (lines[0] + lines[1].replace("2.0", "9" * 400), "line 2: .* too large"),
+        ("damaged\n" + lines[0], "line 1: it is not a JSON object"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=told):
-            loss_curve(contender(tmp_path))
+            loss_curve(contender(root))

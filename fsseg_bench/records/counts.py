@@ -1,0 +1,181 @@
+"""The episode log's rows: one reader for reports, for a run that goes on, and for a run that is to be called done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fsseg_bench.records.info import RecordError
+from fsseg_bench.records.lines import Inspect, Row, parse_lines
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from fsseg_bench.protocol.table import EpisodeTable
+
+    Int64 = npt.NDArray[np.int64]
+
+_TAIL = re.compile(rb',"(?:diagnostics|check)":.*')
+_ONLY_DIGITS = bytes(c if c in b"0123456789" else ord(" ") for c in range(256))
+_MOST_PIXELS = 2**48  # sums of counts below this stay within int64
+_KEYS = {"episode", "classes", "input", "native", "diagnostics"}
+
+
+class EpisodeCounts(NamedTuple):
+    """The counts of a run's E episodes, N ways; rows are labels, columns predictions, void is left out."""
+
+    classes: Int64
+    """(E, N) label values; the first way is the query's class."""
+    input: Int64
+    """(E, N+1, N+1) pixels at the protocol's input size."""
+    native: Int64
+    """(E, N+1, N+1) pixels at the query's native size."""
+
+
+class Pixels(NamedTuple):
+    """How many pixels an episode's query has."""
+
+    input: int
+    native: int
+
+
+def parse_counts(data: bytes, way: int, novel: set[int], path: Path) -> EpisodeCounts:
+    """The counts of an episode log's content.
+
+    Raises:
+        RecordError: a row is wrong; LinesError: a line is damaged. Names ``path``.
+    """
+    import numpy as np
+
+    found = _plain_numbers(data, way)
+    table = _parsed_numbers(data, way, path) if found is None else found
+    if not np.array_equal(table[:, 0], np.arange(len(table))):
+        raise RecordError(f"{path}: the episodes are not numbered 0, 1, 2, ...")
+    if table.max(initial=0) >= _MOST_PIXELS:
+        raise RecordError(f"{path}: a count is {_MOST_PIXELS} or more")
+    cells = (way + 1) ** 2
+    classes, entered, native = np.split(table[:, 1:], [way, way + cells], axis=1)
+    if not set(np.unique(classes).tolist()) <= novel:
+        raise RecordError(f"{path}: an episode has a class that is not held out in the run's fold")
+    square = (len(table), way + 1, way + 1)
+    return EpisodeCounts(classes, entered.reshape(square), native.reshape(square))
+
+
+def row_inspector(
+    way: int,
+    novel: Sequence[int],
+    table: EpisodeTable | None = None,
+    pixels: Callable[[int], Pixels] | None = None,
+) -> Inspect:
+    """What :func:`parse_counts` would refuse, and what the episodes themselves say, row by row.
+
+    Args:
+        way: N.
+        novel: the fold's held-out classes.
+        table: the run's episodes; a row has their classes.
+        pixels: how many pixels the query of episode i has; a row counts no more.
+    """
+    first: list[Any] = []
+
+    def inspect(i: int, row: Row) -> str | None:
+        if reason := _wrong(row, way):
+            return reason
+        if row["episode"] != i:
+            return f"it is episode {row['episode']}"
+        if not set(row["classes"]) <= set(novel):
+            return f"its classes {row['classes']} are not held out in the run's fold"
+        if table is not None and (i >= len(table) or tuple(row["classes"]) != table.classes[i]):
+            return "its classes are not those of the run's episode"
+        if unknown := sorted(row.keys() - _KEYS):
+            return f"it has the unknown key {unknown[0]!r}"
+        shape = _shape(row.get("diagnostics", {}))
+        if shape is None or shape != (first[0] if first else shape):
+            return "its diagnostics are not numbers like those of the first row"
+        first[:] = first or [shape]
+        if pixels is not None:
+            most = pixels(i)
+            for key, limit in most._asdict().items():
+                if sum(row[key]) > limit:
+                    return f"{key} counts {sum(row[key])} pixels; the query has {limit}"
+        return None
+
+    return inspect
+
+
+def _wrong(row: Row, way: int) -> str | None:
+    """What is wrong with a row's numbers."""
+    if not _countable(row.get("episode")):
+        return "'episode' must be a whole number"
+    cells = (way + 1) ** 2
+    for key, width in (("classes", way), ("input", cells), ("native", cells)):
+        values = row.get(key)
+        if not (isinstance(values, list) and len(values) == width and all(map(_countable, values))):
+            return f"{key!r} must hold {width} whole numbers of at least 0"
+    return None
+
+
+def _shape(value: Any) -> Any:
+    """What two rows' diagnostics must share to be averaged; None for what cannot be."""
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return ()
+    if isinstance(value, list):
+        shapes = [_shape(one) for one in value]
+        return None if None in shapes or len(set(shapes)) > 1 else (len(value), *shapes[:1])
+    if isinstance(value, dict):
+        pairs = tuple(sorted((key, _shape(one)) for key, one in value.items()))
+        return None if any(shape is None for _, shape in pairs) else pairs
+    return None
+
+
+def _plain_numbers(data: bytes, way: int) -> Int64 | None:
+    """(E, 1 + N + 2 (N+1)^2) the numbers of each line, when all lines look as the engine writes them; else None.
+
+    Several times as fast as JSON; what a method recorded beside its counts is cut off unread, and so is the check: a
+    finished run's log has a SHA-256 as a whole.
+    """
+    import numpy as np
+
+    if _lines_pattern(way).fullmatch(data) is None:
+        return None
+    digits = _TAIL.sub(b"", data).translate(_ONLY_DIGITS).decode("ascii")
+    return np.fromstring(digits, dtype=np.int64, sep=" ").reshape(-1, _width(way))
+
+
+@cache
+def _lines_pattern(way: int) -> re.Pattern[bytes]:
+    """Lines of the log; repetitions are possessive: a line that does not fit is not tried in other ways."""
+    number = rb"(?:0|[1-9]\d{0,17}+)"
+    lists = ((b"classes", way), (b"input", (way + 1) ** 2), (b"native", (way + 1) ** 2))
+    fields = [rb'"%s":\[%s(?:,%s){%d}+\]' % (key, number, number, count - 1) for key, count in lists]
+    check = rb',"check":"[0-9a-f]{16}"'
+    rest = rb'(?:(?:%s)?+\}|,"diagnostics":\{[^\n]*+(?<=\}\}|"\}))\n' % check
+    return re.compile(rb'(?:\{"episode":%s,%s%s)*+' % (number, b",".join(fields), rest))
+
+
+def _parsed_numbers(data: bytes, way: int, path: Path) -> Int64:
+    """As :func:`_plain_numbers`, for any JSON with the right keys.
+
+    Raises:
+        RecordError: a row has not; LinesError: a line is damaged.
+    """
+    import numpy as np
+
+    rows = parse_lines(data, path)
+    table = []
+    for number, row in enumerate(rows, start=1):
+        if reason := _wrong(row, way):
+            raise RecordError(f"{path}: line {number}: {reason}")
+        table.append([row["episode"], *row["classes"], *row["input"], *row["native"]])
+    return np.array(table, dtype=np.int64).reshape(len(rows), _width(way))
+
+
+def _width(way: int) -> int:
+    return 1 + way + 2 * (way + 1) ** 2
+
+
+def _countable(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _MOST_PIXELS

@@ -1,0 +1,253 @@
+"""Append-only files of JSON lines in which any damage shows.
+
+The last key of a line, ``check``, is the beginning of a SHA-256 over the check before it and the line's own text. A
+line that is lost, doubled, moved or changed therefore does not fit the one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.paths import regular
+from fsseg_bench.records.files import plain, write_error
+from fsseg_bench.records.strict import strict_json
+
+Row = dict[str, Any]
+Inspect = Callable[[int, Row], str | None]
+"""What is wrong with row i (from 0); None where nothing is."""
+
+CHECK = "check"
+_DIGITS = 16
+_STORED = re.compile(rb',"check":"([0-9a-f]{16})"\}$')
+
+
+class LinesError(UserError):
+    """A file of lines is damaged."""
+
+
+class Damage(NamedTuple):
+    """The first line that cannot be used."""
+
+    row: int
+    """From 0."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.row} is damaged ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """How the lines of a file are checked."""
+
+    seed: str | None = None
+    """What the first check begins with (the run's identity); None: whatever the first line states is believed."""
+    required: bool = False
+    """Whether every line must have a check; else only those after the first that has one (earlier versions)."""
+
+
+class Sound(NamedTuple):
+    """What of a file can be used."""
+
+    rows: list[Row]
+    """Without their checks."""
+    size: int
+    """Bytes that they take."""
+    state: str | None
+    """The check that the next line builds on."""
+    damage: Damage | None
+    """What comes after them, unless it is nothing or the beginning of a line (a kill while it was written)."""
+
+
+def sound_lines(data: bytes, chain: Chain = Chain(), inspect: Inspect | None = None) -> Sound:
+    """The rows of a file's content up to the first that is damaged, doubled, out of place or wrong."""
+    whole = data[: data.rfind(b"\n") + 1]
+    rows: list[Row] = []
+    size, state, required = 0, chain.seed, chain.required
+    for line in whole.split(b"\n")[:-1]:
+        found = _STORED.search(line)
+        body = line[: found.start()] + b"}" if found else line
+        expected = None if state is None else _link(state, body)
+        reason = None
+        if found is None and required:
+            reason = "it has no check"
+        elif found is not None and expected not in {None, found[1].decode()}:
+            reason = "its check does not fit: it was changed, or lines before it are lost or doubled"
+        row = None if reason else _row(body)
+        if isinstance(row, str):
+            reason = row
+        elif row is not None and inspect is not None:
+            reason = inspect(len(rows), row)
+        if reason or not isinstance(row, dict):
+            return Sound(rows, size, state, Damage(len(rows), reason or "it is not a JSON object"))
+        rows.append(row)
+        size += len(line) + 1
+        required = required or found is not None
+        state = found[1].decode() if found else expected
+    return Sound(rows, size, state, None)
+
+
+def _link(state: str, body: bytes) -> str:
+    return hashlib.sha256(state.encode() + b"\n" + body).hexdigest()[:_DIGITS]
+
+
+def _row(body: bytes) -> Row | str:
+    """The row of a line, or what is wrong with it."""
+    try:
+        row = strict_json(body)
+    except ValueError as error:
+        return f"it is not a JSON object: {error}"
+    if not isinstance(row, dict):
+        return "it is not a JSON object"
+    return row if CHECK not in row else "its check is not where it belongs"
+
+
+class LineLog:
+    """An append-only file of JSON lines; every line is whole or absent, and checked (see the module).
+
+    Each line reaches the operating system when it is appended (so it survives a kill of the process) and the
+    disk every ``sync_every`` lines and on :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        chain: Chain = Chain(""),
+        *,
+        inspect: Inspect | None = None,
+        until: Callable[[Row], bool] | None = None,
+        sync_every: int = 50,
+    ) -> None:
+        """Opens or creates ``path``; cuts off what is torn or damaged, which :attr:`damage` then tells.
+
+        Args:
+            path: the file.
+            chain: how its lines are checked; with a seed.
+            inspect: says what is wrong with a row's content.
+            until: rows from the first one for which it is true are cut off as well.
+            sync_every: lines.
+
+        Raises:
+            UserError: the file cannot be opened or written.
+        """
+        if chain.seed is None:
+            raise ValueError("a log that is written needs a seed")
+        self.path = path
+        self._sync_every = sync_every
+        self._unsynced = 0
+        try:
+            if path.exists():
+                regular(path)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            data = path.read_bytes()
+            sound = sound_lines(data, chain, inspect)
+            kept = next((i for i, row in enumerate(sound.rows) if until(row)), None) if until else None
+            if kept is not None:
+                sound = sound_lines(b"".join(data.splitlines(keepends=True)[:kept]), chain, inspect)
+            self.damage = sound.damage
+            self.kept: list[Row] = sound.rows
+            self._rows, self._size, self._state = len(sound.rows), sound.size, sound.state or ""
+            os.ftruncate(self._handle, self._size)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+    @property
+    def rows(self) -> int:
+        """How many lines the file has."""
+        return self._rows
+
+    def append(self, obj: Mapping[str, Any]) -> None:
+        """Adds one line.
+
+        Raises:
+            UserError: full disk; the file keeps every earlier line and no part of this one.
+        """
+        body = json.dumps(plain(obj), separators=(",", ":"), ensure_ascii=False).encode()
+        state = _link(self._state, body)
+        data = b'%s,"%s":"%s"}\n' % (body[:-1], CHECK.encode(), state.encode())
+        try:
+            _write_all(self._handle, data, self._size)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._handle, self._size)
+            raise write_error(self.path, error) from error
+        self._state = state
+        self._size += len(data)
+        self._rows += 1
+        self._unsynced += 1
+        if self._unsynced >= self._sync_every:
+            self.sync()
+
+    def sync(self) -> None:
+        """Waits until all lines are on the disk.
+
+        Raises:
+            UserError: the disk did not take them.
+        """
+        self._unsynced = 0
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+
+    def close(self) -> None:
+        """Syncs and closes; a second call does nothing."""
+        if self._handle >= 0:
+            try:
+                self.sync()
+            finally:
+                os.close(self._handle)
+                self._handle = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _write_all(handle: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def parse_lines(data: bytes, path: Path, chain: Chain = Chain(), inspect: Inspect | None = None) -> list[Row]:
+    """The rows of a line log's content; the beginning of a last line is left out.
+
+    Raises:
+        LinesError: a line is damaged; names ``path`` and the line.
+    """
+    sound = sound_lines(data, chain, inspect)
+    if sound.damage:
+        number, reason = sound.damage.row + 1, sound.damage.reason
+        raise LinesError(f"{path}: line {number}: {reason}; the file was edited or damaged")
+    return sound.rows
+
+
+def read_lines(path: Path, chain: Chain = Chain(), inspect: Inspect | None = None) -> list[Row]:
+    """The rows of a line log; none when the file does not exist.
+
+    Raises:
+        LinesError: as :func:`parse_lines`.
+        UserError: the file cannot be read.
+    """
+    try:
+        return parse_lines(regular(path).read_bytes(), path, chain, inspect)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
