@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import unicodedata
 from pathlib import Path
 
 from fsseg_bench.errors import UserError
@@ -60,7 +61,12 @@ def regular(path: Path) -> Path:
     except ValueError:
         raise OSError(errno.EINVAL, "the name holds a NUL character", str(path)) from None
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "not a regular file (a pipe or a device)", str(path))
     return path
+
+
+def one_line(text: str) -> bool:
+    """Whether ``text`` can be a name in files and on screens: no control character, line end or lone surrogate."""
+    return text.isprintable() or not any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in text)

@@ -17,7 +17,7 @@ from fsseg_bench.report.compare import compare as compare_runs
 from fsseg_bench.report.compare_json import compare_json
 from fsseg_bench.report.compare_tables import compare_tables
 from fsseg_bench.report.markdown import to_markdown
-from fsseg_bench.report.model import Table
+from fsseg_bench.report.model import Table, printable
 from fsseg_bench.report.select import select
 
 
@@ -36,7 +36,7 @@ from fsseg_bench.report.select import select
 @click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
 @click.option("--plot", type=click.Path(), help="Also draw the differences into this .png, .svg or .pdf file.")
 @click.option("--power", type=float, metavar="DELTA", help="How many episodes resolve DELTA percent points.")
-@click.option("--resamples", type=click.IntRange(100), default=10_000, show_default=True)
+@click.option("--resamples", type=click.IntRange(100, 1_000_000), default=10_000, show_default=True)
 @click.option("--resample-seed", type=int, default=0, show_default=True, help="Seed of bootstrap and randomisation.")
 def compare(
     contenders: tuple[str, ...],
@@ -60,10 +60,10 @@ def compare(
     options = chosen(**filters)
     selection = select(contenders, options.root, options.where)
     for warning in selection.warnings:
-        click.echo(f"skipped: {warning.message}", err=True)
+        click.echo(printable(f"skipped: {warning.message}"), err=True)
     comparison = compare_runs(selection.contenders, resolution=resolution, resamples=resamples, seed=resample_seed)
     for note in comparison.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(printable(f"note: {note}"), err=True)
     if plot is not None:
         from fsseg_bench.report.figures.canvas import save_as
         from fsseg_bench.report.figures.differences import differences_figure

@@ -16,6 +16,7 @@ from fsseg_bench.report.figures.canvas import FORMATS, save_all
 from fsseg_bench.report.figures.episodes import EpisodeRow, choose_episodes, episodes_figure
 from fsseg_bench.report.figures.loss import loss_curve, loss_figure
 from fsseg_bench.report.figures.steps import STEPS, SWITCH, own_point, steps_curve, steps_figure
+from fsseg_bench.report.model import printable
 from fsseg_bench.report.select import Contender, select, single_seed
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def figures(
 def _select(texts: Sequence[str], options: Chosen) -> tuple[Contender, ...]:
     selection = select(texts, options.root, options.where)
     for warning in selection.warnings:
-        click.echo(f"skipped: {warning.message}", err=True)
+        click.echo(printable(f"skipped: {warning.message}"), err=True)
     return selection.contenders
 
 

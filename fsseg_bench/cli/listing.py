@@ -68,7 +68,7 @@ def _runs(results: str | None) -> Listing:
     root = results_root(results)
     runs, warnings = find_records(root)
     for warning in warnings:
-        click.echo(f"skipped: {warning.message}", err=True)
+        click.echo(printable(f"skipped: {warning.message}"), err=True)
     if not runs:
         raise UserError(f"{root}: holds no usable runs; make one with 'fsseg-bench run'")
     keys = ("protocol_label", "method", "backbone", "way", "shot", "fold", "seed")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
 
-from fsseg_bench.errors import UserError
+from fsseg_bench.cli.endings import DEBUG_VARIABLE, check_words, ending, open_closed_streams
 
 _COMMANDS = {
     "run": ("fsseg_bench.cli.run", "run"),
@@ -38,23 +39,24 @@ class _Lazy(click.Group):
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fsseg-bench")
-def cli() -> None:
+@click.option("--debug", is_flag=True, help=f"Show where an error was raised; or set {DEBUG_VARIABLE}=1.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
     """Few-shot segmentation under one protocol: train, evaluate, compare."""
+    ctx.obj["debug"] |= debug
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The console script. Mistakes of the user end with exit code 2 and one message, without a traceback."""
+    """The console script: exit code 0, or one message and a code of :mod:`fsseg_bench.cli.endings`."""
+    shared = {"debug": os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}}
     try:
-        code = cli.main(args=arguments, prog_name="fsseg-bench", standalone_mode=False)
-    except UserError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped; the same command goes on from here", err=True)
-        sys.exit(130)
+        open_closed_streams()
+        check_words(sys.argv[1:] if arguments is None else arguments)
+        code = cli.main(args=arguments, prog_name="fsseg-bench", standalone_mode=False, obj=shared)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - this is where everything ends
+        sys.exit(ending(error, debug=shared["debug"]))
     sys.exit(code if isinstance(code, int) else 0)
 
 

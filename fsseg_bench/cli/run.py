@@ -86,12 +86,13 @@ def _print_table(folders: Sequence[Path]) -> None:
     """The table of these runs alone."""
     from fsseg_bench.report.collect import open_runs
     from fsseg_bench.report.markdown import to_markdown
+    from fsseg_bench.report.model import printable
     from fsseg_bench.report.table import runs_tables
 
     collection = open_runs(folders)
     for table in runs_tables(collection):
         click.echo(to_markdown(table))
     for warning in collection.warnings:
-        click.echo(f"warning: {warning.message}", err=True)
+        click.echo(printable(f"warning: {warning.message}"), err=True)
     for folder in folders:
         click.echo(f"record: {folder}")

@@ -14,9 +14,13 @@ from pycocotools import mask as coco_mask
 from fsseg_bench.data.cachefile import Arrays
 from fsseg_bench.data.rle import run_lengths
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import one_line, regular
 
 _LARGEST = 65_535
 """Largest image side and, with either sign, largest polygon coordinate, in pixels."""
+
+_MOST = 2**63
+"""Ids are below it."""
 
 _Key = tuple[int, int, int]
 """Image number, category id, crowd (0 or 1)."""
@@ -44,7 +48,7 @@ def parse_instances(path: Path) -> Arrays:
         height, width = sizes[number]
         try:
             region = _draw(entry.get("segmentation"), height, width)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             _refuse(path, where, f"wrong segmentation: {error}")
         if region is not None:
             drawn[number, category, int(bool(entry.get("iscrowd", 0)))].append(region)
@@ -54,7 +58,7 @@ def parse_instances(path: Path) -> Arrays:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with regular(path).open(encoding="utf-8") as file:
             table = json.load(file, parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
@@ -70,7 +74,7 @@ def _no_constant(text: str) -> NoReturn:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -90,15 +94,15 @@ def _refuse(path: Path, where: str, what: str) -> NoReturn:
 
 def _whole(entry: dict[str, Any], key: str, path: Path, where: str) -> int:
     value = entry.get(key)
-    if type(value) is not int:
+    if type(value) is not int or not -_MOST < value < _MOST:
         _refuse(path, where, f"{key} is {value!r}; it must be a whole number")
     return value
 
 
 def _name(entry: dict[str, Any], key: str, path: Path) -> str:
     value = entry.get(key)
-    if not isinstance(value, str) or not value:
-        _refuse(path, f"entry {entry.get('id')}", f"{key} is {value!r}; it must be text")
+    if not isinstance(value, str) or not value or not one_line(value):
+        _refuse(path, f"entry {entry.get('id')}", f"{key} is {value!r}; it must be text in one line")
     return value
 
 

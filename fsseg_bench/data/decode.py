@@ -13,6 +13,7 @@ from PIL import Image
 
 from fsseg_bench.data.source import UInt8
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import regular
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 """Suffixes of image files, in the order in which they are looked for."""
@@ -105,7 +106,7 @@ def check_mask_size(mask_path: Path, mask: UInt8, image_path: Path) -> None:
 @contextmanager
 def _opened(path: Path, kind: str) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as file:
+        with Image.open(regular(path)) as file:
             yield file
     except FileNotFoundError:
         raise UserError(f"{path}: no such {kind}") from None

@@ -16,6 +16,7 @@ from fsseg_bench.data.lists import read_list_file
 from fsseg_bench.data.sbd import read_sbd_labels
 from fsseg_bench.data.source import VOID, Source, UInt8
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import is_list_file
 
 _TRAINAUG = "trainaug"
@@ -191,7 +192,7 @@ def _first_file(folder: Path, stem: str, suffixes: Iterable[str]) -> Path | None
 
 def _read_list(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = regular(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise UserError(f"{path}: no such list; put a text file with one image name a line there") from None
     except (OSError, UnicodeDecodeError) as error:

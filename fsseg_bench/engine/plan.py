@@ -101,6 +101,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     Raises:
         UserError: anything in it is unknown, contradictory or cannot be had here.
     """
+    _check_texts(request)
     groups = _split(request.settings)
     protocol = _protocol(request, groups["protocol"])
     _check_numbers(request)
@@ -186,6 +187,14 @@ def _open(protocol: Protocol, root: str | None, opened: Opened) -> tuple[Source,
         source = open_source(protocol, data_root(root))
         opened[key] = (source, build_index(source, protocol))
     return opened[key]
+
+
+def _check_texts(request: RunRequest) -> None:
+    """Refuses text that a record cannot hold; a terminal's arguments are looked at before they come here."""
+    texts = [value for value in vars(request).values() if isinstance(value, str)]
+    for text in (*texts, *request.settings, *(str(value) for value in request.settings.values())):
+        if "\0" in text or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
+            raise UserError(f"{text!a}: this is not valid UTF-8, or holds a NUL character")
 
 
 def _check_numbers(request: RunRequest) -> None:

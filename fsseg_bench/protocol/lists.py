@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import LIST_KEYS, DataSpec, is_list_file
 
 
@@ -39,7 +40,7 @@ def locate_lists(data: DataSpec, folder: Path, where: Path) -> tuple[DataSpec, d
 
 def _digest(path: Path, where: str) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(regular(path).read_bytes()).hexdigest()
     except FileNotFoundError:
         raise UserError(
             f"{where} names the list file {path}, which does not exist (an entry that ends in .txt is a file: "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.paths import folder
+from fsseg_bench.paths import folder, regular
 from fsseg_bench.protocol.lists import absolute_lists, locate_lists
 from fsseg_bench.protocol.spec import (
     FOLDS,
@@ -51,6 +51,15 @@ _LEAST = {
 }
 
 
+_MOST = {
+    "data.train_images": 10**6,
+    "data.test_images": 10**6,
+    "episodes.count": 10**6,
+    "image.size": 2**14,
+}
+_LARGEST = 2**63
+
+
 def builtin_protocols() -> dict[str, Path]:
     """Names and files of the protocols that come with the package, sorted by name."""
     return {path.stem: path for path in sorted(folder("protocols").glob("*.toml"))}
@@ -89,7 +98,7 @@ def _find(name_or_path: str | Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(regular(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         beside = [file.name for file in path.parent.glob("*.toml")]
         raise unknown("protocol file", path.name, beside, where=str(path.parent)) from None
@@ -97,7 +106,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not text in UTF-8: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise UserError(f"{path}: not a protocol: its values are nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
         raise UserError(f"{path}: not valid TOML: {error}") from None
 
 
@@ -136,7 +147,7 @@ def _parse(text: str, kind: Any) -> Any:
         return text
     try:
         return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -237,6 +248,10 @@ def _typed(value: Any, kind: Any, path: Path, key: str) -> Any:
         if not isinstance(value, list):
             raise UserError(f"{path}: {key} is {_show(value)}; it must be a list")
         return tuple(_typed(v, get_args(kind)[0], path, f"{key}[{i}]") for i, v in enumerate(value))
+    if type(value) is int and not -_LARGEST < value < _LARGEST:
+        raise UserError(f"{path}: {key} is a number of {value.bit_length()} bits; 63 are allowed")
+    if isinstance(value, str) and "\0" in value:
+        raise UserError(f"{path}: {key} holds a NUL character")
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
@@ -268,6 +283,8 @@ def _check_values(protocol: Protocol, path: Path) -> None:
         value = getattr(sections[section], name)
         if value < least:
             raise UserError(f"{path}: {key} is {value}; it must be at least {least}")
+        if value > _MOST.get(key, value):
+            raise UserError(f"{path}: {key} is {value}; it must be at most {_MOST[key]}")
     if protocol.version < 1:
         raise UserError(f"{path}: version is {protocol.version}; it must be at least 1")
     if protocol.data.source == "coco" and protocol.data.year not in {0, 2014, 2017}:
@@ -285,6 +302,8 @@ def replace_episodes(protocol: Protocol, count: int) -> Protocol:
     """The same protocol with another number of episodes (a change that its label shows)."""
     if count < 1:
         raise UserError(f"--episodes {count}: at least 1 episode is needed")
+    if count > _MOST["episodes.count"]:
+        raise UserError(f"--episodes {count}: at most {_MOST['episodes.count']} can be drawn")
     if count == protocol.episodes.count:
         return protocol
     episodes = dataclasses.replace(protocol.episodes, count=count)

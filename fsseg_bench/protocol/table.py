@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import regular
 from fsseg_bench.protocol.streams import seed_of
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def read_text(path: Path) -> str:
         UserError: no such file, or it cannot be read or is not UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return regular(path).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such episode file") from None
     except OSError as error:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Self
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.records.files import plain, write_error
+from fsseg_bench.records.info import RecordError
 from fsseg_bench.records.strict import strict_json
 
 Row = dict[str, Any]
@@ -31,7 +32,7 @@ _DIGITS = 16
 _STORED = re.compile(rb',"check":"([0-9a-f]{16})"\}$')
 
 
-class LinesError(UserError):
+class LinesError(RecordError):
     """A file of lines is damaged."""
 
 

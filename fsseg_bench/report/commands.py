@@ -113,7 +113,10 @@ def _again(runs: Runs, here: Here) -> list[str]:
             folds, method = ",".join(map(str, lacking)), printable(record.settings["method"])
             return [f"# fold {folds} of {method}: --episodes needs a list of each fold, as {printable(given)}"]
         known["episodes"] = given
-    return [_line({"dataset": record.settings["protocol"], **passed, **known}, lacking, here)]
+    line = _line({"dataset": record.settings["protocol"], **passed, **known}, lacking, here)
+    if line != printable(line):
+        return [f"# the options of this run hold control characters, so its command is not shown: {printable(line)}"]
+    return [line]
 
 
 def _line(given: Mapping[str, Any], folds: Sequence[int], here: Here) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fsseg_bench.report.model import Table
+from fsseg_bench.report.model import MISSING, Table
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ± \d+(\.\d+)?)?( %)?")
 _CELL_KEYS = ("value", "low", "high", "text", "rank", "note", "source", "runs")
 
 
@@ -20,15 +23,23 @@ def to_csv(tables: Sequence[Table]) -> str:
     Columns: ``table``; what the tables and their columns are about (``protocol``, ``way``, ``shot``, ``fold``,
     ...); what names a row (``method``, ``backbone``, ...); ``value``, ``low``, ``high`` (unrounded, in the
     table's unit, empty where missing), ``text``, ``rank`` (1 best, 2 second, 0 neither), ``note``, ``source`` (of a
-    published number), ``runs`` (folders separated by ``;``).
+    published number), ``runs`` (folders separated by ``;``). Text that a spreadsheet would take for a formula (it
+    begins with ``=``, ``+``, ``-`` or ``@`` and is no number) has an apostrophe before it.
     """
     rows = [row for table in tables for row in _long(table)]
     keys = dict.fromkeys(key for row in rows for key in row if key not in _CELL_KEYS)
     out = io.StringIO()
     writer = csv.DictWriter(out, ["table", *(k for k in keys if k != "table"), *_CELL_KEYS], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: _harmless(value) for key, value in row.items()} for row in rows)
     return out.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    """``value`` as no spreadsheet takes it for a formula: with an apostrophe before text that begins like one."""
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or value == MISSING or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 def _long(table: Table) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.identity import canonical_json, differences, flat
-from fsseg_bench.records.read import RecordWarning, StoredRun, find_records
+from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun, find_records
 from fsseg_bench.report.given import given_list
 
 OF_A_FOLD = ("fold", "novel", "class_names", "episode_digest", "checkpoint_digest")
@@ -79,7 +79,7 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
         else:
             method, conditions = _parse(text)
             sides.append((text, _of_method(method, known, root), {**where, **conditions}))
-    contenders = [_contender(text, runs, conditions) for text, runs, conditions in sides]
+    contenders = [_contender(text, runs, conditions, skipped) for text, runs, conditions in sides]
     return Selection(tuple(_distinct(contenders, texts)), tuple(skipped))
 
 
@@ -126,12 +126,20 @@ def _of_method(method: str, runs: Sequence[StoredRun], root: Path) -> list[Store
     return own
 
 
-def _contender(text: str, runs: Sequence[StoredRun], where: Mapping[str, str]) -> Contender:
+def _contender(
+    text: str, runs: Sequence[StoredRun], where: Mapping[str, str], skipped: list[RecordWarning]
+) -> Contender:
+    """The runs that ``text`` means; those whose episodes are damaged are added to ``skipped``."""
     for key, value in where.items():
         runs = _fitting(text, runs, key, value)
-    done = [run for run in runs if run.status == "done"]
-    if not done:
+    finished = [run for run in runs if run.status == "done"]
+    if not finished:
         raise UserError(f"{text}: none of its {len(runs)} runs is finished; give their commands again")
+    damaged = {run.folder: damage for run in finished if (damage := _damage(run))}
+    done = [run for run in finished if run.folder not in damaged]
+    if not done:
+        raise UserError(f"{text}: none of its finished runs can be used: {'; '.join(damaged.values())}")
+    skipped += [RecordWarning(folder, message) for folder, message in damaged.items()]
     groups: dict[str, list[StoredRun]] = defaultdict(list)
     for run in done:
         groups[canonical_json(_core(run))].append(run)
@@ -146,6 +154,15 @@ def _contender(text: str, runs: Sequence[StoredRun], where: Mapping[str, str]) -
     return Contender(
         str(done[0].settings["method"]), {fold: dict(sorted(by_fold[fold].items())) for fold in sorted(by_fold)}
     )
+
+
+def _damage(run: StoredRun) -> str:
+    """Why a finished run's episodes cannot be used; empty where they can."""
+    try:
+        run.counts()
+    except RecordError as error:
+        return str(error)
+    return ""
 
 
 def _core(run: StoredRun) -> dict[str, Any]:

@@ -166,7 +166,7 @@ class TestLineLog:
         assert read_lines(tmp_path / "none") == []
 
     def test_an_unreadable_file_is_named(self, tmp_path: Path):
-        with pytest.raises(UserError, match="cannot be read: is a folder"):
+        with pytest.raises(UserError, match="cannot be read: Is a directory"):
             read_lines(tmp_path)
 
     def test_syncs_every_so_many_lines_and_on_close(self, tmp_path: Path, monkeypatch):

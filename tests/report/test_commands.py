@@ -90,9 +90,16 @@ def test_a_checkpoint_belongs_to_its_fold(tmp_path: Path) -> None:
 def test_names_from_records_start_no_line_of_their_own(tmp_path: Path) -> None:
     for name, passed in (("a\nrm x", {"eval_only": "x.pt"}), ("b;\nrm x", {})):
         write_run(tmp_path, method=name, passed=passed)
-    comment, command = runs_commands(find_runs(tmp_path), HERE)
-    assert "\n" not in comment
-    assert shlex.split(command)[:6] == ["fsseg-bench", "run", "--method", "b;\nrm x", "--dataset", "toy"]
+    for line in runs_commands(find_runs(tmp_path), HERE):
+        assert "\n" not in line
+        assert line.startswith("# ")
+
+
+def test_no_control_character_reaches_the_terminal(tmp_path: Path) -> None:
+    write_run(tmp_path, passed={"dataset": "toy", "settings": {"x": "\x1b]0;title\x07"}})
+    (line,) = runs_commands(find_runs(tmp_path), HERE)
+    assert line.isprintable()
+    assert line.startswith("# the options of this run hold control characters")
 
 
 def test_every_line_is_understood_by_the_command(monkeypatch) -> None:

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from fsseg_bench.records.read import RecordWarning, StoredRun, read_run
+from fsseg_bench.records.run import RunRecord
 from fsseg_bench.report.html.pictures import Picture, picture, run_panels
-from tests.support.runs import write_panel, write_run
+from tests.support.runs import TWO_EPISODES, row, settings, write_panel, write_run
 
 
 def decoded(uri: str) -> Image.Image:
@@ -108,13 +110,45 @@ def test_odd_descriptions_do_no_harm(tmp_path: Path):
     write_panel(
         record.folder, "a.png", (8, 8), (1, 2, 3), {"episode": None, "classes": "cat", "iou": "high", "rank": 3}
     )
-    (((caption, _),), _) = run_pictures(record)
-    assert caption == "Episode None; 3"
+    (((caption, _),), warnings) = run_pictures(record)
+    assert caption == "a"
+    assert "no list of pictures" in warnings[0].message
+
+
+@pytest.mark.parametrize(
+    "entry", [{"iou": 1.5}, {"iou": True}, {"iou": -1}, {"episode": 2.5}, {"shows": "x" * 1000}, {"classes": [1]}]
+)
+def test_captions_hold_only_what_a_run_writes(tmp_path: Path, entry: dict):
+    record = run(tmp_path)
+    write_panel(record.folder, "a.png", (8, 8), (1, 2, 3), entry)
+    assert "no list of pictures" in run_pictures(record)[1][0].message
+
+
+@pytest.mark.parametrize("name", ["panels.json", "a.png"])
+def test_panels_that_changed_since_the_run_was_done_are_named(tmp_path: Path, name: str):
+    """The digits of a caption, or pixels whose file still decodes."""
+    with RunRecord.create(tmp_path, settings(), passed={}) as record:
+        with record.episode_log() as log:
+            for i, episode in enumerate(TWO_EPISODES):
+                log.append(row(i, episode))
+        write_panel(record.folder, "a.png", (8, 8), (1, 2, 3), {"episode": 0, "iou": 0.5})
+        record.update(status="done")
+    stored = read_run(record.folder)
+    pictures, warnings = run_pictures(stored)
+    assert ([caption for caption, _ in pictures], warnings) == (["Episode 0; foreground IoU 50.0 %"], [])
+    if name == "a.png":
+        Image.new("RGB", (8, 8), (9, 9, 9)).save(record.folder / "panels" / name)
+    else:
+        listing = record.folder / "panels" / name
+        listing.write_text(listing.read_text().replace("0.5", "0.9"))
+    pictures, warnings = run_pictures(stored)
+    assert f"{name}: changed since the run was done" in warnings[0].message
+    assert not any("90.0" in caption for caption, _ in pictures)
 
 
 def test_only_the_first_rank_is_the_worst(tmp_path: Path):
     record = run(tmp_path)
-    for i, rank in enumerate(["1 of 5 by IoU", "10 of 50", "5 of 5", "the 1 of 5", 1, "1 of many", "01 of 5"]):
+    for i, rank in enumerate(["1 of 5 by IoU", "10 of 50", "5 of 5", "the 1 of 5", "1", "1 of many", "01 of 5"]):
         write_panel(record.folder, f"{i}.png", (8, 8), (1, 2, 3), {"episode": i, "rank": rank})
     panels, _ = run_panels(record)
     assert [panel.worst for panel in panels] == [True, False, False, False, False, False, True]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import regular
 
 _TRAIN = ("trainaug", "train")
 _TEST = ("val", "valid", "validation", "test")
@@ -44,7 +45,7 @@ def voc_class_names(root: Path, largest: int) -> tuple[str, ...]:
     if path is None:
         return tuple(f"class-{value}" for value in range(1, largest + 1))
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in regular(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: the names of the classes cannot be read: {error}") from None
     names = tuple(line for line in lines if line and line.lower() not in _NO_CLASS)

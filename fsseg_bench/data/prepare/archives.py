@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Literal, NamedTuple
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import one_line
 
 Kind = Literal["file", "folder", "other"]
 _PADDING = 64
@@ -199,6 +200,6 @@ def _wrong(entry: _Entry) -> str:
         return "has an absolute name"
     if ".." in path.parts:
         return "climbs out of its folder"
-    if "\\" in entry.name or "\0" in entry.name:
+    if "\\" in entry.name or not one_line(entry.name):
         return "has a name that is not portable"
     return "is a link or a device" if entry.kind == "other" else ""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from fsseg_bench.data.prepare.disk import write_text
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import regular
 
 FOLDER = ".prepared"
 """Folder under the data root that holds the records."""
@@ -65,7 +66,7 @@ def read_manifest(root: Path, part: str) -> Manifest | None:
     """
     path = _path(root, part)
     try:
-        head, *lines = path.read_text(encoding="utf-8").splitlines()
+        head, *lines = regular(path).read_text(encoding="utf-8").splitlines()
         facts = json.loads(head)
         rows = [line.split(" ", 2) for line in lines]
         files = {name: Content(int(size), int(crc, 16)) for crc, size, name in rows}

@@ -10,6 +10,7 @@ from pathlib import Path
 from fsseg_bench.data.prepare.disk import write_text
 from fsseg_bench.data.prepare.manifest import FOLDER
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import regular
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def read_record(root: Path, dataset: str) -> Record | None:
     """
     path = _path(root, dataset)
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(regular(path).read_text(encoding="utf-8"))
         images = {str(name): int(count) for name, count in facts["images"].items()}
         return Record(dataset, str(facts["fingerprint"]), bool(facts["subset"]), images)
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, get_origin
 
 from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.paths import regular
 
 _BUILT_IN = Path(__file__).with_name("sources.toml")
 _DIGESTS = {"sha256": 64, "md5": 32}
@@ -124,7 +125,7 @@ def load_sources(path: Path | None = None) -> Sources:
     """
     path = path or _BUILT_IN
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(regular(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:

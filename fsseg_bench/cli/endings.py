@@ -1,0 +1,122 @@
+"""How a command ends: one message and an exit code for whatever went wrong, and never a bare traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from fsseg_bench.errors import UserError, explain, last_words
+from fsseg_bench.report.model import printable
+
+MISTAKE = 2
+"""The input, the environment or the disk: what the user can mend."""
+BUG = 70
+"""A defect of fsseg-bench or of a method."""
+STOPPED = 130
+"""Interrupted by Ctrl-C."""
+PIPE = 141
+"""Nobody reads the output any more, as after ``| head``."""
+DEBUG_VARIABLE = "FSSEG_DEBUG"
+
+
+def open_closed_streams() -> None:
+    """Gives the null device to each standard stream that was closed: the next file would get its number otherwise.
+
+    What C libraries and child processes print would go into that file.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+    if sys.stdout is None:
+        say("warning: standard output is closed; what this command prints is lost")
+
+
+def check_words(words: list[str]) -> None:
+    """Refuses arguments that no file, record or screen could hold.
+
+    Raises:
+        UserError: an argument is not UTF-8, or holds a NUL character.
+    """
+    for word in words:
+        if "\0" in word:
+            raise UserError(f"the argument {word!a} holds a NUL character")
+        if not word.isascii():
+            try:
+                word.encode()
+            except UnicodeEncodeError:
+                raise UserError(f"the argument {word!a} is not valid UTF-8; rename the file or folder") from None
+
+
+def ending(error: BaseException, *, debug: bool) -> int:
+    """Says what happened on standard error; the exit code.
+
+    Args:
+        error: what ended the command.
+        debug: show where it was raised as well.
+    """
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        say("stopped; the same command goes on from here")
+        return STOPPED
+    if isinstance(error, BrokenPipeError) and error.filename is None:
+        _give_up_output()
+        return PIPE
+    if debug:
+        say("".join(traceback.format_exception(error)))
+    if isinstance(error, click.ClickException):
+        with suppress(OSError, UnicodeError):
+            error.show()
+        return MISTAKE
+    message = _of_output(error) or explain(error)
+    if message is None:
+        say(f"error: {_bug_words(error)}")
+        return BUG
+    say(f"error: {message}")
+    return MISTAKE
+
+
+def say(text: str) -> None:
+    """Lines on standard error, where it can be written, without control characters."""
+    with suppress(OSError, UnicodeError, ValueError):
+        click.echo("\n".join(map(printable, text.splitlines())), err=True)
+
+
+def _of_output(error: BaseException) -> str | None:
+    """What to say when standard output took no more: its buffer is still full, so that it fails again."""
+    if not isinstance(error, OSError) or error.filename is not None or sys.stdout is None:
+        return None
+    try:
+        sys.stdout.flush()
+    except OSError as again:
+        _give_up_output()
+        return f"standard output cannot be written: {again.strerror or again}" if again.errno == error.errno else None
+    except ValueError:
+        return "standard output was closed"
+    return None
+
+
+def _give_up_output() -> None:
+    """Lets the interpreter flush what is left into the null device instead of failing at its end."""
+    with suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        sys.stdout.flush()
+
+
+def _bug_words(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return (
+        f"{type(error).__name__}: {last_words(error) or 'without a message'}{place}. This is a bug of fsseg-bench, or "
+        f"of a method of your own. 'fsseg-bench --debug ...' (or {DEBUG_VARIABLE}=1) shows where; please report it"
+    )
