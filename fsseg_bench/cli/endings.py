@@ -91,17 +91,14 @@ def say(text: str) -> None:
 
 
 def _of_output(error: BaseException) -> str | None:
-    """What to say when standard output took no more: its buffer is still full, so that it fails again."""
-    if not isinstance(error, OSError) or error.filename is not None or sys.stdout is None:
+    """What to say when standard output took no more: the error comes from what prints, and names no file."""
+    if not isinstance(error, OSError) or error.filename is not None or not error.__traceback__:
         return None
-    try:
-        sys.stdout.flush()
-    except OSError as again:
-        _give_up_output()
-        return f"standard output cannot be written: {again.strerror or again}" if again.errno == error.errno else None
-    except ValueError:
-        return "standard output was closed"
-    return None
+    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    if last.name != "main.py" and not {"click", "rich"} & set(last.parts):
+        return None
+    _give_up_output()
+    return f"standard output cannot be written: {error.strerror or error}"
 
 
 def _give_up_output() -> None:

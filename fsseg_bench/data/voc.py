@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -151,11 +151,21 @@ class VocSource(Source):
             images = self.ids(name)
             digest.update(f"{name} {len(images)}\n".encode())
             for image_id in images:
-                for path in (self.image_path(image_id), self.mask_path(image_id)):
-                    facts = path.stat()
-                    line = f"{path.relative_to(self.root)} {facts.st_size} {facts.st_mtime_ns}\n"
+                for line in self._facts(image_id, name):
                     digest.update(line.encode())
         return digest.hexdigest()
+
+    def _facts(self, image_id: str, list_name: str) -> Iterator[str]:
+        """Names, sizes and times of an image's files; an error says which list names them."""
+        place = list_name if is_list_file(list_name) else self._list_path(list_name)
+        try:
+            for path in (self.image_path(image_id), self.mask_path(image_id)):
+                facts = path.stat()
+                yield f"{path.relative_to(self.root)} {facts.st_size} {facts.st_mtime_ns}\n"
+        except UserError as error:
+            raise UserError(f"{error} (the list {place} names it)") from None
+        except OSError as error:
+            raise UserError(f"{place}: names {image_id[:80]!r}: {error.strerror or error}") from None
 
     def _values(self, image_id: str) -> UInt8:
         """(H, W) label values, as the mask file has them."""

@@ -136,8 +136,14 @@ def _same_kind(own: Tensor, given: Tensor) -> bool:
     )
 
 
-def fill_optimizer(optimizer: torch.optim.SGD, state: Mapping[str, Any], file: Path) -> None:
+def fill_optimizer(optimizer: torch.optim.SGD, state: Mapping[str, Any], file: Path, *, begun: bool = True) -> None:
     """Gives ``optimizer``, which is as the recipe builds it, the momenta of ``file``.
+
+    Args:
+        optimizer: without momenta.
+        state: of a checkpoint.
+        file: where it is from.
+        begun: whether steps were done, so that there must be momenta where the recipe has them.
 
     Raises:
         UserError: the state is of other parameters or of another recipe, or holds something else than momenta.
@@ -154,6 +160,8 @@ def fill_optimizer(optimizer: torch.optim.SGD, state: Mapping[str, Any], file: P
         type(key) is int and key in shapes and _is_momentum(entry, shapes[key]) for key, entry in momenta.items()
     ):
         raise UserError(f"{file}: its 'optimizer' holds no momenta of this method's parameters; {_ADVICE}")
+    if begun and not momenta and any(group["momentum"] for group in own["param_groups"]):
+        raise UserError(f"{file}: its 'optimizer' has lost the momenta of its parameters; {_ADVICE}")
     optimizer.load_state_dict(dict(state))
 
 

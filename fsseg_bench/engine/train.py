@@ -121,7 +121,7 @@ class Trainer:
             return 0
         state = load_state(record.checkpoint)
         fill(self._method, state.model, record.checkpoint)
-        fill_optimizer(optimizer, state.optimizer, record.checkpoint)
+        fill_optimizer(optimizer, state.optimizer, record.checkpoint, begun=state.iteration > 0)
         if state.history and not self._method.keeps_history:
             raise UserError(f"{record.checkpoint}: its 'history' is not of this method; start again with --fresh")
         torch.set_rng_state(state.rng)

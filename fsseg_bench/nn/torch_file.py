@@ -96,7 +96,7 @@ def state_of(path: Path) -> State:
             stated = tail[_END_SIZE + len(_MARK) :].decode("ascii", "replace")
             found = _digest(file, size - _COMMENT)
             return State(found == stated, "" if found == stated else "its SHA-256 is not the one that it states")
-        if not tail[-_END_SIZE:].startswith(_END):
+        if not (tail[-_END_SIZE:].startswith(_END) and tail.endswith(b"\0\0")):
             return State(False, "it does not end where torch.save ends a file")
     return State(False, _members(path))
 

@@ -270,6 +270,8 @@ def _show(value: Any) -> str:
         return f"[{', '.join(map(_show, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int) and not -_LARGEST < value < _LARGEST:
+        return f"a number of {value.bit_length()} bits"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

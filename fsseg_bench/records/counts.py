@@ -92,7 +92,8 @@ def row_inspector(
             return "its classes are not those of the run's episode"
         if unknown := sorted(row.keys() - _KEYS):
             return f"it has the unknown key {unknown[0]!r}"
-        shape = _shape(row.get("diagnostics", {}))
+        recorded = row.get("diagnostics", {})
+        shape = _shape(recorded) if isinstance(recorded, dict) else None
         if shape is None or shape != (first[0] if first else shape):
             return "its diagnostics are not numbers like those of the first row"
         first[:] = first or [shape]

@@ -70,16 +70,22 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
     named = [text for text in texts if not _is_folder(text)]
     known, warnings = find_records(root) if named else ((), ())
     skipped = list(warnings)
-    sides = []
-    for text in texts:
-        if _is_folder(text):
-            inside, more = find_records(Path(text))
-            skipped += more
-            sides.append((text, _named(text, inside), where))
-        else:
-            method, conditions = _parse(text)
-            sides.append((text, _of_method(method, known, root), {**where, **conditions}))
-    contenders = [_contender(text, runs, conditions, skipped) for text, runs, conditions in sides]
+    contenders = []
+    try:
+        for text in texts:
+            if _is_folder(text):
+                inside, more = find_records(Path(text))
+                skipped += more
+                contenders.append(_contender(text, _named(text, inside), where, skipped))
+            else:
+                method, conditions = _parse(text)
+                runs = _of_method(method, known, root)
+                contenders.append(_contender(text, runs, {**where, **conditions}, skipped))
+    except UserError as error:
+        if not skipped:
+            raise
+        told = "; ".join(warning.message for warning in skipped[:_MOST_SHOWN])
+        raise UserError(f"{error} ({len(skipped)} records were skipped: {told})") from None
     return Selection(tuple(_distinct(contenders, texts)), tuple(skipped))
 
 
