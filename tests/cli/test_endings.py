@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -168,3 +169,41 @@ def test_pipes_are_refused_before_they_are_opened(tmp_path: Path, name: str) -> 
     done = process("run", "--method", "baseline", "--fold", "1", *words, FSSEG_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 2
     assert b"not a regular file" in done.stderr
+
+
+_AS_ANOTHER_USER = """
+import contextlib, io, os, sys
+from fsseg_bench.cli.main import main
+def call():
+    try:
+        main(sys.argv[1:])
+    except SystemExit as stop:
+        return stop.code
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    call()  # whatever is imported is imported while it may be read
+if not os.getuid():
+    os.seteuid(65534)
+sys.exit(call())
+"""
+
+
+def test_a_closed_folder_is_named_and_strict_fails() -> None:
+    """As an ordinary user: root may look into everything."""
+    with tempfile.TemporaryDirectory() as name:
+        results = Path(name)
+        closed = write_run(results, method="panet").parent
+        write_run(results)
+        results.chmod(0o755)
+        closed.chmod(0)
+        try:
+            for words, expected in ((["report"], 0), (["report", "--strict"], 1), (["list", "runs"], 0)):
+                command = [sys.executable, "-c", _AS_ANOTHER_USER, *words, "--results", name]
+                paths = os.pathsep.join([str(ROOT), str(ROOT / "methods")])
+                variables = {**os.environ, "PYTHONPATH": paths}
+                done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+                assert done.returncode == expected, done.stderr
+                assert f"skipped: {closed}: cannot be looked into" in done.stderr
+                assert "baseline" in done.stdout
+                assert "panet" not in done.stdout
+        finally:
+            closed.chmod(0o755)

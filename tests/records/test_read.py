@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -100,6 +102,65 @@ class TestReadRun:
             read_run(tmp_path)
 
 
+class TestBorder:
+    """What no reader has to look at again."""
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"passed": []}, "passed is"),
+            ({"passed": {"settings": "x"}}, "passed is"),
+            ({"passed": {"scales": ["1"]}}, "passed is"),
+            ({"timings": {"evaluate_seconds": "long"}}, "timings is"),
+            ({"timings": 3}, "timings is"),
+            ({"diagnostics": [1]}, "diagnostics is"),
+            ({"provenance": {"packages": [1]}}, "provenance is"),
+            ({"provenance": {"command": 3}}, "provenance is"),
+            ({"weights": "x"}, "weights is"),
+            ({"resumed": {"time": 1}}, "resumed is"),
+            ({"reason": 3}, "reason is"),
+            ({"scores": {"input": [1]}}, "scores is"),
+            ({"episodes": {"count": "2"}}, "episodes is"),
+            ({"files": {"train.jsonl": 3}}, "files is"),
+        ],
+    )
+    def test_values_that_no_version_writes(self, tmp_path: Path, changes: dict, message: str):
+        folder = write_run(tmp_path)
+        edit_info(folder, **changes)
+        with pytest.raises(RecordError, match=rf"run\.json: {message}"):
+            read_run(folder)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *('"x": ' + "[" * 100_000, '"x": ' + "[" * 40 + "]" * 40, '"x": NaN', '"x": 1e999', '"x": ' + "9" * 5000),
+            *('"x": ' + "9" * 30, '"x": "\\ud800"', '"schema": 1', '"x": 1', '"device": "another"'),
+        ],
+    )
+    def test_anything_added_or_changed_shows(self, tmp_path: Path, text: str):
+        folder = write_run(tmp_path)
+        path = folder / "run.json"
+        path.write_text(path.read_text().replace("{", "{" + text + ",", 1))
+        with pytest.raises(RecordError, match=r"run\.json: (not valid JSON|edited or damaged)"):
+            read_run(folder)
+
+    def test_any_digit_of_what_only_describes_a_run(self, tmp_path: Path):
+        folder = write_run(tmp_path, extra={"diagnostics": {"norm": 1.25}})
+        path = folder / "run.json"
+        path.write_text(path.read_text().replace("1.25", "7.25"))
+        with pytest.raises(RecordError, match="edited or damaged: its content does not have the SHA-256 it states"):
+            read_run(folder)
+
+    def test_records_of_earlier_versions_have_no_check(self, tmp_path: Path):
+        folder = write_run(tmp_path)
+        path = folder / "run.json"
+        info = json.loads(path.read_text())
+        for key in ("check", "files", "lines"):
+            del info[key]
+        path.write_text(json.dumps(info))
+        assert read_run(folder).counts().input.shape == (2, 2, 2)
+
+
 class TestCounts:
     def test_an_unfinished_run_has_none(self, tmp_path: Path):
         folder = write_run(tmp_path, status="evaluating")
@@ -192,6 +253,23 @@ class TestFindRecords:
         assert [run.folder for run in runs] == sorted(good)
         assert [w.path for w in warnings] == sorted([broken, lost])
         assert all(str(w.path) in w.message for w in warnings)
+
+    def test_folders_that_may_not_be_looked_into_are_named(self, tmp_path: Path, monkeypatch):
+        """The tests may run as root, who may look into everything: the system's refusal is imitated."""
+        good, closed = write_run(tmp_path, fold=1), write_run(tmp_path, method="panet").parent
+        scandir = os.scandir
+
+        def refusing(path: object) -> object:
+            if Path(str(path)) == closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refusing)
+        runs, warnings = find_records(tmp_path)
+        assert [run.folder for run in runs] == [good]
+        assert [warning.message for warning in warnings] == [
+            f"{closed}: cannot be looked into, so its records are missing: Permission denied"
+        ]
 
     def test_nothing_there(self, tmp_path: Path):
         assert find_records(tmp_path) == ((), ())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records import run as module
 from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.records.run import RunRecord, run_folder
@@ -134,6 +135,15 @@ class TestCreate:
         with pytest.raises(UserError, match=r"holds files but no run\.json"):
             create(tmp_path)
 
+    def test_what_a_kill_left_is_tidied_in_panels_too(self, tmp_path: Path):
+        with create(tmp_path) as record:
+            panels = record.folder / "panels"
+            panels.mkdir()
+            (panels / ".episode-0001.png.7-abc.tmp").write_text("torn")
+            (panels / "episode-0002.png").write_text("whole")
+        with create(tmp_path):
+            assert [path.name for path in panels.iterdir()] == ["episode-0002.png"]
+
     def test_fresh_moves_aside_and_deletes_nothing(self, tmp_path: Path):
         folder = write_run(tmp_path)
         before = tree(folder)
@@ -205,6 +215,34 @@ class TestUpdate:
         assert info["episodes"] == {"count": 2, "sha256": hashlib.sha256(data).hexdigest()}
         line = b'{"episode":0,"classes":[1],"input":[60,10,10,20],"native":[60,10,10,20],"check":"'
         assert data.splitlines()[0].startswith(line)
+
+    def test_a_log_that_no_report_would_take_is_never_called_done(self, tmp_path: Path):
+        for bad in (row(1, TWO_EPISODES[0]), row(0, ((9,), (1, 2, 3, 4))), row(0, TWO_EPISODES[0]) | {"input": "x"}):
+            with create(tmp_path, seed=len(str(bad))) as record:
+                with record.episode_log() as log:
+                    log.append(bad)
+                with pytest.raises(UserError, match=r"episodes\.jsonl: "):
+                    record.update(status="done")
+                assert record.status == "new"
+
+    def test_done_needs_the_classes_of_the_runs_episodes(self, tmp_path: Path):
+        table = EpisodeTable(classes=((1,), (2,)), queries=("a", "b"), supports=((("c",),), (("d",),)))
+        with create(tmp_path, episode_digest=table.digest) as record:
+            record.keep_table(table)
+            with record.episode_log() as log:
+                log.append(row(0, TWO_EPISODES[0]))
+                with pytest.raises(UserError, match="not the 2 episodes of the run"):
+                    record.update(status="done")
+                log.append(row(1, TWO_EPISODES[1]))
+            record.update(status="done")
+
+    def test_notes_of_what_was_mended_stay(self, tmp_path: Path):
+        create(tmp_path).close()
+        with create(tmp_path) as record:
+            record.note("row 3")
+            record.note("row 5")
+        info = json.loads((record.folder / "run.json").read_text())
+        assert [entry.get("mended") for entry in info["resumed"]] == [["row 3", "row 5"]]
 
     def test_unknown_status_and_done_without_episodes(self, tmp_path: Path):
         with create(tmp_path) as record:

@@ -2,6 +2,8 @@ import csv
 import io
 import json
 
+import pytest
+
 from fsseg_bench.report.flat import to_csv, to_json
 from fsseg_bench.report.model import Cell, Column, Table
 
@@ -32,6 +34,28 @@ def test_csv_is_long_and_keeps_full_precision():
     assert (rows[1]["text"], rows[1]["note"]) == ("-", "3 of 4 folds")
     assert (rows[2]["table"], rows[2]["method"], rows[2]["status"]) == ("unfinished", "a", "failed")
     assert len(rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1+cmd|x", "'+1+cmd|x"),
+        ("-2+3+cmd|x", "'-2+3+cmd|x"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\t=1", "'\t=1"),
+        ("-", "-"),
+        ("-1.25 ± 0.50", "-1.25 ± 0.50"),
+        ("+3", "+3"),
+        ("a=1", "a=1"),
+    ],
+)
+def test_no_text_is_a_formula_of_a_spreadsheet(text: str, shown: str):
+    columns = (Column(("method",)), Column(("difference",)))
+    table = Table("t", "T", "C", columns, 1, ((Cell(text), Cell(text, -1.25, note=text)),))
+    (row,) = csv.DictReader(io.StringIO(to_csv([table])))
+    assert (row["method"], row["text"], row["note"]) == (shown, shown, shown)
+    assert row["value"] == "-1.25", "a negative number stays one"
 
 
 def test_csv_of_nothing_is_a_header():

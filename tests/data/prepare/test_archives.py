@@ -66,6 +66,8 @@ def test_names_that_begin_with_a_dot_are_the_same(tmp_path: Path) -> None:
         ("top/data/sub/../../x.png", "climbs out"),
         ("top/data/..", "climbs out"),
         ("top\\data\\x.jpg", "not portable"),
+        ("top/data/x\ny.jpg", "not portable"),
+        ("top/data/x\x1b[2J.jpg", "not portable"),
     ],
 )
 def test_names_that_lead_elsewhere(tmp_path: Path, name: str, member: str, reason: str) -> None:
