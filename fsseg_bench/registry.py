@@ -159,7 +159,7 @@ def _card(name: str, place: _Place) -> Card:
     if place.file is not None:
         try:
             doc = ast.get_docstring(ast.parse(place.file.read_text(encoding="utf-8"))) or ""
-        except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        except (OSError, SyntaxError, ValueError, RecursionError) as error:
             doc = f"(cannot be read: {error})"
     values: dict[str, str] = {}
     differences = []

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 
-from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.errors import UserError, explain, unknown
 
 
 def test_a_near_match_is_offered() -> None:
@@ -37,3 +39,10 @@ def test_a_user_error_is_no_other_error() -> None:
     assert UserError.__bases__ == (Exception,)
     with pytest.raises(UserError, match="what, where"):
         raise UserError("what, where")
+
+
+def test_what_torch_and_numpy_really_raise_without_memory() -> None:
+    for allocate in (lambda: torch.empty(10**15), lambda: np.zeros(10**15)):
+        with pytest.raises((RuntimeError, MemoryError)) as caught:
+            allocate()
+        assert "--cache-gib 0" in str(explain(caught.value))

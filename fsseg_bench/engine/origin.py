@@ -47,10 +47,10 @@ def check_origin(file: Path, method: str, backbone: str, protocol: Protocol, fol
     if settings["backbone"] != backbone:
         used = settings["backbone"]
         raise UserError(f"--eval-only {file}: trained on {used}, not on {backbone}; give --backbone {used}")
-    wanted, done = settings["recipe"]["iterations"], load_state(file).iteration
+    wanted, done = settings.get("recipe", {}).get("iterations", 0), load_state(file).iteration
     if done < wanted:
         raise UserError(f"--eval-only {file}: trained {done} of {wanted} iterations; finish that run first")
-    held_out = set(settings["class_names"].values())
+    held_out = set(settings.get("class_names", {}).values())
     seen = [name for name in map(protocol.class_name, protocol.novel_classes(fold)) if name not in held_out]
     if settings["protocol"] == protocol.name and seen:
         raise UserError(

@@ -71,7 +71,7 @@ def restore(
         raise UserError("--method is needed: only a run's folder, given as --checkpoint, says which method it is")
     if size is not None and size < _LEAST_SIZE:
         raise UserError(f"--size {size}: it must be at least {_LEAST_SIZE}")
-    cls = find_method(name, methods_path or (run.info["passed"].get("methods_path") if run else None))
+    cls = find_method(name, methods_path or (_passed(run).get("methods_path") if run else None))
     own = settings.get("switches", {}) if name == settings.get("method") else {}
     values = parse_switches(name, cls, {**{key: switch_text(value) for key, value in own.items()}, **(switches or {})})
     trunk = backbone or settings.get("backbone") or cls.default_backbone
@@ -90,9 +90,9 @@ def restore(
 def _run_checkpoint(run: StoredRun) -> Path | None:
     """The run's trained parameters; None for a run that was not trained."""
     if run.settings.get("checkpoint_digest"):
-        given = run.info["passed"].get("eval_only")
+        given = _passed(run).get("eval_only")
         raise UserError(f"{run.folder}: this run evaluated another checkpoint; give --checkpoint {given}")
-    wanted = run.settings["recipe"]["iterations"]
+    wanted = run.settings.get("recipe", {}).get("iterations", 0)
     if not wanted:
         return None
     file = run.folder / "checkpoint.pt"
@@ -103,7 +103,7 @@ def _run_checkpoint(run: StoredRun) -> Path | None:
 
 def _weights(settings: Mapping[str, Any], layout: Layout) -> str:
     """The run's weights as ``--weights`` takes them."""
-    source: str = settings["weights"]
+    source = str(settings.get("weights") or "imagenet")
     return "imagenet" if source == laid_out(settings["backbone"], layout).weights_enum else source
 
 
@@ -113,7 +113,9 @@ def _size(run: StoredRun) -> int:
     Raises:
         UserError: the protocol cannot be had as it was.
     """
-    passed = run.info["passed"]
+    passed = _passed(run)
+    if "dataset" not in passed:
+        raise UserError(f"{run.folder}: the record does not say which protocol it is of; give the size with --size")
     groups = (key.partition(".") for key in passed.get("settings", {}))
     changes = {rest: passed["settings"][f"protocol.{rest}"] for group, _, rest in groups if group == "protocol"}
     advice = "give the input size with --size"
@@ -126,6 +128,12 @@ def _size(run: StoredRun) -> int:
     if protocol.digest != run.settings["protocol_digest"]:
         raise UserError(f"{run.folder}: its protocol, {passed['dataset']}, was changed since; {advice}")
     return protocol.image.size
+
+
+def _passed(run: StoredRun) -> Mapping[str, Any]:
+    """What the run was given explicitly."""
+    passed: Mapping[str, Any] = run.info.get("passed", {})
+    return passed
 
 
 def switch_text(value: Any) -> str:

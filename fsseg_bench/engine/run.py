@@ -29,6 +29,7 @@ from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.protocol.unlabelled import further_of_table
 from fsseg_bench.records.counts import Pixels, row_inspector
 from fsseg_bench.records.lines import Inspect
+from fsseg_bench.records.read import RecordError, read_run
 from fsseg_bench.records.run import RunRecord
 
 _GPU_HEAD_BATCH = 16
@@ -49,6 +50,7 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
         results_root(request.out), plan.settings, passed=passed_settings(request), fresh=request.fresh
     ) as record:
         if record.status == "done":
+            _check_finished(record.folder)
             progress.say(f"{record.folder}: already finished")
             return record
         record.keep_table(plan.table)
@@ -62,6 +64,14 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
                 record.update(status="failed", reason=reason)
             raise
     return record
+
+
+def _check_finished(folder: Path) -> None:
+    """Refuses to call a run finished whose counts a report would skip."""
+    try:
+        read_run(folder).counts()
+    except RecordError as error:
+        raise UserError(f"{error}. Nothing was changed. --fresh moves that folder aside and starts anew") from None
 
 
 def passed_settings(request: RunRequest) -> dict[str, Any]:

@@ -194,6 +194,15 @@ def test_a_damaged_training_log_is_told_and_the_result_is_the_same(
     assert rows[0] == rows[1]
 
 
+def test_a_finished_run_whose_counts_changed_is_not_called_finished(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path)
+    path = execute(make_plan(request)).folder / "episodes.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"input":[', b'"input":[1', 1))
+    with pytest.raises(UserError, match=r"episodes\.jsonl: changed since the run was done.*--fresh"):
+        execute(make_plan(request))
+    execute(make_plan(replace(request, fresh=True)))
+
+
 def test_a_bug_marks_the_record_failed_and_stays_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan(tiny_request(tmp_path))
 

@@ -290,8 +290,11 @@ def test_a_sweep(world: World) -> None:
 
 def numbers(folder: Path) -> Any:
     """The counts of a finished run, read without the package."""
-    rows = [json.loads(line) for line in (folder / "episodes.jsonl").read_bytes().splitlines()]
-    return [(row["episode"], row["classes"], row["input"], row["native"]) for row in rows]
+    try:
+        rows = [json.loads(line) for line in (folder / "episodes.jsonl").read_bytes().splitlines()]
+        return [(row["episode"], row["classes"], row["input"], row["native"]) for row in rows]
+    except (ValueError, LookupError, TypeError) as error:
+        return f"not the log of a finished run: {error!r}"
 
 
 def resumed(world: World, half: Path, words: list[str], change: Callable[[Path], None], expected: Any) -> str:

@@ -271,6 +271,14 @@ class TestFindRecords:
             f"{closed}: cannot be looked into, so its records are missing: Permission denied"
         ]
 
+    @pytest.mark.parametrize("name", ["run.json", "episodes.jsonl"])
+    def test_a_pipe_is_never_waited_for(self, tmp_path: Path, name: str):
+        folder = write_run(tmp_path)
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(RecordError, match="not a regular file"):
+            read_run(folder).counts()
+
     def test_nothing_there(self, tmp_path: Path):
         assert find_records(tmp_path) == ((), ())
         with pytest.raises(UserError, match="none: no such results folder"):
