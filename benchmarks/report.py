@@ -33,6 +33,7 @@ METHODS = ("baseline", "biopt", "canet", "cofcn", "dan", "fwb", "inopt-dagger", 
 BACKBONES = ("vgg16", "resnet50", "resnet101", "resnet18", "resnet18-layer3")
 PROTOCOLS = ("pascal5i", "coco20i-a", "coco20i-b")
 TALKATIVE = ("biopt", "inopt-dagger")
+_CHECK = "0" * 16  # of a finished run, the log's SHA-256 counts
 START = ("report", "--table", "1")
 
 
@@ -129,7 +130,8 @@ def write_run(root: Path, settings: dict[str, Any], episodes: int) -> None:
 
 def _line(episode: int, class_id: int, counts: list[int], tail: str) -> str:
     entered, native = (",".join(map(str, part)) for part in (counts[:4], counts[4:]))
-    return f'{{"episode":{episode},"classes":[{class_id}],"input":[{entered}],"native":[{native}]{tail}}}\n'
+    counted = f'{{"episode":{episode},"classes":[{class_id}],"input":[{entered}],"native":[{native}]'
+    return f'{counted}{tail},"check":"{_CHECK}"}}\n'
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import fsseg_methods
 from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.paths import regular
 
 if TYPE_CHECKING:
     from fsseg_bench.method import Method
@@ -158,7 +159,7 @@ def _card(name: str, place: _Place) -> Card:
     doc = ""
     if place.file is not None:
         try:
-            doc = ast.get_docstring(ast.parse(place.file.read_text(encoding="utf-8"))) or ""
+            doc = ast.get_docstring(ast.parse(regular(place.file).read_text(encoding="utf-8"))) or ""
         except (OSError, SyntaxError, ValueError, RecursionError) as error:
             doc = f"(cannot be read: {error})"
     values: dict[str, str] = {}

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import regular
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -46,7 +47,7 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 def load_arrays(path: Path, names: Iterable[str]) -> Arrays | None:
     """The arrays ``names`` of ``path``; None when there is no such file, it lacks one, or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(regular(path), allow_pickle=False) as archive:
             return {name: archive[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import regular
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TEMPORARY = ".tmp"
@@ -49,6 +50,8 @@ class atomic_writer:  # noqa: N801 - used as a function in a with statement
 
     def __enter__(self) -> BinaryIO:
         try:
+            if self._path.exists():  # a device or pipe would be replaced by a file, for everybody on the machine
+                regular(self._path)
             self._raw = _Watched(self._temporary, "xb")
         except OSError as error:
             raise write_error(self._path, error) from error

@@ -163,10 +163,18 @@ def find_records(root: Path) -> tuple[tuple[StoredRun, ...], tuple[RecordWarning
     runs = []
     for folder in folders:
         try:
+            _check_name(folder)
             runs.append(read_run(folder))
         except RecordError as error:
             warnings.append(RecordWarning(folder, str(error)))
     return tuple(runs), tuple(warnings)
+
+
+def _check_name(folder: Path) -> None:
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise RecordError(f"{str(folder)!a}: the folder's name is not valid UTF-8; rename it") from None
 
 
 def _record_folders(root: Path) -> tuple[list[Path], list[RecordWarning]]:

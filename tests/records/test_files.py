@@ -25,6 +25,16 @@ class TestAtomic:
         assert (tmp_path / "b").read_bytes() == b"\x00\xff"
         assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 
+    def test_a_pipe_or_device_is_never_replaced(self, tmp_path: Path):
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        with pytest.raises(UserError, match="not a regular file"):
+            write_atomic(path, "x")
+        assert path.is_fifo()
+        (tmp_path / "null").symlink_to("/dev/null")
+        with pytest.raises(UserError, match="not a regular file"):
+            write_atomic(tmp_path / "null", "x")
+
     def test_respects_the_umask(self, tmp_path: Path):
         old = os.umask(0o027)
         try:

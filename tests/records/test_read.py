@@ -271,6 +271,17 @@ class TestFindRecords:
             f"{closed}: cannot be looked into, so its records are missing: Permission denied"
         ]
 
+    def test_a_folder_whose_name_no_table_can_hold(self, tmp_path: Path):
+        good = write_run(tmp_path, fold=1)
+        good.with_name("fold2").mkdir()
+        odd = os.fsencode(good.with_name("fold2"))
+        shutil.copytree(good, good.with_name("copy"))
+        os.rename(good.with_name("copy"), odd + b"\xff")  # noqa: PTH104 - a name of bytes
+        runs, warnings = find_records(tmp_path)
+        assert [run.folder for run in runs] == [good]
+        assert "not valid UTF-8" in warnings[0].message
+        assert warnings[0].message.isascii()
+
     @pytest.mark.parametrize("name", ["run.json", "episodes.jsonl"])
     def test_a_pipe_is_never_waited_for(self, tmp_path: Path, name: str):
         folder = write_run(tmp_path)
