@@ -24,7 +24,7 @@ from fsseg_bench.protocol.given import is_count, list_path
 from fsseg_bench.protocol.load import load_protocol, replace_episodes, replace_list
 from fsseg_bench.protocol.spec import FOLDS, Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.registry import find_method
+from fsseg_bench.registry import find_method, method_module
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         "data_fingerprint": index.fingerprint,
         "episode_digest": table.digest,
         "method": request.method,
-        "method_digest": method_digest(cls),
+        "method_digest": method_digest(cls, method_module(request.method, request.methods_path), type(source)),
         "switches": switches,
         "recipe": recipe.settings(),
         "backbone": backbone,
