@@ -1,0 +1,73 @@
+"""Runs with the same settings but other content: code, images or other files that have changed since."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fsseg_bench.records.files import plain
+from fsseg_bench.records.read import RecordError, StoredRun, read_run
+from fsseg_bench.records.run import EVALUATED_FILE, RUN_FILE, RunRecord
+
+CONTENT = {
+    "method_digest": "code",
+    "data_fingerprint": "data",
+    "evaluated_digest": "test images or masks",
+    "unlabelled_digest": "further test images",
+    "weights_digest": "pretrained weights",
+    "checkpoint_digest": "checkpoint",
+    "protocol_digest": "protocol values",
+    "episode_digest": "episodes",
+}
+"""Settings that nobody gives: digests of what files hold."""
+_MOST_NAMED = 3
+
+
+class OtherContent(NamedTuple):
+    """A run that differs from another one in nothing that was given."""
+
+    folder: Path
+    words: str
+    """What differs."""
+
+
+def runs_with_other_content(record: RunRecord) -> list[OtherContent]:
+    """Runs beside ``record`` whose settings differ from its in :data:`CONTENT` alone, with what is other there."""
+    settings = record.info["settings"]
+    name = re.compile(f"fold{settings['fold']}-seed{settings['seed']}-[0-9a-f]+")
+    found = []
+    for folder in sorted(record.folder.parent.iterdir()):
+        if folder == record.folder or not name.fullmatch(folder.name) or not (folder / RUN_FILE).is_file():
+            continue
+        try:
+            other = read_run(folder)
+        except RecordError:
+            continue
+        if _given(other.settings) == _given(settings):
+            found.append(OtherContent(folder, _words(other, settings)))
+    return found
+
+
+def evaluated_images(run: StoredRun) -> dict[str, tuple[str, str]] | None:
+    """Image id to the digests of its file and of its labels; None where the record does not have them, or no longer."""
+    try:
+        data = (run.folder / EVALUATED_FILE).read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(data).hexdigest() != run.settings.get("evaluated_digest"):
+        return None
+    return {image: (pixels, labels) for image, pixels, labels in list(csv.reader(data.decode().splitlines()))[1:]}
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: plain(value) for key, value in settings.items() if key not in CONTENT}
+
+
+def _words(other: StoredRun, settings: Mapping[str, Any]) -> str:
+    differ = [key for key in CONTENT if other.settings.get(key) != settings.get(key)]
+    parts = [CONTENT[key] + ("" if other.settings.get(key) else " (not noted there)") for key in differ]
+    return f"a run with the same settings, but other {', '.join(parts)}; this one begins anew"
