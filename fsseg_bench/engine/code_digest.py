@@ -27,11 +27,13 @@ EXCLUDED = {
     "fsseg_bench.data.open": "finds the source's class, whose own modules count",
     "fsseg_bench.protocol.load": "reads a protocol, whose every value is in protocol_digest",
     "fsseg_bench.protocol.lists": "reads list files, whose content is in protocol_digest and data_fingerprint",
+    "fsseg_bench.protocol.given": "reads what --episodes names; the episodes are in episode_digest",
     "fsseg_bench.protocol.episodes": "draws the episodes, which are in episode_digest",
     # What a run is and what is noted of it: no count passes through here.
     "fsseg_bench.engine.closure": "computes this digest",
     "fsseg_bench.engine.code_digest": "computes this digest",
     "fsseg_bench.engine.origin": "refuses checkpoints of other runs; checkpoint_digest says which one is evaluated",
+    "fsseg_bench.records.content": "says which other runs there are",
     "fsseg_bench.records.identity": "computes the identity from settings",
     "fsseg_bench.records.lock": "keeps a second writer out",
     "fsseg_bench.records.provenance": "versions and machine, for the record alone",

@@ -49,12 +49,13 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
         fresh=request.fresh,
         threads=torch.get_num_threads(),
     ) as record:
+        if record.status != "done":
+            record.keep_table(plan.table)
+            record.keep_evaluated(plan.evaluated.text())
         for line in _notes(record, device):
             progress.say(line)
         if record.status == "done":
             return record
-        record.keep_table(plan.table)
-        record.keep_evaluated(plan.evaluated.text())
         record.update(weights=plan.weights.as_dict())
         try:
             _train(plan, record, device, progress, cadence)

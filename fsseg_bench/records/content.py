@@ -38,6 +38,7 @@ class OtherContent(NamedTuple):
 def runs_with_other_content(record: RunRecord) -> list[OtherContent]:
     """Runs beside ``record`` whose settings differ from its in :data:`CONTENT` alone, with what is other there."""
     settings = record.info["settings"]
+    own = evaluated_images(record.folder, settings)
     name = re.compile(f"fold{settings['fold']}-seed{settings['seed']}-[0-9a-f]+")
     found = []
     for folder in sorted(record.folder.parent.iterdir()):
@@ -48,18 +49,19 @@ def runs_with_other_content(record: RunRecord) -> list[OtherContent]:
         except RecordError:
             continue
         if _given(other.settings) == _given(settings):
-            found.append(OtherContent(folder, _words(other, settings)))
+            theirs = evaluated_images(folder, other.settings)
+            found.append(OtherContent(folder, _words(other, settings) + _which(theirs, own)))
     return found
 
 
-def evaluated_images(run: StoredRun) -> dict[str, tuple[str, str]] | None:
-    """Image id to the digests of its file and of its labels; None where the record does not have them, or no longer."""
+def evaluated_images(folder: Path, settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Image id to the digests of its file and of its labels; empty where the record has them not, or no longer."""
     try:
-        data = (run.folder / EVALUATED_FILE).read_bytes()
+        data = (folder / EVALUATED_FILE).read_bytes()
     except OSError:
-        return None
-    if hashlib.sha256(data).hexdigest() != run.settings.get("evaluated_digest"):
-        return None
+        return {}
+    if hashlib.sha256(data).hexdigest() != settings.get("evaluated_digest"):
+        return {}
     return {image: (pixels, labels) for image, pixels, labels in list(csv.reader(data.decode().splitlines()))[1:]}
 
 
@@ -71,3 +73,12 @@ def _words(other: StoredRun, settings: Mapping[str, Any]) -> str:
     differ = [key for key in CONTENT if other.settings.get(key) != settings.get(key)]
     parts = [CONTENT[key] + ("" if other.settings.get(key) else " (not noted there)") for key in differ]
     return f"a run with the same settings, but other {', '.join(parts)}; this one begins anew"
+
+
+def _which(theirs: Mapping[str, tuple[str, str]], own: Mapping[str, tuple[str, str]]) -> str:
+    """The images that differ, where both records tell and have the same ones."""
+    if theirs.keys() != own.keys():
+        return ""
+    differ = [image for image in own if own[image] != theirs[image]]
+    more = f" and {len(differ) - _MOST_NAMED} more" if len(differ) > _MOST_NAMED else ""
+    return f" (changed: {', '.join(differ[:_MOST_NAMED])}{more})" if differ else ""
