@@ -101,6 +101,6 @@ def _told(broken: Sequence[str], count: int) -> str:
     more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
     return (
         f"{len(broken)} of {count} test images cannot be evaluated, they or their masks are missing or broken: "
-        f"{'; '.join(broken[:_MOST_NAMED])}{more}. Nothing was trained; mend them first (--no-check leaves out the "
-        "decoding, and the evaluation stops where it needs one)"
+        f"{'; '.join(broken[:_MOST_NAMED])}{more}. Mend them before the run begins (--no-check "
+        "leaves out the decoding, and the evaluation stops where it needs one)"
     )

@@ -12,10 +12,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
-from fsseg_bench.data.files import sha256
+from fsseg_bench.data.files import read_file, sha256
 from fsseg_bench.data.shapes_draw import OUTLINES, TEXTURES
 from fsseg_bench.data.shapes_scene import Kind, draw_scene
 from fsseg_bench.data.source import Content, UInt8
@@ -66,6 +67,10 @@ class ShapesSource(VocSource):
             UserError: the file is missing or damaged, or does not show what was drawn.
         """
         return self._as_drawn(image_id, super().image(image_id), self._pixels[image_id][0], self.image_path(image_id))
+
+    def read(self, image_id: str, path: Path, kind: Literal["image", "mask"]) -> bytes:
+        """The bytes of a file, which may be others on another machine: it is the pixels that are compared."""
+        return read_file(path, kind)
 
     def content(self, image_id: str, *, labels: bool) -> Content:
         """The digests of what was drawn; decoding holds the files to them, so none is read here."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,10 @@ class Known:
     files: dict[Path, str] = field(default_factory=dict)
     """SHA-256 (hex) of the files behind them: a run was planned with these bytes, and no others count in it."""
 
+    def has(self, image_id: str, kind: Literal["image", "mask"]) -> bool:
+        """Whether the content of the image, or of its mask, was told."""
+        return (image_id, True) in self.contents or (kind == "image" and (image_id, False) in self.contents)
+
 
 class Source(ABC):
     """Images with class masks, read one at a time. Safe to pickle (loader workers) and for threads."""
@@ -57,14 +61,19 @@ class Source(ABC):
         """What was read of it in this process; see :func:`fsseg_bench.data.content.examine`."""
         return Known()
 
-    def read(self, path: Path, kind: str) -> bytes:
-        """The bytes of a file of the data set, from which it is decoded.
+    def read(self, image_id: str, path: Path, kind: Literal["image", "mask"]) -> bytes:
+        """The bytes of an image's file, or of its mask's, from which it is decoded.
 
         Raises:
             UserError: missing, unreadable, or not what it was when the run was planned.
         """
         data = read_file(path, kind)
         planned = self.known.files.get(path)
+        if planned is None and self.known.has(image_id, kind):
+            raise UserError(
+                f"{path}: the {kind} of {image_id} was another file when this run was planned, so that its counts "
+                "would be those of another run; take the new file away and give the command again"
+            )
         if planned is not None and sha256(data) != planned:
             raise UserError(
                 f"{path}: the {kind} has changed since this run was planned (SHA-256 then {planned[:8]}, now "

@@ -112,7 +112,7 @@ class VocSource(Source):
             UserError: the file is missing or cannot be decoded; names it.
         """
         path = self.image_path(image_id)
-        return read_image(path, self.read(path, "image"))
+        return read_image(path, self.read(image_id, path, "image"))
 
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         """(len(class_ids), H, W) uint8 at native size: 1 = the class, 0 = not, 255 = void.
@@ -171,7 +171,7 @@ class VocSource(Source):
     def _values(self, image_id: str) -> UInt8:
         """(H, W) label values, as the mask file has them."""
         path = self.mask_path(image_id)
-        data = self.read(path, "mask")
+        data = self.read(image_id, path, "mask")
         return read_sbd_labels(path, data) if path.suffix == ".mat" else read_labels(path, data)
 
     def _labels(self, image_id: str) -> _Labels:

@@ -34,6 +34,8 @@ _OPTIONAL: dict[str, type] = {
     "recipe": dict,
     "switches": dict,
     "class_names": dict,
+    "evaluated_digest": str,
+    "unlabelled_digest": str,
 }
 _REQUIRED: dict[str, type] = {
     "protocol": str,

@@ -103,6 +103,16 @@ def test_a_file_that_changes_after_planning_is_not_decoded(tmp_path: Path, folde
     own.class_masks(NAMES[1], (1,))
 
 
+def test_another_file_in_its_place_is_not_decoded(tmp_path: Path) -> None:
+    own = voc(tmp_path)
+    images = tmp_path / "tiny-voc" / "JPEGImages"
+    (images / f"{NAMES[0]}.jpg").rename(images / f"{NAMES[0]}.png")
+    examine(own, NAMES, labels=True, decode=True)
+    Image.new("RGB", (40, 30)).save(images / f"{NAMES[0]}.jpg")  # .jpg is looked for first
+    with pytest.raises(UserError, match=rf"{NAMES[0]}\.jpg: the image of {NAMES[0]} was another file"):
+        own.image(NAMES[0])
+
+
 def test_all_broken_files_are_counted_and_the_first_named(tmp_path: Path) -> None:
     own = voc(tmp_path)
     root = tmp_path / "tiny-voc"
