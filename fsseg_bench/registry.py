@@ -1,16 +1,20 @@
 """Finds methods by name: files of ``fsseg_methods``, the entry-point group, and a folder of one's own.
 
-Reading cards needs no torch and runs no method code; :func:`find_method` imports the one method asked for.
+Reading cards needs no torch and runs no method code; :func:`find_method` imports the one method asked for. A folder of
+one's own is a package of its own (:func:`user_package`): its files import one another with a dot, and never
+shadow, nor are shadowed by, those of ``fsseg_methods`` or of another folder.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
-import inspect
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
     from fsseg_bench.method import Method
 
 ENTRY_POINT_GROUP = "fsseg_bench.methods"
+BUILTIN_PACKAGE = fsseg_methods.__name__
+"""The package of the methods that come with this one."""
+USER_PACKAGE = "fsseg_user_methods_"
+"""How the names of packages begin that are made of users' folders."""
 _CARD_KEYS = ("title", "authors", "venue", "year", "fidelity", "distinctive")
 
 
@@ -58,6 +66,8 @@ class _Place:
     attribute: str | None
     origin: str
     file: Path | None
+    folder: Path | None = None
+    """The user's folder that the file lies in."""
 
 
 def method_names(methods_path: Path | str | None = None) -> list[str]:
@@ -77,20 +87,112 @@ def find_method(name: str, methods_path: Path | str | None = None) -> type[Metho
         UserError: unknown name (near matches shown), two definitions of one name, a module that cannot be imported
             or does not define exactly one method.
     """
-    places = _places(methods_path)
-    if name not in places:
-        raise unknown("method", name, places)
-    place = places[name]
+    place = _place(name, methods_path)
+    if place.folder is not None and place.file is not None:
+        _check_file(place.file, place.folder)
     try:
+        if place.folder is not None:
+            _import_folder(place.folder)
         module = importlib.import_module(place.module)
-    except (ImportError, SyntaxError) as error:
-        raise UserError(f"method {name!r} ({place.origin}) cannot be imported: {error}") from error
+    except Exception as error:  # a user's file may raise anything when it is imported
+        advice = _advice(error, place.folder)
+        raise UserError(f"method {name!r} ({place.origin}) cannot be imported: {_words(error)}{advice}") from error
     return _method_class(name, place, module)
 
 
-def method_file(cls: type[Method]) -> Path:
-    """The source file that defines a method; its digest enters the identity of a run."""
-    return Path(inspect.getfile(cls))
+def method_module(name: str, methods_path: Path | str | None = None) -> str:
+    """Dotted name of the module that ``name`` leads to; the class may be defined in another one.
+
+    Raises:
+        UserError: unknown name, or two definitions of one name.
+    """
+    return _place(name, methods_path).module
+
+
+def user_package(folder: Path) -> str:
+    """The name of the package that a folder of method files becomes; another folder gives another name."""
+    return USER_PACKAGE + hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+
+
+def _place(name: str, methods_path: Path | str | None) -> _Place:
+    places = _places(methods_path)
+    if name not in places:
+        raise unknown("method", name, places)
+    return places[name]
+
+
+def _import_folder(folder: Path) -> None:
+    """Makes a folder of method files an importable package; its ``__init__.py`` is run where it has one."""
+    name = user_package(folder)
+    if name in sys.modules:
+        if list(sys.modules[name].__path__) != [str(folder)]:
+            raise ImportError(f"{folder} and {sys.modules[name].__path__} get the same package name; rename one")
+        return
+    start = folder / "__init__.py"
+    loader = importlib.machinery.SourceFileLoader(name, str(start)) if start.is_file() else None
+    spec = importlib.machinery.ModuleSpec(name, loader, origin=str(start) if loader else None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    spec.has_location = loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    importlib.invalidate_caches()
+    if loader is not None:
+        try:
+            loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+
+
+def _check_file(file: Path, folder: Path) -> None:
+    """Whether the file can be imported, and means its neighbours by names that lead to them.
+
+    Raises:
+        UserError: a dot in its name; or an underscore file of the folder is imported as if it were the built-in
+            one of the same name, which Python would take in silence.
+    """
+    if "." in file.stem:
+        raise UserError(f"{file}: a file of methods has no dot in its name but that of .py; rename it")
+    for other in (file, *sorted(folder.glob("_*.py"))):
+        try:
+            tree = ast.parse(other.read_bytes())
+        except (OSError, SyntaxError, ValueError):
+            continue  # importing it says what is wrong
+        for name in _imported_builtins(tree):
+            if _beside(name, folder):
+                raise UserError(
+                    f"{other}: imports {BUILTIN_PACKAGE}.{name}, which is not the {name} beside it; write "
+                    f"`from .{name} import ...` for the one in {folder}, or rename that one"
+                )
+
+
+def _imported_builtins(tree: ast.AST) -> Iterator[str]:
+    """Names of the modules that a file imports from ``fsseg_methods``."""
+    top = f"{BUILTIN_PACKAGE}."
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name.removeprefix(top).partition(".")[0] for name in names if name.startswith(top))
+
+
+def _beside(name: str, folder: Path) -> bool:
+    """Whether a module or package of this name lies in ``folder``."""
+    return name.isidentifier() and ((folder / f"{name}.py").is_file() or (folder / name).is_dir())
+
+
+def _advice(error: Exception, folder: Path | None) -> str:
+    """What to write instead, where a user's file looks for its neighbour as for a module of the whole system."""
+    wanted = error.name or "" if isinstance(error, ImportError) else ""
+    if folder is None or not _beside(wanted, folder):
+        return ""
+    return f"; {wanted} lies beside it: write `from .{wanted} import ...`"
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, (ImportError, SyntaxError)) else f"{type(error).__name__}: {error}"
 
 
 def _method_class(name: str, place: _Place, module: object) -> type[Method]:
@@ -115,27 +217,31 @@ def _method_class(name: str, place: _Place, module: object) -> type[Method]:
 
 def _places(methods_path: Path | str | None) -> dict[str, _Place]:
     places: dict[str, _Place] = {}
-    for directory in _directories(methods_path):
-        for file in sorted(directory.glob("*.py")):
-            if not file.stem.startswith("_"):
-                module = f"{fsseg_methods.__name__}.{file.stem}"
-                _add(places, file.stem.replace("_", "-"), _Place(module, None, str(file), file))
+    for directory in map(Path, fsseg_methods.__path__):
+        _add_files(places, directory, BUILTIN_PACKAGE, None)
+    if folder := _user_folder(methods_path):
+        _add_files(places, folder, user_package(folder), folder)
     for point in entry_points(group=ENTRY_POINT_GROUP):
         _add(places, point.name, _entry_place(point))
     return places
 
 
-def _directories(methods_path: Path | str | None) -> list[Path]:
-    """The folders of method files; a folder of the user's own joins ``fsseg_methods`` so that its classes pickle."""
-    own = methods_path or os.environ.get("FSSEG_METHODS_PATH")
-    if own:
-        directory = Path(own).expanduser().resolve()
-        if not directory.is_dir():
-            raise UserError(f"--methods-path {own}: no such folder")
-        if str(directory) not in fsseg_methods.__path__:
-            fsseg_methods.__path__.append(str(directory))
-            importlib.invalidate_caches()
-    return [Path(p) for p in fsseg_methods.__path__]
+def _add_files(places: dict[str, _Place], directory: Path, package: str, folder: Path | None) -> None:
+    for file in sorted(directory.glob("*.py")):
+        if not file.stem.startswith(("_", ".")):
+            _add(places, file.stem.replace("_", "-"), _Place(f"{package}.{file.stem}", None, str(file), file, folder))
+
+
+def _user_folder(methods_path: Path | str | None) -> Path | None:
+    """The folder of the user's own method files: ``methods_path``, else ``FSSEG_METHODS_PATH``; None without."""
+    given = methods_path or os.environ.get("FSSEG_METHODS_PATH")
+    if not given:
+        return None
+    folder = Path(given).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"--methods-path {given}: no such folder")
+    builtin = [Path(place).resolve() for place in fsseg_methods.__path__]
+    return None if folder in builtin else folder
 
 
 def _add(places: dict[str, _Place], name: str, place: _Place) -> None:
@@ -178,12 +284,3 @@ def _card(name: str, place: _Place) -> Card:
         origin=place.origin,
         **{key: values.get(key, "") for key in _CARD_KEYS},
     )
-
-
-def forget_methods_path(directory: Path | str) -> None:
-    """Undo what ``methods_path`` did in this process (for tests and long-lived sessions)."""
-    resolved = str(Path(directory).resolve())
-    if resolved in fsseg_methods.__path__:
-        fsseg_methods.__path__.remove(resolved)
-        for file in Path(resolved).glob("*.py"):
-            sys.modules.pop(f"{fsseg_methods.__name__}.{file.stem}", None)

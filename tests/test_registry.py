@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import pickle
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -41,12 +43,11 @@ class Constant(Method):
 
 
 @pytest.fixture
-def own(tmp_path: Path):
+def own(tmp_path: Path) -> Path:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "do_nothing.py").write_text(ADAPTER)
-    yield folder
-    registry.forget_methods_path(folder)
+    return folder
 
 
 def test_built_in_methods_are_found() -> None:
@@ -57,8 +58,9 @@ def test_a_folder_of_ones_own(own: Path) -> None:
     assert "do-nothing" in registry.method_names(own)
     cls = registry.find_method("do-nothing", own)
     assert cls.__name__ == "Constant"
-    assert cls.__module__ == "fsseg_methods.do_nothing"  # importable by name, so it pickles
-    assert registry.method_file(cls) == own / "do_nothing.py"
+    assert cls.__module__ == registry.method_module("do-nothing", own) == f"{registry.user_package(own)}.do_nothing"
+    assert inspect.getfile(cls) == str(own / "do_nothing.py")
+    assert pickle.loads(pickle.dumps(cls)) is cls
 
 
 def test_the_environment_variable_names_the_folder_too(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +111,87 @@ def test_files_that_are_no_methods(own: Path, content: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         registry.find_method("odd", own)
     assert "odd" in [card.name for card in registry.cards(own)]  # listing still works
+
+
+WITH_FACTOR = ADAPTER.replace("class Constant(Method):", "class Constant(Method):\n    factor = FACTOR\n")
+
+
+def with_import(line: str) -> str:
+    return WITH_FACTOR.replace(
+        "from fsseg_bench.method import Method\n", f"from fsseg_bench.method import Method\n{line}\n"
+    )
+
+
+def test_a_helper_of_a_built_in_ones_name_is_the_users_own(own: Path) -> None:
+    (own / "_prototype.py").write_text("FACTOR = 'mine'\n")
+    (own / "do_nothing.py").write_text(with_import("from ._prototype import FACTOR"))
+    assert registry.find_method("do-nothing", own).factor == "mine"  # type: ignore[attr-defined]
+    assert registry.find_method("panet").__mro__[1].__module__ == "fsseg_methods._prototype"
+
+
+def test_built_in_shared_modules_and_sub_packages_can_be_imported(own: Path) -> None:
+    (own / "parts" / "bare").mkdir(parents=True)
+    (own / "parts" / "__init__.py").write_text("from .json import FACTOR\n")
+    (own / "parts" / "json.py").write_text("from .bare.random import FACTOR\n")
+    (own / "parts" / "bare" / "random.py").write_text("import json, random\nFACTOR = json.dumps(random.random() < 1)\n")
+    line = "from fsseg_methods._prototype import _PrototypeMethod\nfrom .parts import FACTOR"
+    (own / "do_nothing.py").write_text(with_import(line))
+    assert registry.find_method("do-nothing", own).factor == "true"  # type: ignore[attr-defined]
+
+
+def test_two_folders_never_mix(own: Path, tmp_path: Path) -> None:
+    other = tmp_path / "odd; name-é.v2"
+    other.mkdir()
+    for folder, value in ((own, 1), (other, 2)):
+        (folder / "_helper.py").write_text(f"FACTOR = {value}\n")
+        (folder / "do_nothing.py").write_text(with_import("from ._helper import FACTOR"))
+    found = [registry.find_method("do-nothing", folder) for folder in (own, other, own)]
+    assert [cls.factor for cls in found] == [1, 2, 1]  # type: ignore[attr-defined]
+    assert "do-nothing" not in registry.method_names()
+
+
+def test_the_folders_init_is_run(own: Path) -> None:
+    (own / "__init__.py").write_text("FACTOR = 'from the init'\n")
+    (own / "do_nothing.py").write_text(with_import("from . import FACTOR"))
+    assert registry.find_method("do-nothing", own).factor == "from the init"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["_mine", "_prototype"])
+@pytest.mark.parametrize("line", ["from fsseg_methods.{} import FACTOR", "from fsseg_methods import {}\nFACTOR = 1"])
+def test_a_neighbour_that_is_looked_for_among_the_built_in_ones_is_refused(own: Path, name: str, line: str) -> None:
+    (own / f"{name}.py").write_text("FACTOR = 1\n")
+    (own / "do_nothing.py").write_text(with_import(line.format(name)))
+    with pytest.raises(UserError, match=rf"do_nothing\.py: imports fsseg_methods\.{name}.*`from \.{name} import"):
+        registry.find_method("do-nothing", own)
+
+
+def test_a_neighbour_that_is_looked_for_on_the_python_path_is_named(own: Path) -> None:
+    (own / "_mine.py").write_text("FACTOR = 1\n")
+    (own / "do_nothing.py").write_text(with_import("from _mine import FACTOR"))
+    with pytest.raises(UserError, match=r"No module named '_mine'; _mine lies beside it: write `from \._mine import"):
+        registry.find_method("do-nothing", own)
+
+
+def test_odd_names_of_files(own: Path) -> None:
+    (own / "a-b c.py").write_text(ADAPTER)
+    (own / "v1.2.py").write_text(ADAPTER)
+    (own / "class.py").write_text(ADAPTER)
+    (own / "._do_nothing.py").write_bytes(b"\x00\x05\x16\x07")  # what macOS leaves beside each file
+    assert {"a-b c", "v1.2", "class", "do-nothing"} <= set(registry.method_names(own))
+    assert {registry.find_method(name, own).__name__ for name in ("a-b c", "class")} == {"Constant"}
+    with pytest.raises(UserError, match=r"v1\.2\.py: a file of methods has no dot in its name"):
+        registry.find_method("v1.2", own)
+
+
+def test_a_file_that_fails_when_it_is_imported_is_named(own: Path) -> None:
+    (own / "do_nothing.py").write_text("1 / 0\n")
+    with pytest.raises(UserError, match=r"do_nothing\.py\) cannot be imported: ZeroDivisionError: division by zero"):
+        registry.find_method("do-nothing", own)
+
+
+def test_the_folder_of_the_built_in_methods_adds_nothing() -> None:
+    folder = next(iter(registry.fsseg_methods.__path__))
+    assert registry.method_names(folder) == registry.method_names()
 
 
 def test_entry_points(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

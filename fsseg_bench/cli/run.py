@@ -44,6 +44,7 @@ from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings
 @click.option("--methods-path", type=click.Path(), help="A folder with further method files.")
 @click.option("--head-batch", type=int, help="Episodes at a time in the head [default: 1 on CPU, 16 on GPU].")
 @click.option("--cache-gib", type=float, help="Memory for features in GiB [default: 40% of what is free]; 0: none.")
+@click.option("--no-check", is_flag=True, help="Do not decode the test images once before training.")
 @click.option("--panels", default=5, show_default=True, help="Pictures of episodes to write for each run.")
 def run(
     methods: tuple[str, ...],

@@ -95,7 +95,8 @@ class CocoSource(Source):
         Raises:
             UserError: the file is missing or cannot be decoded; names it.
         """
-        return read_image(self.image_path(image_id))
+        path = self.image_path(image_id)
+        return read_image(path, self.read(image_id, path, "image"))
 
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         """(len(class_ids), H, W) uint8 at native size: 1 = the class, 0 = not, 255 = a crowd of the class.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from fsseg_bench.data.files import read_file
 from fsseg_bench.data.source import UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
@@ -21,13 +23,17 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
-def read_image(path: Path) -> UInt8:
+def read_image(path: Path, data: bytes | None = None) -> UInt8:
     """(H, W, 3) uint8, RGB, as stored: a rotation noted in EXIF is not applied (masks follow the pixels).
+
+    Args:
+        path: the file.
+        data: its content, where that was read before; the file is then not read again.
 
     Raises:
         UserError: the file is missing, cannot be decoded, or has more than 8 bits a channel.
     """
-    with _opened(path, "image") as file:
+    with _opened(path, "image", read_file(path, "image") if data is None else data) as file:
         if file.mode.startswith(("I", "F")):
             raise UserError(f"{path}: the image has mode {file.mode}; save it with 8 bits a channel")
         return np.array(file if file.mode == "RGB" else file.convert("RGB"))
@@ -43,13 +49,15 @@ def image_size(path: Path) -> tuple[int, int]:
         return file.size
 
 
-def read_labels(path: Path) -> UInt8:
+def read_labels(path: Path, data: bytes | None = None) -> UInt8:
     """(H, W) uint8: the indices of a palette PNG or the values of an 8-bit greyscale one.
+
+    Arguments as :func:`read_image`.
 
     Raises:
         UserError: the file is missing, cannot be decoded, or holds colours instead of indices.
     """
-    with _opened(path, "mask") as file:
+    with _opened(path, "mask", read_file(path, "mask") if data is None else data) as file:
         if file.mode not in {"P", "L"}:
             raise UserError(
                 f"{path}: the mask has mode {file.mode}; a mask holds one label value a pixel: "
@@ -58,17 +66,17 @@ def read_labels(path: Path) -> UInt8:
         return np.array(file)
 
 
-def read_binary_mask(path: Path) -> UInt8:
+def read_binary_mask(path: Path, data: bytes | None = None) -> UInt8:
     """(H, W) uint8: 1 on the object, 0 elsewhere.
 
     0 is background and every other pixel must have one and the same value, whichever it is: 0/1 and 0/255 masks both
     work, and 255 never means void here. Greyscale, palette (the index counts), bilevel, and colour files without
-    colour (black and white RGB) are read.
+    colour (black and white RGB) are read. Arguments as :func:`read_image`.
 
     Raises:
         UserError: the file is missing, cannot be decoded, is coloured or transparent, or holds several values.
     """
-    with _opened(path, "mask") as file:
+    with _opened(path, "mask", read_file(path, "mask") if data is None else data) as file:
         pixels = np.array(file)
         mode = file.mode
     if mode == "RGB" and (pixels == pixels[..., :1]).all():
@@ -104,11 +112,14 @@ def check_mask_size(mask_path: Path, mask: UInt8, image_path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path, kind: str) -> Iterator[Image.Image]:
+def _opened(path: Path, kind: str, data: bytes | None = None) -> Iterator[Image.Image]:
+    """The image in ``data``, or in the file ``path`` without it."""
     try:
-        with Image.open(regular(path)) as file:
+        with Image.open(regular(path) if data is None else io.BytesIO(data)) as file:
             yield file
     except FileNotFoundError:
         raise UserError(f"{path}: no such {kind}") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: the {kind} cannot be read (it is not an image file); replace the file") from None
     except _BROKEN as error:
         raise UserError(f"{path}: the {kind} cannot be read ({error}); replace the file") from None

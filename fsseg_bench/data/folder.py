@@ -73,7 +73,8 @@ class FolderSource(VocSource):
 
     def _values(self, image_id: str) -> UInt8:
         class_id = self.classes.index(image_id.partition("/")[0]) + 1
-        return read_binary_mask(self.mask_path(image_id)) * np.uint8(class_id)
+        path = self.mask_path(image_id)
+        return read_binary_mask(path, self.read(image_id, path, "mask")) * np.uint8(class_id)
 
     @cached_property
     def _files(self) -> dict[str, Path]:

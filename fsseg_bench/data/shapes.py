@@ -9,14 +9,17 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
+from fsseg_bench.data.files import read_file, sha256
 from fsseg_bench.data.shapes_draw import OUTLINES, TEXTURES
 from fsseg_bench.data.shapes_scene import Kind, draw_scene
+from fsseg_bench.data.source import Content, UInt8
 from fsseg_bench.data.voc import VocSource
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import cache_root
@@ -29,35 +32,74 @@ GENERATOR = 1
 _IMAGES = "JPEGImages"
 _MASKS = "SegmentationClass"
 _LISTS = "ImageSets/Segmentation"
+_PIXELS = "pixels.json"
+"""Image id to the digests of the pixels that were drawn, of image and labels: files can be damaged or edited."""
 _STALE_SECONDS = 3600
 _THREADS = 4
 
 
-class ShapesSource(VocSource):
-    """Made images. What they show follows from the settings, so these are what is fingerprinted."""
+_Pixels = Mapping[str, tuple[str, str]]
 
-    def __init__(self, root: Path, classes: Sequence[str], settings: str) -> None:
+
+class ShapesSource(VocSource):
+    """Made images. Their pixels are what is fingerprinted, since PNG files differ with the compressor's version.
+
+    Each file that is decoded is compared with what was drawn.
+    """
+
+    def __init__(self, root: Path, classes: Sequence[str], settings: str, pixels: _Pixels) -> None:
         """A reader of ``root``.
 
         Args:
             root: the folder in VOC's layout.
             classes: class names.
             settings: a digest of all that determines the pixels.
+            pixels: for each image the digests of the pixels and of the labels that were drawn.
         """
         super().__init__(root, classes, (_MASKS,))
         self._settings = settings
+        self._pixels = pixels
+
+    def image(self, image_id: str) -> UInt8:
+        """(H, W, 3) uint8, RGB.
+
+        Raises:
+            UserError: the file is missing or damaged, or does not show what was drawn.
+        """
+        return self._as_drawn(image_id, super().image(image_id), self._pixels[image_id][0], self.image_path(image_id))
+
+    def read(self, image_id: str, path: Path, kind: Literal["image", "mask"]) -> bytes:
+        """The bytes of a file, which may be others on another machine: it is the pixels that are compared."""
+        return read_file(path, kind)
+
+    def content(self, image_id: str, *, labels: bool) -> Content:
+        """The digests of what was drawn; decoding holds the files to them, so none is read here."""
+        drawn = self._pixels[image_id]
+        return Content(drawn[0], drawn[1] if labels else "", {})
 
     def fingerprint(self, lists: Sequence[str]) -> str:
-        """A digest of the generator's settings and of the names of the lists."""
-        return hashlib.sha256("\n".join((self._settings, *lists)).encode()).hexdigest()
+        """A digest of the generator's settings, of the pixels that were drawn, and of the names of the lists."""
+        pixels = json.dumps(self._pixels, sort_keys=True)
+        return sha256("\n".join((self._settings, pixels, *lists)).encode())
 
     def image_digest(self, image_id: str) -> str:
-        """The same as the labels': PNG files of equal pixels differ in size where the compressor's version does."""
-        return self.label_digest(image_id)
+        """A digest of the generator's settings, the image's name and its pixels."""
+        return sha256(f"{self._settings} {image_id} {self._pixels[image_id][0]}".encode())
 
     def label_digest(self, image_id: str) -> str:
-        """A digest of the generator's settings and the image's name."""
-        return hashlib.sha256(f"{self._settings} {image_id}".encode()).hexdigest()
+        """A digest of the generator's settings, the image's name and its labels."""
+        return sha256(f"{self._settings} {image_id} {self._pixels[image_id][1]}".encode())
+
+    def _values(self, image_id: str) -> UInt8:
+        return self._as_drawn(image_id, super()._values(image_id), self._pixels[image_id][1], self.mask_path(image_id))
+
+    def _as_drawn(self, image_id: str, pixels: UInt8, drawn: str, path: Path) -> UInt8:
+        if _pixel_digest(pixels) != drawn:
+            raise UserError(
+                f"{path}: does not show what was drawn for {image_id}: the file was damaged or edited. Remove the "
+                f"folder {self.root} and give the command again: the embedded images are then made anew"
+            )
+        return pixels
 
 
 def open_shapes(protocol: Protocol) -> ShapesSource:
@@ -78,12 +120,13 @@ def open_shapes(protocol: Protocol) -> ShapesSource:
     try:
         if not _complete(folder, counts):
             _make(folder, kinds, counts, data.generator_seed)
+        pixels = _drawn(folder)
     except OSError as error:
         raise UserError(
             f"{folder}: the embedded images cannot be written: {error}; free some space, or set FSSEG_CACHE to "
             "another folder"
         ) from None
-    return ShapesSource(folder, protocol.classes, digest)
+    return ShapesSource(folder, protocol.classes, digest, pixels)
 
 
 def _kind(name: str, protocol: Protocol) -> Kind:
@@ -105,8 +148,23 @@ def _complete(folder: Path, counts: dict[str, int]) -> bool:
     wanted = {f"{name}.png" for _, _, name in _names(counts)}
     places = [folder / _IMAGES, folder / _MASKS]
     lists = [folder / _LISTS / f"{part}.txt" for part in counts]
+    if not wanted <= {f"{name}.png" for name in _drawn(folder)}:
+        return False
     kept = all(place.is_dir() and wanted <= {path.name for path in place.iterdir()} for place in places)
     return kept and all(path.is_file() for path in lists)
+
+
+def _drawn(folder: Path) -> dict[str, tuple[str, str]]:
+    """Image id to the digests of what was drawn; empty where there is no such list, or it is damaged."""
+    try:
+        table = json.loads((folder / _PIXELS).read_bytes())
+        return {name: (str(image), str(labels)) for name, (image, labels) in table.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _pixel_digest(pixels: UInt8) -> str:
+    return sha256(f"{pixels.shape}\n".encode() + pixels.tobytes())
 
 
 def _make(folder: Path, kinds: Sequence[Kind], counts: dict[str, int], seed: int) -> None:
@@ -116,7 +174,7 @@ def _make(folder: Path, kinds: Sequence[Kind], counts: dict[str, int], seed: int
     try:
         for name in (_IMAGES, _MASKS, _LISTS):
             (own / name).mkdir(parents=True)
-        _draw_all(own, kinds, counts, seed)
+        (own / _PIXELS).write_text(json.dumps(_draw_all(own, kinds, counts, seed)), encoding="utf-8")
         for part in counts:
             lines = "".join(f"{name}\n" for of, _, name in _names(counts) if of == part)
             (own / _LISTS / f"{part}.txt").write_text(lines, encoding="utf-8")
@@ -125,22 +183,25 @@ def _make(folder: Path, kinds: Sequence[Kind], counts: dict[str, int], seed: int
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _draw_all(folder: Path, kinds: Sequence[Kind], counts: dict[str, int], seed: int) -> None:
-    """Each image from a stream of its own, so that their order does not matter."""
+def _draw_all(folder: Path, kinds: Sequence[Kind], counts: dict[str, int], seed: int) -> dict[str, tuple[str, str]]:
+    """Each image from a stream of its own, so that their order does not matter; gives the digests of the pixels."""
+    names = _names(counts)
     pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
     try:
-        for written in [pool.submit(_write, folder, kinds, seed, *entry) for entry in _names(counts)]:
-            written.result()
+        written = [pool.submit(_write, folder, kinds, seed, *entry) for entry in names]
+        return {name: digests.result() for (_, _, name), digests in zip(names, written, strict=True)}
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _write(folder: Path, kinds: Sequence[Kind], seed: int, part: str, i: int, name: str) -> None:
+def _write(folder: Path, kinds: Sequence[Kind], seed: int, part: str, i: int, name: str) -> tuple[str, str]:
+    """Writes an image and its mask; gives the digests of their pixels."""
     scene = draw_scene(stream("shapes", seed, part, i), kinds, i % len(kinds))
     Image.fromarray(scene.image).save(folder / _IMAGES / f"{name}.png", compress_level=1)
     labels = Image.fromarray(scene.labels)
     labels.putpalette(_PALETTE)
     labels.save(folder / _MASKS / f"{name}.png", compress_level=1)
+    return _pixel_digest(scene.image), _pixel_digest(scene.labels)
 
 
 def _put(own: Path, folder: Path, counts: dict[str, int]) -> None:

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_mask_size, read_image, read_labels
+from fsseg_bench.data.files import read_file, sha256
 from fsseg_bench.data.lists import read_list_file
 from fsseg_bench.data.sbd import read_sbd_labels
-from fsseg_bench.data.source import VOID, Source, UInt8
+from fsseg_bench.data.source import VOID, Content, Source, UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import is_list_file
@@ -111,7 +112,8 @@ class VocSource(Source):
         Raises:
             UserError: the file is missing or cannot be decoded; names it.
         """
-        return read_image(self.image_path(image_id))
+        path = self.image_path(image_id)
+        return read_image(path, self.read(image_id, path, "image"))
 
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         """(len(class_ids), H, W) uint8 at native size: 1 = the class, 0 = not, 255 = void.
@@ -138,7 +140,17 @@ class VocSource(Source):
 
     def label_digest(self, image_id: str) -> str:
         """SHA-256 (hex) of the mask file."""
-        return hashlib.sha256(self.mask_path(image_id).read_bytes()).hexdigest()
+        return sha256(read_file(self.mask_path(image_id), "mask"))
+
+    def content(self, image_id: str, *, labels: bool) -> Content:
+        """The digests of the image file and, with ``labels``, of the mask file, read now.
+
+        Raises:
+            UserError: one is missing or unreadable.
+        """
+        content = super().content(image_id, labels=labels)
+        masks = {self.mask_path(image_id): content.label} if labels else {}
+        return content._replace(files={**content.files, **masks})
 
     def fingerprint(self, lists: Sequence[str]) -> str:
         """A digest of the lists and of the names, sizes and times of their image and mask files.
@@ -170,7 +182,8 @@ class VocSource(Source):
     def _values(self, image_id: str) -> UInt8:
         """(H, W) label values, as the mask file has them."""
         path = self.mask_path(image_id)
-        return read_sbd_labels(path) if path.suffix == ".mat" else read_labels(path)
+        data = self.read(image_id, path, "mask")
+        return read_sbd_labels(path, data) if path.suffix == ".mat" else read_labels(path, data)
 
     def _labels(self, image_id: str) -> _Labels:
         path = self.mask_path(image_id)

@@ -1,65 +1,106 @@
-"""A digest of the code that decides what a method computes, blind to comments, docstrings and layout."""
+"""A digest of the code that decides what a run's numbers are, blind to comments, docstrings and layout."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
-from functools import lru_cache
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from fsseg_bench.data.source import Source
+from fsseg_bench.engine.closure import Module, closure, read_source
+from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
-from fsseg_bench.registry import method_file
+from fsseg_bench.registry import BUILTIN_PACKAGE, USER_PACKAGE
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-_DECIDING = (
-    "method.py",
-    "protocol/streams.py",
-    "protocol/unlabelled.py",
-    "nn/**/*.py",
-    *(f"data/{name}.py" for name in ("augment", "coco", "decode", "folder", "instances", "loading")),
-    *(f"data/{name}.py" for name in ("mat5", "rle", "sbd", "source", "training", "voc")),
-    *(f"engine/{name}.py" for name in ("build", "checkpoint", "counts", "device", "evaluate", "feed")),
-    *(f"engine/{name}.py" for name in ("history", "images", "inference", "optimise", "train")),
-)
-"""What decides numbers and has no digest of its own (protocol, episodes and data have)."""
+ENTRY = "fsseg_bench.engine.run"
+"""Where a run begins that trains, encodes and counts."""
+
+EXCLUDED = {
+    # What is said and shown.
+    "fsseg_bench.errors": "words of messages",
+    "fsseg_bench.engine.progress": "who is told how far a run is",
+    "fsseg_bench.engine.panels": "pictures of episodes that are counted already",
+    # What finds things whose content has a digest of its own in the identity, or counts by itself.
+    "fsseg_bench.paths": "in which folder data, caches and results lie",
+    "fsseg_bench.registry": "finds the method's class, whose own modules count",
+    "fsseg_bench.data.open": "finds the source's class, whose own modules count",
+    "fsseg_bench.protocol.load": "reads a protocol, whose every value is in protocol_digest",
+    "fsseg_bench.protocol.lists": "reads list files, whose content is in protocol_digest and data_fingerprint",
+    "fsseg_bench.protocol.given": "reads what --episodes names; the episodes are in episode_digest",
+    "fsseg_bench.protocol.episodes": "draws the episodes, which are in episode_digest",
+    # What a run is and what is noted of it: no count passes through here.
+    "fsseg_bench.engine.closure": "computes this digest",
+    "fsseg_bench.engine.code_digest": "computes this digest",
+    "fsseg_bench.engine.origin": "refuses checkpoints of other runs; checkpoint_digest says which one is evaluated",
+    "fsseg_bench.records.content": "says which other runs there are",
+    "fsseg_bench.records.identity": "computes the identity from settings",
+    "fsseg_bench.records.lock": "keeps a second writer out",
+    "fsseg_bench.records.provenance": "versions and machine, for the record alone",
+    "fsseg_bench.records.read": "reads finished records for reports",
+    "fsseg_bench.protocol.scoring": "scores from counts; each table computes them from the counts again",
+}
+"""Modules that the entry imports and that cannot move a number, each with the reason. All others count."""
+
+_BY_NAME = {"fsseg_bench"}
+"""Its lazy table of public names. Who imports one of them from it gets that name's module counted."""
+
+_seen: dict[Path, str] = {}
+"""What each file said when this process first took its digest; the modules in memory are of that time."""
 
 
-def method_digest(cls: type[Method]) -> str:
-    """SHA-256 (hex) over the method's file, the underscore modules beside it and the code that runs it.
+def method_digest(cls: type[Method], module: str, source: type[Source]) -> str:
+    """SHA-256 (hex) over the import closure of a method, of its data source and of the engine that runs them.
 
-    A run's identity holds it, so that changed code never gets an earlier one's result.
+    A run's identity holds it, so that changed code never gets an earlier one's result. It is the same wherever the
+    code lies.
+
+    Args:
+        cls: the method.
+        module: the module that its name leads to (:func:`fsseg_bench.registry.method_module`).
+        source: the reader of the protocol's data.
+
+    Raises:
+        UserError: a file cannot be read, or is not what it was when this process took its digest first.
     """
-    own: list[Path] = []
-    for base in cls.__mro__:
-        if issubclass(base, Method) and base is not Method:
-            file = method_file(base)
-            own += [file, *sorted(file.parent.glob("_*.py"))]
-    running = sorted(path for pattern in _DECIDING for path in _PACKAGE.glob(pattern))
-    return _digest(tuple(dict.fromkeys((*own, *running))))
+    bases = [base.__module__ for base in cls.__mro__ if issubclass(base, Method)]
+    starts = [ENTRY, source.__module__, module, *bases]
+    code = code_of(starts, _tops(starts))
+    for name, (file, text) in code.items():
+        if _seen.setdefault(file, text) != text:
+            raise UserError(
+                f"{file} ({name}) has changed since this process read it, so that its numbers would be those of code "
+                "that is no longer there; start Python again"
+            )
+    return digest({name: text for name, (_, text) in code.items()})
 
 
-def _digest(files: tuple[Path, ...]) -> str:
-    total = hashlib.sha256()
-    for file in files:
-        total.update(f"{file.name}\n{_meaning(file)}\n".encode())
-    return total.hexdigest()
+def code_of(starts: Iterable[str], tops: Mapping[str, Module]) -> dict[str, tuple[Path, str]]:
+    """Each module that counts, by name: its file and the SHA-256 (hex) of what it says."""
+    found = closure(starts, tops, without=EXCLUDED, by_name=_BY_NAME)
+    return {name: (m.file, _text(m.file)) for name, m in found.items() if m.file is not None}
 
 
-@lru_cache(maxsize=1024)
-def _meaning(file: Path) -> str:
-    """The syntax tree as text, without docstrings; read once a process, as the module itself is."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [s for s in body if not _is_text(s)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+def digest(texts: Mapping[str, str]) -> str:
+    """SHA-256 (hex) of modules by name; a user's folder has one name wherever it lies."""
+    lines = sorted(f"{_portable(name)} {text}\n" for name, text in texts.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _is_text(statement: ast.AST) -> bool:
-    """A string that stands alone: a docstring, or a comment on a field."""
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
+def _tops(starts: Iterable[str]) -> dict[str, Module]:
+    """Where the packages of ``starts`` lie, from the modules that are loaded."""
+    tops = {}
+    for name in {BUILTIN_PACKAGE, *(start.partition(".")[0] for start in starts)}:
+        file = getattr(sys.modules[name], "__file__", None)
+        tops[name] = Module(Path(file) if file else None, tuple(getattr(sys.modules[name], "__path__", ())))
+    return tops
+
+
+def _text(file: Path) -> str:
+    """Of Python code what it means; of anything else (a compiled module) its bytes."""
+    return read_source(file).digest if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _portable(name: str) -> str:
+    top, dot, rest = name.partition(".")
+    return f"{USER_PACKAGE}{dot}{rest}" if top.startswith(USER_PACKAGE) else name

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from fsseg_bench.data.content import Evaluated, examine
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.source import Source
@@ -23,8 +24,9 @@ from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_e
 from fsseg_bench.protocol.given import is_count, list_path
 from fsseg_bench.protocol.load import load_protocol, replace_episodes, replace_list
 from fsseg_bench.protocol.spec import FOLDS, Protocol
+from fsseg_bench.protocol.unlabelled import Further, further_of_table
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.registry import find_method
+from fsseg_bench.registry import find_method, method_module
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class RunRequest:
     fresh: bool = False
     out: str | None = None
     methods_path: str | None = None
+    no_check: bool = False
+    """Test images and masks are not decoded before the run begins (their bytes are digested all the same)."""
     head_batch: int | None = None
     cache_gib: float | None = None
     panels: int = 5
@@ -76,6 +80,10 @@ class Plan:
     source: Source
     index: PairIndex
     table: EpisodeTable
+    further: tuple[Further, ...]
+    """For each episode the images without masks that the method looks at; empty for most methods."""
+    evaluated: Evaluated
+    """The content of the episodes' images and masks; the source refuses to decode any other."""
     model: Method
     """Initialised, not trained."""
     weights: WeightsInfo
@@ -88,7 +96,8 @@ _LARGEST = 2**63
 _LEAST_SIDE = 16  # pixels: two cells at output stride 8
 
 Opened = dict[tuple[str, str], tuple[Source, PairIndex]]
-"""Sources and indices by protocol digest and data root: opened once for the runs of one command."""
+"""Sources and indices by protocol digest and data root: opened once for the runs of one command, which read each test
+image once for all of them."""
 
 
 def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
@@ -121,6 +130,9 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         check_origin(checkpoint_file(request.eval_only), request.method, backbone, protocol, request.fold)
     base = len(protocol.base_classes(request.fold))
     model, info = assemble(cls, backbone, request.weights or weights, switches, request.seed, base)
+    pairs, count = index.test_pairs(request.fold), model.unlabelled_images
+    further = further_of_table(table, pairs, count) if count else ()
+    evaluated, unlabelled = _evaluated(source, table, further, decode=not request.no_check)
     settings: dict[str, Any] = {
         "protocol": protocol.name,
         "protocol_label": protocol.label,
@@ -128,8 +140,9 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         "protocol_digest": protocol.digest,
         "data_fingerprint": index.fingerprint,
         "episode_digest": table.digest,
+        "evaluated_digest": evaluated.digest,
         "method": request.method,
-        "method_digest": method_digest(cls),
+        "method_digest": method_digest(cls, method_module(request.method, request.methods_path), type(source)),
         "switches": switches,
         "recipe": recipe.settings(),
         "backbone": backbone,
@@ -148,7 +161,24 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     }
     if request.eval_only is not None:
         settings["checkpoint_digest"] = _file_digest(checkpoint_file(request.eval_only))
-    return Plan(request, protocol, cls, switches, recipe, backbone, source, index, table, model, info, settings)
+    if unlabelled is not None:
+        settings["unlabelled_digest"] = unlabelled.digest
+    return Plan(
+        request=request,
+        protocol=protocol,
+        cls=cls,
+        switches=switches,
+        recipe=recipe,
+        backbone=backbone,
+        source=source,
+        index=index,
+        table=table,
+        further=further,
+        evaluated=evaluated,
+        model=model,
+        weights=info,
+        settings=settings,
+    )
 
 
 def _split(settings: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -255,6 +285,16 @@ def _given_list(
         return replace(request, episodes=None), protocol
     # the whole path: lists of one name in two folders are two experiments
     return replace(request, episodes=str(Path(str(request.episodes)).absolute())), replace_list(protocol)
+
+
+def _evaluated(
+    source: Source, table: EpisodeTable, further: Sequence[Further], *, decode: bool
+) -> tuple[Evaluated, Evaluated | None]:
+    """The content of the episodes' images and masks, the same for all methods; and of images without masks, if any."""
+    images = {image for i in range(len(table)) for image in table.images(i)}
+    unlabelled = {image for ways in further for way in ways for image in way}
+    evaluated = examine(source, images, labels=True, decode=decode)
+    return evaluated, examine(source, unlabelled, labels=False, decode=decode) if unlabelled else None
 
 
 def _file_digest(path: Path) -> str:

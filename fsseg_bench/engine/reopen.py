@@ -71,7 +71,10 @@ def reopen(folder: Path, here: Here | None = None, opened: Opened | None = None)
             "and --weights)"
         ) from error
     settings = plain(plan.settings)
-    if changed := differences(_without_code(run.settings), _without_code(settings)):
+    now = _without_code(settings)
+    if "evaluated_digest" not in run.settings:  # a record from before it was noted
+        now = {key: value for key, value in now.items() if key not in {"evaluated_digest", "unlabelled_digest"}}
+    if changed := differences(_without_code(run.settings), now):
         raise UserError(
             f"{folder}: what the run depends on is different now (then / now): {'; '.join(changed)}. Run it again"
         )
@@ -89,6 +92,7 @@ def _request(run: StoredRun, here: Here) -> RunRequest:
     if values.get("episodes") and not is_count(str(values["episodes"])) and stored.is_file():
         values["episodes"] = str(stored)  # the list that was given may have moved since
     values |= {key: value for key, value in vars(here).items() if value is not None}
+    values["no_check"] = True  # the images must be those that were evaluated, so they can be decoded
     if "scales" in values:
         values["scales"] = tuple(values["scales"])
     return RunRequest(**values)

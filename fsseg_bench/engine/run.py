@@ -26,7 +26,7 @@ from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import UserError, explain, last_words
 from fsseg_bench.paths import results_root
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
-from fsseg_bench.protocol.unlabelled import further_of_table
+from fsseg_bench.records.content import runs_with_other_content
 from fsseg_bench.records.counts import Pixels, row_inspector
 from fsseg_bench.records.lines import Inspect
 from fsseg_bench.records.read import RecordError, read_run
@@ -47,13 +47,21 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
     request = plan.request
     device = resolve_device(request.device)
     with RunRecord.create(
-        results_root(request.out), plan.settings, passed=passed_settings(request), fresh=request.fresh
+        results_root(request.out),
+        plan.settings,
+        passed=passed_settings(request),
+        fresh=request.fresh,
+        threads=torch.get_num_threads(),
     ) as record:
-        if record.status == "done":
+        if record.status != "done":
+            record.keep_table(plan.table)
+            record.keep_evaluated(plan.evaluated.text())
+        else:
             _check_finished(record.folder)
-            progress.say(f"{record.folder}: already finished")
+        for line in _notes(record, device):
+            progress.say(line)
+        if record.status == "done":
             return record
-        record.keep_table(plan.table)
         record.update(weights=plan.weights.as_dict())
         try:
             _train(plan, record, device, progress, cadence)
@@ -72,6 +80,20 @@ def _check_finished(folder: Path) -> None:
         read_run(folder).counts()
     except RecordError as error:
         raise UserError(f"{error}. Nothing was changed. --fresh moves that folder aside and starts anew") from None
+
+
+def _notes(record: RunRecord, device: torch.device) -> list[str]:
+    """What the user should know before the run goes on."""
+    lines = [f"{record.folder}: already finished"] if record.status == "done" else []
+    if record.status == "new":
+        lines += [f"{other.folder}: {other.words}" for other in runs_with_other_content(record)]
+    began, now = record.info["provenance"].get("threads"), torch.get_num_threads()
+    if device.type == "cpu" and record.status != "new" and began not in {None, now}:
+        lines.append(
+            f"{record.folder}: begun with {began} threads on the CPU, this process has {now}: sums are rounded "
+            "otherwise, so that a few pixels of some episodes would be counted differently (OMP_NUM_THREADS sets it)"
+        )
+    return lines
 
 
 def passed_settings(request: RunRequest) -> dict[str, Any]:
@@ -196,9 +218,7 @@ def build_evaluator(plan: Plan, model: InferenceModel, budget: Budget) -> Evalua
         head_batch=request.head_batch or (1 if model.device.type == "cpu" else _GPU_HEAD_BATCH),
         workers=default_workers(request),
     )
-    count = plan.model.unlabelled_images
-    further = further_of_table(plan.table, plan.index.test_pairs(request.fold), count) if count else ()
-    return Evaluator(model, plan.source, plan.table, setting, FeatureCache(model.device, budget), further)
+    return Evaluator(model, plan.source, plan.table, setting, FeatureCache(model.device, budget), plan.further)
 
 
 def _scores(rows: Sequence[dict[str, Any]], novel: Sequence[int]) -> dict[str, dict[str, float]]:

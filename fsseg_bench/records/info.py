@@ -173,6 +173,8 @@ _OPTIONAL: dict[str, _Kind] = {
     "weights": _maybe(_text),
     "weights_digest": _maybe(_text),
     "checkpoint_digest": _maybe(_text),
+    "evaluated_digest": _text,
+    "unlabelled_digest": _text,
     "base_classes": _whole,
 }
 _REQUIRED: dict[str, type] = {

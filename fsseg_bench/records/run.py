@@ -39,6 +39,8 @@ __all__ = [
 EPISODES_FILE: Final = "episodes.jsonl"
 TABLE_FILE: Final = "episodes.csv"
 """Which images and classes each episode has; its SHA-256 is the ``episode_digest`` of the settings."""
+EVALUATED_FILE: Final = "evaluated.csv"
+"""What each test image and its labels hold; its SHA-256 is the ``evaluated_digest`` of the settings."""
 TRAIN_FILE: Final = "train.jsonl"
 PANELS_FILE: Final = "panels/panels.json"
 """A list with one object a picture: ``file`` (its name in ``panels/``) and what it shows."""
@@ -84,7 +86,13 @@ class RunRecord:
 
     @classmethod
     def create(
-        cls, root: Path, settings: Mapping[str, Any], *, passed: Mapping[str, Any], fresh: bool = False
+        cls,
+        root: Path,
+        settings: Mapping[str, Any],
+        *,
+        passed: Mapping[str, Any],
+        fresh: bool = False,
+        threads: int | None = None,
     ) -> RunRecord:
         """Makes the run's folder, or reopens it when it holds the same run.
 
@@ -93,6 +101,7 @@ class RunRecord:
             settings: everything that determines the run's numbers, JSON-able; its hash is the identity.
             passed: what the user gave explicitly.
             fresh: move an existing folder aside (to ``<name>.old-<n>``; nothing is deleted) and start anew.
+            threads: that compute on the CPU; noted, and named when a resumed run has another number.
 
         Raises:
             UserError: the folder holds another identity, an unreadable record or files of unknown origin;
@@ -100,15 +109,16 @@ class RunRecord:
         """
         settings = plain(settings)
         folder = run_folder(root, settings)
+        software = {**provenance(), "threads": threads}
         lock = FolderLock(folder)
         try:
             if fresh and _content(folder):
                 lock = _moved_aside(folder, lock)
             info = _existing(folder, settings)
             if info is None:
-                info = write_info(folder / RUN_FILE, _new(settings, plain(passed)))
+                info = write_info(folder / RUN_FILE, _new(settings, plain(passed), software))
             elif info["status"] != "done":
-                info = write_info(folder / RUN_FILE, _resumed(info))
+                info = write_info(folder / RUN_FILE, _resumed(info, software))
             for place in (folder, folder / _PANELS):
                 for leftover in place.glob(f".*{TEMPORARY}"):
                     leftover.unlink(missing_ok=True)
@@ -152,6 +162,20 @@ class RunRecord:
             raise ValueError(f"{self.folder}: the episode table is not that of the settings")
         write_atomic(self.folder / TABLE_FILE, table.text())
         self._table = table
+
+    def keep_evaluated(self, text: str) -> None:
+        """Stores what the test images and their labels hold, so that a later run can say which of them are others.
+
+        Args:
+            text: CSV with the columns ``image``, ``image_sha256`` and ``label_sha256``.
+
+        Raises:
+            UserError: the file cannot be written.
+            ValueError: this is not the content of the run's settings.
+        """
+        if hashlib.sha256(text.encode()).hexdigest() != self.info["settings"]["evaluated_digest"]:
+            raise ValueError(f"{self.folder}: the evaluated images are not those of the settings")
+        write_atomic(self.folder / EVALUATED_FILE, text)
 
     def episode_log(self, inspect: Inspect | None = None) -> LineLog:
         """The log of episodes, open for appending; close it before the run is done.
@@ -294,7 +318,7 @@ def _existing(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
     return info
 
 
-def _new(settings: Mapping[str, Any], passed: Mapping[str, Any]) -> dict[str, Any]:
+def _new(settings: Mapping[str, Any], passed: Mapping[str, Any], software: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "identity": identity_hash(settings),
@@ -303,16 +327,16 @@ def _new(settings: Mapping[str, Any], passed: Mapping[str, Any]) -> dict[str, An
         "settings": settings,
         "passed": passed,
         "lines": _CHECKED_LINES,
-        "provenance": plain(provenance()),
+        "provenance": plain(software),
         "timings": {},
         "diagnostics": {},
         "scores": {},
     }
 
 
-def _resumed(info: dict[str, Any]) -> dict[str, Any]:
+def _resumed(info: dict[str, Any], software: Mapping[str, Any]) -> dict[str, Any]:
     """``info`` with a note of what is different in software and machine since the run began."""
-    changed = differences(info.get("provenance", {}), provenance())
+    changed = differences(info.get("provenance", {}), software)
     return {**info, "resumed": [*info.get("resumed", []), {"time": _now(), "changed": changed}]}
 
 

@@ -19,6 +19,7 @@ _MUST_AGREE = {
     "protocol_digest": "protocols differ",
     "data_fingerprint": "data differ",
     "episode_digest": "episodes differ",
+    "evaluated_digest": "test images or masks differ",
 }
 _Runs = tuple[tuple[ScoredRun, ...], ...]
 """Folds, then seeds."""
@@ -188,9 +189,9 @@ def _check_alike(contenders: Sequence[Contender], folds: Sequence[int], seeds: S
                     mine, its = first.settings.get(key), run.settings.get(key)
                     if mine != its:
                         raise UserError(
-                            f"fold {fold}: {what}, so nothing can be paired. {contenders[0].label} has {key} {mine} "
-                            f"({first.folder}), {contender.label} has {its} ({run.folder}). Run both with the same "
-                            "--dataset, --way, --shot, --episodes and data"
+                            f"fold {fold}: {what}, so nothing can be paired. {contenders[0].label} has {key} "
+                            f"{mine or 'not noted'} ({first.folder}), {contender.label} has {its or 'not noted'} "
+                            f"({run.folder}). Run both with the same --dataset, --way, --shot, --episodes and data"
                         )
 
 

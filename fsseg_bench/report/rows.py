@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from fsseg_bench.records.identity import flat
@@ -17,11 +18,14 @@ from fsseg_bench.report.given import ListNames, given_list
 from fsseg_bench.report.words import always, natural, short, training
 
 _TABLE_KEYS = ("protocol", "protocol_label", "protocol_version", "protocol_digest", "headline", "way")
-_FOLD_KEYS = ("fold", "novel", "class_names", "episode_digest", "checkpoint_digest")
+_FOLD_KEYS = (
+    *("fold", "novel", "class_names", "episode_digest", "checkpoint_digest"),
+    *("evaluated_digest", "unlabelled_digest"),
+)
 _SHOT_KEYS = ("shot", "recipe")
 _NEVER_TOLD = {*_TABLE_KEYS, *_FOLD_KEYS, "shot", "method", "backbone"}
 _ALWAYS_TOLD = {"precision", "scales"}
-_CELL_KEYS = ("fold", "shot", "checkpoint_digest")
+_CELL_KEYS = ("fold", "shot", "checkpoint_digest", "evaluated_digest", "unlabelled_digest")
 _GIVEN = {"seed": "seed", "iterations": "recipe.iterations", "weights": "weights"}
 """Options of a run that no setting of ``--set`` changes, and the settings they become."""
 
@@ -38,6 +42,8 @@ class Row:
     """What tells the row from others of the same method and backbone."""
     episodes: str = ""
     """The list whose episodes were replayed; empty for the protocol's own."""
+    evaluated: tuple[str, ...] = ()
+    """Which images its runs saw, where other runs of the table saw others in the same episodes; else nothing."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -46,8 +52,9 @@ class Row:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """What must be equal before numbers are ranked: precision, data and replayed episodes."""
-        return str(self.settings.get("precision")), str(self.settings.get("data_fingerprint")), self.episodes
+        """What must be equal before numbers are ranked: precision, data, replayed episodes and evaluated images."""
+        data = str(self.settings.get("data_fingerprint"))
+        return str(self.settings.get("precision")), data, self.episodes, *self.evaluated
 
 
 @dataclass
@@ -83,7 +90,7 @@ def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, told: bool 
     for row in rows:
         named[row.first].append(row)
     several_data = len({run.record.settings.get("data_fingerprint") for run in runs}) > 1
-    labels = _Labels(reconstructions() if runs else frozenset(), told, several_data)
+    labels = _Labels(reconstructions() if runs else frozenset(), told, several_data, _images_seen(runs))
     made = _distinct([_row(row, named[row.first], labels) for row in rows], collection)
     return sorted(made, key=lambda row: (natural(row.backbone), natural(row.method), natural(row.variant)))
 
@@ -159,9 +166,25 @@ def _own_name(run: ScoredRun, others: Sequence[ScoredRun], collection: Collectio
     """What tells a run from others of its fold: the checkpoint that was evaluated, or else the record's folder."""
     checkpoint = run.record.settings.get("checkpoint_digest")
     rivals = [other for other in others if other is not run and other.record.fold == run.record.fold]
+    images = _images(run)
+    if all(_images(other) != images for other in rivals):
+        return images
     if checkpoint and all(other.record.settings.get("checkpoint_digest") != checkpoint for other in rivals):
         return f"checkpoint {short(checkpoint)}"
     return f"record {collection.path(run.record)}"
+
+
+def _images(run: ScoredRun) -> str:
+    """The content of the images that were evaluated, in words."""
+    return f"test images {short(run.record.settings.get('evaluated_digest') or 'not noted')}"
+
+
+def _images_seen(runs: Sequence[ScoredRun]) -> Mapping[Path, str]:
+    """By folder the images of each run, where runs saw different ones in the same episodes."""
+    seen: dict[object, set[str]] = defaultdict(set)
+    for run in runs:
+        seen[run.record.settings["episode_digest"]].add(_images(run))
+    return {run.record.folder: _images(run) for run in runs if len(seen[run.record.settings["episode_digest"]]) > 1}
 
 
 class _Lines:
@@ -210,6 +233,8 @@ class _Labels:
     """Whether all explicit settings are told."""
     several_data: bool
     """Whether the table's runs saw different data."""
+    images: Mapping[Path, str]
+    """See :func:`_images_seen`."""
 
 
 def _told(own: _Lines, others: Sequence[_Lines], labels: _Labels) -> set[str]:
@@ -236,9 +261,10 @@ def _row(own: _Lines, others: Sequence[_Lines], labels: _Labels) -> Row:
     for key in sorted(_told(own, others, labels)):
         shown = "/".join(short(json.loads(value)) for value in own.values.get(key, ())) or "not set"
         parts.append(f"{key.removeprefix('recipe.').removeprefix('switches.')}={shown}")
-    parts += dict.fromkeys(line.label for line in own.lines if line.label)
+    images = sorted({labels.images[f] for run in own.runs if (f := run.record.folder) in labels.images})
+    parts += dict.fromkeys([*(line.label for line in own.lines if line.label), *images])
     runs = {line.shot: line.runs for line in own.lines}
-    return Row(*own.first, runs, "; ".join(parts), own.lines[0].episodes)
+    return Row(*own.first, runs, "; ".join(parts), own.lines[0].episodes, tuple(images))
 
 
 def _distinct(rows: Sequence[Row], collection: Collection) -> list[Row]:

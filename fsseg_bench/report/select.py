@@ -15,7 +15,10 @@ from fsseg_bench.records.identity import canonical_json, differences, flat
 from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun, find_records
 from fsseg_bench.report.given import given_list
 
-OF_A_FOLD = ("fold", "novel", "class_names", "episode_digest", "checkpoint_digest")
+OF_A_FOLD = (
+    *("fold", "novel", "class_names", "episode_digest", "checkpoint_digest"),
+    *("evaluated_digest", "unlabelled_digest"),
+)
 """Settings that belong to a fold, not to what was run on it."""
 _HEX = re.compile(r"[0-9a-f]{32,}")
 _SHORTEST_PREFIX = 6
@@ -155,7 +158,9 @@ def _contender(
     for run in done:
         seeds = by_fold[run.fold]
         if twin := seeds.get(run.settings["seed"]):
-            raise UserError(f"{text}: {twin.folder} and {run.folder} are the same run; give one of the folders")
+            differ = "; ".join(differences(twin.settings, run.settings))
+            what = f"differ only in {differ}" if differ else "are the same run"
+            raise UserError(f"{text}: {twin.folder} and {run.folder} {what}; give one of the folders")
         seeds[run.settings["seed"]] = run
     return Contender(
         str(done[0].settings["method"]), {fold: dict(sorted(by_fold[fold].items())) for fold in sorted(by_fold)}

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fsseg_bench import registry
 from fsseg_bench.cli import listing
 from fsseg_bench.cli.listing import list_
 from fsseg_bench.errors import UserError
@@ -21,10 +20,7 @@ def test_methods_come_from_their_cards(tmp_path: Path):
         '"""Own: sums it up.\n\ntitle: A [bold]paper[/bold]\nvenue: NoConf\nyear: 2031\nfidelity: parity\n"""\n'
         'raise RuntimeError("listing must not import methods")\n'
     )
-    try:
-        result = call("methods", "--methods-path", tmp_path)
-    finally:
-        registry.forget_methods_path(tmp_path)
+    result = call("methods", "--methods-path", tmp_path)
     assert result.exit_code == 0
     line = next(line for line in result.stdout.splitlines() if line.startswith("own-method"))
     assert line.split()[:6] == ["own-method", "A", "[bold]paper[/bold]", "NoConf", "2031", "parity"]

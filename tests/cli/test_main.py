@@ -125,7 +125,9 @@ def test_missing_data_say_where_they_were_looked_for(data: Path, capsys: pytest.
     assert "FSSEG_DATA" in err
 
 
-def test_a_corrupt_image_is_named_and_earlier_episodes_stay(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_corrupt_image_is_named_before_the_run_and_without_the_check_where_it_is_needed(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from fsseg_bench.engine.plan import RunRequest, make_plan
 
     plan = make_plan(RunRequest("baseline", str(data / "tiny.toml"), backbone="resnet18-layer2", weights="none"))
@@ -136,8 +138,15 @@ def test_a_corrupt_image_is_named_and_earlier_episodes_stay(data: Path, capsys: 
     broken.write_bytes(good[:200])
     assert run(data) == 2
     assert str(broken) in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+    assert run(data, "--no-check") == 2
+    assert str(broken) in capsys.readouterr().err
+    (log,) = Path().rglob("episodes.jsonl")
+    assert 0 < len(log.read_text().splitlines()) < 12  # earlier episodes stay
     broken.write_bytes(good)
-    assert run(data) == 0  # goes on where it stopped
+    assert run(data) == 0
+    said = capsys.readouterr().err
+    assert f"{log.parent}: a run with the same settings, but other test images or masks; this one begins anew" in said
 
 
 def test_a_mask_of_another_size(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

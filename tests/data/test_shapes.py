@@ -280,6 +280,7 @@ def test_layout_and_reading() -> None:
     assert names == {
         *(f"{folder}/{i}.png" for folder in ("JPEGImages", "SegmentationClass") for i in ids),
         *(f"ImageSets/Segmentation/{part}.txt" for part in ("train", "val")),
+        "pixels.json",
     }
     assert source.ids("train") == tuple(ids[:6])
     assert source.ids("val") == tuple(ids[6:])

@@ -124,25 +124,14 @@ def test_counts_depend_on_no_cache_batch_or_worker(tmp_path: Path) -> None:
     assert counts(plain.folder) == counts(other.folder)
 
 
-def test_unlabelled_images_change_the_counts_and_are_not_in_the_episode(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fsseg_bench.engine import run
-
-    further: list[Any] = []
-    original = run.further_of_table
-
-    def spy(*args: Any) -> Any:
-        further.append((args[0], original(*args)))
-        return further[-1][1]
-
-    monkeypatch.setattr(run, "further_of_table", spy)
-    with_further = execute(make_plan(request(tmp_path / "a", iterations=0)))
+def test_unlabelled_images_change_the_counts_and_are_not_in_the_episode(tmp_path: Path) -> None:
+    plan = make_plan(request(tmp_path / "a", iterations=0))
+    with_further = execute(plan)
     without = execute(make_plan(request(tmp_path / "b", iterations=0, settings={"further": "0"})))
     assert counts(with_further.folder) != counts(without.folder)
-    ((table, drawn),) = further
-    for i, ways in enumerate(drawn):
-        assert not {image for images in ways for image in images} & set(table.images(i))
+    assert len(plan.further) == len(plan.table)
+    for i, ways in enumerate(plan.further):
+        assert not {image for images in ways for image in images} & set(plan.table.images(i))
 
 
 def test_the_number_of_base_classes_reaches_the_method(tmp_path: Path) -> None:

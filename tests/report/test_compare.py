@@ -178,3 +178,22 @@ def test_an_edited_record_is_refused(tmp_path: Path):
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match="changed since the run was done"):
         compared(tmp_path)
+
+
+@pytest.mark.parametrize("its", ["2" * 64, None])
+def test_other_test_images_are_never_paired(tmp_path: Path, its: str | None):
+    a, b = pair(0)
+    write_fold(tmp_path, a, 1, method="baseline", evaluated_digest="1" * 64)
+    write_fold(tmp_path, b, 1, method="biopt", **({"evaluated_digest": its} if its else {}))
+    with pytest.raises(
+        UserError, match=f"test images or masks differ.*evaluated_digest {'1' * 64}.*{its or 'not noted'}"
+    ):
+        compared(tmp_path)
+
+
+def test_further_images_of_one_method_are_no_obstacle(tmp_path: Path):
+    a, b = pair(0)
+    write_fold(tmp_path, a, 1, method="baseline", evaluated_digest="1" * 64)
+    write_fold(tmp_path, b, 1, method="biopt", evaluated_digest="1" * 64, unlabelled_digest="3" * 64)
+    (versus,) = compared(tmp_path).versus
+    assert versus.differs == ()

@@ -52,6 +52,34 @@ class TestRows:
         assert [row[2] for row in rows if row[0] == "panet"] == [beside]
         assert len(rows) == 3
 
+    def test_runs_on_other_test_images_are_not_ranked_with_one_another(self, tmp_path: Path):
+        for method, hits, images in (("a", 10, "5"), ("b", 30, "5"), ("c", 20, "6")):
+            episodes = [((c,), (90, 0, 100 - hits, hits)) for c in (1, 2)]
+            write_run(tmp_path, episodes, method=method, evaluated_digest=images * 64)
+        write_run(tmp_path, method="d")  # of a version that did not note them
+        rows = only(tmp_path).rows
+        assert [(row[0].text, row[2].text, row[3].rank) for row in rows] == [
+            ("a", "test images 55555555", 2),
+            ("b", "test images 55555555", 1),
+            ("c", "test images 66666666", 0),
+            ("d", "test images not noted", 0),
+        ]
+
+    def test_the_test_images_are_not_told_where_all_runs_saw_the_same(self, tmp_path: Path):
+        for fold in (1, 2):
+            for method, extra in (("a", {}), ("b", {"unlabelled_digest": "7" * 64})):
+                digits = {"episode_digest": str(fold) * 64, "evaluated_digest": str(fold + 2) * 64}
+                write_run(tmp_path, method=method, fold=fold, **digits, **extra)
+        assert [row[:2] for row in texts(only(tmp_path))] == [["a", "resnet18"], ["b", "resnet18"]]
+        assert only(tmp_path).labels == 2
+
+    def test_two_runs_of_a_method_on_other_test_images_have_a_row_each(self, tmp_path: Path):
+        for digit in "56":
+            write_run(tmp_path, evaluated_digest=digit * 64)
+        rows = texts(only(tmp_path))
+        assert [row[2] for row in rows] == ["test images 55555555", "test images 66666666"]
+        assert claimed_twice(find_runs(tmp_path)) == []
+
     def test_explicit_settings_are_told_where_asked_for(self, tmp_path: Path):
         write_run(tmp_path, passed={"settings": {"temperature": "20"}, "weights": "none"})
         found = find_runs(tmp_path)

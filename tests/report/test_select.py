@@ -169,3 +169,12 @@ def test_lists_of_two_experiments_are_never_one_contender(tmp_path: Path):
     assert chosen(tmp_path, "baseline", episodes="none") == [("baseline", {1: [1]})]
     with pytest.raises(UserError, match=r"no run has episodes=x\.csv; there is /x/other-"):
         chosen(tmp_path, "baseline", episodes="x.csv")
+
+
+def test_two_runs_on_other_test_images_are_told_apart(tmp_path: Path):
+    for digit in "12":
+        write_run(tmp_path, evaluated_digest=digit * 64)
+    with pytest.raises(UserError, match=r"differ only in evaluated_digest: \"1+\" / \"2+\"; give one of the folders"):
+        chosen(tmp_path, "baseline")
+    (found,) = select(["baseline,evaluated_digest=222222"], tmp_path, {}).contenders
+    assert found.settings["evaluated_digest"] == "2" * 64

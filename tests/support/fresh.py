@@ -10,9 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def python(code: str, **environment: str) -> str:
-    """What ``code`` prints in a process of its own; fails with its error output."""
-    paths = [str(ROOT), str(ROOT / "methods"), *filter(None, [os.environ.get("PYTHONPATH")])]
+def python(code: str, *folders: Path, **environment: str) -> str:
+    """What ``code`` prints in a process of its own that imports from ``folders`` too; fails with its error output."""
+    paths = [str(ROOT), str(ROOT / "methods"), *map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment}
     done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
