@@ -71,7 +71,7 @@ def reopen(folder: Path, here: Here | None = None, opened: Opened | None = None)
             "and --weights)"
         ) from error
     settings = plain(plan.settings)
-    if changed := differences(_without_code(run.settings), _without_code(settings)):
+    if changed := differences(_without_code(run.info["settings"]), _without_code(settings)):
         raise UserError(
             f"{folder}: what the run depends on is different now (then / now): {'; '.join(changed)}. Run it again"
         )

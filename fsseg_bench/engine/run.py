@@ -46,10 +46,11 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
         results_root(request.out), plan.settings, passed=passed_settings(request), fresh=request.fresh
     ) as record:
         if record.status == "done":
+            _name_training(plan, record)
             progress.say(f"{record.folder}: already finished")
             return record
         record.keep_table(plan.table)
-        record.update(weights=plan.weights.as_dict())
+        record.update(weights=plan.weights.as_dict(), **({"trained": plan.trained} if plan.trained else {}))
         try:
             _train(plan, record, device, progress, cadence)
             _evaluate(plan, record, device, progress)
@@ -57,6 +58,12 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
             record.update(status="failed", reason=str(error))
             raise
     return record
+
+
+def _name_training(plan: Plan, record: RunRecord) -> None:
+    """Adds the training of a checkpoint that was evaluated earlier as a file of unknown training."""
+    if plan.trained and "identity" in plan.trained and "identity" not in record.info.get("trained", {}):
+        record.update(trained=plan.trained)
 
 
 def passed_settings(request: RunRequest) -> dict[str, Any]:

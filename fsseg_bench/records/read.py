@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -17,6 +17,7 @@ from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.files import parse_lines
 from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.records.run import EPISODES_FILE, RUN_FILE, SCHEMA, TABLE_FILE, Status
+from fsseg_bench.records.trained import problem_with_trained, settings_shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,11 +87,10 @@ class StoredRun:
     info: Mapping[str, Any] = field(repr=False)
     """The content of run.json."""
 
-    @property
+    @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """What determines the run's numbers."""
-        settings: Mapping[str, Any] = self.info["settings"]
-        return settings
+        """What determines the run's numbers; of an evaluated checkpoint with the recipe and seed of its training."""
+        return settings_shown(self.info["settings"], self.info.get("trained"))
 
     @property
     def status(self) -> Status:
@@ -175,6 +175,8 @@ def read_run(folder: Path) -> StoredRun:
         raise RecordError(f"{path}: settings.way must be at least 1 and settings.headline input or native")
     if identity_hash(settings) != info.get("identity"):
         raise RecordError(f"{path}: edited: its settings do not have the identity it states")
+    if problem := problem_with_trained(info.get("trained")):
+        raise RecordError(f"{path}: {problem}")
     return StoredRun(folder, info)
 
 
