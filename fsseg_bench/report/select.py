@@ -14,8 +14,10 @@ from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.identity import canonical_json, differences, flat
 from fsseg_bench.records.read import RecordWarning, StoredRun, find_records
 from fsseg_bench.report.given import given_list
+from fsseg_bench.report.recipes import training_facts
+from fsseg_bench.report.words import training
 
-OF_A_FOLD = ("fold", "novel", "class_names", "episode_digest", "checkpoint_digest")
+OF_A_FOLD = ("fold", "novel", "class_names", "episode_digest", "checkpoint_digest", "checkpoint")
 """Settings that belong to a fold, not to what was run on it."""
 _HEX = re.compile(r"[0-9a-f]{32,}")
 _SHORTEST_PREFIX = 6
@@ -141,7 +143,9 @@ def _contender(text: str, runs: Sequence[StoredRun], where: Mapping[str, str]) -
     for run in done:
         seeds = by_fold[run.fold]
         if twin := seeds.get(run.settings["seed"]):
-            raise UserError(f"{text}: {twin.folder} and {run.folder} are the same run; give one of the folders")
+            same = twin.info["settings"] == run.info["settings"]
+            what = "are the same run" if same else "evaluated different checkpoints"
+            raise UserError(f"{text}: {twin.folder} and {run.folder} {what}; give one of the folders")
         seeds[run.settings["seed"]] = run
     return Contender(
         str(done[0].settings["method"]), {fold: dict(sorted(by_fold[fold].items())) for fold in sorted(by_fold)}
@@ -150,9 +154,15 @@ def _contender(text: str, runs: Sequence[StoredRun], where: Mapping[str, str]) -
 
 def _core(run: StoredRun) -> dict[str, Any]:
     """What the folds and seeds of one contender share; folds of two experiments' lists are never one contender."""
-    shared = {key: value for key, value in run.settings.items() if key not in {*OF_A_FOLD, "seed"}}
+    shared = {key: value for key, value in _with_origin(run).items() if key not in {*OF_A_FOLD, "seed"}}
     given = given_list(run)
     return {**shared, "episodes": given} if given else shared
+
+
+def _with_origin(run: StoredRun) -> dict[str, Any]:
+    """The settings, and where the parameters are from: a run and the evaluation of its checkpoint are not one."""
+    own = training(run.settings)
+    return {**run.settings, "parameters": "own" if own in {"here", "untrained"} else own}
 
 
 def _ambiguous(text: str, examples: Sequence[StoredRun]) -> UserError:
@@ -177,7 +187,8 @@ def _shown(value: Any) -> str:
 
 
 def _fitting(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list[StoredRun]:
-    names = {name for run in runs for name, _ in flat(run.settings)}
+    leaves = [(run, dict(flat(_with_origin(run)))) for run in runs]
+    names = {name for _, own in leaves for name in own}
     if key == "dataset":
         fitting = [run for run in runs if value in _datasets(run)]
         values = {name for run in runs for name in _datasets(run)}
@@ -186,8 +197,8 @@ def _fitting(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list
         values = {given_list(run) or _NO_LIST for run in runs}
     else:
         full = _full_name(text, key, names)
-        fitting = [run for run in runs if _equal(value, dict(flat(run.settings)).get(full))]
-        values = {_shown(dict(flat(run.settings)).get(full)) for run in runs}
+        fitting = [run for run, own in leaves if _equal(value, own.get(full))]
+        values = {_shown(own.get(full)) for _, own in leaves}
     if not fitting:
         raise UserError(f"{text}: no run has {key}={value}; there is {', '.join(sorted(values))}")
     return fitting
@@ -267,7 +278,12 @@ def single_seed(contender: Contender) -> dict[int, StoredRun]:
 
 
 def also_different(first: Contender, second: Contender) -> list[str]:
-    """Settings beside the method's own in which two contenders differ, as ``name: first / second``."""
+    """Settings beside the method's own in which two contenders differ, as ``name: first / second``.
+
+    The number of training episodes comes first where it differs: no single setting says it.
+    """
     own = {"method", "method_digest", "switches", "seed", *OF_A_FOLD}
     left, right = ({k: v for k, v in c.settings.items() if k not in own} for c in (first, second))
-    return differences(left, right)
+    seen = [training_facts(c.settings).get("training episodes") for c in (first, second)]
+    episodes = [f"training episodes: {seen[0]} / {seen[1]}"] if all(seen) and seen[0] != seen[1] else []
+    return [*episodes, *differences(left, right)]
