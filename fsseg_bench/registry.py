@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fsseg_bench.method import Method
 
 ENTRY_POINT_GROUP = "fsseg_bench.methods"
+FIDELITIES = ("parity", "from code", "paper only", "reconstruction", "own design")
+"""What a card may say of how near a method is to its original; docs/methods.md explains them."""
 _CARD_KEYS = ("title", "authors", "venue", "year", "fidelity", "distinctive")
 
 
@@ -40,7 +42,7 @@ class Card:
     venue: str
     year: str
     fidelity: str
-    """``parity``, ``from code``, ``paper only`` or ``reconstruction``; empty when not stated."""
+    """One of :data:`FIDELITIES`; empty when not stated."""
     distinctive: str
     """What sets the method apart."""
     differences: tuple[str, ...]
