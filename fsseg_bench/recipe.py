@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.values import checked_value
 
 _LEAST = {
     "iterations": 0,
@@ -23,8 +23,6 @@ _LEAST = {
 }
 BY_USER = "set by the user"
 """The source of a value that was set from outside."""
-
-_KINDS = {int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,8 @@ class Recipe:
         values["lr_factors"] = dict(self.lr_factors)
         return values
 
-    def with_settings(self, given: Mapping[str, str]) -> Recipe:
-        """A copy with values parsed from text, for example ``{"lr": "1e-3", "milestones": "10000,20000"}``.
+    def with_settings(self, given: Mapping[str, Any]) -> Recipe:
+        """A copy with other values, as text or in Python: ``{"lr": "1e-3", "milestones": (10_000, 20_000)}``.
 
         Raises:
             UserError: unknown key or a value of the wrong type; names the key and what is allowed.
@@ -91,10 +89,10 @@ class Recipe:
         hints = get_type_hints(Recipe)
         hints.pop("sources")
         changes = {}
-        for key, text in given.items():
+        for key, value in given.items():
             if key not in hints:
                 raise unknown("recipe key", key, hints)
-            changes[key] = parse_value(f"recipe.{key}", text, hints[key])
+            changes[key] = checked_value(f"recipe.{key}", value, hints[key])
         sources = {**self.sources, **dict.fromkeys(changes, BY_USER)}
         return dataclasses.replace(self, **changes, sources=sources).checked()
 
@@ -118,41 +116,3 @@ class Recipe:
         if list(self.milestones) != sorted({i for i in self.milestones if i > 0}):
             raise UserError(f"recipe.milestones is {list(self.milestones)}; it must be ascending, from 1")
         return self
-
-
-def parse_value(name: str, text: str, kind: Any) -> Any:
-    """``text`` as a value of an annotated type.
-
-    Types are bool, int, float, str, Literal, tuple[X, ...], Mapping[str, X] and X | None.
-
-    Raises:
-        UserError: the text does not fit; names ``name``, the text and what is allowed.
-    """
-    if get_origin(kind) is Literal:
-        allowed = {str(a): a for a in get_args(kind)}
-        if text not in allowed:
-            raise UserError(f"{name}={text} is not allowed; use one of: {', '.join(allowed)}")
-        return allowed[text]
-    if get_origin(kind) is tuple:
-        parts = [part.strip() for part in text.split(",")]
-        return tuple(parse_value(name, part, get_args(kind)[0]) for part in parts if part)
-    if get_origin(kind) is Mapping:
-        pairs = [part.rpartition("=") for part in text.split(",") if part.strip()]
-        if not all(key.strip() for key, _, _ in pairs):
-            raise UserError(f"{name}={text} is not allowed; write NAME=VALUE,NAME=VALUE")
-        return {key.strip(): parse_value(name, value.strip(), get_args(kind)[1]) for key, _, value in pairs}
-    if get_origin(kind) in {Union, types.UnionType}:
-        if text.lower() == "none" and type(None) in get_args(kind):
-            return None
-        return parse_value(name, text, next(a for a in get_args(kind) if a is not type(None)))
-    if kind is bool:
-        if text.lower() not in {"true", "false"}:
-            raise UserError(f"{name}={text} is not allowed; use true or false")
-        return text.lower() == "true"
-    try:
-        value = kind(text)
-    except ValueError:
-        raise UserError(f"{name}={text} is not {_KINDS.get(kind, kind.__name__)}") from None
-    if kind is float and not math.isfinite(value):
-        raise UserError(f"{name}={text} is not a finite number")
-    return value

@@ -32,6 +32,8 @@ BUILTIN_PACKAGE = fsseg_methods.__name__
 """The package of the methods that come with this one."""
 USER_PACKAGE = "fsseg_user_methods_"
 """How the names of packages begin that are made of users' folders."""
+FIDELITIES = ("parity", "from code", "paper only", "reconstruction", "own design")
+"""What a card may say of how near a method is to its original; docs/methods.md explains them."""
 _CARD_KEYS = ("title", "authors", "venue", "year", "fidelity", "distinctive")
 
 
@@ -49,7 +51,7 @@ class Card:
     venue: str
     year: str
     fidelity: str
-    """``parity``, ``from code``, ``paper only`` or ``reconstruction``; empty when not stated."""
+    """One of :data:`FIDELITIES`; empty when not stated."""
     distinctive: str
     """What sets the method apart."""
     differences: tuple[str, ...]

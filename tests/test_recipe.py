@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from typing import Any, Literal, Optional
 
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.recipe import Recipe, parse_value
+from fsseg_bench.recipe import Recipe
 
 RECIPE = Recipe(
     iterations=30_000,
@@ -121,51 +119,3 @@ def test_no_number_slips_past_the_check_of_a_recipe_made_in_code(key: str) -> No
         with pytest.raises(UserError, match=f"recipe.{key} is {value}"):
             dataclasses.replace(RECIPE, **{key: value}).checked()
     assert RECIPE.checked() is RECIPE
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "expected"),
-    [
-        ("7", int, 7),
-        ("-7", int, -7),
-        ("7", float, 7.0),
-        ("1e-3", float, 1e-3),
-        ("7", str, "7"),
-        ("", str, ""),
-        ("TRUE", bool, True),
-        ("false", bool, False),
-        ("b", Literal["a", "b"], "b"),
-        ("2", Literal[1, 2], 2),
-        ("1,2", tuple[float, ...], (1.0, 2.0)),
-        ("a, b,", tuple[str, ...], ("a", "b")),
-        ("a.=2,b=0.5", Mapping[str, float], {"a.": 2.0, "b": 0.5}),
-        ("", Mapping[str, float], {}),
-        ("none", int | None, None),
-        ("None", float | None, None),
-        ("3", int | None, 3),
-        ("3", Optional[int], 3),  # noqa: UP045
-        ("none", Optional[int], None),  # noqa: UP045
-    ],
-)
-def test_text_becomes_a_value_of_its_type(text: str, kind: Any, expected: Any) -> None:
-    value = parse_value("name", text, kind)
-    assert value == expected
-    assert type(value) is type(expected)
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "message"),
-    [
-        ("yes", bool, "steps=yes is not allowed; use true or false"),
-        ("3", Literal[1, 2], "steps=3 is not allowed; use one of: 1, 2"),
-        ("x", int | None, "steps=x is not a whole number"),
-        ("1,x", tuple[float, ...], "steps=x is not a number"),
-        ("a.:2", Mapping[str, float], "steps=a.:2 is not allowed; write NAME=VALUE,NAME=VALUE"),
-        ("a.=x", Mapping[str, float], "steps=x is not a number"),
-        ("-inf", float, "steps=-inf is not a finite number"),
-    ],
-)
-def test_text_of_another_type_is_refused(text: str, kind: Any, message: str) -> None:
-    with pytest.raises(UserError) as error:
-        parse_value("steps", text, kind)
-    assert str(error.value) == message

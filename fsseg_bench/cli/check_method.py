@@ -25,16 +25,16 @@ def check_method(name: str, backbone: str, settings: tuple[str, ...], methods_pa
     """
     from fsseg_bench.engine.build import assemble, parse_switches
     from fsseg_bench.engine.check import check_method as run_checks
-    from fsseg_bench.registry import find_method
+    from fsseg_bench.registry import cards, find_method
 
     cls = find_method(name, methods_path)
-    switches = parse_switches(name, cls, parse_settings(settings))
+    card = next(card for card in cards(methods_path) if card.name == name)
+    given = parse_settings(settings)
 
     def build() -> Method:
-        return assemble(cls, backbone, "none", switches, seed=0)[0]
+        return assemble(cls, backbone, "none", parse_switches(name, cls, given), seed=0)[0]
 
-    build()  # switches that contradict each other are the caller's mistake, not a broken contract
-    checks = run_checks(cls, build)
+    checks = run_checks(cls, build, card)
     for check in checks:
         click.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
     failed = sum(not check.passed for check in checks)

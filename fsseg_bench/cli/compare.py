@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fsseg_bench.cli.drawn import draw
 from fsseg_bench.cli.selecting import chosen, selecting
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.files import write_atomic
@@ -17,7 +17,7 @@ from fsseg_bench.report.compare import compare as compare_runs
 from fsseg_bench.report.compare_json import compare_json
 from fsseg_bench.report.compare_tables import compare_tables
 from fsseg_bench.report.markdown import to_markdown
-from fsseg_bench.report.model import Table, printable
+from fsseg_bench.report.model import printable
 from fsseg_bench.report.select import select
 
 
@@ -72,7 +72,7 @@ def compare(
         click.echo(f"wrote {plot}", err=True)
     tables = compare_tables(comparison, power)
     if form == "table" and out is None and sys.stdout.isatty():
-        _draw(tables)
+        draw(tables)
         return
     text = compare_json(comparison, power) if form == "json" else "\n".join(map(to_markdown, tables))
     if out is None:
@@ -80,22 +80,3 @@ def compare(
     else:
         write_atomic(Path(out), text)
         click.echo(f"wrote {out}", err=True)
-
-
-def _draw(tables: Sequence[Table]) -> None:
-    """The tables on a terminal."""
-    from rich.console import Console
-    from rich.table import Table as Drawn
-    from rich.text import Text
-
-    console = Console()
-    for table in tables:
-        drawn = Drawn(title=Text(table.title), caption=Text(table.caption), caption_justify="left")
-        for i, column in enumerate(table.columns):
-            drawn.add_column(Text(column.title), justify="left" if i < table.labels else "right")
-        for row in table.rows:
-            marks = [f" ({table.footnotes[cell.note]})" if cell.note else "" for cell in row]
-            drawn.add_row(*(Text(cell.text + mark) for cell, mark in zip(row, marks, strict=True)))
-        console.print(drawn)
-        for note, mark in table.footnotes.items():
-            console.print(Text(f"({mark}) {note}"))

@@ -17,11 +17,14 @@ def parse_folds(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
     if value == "all":
         return FOLDS
     try:
-        folds = tuple(sorted({int(part) for part in value.split(",")}))
+        given = [int(part) for part in value.split(",")]
     except ValueError:
-        folds = ()
+        given = []
+    folds = tuple(sorted(set(given)))
     if not folds or not set(folds) <= set(FOLDS):
         raise UserError(f"--fold {value}: use all, or one or more of 1, 2, 3, 4 (comma-separated)")
+    if len(folds) < len(given):
+        click.echo(f"--fold {value}: a fold that is given twice is run once", err=True)
     return folds
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from tabulate import tabulate
 
 from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings
+
+if TYPE_CHECKING:
+    from fsseg_bench.engine.batch import Batch
+    from fsseg_bench.engine.plan import Opened
 
 
 @click.command()
@@ -20,7 +26,11 @@ from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings
 @click.option(
     "--fold", "folds", callback=parse_folds, default="all", show_default=True, help="all, or some of 1,2,3,4."
 )
-@click.option("--backbone", help="Feature extractor [default: the method's].")
+@click.option(
+    "--backbone",
+    help="Feature extractor; published: each method's own [default: the method's; one for all where methods are "
+    "several].",
+)
 @click.option("--weights", help="imagenet, none, or a .pth/.safetensors file [default: imagenet; none for shapes5i].")
 @click.option("--data-root", type=click.Path(), help="Folder of the data sets [default: FSSEG_DATA].")
 @click.option("--seed", default=0, show_default=True, help="Seed of initialisation and training.")
@@ -57,29 +67,52 @@ def run(
 
     The same command again goes on where it was stopped; finished runs are not run again.
     """
-    from fsseg_bench.engine.plan import Opened, RunRequest, make_plan
+    from fsseg_bench.engine.batch import plan_all, requests_for
 
-    shared = {**options, "settings": parse_settings(settings)}
-    requests = [RunRequest(method=m, fold=f, **shared) for m in methods for f in folds]
+    wanted = requests_for(methods, folds, settings=parse_settings(settings), **options)
+    _say(wanted.notes)
     opened: Opened = {}
+    batch = plan_all(wanted.requests, opened, here=not dry_run)
+    _say(batch.notes)
+    _show_differences(batch)
     if dry_run:
-        for request in requests:
-            click.echo(json.dumps(make_plan(request, opened).settings, indent=2, ensure_ascii=False))
+        for planned in batch.runs:
+            click.echo(json.dumps(planned.settings, indent=2, ensure_ascii=False))
         return
-    records = _execute(requests, opened)
-    _print_table(records)
+    _print_table(_execute(batch, opened))
 
 
-def _execute(requests: Sequence[Any], opened: Any) -> list[Path]:
+def _say(notes: Sequence[str]) -> None:
+    for note in notes:
+        click.echo(note, err=True)
+
+
+def _show_differences(batch: Batch) -> None:
+    """On standard error: in what the methods differ besides being different methods."""
+    from fsseg_bench.report.recipes import differences_table
+
+    table = differences_table([(str(planned.shown["method"]), planned.shown) for planned in batch.runs])
+    if table is None:
+        return
+    if sys.stderr.isatty():
+        from fsseg_bench.cli.drawn import draw
+
+        draw([table], stderr=True)
+        return
+    cells = [[cell.text for cell in row] for row in table.rows]
+    click.echo(f"{table.title}. {table.caption}", err=True)
+    click.echo(tabulate(cells, [c.title for c in table.columns], tablefmt="plain", disable_numparse=True), err=True)
+
+
+def _execute(batch: Batch, opened: Opened) -> list[Path]:
     from fsseg_bench.cli.progress import screen_progress
-    from fsseg_bench.engine.plan import make_plan
     from fsseg_bench.engine.run import execute
 
     folders = []
-    for request in requests:
-        plan = make_plan(request, opened)
-        progress = screen_progress(f"{request.method} {plan.protocol.label} fold {request.fold} of 4:")
-        folders.append(execute(plan, progress).folder)
+    for planned in batch.runs:
+        request = planned.request
+        progress = screen_progress(f"{request.method} {planned.label} fold {request.fold} of 4:")
+        folders.append(execute(planned.plan(opened), progress).folder)
     return folders
 
 

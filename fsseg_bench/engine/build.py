@@ -1,4 +1,4 @@
-"""Builds a method from names and text: backbone, weights, switches."""
+"""Builds a method from names and settings: backbone, weights, switches."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.weights import WeightsInfo, load_weights
 from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.recipe import parse_value
 from fsseg_bench.registry import find_method
+from fsseg_bench.values import checked_value
 
 LIGHT_BACKBONE = "resnet18-layer2"
 """The backbone for the embedded images when none is named: trained from scratch in seconds."""
@@ -30,20 +30,38 @@ def switches_of(cls: type[Method]) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def parse_switches(name: str, cls: type[Method], given: Mapping[str, str]) -> dict[str, Any]:
-    """All switches of a method with the values of ``given`` (text) in place of defaults.
+def parse_switches(name: str, cls: type[Method], given: Mapping[str, Any]) -> dict[str, Any]:
+    """All switches of a method with the values of ``given`` (text, or Python's) in place of defaults.
 
     Raises:
-        UserError: unknown switch (near matches shown) or a value of the wrong type.
+        UserError: unknown switch (near matches shown), a value of the wrong type, or a switch that the method's code
+            leaves without a type or a default.
     """
     known = switches_of(cls)
+    kinds = switch_types(cls)
+    for key, parameter in known.items():
+        if key not in kinds or parameter.default is inspect.Parameter.empty:
+            lacks = "default" if key in kinds else "type"
+            raise UserError(f"switch {key} of {name} has no {lacks}; write it as {key}: float = 1.0 in {cls.__name__}")
     values = {key: parameter.default for key, parameter in known.items()}
-    hints = get_type_hints(cls.__init__)
-    for key, text in given.items():
+    for key, value in given.items():
         if key not in known:
             raise unknown(f"switch of {name}", key, known)
-        values[key] = parse_value(key, text, hints[key])
+        values[key] = checked_value(key, value, kinds[key])
     return values
+
+
+def switch_types(cls: type[Method]) -> dict[str, Any]:
+    """The annotated types of a method's switches.
+
+    Raises:
+        UserError: an annotation names something that does not exist.
+    """
+    try:
+        hints = get_type_hints(cls.__init__)
+    except (NameError, TypeError, SyntaxError, AttributeError) as error:
+        raise UserError(f"{cls.__name__}.__init__: an annotation cannot be read: {error}") from error
+    return {key: hints[key] for key in switches_of(cls) if key in hints}
 
 
 def default_backbone(cls: type[Method], protocol: Protocol) -> tuple[str, str]:
@@ -78,10 +96,11 @@ def build_method(
         UserError: unknown names, weights that cannot be had or do not fit, wrong switch values.
     """
     cls = find_method(name, methods_path)
-    wrong = sorted(set(switches) - set(switches_of(cls)))
-    if wrong:
-        raise unknown(f"switch of {name}", wrong[0], switches_of(cls))
-    return assemble(cls, backbone, weights, switches, seed, base_classes)[0]
+    known = {*switches_of(cls), "seed", "base_classes", "methods_path"}
+    for key in switches:
+        if key not in known:
+            raise unknown(f"switch of {name} or option of build_method", key, known)
+    return assemble(cls, backbone, weights, parse_switches(name, cls, switches), seed, base_classes)[0]
 
 
 def assemble(

@@ -9,18 +9,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fsseg_bench.engine.check_class import check_card, check_members, check_names, check_switches
+from fsseg_bench.engine.check_void import check_loss, check_supports
 from fsseg_bench.engine.made_up import (
-    ContractError,
     evaluation_episode,
     images_of,
     levels_of,
     part_of,
     training_episode,
 )
-from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, trunks
+from fsseg_bench.engine.optimise import build_optimizer, clip, prepare
+from fsseg_bench.engine.outputs import ContractError, checked_losses, checked_prediction
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Episode, Method, Prediction
+from fsseg_bench.method import Episode, Method
 from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.registry import Card
 
 _TOLERANCE = 1e-4  # relative to the largest logit: batching may change the order of sums, nothing more
 
@@ -35,11 +38,30 @@ class Check:
     """What was found; for a failure, what to mend."""
 
 
-def check_method(cls: type[Method], build: Callable[[], Method]) -> list[Check]:
+def check_method(cls: type[Method], build: Callable[[], Method], card: Card | None = None) -> list[Check]:
     """Runs every contract test on fresh instances from ``build``.
 
     A test that raises counts as failed, with the exception as its detail: a third party's code may raise anything.
+    Where the class itself is not fit to be built, only what concerns the class is tested.
+
+    Args:
+        cls: the method's class.
+        build: makes an instance.
+        card: what its docstring says; None leaves that test out.
     """
+    about_class: dict[str, Callable[[], str]] = {
+        "it defines what every method does": lambda: check_members(cls),
+        "names of the contract": lambda: check_names(cls),
+        "switches have a type and a default": lambda: check_switches(cls),
+    }
+    if card is not None:
+        about_class["card"] = lambda: check_card(card)
+    checks = [_outcome(name, test) for name, test in about_class.items()]
+    if not (checks[0].passed and checks[2].passed):
+        return checks
+    built = _outcome("it can be built", lambda: type(build()).__name__)
+    if not built.passed:
+        return [*checks, built]
     tests: Mapping[str, Callable[[], str]] = {
         "recipe": lambda: _recipe(cls),
         "logits: shape and finite, for N and K": lambda: _logits(build()),
@@ -49,9 +71,10 @@ def check_method(cls: type[Method], build: Callable[[], Method]) -> list[Check]:
         "inputs are left as they were": lambda: _inputs_unchanged(build()),
         "empty support mask": lambda: _empty_mask(build()),
         "loss: finite, gradient reaches the parameters": lambda: _gradient(cls, build()),
-        "loss: void labels count nowhere": lambda: _void(build()),
+        "loss: void labels count nowhere": lambda: check_loss(build()),
+        "supports: void pixels count nowhere": lambda: check_supports(build()),
     }
-    return [_outcome(name, test) for name, test in tests.items()]
+    return [*checks, *(_outcome(name, test) for name, test in tests.items())]
 
 
 def _outcome(name: str, test: Callable[[], str]) -> Check:
@@ -85,11 +108,6 @@ def _logits(method: Method) -> str:
     tried = [(way, shot) for way in range(1, most + 1) for shot in (1, 2, 5)]
     for way, shot in tried:
         logits = _predict(method, evaluation_episode(method, batch=2, way=way, shot=shot))
-        _require(logits.ndim == 4, f"predict gave {tuple(logits.shape)}; it must give (B, N+1, h, w)")
-        _require(
-            tuple(logits.shape[:2]) == (2, way + 1),
-            f"{way}-way {shot}-shot, 2 episodes: predict gave {tuple(logits.shape)}, not (2, {way + 1}, h, w)",
-        )
         _require(bool(logits.isfinite().all()), f"{way}-way {shot}-shot: logits are not finite")
     return ", ".join(f"{way}-way {shot}-shot" for way, shot in tried)
 
@@ -167,25 +185,9 @@ def _gradient(cls: type[Method], method: Method) -> str:
     return f"{len(trained)} trained tensors, each with a gradient"
 
 
-def _void(method: Method) -> str:
-    method.train()
-    for trunk in trunks(method):
-        trunk.set_batch_norm("eval")
-    episode = training_episode(method)
-    labels = episode.query_labels
-    if labels is None:
-        raise ContractError("the training episode has no labels")
-    void = dataclasses.replace(episode, query_labels=torch.full_like(labels, 255))
-    total = _total(method, void)
-    _require(bool(total.isfinite()), "a query that is void everywhere gives a loss that is not finite")
-    return "finite when all is void"
-
-
 def _total(method: Method, episode: Episode) -> Tensor:
-    parts = method.loss(episode)
-    _require(bool(parts), "loss gave no parts; it must give at least one named scalar")
+    parts = checked_losses(method.loss(episode))
     for name, value in parts.items():
-        _require(value.ndim == 0, f"loss {name!r} has shape {tuple(value.shape)}; it must be a scalar")
         _require(bool(value.isfinite()), f"loss {name!r} is {float(value.detach())}")
     return torch.stack(list(parts.values())).sum()
 
@@ -193,12 +195,7 @@ def _total(method: Method, episode: Episode) -> Tensor:
 def _predict(method: Method, episode: Episode) -> Tensor:
     method.eval()
     with torch.no_grad():
-        result = method.predict(episode)
-    if isinstance(result, Prediction):
-        for name, values in result.diagnostics.items():
-            _require(values.shape[0] == episode.batch, f"diagnostic {name!r} must have one row an episode")
-        return result.logits
-    return result
+        return checked_prediction(method.predict(episode), episode)[0]
 
 
 def _difference(a: Tensor, b: Tensor) -> float:

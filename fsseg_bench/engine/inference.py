@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fsseg_bench.engine.device import Precision, autocast, exact
 from fsseg_bench.engine.images import normalise
-from fsseg_bench.method import Episode, Features, Method, Prediction
+from fsseg_bench.engine.outputs import checked_prediction
+from fsseg_bench.method import Episode, Features, Method
 from fsseg_bench.nn.backbones import Backbone, folded
 
 _GPU_BATCH = 8
@@ -82,10 +83,7 @@ class InferenceModel:
 
     def _predict(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad(), exact(self.device), autocast(self.device, self._precision):
-            result = self._method.predict(episode)
-        if isinstance(result, Prediction):
-            return result.logits, result.diagnostics
-        return result, {}
+            return checked_prediction(self._method.predict(episode), episode)
 
     def _in_batches(
         self, images: list[Tensor], masks: list[Tensor] | None, encode: Callable[[Tensor], Features]

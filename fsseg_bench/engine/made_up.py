@@ -10,14 +10,11 @@ import torch
 from torch import Tensor
 
 from fsseg_bench.engine.inference import fold_features, stack_features
+from fsseg_bench.engine.outputs import ContractError
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
 from fsseg_bench.protocol.streams import seed_of
 
 _SIDE = 65
-
-
-class ContractError(Exception):
-    """A contract is broken; the message says how."""
 
 
 def evaluation_episode(method: Method, *, batch: int, way: int = 1, shot: int = 1) -> Episode:
@@ -88,10 +85,10 @@ def _unlabelled(method: Method, batch: int, way: int) -> Features | None:
     return fold_features(encoded, torch.Size((batch, way, count)))
 
 
-def images_of(count: int, name: str) -> Tensor:
-    """Noise (count, 3, 65, 65); another name, other noise."""
+def images_of(count: int, name: str, side: int = _SIDE) -> Tensor:
+    """Noise (count, 3, side, side); another name, other noise."""
     generator = torch.Generator().manual_seed(seed_of("check", name))
-    return torch.randn(count, 3, _SIDE, _SIDE, generator=generator)
+    return torch.randn(count, 3, side, side, generator=generator)
 
 
 def masks_of(count: int, name: str) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.records.read import RecordError, read_run
 from fsseg_bench.records.run import RUN_FILE
+from fsseg_bench.records.trained import CHECKPOINT_DIGEST
 
 
 def checkpoint_file(given: str) -> Path:
@@ -26,22 +28,25 @@ def checkpoint_file(given: str) -> Path:
     return file
 
 
-def check_origin(file: Path, method: str, backbone: str, protocol: Protocol, fold: int) -> None:
-    """Refuses a run's checkpoint where its score would mean something else than it seems.
+def training_of(file: Path, method: str, backbone: str, protocol: Protocol, fold: int) -> dict[str, Any]:
+    """What is known of a checkpoint's training, as :mod:`fsseg_bench.records.trained` keeps it.
 
     A file that does not lie in a run's folder says nothing of its training and is taken as it is.
 
     Raises:
-        UserError: the run's record cannot be read, it is another method's or backbone's, its training is not
-            finished, or it was trained on classes that this fold holds out.
+        UserError: a run's checkpoint whose score would mean something else than it seems: its record cannot be read,
+            it is another method's or backbone's, its training is not finished, or it was trained on classes that this
+            fold holds out.
     """
     if not (file.parent / RUN_FILE).is_file():
-        return
+        return {"file": file.name}
     try:
         run = read_run(file.parent)
     except RecordError as error:
         raise UserError(f"--eval-only {file}: {error}") from None
-    settings = run.settings
+    settings = run.info["settings"]
+    if settings.get(CHECKPOINT_DIGEST):
+        raise UserError(f"--eval-only {file}: lies beside the record of an evaluation, not of a training; move it")
     if settings["method"] != method:
         raise UserError(f"--eval-only {file}: this is a checkpoint of {settings['method']}, not of {method}")
     if settings["backbone"] != backbone:
@@ -57,3 +62,5 @@ def check_origin(file: Path, method: str, backbone: str, protocol: Protocol, fol
             f"--eval-only {file}: trained with fold {settings['fold']} held out, so that it has seen classes of fold "
             f"{fold} ({', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}); use --fold {settings['fold']}"
         )
+    folder = str(file.parent.absolute())
+    return {"file": file.name, "run": folder, "identity": run.info["identity"], "settings": dict(settings)}

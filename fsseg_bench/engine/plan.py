@@ -15,7 +15,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import assemble, default_backbone, parse_switches
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.device import Precision
-from fsseg_bench.engine.origin import check_origin, checkpoint_file
+from fsseg_bench.engine.origin import checkpoint_file, training_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.weights import WeightsInfo
@@ -26,12 +26,13 @@ from fsseg_bench.protocol.load import load_protocol, replace_episodes, replace_l
 from fsseg_bench.protocol.spec import FOLDS, Protocol
 from fsseg_bench.protocol.unlabelled import Further, further_of_table
 from fsseg_bench.recipe import Recipe
+from fsseg_bench.records.trained import CHECKPOINT_DIGEST
 from fsseg_bench.registry import find_method, method_module
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a user asks for: one method, one fold. Text values are parsed and checked by :func:`make_plan`."""
+    """What a user asks for: one method, one fold. Everything is checked by :func:`make_plan`."""
 
     method: str
     dataset: str
@@ -39,7 +40,7 @@ class RunRequest:
     way: int = 1
     shot: int = 1
     backbone: str | None = None
-    """None: the method's own, or a light one for the embedded images."""
+    """None: the method's own, or a light one for the embedded images. ``published``: the method's own."""
     weights: str | None = None
     """``imagenet``, ``none`` or a file. None: ``imagenet``, or ``none`` for the embedded images."""
     data_root: str | None = None
@@ -51,8 +52,8 @@ class RunRequest:
     episodes: str | None = None
     """A number, or a CSV file to replay (``{fold}`` in its name is the fold's number). None: as the protocol says."""
     scales: tuple[float, ...] = (1.0,)
-    settings: Mapping[str, str] = field(default_factory=dict)
-    """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, or a switch of the method."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, or a switch of the method; text, or Python values."""
     workers: int | None = None
     eval_only: str | None = None
     """A checkpoint or a run folder to evaluate instead of training."""
@@ -90,8 +91,12 @@ class Plan:
     """What the backbone was filled with."""
     settings: dict[str, Any]
     """The identity of the run: two runs with equal settings are the same run."""
+    trained: dict[str, Any] | None = None
+    """What is known of the training of a checkpoint to evaluate; see :mod:`fsseg_bench.records.trained`."""
 
 
+PUBLISHED = "published"
+"""For ``--backbone``: each method's own, even where several methods would share one."""
 _LARGEST = 2**63
 _LEAST_SIDE = 16  # pixels: two cells at output stride 8
 
@@ -112,7 +117,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     """
     _check_texts(request)
     groups = _split(request.settings)
-    protocol = _protocol(request, groups["protocol"])
+    protocol = protocol_of(request)
     _check_numbers(request)
     _check_scales(request, protocol)
     cls = find_method(request.method, request.methods_path)
@@ -125,11 +130,15 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     if request.episodes is not None and not is_count(request.episodes):
         request, protocol = _given_list(request, protocol, table, index)
     backbone, weights = default_backbone(cls, protocol)
-    backbone = request.backbone or backbone
-    if request.eval_only is not None:
-        check_origin(checkpoint_file(request.eval_only), request.method, backbone, protocol, request.fold)
+    backbone = cls.default_backbone if request.backbone == PUBLISHED else request.backbone or backbone
     base = len(protocol.base_classes(request.fold))
-    model, info = assemble(cls, backbone, request.weights or weights, switches, request.seed, base)
+    checkpoint = None if request.eval_only is None else checkpoint_file(request.eval_only)
+    if checkpoint is None:
+        trained, seed = None, request.seed
+        model, info = assemble(cls, backbone, request.weights or weights, switches, seed, base)
+    else:  # it holds all parameters, so that neither seed nor weights nor recipe have a part in its numbers
+        trained, seed = training_of(checkpoint, request.method, backbone, protocol, request.fold), 0
+        model, info = assemble(cls, backbone, "none", switches, seed, base)
     pairs, count = index.test_pairs(request.fold), model.unlabelled_images
     further = further_of_table(table, pairs, count) if count else ()
     evaluated, unlabelled = _evaluated(source, table, further, decode=not request.no_check)
@@ -151,7 +160,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         "fold": request.fold,
         "way": request.way,
         "shot": request.shot,
-        "seed": request.seed,
+        "seed": seed,
         "precision": request.precision,
         "scales": list(request.scales),
         "base_classes": base,
@@ -159,8 +168,9 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         "class_names": {str(c): protocol.class_name(c) for c in protocol.novel_classes(request.fold)},
         "headline": protocol.scoring.headline,
     }
-    if request.eval_only is not None:
-        settings["checkpoint_digest"] = _file_digest(checkpoint_file(request.eval_only))
+    if checkpoint is not None:
+        settings |= {"recipe": {}, "weights": "checkpoint", "weights_digest": None}
+        settings[CHECKPOINT_DIGEST] = _file_digest(checkpoint)
     if unlabelled is not None:
         settings["unlabelled_digest"] = unlabelled.digest
     return Plan(
@@ -178,25 +188,33 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         model=model,
         weights=info,
         settings=settings,
+        trained=trained,
     )
 
 
-def _split(settings: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    groups: dict[str, dict[str, str]] = {"protocol": {}, "recipe": {}, "switch": {}}
-    for key, text in settings.items():
+def _split(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = {"protocol": {}, "recipe": {}, "switch": {}}
+    for key, value in settings.items():
+        if not isinstance(key, str):
+            raise UserError(f"settings: {key!r} is no name; write 'recipe.KEY', 'protocol.SECTION.KEY' or a switch")
         group, _, rest = key.partition(".")
         if group in {"protocol", "recipe"} and rest:
-            groups[group][rest] = text
+            groups[group][rest] = value
         else:
             name = key.removeprefix("method.")
             if name in groups["switch"]:
                 raise UserError(f"--set {name} and --set method.{name} are the same switch; give one")
-            groups["switch"][name] = text
+            groups["switch"][name] = value
     return groups
 
 
-def _protocol(request: RunRequest, overrides: Mapping[str, str]) -> Protocol:
-    protocol = load_protocol(request.dataset, overrides)
+def protocol_of(request: RunRequest) -> Protocol:
+    """The protocol of a request, with its changes.
+
+    Raises:
+        UserError: as :func:`fsseg_bench.protocol.load.load_protocol`.
+    """
+    protocol = load_protocol(request.dataset, _split(request.settings)["protocol"])
     if request.episodes is not None and is_count(request.episodes):
         return replace_episodes(protocol, int(request.episodes))
     return protocol
@@ -248,16 +266,21 @@ def _check_numbers(request: RunRequest) -> None:
         raise UserError(f"--scales {','.join(map(str, request.scales))}: scales are above 0 and at most 4")
     if request.eval_only is not None and request.iterations not in {None, 0}:
         raise UserError("--eval-only and --iterations exclude each other: a checkpoint is evaluated as it is")
+    if request.eval_only is not None and request.weights not in {None, "none", "imagenet"}:
+        raise UserError(f"--eval-only and --weights {request.weights} exclude each other: it holds all parameters")
 
 
-def _recipe(request: RunRequest, cls: type[Method], protocol: Protocol, given: Mapping[str, str]) -> Recipe:
+def _recipe(request: RunRequest, cls: type[Method], protocol: Protocol, given: Mapping[str, Any]) -> Recipe:
     changes = dict(given)
-    if "iterations" in given and (request.iterations is not None or request.eval_only is not None):
-        raise UserError("--set recipe.iterations contradicts --iterations or --eval-only; give one")
+    if given and request.eval_only is not None:
+        key = next(iter(given))
+        raise UserError(f"--set recipe.{key} and --eval-only exclude each other: a checkpoint is evaluated as it is")
+    if "iterations" in given and request.iterations is not None:
+        raise UserError("--set recipe.iterations contradicts --iterations; give one")
     if request.iterations is not None:
-        changes["iterations"] = str(request.iterations)
+        changes["iterations"] = request.iterations
     if request.eval_only is not None:
-        changes["iterations"] = "0"
+        changes["iterations"] = 0
     return cls.recipe(protocol, request.shot).with_settings(changes)
 
 

@@ -7,6 +7,7 @@ results = fsseg_bench.predict(support, ["cat2.jpg"], checkpoint="results/runs/..
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +26,8 @@ from fsseg_bench.engine.counts import predict_labels, scores_from_logits
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.inference import InferenceModel, stack_features
 from fsseg_bench.engine.overlay import overlay
-from fsseg_bench.engine.restore import Restored, restore, switch_text
-from fsseg_bench.errors import UserError
+from fsseg_bench.engine.restore import Restored, restore
+from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.method import Episode
 from fsseg_bench.records.files import atomic_writer
 
@@ -117,6 +118,7 @@ def predict(
     device: str = "auto",
     methods_path: AnyPath | None = None,
     out: AnyPath | None = None,
+    **misspelt: Any,
 ) -> list[Segmentation]:
     """Segments ``query`` images from ``support`` images with masks; sizes may differ.
 
@@ -132,16 +134,19 @@ def predict(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``.
         methods_path: a folder with further method files.
         out: a folder for the pictures of :func:`save_segmentation`; None: nothing is written.
+        misspelt: refused, with the name that was probably meant.
 
     Raises:
         UserError: whatever would end ``fsseg-bench predict`` with exit code 2.
     """
+    for key in misspelt:
+        raise unknown("option of predict", key, set(inspect.signature(predict).parameters) - {"misspelt"})
     restored = restore(
         None if checkpoint is None else Path(checkpoint),
         method=method,
         backbone=backbone,
         weights=weights,
-        switches={key: switch_text(value) for key, value in (switches or {}).items()},
+        switches=switches,
         size=size,
         methods_path=None if methods_path is None else str(methods_path),
     )

@@ -71,10 +71,10 @@ def reopen(folder: Path, here: Here | None = None, opened: Opened | None = None)
             "and --weights)"
         ) from error
     settings = plain(plan.settings)
-    now = _without_code(settings)
-    if "evaluated_digest" not in run.settings:  # a record from before it was noted
+    stored, now = _without_code(run.info["settings"]), _without_code(settings)
+    if "evaluated_digest" not in stored:  # a record from before it was noted
         now = {key: value for key, value in now.items() if key not in {"evaluated_digest", "unlabelled_digest"}}
-    if changed := differences(_without_code(run.settings), now):
+    if changed := differences(stored, now):
         raise UserError(
             f"{folder}: what the run depends on is different now (then / now): {'; '.join(changed)}. Run it again"
         )

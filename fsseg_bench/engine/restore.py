@@ -42,7 +42,7 @@ def restore(
     method: str | None = None,
     backbone: str | None = None,
     weights: str | None = None,
-    switches: Mapping[str, str] | None = None,
+    switches: Mapping[str, Any] | None = None,
     size: int | None = None,
     methods_path: str | None = None,
 ) -> Restored:
@@ -55,7 +55,7 @@ def restore(
         method: its name; needed unless ``checkpoint`` is a run's folder.
         backbone: None: the run's, else the method's own.
         weights: of the backbone, where no checkpoint is; None: the run's, else ``imagenet``.
-        switches: as ``--set``, text.
+        switches: by name, as text or Python values.
         size: None: the run's, else 417.
         methods_path: a folder with further method files.
 
@@ -73,7 +73,7 @@ def restore(
         raise UserError(f"--size {size}: it must be at least {_LEAST_SIZE}")
     cls = find_method(name, methods_path or (_passed(run).get("methods_path") if run else None))
     own = settings.get("switches", {}) if name == settings.get("method") else {}
-    values = parse_switches(name, cls, {**{key: switch_text(value) for key, value in own.items()}, **(switches or {})})
+    values = parse_switches(name, cls, {**own, **(switches or {})})
     trunk = backbone or settings.get("backbone") or cls.default_backbone
     file = _run_checkpoint(run) if run else checkpoint
     if file is not None and weights is not None:
@@ -134,10 +134,3 @@ def _passed(run: StoredRun) -> Mapping[str, Any]:
     """What the run was given explicitly."""
     passed: Mapping[str, Any] = run.info.get("passed", {})
     return passed
-
-
-def switch_text(value: Any) -> str:
-    """A switch's value as one writes it in ``--set``."""
-    if isinstance(value, list):
-        return ",".join(map(switch_text, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)

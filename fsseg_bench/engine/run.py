@@ -61,8 +61,9 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
         for line in _notes(record, device):
             progress.say(line)
         if record.status == "done":
+            _name_training(plan, record)
             return record
-        record.update(weights=plan.weights.as_dict())
+        record.update(weights=plan.weights.as_dict(), **({"trained": plan.trained} if plan.trained else {}))
         try:
             _train(plan, record, device, progress, cadence)
             _evaluate(plan, record, device, progress)
@@ -94,6 +95,12 @@ def _notes(record: RunRecord, device: torch.device) -> list[str]:
             "otherwise, so that a few pixels of some episodes would be counted differently (OMP_NUM_THREADS sets it)"
         )
     return lines
+
+
+def _name_training(plan: Plan, record: RunRecord) -> None:
+    """Adds the training of a checkpoint that was evaluated earlier as a file of unknown training."""
+    if plan.trained and "identity" in plan.trained and "identity" not in record.info.get("trained", {}):
+        record.update(trained=plan.trained)
 
 
 def passed_settings(request: RunRequest) -> dict[str, Any]:

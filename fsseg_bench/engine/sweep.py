@@ -33,7 +33,7 @@ _GPU_TOLERANCE = 0.01  # of the largest feature; bf16 has eight bits
 def sweep(
     folder: Path,
     switch: str,
-    values: Sequence[str],
+    values: Sequence[Any],
     here: Here | None = None,
     progress: Progress | None = None,
     opened: Opened | None = None,
@@ -66,10 +66,10 @@ def sweep(
         lock.release()
 
 
-def _values(opened: Reopened, switch: str, texts: Sequence[str]) -> list[Any]:
+def _values(opened: Reopened, switch: str, given: Sequence[Any]) -> list[Any]:
     """The values as the method takes them, each once; the run's own among them where it must be checked."""
     plan = opened.plan
-    parsed = [parse_switches(plan.request.method, plan.cls, {switch: text})[switch] for text in texts]
+    parsed = [parse_switches(plan.request.method, plan.cls, {switch: value})[switch] for value in given]
     if not parsed:
         raise UserError(f"no values of {switch} to sweep")
     return list(dict.fromkeys([*parsed, plan.switches[switch]] if opened.changed_code else parsed))

@@ -17,6 +17,7 @@ from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.images import normalise
 from fsseg_bench.engine.inference import fold_features
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, rate, set_rate
+from fsseg_bench.engine.outputs import checked_losses
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
@@ -156,7 +157,7 @@ class Trainer:
         set_rate(optimizer, rate(self._recipe, iteration))
         history = self._history.of(batch.keys) if self._method.keeps_history else None
         with autocast(self._device, self._precision):
-            parts = self._method.loss(self._episode(batch, history))
+            parts = checked_losses(self._method.loss(self._episode(batch, history)))
             total = torch.stack([part.float() for part in parts.values()]).sum()
         if not torch.isfinite(total):
             told = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in parts.items())

@@ -22,6 +22,7 @@ from fsseg_bench.protocol.spec import (
     ScoringSpec,
     is_list_file,
 )
+from fsseg_bench.values import list_of, plain_value, text_of
 
 _SECTIONS: dict[str, type] = {
     "data": DataSpec,
@@ -65,13 +66,13 @@ def builtin_protocols() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder("protocols").glob("*.toml"))}
 
 
-def load_protocol(name_or_path: str | Path, overrides: Mapping[str, str] | None = None) -> Protocol:
+def load_protocol(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Protocol:
     """The protocol of a built-in name or of a file, checked.
 
     Args:
         name_or_path: ``"pascal5i"``, ``"coco20i-a"``, ..., or a path to a TOML file.
-        overrides: changes to single keys by dotted name, values as text, for example
-            ``{"data.year": "2017", "data.test_list": "train,val"}``. They change the digest and the label; a
+        overrides: changes to single keys by dotted name, for example ``{"data.year": "2017", "data.test_list":
+            ("train", "val")}``: text as in a shell, or Python values. They change the digest and the label; a
             value that the file has anyway changes neither. List files are relative to the current folder.
 
     Raises:
@@ -80,7 +81,7 @@ def load_protocol(name_or_path: str | Path, overrides: Mapping[str, str] | None 
     """
     path = _find(name_or_path)
     table = _read(path)
-    changed = [key for key, text in (overrides or {}).items() if _override(table, key, text)]
+    changed = [key for key, given in (overrides or {}).items() if _override(table, key, given)]
     own = path.parent.resolve() != folder("protocols").resolve()
     protocol = _build(table, path, path.parent.resolve() if own else None)
     return dataclasses.replace(protocol, overrides={key: _text(protocol, key) for key in changed})
@@ -112,14 +113,14 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not valid TOML: {error}") from None
 
 
-def _override(table: dict[str, Any], key: str, text: str) -> bool:
+def _override(table: dict[str, Any], key: str, given: Any) -> bool:
     """Sets a key of ``table``; whether that changes its value. A section of a wrong type is left as it is."""
     section, _, name = key.partition(".")
     if section not in _SECTIONS or name not in _hints(_SECTIONS[section]):
         known = [f"{s}.{k}" for s, cls in _SECTIONS.items() for k in _hints(cls)]
         raise unknown("protocol key", key, known)
-    value = _parse(text, _hints(_SECTIONS[section])[name])
-    if key in _LISTS:
+    value = _parse(given, _hints(_SECTIONS[section])[name])
+    if key in _LISTS and isinstance(value, list) and all(isinstance(entry, str) for entry in value):
         value = absolute_lists(value, Path.cwd())
     values = table.setdefault(section, {})
     if not isinstance(values, dict):
@@ -133,22 +134,24 @@ def _text(protocol: Protocol, key: str) -> str:
     """The value of a dotted key as one would write it in an override."""
     section, _, name = key.partition(".")
     value = getattr(getattr(protocol, section), name)
-    values = value if isinstance(value, tuple) else (value,)
     if key in _LISTS:
-        values = tuple(Path(v).name if is_list_file(v) else v for v in values)
-    return ",".join(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
+        value = tuple(Path(v).name if is_list_file(v) else v for v in value)
+    return text_of(value)
 
 
-def _parse(text: str, kind: Any) -> Any:
-    """``text`` as the TOML value it would be; text that fits no type is left for the check to refuse."""
+def _parse(given: Any, kind: Any) -> Any:
+    """``given`` as the TOML value it would be; what fits no type is left for the check to refuse."""
+    if not isinstance(given, str):
+        return plain_value(given)
     if get_origin(kind) is tuple:
-        return [_parse(part.strip(), get_args(kind)[0]) for part in text.split(",") if part.strip()]
+        return [_parse(part, get_args(kind)[0]) for part in list_of(given)]
     if kind is str or (get_origin(kind) is Literal and isinstance(get_args(kind)[0], str)):
-        return text
+        return given
     try:
-        return tomllib.loads(f"v = {text}")["v"]
+        found = tomllib.loads(f"v = {given}")
     except (ValueError, RecursionError):
-        return text
+        return given
+    return found["v"] if len(found) == 1 else given  # a line break would begin another key
 
 
 def _hints(cls: type) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def runs_with_other_content(record: RunRecord) -> list[OtherContent]:
             other = read_run(folder)
         except RecordError:
             continue
-        if _given(other.settings) == _given(settings):
-            theirs = evaluated_images(folder, other.settings)
+        if _given(other.info["settings"]) == _given(settings):
+            theirs = evaluated_images(folder, other.info["settings"])
             found.append(OtherContent(folder, _words(other, settings) + _which(theirs, own)))
     return found
 
@@ -71,8 +71,8 @@ def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(other: StoredRun, settings: Mapping[str, Any]) -> str:
-    differ = [key for key in CONTENT if other.settings.get(key) != settings.get(key)]
-    parts = [CONTENT[key] + ("" if other.settings.get(key) else " (not noted there)") for key in differ]
+    differ = [key for key in CONTENT if other.info["settings"].get(key) != settings.get(key)]
+    parts = [CONTENT[key] + ("" if other.info["settings"].get(key) else " (not noted there)") for key in differ]
     return f"a run with the same settings, but other {', '.join(parts)}; this one begins anew"
 
 

@@ -13,6 +13,7 @@ from fsseg_bench.protocol.spec import FOLDS
 from fsseg_bench.records.files import plain, write_json
 from fsseg_bench.records.identity import canonical_json, identity_hash
 from fsseg_bench.records.strict import strict_json
+from fsseg_bench.records.trained import problem_with_trained
 
 SCHEMA: Final = 1
 """Version of run.json's layout."""
@@ -53,6 +54,8 @@ def read_info(path: Path) -> dict[str, Any]:
         raise RecordError(f"{path}: edited: its settings do not have the identity it states")
     if CHECK in info and info[CHECK] != _check_of(info):
         raise RecordError(f"{path}: edited or damaged: its content does not have the SHA-256 it states")
+    if problem := problem_with_trained(info.get("trained")):
+        raise RecordError(f"{path}: {problem}")
     for key, kind in _FIELDS.items():
         if key in info and not kind(info[key]):
             raise RecordError(f"{path}: {key} is {_shown(info[key])}; no version of fsseg-bench writes that")

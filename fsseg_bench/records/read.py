@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from fsseg_bench.records.counts import EpisodeCounts, parse_counts
 from fsseg_bench.records.info import RUN_FILE, RecordError, read_info
 from fsseg_bench.records.lines import Chain, Inspect, parse_lines
 from fsseg_bench.records.run import EPISODES_FILE, TABLE_FILE, Status
+from fsseg_bench.records.trained import settings_shown
 
 if TYPE_CHECKING:
     from fsseg_bench.protocol.table import EpisodeTable
@@ -44,11 +46,10 @@ class StoredRun:
     info: Mapping[str, Any] = field(repr=False)
     """The content of run.json."""
 
-    @property
+    @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """What determines the run's numbers."""
-        settings: Mapping[str, Any] = self.info["settings"]
-        return settings
+        """What determines the run's numbers; of an evaluated checkpoint with the recipe and seed of its training."""
+        return settings_shown(self.info["settings"], self.info.get("trained"))
 
     @property
     def status(self) -> Status:

@@ -20,6 +20,7 @@ from fsseg_bench.records.info import CHECK, RUN_FILE, SCHEMA, RecordError, Statu
 from fsseg_bench.records.lines import Chain, Inspect, LineLog, Row, parse_lines, read_lines
 from fsseg_bench.records.lock import LOCK_NAME, FolderLock
 from fsseg_bench.records.provenance import provenance
+from fsseg_bench.records.trained import CHECKPOINT_DIGEST
 
 if TYPE_CHECKING:
     from fsseg_bench.protocol.table import EpisodeTable
@@ -54,14 +55,16 @@ _FIXED |= {CHECK}
 def run_folder(root: Path, settings: Mapping[str, Any]) -> Path:
     """Where the run with ``settings`` belongs; nothing is made.
 
-    ``<root>/<protocol>/<method>-<backbone>/<N>way-<K>shot/fold<i>-seed<s>-<first 8 digits of the identity>``.
+    ``<root>/<protocol>/<method>-<backbone>/<N>way-<K>shot/fold<i>-seed<s>-<first 8 digits of the identity>``; an
+    evaluated checkpoint has ``checkpoint`` in place of its seed.
     """
+    training = "checkpoint" if settings.get(CHECKPOINT_DIGEST) else f"seed{int(settings['seed'])}"
     return (
         root
         / _name(settings["protocol"])
         / _name(f"{settings['method']}-{settings['backbone']}")
         / f"{int(settings['way'])}way-{int(settings['shot'])}shot"
-        / f"fold{int(settings['fold'])}-seed{int(settings['seed'])}-{identity_hash(settings)[:8]}"
+        / f"fold{int(settings['fold'])}-{training}-{identity_hash(settings)[:8]}"
     )
 
 

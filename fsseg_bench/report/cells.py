@@ -76,7 +76,8 @@ def ranked(
 ) -> tuple[tuple[Cell, ...], ...]:
     """``rows`` with the best and the second best number of each column and group marked.
 
-    Numbers that print alike share a rank; a number with nothing beside it has none.
+    Numbers that print alike share a rank; a number with nothing beside it has none. Where a row of the group has no
+    number in a column, nothing is marked there: the best of some rows is not the best.
 
     Args:
         rows: the cells.
@@ -93,6 +94,6 @@ def ranked(
             values = {i: round(value, 2) for i in own if (value := rows[i][column].value) is not None}
             best = sorted(set(values.values()), reverse=True)[:2]
             for i, value in values.items():
-                if len(values) > 1 and value in best:
+                if 1 < len(values) == len(own) and value in best:
                     marked[i][column] = replace(rows[i][column], rank=best.index(value) + 1)
     return tuple(tuple(row) for row in marked)

@@ -16,6 +16,7 @@ from fsseg_bench.report.given import given_list
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.published import published
 from fsseg_bench.report.rows import group_rows
+from fsseg_bench.values import text_of
 
 _SWITCHES = ("way", "shot", "backbone", "weights", "data_root", "seed", "precision", "iterations", "episodes", "scales")
 """What decides a run's numbers, in the order of ``fsseg-bench run --help``."""
@@ -129,7 +130,7 @@ def _line(given: Mapping[str, Any], folds: Sequence[int], here: Here) -> str:
     words += ["--fold", "all" if len(folds) == len(FOLDS) else ",".join(map(str, folds))]
     settings = given.get("settings")
     for key, value in settings.items() if isinstance(settings, Mapping) else ():
-        words += ["--set", f"{key}={value}"]
+        words += ["--set", f"{key}={text_of(value)}"]
     if given.get("methods_path"):
         words += ["--methods-path", given["methods_path"]]
     if here.out:

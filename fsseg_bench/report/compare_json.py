@@ -14,6 +14,9 @@ from fsseg_bench.report.compare_tables import power_of
 def compare_json(comparison: Comparison, power: float | None = None) -> str:
     """All of ``comparison``, scores and differences in 0..1; ends with a newline.
 
+    Under ``methods``, each entry is one contender beside the first: its ``scores`` says whose score the keys
+    ``baseline`` and ``other`` of every number below are (``difference`` is other minus baseline).
+
     Args:
         comparison: from :func:`fsseg_bench.report.compare.compare`.
         power: the difference to resolve, in percent points; None leaves power out.
@@ -57,6 +60,7 @@ def _method(comparison: Comparison, i: int, power: float | None) -> dict[str, An
             overall[m]["power"] = {"difference": power / 100, **found._asdict()}
     return {
         **_contender(comparison, i + 1),
+        "scores": {"baseline": comparison.baseline.label, "other": versus.other.label},
         "differs": list(versus.differs),
         "overall": overall,
         "by_fold": {m: [_plain(own) for own in versus.folds[m]] for m in METRICS},

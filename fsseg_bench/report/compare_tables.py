@@ -13,7 +13,8 @@ from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 
 METRIC_NAMES: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
 _POWER = 0.8
-_NUMBERS = ("baseline", "method", "difference", "interval", "p", "p (Holm)")
+_NUMBERS = ("difference", "interval", "p", "p (Holm)")
+_AS_ABOVE = "As above."
 
 
 class Power(NamedTuple):
@@ -32,9 +33,9 @@ def compare_tables(comparison: Comparison, power: float | None = None) -> tuple[
         comparison: from :func:`fsseg_bench.report.compare.compare`.
         power: the difference to resolve, in percent points.
     """
-    tables = [_differences(comparison), _classes(comparison)]
+    tables = [*_differences(comparison), *_classes(comparison)]
     if max(map(len, comparison.seeds)) > 1:
-        tables.append(_seeds(comparison))
+        tables += _seeds(comparison)
     if power is not None:
         tables.append(_power(comparison, power))
     return tuple(tables)
@@ -47,25 +48,27 @@ def overall_name(folds: Sequence[int], whole: str = "mean") -> str:
     return whole if tuple(folds) == FOLDS else f"mean of folds {', '.join(map(str, folds))}"
 
 
-def _differences(comparison: Comparison) -> Table:
+def _differences(comparison: Comparison) -> list[Table]:
     rows = [
-        (*_texts(versus.other.label, METRIC_NAMES[metric], where), *_number_cells(own))
+        [
+            (*_texts(versus.other.label, METRIC_NAMES[metric], where), *_number_cells(own))
+            for metric in METRICS
+            for where, own in places(comparison, versus, metric)
+        ]
         for versus in comparison.versus
-        for metric in METRICS
-        for where, own in places(comparison, versus, metric)
     ]
-    label = comparison.baseline.settings["protocol_label"]
-    return _table(
+    label, first = comparison.baseline.settings["protocol_label"], comparison.baseline.label
+    return _one_for_each(
         comparison,
         "differences",
-        f"{label}: differences from {comparison.baseline.label}",
+        f"{label}: differences from {first}",
         ("method", "metric", "folds"),
         _NUMBERS,
         rows,
-        f"{_setting(comparison)} Percent; a difference is method minus baseline, in percent points, with its "
+        f"{_setting(comparison)} Percent; a difference is the method minus {first}, in percent points, with its "
         f"{100 * comparison.level:g} % paired bootstrap interval over episodes, stratified by class. p: two-sided "
         f"approximate randomisation over episodes, {comparison.resamples:,} resamples. p (Holm): corrected for the "
-        f"{len(comparison.versus)} methods compared with the baseline, line by line. Intervals and p-values are about "
+        f"{len(comparison.versus)} methods compared with {first}, line by line. Intervals and p-values are about "
         f"the draw of episodes; they do not cover training again. {_told(comparison)}",
     )
 
@@ -102,15 +105,17 @@ def _told(comparison: Comparison) -> str:
     return " ".join(f"Note: {line}." for line in lines)
 
 
-def _classes(comparison: Comparison) -> Table:
+def _classes(comparison: Comparison) -> list[Table]:
     names = comparison.class_names
     rows = [
-        (*_texts(versus.other.label, f"fold {fold}", names[c]), *_number_cells(own))
+        [
+            (*_texts(versus.other.label, f"fold {fold}", names[c]), *_number_cells(own))
+            for fold, classes in zip(comparison.folds, versus.classes, strict=True)
+            for c, own in classes.items()
+        ]
         for versus in comparison.versus
-        for fold, classes in zip(comparison.folds, versus.classes, strict=True)
-        for c, own in classes.items()
     ]
-    return _table(
+    return _one_for_each(
         comparison,
         "classes",
         f"{comparison.baseline.settings['protocol_label']}: IoU by class",
@@ -122,19 +127,25 @@ def _classes(comparison: Comparison) -> Table:
     )
 
 
-def _seeds(comparison: Comparison) -> Table:
+def _seeds(comparison: Comparison) -> list[Table]:
     rows = []
     for versus in comparison.versus:
-        for metric in METRICS:
-            own = versus.seeds[metric]
-            spreads = [own.baseline, own.other, own.difference]
-            rows.append((*_texts(versus.other.label, METRIC_NAMES[metric]), *map(_spread_cell, spreads)))
-    return _table(
+        spreads = {m: versus.seeds[m] for m in METRICS}
+        rows.append(
+            [
+                (
+                    *_texts(versus.other.label, METRIC_NAMES[metric]),
+                    *map(_spread_cell, (own.baseline, own.other, own.difference)),
+                )
+                for metric, own in spreads.items()
+            ]
+        )
+    return _one_for_each(
         comparison,
         "seeds",
         f"{comparison.baseline.settings['protocol_label']}: over training seeds",
         ("method", "metric"),
-        ("baseline", "method", "difference"),
+        ("difference",),
         rows,
         f"Percent, {overall_name(comparison.folds)}: mean ± standard deviation (n - 1) over the training seeds "
         f"{', '.join(map(str, comparison.seeds[0]))}. This is the spread of training again; the intervals above are "
@@ -175,6 +186,34 @@ def power_of(comparison: Comparison, own: Adjusted, difference: float) -> Power:
         resolvable(error, level=comparison.level, power=_POWER),
         episodes_needed(error, episodes, difference, level=comparison.level, power=_POWER),
     )
+
+
+def _one_for_each(
+    comparison: Comparison,
+    name: str,
+    title: str,
+    labels: Sequence[str],
+    numbers: Sequence[str],
+    rows: Sequence[Sequence[tuple[Cell, ...]]],
+    caption: str,
+) -> list[Table]:
+    """A table for each contender: its heading and the baseline's are their names."""
+    tables = []
+    for place, (versus, own) in enumerate(zip(comparison.versus, rows, strict=True)):
+        several = len(comparison.versus) > 1
+        heads = (comparison.baseline.label, versus.other.label, *numbers)
+        tables.append(
+            _table(
+                comparison,
+                f"{name}-{place + 1}" if several else name,
+                f"{title}, {versus.other.label}" if several else title,
+                labels,
+                tuple(map(printable, heads)),
+                own,
+                _AS_ABOVE if place else caption,
+            )
+        )
+    return tables
 
 
 def _table(

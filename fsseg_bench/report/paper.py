@@ -25,7 +25,8 @@ from fsseg_bench.report.collect import Collection, Resolution
 from fsseg_bench.report.given import given_list
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
 from fsseg_bench.report.published import errata
-from fsseg_bench.report.table import HOW, METRICS, SIZES, SPREAD
+from fsseg_bench.report.rows import Row
+from fsseg_bench.report.table import HOW, METRICS, SIZES, SPREAD, training_remarks
 
 Number = Literal["published", "measured", "difference"]
 """What a column shows."""
@@ -78,7 +79,7 @@ def paper_table(
         labels=len(heads),
         rows=tuple(body),
         facts=_facts(table, protocols, resolution),
-        remarks=tuple(_remarks(table, found)),
+        remarks=(*_remarks(table, found), *map(printable, _training_remarks(pairs))),
     )
 
 
@@ -209,6 +210,16 @@ def _facts(table: PaperTable, protocols: Sequence[Protocol], resolution: Resolut
 def _remarks(table: PaperTable, found: Sequence[Block]) -> list[str]:
     remarks = [erratum.text for erratum in errata() if erratum.whole_table and erratum.table == table.number]
     return remarks + [_elsewhere(block) for block in found if block.elsewhere]
+
+
+def _training_remarks(pairs: Sequence[Pair]) -> list[str]:
+    """What to say of measured rows that were not trained alike, protocol by protocol."""
+    rows: dict[str, list[Row]] = {}
+    for pair in pairs:
+        if pair.measured:
+            rows.setdefault(pair.protocol.name, []).append(pair.measured)
+    made = {name: training_remarks(own) for name, own in rows.items()}
+    return [f"{name}: {line}" if len(made) > 1 else line for name, lines in made.items() for line in lines]
 
 
 def _elsewhere(block: Block) -> str:

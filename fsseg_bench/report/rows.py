@@ -15,16 +15,17 @@ from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.fidelity import reconstructions
 from fsseg_bench.report.given import ListNames, given_list
-from fsseg_bench.report.words import always, natural, short, training
+from fsseg_bench.report.recipes import what_differs
+from fsseg_bench.report.words import Training, always, checkpoints, natural, short, training
 
 _TABLE_KEYS = ("protocol", "protocol_label", "protocol_version", "protocol_digest", "headline", "way")
 _FOLD_KEYS = (
-    *("fold", "novel", "class_names", "episode_digest", "checkpoint_digest"),
+    *("fold", "novel", "class_names", "episode_digest", "checkpoint_digest", "checkpoint"),
     *("evaluated_digest", "unlabelled_digest"),
 )
 _SHOT_KEYS = ("shot", "recipe")
 _NEVER_TOLD = {*_TABLE_KEYS, *_FOLD_KEYS, "shot", "method", "backbone"}
-_ALWAYS_TOLD = {"precision", "scales"}
+_ALWAYS_TOLD = {"precision", "scales", "trained_with"}
 _CELL_KEYS = ("fold", "shot", "checkpoint_digest", "evaluated_digest", "unlabelled_digest")
 _GIVEN = {"seed": "seed", "iterations": "recipe.iterations", "weights": "weights"}
 """Options of a run that no setting of ``--set`` changes, and the settings they become."""
@@ -93,6 +94,20 @@ def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, told: bool 
     labels = _Labels(reconstructions() if runs else frozenset(), told, several_data, _images_seen(runs))
     made = _distinct([_row(row, named[row.first], labels) for row in rows], collection)
     return sorted(made, key=lambda row: (natural(row.backbone), natural(row.method), natural(row.variant)))
+
+
+def differences_of_training(rows: Sequence[Row]) -> list[str]:
+    """Lines that say in what the trainings of a table's rows differ, beside the backbone, which each row says."""
+    methods = [row.method for row in rows]
+    by_shot: dict[int, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+    for row in rows:
+        own = row.method if methods.count(row.method) == 1 else f"{row.method} on {row.backbone}"
+        for shot, runs in row.runs.items():
+            by_shot[shot] += [(own, run.record.settings) for run in runs.values()]
+    lines = {shot: what_differs(members, skip=["backbone"]) for shot, members in sorted(by_shot.items())}
+    if len({tuple(own) for own in lines.values()}) <= 1:
+        return next(iter(lines.values()), [])
+    return [f"{shot}-shot: {line}" for shot, own in lines.items() for line in own]
 
 
 def claimed_twice(collection: Collection) -> list[str]:
@@ -164,13 +179,13 @@ def _split(shot: int, recipe: str, runs: Sequence[ScoredRun], names: ListNames, 
 
 def _own_name(run: ScoredRun, others: Sequence[ScoredRun], collection: Collection) -> str:
     """What tells a run from others of its fold: the checkpoint that was evaluated, or else the record's folder."""
-    checkpoint = run.record.settings.get("checkpoint_digest")
+    checkpoint = checkpoints([run.record.settings])
     rivals = [other for other in others if other is not run and other.record.fold == run.record.fold]
     images = _images(run)
     if all(_images(other) != images for other in rivals):
         return images
-    if checkpoint and all(other.record.settings.get("checkpoint_digest") != checkpoint for other in rivals):
-        return f"checkpoint {short(checkpoint)}"
+    if checkpoint and all(checkpoints([other.record.settings]) != checkpoint for other in rivals):
+        return checkpoint
     return f"record {collection.path(run.record)}"
 
 
@@ -206,7 +221,7 @@ class _Lines:
         return {key: tuple(values) for key, values in found.items()}
 
     @property
-    def training(self) -> tuple[bool, bool]:
+    def training(self) -> Training:
         """As :func:`fsseg_bench.report.words.training`; the runs of a row agree in it."""
         return training(self.settings)
 
@@ -247,24 +262,25 @@ def _told(own: _Lines, others: Sequence[_Lines], labels: _Labels) -> set[str]:
     for other in others:
         keys = own.values.keys() | other.values.keys()
         differing = {key for key in keys if own.values.get(key) != other.values.get(key)}
-        if other.training != own.training:  # the row says so in words; how one of them trained adds nothing
+        if other.training != own.training and not {own.training, other.training} <= {"here", "checkpoint"}:
+            # one of them has no known training, and the row says so in words; how the other trained adds nothing
             differing = {key for key in differing if not key.startswith("recipe.")}
         told |= differing
-    if any(own.training):
+    if own.training in {"untrained", "unknown"}:
         told = {key for key in told if key != "recipe.iterations"}
     return told - {"weights_digest"} if "weights" in told else told
 
 
 def _row(own: _Lines, others: Sequence[_Lines], labels: _Labels) -> Row:
     parts = ["reconstruction"] if own.first[0] in labels.reconstructions else []
-    parts += always(own.settings)
+    parts += [*always(own.settings), *filter(None, [checkpoints(run.record.settings for run in own.runs)])]
     for key in sorted(_told(own, others, labels)):
         shown = "/".join(short(json.loads(value)) for value in own.values.get(key, ())) or "not set"
         parts.append(f"{key.removeprefix('recipe.').removeprefix('switches.')}={shown}")
     images = sorted({labels.images[f] for run in own.runs if (f := run.record.folder) in labels.images})
     parts += dict.fromkeys([*(line.label for line in own.lines if line.label), *images])
     runs = {line.shot: line.runs for line in own.lines}
-    return Row(*own.first, runs, "; ".join(parts), own.lines[0].episodes, tuple(images))
+    return Row(*own.first, runs, "; ".join(dict.fromkeys(parts)), own.lines[0].episodes, tuple(images))
 
 
 def _distinct(rows: Sequence[Row], collection: Collection) -> list[Row]:

@@ -14,9 +14,11 @@ from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.identity import canonical_json, differences, flat
 from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun, find_records
 from fsseg_bench.report.given import given_list
+from fsseg_bench.report.recipes import training_facts
+from fsseg_bench.report.words import training
 
 OF_A_FOLD = (
-    *("fold", "novel", "class_names", "episode_digest", "checkpoint_digest"),
+    *("fold", "novel", "class_names", "episode_digest", "checkpoint_digest", "checkpoint"),
     *("evaluated_digest", "unlabelled_digest"),
 )
 """Settings that belong to a fold, not to what was run on it."""
@@ -158,8 +160,10 @@ def _contender(
     for run in done:
         seeds = by_fold[run.fold]
         if twin := seeds.get(run.settings["seed"]):
-            differ = "; ".join(differences(twin.settings, run.settings))
+            differ = "; ".join(differences(twin.info["settings"], run.info["settings"]))
             what = f"differ only in {differ}" if differ else "are the same run"
+            if twin.settings.get("checkpoint_digest") != run.settings.get("checkpoint_digest"):
+                what = "evaluated different checkpoints"
             raise UserError(f"{text}: {twin.folder} and {run.folder} {what}; give one of the folders")
         seeds[run.settings["seed"]] = run
     return Contender(
@@ -178,9 +182,15 @@ def _damage(run: StoredRun) -> str:
 
 def _core(run: StoredRun) -> dict[str, Any]:
     """What the folds and seeds of one contender share; folds of two experiments' lists are never one contender."""
-    shared = {key: value for key, value in run.settings.items() if key not in {*OF_A_FOLD, "seed"}}
+    shared = {key: value for key, value in _with_origin(run).items() if key not in {*OF_A_FOLD, "seed"}}
     given = given_list(run)
     return {**shared, "episodes": given} if given else shared
+
+
+def _with_origin(run: StoredRun) -> dict[str, Any]:
+    """The settings, and where the parameters are from: a run and the evaluation of its checkpoint are not one."""
+    own = training(run.settings)
+    return {**run.settings, "parameters": "own" if own in {"here", "untrained"} else own}
 
 
 def _ambiguous(text: str, examples: Sequence[StoredRun]) -> UserError:
@@ -205,7 +215,8 @@ def _shown(value: Any) -> str:
 
 
 def _fitting(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list[StoredRun]:
-    names = {name for run in runs for name, _ in flat(run.settings)}
+    leaves = [(run, dict(flat(_with_origin(run)))) for run in runs]
+    names = {name for _, own in leaves for name in own}
     if key == "dataset":
         fitting = [run for run in runs if value in _datasets(run)]
         values = {name for run in runs for name in _datasets(run)}
@@ -214,8 +225,8 @@ def _fitting(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list
         values = {given_list(run) or _NO_LIST for run in runs}
     else:
         full = _full_name(text, key, names)
-        fitting = [run for run in runs if _equal(value, dict(flat(run.settings)).get(full))]
-        values = {_shown(dict(flat(run.settings)).get(full)) for run in runs}
+        fitting = [run for run, own in leaves if _equal(value, own.get(full))]
+        values = {_shown(own.get(full)) for _, own in leaves}
     if not fitting:
         raise UserError(f"{text}: no run has {key}={value}; there is {', '.join(sorted(values))}")
     return fitting
@@ -295,7 +306,12 @@ def single_seed(contender: Contender) -> dict[int, StoredRun]:
 
 
 def also_different(first: Contender, second: Contender) -> list[str]:
-    """Settings beside the method's own in which two contenders differ, as ``name: first / second``."""
+    """Settings beside the method's own in which two contenders differ, as ``name: first / second``.
+
+    The number of training episodes comes first where it differs: no single setting says it.
+    """
     own = {"method", "method_digest", "switches", "seed", *OF_A_FOLD}
     left, right = ({k: v for k, v in c.settings.items() if k not in own} for c in (first, second))
-    return differences(left, right)
+    seen = [training_facts(c.settings).get("training episodes") for c in (first, second)]
+    episodes = [f"training episodes: {seen[0]} / {seen[1]}"] if all(seen) and seen[0] != seen[1] else []
+    return [*episodes, *differences(left, right)]

@@ -11,7 +11,7 @@ from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.cells import MeasuredCells, Runs, ranked
 from fsseg_bench.report.collect import Collection, Resolution, ScoredRun
 from fsseg_bench.report.model import Cell, Column, Table, printable
-from fsseg_bench.report.rows import Row, group_rows
+from fsseg_bench.report.rows import Row, differences_of_training, group_rows
 
 METRICS: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
 SIZES: dict[Resolution, str] = {"input": "the protocol's input size", "native": "the images' own size"}
@@ -94,7 +94,14 @@ def _table(
             "way": way,
             "resolution": resolution,
         },
+        remarks=tuple(map(printable, training_remarks(rows))),
     )
+
+
+def training_remarks(rows: Sequence[Row]) -> list[str]:
+    """A remark where the rows of a table were not trained alike."""
+    lines = differences_of_training(rows)
+    return [f"Rows compare methods together with their trainings: {'. '.join(lines)}."] if lines else []
 
 
 def episodes_words(runs: Sequence[ScoredRun], collection: Collection) -> str:

@@ -49,6 +49,13 @@ def test_what_is_given_goes_first(trained: Path) -> None:
     assert restored.method.alpha == 9
 
 
+def test_switches_may_be_python_values(trained: Path) -> None:
+    restored = restore(trained, switches={"alpha": 9, "align_corners": True})
+    assert (restored.method.alpha, restored.method.align_corners) == (9.0, True)
+    with pytest.raises(UserError, match="alpha=true is not a number"):
+        restore(trained, switches={"alpha": True})
+
+
 def test_an_untrained_run_has_the_parameters_it_was_tested_with(untrained: Path) -> None:
     plan = make_plan(tiny_request(untrained.parents[4], seed=3))
     restored = restore(untrained)

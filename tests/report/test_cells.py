@@ -19,6 +19,11 @@ def test_nothing_to_compare_with_is_no_rank() -> None:
     assert ranks([5.0, None, 7.0, 1.0], ["a", "a", "b", None]) == [0, 0, 0, 0]
 
 
+def test_a_column_that_some_row_lacks_has_no_best() -> None:
+    assert ranks([5.0, None, 7.0], list("aaa")) == [0, 0, 0]
+    assert ranks([5.0, None, 7.0, 1.0], list("abaa")) == [2, 0, 1, 0]
+
+
 def test_other_columns_are_not_touched() -> None:
     (first, _) = ranked([(Cell("1", 1.0), Cell("1", 1.0)), (Cell("2", 2.0), Cell("2", 2.0))], [1], ["a", "a"])
     assert (first[0].rank, first[1].rank) == (0, 2)

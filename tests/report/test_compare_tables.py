@@ -49,6 +49,30 @@ def test_scores_by_hand(tmp_path: Path):
     ]
 
 
+def heads(table: Table) -> list[str]:
+    return [column.title for column in table.columns]
+
+
+def test_columns_are_named_after_the_contenders(tmp_path: Path):
+    """``compare panet baseline``: PANet's scores must not stand under "baseline"."""
+    for method, hits in (("baseline", 45), ("panet", 20), ("biopt", 30)):
+        for seed in (0, 1):
+            write_run(tmp_path, (*SPREAD[:2], ((2,), (75, 5, 0, hits))), method=method, seed=seed)
+    differences, classes, seeds = compare_tables(compared(tmp_path, "panet", "baseline"))
+    assert heads(differences)[3:6] == ["panet", "baseline", "difference"]
+    assert texts(differences)[0][3:6] == ["65.00", "70.00", "+5.00"]
+    assert heads(classes)[3:5] == ["panet", "baseline"]
+    assert heads(seeds)[2:5] == ["panet", "baseline", "difference"]
+    assert "the method minus panet" in differences.caption
+    several = compare_tables(compared(tmp_path, "panet", "baseline", "biopt"))
+    assert [heads(table)[3:5] for table in several[:4]] == 2 * [["panet", "baseline"], ["panet", "biopt"]]
+    assert [{row[0] for row in texts(table)} for table in several[:2]] == [{"baseline"}, {"biopt"}]
+    assert len({table.name for table in several}) == len({table.title for table in several}) == len(several) == 6
+    document = json.loads(compare_json(compared(tmp_path, "panet", "baseline")))
+    assert document["methods"][0]["scores"] == {"baseline": "panet", "other": "baseline"}
+    assert document["methods"][0]["overall"]["mean"]["baseline"] == pytest.approx(0.65)
+
+
 def test_rows_are_folds_then_their_mean(comparison: Comparison):
     differences, classes = compare_tables(comparison)
     assert [row[1:3] for row in texts(differences)] == [

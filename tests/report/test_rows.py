@@ -2,13 +2,16 @@
 
 import shutil
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
+from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.report.collect import find_runs
+from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.rows import claimed_twice, group_rows
 from tests.report.test_table import only, texts, write_folds
-from tests.support.runs import write_run
+from tests.support.runs import settings, write_run
 
 
 class TestRows:
@@ -37,7 +40,10 @@ class TestRows:
             ({"data_fingerprint": "2" * 64}, {"data_fingerprint=ffffffff", "data_fingerprint=22222222"}),
             ({"method_digest": "3" * 64}, {"method_digest=aaaaaaaa", "method_digest=33333333"}),
             ({"recipe": {"iterations": 0, "lr": 0.5}}, {"", "untrained"}),
-            ({"recipe": {"iterations": 0, "lr": 0.001}, "checkpoint_digest": "4" * 64}, {"", "trained elsewhere"}),
+            (
+                {"recipe": {"iterations": 0, "lr": 0.001}, "checkpoint_digest": "4" * 64},
+                {"", "checkpoint 44444444 (training unknown)"},
+            ),
         ],
     )
     def test_what_distinguishes_two_rows_is_said(self, tmp_path: Path, change: dict, told: set[str]):
@@ -86,6 +92,29 @@ class TestRows:
         assert [row.variant for row in group_rows(found.done, found)] == [""]
         assert [row.variant for row in group_rows(found.done, found, told=True)] == ["temperature=20; weights=none"]
 
+    def test_trainings_that_differ_are_said_under_the_table(self, tmp_path: Path):
+        recipe = {"iterations": 30_000, "batch": 1, "lr": 1e-3, "freeze": "none", "augment": "flip", "bn": "eval"}
+        write_run(tmp_path, method="panet", recipe=recipe)
+        assert only(tmp_path).remarks == ()
+        write_run(tmp_path, method="a", recipe={**recipe, "iterations": 10_000, "batch": 8, "freeze": "layer2"})
+        write_run(tmp_path, method="b", recipe={**recipe, "iterations": 10_000, "batch": 8})
+        (remark,) = only(tmp_path).remarks
+        assert (
+            "different training episodes: a, b 80,000 (10,000 steps of 8); panet 30,000 (30,000 steps of 1)" in remark
+        )
+        assert "different frozen stages: a layer2; b, panet none" in remark
+        assert "rate" not in remark
+        assert "different training episodes" in to_markdown(only(tmp_path))
+
+    def test_a_recipe_for_a_shot_is_compared_with_that_of_the_same_shot(self, tmp_path: Path):
+        for shot, steps in ((1, 300), (5, 100)):
+            write_run(tmp_path, shot=shot, method="a", recipe={"iterations": steps, "batch": 1, "lr": 1.0})
+        write_run(tmp_path, shot=1, method="b", recipe={"iterations": 300, "batch": 1, "lr": 1.0})
+        assert only(tmp_path).remarks == ()
+        write_run(tmp_path, shot=5, method="b", recipe={"iterations": 200, "batch": 1, "lr": 1.0})
+        (remark,) = only(tmp_path).remarks
+        assert remark.endswith("5-shot: different training episodes: a 100 (100 steps of 1); b 200 (200 steps of 1).")
+
     def test_best_and_second_of_a_backbone(self, tmp_path: Path):
         for method, hits in (("a", 10), ("b", 30), ("c", 20)):
             write_run(tmp_path, [((c,), (90, 0, 100 - hits, hits)) for c in (1, 2)], method=method)
@@ -99,8 +128,8 @@ class TestRows:
         for lr in (0.1, 0.2):
             write_run(tmp_path, method="panet", recipe={"iterations": 0, "lr": lr})
         assert [row[2] for row in texts(only(tmp_path))] == [
-            "trained elsewhere; checkpoint 44444444",
-            "trained elsewhere; checkpoint 55555555",
+            "checkpoint 44444444 (training unknown)",
+            "checkpoint 55555555 (training unknown)",
             "untrained; lr=0.1",
             "untrained; lr=0.2",
         ]
@@ -109,14 +138,16 @@ class TestRows:
         for fold in (1, 2, 3, 4):
             write_run(tmp_path, fold=fold, recipe={"iterations": 0}, checkpoint_digest=str(fold) * 64)
         table = only(tmp_path)
-        assert [row[2] for row in texts(table)] == ["trained elsewhere"]
+        assert [row[2] for row in texts(table)] == [
+            "checkpoints 11111111, 22222222, 33333333, 44444444 (training unknown)"
+        ]
         assert table.rows[0][7].value == pytest.approx(100 * (0.5 + 20 / 30) / 2)
         assert claimed_twice(find_runs(tmp_path)) == []
 
     def test_a_shot_trained_elsewhere_never_hides_in_a_row_trained_here(self, tmp_path: Path):
         write_run(tmp_path, shot=1)
         write_run(tmp_path, shot=5, recipe={"iterations": 0}, checkpoint_digest="1" * 64)
-        assert [row[2] for row in texts(only(tmp_path))] == ["", "trained elsewhere"]
+        assert [row[2] for row in texts(only(tmp_path))] == ["", "checkpoint 11111111 (training unknown)"]
 
     def test_an_untrained_shot_never_hides_in_a_trained_row(self, tmp_path: Path):
         write_run(tmp_path, shot=1)
@@ -142,6 +173,66 @@ class TestRows:
         variants = sorted(row[2] for row in texts(only(tmp_path)))
         names = sorted(f.relative_to(tmp_path).as_posix() for f in (first, second))
         assert variants == [f"weights=w.pth; record {name}" for name in names]
+
+
+def trained(**changes: Any) -> dict[str, Any]:
+    """What an evaluation keeps of the training whose checkpoint it evaluated."""
+    own = settings(**changes)
+    return {"trained": {"file": "checkpoint.pt", "run": "/r", "identity": identity_hash(own), "settings": own}}
+
+
+class TestEvaluatedCheckpoints:
+    RECIPE: ClassVar = {"iterations": 100, "batch": 2, "lr": 0.001}
+
+    def test_the_row_is_one_of_its_training(self, tmp_path: Path):
+        for fold in (1, 2):
+            known = trained(fold=fold, recipe=self.RECIPE, seed=4)
+            write_run(tmp_path, fold=fold, recipe={}, checkpoint_digest=str(fold) * 64, extra=known)
+        write_run(tmp_path, method="panet", recipe={"iterations": 300, "batch": 2, "lr": 0.001})
+        table = only(tmp_path)
+        names = [trained(fold=f, recipe=self.RECIPE, seed=4)["trained"]["identity"][:8] for f in (1, 2)]
+        assert [row[2] for row in texts(table)] == [f"checkpoints run {names[0]}, run {names[1]}", ""]
+        assert "baseline 200 (100 steps of 2); panet 600 (300 steps of 2)" in table.remarks[0]
+        (run, *_) = find_runs(tmp_path).done
+        assert (run.record.settings["recipe"], run.record.settings["seed"]) == (self.RECIPE, 4)
+
+    def test_a_training_and_the_evaluation_of_its_checkpoint_stay_apart(self, tmp_path: Path):
+        write_run(tmp_path, recipe=self.RECIPE)
+        write_run(tmp_path, recipe={}, checkpoint_digest="1" * 64, extra=trained(recipe=self.RECIPE))
+        name = trained(recipe=self.RECIPE)["trained"]["identity"][:8]
+        assert sorted(row[2] for row in texts(only(tmp_path))) == ["", f"checkpoint run {name}"]
+
+    def test_what_it_was_trained_with_is_said(self, tmp_path: Path):
+        write_run(
+            tmp_path,
+            shot=5,
+            recipe={},
+            checkpoint_digest="1" * 64,
+            extra=trained(recipe=self.RECIPE, shot=1, switches={"temperature": 10.0}),
+        )
+        assert "trained with shot=1, temperature=10; checkpoint run" in texts(only(tmp_path))[0][2]
+
+    def test_a_file_has_its_name_and_no_training(self, tmp_path: Path):
+        write_run(tmp_path, recipe={}, checkpoint_digest="1" * 64, extra={"trained": {"file": "theirs.pth"}})
+        write_run(tmp_path, method="panet", recipe=self.RECIPE)
+        table = only(tmp_path)
+        assert texts(table)[0][2] == "checkpoint theirs.pth 11111111 (training unknown)"
+        assert "different training episodes: baseline unknown; panet 200 (100 steps of 2)" in table.remarks[0]
+
+    def test_one_checkpoint_under_two_protocols_or_identities_is_not_merged(self, tmp_path: Path):
+        for digit in "12":
+            write_run(tmp_path, recipe={}, checkpoint_digest=digit * 64, extra=trained(recipe=self.RECIPE))
+        rows = [row[2] for row in texts(only(tmp_path))]
+        assert len(rows) == 2
+        assert len(set(rows)) == 2
+        assert all("record " in row for row in rows)
+
+    def test_an_edited_training_is_refused(self, tmp_path: Path):
+        edited = trained(recipe=self.RECIPE)
+        edited["trained"]["settings"]["seed"] = 9
+        write_run(tmp_path, recipe={}, checkpoint_digest="1" * 64, extra=edited)
+        (warning,) = find_runs(tmp_path).warnings
+        assert "the checkpoint's training do not have the identity it states" in warning.message
 
 
 class TestTwoRunsForOneCell:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.report.select import also_different, conditions_of, select
-from tests.support.runs import write_run
+from tests.support.runs import settings, write_run
 
 
 def chosen(root: Path, *texts: str, **where: str) -> list[tuple[str, dict[int, list[int]]]]:
@@ -128,6 +129,24 @@ def test_an_empty_folder_and_a_copy_of_a_run(tmp_path: Path):
         chosen(tmp_path / "runs", "baseline")
 
 
+def test_a_checkpoint_is_found_by_its_training(tmp_path: Path):
+    recipe = {"iterations": 40, "batch": 2, "lr": 0.001}
+    for seed, digit in ((0, "1"), (3, "2")):
+        own = settings(recipe=recipe, seed=seed)
+        known = {"file": "checkpoint.pt", "run": "/r", "identity": identity_hash(own), "settings": own}
+        write_run(tmp_path, recipe={}, checkpoint_digest=digit * 64, extra={"trained": known})
+    for digit in "34":
+        write_run(tmp_path, method="biopt", recipe={}, checkpoint_digest=digit * 64)
+    assert chosen(tmp_path, "baseline", recipe__iterations="40") == [("baseline", {1: [0, 3]})]
+    with pytest.raises(UserError, match="evaluated different checkpoints; give one of the folders"):
+        chosen(tmp_path, "biopt")
+    write_run(tmp_path, recipe=recipe)
+    with pytest.raises(UserError, match=r"parameters: checkpoint / own\)\. Choose with --where parameters=VALUE"):
+        chosen(tmp_path, "baseline")
+    assert chosen(tmp_path, "baseline,parameters=own") == [("baseline", {1: [0]})]
+    assert chosen(tmp_path, "baseline,parameters=checkpoint") == [("baseline", {1: [0, 3]})]
+
+
 def test_damaged_records_are_named(tmp_path: Path):
     write_run(tmp_path)
     broken = write_run(tmp_path, fold=2)
@@ -147,6 +166,17 @@ def test_what_else_differs(tmp_path: Path):
         'precision: "fp32" / "bf16"',
         "recipe.iterations: 100 / not set",
         "recipe.lr: 0.001 / 0.1",
+    ]
+
+
+def test_training_episodes_that_differ_come_first(tmp_path: Path):
+    write_run(tmp_path, recipe={"iterations": 30_000, "batch": 1, "freeze": "none"})
+    write_run(tmp_path, method="biopt", recipe={"iterations": 10_000, "batch": 8, "freeze": "layer2"})
+    assert also_different(*select(["baseline", "biopt"], tmp_path, {}).contenders) == [
+        "training episodes: 30,000 (30,000 steps of 1) / 80,000 (10,000 steps of 8)",
+        "recipe.batch: 1 / 8",
+        'recipe.freeze: "none" / "layer2"',
+        "recipe.iterations: 30000 / 10000",
     ]
 
 

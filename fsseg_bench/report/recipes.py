@@ -1,0 +1,118 @@
+"""In what trainings differ: what a reader must know before two methods' numbers are put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from fsseg_bench.report.model import Cell, Column, Table, printable
+from fsseg_bench.report.words import short
+
+Settings = Mapping[str, Any]
+
+
+def training_facts(settings: Settings) -> dict[str, str]:
+    """Backbone, weights, training episodes, rate and the like, in words; what does not apply is left out.
+
+    Args:
+        settings: of a run, as tables show them.
+    """
+    recipe = settings.get("recipe") or {}
+    facts = {"backbone": str(settings.get("backbone")), "weights": _weights(settings)}
+    if not recipe:
+        return {**facts, "training episodes": "unknown"}
+    if recipe.get("iterations") == 0:
+        return {**facts, "training episodes": "none"}
+    for name, words in _OF_A_RECIPE.items():
+        if text := words(recipe, settings):
+            facts[name] = text
+    return facts
+
+
+def what_differs(runs: Iterable[tuple[str, Settings]], skip: Sequence[str] = ()) -> list[str]:
+    """A line for each fact in which the trainings of several methods differ, with the methods of each value.
+
+    Args:
+        runs: of each run, what it is called and its settings; runs of one name may be folds or shots.
+        skip: facts that the reader sees anyway.
+    """
+    lines = []
+    for fact, values in differing(runs).items():
+        if fact not in skip:
+            holders: dict[str, list[str]] = {}
+            for name, value in values.items():
+                holders.setdefault(value, []).append(name)
+            lines.append(f"different {fact}: " + "; ".join(f"{', '.join(own)} {v}" for v, own in holders.items()))
+    return lines
+
+
+def differing(runs: Iterable[tuple[str, Settings]]) -> dict[str, dict[str, str]]:
+    """Fact to name to value, for the facts in which names differ; several values of one name are joined by ``/``."""
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for name, settings in runs:
+        for fact, value in training_facts(settings).items():
+            found.setdefault(fact, {}).setdefault(name, {})[value] = None
+    values = {fact: {name: " / ".join(own) for name, own in names.items()} for fact, names in found.items()}
+    return {fact: names for fact, names in values.items() if len(set(names.values())) > 1}
+
+
+def differences_table(runs: Sequence[tuple[str, Settings]]) -> Table | None:
+    """The differences with a row for each method; None where there are none."""
+    facts = differing(runs)
+    if not facts:
+        return None
+    names = list(dict.fromkeys(name for name, _ in runs))
+    rows = [(Cell(printable(n)), *(Cell(printable(facts[f].get(n, "-"))) for f in facts)) for n in names]
+    heads = ("method", *facts)
+    return Table(
+        name="differences-of-training",
+        title="What differs between the methods",
+        caption="The numbers compare methods together with what differs here.",
+        columns=tuple(Column((head,)) for head in heads),
+        labels=len(heads),
+        rows=tuple(rows),
+    )
+
+
+def _weights(settings: Settings) -> str:
+    name, digest = short(settings.get("weights")), settings.get("weights_digest")
+    if version := name.partition("_Weights.")[2]:
+        return f"ImageNet ({version})"
+    return f"{name} {str(digest)[:8]}" if digest and digest != "none" else name
+
+
+def _episodes(recipe: Settings, _: Settings) -> str:
+    steps, batch = recipe.get("iterations"), recipe.get("batch")
+    if not isinstance(steps, int) or not isinstance(batch, int):
+        return ""
+    return f"{steps * batch:,} ({steps:,} steps of {batch:,})"
+
+
+def _schedule(recipe: Settings, _: Settings) -> str:
+    parts = [str(recipe.get("schedule") or "")]
+    if recipe.get("schedule") == "step":
+        milestones = ", ".join(f"{int(i):,}" for i in recipe.get("milestones") or ())
+        parts.append(f"x{short(recipe.get('gamma'))} at {milestones or 'none'}")
+    if recipe.get("warmup"):
+        parts.append(f"warm-up {recipe['warmup']:,}")
+    return ", ".join(filter(None, parts))
+
+
+def _shots(recipe: Settings, settings: Settings) -> str:
+    shots = recipe.get("train_shots")
+    return "as evaluated" if not shots or shots == settings.get("shot") else str(shots)
+
+
+def _plain(key: str) -> Callable[[Settings, Settings], str]:
+    return lambda recipe, _: short(recipe[key]) if key in recipe else ""
+
+
+_OF_A_RECIPE: Mapping[str, Callable[[Settings, Settings], str]] = {
+    "training episodes": _episodes,
+    "rate": _plain("lr"),
+    "schedule": _schedule,
+    "frozen stages": _plain("freeze"),
+    "batch-norm": _plain("bn"),
+    "augmentation": _plain("augment"),
+    "training shots": _shots,
+}

@@ -1,0 +1,147 @@
+"""An evaluated checkpoint: one run wherever it lies, and its training goes with it as far as it is known."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsseg_bench.engine.batch import plan_all
+from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.reopen import reopen
+from fsseg_bench.engine.run import execute
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.read import read_run
+from fsseg_bench.report.collect import find_runs
+from fsseg_bench.report.compare import compare
+from fsseg_bench.report.select import select
+from fsseg_bench.report.table import runs_tables
+from tests.support.tiny_run import tiny_request, tiny_training
+
+
+def finish(request: RunRequest) -> Path:
+    return execute(make_plan(request)).folder
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a data set with a run trained with seed 4 in ``runs``."""
+    folder = tmp_path_factory.mktemp("once")
+    finish(tiny_request(folder, iterations=2, seed=4, settings=tiny_training()))
+    return folder
+
+
+@pytest.fixture
+def made(once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(once, tmp_path / "made"))
+
+
+@pytest.fixture
+def trained(made: Path) -> Path:
+    (folder,) = (made / "runs").glob("*/*/*/fold1-seed4-*")
+    return folder
+
+
+def evaluation(made: Path, checkpoint: Path, **changes: Any) -> RunRequest:
+    values: dict[str, Any] = {"iterations": None, "eval_only": str(checkpoint), "out": str(made / "evaluated")}
+    return tiny_request(made, **(values | changes))
+
+
+def variants(root: Path) -> list[str]:
+    (table,) = runs_tables(find_runs(root))
+    return [row[2].text for row in table.rows]
+
+
+def test_one_checkpoint_is_one_run_whatever_its_path_and_the_seed(made: Path, trained: Path, tmp_path: Path) -> None:
+    first = finish(evaluation(made, trained))
+    assert first.name.startswith("fold1-checkpoint-")
+    moved = Path(shutil.copytree(trained, tmp_path / "elsewhere"))
+    bare = Path(shutil.copy(trained / "checkpoint.pt", tmp_path / "theirs.pt"))
+    for checkpoint in (trained / "checkpoint.pt", moved, bare):
+        for changes in ({}, {"seed": 1}, {"seed": 2}, {"weights": None}):
+            assert make_plan(evaluation(made, checkpoint, **changes)).settings == read_run(first).info["settings"]
+    assert finish(evaluation(made, bare, seed=3)) == first
+    batch = plan_all([evaluation(made, trained, seed=s) for s in (0, 1)], {})
+    assert len(batch.runs) == 1
+    assert batch.notes == ("baseline fold 1: asked for twice; it is run once",)
+
+
+def test_it_is_read_as_trained_by_its_recipe_and_seed(made: Path, trained: Path) -> None:
+    folder = finish(evaluation(made, trained))
+    own, found = read_run(trained), read_run(folder)
+    for key in ("recipe", "seed", "weights", "weights_digest"):
+        assert found.settings[key] == own.settings[key]
+    assert found.settings["recipe"]["iterations"] == 2
+    assert found.info["trained"]["run"] == str(trained)
+    assert found.info["trained"]["identity"] == own.info["identity"]
+    assert variants(made / "evaluated") == [f"checkpoint run {own.info['identity'][:8]}"]
+    (contender,) = select(["baseline"], made / "evaluated", {"recipe.iterations": "2"}).contenders
+    assert list(contender.runs[1]) == [4]
+
+
+def test_a_training_and_its_checkpoint_can_be_compared(made: Path, trained: Path) -> None:
+    other = finish(evaluation(made, trained))
+    found = compare(select([str(trained), str(other)], made, {}).contenders, resamples=100)
+    assert found.versus[0].overall["mean"].difference.value == 0
+    assert found.versus[0].differs == ()
+    assert "parameters=checkpoint" in found.versus[0].other.label
+
+
+def test_a_file_of_unknown_training_says_so_until_its_run_is_named(made: Path, trained: Path, tmp_path: Path) -> None:
+    bare = Path(shutil.copy(trained / "checkpoint.pt", tmp_path / "theirs.pt"))
+    folder = finish(evaluation(made, bare))
+    digest = read_run(folder).info["settings"]["checkpoint_digest"]
+    assert variants(made / "evaluated") == [f"checkpoint theirs.pt {digest[:8]} (training unknown)"]
+    assert read_run(folder).settings["recipe"] == {}
+    with pytest.raises(UserError, match=r"recipe\.iterations|unknown setting"):
+        select(["baseline"], made / "evaluated", {"recipe.iterations": "0"})
+    assert finish(evaluation(made, trained)) == folder
+    assert variants(made / "evaluated") == [f"checkpoint run {read_run(trained).info['identity'][:8]}"]
+
+
+def test_what_has_no_part_is_refused_or_said(made: Path, trained: Path) -> None:
+    with pytest.raises(UserError, match=r"--set recipe\.lr and --eval-only exclude each other"):
+        make_plan(evaluation(made, trained, settings={"recipe.lr": "1"}))
+    with pytest.raises(UserError, match=r"--eval-only and --weights w\.pth exclude each other"):
+        make_plan(evaluation(made, trained, weights="w.pth"))
+    batch = plan_all([evaluation(made, trained, seed=7)], {})
+    assert batch.notes == ("--seed 7 has no part in the evaluation of a checkpoint: all its parameters are stored",)
+
+
+def test_it_opens_again_and_says_what_it_was_trained_with(made: Path, trained: Path) -> None:
+    folder = finish(evaluation(made, trained, shot=2, settings={"alpha": 10}))
+    again = reopen(folder)
+    assert again.plan.switches["alpha"] == 10.0
+    assert not again.changed_code
+    assert "trained with shot=1, alpha=20; checkpoint run" in variants(made / "evaluated")[0]
+
+
+def test_a_record_of_an_evaluation_has_no_checkpoint_of_its_own(made: Path, trained: Path) -> None:
+    folder = finish(evaluation(made, trained))
+    shutil.copy(trained / "checkpoint.pt", folder)
+    with pytest.raises(UserError, match="lies beside the record of an evaluation, not of a training"):
+        make_plan(evaluation(made, folder))
+
+
+def test_an_edited_training_is_refused(made: Path, trained: Path) -> None:
+    folder = finish(evaluation(made, trained))
+    path = folder / "run.json"
+    info = json.loads(path.read_text())
+    info["trained"]["settings"]["recipe"]["iterations"] = 30_000
+    path.write_text(json.dumps(info))
+    with pytest.raises(UserError, match="edited: the settings of the checkpoint's training"):
+        read_run(folder)
+
+
+def test_records_from_before_trainings_were_kept(made: Path, trained: Path) -> None:
+    folder = finish(evaluation(made, trained))
+    info = json.loads((folder / "run.json").read_text())
+    del info["trained"]
+    (folder / "run.json").write_text(json.dumps(info))
+    assert "(training unknown)" in variants(made / "evaluated")[0]
+    assert finish(replace(evaluation(made, trained), fresh=False)) == folder
+    assert "(training unknown)" not in variants(made / "evaluated")[0]
