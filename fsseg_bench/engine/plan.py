@@ -14,6 +14,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import assemble, default_backbone, parse_switches
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.device import Precision
+from fsseg_bench.engine.optimise import check_training
 from fsseg_bench.engine.origin import check_origin, checkpoint_file
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
@@ -120,6 +121,8 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         check_origin(checkpoint_file(request.eval_only), request.method, backbone, protocol, request.fold)
     base = len(protocol.base_classes(request.fold))
     model, info = assemble(cls, backbone, request.weights or weights, switches, request.seed, base)
+    if recipe.iterations:
+        check_training(model, recipe)
     settings: dict[str, Any] = {
         "protocol": protocol.name,
         "protocol_label": protocol.label,
