@@ -83,7 +83,9 @@ def _execute(requests: Sequence[Any], opened: Any) -> list[Path]:
 
 
 def _print_table(folders: Sequence[Path]) -> None:
-    """The table of these runs alone."""
+    """The table of these runs alone, and how their trainings ended."""
+    from fsseg_bench.records.read import read_run
+    from fsseg_bench.records.training import training_words
     from fsseg_bench.report.collect import open_runs
     from fsseg_bench.report.markdown import to_markdown
     from fsseg_bench.report.table import runs_tables
@@ -94,4 +96,6 @@ def _print_table(folders: Sequence[Path]) -> None:
     for warning in collection.warnings:
         click.echo(f"warning: {warning.message}", err=True)
     for folder in folders:
+        if words := training_words(read_run(folder).info):
+            click.echo(f"training loss: {words}")
         click.echo(f"record: {folder}")

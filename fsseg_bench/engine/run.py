@@ -27,6 +27,7 @@ from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.protocol.unlabelled import further_of_table
 from fsseg_bench.records.files import read_lines
 from fsseg_bench.records.run import RunRecord
+from fsseg_bench.records.training import training_summary
 
 _GPU_HEAD_BATCH = 16
 _MOST_WORKERS = 8
@@ -80,6 +81,8 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
     elif done is not None and done.iteration >= recipe.iterations:
         plan.model.load_state_dict(done.model)
     elif recipe.iterations:
+        if plan.weights.source == "none" and recipe.freeze != "none":
+            progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
         record.update(status="training", device=describe(device))
         trainer = Trainer(
             plan.model,
@@ -93,6 +96,8 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
         )
         timings = trainer.run(record, progress)
         record.update(timings={**timings, **_added(record.info["timings"], train_seconds=timings["train_seconds"])})
+    if recipe.iterations:
+        record.update(training=training_summary(read_lines(record.train_path)))
 
 
 def _training_episodes(plan: Plan) -> TrainingEpisodes:

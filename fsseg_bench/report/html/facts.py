@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from fsseg_bench.protocol.statistics import Metric
+from fsseg_bench.records.training import training_words
 from fsseg_bench.report.collect import Resolution
 from fsseg_bench.report.html.runs import ShownRun
 from fsseg_bench.report.html.text import escape, escape_lines, folded
@@ -48,6 +49,7 @@ def _facts(run: ShownRun) -> list[tuple[str, str]]:
         ("method source", _text(settings.get("method_digest"))),
         ("weights", _words(settings.get("weights"), settings.get("weights_digest"))),
         ("trained elsewhere", _text(settings.get("checkpoint_digest"))),
+        ("training loss", training_words(info) or ""),
         ("identity", _text(info.get("identity"))),
         ("software", _versions({**software, **_mapping(provenance.get("packages"))})),
         ("code", _commit(_mapping(provenance.get("git")))),
