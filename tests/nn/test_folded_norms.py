@@ -9,40 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fsseg_bench.nn.backbones import Backbone, build_backbone, folded_norms
+from fsseg_bench.nn.backbones import build_backbone, folded_norms
 from fsseg_bench.nn.layout import Layout, VGGLayout
 from fsseg_bench.nn.weights import load_weights
-from tests.support.networks import noise_images, random_backbone
+from tests.support.networks import fold_by_hand, noise_images, norms_of, random_backbone
 from tests.support.weights import SMALL, published_resnet18
 
 VGG_BN = Layout(last="conv2", vgg=VGGLayout(batch_norm=True))
-
-
-def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
-    return {name: m for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)}
-
-
-def fold(backbone: Backbone, *, only: str = "") -> Backbone:
-    """Each batch-norm folded by hand into its convolution: what stays adds the shift, or nothing beside a bias."""
-    layers = dict(backbone.named_modules())
-    order = list(layers)
-    for name, norm in norms_of(backbone).items():
-        if not name.startswith(only):
-            continue
-        convolution = layers[order[order.index(name) - 1]]
-        assert isinstance(convolution, nn.Conv2d)
-        with torch.no_grad():
-            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-            shift = norm.bias - norm.running_mean * scale
-            convolution.weight.mul_(scale[:, None, None, None])
-            norm.weight.fill_(1)
-            norm.bias.copy_(shift)
-            norm.running_mean.zero_()
-            norm.running_var.fill_(1)
-            if convolution.bias is not None:
-                convolution.bias.mul_(scale).add_(shift)
-                norm.bias.zero_()
-    return backbone
 
 
 @pytest.mark.parametrize(("name", "layout"), [("resnet18-layer3", Layout()), ("vgg16", VGG_BN)])
@@ -52,13 +25,13 @@ def test_folding_by_hand_keeps_the_features_and_is_found(name: str, layout: Layo
     with torch.no_grad():
         expected = backbone(images)
         assert folded_norms(backbone) == ()
-        fold(backbone)
+        fold_by_hand(backbone)
         torch.testing.assert_close(backbone(images), expected, atol=1e-3 * expected.abs().max().item(), rtol=0)
     assert set(folded_norms(backbone)) == set(norms_of(backbone))
 
 
 def test_a_part_that_is_folded_is_found_alone() -> None:
-    backbone = fold(random_backbone("resnet18-layer3"), only="layer2.")
+    backbone = fold_by_hand(random_backbone("resnet18-layer3"), only="layer2.")
     assert set(folded_norms(backbone)) == {name for name in norms_of(backbone) if name.startswith("layer2.")}
 
 
@@ -106,7 +79,7 @@ def _some_dead_channels(norm: nn.BatchNorm2d) -> None:
     ],
 )
 def test_variants_of_folding(variant: Callable[[nn.BatchNorm2d], None]) -> None:
-    backbone = fold(random_backbone(SMALL))
+    backbone = fold_by_hand(random_backbone(SMALL))
     for norm in norms_of(backbone).values():
         variant(norm)
     assert set(folded_norms(backbone)) == set(norms_of(backbone))
@@ -127,7 +100,7 @@ def test_a_single_training_step_leaves_no_norm_that_looks_folded() -> None:
 
 
 def test_loading_says_what_came_folded(tmp_path: Path) -> None:
-    torch.save(fold(random_backbone(SMALL)).state_dict(), tmp_path / "folded.pth")
+    torch.save(fold_by_hand(random_backbone(SMALL)).state_dict(), tmp_path / "folded.pth")
     torch.save(published_resnet18(), tmp_path / "usual.pth")
     backbone = build_backbone(SMALL)
     assert not backbone.filled
