@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fsseg_bench.engine.plan import RunRequest, make_plan
 from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import _training_episodes, execute
 from fsseg_bench.engine.train import Cadence
+from fsseg_bench.errors import UserError
 from fsseg_bench.records.files import read_lines
+from tests.support.networks import fold_by_hand, random_backbone
 from tests.support.tiny_run import tiny_request, tiny_training
 
 
@@ -119,3 +122,22 @@ def test_frozen_random_stages_are_named(tmp_path: Path) -> None:
 def test_an_untrained_run_says_nothing_of_losses(tmp_path: Path) -> None:
     folder = execute(make_plan(tiny_request(tmp_path))).folder
     assert "training" not in json.loads((folder / "run.json").read_text())
+
+
+def test_folded_weights_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    torch.save(fold_by_hand(random_backbone("resnet18-layer2")).state_dict(), tmp_path / "folded.pth")
+    base = tiny_request(tmp_path, weights=str(tmp_path / "folded.pth"))
+    with pytest.raises(UserError, match=r"recipe\.bn=train \(set by the user\).* --set recipe\.bn=eval"):
+        make_plan(replace(base, iterations=2, settings=tiny_training()))
+    with pytest.raises(UserError, match=r"recipe\.bn=stats \(the method's recipe\)"):
+        make_plan(replace(base, method="canet", iterations=2))
+    assert not (tmp_path / "runs").exists()
+    trained = execute(make_plan(replace(base, iterations=2, settings=tiny_training(**{"recipe.bn": "eval"})))).folder
+    for untrained in (base, replace(base, method="canet"), replace(base, iterations=None, eval_only=str(trained))):
+        make_plan(untrained)
+
+
+def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for settings in ({"recipe.freeze": "layer7"}, {"recipe.freeze": "all"}, {"recipe.lr_factors": "head=2"}):
+        with pytest.raises(UserError, match=r"layer7|nothing to train|no parameter begins with 'head'"):
+            make_plan(tiny_request(tmp_path, iterations=2, settings=settings))
