@@ -20,7 +20,7 @@ from fsseg_bench.nn.layout import Layout
 from fsseg_bench.nn.weights import load_weights
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.registry import find_method
+from fsseg_bench.registry import find_method, method_names
 from fsseg_methods.baseline import Baseline
 from tests.support.heads import TinyBackbone
 from tests.support.networks import fold_by_hand, random_backbone
@@ -187,3 +187,23 @@ def test_random_and_unfolded_weights_are_not_refused(bn: Any, tmp_path: Path) ->
     for weights in ("none", str(tmp_path / "usual.pth")):
         method, _ = assemble(Baseline, SMALL, weights, {}, 0)
         check_training(method, Recipe(iterations=1, batch=1, lr=0.1, bn=bn))
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone"), [*((name, SMALL) for name in method_names()), ("cofcn", "vgg16"), ("rpmms", "vgg16")]
+)
+def test_freezing_all_holds_what_the_file_holds_and_nothing_else(name: str, backbone: str, tmp_path: Path) -> None:
+    """By value: in every trunk of every method, a parameter is held exactly when it is the file's."""
+    cls = find_method(name)
+    torch.save(random_backbone(backbone, cls.layout).state_dict(), tmp_path / "weights.pth")
+    given = torch.load(tmp_path / "weights.pth", weights_only=True)
+    method, _ = assemble(cls, backbone, str(tmp_path / "weights.pth"), {}, 0)
+    learning = _learning(method, Recipe(iterations=1, batch=1, lr=0.1, freeze="all"))
+    prefixes = [prefix for prefix, module in method.named_modules() if isinstance(module, Backbone)]
+    assert prefixes
+    for key, parameter in method.named_parameters():
+        prefix = next((prefix for prefix in prefixes if key.startswith(f"{prefix}.")), None)
+        if prefix is not None:
+            stored = given.get(key.removeprefix(f"{prefix}."))
+            from_file = stored is not None and stored.shape == parameter.shape and torch.equal(stored, parameter)
+            assert (key, key in learning) == (key, not from_file)
