@@ -1,8 +1,8 @@
 """Does a trained model look at its support? Its episodes again, each with the support of another class.
 
 For episodes of base classes that the training did not reach, and for the run's first test episodes: loss, area under
-the ROC curve of the query's pixels (mean over episodes), IoU (mean over classes) and marked share of the pixels, with the
-right and the foreign support.
+the ROC curve of the query's pixels (mean over episodes), IoU (mean over classes) and marked share of the pixels, with
+the right and the foreign support.
 
     python -m benchmarks.foreign_support RUN_FOLDER --data-root DATA --episodes 200
 """
