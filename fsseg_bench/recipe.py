@@ -59,10 +59,13 @@ class Recipe:
     bias_decay: bool = True
     """Whether weight decay applies to biases."""
     freeze: str = "none"
-    """``none``, ``all``, or the last backbone stage that is not trained (``stem``, ``layer2``, ...)."""
+    """``none``, ``all``, or the last backbone stage that is not trained (``stem``, ``layer2``, ...), in each trunk. It
+    holds pretrained numbers alone: what a method adds to a trunk (layers, input channels, a trunk that no weights fill)
+    is trained, at the rate of its place. Without weights it holds the stages at their random start."""
     bn: Literal["eval", "train", "stats"] = "eval"
     """Of the backbone's batch-norms. ``eval``: statistics and affine parameters stay fixed. ``train``: both move.
-    ``stats``: batch statistics, whose running means move; affine parameters stay fixed."""
+    ``stats``: batch statistics, whose running means move; affine parameters stay fixed. Weights whose batch-norms are
+    folded into the convolutions go with ``eval`` alone."""
     augment: Literal["none", "flip", "canet", "canet-both", "resized-crop"] = "flip"
     """``flip``: horizontal flips. ``canet``: flips, and enlarged random crops of the supports (query: resize
     only). ``canet-both``: the same for the query. ``resized-crop``: flips, and random crops of half to all of the

@@ -117,7 +117,9 @@ def _execute(batch: Batch, opened: Opened) -> list[Path]:
 
 
 def _print_table(folders: Sequence[Path]) -> None:
-    """The table of these runs alone."""
+    """The table of these runs alone, and how their trainings ended."""
+    from fsseg_bench.records.read import read_run
+    from fsseg_bench.records.training import training_words
     from fsseg_bench.report.collect import open_runs
     from fsseg_bench.report.markdown import to_markdown
     from fsseg_bench.report.model import printable
@@ -129,4 +131,6 @@ def _print_table(folders: Sequence[Path]) -> None:
     for warning in collection.warnings:
         click.echo(printable(f"warning: {warning.message}"), err=True)
     for folder in folders:
+        if words := training_words(read_run(folder).info):
+            click.echo(f"training loss: {words}")
         click.echo(f"record: {folder}")

@@ -12,15 +12,46 @@ from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.recipe import BY_USER, Recipe
 
+_SHOWN = 3
 _POLY_POWER = 0.9  # the exponent of the "poly" schedule in the DeepLab line of work
 
 
 def prepare(method: Method, recipe: Recipe) -> None:
-    """Puts ``method`` in training mode with the recipe's frozen stages and batch-norm mode, in each of its trunks."""
+    """Puts ``method`` in training mode with the recipe's frozen stages and batch-norm mode, in each of its trunks.
+
+    A trunk without weights beside one with weights is new as a whole: it is not frozen.
+
+    Raises:
+        UserError: batch-norms would normalise by the batch although the weights hold them folded.
+    """
     method.train()
+    pretrained = any(trunk.filled for trunk in trunks(method))
     for trunk in trunks(method):
-        trunk.freeze(recipe.freeze)
+        trunk.freeze(recipe.freeze if trunk.filled or not pretrained else "none")
         trunk.set_batch_norm(recipe.bn)
+    _refuse_folded(method, recipe)
+
+
+def check_training(method: Method, recipe: Recipe) -> None:
+    """Finds before anything runs what :func:`prepare` and :func:`build_optimizer` would refuse.
+
+    Raises:
+        UserError: as they do.
+    """
+    prepare(method, recipe)
+    build_optimizer(method, recipe)
+
+
+def _refuse_folded(method: Method, recipe: Recipe) -> None:
+    names = sorted({name for trunk in trunks(method) for name in trunk.moving_folded_norms()})
+    if names:
+        whose = BY_USER if recipe.sources.get("bn") == BY_USER else "the method's recipe"
+        listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        raise UserError(
+            f"recipe.bn={recipe.bn} ({whose}), but the weights hold {len(names)} batch-norms folded into the "
+            f"convolutions ({listed}: weight 1, mean 0, variance 1). Normalising by each batch would destroy the "
+            "pretrained features; use --set recipe.bn=eval, or weights whose batch-norms are not folded"
+        )
 
 
 def trunks(method: Method) -> list[Backbone]:

@@ -15,6 +15,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import assemble, default_backbone, parse_switches
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.device import Precision
+from fsseg_bench.engine.optimise import check_training
 from fsseg_bench.engine.origin import checkpoint_file, training_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
@@ -139,6 +140,8 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     else:  # it holds all parameters, so that neither seed nor weights nor recipe have a part in its numbers
         trained, seed = training_of(checkpoint, request.method, backbone, protocol, request.fold), 0
         model, info = assemble(cls, backbone, "none", switches, seed, base)
+    if recipe.iterations:
+        check_training(model, recipe)
     pairs, count = index.test_pairs(request.fold), model.unlabelled_images
     further = further_of_table(table, pairs, count) if count else ()
     evaluated, unlabelled = _evaluated(source, table, further, decode=not request.no_check)

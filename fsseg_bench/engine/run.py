@@ -31,6 +31,7 @@ from fsseg_bench.records.counts import Pixels, row_inspector
 from fsseg_bench.records.lines import Inspect
 from fsseg_bench.records.read import RecordError, read_run
 from fsseg_bench.records.run import RunRecord
+from fsseg_bench.records.training import training_summary
 
 _GPU_HEAD_BATCH = 16
 _MOST_WORKERS = 8
@@ -129,6 +130,8 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
     elif done is not None and done.iteration == recipe.iterations:
         fill(plan.model, done.model, record.checkpoint)
     elif recipe.iterations:
+        if plan.weights.source == "none" and recipe.freeze != "none":
+            progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
         record.update(status="training", device=describe(device))
         trainer = Trainer(
             plan.model,
@@ -142,6 +145,16 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
         )
         timings = trainer.run(record, progress)
         record.update(timings={**timings, **_added(record.info["timings"], train_seconds=timings["train_seconds"])})
+    if recipe.iterations:
+        _summarise_training(record, progress)
+
+
+def _summarise_training(record: RunRecord, progress: Progress) -> None:
+    """Puts the last losses into run.json; a log damaged after its training leaves the checkpoint as good as it was."""
+    try:
+        record.update(training=training_summary(record.training_rows()))
+    except RecordError as error:
+        progress.say(f"{error}: run.json has no summary of the training's losses")
 
 
 def _training_episodes(plan: Plan) -> TrainingEpisodes:

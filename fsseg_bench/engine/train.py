@@ -21,6 +21,7 @@ from fsseg_bench.engine.outputs import checked_losses
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
+from fsseg_bench.protocol.constant import constant_loss
 from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.lines import LineLog
@@ -33,6 +34,13 @@ class _Losses(NamedTuple):
 
     total: float
     parts: dict[str, float]
+    labels: list[int]
+    """Pixels of the queries with each label 0..N; void is left out."""
+
+    @property
+    def constant(self) -> float:
+        """The best constant prediction's cross-entropy on these queries, in nats."""
+        return constant_loss(self.labels)
 
 
 def _lost(log: LineLog, start: int) -> str:
@@ -106,7 +114,7 @@ class Trainer:
                 losses = self._step(optimizer, batch, iteration)
                 images += batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
                 self._log(log, iteration, losses)
-                meter.advance(1, self._note(losses.total, images, begin))
+                meter.advance(1, self._note(losses, images, begin))
                 done = iteration + 1
                 now = time.perf_counter()
                 due = now - saved >= self._cadence.seconds or done % self._cadence.iterations == 0
@@ -172,7 +180,9 @@ class Trainer:
         optimizer.step()
         if history is not None:
             self._history.store(batch.keys, history)
-        return _Losses(float(total.detach()), {name: float(value.detach()) for name, value in parts.items()})
+        return _Losses(
+            float(total.detach()), {name: float(value.detach()) for name, value in parts.items()}, _label_counts(batch)
+        )
 
     def _episode(self, batch: TrainingBatch, history: History | None) -> Episode:
         """The batch as the method's loss sees it, supports and queries encoded as the method wants it."""
@@ -212,7 +222,16 @@ class Trainer:
 
     def _log(self, log: LineLog, iteration: int, losses: _Losses) -> None:
         row = {"iteration": iteration, "lr": rate(self._recipe, iteration), "loss": losses.total}
-        log.append({**row, "parts": losses.parts})
+        log.append({**row, "parts": losses.parts, "labels": losses.labels, "constant": losses.constant})
 
-    def _note(self, loss: float, images: int, begin: float) -> str:
-        return f"loss {loss:.4f}, {images / max(time.perf_counter() - begin, 1e-9):.1f} images/s"
+    def _note(self, losses: _Losses, images: int, begin: float) -> str:
+        reference = f" (constant predictor {losses.constant:.4f})" if len(losses.parts) == 1 else ""
+        speed = images / max(time.perf_counter() - begin, 1e-9)
+        return f"loss {losses.total:.4f}{reference}, {speed:.1f} images/s"
+
+
+def _label_counts(batch: TrainingBatch) -> list[int]:
+    """Pixels of the batch's queries with each label 0..N, counted where the loader left them: not on the device."""
+    ways = batch.support_masks.shape[1]
+    counts: list[int] = torch.bincount(batch.query_label.flatten(), minlength=ways + 1)[: ways + 1].tolist()
+    return counts

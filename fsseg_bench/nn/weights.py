@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor
 
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.backbones import Backbone, folded_norms
 from fsseg_bench.nn.catalogue import BACKBONES
 from fsseg_bench.nn.weight_files import file_hash, find_file, published_file, read_file
 
@@ -30,7 +30,8 @@ class WeightsInfo:
     digest: str
     """The SHA-256 of the file, or ``none``."""
     details: dict[str, Any] = field(default_factory=dict)
-    """``file`` name, ``tensors`` filled in, ``unused`` keys of the file, ``missing`` keys (counters only)."""
+    """``file`` name, ``tensors`` filled in, ``unused`` keys of the file, ``missing`` keys (counters only), and where
+    there are any, ``folded`` batch-norms."""
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON-able values."""
@@ -39,6 +40,8 @@ class WeightsInfo:
 
 def load_weights(backbone: Backbone, spec: str) -> WeightsInfo:
     """Fills ``backbone`` with weights, in place; on an error it is left as it was.
+
+    The backbone then says that it is ``filled``, and which of its batch-norms came folded (``folded_norms``).
 
     Args:
         backbone: its parameter names are torchvision's.
@@ -75,12 +78,16 @@ def _fill(backbone: Backbone, path: Path, source: str) -> WeightsInfo:
     if problems := _problems(backbone, wanted, given):
         raise UserError(f"weights {path} do not fit {backbone.name}: {_explain(backbone, problems)}")
     backbone.load_state_dict(fitting, strict=False)
-    details = {
+    backbone.filled = True
+    backbone.folded_norms = folded_norms(backbone)
+    details: dict[str, Any] = {
         "file": path.name,
         "tensors": len(fitting),
         "unused": sorted(given.keys() - wanted.keys()),
         "missing": sorted(wanted.keys() - given.keys()),
     }
+    if backbone.folded_norms:
+        details["folded"] = list(backbone.folded_norms)
     return WeightsInfo(source, digest, details)
 
 

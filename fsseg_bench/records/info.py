@@ -163,6 +163,7 @@ _FIELDS: dict[str, _Kind] = {
     "resumed": _list(_table(_value)),
     "episodes": _fields(count=_whole, sha256=_text),
     "files": _table(_text),
+    "training": _table(_value),
 }
 
 _OPTIONAL: dict[str, _Kind] = {

@@ -21,6 +21,9 @@ def loss_row(i: int, row: Mapping[str, Any]) -> str | None:
     if not isinstance(parts, Mapping) or not parts:
         return "it has no parts of the loss"
     numbers = {"loss": row.get("loss"), "lr": row.get("lr", 0.0), **parts}
+    labels = row.get("labels", [0])  # none in logs of earlier versions
+    if not isinstance(labels, list) or not labels or not all(type(n) is int and 0 <= n < _LARGEST for n in labels):
+        return "its labels are not numbers of pixels"
     wrong = next((key for key, value in numbers.items() if not _finite(value)), None)
     return None if wrong is None else f"{wrong} is {str(numbers[wrong])[:30]}, not a number a loss can be"
 

@@ -19,6 +19,7 @@ from fsseg_bench.records.identity import differences, identity_hash
 from fsseg_bench.records.info import CHECK, RUN_FILE, SCHEMA, RecordError, Status, read_info, write_info
 from fsseg_bench.records.lines import Chain, Inspect, LineLog, Row, parse_lines, read_lines
 from fsseg_bench.records.lock import LOCK_NAME, FolderLock
+from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.trained import CHECKPOINT_DIGEST
 
@@ -203,6 +204,10 @@ class RunRecord:
             UserError: the file cannot be read.
         """
         return read_lines(self.episodes_path, self._chain)
+
+    def training_rows(self) -> list[Row]:
+        """The rows of the training log; errors as :meth:`rows`."""
+        return read_lines(self.train_path, self._chain, loss_row)
 
     def note(self, text: str) -> None:
         """Adds what was found damaged and mended to the record of this session.

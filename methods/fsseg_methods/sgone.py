@@ -73,8 +73,9 @@ class SGOne(Method):
         self.side = nn.ModuleList(
             _convolution(own + (width if place else 0), width) for place, own in enumerate(channels)
         )
-        self.fuse = _convolution(width, width)
-        self.exit = _convolution(width, 2, kernel=1, padding=exit_padding)
+        # Xavier's start belongs to the authors' trunk module; these two lie outside it, with PyTorch's own start
+        self.fuse = nn.Conv2d(width, width, 3, padding=1)
+        self.exit = nn.Conv2d(width, 2, 1, padding=exit_padding)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The segmentation branch (M, D, h, w) and the guidance branch (M, C, h, w), both signed."""
@@ -146,9 +147,9 @@ def united(logits: Tensor) -> Tensor:
     return logits.gather(1, chosen).squeeze(1)
 
 
-def _convolution(inputs: int, outputs: int, *, kernel: int = 3, padding: int = 1) -> nn.Conv2d:
-    """A convolution with Xavier's uniform weights and biases 0."""
-    convolution = nn.Conv2d(inputs, outputs, kernel, padding=padding)
+def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3x3 convolution with Xavier's uniform weights and biases 0."""
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
     nn.init.xavier_uniform_(convolution.weight)
     assert convolution.bias is not None
     nn.init.zeros_(convolution.bias)

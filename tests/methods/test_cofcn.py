@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.check import check_method
+from fsseg_bench.engine.optimise import build_optimizer, prepare
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import Backbone, build_backbone, folded
@@ -142,6 +144,49 @@ def test_everything_learns() -> None:
     method = _method(build_backbone("resnet18-layer2", CoFCN.layout))
     method.loss(_episode(method, 2, 1, (65, 65)))["query"].backward()
     assert not [name for name, p in method.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+def _training_step(method: CoFCN, optimizer: torch.optim.Optimizer) -> None:
+    masks = random_masks((2, 1, 1, 65, 65), 0)
+    support, query = method.encode_training(noise_images(2), masks.flatten(0, 2), noise_images(2, seed=1))
+    episode = Episode(
+        support=tuple(level.unflatten(0, (2, 1, 1)) for level in support),
+        support_masks=masks,
+        query=query,
+        size=(65, 65),
+        seeds=(0, 1),
+        query_labels=random_masks((2, 65, 65), 2),
+    )
+    optimizer.zero_grad()
+    method.loss(episode)["query"].backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("freeze", ["stem", "layer2", "all"])
+@pytest.mark.parametrize("name", ["resnet18-layer3", "vgg16"])
+def test_freezing_leaves_the_annotation_filters_to_learn(name: str, freeze: str, tmp_path: Path) -> None:
+    """Else the mask never reaches the network; the pretrained stages of both trunks stay."""
+    freeze = {"stem": "conv1", "layer2": "pool2"}.get(freeze, freeze) if name == "vgg16" else freeze
+    backbone = build_backbone(name, CoFCN.layout)
+    torch.save(backbone.state_dict(), tmp_path / "weights.pth")
+    switches = {"width": 8}
+    method, _ = assemble(CoFCN, name, str(tmp_path / "weights.pth"), switches, 0)
+    recipe = dataclasses.replace(CoFCN.recipe(load_protocol("shapes5i"), 1), freeze=freeze, lr=0.1)
+    prepare(method, recipe)
+    optimizer = build_optimizer(method, recipe)
+    before = {key: p.detach().clone() for key, p in method.named_parameters()}
+    for _ in range(2):  # the last layer begins at 0 and hides those before it in the first step
+        _training_step(method, optimizer)
+    first = method.conditioning.first_convolution.weight
+    assert first.grad[:, 3:].any()
+    names = {id(p): key for key, p in method.named_parameters()}
+    assert (first[:, 3:] != before[names[id(first)]][:, 3:]).any()
+    stages = list(backbone.stages)
+    held = stages if freeze == "all" else stages[: stages.index(freeze) + 1]
+    for trunk, prefix in ((method.backbone, "backbone."), (method.conditioning, "conditioning.")):
+        for key, parameter in trunk.named_parameters():
+            if trunk.stage_of(key) in held and parameter is not first:
+                assert torch.equal(parameter, before[prefix + key]), prefix + key
 
 
 def test_the_conditioning_trunk_folds() -> None:

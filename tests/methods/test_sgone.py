@@ -109,13 +109,21 @@ def test_levels_that_exist(name: str, levels: tuple[str, ...], width: int, guida
     assert (branch.shape, guide.shape) == ((1, width, 9, 9), (1, guidance, 9, 9))
 
 
-def test_initial_weights() -> None:
-    method = SGOne(TinyBackbone())
-    for layer in (method.guidance, *method.side, method.fuse, method.exit):
-        area = layer.kernel_size[0] * layer.kernel_size[1]
-        bound = (6 / (area * (layer.in_channels + layer.out_channels))) ** 0.5
-        assert 0.8 * bound < layer.weight.abs().max() <= bound
+def test_initial_weights_of_both_branches_are_xavier() -> None:
+    method = SGOne(build_backbone("resnet18-layer3"))
+    for layer in (method.guidance, *method.side):
+        bound = (6 / (9 * (layer.in_channels + layer.out_channels))) ** 0.5
+        assert 0.95 * bound < layer.weight.abs().max() <= bound
         assert not layer.bias.any()
+
+
+def test_initial_weights_after_the_product_are_pytorch_s() -> None:
+    """Uniform to 1/sqrt(inputs), weights and biases: the authors initialise neither convolution."""
+    method = SGOne(build_backbone("resnet18-layer3"))
+    for layer, area in ((method.fuse, 9), (method.exit, 1)):
+        bound = (area * layer.in_channels) ** -0.5
+        assert 0.95 * bound < layer.weight.abs().max() <= bound
+        assert 0 < layer.bias.abs().max() <= bound
 
 
 # --- the published way, with features at image size ---

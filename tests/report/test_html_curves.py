@@ -63,6 +63,25 @@ def test_a_sum_of_parts_says_so_and_its_final_part_is_dashed(tmp_path: Path):
     assert "sum of 2 parts baseline, resnet18, part final alone" in page.text
 
 
+def test_a_constant_predictor_is_dotted_beside_a_loss_of_one_part(tmp_path: Path):
+    folder = write_run(tmp_path)
+    pixels = [[60, 40], [90, 10], [100, 0], [50, 50]]  # together 3 to 1
+    rows = [{"iteration": i, "loss": 1.0, "parts": {"query": 1.0}, "labels": n} for i, n in enumerate(pixels)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page, warnings = drawn(tmp_path)
+    assert warnings == []
+    _, reference = points(page)
+    expected = np.array([-(b * np.log(0.75) + f * np.log(0.25)) / 100 for b, f in pixels])
+    highest = max(1.0, expected.max())
+    np.testing.assert_allclose(reference[:, 1], BOTTOM - (BOTTOM - TOP) * expected / highest, atol=0.06)
+    assert [line.get("stroke-dasharray") for line in page.all("polyline")] == [None, "1 4"]
+    assert "baseline, resnet18, constant predictor" in page.text
+    for row in rows:  # a sum has no such reference
+        row["parts"] = {"a": 0.5, "b": 0.5}
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(points(drawn(tmp_path)[0])) == 1
+
+
 def test_long_trainings_are_thinned(tmp_path: Path):
     log(write_run(tmp_path), [{"final": float(i)} for i in range(2500)])
     (own,) = points(drawn(tmp_path)[0])

@@ -53,3 +53,31 @@ def copied_state(module: nn.Module) -> dict[str, Tensor]:
 def changed_keys(before: dict[str, Tensor], module: nn.Module) -> set[str]:
     """The keys whose values are no longer those of ``before``."""
     return {key for key, tensor in module.state_dict().items() if not torch.equal(before[key], tensor)}
+
+
+def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    """The batch-norms of a network by name."""
+    return {name: m for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+
+
+def fold_by_hand(backbone: Backbone, *, only: str = "") -> Backbone:
+    """Each batch-norm folded by hand into its convolution: what stays adds the shift, or nothing beside a bias."""
+    layers = dict(backbone.named_modules())
+    order = list(layers)
+    for name, norm in norms_of(backbone).items():
+        if not name.startswith(only):
+            continue
+        convolution = layers[order[order.index(name) - 1]]
+        assert isinstance(convolution, nn.Conv2d)
+        with torch.no_grad():
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            shift = norm.bias - norm.running_mean * scale
+            convolution.weight.mul_(scale[:, None, None, None])
+            norm.weight.fill_(1)
+            norm.bias.copy_(shift)
+            norm.running_mean.zero_()
+            norm.running_var.fill_(1)
+            if convolution.bias is not None:
+                convolution.bias.mul_(scale).add_(shift)
+                norm.bias.zero_()
+    return backbone

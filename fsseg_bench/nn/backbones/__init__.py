@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.backbones.base import Backbone
+from fsseg_bench.nn.backbones.folded_norms import folded_norms
 from fsseg_bench.nn.backbones.folding import folded
 from fsseg_bench.nn.backbones.resnet import ResNet
 from fsseg_bench.nn.backbones.vgg import VGG
 from fsseg_bench.nn.catalogue import laid_out
 from fsseg_bench.nn.layout import AS_LISTED, Layout
 
-__all__ = ["Backbone", "build_backbone", "folded"]
+__all__ = ["Backbone", "build_backbone", "folded", "folded_norms"]
 
 
 def build_backbone(name: str, layout: Layout = AS_LISTED) -> Backbone:
@@ -23,4 +24,7 @@ def build_backbone(name: str, layout: Layout = AS_LISTED) -> Backbone:
         UserError: no backbone has this name; near matches are named.
     """
     facts = laid_out(name, layout)
-    return VGG(facts, layout.vgg) if facts.network.startswith("vgg16") else ResNet(facts, layout.resnet)
+    vgg = facts.network.startswith("vgg16")
+    backbone: Backbone = VGG(facts, layout.vgg) if vgg else ResNet(facts, layout.resnet)
+    backbone.remember_parts()
+    return backbone

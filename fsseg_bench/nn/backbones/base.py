@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -40,6 +40,10 @@ class Backbone(nn.Module, ABC):
     """What to subtract from images in [0, 1], RGB."""
     std: tuple[float, float, float]
     """What to divide by afterwards."""
+    filled: bool
+    """Whether its numbers come from weights; otherwise they are random."""
+    folded_norms: tuple[str, ...]
+    """Names of the batch-norms that its weights hold folded into convolutions."""
 
     def __init__(self, facts: BackboneFacts) -> None:
         super().__init__()
@@ -52,8 +56,11 @@ class Backbone(nn.Module, ABC):
         self.stride = facts.stride
         self.mean = IMAGENET_MEAN
         self.std = IMAGENET_STD
+        self.filled = False
+        self.folded_norms = ()
         self._frozen_stages = 0
         self._norm_mode: NormMode = "train"
+        self._first_parts: list[nn.Module | nn.Parameter] | None = None
 
     @abstractmethod
     def stage_modules(self, stage: str) -> tuple[nn.Module, ...]:
@@ -106,10 +113,23 @@ class Backbone(nn.Module, ABC):
                 return stage
         return None
 
+    def remember_parts(self) -> None:
+        """Takes the parts that the backbone has now for its own: parts added later are new, and never frozen.
+
+        A copy remembers its own parts alike.
+        """
+        inner = (module for module in self.modules() if module is not self)
+        self._first_parts = [*inner, *self.parameters()]
+
+    def forget_parts(self) -> None:
+        """Takes every part for its own, also those added later; parts that were replaced are let go."""
+        self._first_parts = None
+
     def freeze(self, through: str) -> None:
         """Excludes the first stages from training, and trains all others.
 
-        Batch-norm statistics of an excluded stage do not move either, except in mode ``"stats"``.
+        Batch-norm statistics of an excluded stage do not move either, except in mode ``"stats"``. New parts
+        (:meth:`remember_parts`) are left as they are: they hold nothing that is worth keeping.
 
         Args:
             through: ``"none"``, ``"all"`` (also what belongs to no stage), or the last stage that is not
@@ -141,17 +161,33 @@ class Backbone(nn.Module, ABC):
         self._set_norm_modes()
         return self
 
+    def moving_folded_norms(self) -> tuple[str, ...]:
+        """Those of ``folded_norms`` that would normalise by batch statistics now: this destroys the features."""
+        new = self._new()
+        moving = {name for name, module in self.named_modules() if module.training and not new(module)}
+        return tuple(name for name in self.folded_norms if name in moving)
+
     def _set_gradients(self) -> None:
+        new = self._new()
         for module, frozen in self._parts():
             fixed = isinstance(module, nn.BatchNorm2d) and self._norm_mode != "train"
             for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(not frozen and not fixed)
+                if not new(parameter):
+                    parameter.requires_grad_(not frozen and not fixed)
 
     def _set_norm_modes(self) -> None:
+        new = self._new()
         for module, frozen in self._parts():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d) and not new(module):
                 moves = {"eval": False, "train": not frozen, "stats": True}[self._norm_mode]
                 module.training = self.training and moves
+
+    def _new(self) -> Callable[[nn.Module | nn.Parameter], bool]:
+        """Whether a part was added after the backbone was built."""
+        if self._first_parts is None:
+            return lambda part: False
+        known = set(map(id, self._first_parts))  # by identity: a name may be given to another part
+        return lambda part: id(part) not in known
 
     def _parts(self) -> Iterator[tuple[nn.Module, bool]]:
         """Every module, and whether it is excluded from training."""

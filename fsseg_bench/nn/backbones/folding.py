@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
@@ -20,9 +21,17 @@ def folded(backbone: Backbone) -> Backbone:
     later changes of its weights do not reach the copy.
     """
     twin = copy.deepcopy(backbone).eval()
-    for module in list(twin.modules()):
-        for (conv_name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(module, norm_name, nn.Identity())
+    twin.forget_parts()  # else the replaced layers stay in memory
+    names = {module: name for name, module in twin.named_modules()}
+    for convolution, norm in list(convolutions_with_norms(twin)):
+        twin.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, norm))
+        twin.set_submodule(names[norm], nn.Identity())
     return twin.requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def convolutions_with_norms(network: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Every convolution with a batch-norm right behind it, and that batch-norm."""
+    for module in network.modules():
+        for convolution, norm in pairwise(module.children()):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                yield convolution, norm

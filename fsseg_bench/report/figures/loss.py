@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.constant import constant_losses
 from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.run import TRAIN_FILE
@@ -36,6 +37,9 @@ class LossCurve:
     """(I,) what was minimised: the sum of the parts."""
     parts: dict[str, Float64]
     """(I,) each, in the order logged."""
+    constant: Float64 | None = None
+    """(I,) what one constant prediction for the whole training loses; None where the log has no label counts, or the
+    loss has several parts."""
 
 
 def loss_curve(contender: Contender) -> LossCurve:
@@ -54,7 +58,16 @@ def loss_curve(contender: Contender) -> LossCurve:
     parts = {
         name: np.mean([[float(row["parts"][name]) for row in log[:length]] for log in logs], axis=0) for name in names
     }
-    return LossCurve(contender.label, tuple(runs), total, parts)
+    constant = _constant(logs, length) if len(names) == 1 else None
+    return LossCurve(contender.label, tuple(runs), total, parts, constant)
+
+
+def _constant(logs: Sequence[Sequence[dict[str, Any]]], length: int) -> Float64 | None:
+    """The mean over folds of the constant predictor's loss; None for logs from before labels were counted."""
+    if not all("labels" in row for log in logs for row in log[:length]):
+        return None
+    losses = [constant_losses([row["labels"] for row in log[:length]]) for log in logs]
+    return np.asarray(np.mean(losses, axis=0), np.float64)
 
 
 def _log(run: StoredRun) -> list[dict[str, Any]]:
@@ -94,7 +107,8 @@ def loss_figure(curves: Sequence[LossCurve], about: str, window: int | None = No
     """The minimised loss of each method, faint as logged and solid as a moving average.
 
     A sum of several parts is larger than a loss of one part whatever the model. Its part ``final``, where it has one,
-    is that of the final prediction and drawn dashed: it compares with a loss of one part.
+    is that of the final prediction and drawn dashed: it compares with a loss of one part. Beside a loss of one part the
+    loss of a constant prediction, the best one for the whole training, is dotted.
 
     Args:
         curves: one a method.
@@ -114,6 +128,10 @@ def loss_figure(curves: Sequence[LossCurve], about: str, window: int | None = No
         axes.plot(curve.total, color=colour(i), alpha=0.2, linewidth=0.7)
         several = f" (sum of {len(curve.parts)} parts)" if len(curve.parts) > 1 else ""
         axes.plot(*smoothed(curve.total, window), color=colour(i), linewidth=1.8, label=label(curve.name + several))
+        if curve.constant is not None:
+            reference = smoothed(curve.constant, window)
+            name = label(f"{curve.name}'s labels, constant predictor")
+            axes.plot(*reference, color=colour(i), linewidth=1.2, linestyle=":", label=name)
         if len(curve.parts) > 1 and FINAL in curve.parts:
             final = smoothed(curve.parts[FINAL], window)
             axes.plot(

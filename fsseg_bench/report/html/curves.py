@@ -28,7 +28,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 36
 class _Line:
     label: str
     colour: str
-    dashed: bool
+    style: str
+    """``solid``, ``dashed`` or ``dotted``."""
     x: Float64
     y: Float64
 
@@ -63,7 +64,7 @@ def _figure(title: str, curves: Sequence[LossCurve]) -> str:
     lines = [line for i, curve in enumerate(curves) for line in _lines(curve, window, _COLOURS[i % len(_COLOURS)])]
     highest = max(float(line.y.max()) for line in lines) or 1.0
     key = "".join(
-        f'<li><span class="swatch" style="border-top-style:{"dashed" if line.dashed else "solid"};'
+        f'<li><span class="swatch" style="border-top-style:{line.style};'
         f'border-top-color:{line.colour}"></span>{escape(line.label)}</li>'
         for line in lines
     )
@@ -73,7 +74,8 @@ def _figure(title: str, curves: Sequence[LossCurve]) -> str:
         f"{_axes(longest, highest)}{''.join(_path(line, longest, highest) for line in lines)}</svg>"
         f'<ul class="key">{key}</ul>'
         f"<figcaption>Moving average over {window} iterations, mean over the row's folds. A sum of several parts is "
-        "larger than a loss of one part whatever the model.</figcaption></figure>"
+        "larger than a loss of one part whatever the model. Dotted: a constant predictor, with the same "
+        "probabilities at every pixel, the best ones for the whole training.</figcaption></figure>"
     )
 
 
@@ -81,10 +83,13 @@ def _lines(curve: LossCurve, window: int, colour: str) -> list[_Line]:
     several = len(curve.parts) > 1
     folds = f", {len(curve.folds)} fold{'s' if len(curve.folds) > 1 else ''}"
     label = curve.name + folds + (f", sum of {len(curve.parts)} parts" if several else "")
-    lines = [_Line(label, colour, False, *_thinned(*smoothed(curve.total, window)))]
+    lines = [_Line(label, colour, "solid", *_thinned(*smoothed(curve.total, window)))]
+    if curve.constant is not None:
+        name = f"{curve.name}, constant predictor"
+        lines.append(_Line(name, colour, "dotted", *_thinned(*smoothed(curve.constant, window))))
     if several and FINAL in curve.parts:
         name = f"{curve.name}, part {FINAL} alone"
-        lines.append(_Line(name, colour, True, *_thinned(*smoothed(curve.parts[FINAL], window))))
+        lines.append(_Line(name, colour, "dashed", *_thinned(*smoothed(curve.parts[FINAL], window))))
     return lines
 
 
@@ -102,7 +107,7 @@ def _place(x: float, y: float, longest: int, highest: float) -> tuple[float, flo
 def _path(line: _Line, longest: int, highest: float) -> str:
     places = (_place(float(x), float(y), longest, highest) for x, y in zip(line.x, line.y, strict=True))
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    dashes = ' stroke-dasharray="5 4"' if line.dashed else ""
+    dashes = {"dashed": ' stroke-dasharray="5 4"', "dotted": ' stroke-dasharray="1 4"'}.get(line.style, "")
     return f'<polyline fill="none" stroke="{line.colour}" stroke-width="1.8"{dashes} points="{points}"/>'
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from fsseg_bench.protocol.statistics import Metric
+from fsseg_bench.records.training import training_words
 from fsseg_bench.report.collect import Resolution
 from fsseg_bench.report.html.runs import ShownRun
 from fsseg_bench.report.html.text import escape, escape_lines, folded
@@ -49,6 +50,7 @@ def _facts(run: ShownRun) -> list[tuple[str, str]]:
         ("weights", _words(settings.get("weights"), settings.get("weights_digest"))),
         ("checkpoint", _words(settings.get("checkpoint"), settings.get("checkpoint_digest"))),
         ("trained in", _text(_mapping(info.get("trained")).get("run"))),
+        ("training loss", training_words(info) or ""),
         ("identity", _text(info.get("identity"))),
         ("software", _versions({**software, **_mapping(provenance.get("packages"))})),
         ("code", _commit(_mapping(provenance.get("git")))),

@@ -69,6 +69,22 @@ def test_the_figure_shows_raw_smoothed_and_final_losses(tmp_path: Path):
     assert "moving average over 2" in loss_figure(curves, "toy").axes[0].get_xlabel()  # 60 // 25
 
 
+def test_the_constant_predictor_is_drawn_where_labels_were_counted(tmp_path: Path):
+    for fold, pixels in ((1, [[75, 25], [75, 25]]), (2, [[50, 50], [50, 50]])):
+        folder = write_trained(tmp_path, [1.0, 0.5], fold=fold)
+        rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+        text = "".join(json.dumps({**row, "labels": n}) + "\n" for row, n in zip(rows, pixels, strict=True))
+        (folder / "train.jsonl").write_text(text)
+    curve = loss_curve(contender(tmp_path))
+    expected = (0.5623351446188083 + np.log(2)) / 2  # 3/4 log 4/3 + 1/4 log 4, and log 2
+    assert curve.constant == pytest.approx([expected, expected])
+    (axes,) = loss_figure([curve], "toy", window=1).axes
+    assert axes.lines[-1].get_ydata().tolist() == pytest.approx([expected, expected])
+    assert axes.get_legend().get_texts()[-1].get_text() == "baseline's labels, constant predictor"
+    write_trained(tmp_path / "old", [1.0, 0.5])
+    assert loss_curve(contender(tmp_path / "old")).constant is None
+
+
 def test_mistakes(tmp_path: Path):
     folder = write_run(tmp_path)
     with pytest.raises(UserError, match=f"{folder}: has no training log; choose runs that were trained"):

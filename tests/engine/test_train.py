@@ -1,0 +1,143 @@
+"""The constant predictor's loss beside a training's: counted again from the episodes, and the same after a stop."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.progress import Meter, Progress
+from fsseg_bench.engine.run import _training_episodes, execute
+from fsseg_bench.engine.train import Cadence
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.files import read_lines
+from tests.support.networks import fold_by_hand, random_backbone
+from tests.support.tiny_run import tiny_request, tiny_training
+
+
+class _StoppedError(Exception):
+    pass
+
+
+class _Notes(Progress):
+    """Keeps what is said and shown; stops a training after some steps."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.notes: list[str] = []
+        self.said: list[str] = []
+        self._stop_at = stop_at
+
+    @contextmanager
+    def meter(self, title: str, total: int, done: int = 0) -> Any:
+        owner = self
+
+        class Counter(Meter):
+            steps = done
+
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                self.steps += steps
+                if title == "train":
+                    owner.notes.append(note)
+                    if self.steps == owner._stop_at:
+                        raise _StoppedError
+
+        yield Counter()
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def _entropy(counts: list[int]) -> float:
+    shares = [n / sum(counts) for n in counts if n]
+    return -sum(p * math.log(p) for p in shares)
+
+
+def _recounted(request: RunRequest) -> list[list[int]]:
+    """Pixels of each label in each step's queries, one by one, from a stream of episodes opened anew."""
+    plan = make_plan(request)
+    stream = _training_episodes(plan)
+    steps = []
+    for step in range(plan.recipe.iterations):
+        counts = [0] * (request.way + 1)
+        for i in range(step * plan.recipe.batch, (step + 1) * plan.recipe.batch):
+            for value in stream[i].query_label.flatten().tolist():
+                if value != 255:
+                    counts[value] += 1
+        steps.append(counts)
+    return steps
+
+
+@pytest.mark.parametrize("way", [1, 2])
+def test_labels_and_entropy_of_each_step(way: int, tmp_path: Path) -> None:
+    request = tiny_request(tmp_path, way=way, iterations=3, settings=tiny_training())
+    progress = _Notes()
+    folder = execute(make_plan(request), progress).folder
+    expected = _recounted(request)
+    rows = read_lines(folder / "train.jsonl")
+    assert [row["labels"] for row in rows] == expected
+    assert all(len(counts) == way + 1 for counts in expected)
+    assert [row["constant"] for row in rows] == pytest.approx([_entropy(counts) for counts in expected])
+    for row, note in zip(rows, progress.notes, strict=True):
+        assert note.startswith(f"loss {row['loss']:.4f} (constant predictor {row['constant']:.4f}), ")
+    training = json.loads((folder / "run.json").read_text())["training"]
+    pooled = [sum(column) for column in zip(*expected, strict=True)]
+    assert training["constant_predictor"] == pytest.approx(_entropy(pooled))
+    assert (training["steps"], training["loss"]) == (3, pytest.approx(sum(row["loss"] for row in rows) / 3))
+
+
+def test_a_sum_of_losses_has_no_such_reference_beside_it(tmp_path: Path) -> None:
+    progress = _Notes()
+    request = tiny_request(tmp_path, method="panet", iterations=1, settings=tiny_training())
+    folder = execute(make_plan(request), progress).folder
+    assert "constant" not in progress.notes[0]
+    assert read_lines(folder / "train.jsonl")[0]["constant"] > 0  # kept all the same
+
+
+def test_a_stop_changes_none_of_it(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path, iterations=5, settings=tiny_training())
+    whole = execute(make_plan(request)).folder
+    stopped = replace(request, out=str(tmp_path / "stopped"))
+    with pytest.raises(_StoppedError):
+        execute(make_plan(stopped), _Notes(stop_at=3), Cadence(iterations=2))
+    resumed = execute(make_plan(stopped)).folder
+    assert (resumed / "train.jsonl").read_text() == (whole / "train.jsonl").read_text()
+    summaries = [json.loads((folder / "run.json").read_text())["training"] for folder in (whole, resumed)]
+    assert summaries[0] == summaries[1]
+
+
+def test_frozen_random_stages_are_named(tmp_path: Path) -> None:
+    progress = _Notes()
+    settings = tiny_training(**{"recipe.freeze": "layer1"})
+    execute(make_plan(tiny_request(tmp_path, iterations=1, settings=settings)), progress)
+    assert progress.said == ["recipe.freeze=layer1 holds random numbers: the weights are none"]
+
+
+def test_an_untrained_run_says_nothing_of_losses(tmp_path: Path) -> None:
+    folder = execute(make_plan(tiny_request(tmp_path))).folder
+    assert "training" not in json.loads((folder / "run.json").read_text())
+
+
+def test_folded_weights_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    torch.save(fold_by_hand(random_backbone("resnet18-layer2")).state_dict(), tmp_path / "folded.pth")
+    base = tiny_request(tmp_path, weights=str(tmp_path / "folded.pth"))
+    with pytest.raises(UserError, match=r"recipe\.bn=train \(set by the user\).* --set recipe\.bn=eval"):
+        make_plan(replace(base, iterations=2, settings=tiny_training()))
+    with pytest.raises(UserError, match=r"recipe\.bn=stats \(the method's recipe\)"):
+        make_plan(replace(base, method="canet", iterations=2))
+    assert not (tmp_path / "runs").exists()
+    trained = execute(make_plan(replace(base, iterations=2, settings=tiny_training(**{"recipe.bn": "eval"})))).folder
+    for untrained in (base, replace(base, method="canet"), replace(base, iterations=None, eval_only=str(trained))):
+        make_plan(untrained)
+
+
+def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for settings in ({"recipe.freeze": "layer7"}, {"recipe.freeze": "all"}, {"recipe.lr_factors": "head=2"}):
+        with pytest.raises(UserError, match=r"layer7|nothing to train|no parameter begins with 'head'"):
+            make_plan(tiny_request(tmp_path, iterations=2, settings=settings))
