@@ -74,12 +74,23 @@ def _execute(requests: Sequence[Any], opened: Any) -> list[Path]:
     from fsseg_bench.engine.plan import make_plan
     from fsseg_bench.engine.run import execute
 
-    folders = []
+    folders, warned = [], set[str]()
     for request in requests:
         plan = make_plan(request, opened)
+        if plan.table.digest not in warned:
+            warned.add(plan.table.digest)
+            _warn_of_few_images(plan)
         progress = screen_progress(f"{request.method} {plan.protocol.label} fold {request.fold} of 4:")
         folders.append(execute(plan, progress).folder)
     return folders
+
+
+def _warn_of_few_images(plan: Any) -> None:
+    from fsseg_bench.protocol.images import EpisodeImages, few_images
+
+    names = dict(enumerate(plan.protocol.classes, start=1))
+    for text in few_images(EpisodeImages.of(plan.table), names):
+        click.echo(f"warning: {plan.protocol.label} fold {plan.request.fold}: {text}", err=True)
 
 
 def _print_table(folders: Sequence[Path]) -> None:

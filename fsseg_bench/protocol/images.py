@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -11,6 +12,9 @@ import numpy.typing as npt
 
 from fsseg_bench.protocol.scoring import Float64, Int64
 from fsseg_bench.protocol.table import EpisodeTable
+
+_FEW = 30
+_SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +134,26 @@ class Sharing:
         possible = possible - np.bincount(self.barred_group, minlength=len(groups))
         self.share: Float64 = np.bincount(self.support_group) / possible
         """(S,) in how many of the episodes where a group's image could be a support it is one; in (0, 1]."""
+
+
+def few_images(images: EpisodeImages, names: Mapping[int, str]) -> list[str]:
+    """What to say of episodes that repeat one another or whose classes have few images; nothing where all is well.
+
+    Args:
+        images: of the episodes.
+        names: of the classes, by label value.
+    """
+    numbers, said = images.numbers, []
+    if numbers.different < numbers.episodes:
+        said.append(f"only {numbers.different:,} of {numbers.episodes:,} episodes are different")
+    few = {c: count for c, count in images.of_class.items() if count < _FEW}
+    if few:
+        listing = ", ".join(f"{names.get(c, c)} {count}" for c, count in sorted(few.items())[:_SHOWN])
+        more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
+        said.append(
+            f"under {_FEW} test images of a class ({listing}{more}): intervals are somewhat narrow with so few images"
+        )
+    return said
 
 
 @lru_cache(maxsize=256)

@@ -20,9 +20,10 @@ from fsseg_bench.report.blocks import (
 )
 from fsseg_bench.report.cells import MeasuredCells, ranked
 from fsseg_bench.report.collect import Collection, Resolution
+from fsseg_bench.report.image_words import image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
 from fsseg_bench.report.published import errata
-from fsseg_bench.report.table import HOW, METRICS, SIZES, SPREAD
+from fsseg_bench.report.table import HOW, METRICS, SIZES
 
 Number = Literal["published", "measured", "difference"]
 """What a column shows."""
@@ -75,7 +76,7 @@ def paper_table(
         labels=len(heads),
         rows=tuple(body),
         facts=_facts(table, protocols, resolution),
-        remarks=tuple(_remarks(table, found)),
+        remarks=(*_remarks(table, found), *_image_remarks(table, pairs, collection)),
     )
 
 
@@ -189,7 +190,7 @@ def _caption(
         parts.append(
             f"Measured: runs made here under exactly these rules: {rules}; counted at {' or '.join(sizes)}{some}."
         )
-        parts.append(f"{SPREAD} A mean needs all {len(FOLDS)} folds; {NO_RUN}: no finished run.")
+        parts.append(f"{spread_words(collection)} A mean needs all {len(FOLDS)} folds; {NO_RUN}: no finished run.")
     if "difference" in numbers:
         parts.append("Difference: measured minus published; how sure the published number is, is not known.")
     return " ".join(parts)
@@ -206,6 +207,18 @@ def _facts(table: PaperTable, protocols: Sequence[Protocol], resolution: Resolut
 def _remarks(table: PaperTable, found: Sequence[Block]) -> list[str]:
     remarks = [erratum.text for erratum in errata() if erratum.whole_table and erratum.table == table.number]
     return remarks + [_elsewhere(block) for block in found if block.elsewhere]
+
+
+def _image_remarks(table: PaperTable, pairs: Sequence[Pair], collection: Collection) -> tuple[str, ...]:
+    shown = {
+        run.record.folder: run
+        for pair in pairs
+        if pair.measured
+        for shot, runs in pair.measured.runs.items()
+        if shot in table.shots
+        for run in runs.values()
+    }
+    return image_remarks(list(shown.values()), collection)
 
 
 def _elsewhere(block: Block) -> str:
