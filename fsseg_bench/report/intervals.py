@@ -23,6 +23,7 @@ Resolution = Literal["input", "native"]
 """Where pixels were counted: at the protocol's input size or at the query's own."""
 UNKNOWN_IMAGES = "interval over the draw of episodes alone, which is too narrow: the images are not known"
 """What a cell says that has to do with the lesser interval."""
+_ROUNDING = 1e-10
 
 
 class Stated(NamedTuple):
@@ -91,6 +92,8 @@ class Intervals:
         return self.kind == "images" and all(run.images is not None for run in runs)
 
     def _of_episodes(self, interval: Interval) -> Stated:
+        if interval.half < _ROUNDING:
+            return Stated(None, "episodes", "no interval: nothing varies between the episodes")
         return Stated(interval, "episodes", UNKNOWN_IMAGES if self.kind == "images" else "")
 
     @staticmethod

@@ -7,9 +7,10 @@ from typing import get_args
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.statistics import Metric, bootstrap_interval
-from fsseg_bench.report import collect
+from fsseg_bench.protocol.statistics import Metric
+from fsseg_bench.report import intervals
 from fsseg_bench.report.collect import Resolution, Wanted, find_runs, open_runs, results, results_of
+from tests.support.bootstrap import bootstrap_interval
 from tests.support.runs import NATIVE, SPREAD, write_run
 
 
@@ -27,12 +28,14 @@ class TestScores:
         """A class of two episodes is one of them twice in half of all resamples: the ends are these two."""
         write_run(tmp_path, SPREAD)
         found = find_runs(tmp_path)
-        assert found.intervals.of(found.done, "mean", "input") == pytest.approx(
-            ((0.25 + 0.8) / 2, (0.75 + 0.8) / 2), abs=1e-12
-        )
+        low, high = (0.25 + 0.8) / 2, (0.75 + 0.8) / 2
+        stated = found.intervals.of(found.done, "mean", "input")
+        assert stated.interval == pytest.approx((low, high, (high - low) / 2), abs=1e-12)
+        assert (stated.kind, stated.note) == ("episodes", intervals.UNKNOWN_IMAGES)
         low = ((10 + 10 + 20) / 105 + (60 + 60 + 75) / (90 + 90 + 80)) / 2
         high = ((30 + 30 + 20) / 105 + (60 + 60 + 75) / (70 + 70 + 80)) / 2
-        assert found.intervals.of(found.done, "binary", "input") == pytest.approx((low, high), abs=1e-12)
+        interval = found.intervals.of(found.done, "binary", "input").interval
+        assert interval == pytest.approx((low, high, (high - low) / 2), abs=1e-12)
 
     def test_intervals_prepared_together_equal_those_of_the_statistics(self, tmp_path: Path):
         for fold in (1, 2):
@@ -43,13 +46,15 @@ class TestScores:
         found.intervals.prepare(wanted)
         for runs, metric, resolution in wanted:
             alone = bootstrap_interval([run.fold_counts(resolution) for run in runs], metric)
-            assert found.intervals.of(runs, metric, resolution) == alone
+            stated = found.intervals.of(runs, metric, resolution)
+            assert stated.interval == (alone if alone.half else None)
+            assert bool(alone.half) == (metric == "binary" or resolution == "input")
 
     def test_an_interval_is_computed_once(self, tmp_path: Path, monkeypatch):
         write_run(tmp_path, SPREAD)
         found = find_runs(tmp_path)
         first = found.intervals.of(found.done, "mean", "input")
-        monkeypatch.setattr(collect, "bootstrap_intervals", lambda scores: [None for _ in scores])
+        monkeypatch.setattr(intervals, "bootstrap_intervals", lambda scores: [None for _ in scores])
         assert found.intervals.of(found.done, "mean", "input") == first
 
     def test_class_names_that_are_missing_are_numbers(self, tmp_path: Path):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.paired import paired_result
+from fsseg_bench.protocol.paired_episodes import paired_by_episodes
 from fsseg_bench.protocol.scoring import mean_iou
 from fsseg_bench.protocol.significance import holm
 from fsseg_bench.report.compare import Comparison, compare
@@ -20,13 +20,13 @@ from tests.support.pairs import pair, write_fold, write_pair
 
 def compared(root: Path, *texts: str, **options: Any) -> Comparison:
     found = select(texts or ("baseline", "biopt"), root, {})
-    return compare(found.contenders, **{"resamples": 200, **options})
+    return compare(found.contenders, **{"resamples": 200, "interval": "episodes", **options})
 
 
 def test_numbers_are_those_of_the_paired_statistics(tmp_path: Path):
     pairs = write_pair(tmp_path)
     found = compared(tmp_path, seed=3, level=0.9)
-    expected = paired_result([[a] for a, _ in pairs], [[b] for _, b in pairs], resamples=200, seed=3, level=0.9)
+    expected = paired_by_episodes([[a] for a, _ in pairs], [[b] for _, b in pairs], resamples=200, seed=3, level=0.9)
     (versus,) = found.versus
     for metric, scores in expected.scores.items():
         assert versus.overall[metric].difference == scores.overall
@@ -102,7 +102,7 @@ def test_several_training_seeds_are_averaged_and_spread_apart(tmp_path: Path):
     assert spread.difference == pytest.approx(
         (statistics.fmean(differences), statistics.stdev(differences), 3), abs=1e-12
     )
-    expected = paired_result(counts["baseline"], counts["biopt"], resamples=200)
+    expected = paired_by_episodes(counts["baseline"], counts["biopt"], resamples=200)
     assert found.versus[0].overall["mean"].difference == expected.scores["mean"].overall
 
 

@@ -44,7 +44,7 @@ class World:
     gains: tuple[float, ...] = (0.0,)
     """On the logit, of each method."""
     gain_varies: float = 0.0
-    """Standard deviation, over query images and over support images, of each method's gain; half of it over episodes."""
+    """Standard deviation of each method's gain over query images and over support images; half of it over episodes."""
 
     def truth(self, method: int = 0) -> float:
         """The mean-IoU over new images."""
