@@ -27,6 +27,8 @@ from fsseg_bench.protocol.statistics import (
 )
 from fsseg_bench.protocol.streams import stream
 
+NOTHING_VARIES = "nothing varies between the episodes, which says nothing about other episodes"
+"""Why there may be no interval."""
 _TIE = 1e-12  # differences of resamples that are equal in exact arithmetic may differ by rounding
 _CELLS = 2_000_000  # swaps drawn at a time: 16 MB
 
@@ -136,12 +138,8 @@ def _difference(draws: _Draws, level: float) -> Difference:
     resampled, swapped = (array[:, 1] - array[:, 0] for array in (draws.resampled, draws.swapped))
     # A resample without a score counts as extreme: it must not make p smaller.
     extreme = np.count_nonzero(~(np.abs(swapped) < abs(other - baseline) - _TIE))
-    low, high, _ = percentile_interval(resampled, level)
-    return Difference(
-        baseline,
-        other,
-        low,
-        high,
-        error=float(np.nanstd(resampled, ddof=1)) if len(resampled) > 1 else 0.0,
-        p=(1 + int(extreme)) / (1 + len(swapped)),
-    )
+    p = (1 + int(extreme)) / (1 + len(swapped))
+    low, high, half = percentile_interval(resampled, level)
+    if half < _TIE or len(resampled) < 2:
+        return Difference(baseline, other, None, None, None, p, unknown=NOTHING_VARIES)
+    return Difference(baseline, other, low, high, float(np.nanstd(resampled, ddof=1)), p)

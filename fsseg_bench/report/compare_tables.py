@@ -242,8 +242,7 @@ def power_of(comparison: Comparison, own: Adjusted, difference: float, fold: int
 def _power_cells(own: Adjusted, found: Power | None, crossed: bool) -> list[Cell]:
     error = own.difference.error
     if found is None or error is None:
-        note = own.difference.unknown or "nothing varied, which says nothing about other episodes"
-        return [Cell(MISSING, note=note), *([Cell(MISSING)] * (4 if crossed else 2))]
+        return [Cell(MISSING, note=own.difference.unknown), *([Cell(MISSING)] * (4 if crossed else 2))]
     none = "no number of episodes of these images resolves the difference; more images do"
     episodes = Cell("none suffices", note=none) if found.episodes is None else _count(found.episodes)
     cells = [Cell(f"{100 * error:.3f}", 100 * error), _points(found.resolvable), episodes]

@@ -14,6 +14,7 @@ from fsseg_bench.protocol.intervals import (
     class_intervals,
     image_estimates,
 )
+from fsseg_bench.protocol.paired_episodes import NOTHING_VARIES
 from fsseg_bench.protocol.statistics import Interval, IntervalKind, Metric
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Intervals:
 
     def _of_episodes(self, interval: Interval) -> Stated:
         if interval.half < _ROUNDING:
-            return Stated(None, "episodes", "no interval: nothing varies between the episodes")
+            return Stated(None, "episodes", f"no interval: {NOTHING_VARIES}")
         return Stated(interval, "episodes", UNKNOWN_IMAGES if self.kind == "images" else "")
 
     @staticmethod

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.paired_episodes import paired_by_episodes
+from fsseg_bench.protocol.paired_episodes import NOTHING_VARIES, paired_by_episodes
 from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
 from fsseg_bench.protocol.statistics import FoldCounts, Metric
 from tests.support.bootstrap import difference_interval
@@ -178,8 +178,9 @@ def test_equal_methods_differ_by_nothing() -> None:
     a, _ = pair(0)
     result = paired_by_episodes([[a], [a]], [[a], [a]], resamples=100)
     for scores in result.scores.values():
-        assert (scores.overall.value, scores.overall.low, scores.overall.high) == (0, 0, 0)
-        assert (scores.overall.error, scores.overall.p) == (0, 1)
+        assert (scores.overall.value, scores.overall.p) == (0, 1)
+        assert (scores.overall.low, scores.overall.high, scores.overall.error) == (None, None, None)
+        assert scores.overall.unknown == NOTHING_VARIES
 
 
 def test_the_direction_does_not_matter_for_p() -> None:

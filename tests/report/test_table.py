@@ -91,7 +91,7 @@ class TestMeanOverFolds:
         write_run(tmp_path, fold=3, status="evaluating")
         row = only(tmp_path).rows[0]
         assert [cell.text for cell in row[2:]] == ["58.33", "58.33", "-", "58.33", "-", "-"]
-        nothing = "no interval: nothing varies between the episodes"
+        nothing = "no interval: nothing varies between the episodes, which says nothing about other episodes"
         assert [cell.note for cell in row[4:]] == ["", nothing, "3 of 4 folds", "3 of 4 folds"]
         assert row[4].value is None
         assert row[6].value is None
