@@ -11,6 +11,7 @@ import click
 from fsseg_bench.cli.drawn import draw
 from fsseg_bench.cli.selecting import chosen, selecting
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.statistics import IntervalKind
 from fsseg_bench.records.files import write_atomic
 from fsseg_bench.report.collect import Resolution
 from fsseg_bench.report.compare import compare as compare_runs
@@ -35,9 +36,22 @@ from fsseg_bench.report.select import select
 )
 @click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
 @click.option("--plot", type=click.Path(), help="Also draw the differences into this .png, .svg or .pdf file.")
-@click.option("--power", type=float, metavar="DELTA", help="How many episodes resolve DELTA percent points.")
-@click.option("--resamples", type=click.IntRange(100, 1_000_000), default=10_000, show_default=True)
-@click.option("--resample-seed", type=int, default=0, show_default=True, help="Seed of bootstrap and randomisation.")
+@click.option("--power", type=float, metavar="DELTA", help="What it takes to resolve DELTA percent points.")
+@click.option(
+    "--interval",
+    type=click.Choice(["images", "episodes"]),
+    default="images",
+    show_default=True,
+    help="What intervals and p-values are over: images and episodes, or other episodes of the same images alone.",
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(100, 1_000_000),
+    default=10_000,
+    show_default=True,
+    help="Of bootstrap and randomisation, for --interval episodes.",
+)
+@click.option("--resample-seed", type=int, default=0, show_default=True, help="Their seed.")
 def compare(
     contenders: tuple[str, ...],
     resolution: Resolution | None,
@@ -45,6 +59,7 @@ def compare(
     out: str | None,
     plot: str | None,
     power: float | None,
+    interval: IntervalKind,
     resamples: int,
     resample_seed: int,
     **filters: Any,
@@ -52,8 +67,8 @@ def compare(
     """Compare methods with a baseline, paired over the same episodes.
 
     Each of BASELINE and OTHER is a method's name (perhaps with settings: "biopt,steps=5"), a run's folder, or a folder
-    that holds runs. Prints the differences in mean-IoU and binary-IoU for each fold and overall, with paired bootstrap
-    intervals, randomisation p-values and Holm's correction, and the differences for each class.
+    that holds runs. Prints the differences in mean-IoU and binary-IoU for each fold and overall, with paired
+    intervals, p-values and Holm's correction, and the differences for each class.
     """
     if power is not None and power == 0:
         raise UserError("--power 0: give the difference to resolve in percent points, for example --power 0.5")
@@ -61,7 +76,9 @@ def compare(
     selection = select(contenders, options.root, options.where)
     for warning in selection.warnings:
         click.echo(printable(f"skipped: {warning.message}"), err=True)
-    comparison = compare_runs(selection.contenders, resolution=resolution, resamples=resamples, seed=resample_seed)
+    comparison = compare_runs(
+        selection.contenders, resolution=resolution, interval=interval, resamples=resamples, seed=resample_seed
+    )
     for note in comparison.notes:
         click.echo(printable(f"note: {note}"), err=True)
     if plot is not None:

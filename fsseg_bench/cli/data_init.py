@@ -30,21 +30,31 @@ def init(folder: Path, name: str | None, force: bool) -> None:
             raise UserError(f"{folder / file}: is there already, and this name is needed; rename it, or give --force")
     for file in sorted(proposal.files, key=lambda file: file == PROTOCOL_FILE):
         write_atomic(folder / file, proposal.files[file])
-    episodes = _check(path)
+    episodes, warnings = _check(path)
     click.echo(proposal.summary)
+    for warning in warnings:
+        click.echo(f"warning: {warning}")
     click.echo(f"wrote {path}; tried out: {episodes} test episodes in each fold")
     click.echo(f"next: fsseg-bench run --method baseline --dataset {path} --shot 1")
 
 
-def _check(path: Path) -> int:
-    """Draws the 1-shot episodes of every fold, as ``run`` will, and returns their number; keeps the pair index."""
+def _check(path: Path) -> tuple[int, list[str]]:
+    """Draws the 1-shot episodes of every fold, as ``run`` will; keeps the pair index.
+
+    Returns:
+        Their number, and what to say of those that repeat one another or of classes with few images.
+    """
     from fsseg_bench.data.index import build_index
     from fsseg_bench.data.open import open_source
     from fsseg_bench.protocol.episodes import sample_episodes
+    from fsseg_bench.protocol.images import EpisodeImages, few_images
     from fsseg_bench.protocol.load import load_protocol
 
     protocol = load_protocol(path)
+    names = dict(enumerate(protocol.classes, start=1))
     index = build_index(open_source(protocol), protocol)
+    warnings = []
     for fold in protocol.folds:
-        sample_episodes(protocol, fold, index.test_pairs(fold), way=1, shot=1)
-    return protocol.episodes.count
+        table = sample_episodes(protocol, fold, index.test_pairs(fold), way=1, shot=1)
+        warnings += [f"fold {fold}: {text}" for text in few_images(EpisodeImages.of(table), names)]
+    return protocol.episodes.count, warnings

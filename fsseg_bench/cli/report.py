@@ -12,7 +12,7 @@ import click
 from fsseg_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from fsseg_bench.protocol.statistics import Metric
+    from fsseg_bench.protocol.statistics import IntervalKind, Metric
     from fsseg_bench.report.collect import Resolution
     from fsseg_bench.report.layout import Layout
 
@@ -42,6 +42,13 @@ TABLES = ("1", "2", "3", "4", "5", "later", "runs", "all")
     help="Where pixels are counted [default: the protocol's headline].",
 )
 @click.option("--episodes", type=int, help="Count the first episodes of each run only.")
+@click.option(
+    "--interval",
+    type=click.Choice(["images", "episodes"]),
+    default="images",
+    show_default=True,
+    help="What ± is over: images and episodes, or other episodes of the same images alone.",
+)
 @click.option("--per-class", is_flag=True, help="Add the IoU of each class.")
 @click.option(
     "--columns",
@@ -69,6 +76,7 @@ def report(
     metric: Metric,
     resolution: Resolution | None,
     episodes: int | None,
+    interval: IntervalKind,
     per_class: bool,
     columns: str,
     layout: Layout,
@@ -92,7 +100,7 @@ def report(
     if commands and macros:
         raise UserError("--commands and --macros exclude each other: give one of them")
     choice = body.choose(names, metric, resolution, columns, per_class)
-    collection = any_runs(results, episodes=episodes)
+    collection = any_runs(results, episodes=episodes, interval=interval)
     warned = body.warn(collection, choice)
     if commands:
         text = body.commands_text(choice, collection, results)

@@ -19,6 +19,7 @@ from fsseg_bench.engine.outputs import ContractError, checked_prediction
 from fsseg_bench.engine.plan import PUBLISHED, Opened, Plan, RunRequest, make_plan, protocol_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
+from fsseg_bench.protocol.images import EpisodeImages, few_images
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.records.identity import canonical_json, identity_hash
 from fsseg_bench.records.trained import settings_shown
@@ -150,7 +151,7 @@ def plan_all(requests: Iterable[RunRequest], opened: Opened, *, here: bool = Tru
         if identity in runs:
             notes.append(f"{request.method} fold {request.fold}: asked for twice; it is run once")
             continue
-        notes += _without_part(plan)
+        notes += [*_without_part(plan), *_few_images(plan)]
         shown = settings_shown(plan.settings, plan.trained)
         kept = plan if len(wanted) == 1 else None
         runs[identity] = Planned(request, plan.settings, shown, plan.protocol.label, kept)
@@ -203,6 +204,13 @@ def _without_part(plan: Plan) -> list[str]:
     if plan.trained is None or plan.request.seed == 0:
         return []
     return [f"--seed {plan.request.seed} has no part in the evaluation of a checkpoint: all its parameters are stored"]
+
+
+def _few_images(plan: Plan) -> list[str]:
+    """Warnings where the images or the episodes are too few for trustworthy intervals."""
+    names = dict(enumerate(plan.protocol.classes, start=1))
+    where = f"warning: {plan.protocol.label} fold {plan.request.fold}"
+    return [f"{where}: {text}" for text in few_images(EpisodeImages.of(plan.table), names)]
 
 
 def _joined(failed: Sequence[tuple[RunRequest, UserError]], wanted: int) -> UserError:

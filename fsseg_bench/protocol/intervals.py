@@ -1,7 +1,7 @@
-"""Many bootstrap intervals at once: runs over the same episodes share their draws.
+"""Intervals of many scores at once: over images and episodes, or over episodes alone.
 
-Which episodes a resample draws depends on the seed, the fold's place among the averaged ones and the strata alone, so
-that sharing changes no number: every interval equals the one of ``statistics.bootstrap_interval``.
+The latter are percentile bootstraps. Runs over the same episodes share their draws: which episodes a resample draws
+depends on the seed, the fold's place among the averaged ones and the strata alone, so that sharing changes no number.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fsseg_bench.protocol.image_variance import Effects, Estimate, estimates, image_effects
+from fsseg_bench.protocol.images import EpisodeImages
+from fsseg_bench.protocol.influence import class_influence, fold_influence, images_of
 from fsseg_bench.protocol.scoring import Float64, Int64
 from fsseg_bench.protocol.statistics import (
     FoldCounts,
@@ -36,6 +39,40 @@ class Score(NamedTuple):
     metric: Metric
 
 
+def image_estimates(scores: Sequence[Score]) -> list[Estimate]:
+    """Each score with its standard error over images and episodes.
+
+    Args:
+        scores: with the images of every fold; the effects of equal fold objects are computed once.
+
+    Raises:
+        UserError: a class without an episode (the score itself is then undefined).
+        ValueError: no folds, images that are not known, an unknown metric, or as ``scoring``.
+    """
+    known: dict[tuple[int, Metric], tuple[EpisodeImages, Effects]] = {}
+
+    def effects(fold: FoldCounts, metric: Metric) -> tuple[EpisodeImages, Effects]:
+        key = id(fold), metric
+        if key not in known:
+            images = images_of(fold)
+            known[key] = images, image_effects(images, fold_influence(fold, metric))
+        return known[key]
+
+    if not all(score.folds for score in scores):
+        raise ValueError("an interval needs at least one fold")
+    return [estimates([effects(fold, score.metric) for fold in score.folds])[0] for score in scores]
+
+
+def class_estimates(fold: FoldCounts) -> dict[int, Estimate]:
+    """The IoU of each held-out class, by label value, with its standard error over images and episodes.
+
+    Raises:
+        UserError, ValueError: as :func:`image_estimates`.
+    """
+    images = images_of(fold)
+    return dict(zip(fold.novel, estimates([(images, image_effects(images, class_influence(fold)))]), strict=True))
+
+
 class _Alike(NamedTuple):
     """What folds must share to share draws."""
 
@@ -48,7 +85,7 @@ class _Alike(NamedTuple):
 def bootstrap_intervals(
     scores: Sequence[Score], *, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> list[Interval]:
-    """The interval of each score, as :func:`fsseg_bench.protocol.statistics.bootstrap_interval` gives it.
+    """The interval of each score with the images taken as given: a percentile bootstrap, stratified by class.
 
     Args:
         scores: what to resample; equal fold objects are resampled once.
@@ -57,7 +94,8 @@ def bootstrap_intervals(
         seed: the same seed gives the same intervals on every machine.
 
     Raises:
-        UserError, ValueError: as ``bootstrap_interval``.
+        UserError: a class without an episode (the score itself is then undefined).
+        ValueError: no folds, no resamples, an unknown metric, a level outside (0, 1), or as ``scoring``.
     """
     if resamples < 1 or not all(score.folds for score in scores):
         raise ValueError(f"an interval needs at least one fold and one resample; resamples is {resamples}")
@@ -71,10 +109,10 @@ def bootstrap_intervals(
 def class_intervals(
     folds: Sequence[FoldCounts], *, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> list[dict[int, Interval]]:
-    """For each fold the interval of each held-out class's IoU, by label value, from ``bootstrap_interval``'s draws.
+    """For each fold the interval of each held-out class's IoU, by label value, from ``bootstrap_intervals``' draws.
 
     Raises:
-        UserError, ValueError: as ``bootstrap_interval``.
+        UserError, ValueError: as :func:`bootstrap_intervals`.
     """
     found: list[dict[int, Interval]] = [{} for _ in folds]
     for numbers, drawn in _drawn([Score([fold], "mean") for fold in folds], resamples, seed):

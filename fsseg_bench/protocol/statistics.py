@@ -1,4 +1,4 @@
-"""How far a score would move with other episodes: percentile bootstrap, stratified by class.
+"""What every interval is made from: counted folds, the terms of their scores, and resampled episodes.
 
 An episode belongs to the stratum of its first way, the query's class. A resample draws as many episodes of
 each stratum as there are, with replacement, so that every class keeps its number of episodes.
@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.scoring import (
     Float64,
     Int64,
@@ -22,9 +23,10 @@ from fsseg_bench.protocol.scoring import (
     positions,
     way_terms,
 )
-from fsseg_bench.protocol.streams import stream
 
 Metric = Literal["mean", "binary"]
+IntervalKind = Literal["images", "episodes"]
+"""What an interval is over: other images and episodes, or other episodes of the same images alone."""
 
 
 class Interval(NamedTuple):
@@ -32,6 +34,8 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+    half: float
+    """Half the width before the ends were cut off at the ends of the scale: what stands behind a ±."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,63 +48,8 @@ class FoldCounts:
     """(E, N) label values of the ways."""
     novel: Sequence[int]
     """The fold's held-out classes."""
-
-
-def bootstrap_interval(
-    folds: Sequence[FoldCounts],
-    metric: Metric,
-    *,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """The interval of a score, or of the mean of several folds' scores.
-
-    Args:
-        folds: one fold, or the folds whose scores are averaged; their episodes are resampled independently.
-        metric: ``"mean"`` for mean-IoU, ``"binary"`` for binary-IoU.
-        resamples: how many times the episodes are drawn anew.
-        level: the share of resampled scores inside the interval.
-        seed: the same seed gives the same interval on every machine.
-
-    Raises:
-        UserError: a class without an episode (the score itself is then undefined).
-        ValueError: no folds, an unknown metric, a level outside (0, 1), or as ``scoring``.
-    """
-    return percentile_interval(_scores(folds, metric, resamples, seed), level)
-
-
-def difference_interval(
-    first: Sequence[FoldCounts],
-    second: Sequence[FoldCounts],
-    metric: Metric,
-    *,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """The interval of the first score minus the second, paired: both see the same resampled episodes.
-
-    Args:
-        first: the folds of one run, as in :func:`bootstrap_interval`.
-        second: the folds of the other run, over the same episodes in the same order.
-        metric: as in :func:`bootstrap_interval`.
-        resamples: as in :func:`bootstrap_interval`.
-        level: as in :func:`bootstrap_interval`.
-        seed: as in :func:`bootstrap_interval`.
-
-    Raises:
-        UserError, ValueError: as :func:`bootstrap_interval`; also when the episodes' classes differ.
-    """
-    same = len(first) == len(second) and all(
-        np.array_equal(a.classes, b.classes) and list(a.novel) == list(b.novel)
-        for a, b in zip(first, second, strict=True)
-    )
-    if not same:
-        raise ValueError("a paired comparison needs the same folds and episodes on both sides")
-    # Equal seeds and equal classes draw equal episodes: the resamples are paired.
-    differences = _scores(first, metric, resamples, seed) - _scores(second, metric, resamples, seed)
-    return percentile_interval(differences, level)
+    images: EpisodeImages | None = None
+    """The images of the episodes; None where they are not known."""
 
 
 def percentile_interval(scores: Float64, level: float) -> Interval:
@@ -112,20 +61,7 @@ def percentile_interval(scores: Float64, level: float) -> Interval:
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must be between 0 and 1")
     low, high = np.nanquantile(scores, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
-
-
-def _scores(folds: Sequence[FoldCounts], metric: Metric, resamples: int, seed: int) -> Float64:
-    """(resamples,) mean over ``folds`` of the resampled scores."""
-    if not folds or resamples < 1:
-        raise ValueError(f"{len(folds)} folds and {resamples} resamples; at least one of each is needed")
-    totals = np.zeros(resamples)
-    for i, fold in enumerate(folds):
-        terms = episode_terms(fold, metric)
-        rng = stream("bootstrap", seed, i)
-        sums = resampled_sums(terms, np.asarray(fold.classes)[:, 0], resamples, rng)
-        totals += mean_of_present(ratios(sums), axis=1)  # what has no pixel in a resample is left out of its mean
-    return np.asarray(totals / len(folds))
+    return Interval(float(low), float(high), float(high - low) / 2)
 
 
 def episode_terms(fold: FoldCounts, metric: Metric) -> Int64:

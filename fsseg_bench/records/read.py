@@ -129,6 +129,14 @@ class StoredRun:
         """
         from fsseg_bench.protocol.table import EpisodeTable
 
+        return None if self.table_bytes() is None else EpisodeTable.from_csv(self.folder / TABLE_FILE)
+
+    def table_bytes(self) -> bytes | None:
+        """The file that :meth:`table` reads, verified but not parsed.
+
+        Raises:
+            RecordError: as :meth:`table`.
+        """
         path = self.folder / TABLE_FILE
         try:
             data = regular(path).read_bytes()
@@ -138,7 +146,7 @@ class StoredRun:
             raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
         if hashlib.sha256(data).hexdigest() != self.settings["episode_digest"]:
             raise RecordError(f"{path}: these are not the episodes of the run (their SHA-256 is not the recorded one)")
-        return EpisodeTable.from_csv(path)
+        return data
 
 
 def read_run(folder: Path) -> StoredRun:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from statistics import fmean
 
 from fsseg_bench.protocol.spec import FOLDS
-from fsseg_bench.protocol.statistics import Interval, Metric
+from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.collect import Collection, Resolution, ScoredRun, Wanted
+from fsseg_bench.report.intervals import Stated
 from fsseg_bench.report.model import MISSING, Cell
 from fsseg_bench.report.rows import Row
 
@@ -64,11 +65,13 @@ def _in_order(runs: Runs) -> tuple[ScoredRun, ...]:
     return tuple(runs[fold] for fold in sorted(runs))
 
 
-def number(value: float, interval: Interval, runs: tuple[str, ...]) -> Cell:
-    """A cell in percent from a score and its interval in [0, 1]."""
-    low, high = interval
-    text = f"{100 * value:.2f} ± {50 * (high - low):.2f}"
-    return Cell(text, 100 * value, 100 * low, 100 * high, runs=runs)
+def number(value: float, stated: Stated, runs: tuple[str, ...]) -> Cell:
+    """A cell in percent from a score in [0, 1] and its interval; without one, a note says why."""
+    if stated.interval is None:
+        return Cell(f"{100 * value:.2f}", 100 * value, note=stated.note, runs=runs)
+    low, high, half = stated.interval
+    text = f"{100 * value:.2f} ± {100 * half:.2f}"
+    return Cell(text, 100 * value, 100 * low, 100 * high, note=stated.note, runs=runs)
 
 
 def ranked(

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fsseg_bench.protocol.intervals import class_intervals
 from fsseg_bench.protocol.scoring import class_iou
 from fsseg_bench.report.cells import number
 from fsseg_bench.report.collect import Collection, Resolution, ScoredRun
+from fsseg_bench.report.image_words import episodes_words, image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 from fsseg_bench.report.rows import Row, group_rows
-from fsseg_bench.report.table import SIZES, SPREAD, episodes_words
+from fsseg_bench.report.table import SIZES
 
 _Key = tuple[str, str, int, str, int, int]
 _OneClass = tuple[int, int]
@@ -56,12 +56,13 @@ def _table(key: _Key, runs: Sequence[ScoredRun], collection: Collection, chosen:
         title=f"{label}: IoU of each class, {way}-way {shot}-shot",
         caption=(
             f"Percent, counted at {SIZES[resolution]}: the class's pixels are summed over the fold's episodes. "
-            f"{episodes_words(runs, collection)}. {SPREAD} "
+            f"{episodes_words(runs, collection)}. {spread_words(collection)} "
             f"Protocol {label}, version {version}, digest {digest[:8]}."
         ),
         columns=(Column(("", "fold"), merge=True), Column(("", "class")), *(_column(row, shot) for row in rows)),
         labels=2,
         rows=tuple(body),
+        remarks=image_remarks(runs, collection),
         facts={
             "protocol": printable(protocol),
             "protocol_label": label,
@@ -93,10 +94,9 @@ def _names(runs: Sequence[ScoredRun]) -> dict[_OneClass, str]:
 
 def _cells(runs: Sequence[ScoredRun], collection: Collection, resolution: Resolution) -> dict[_RunClass, Cell]:
     """The cell of each run's folder and class."""
-    folds = [run.fold_counts(resolution) for run in runs]
     cells = {}
-    for run, fold, intervals in zip(runs, folds, class_intervals(folds), strict=True):
-        path = collection.path(run.record)
+    for run, intervals in zip(runs, collection.intervals.of_classes(runs, resolution), strict=True):
+        path, fold = collection.path(run.record), run.fold_counts(resolution)
         scores = class_iou(fold.confusion, fold.classes, fold.novel)
         for c, score in zip(fold.novel, scores, strict=True):
             cells[run.record.folder, c] = number(float(score), intervals[c], (path,))

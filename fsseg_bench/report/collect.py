@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
-from fsseg_bench.protocol.intervals import Score, bootstrap_intervals
+from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
-from fsseg_bench.protocol.statistics import FoldCounts, Interval, Metric
+from fsseg_bench.protocol.statistics import FoldCounts, IntervalKind, Metric
 from fsseg_bench.records.read import (
     EpisodeCounts,
     RecordError,
@@ -21,12 +21,13 @@ from fsseg_bench.records.read import (
     find_records,
     read_run,
 )
+from fsseg_bench.report.intervals import Intervals, Resolution, Wanted
+from fsseg_bench.report.known_images import KnownImages
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Resolution = Literal["input", "native"]
-"""Where pixels were counted: at the protocol's input size or at the query's own."""
+__all__ = ["Collection", "Resolution", "ScoredRun", "Wanted", "find_runs", "open_runs", "results", "results_of"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class ScoredRun:
 
     record: StoredRun
     counts: EpisodeCounts = field(repr=False)
+    images: EpisodeImages | None = field(default=None, repr=False, compare=False)
+    """The images of the counted episodes; None where they are not known."""
     _folds: dict[Resolution, FoldCounts] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -59,7 +62,7 @@ class ScoredRun:
         """The counts as the statistics take them; always the same object."""
         if resolution not in self._folds:
             self._folds[resolution] = FoldCounts(
-                getattr(self.counts, resolution), self.counts.classes, self.record.novel
+                getattr(self.counts, resolution), self.counts.classes, self.record.novel, self.images
             )
         return self._folds[resolution]
 
@@ -68,37 +71,6 @@ class ScoredRun:
         names = self.record.settings.get("class_names", {})
         scores = class_iou(getattr(self.counts, resolution), self.counts.classes, self.record.novel)
         return {str(names.get(str(c), c)): float(s) for c, s in zip(self.record.novel, scores, strict=True)}
-
-
-class Wanted(NamedTuple):
-    """A score whose interval is wanted: of one run, or of the mean over the folds of several."""
-
-    runs: tuple[ScoredRun, ...]
-    metric: Metric
-    resolution: Resolution
-
-
-class Intervals:
-    """95 % bootstrap intervals, each computed once. Those asked for together take a fraction of the time."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[tuple[Path, ...], Metric, Resolution], Interval] = {}
-
-    def prepare(self, wanted: Iterable[Wanted]) -> None:
-        """Computes those not known yet."""
-        new = {self._key(one): one for one in wanted if one.runs and self._key(one) not in self._known}
-        scores = [Score([run.fold_counts(w.resolution) for run in w.runs], w.metric) for w in new.values()]
-        self._known.update(zip(new, bootstrap_intervals(scores), strict=True))
-
-    def of(self, runs: Sequence[ScoredRun], metric: Metric, resolution: Resolution) -> Interval:
-        """The interval of a run's score, or of the mean over the folds of several."""
-        wanted = Wanted(tuple(runs), metric, resolution)
-        self.prepare([wanted])
-        return self._known[self._key(wanted)]
-
-    @staticmethod
-    def _key(wanted: Wanted) -> tuple[tuple[Path, ...], Metric, Resolution]:
-        return tuple(run.record.folder for run in wanted.runs), wanted.metric, wanted.resolution
 
 
 @dataclass(frozen=True)
@@ -124,12 +96,15 @@ class Collection:
         return run.folder.as_posix()
 
 
-def find_runs(root: Path | str | None = None, *, episodes: int | None = None) -> Collection:
+def find_runs(
+    root: Path | str | None = None, *, episodes: int | None = None, interval: IntervalKind = "images"
+) -> Collection:
     """All runs under ``root`` (None: ``FSSEG_RESULTS``, else ``results/runs``).
 
     Args:
         root: the folder.
         episodes: count the first ones of each run only (they are what a table of that length would hold).
+        interval: what intervals are over.
 
     Raises:
         UserError: there is no such folder, or ``episodes`` is below 1.
@@ -138,7 +113,7 @@ def find_runs(root: Path | str | None = None, *, episodes: int | None = None) ->
     if episodes is not None and episodes < 1:
         raise UserError(f"--episodes {episodes}: it must be at least 1")
     runs, warnings = find_records(folder)
-    return _collection(folder, runs, warnings, episodes)
+    return _collection(folder, runs, warnings, episodes, interval)
 
 
 def open_runs(folders: Sequence[Path], root: Path | str | None = None) -> Collection:
@@ -152,19 +127,29 @@ def open_runs(folders: Sequence[Path], root: Path | str | None = None) -> Collec
     return _collection(results_root(root), runs, warnings)
 
 
-def results(root: Path | str | None = None) -> pd.DataFrame:
+def results(root: Path | str | None = None, *, interval: IntervalKind = "images") -> pd.DataFrame:
     """The long frame of all finished runs under ``root`` (None: the default results folder).
 
     One row for each run, metric (``mean``, ``binary``) and resolution (``input``, ``native``). Columns:
     ``protocol``, ``protocol_label``, ``protocol_version``, ``protocol_digest``, ``method``, ``backbone``, ``way``,
-    ``shot``, ``fold``, ``seed``, ``metric``, ``resolution``, ``value``, ``low``, ``high`` (in 0..1, 95 % bootstrap
-    interval over episodes), ``episodes`` (their number), ``episode_digest``, ``status``, ``path``. Skipped records
-    are named in ``frame.attrs["skipped"]``.
+    ``shot``, ``fold``, ``seed``, ``metric``, ``resolution``, ``value``, ``low``, ``high`` (in 0..1, 95 % interval; NaN
+    where there is none), ``interval`` (what it is over: ``images``, that is images and episodes, or ``episodes``
+    alone), ``note`` (why it is not the one asked for, or missing), ``episodes``, ``different_episodes`` and ``images``
+    (their numbers; NA where images are not known), ``episode_digest``, ``status``, ``path``. Skipped records are named
+    in ``frame.attrs["skipped"]``.
+
+    Args:
+        root: the folder.
+        interval: ``"images"`` for intervals over images and episodes, ``"episodes"`` for those over other episodes of
+            the same images, which are too narrow for any statement about other images. Records that do not know their
+            images get the latter, and their ``interval`` says so.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or no such kind of interval.
     """
-    return _frame(find_runs(root))
+    if interval not in get_args(IntervalKind):
+        raise UserError(f"interval {interval!r}: use one of {', '.join(get_args(IntervalKind))}")
+    return _frame(find_runs(root, interval=interval))
 
 
 def results_of(folders: Sequence[Path]) -> pd.DataFrame:
@@ -173,9 +158,13 @@ def results_of(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def _collection(
-    root: Path, runs: Iterable[StoredRun], warnings: Iterable[RecordWarning], episodes: int | None = None
+    root: Path,
+    runs: Iterable[StoredRun],
+    warnings: Iterable[RecordWarning],
+    episodes: int | None = None,
+    interval: IntervalKind = "images",
 ) -> Collection:
-    done, unfinished, skipped = [], [], list(warnings)
+    done, unfinished, skipped, known = [], [], list(warnings), KnownImages()
     for run in runs:
         if run.status != "done":
             unfinished.append(run)
@@ -183,14 +172,23 @@ def _collection(
         try:
             scored = ScoredRun(run, _first(run.counts(), episodes))
             scored.score("mean", "input")
+            known.add(run)
         except UserError as error:
-            message = str(error)
-            if str(run.folder) not in message:
-                message = f"{run.folder}: {message}"
-            skipped.append(RecordWarning(run.folder, message))
+            skipped.append(_skipped(run, error))
         else:
             done.append(scored)
-    return Collection(root, tuple(done), tuple(unfinished), tuple(skipped), episodes)
+    whole = []
+    for scored in done:  # now that all tables are known
+        try:
+            whole.append(replace(scored, images=known.of(scored.record, scored.counts)))
+        except UserError as error:
+            skipped.append(_skipped(scored.record, error))
+    return Collection(root, tuple(whole), tuple(unfinished), tuple(skipped), episodes, Intervals(interval))
+
+
+def _skipped(run: StoredRun, error: UserError) -> RecordWarning:
+    message = str(error)
+    return RecordWarning(run.folder, message if str(run.folder) in message else f"{run.folder}: {message}")
 
 
 def _first(counts: EpisodeCounts, episodes: int | None) -> EpisodeCounts:
@@ -205,6 +203,17 @@ _COPIED = (
     *("protocol", "protocol_label", "protocol_version", "protocol_digest"),
     *("method", "backbone", "way", "shot", "fold", "seed"),
 )
+
+
+_MEASURED = (
+    *("metric", "resolution", "value", "low", "high", "interval", "note"),
+    *("episodes", "different_episodes", "images", "episode_digest", "status", "path"),
+)
+
+
+def _image_numbers(images: EpisodeImages | None) -> dict[str, int | None]:
+    different, every = (None, None) if images is None else (images.numbers.different, images.numbers.images)
+    return {"different_episodes": different, "images": every}
 
 
 def _frame(collection: Collection) -> pd.DataFrame:
@@ -222,15 +231,18 @@ def _frame(collection: Collection) -> pd.DataFrame:
         settings = run.record.settings
         for metric in get_args(Metric):
             for resolution in get_args(Resolution):
-                low, high = collection.intervals.of([run], metric, resolution)
+                stated = collection.intervals.of([run], metric, resolution)
+                low, high, _ = stated.interval or (None, None, None)
                 rows.append(
                     {key: settings[key] for key in _COPIED}
                     | {"metric": metric, "resolution": resolution}
                     | {"value": run.score(metric, resolution), "low": low, "high": high}
-                    | {"episodes": len(run.counts.classes), "episode_digest": settings["episode_digest"]}
+                    | {"interval": stated.kind, "note": stated.note, "episodes": len(run.counts.classes)}
+                    | _image_numbers(run.images)
+                    | {"episode_digest": settings["episode_digest"]}
                     | {"status": run.record.status, "path": str(run.record.folder)}
                 )
-    columns = [*_COPIED, "metric", "resolution", "value", "low", "high", "episodes", "episode_digest", "status", "path"]
-    frame = pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=[*_COPIED, *_MEASURED])
+    frame = frame.astype({"low": float, "high": float, "different_episodes": "Int64", "images": "Int64"})
     frame.attrs["skipped"] = [warning.message for warning in collection.warnings]
     return frame

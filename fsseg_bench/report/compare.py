@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import NamedTuple
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.paired import Difference, PairedResult, paired_result
+from fsseg_bench.protocol.images import EpisodeImages, few_images
+from fsseg_bench.protocol.paired import Difference, PairedResult
+from fsseg_bench.protocol.paired_episodes import paired_by_episodes
+from fsseg_bench.protocol.paired_images import paired_by_images
 from fsseg_bench.protocol.significance import SeedSpread, holm, seed_spread
-from fsseg_bench.protocol.statistics import FoldCounts, Metric
+from fsseg_bench.protocol.statistics import IntervalKind, Metric
+from fsseg_bench.records.read import StoredRun
+from fsseg_bench.records.run import TABLE_FILE
 from fsseg_bench.report.collect import Resolution, ScoredRun
+from fsseg_bench.report.image_words import class_names
+from fsseg_bench.report.known_images import KnownImages
 from fsseg_bench.report.select import Contender, also_different
 
 METRICS: tuple[Metric, ...] = ("mean", "binary")
@@ -30,7 +38,8 @@ class Adjusted:
     """A difference with its p-value corrected for the family it was tested in."""
 
     difference: Difference
-    p_holm: float
+    p_holm: float | None
+    """None where there is no p-value."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +84,20 @@ class Comparison:
     """The episode digest of each fold."""
     resolution: Resolution
     level: float
+    interval: IntervalKind
+    """What intervals and p-values are over."""
+    images: tuple[EpisodeImages | None, ...]
+    """Of each fold; None where they are not known."""
     resamples: int
+    """Of bootstrap and randomisation, where intervals are over episodes alone."""
     notes: tuple[str, ...]
-    """What was left out."""
+    """What was left out, and where there are few episodes or images."""
 
     @property
     def class_names(self) -> Mapping[int, str]:
         """Names of the held-out classes of all folds."""
         runs = (next(iter(self.baseline.runs[fold].values())) for fold in self.folds)
-        return {c: str(run.settings.get("class_names", {}).get(str(c), c)) for run in runs for c in run.novel}
+        return {c: class_names(run).get(c, str(c)) for run in runs for c in run.novel}
 
 
 class Matched(NamedTuple):
@@ -100,6 +114,7 @@ def compare(
     contenders: Sequence[Contender],
     *,
     resolution: Resolution | None = None,
+    interval: IntervalKind = "images",
     resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
@@ -109,7 +124,9 @@ def compare(
     Args:
         contenders: at least two, from :func:`fsseg_bench.report.select.select`.
         resolution: where pixels are counted; None takes the protocol's headline.
-        resamples: of bootstrap and randomisation.
+        interval: what intervals and p-values are over: ``"images"`` and episodes, or ``"episodes"`` of the same images.
+            Where a fold's images are not known it is episodes, and a note says so.
+        resamples: of bootstrap and randomisation over episodes.
         level: of the intervals.
         seed: of the resampling.
 
@@ -120,10 +137,13 @@ def compare(
     if len(contenders) < 2:
         raise UserError("nothing to compare; name a baseline and at least one other")
     folds, seeds, notes = match(contenders)
-    runs = [_scored(contender, folds, own) for contender, own in zip(contenders, seeds, strict=True)]
+    runs = _scored(contenders, folds, seeds)
     resolution = resolution or contenders[0].settings["headline"]
-    counts = [_counts(own, resolution) for own in runs]
-    results = [paired_result(counts[0], own, resamples=resamples, level=level, seed=seed) for own in counts[1:]]
+    counts = [[[run.fold_counts(resolution) for run in own] for own in folds_of] for folds_of in runs]
+    images = tuple(own[0].images for own in runs[0])
+    kind, unknown = _kind(interval, images, folds)
+    paired = partial(paired_by_episodes, resamples=resamples, seed=seed) if kind == "episodes" else paired_by_images
+    results = [paired(counts[0], own, level=level) for own in counts[1:]]
     return Comparison(
         baseline=contenders[0],
         versus=_versus(contenders, results, seeds, runs, resolution),
@@ -133,9 +153,34 @@ def compare(
         digests=tuple(own[0].record.settings["episode_digest"] for own in runs[0]),
         resolution=resolution,
         level=level,
+        interval=kind,
+        images=images,
         resamples=resamples,
-        notes=notes,
+        notes=(*notes, *unknown, *_few(runs[0])),
     )
+
+
+def _kind(
+    wanted: IntervalKind, images: Sequence[EpisodeImages | None], folds: Sequence[int]
+) -> tuple[IntervalKind, list[str]]:
+    """What intervals can be over, and what to say where that is not what was wanted."""
+    unknown = [fold for fold, own in zip(folds, images, strict=True) if own is None]
+    if wanted == "episodes" or not unknown:
+        return wanted, []
+    return "episodes", [
+        f"no record of fold {_listing(unknown)} has an {TABLE_FILE}, so its images are not known: all intervals and "
+        "p-values are over episodes alone and too optimistic. 'fsseg-bench episodes' with the run's dataset, fold, way "
+        f"and shot writes the file into the record's folder (--out RECORD/{TABLE_FILE})"
+    ]
+
+
+def _few(runs: _Runs) -> list[str]:
+    return [
+        f"fold {own[0].record.fold}: {text}"
+        for own in runs
+        if own[0].images is not None
+        for text in few_images(own[0].images, class_names(own[0].record))
+    ]
 
 
 def match(contenders: Sequence[Contender]) -> Matched:
@@ -195,13 +240,21 @@ def _check_alike(contenders: Sequence[Contender], folds: Sequence[int], seeds: S
                         )
 
 
-def _scored(contender: Contender, folds: Sequence[int], seeds: Sequence[int]) -> _Runs:
-    chosen = ((contender.runs[fold][seed] for seed in seeds) for fold in folds)
-    return tuple(tuple(ScoredRun(run, run.counts()) for run in own) for own in chosen)
+def _scored(contenders: Sequence[Contender], folds: Sequence[int], seeds: Sequence[Sequence[int]]) -> list[_Runs]:
+    """The runs of each contender with their counts; what one record knows of the images serves all."""
+    chosen = [
+        [[contender.runs[fold][seed] for seed in own] for fold in folds]
+        for contender, own in zip(contenders, seeds, strict=True)
+    ]
+    known = KnownImages()
+    for run in (run for folds_of in chosen for own in folds_of for run in own):
+        known.add(run)
 
+    def scored(run: StoredRun) -> ScoredRun:
+        counts = run.counts()
+        return ScoredRun(run, counts, known.of(run, counts))
 
-def _counts(runs: _Runs, resolution: Resolution) -> list[list[FoldCounts]]:
-    return [[run.fold_counts(resolution) for run in own] for own in runs]
+    return [tuple(tuple(map(scored, own)) for own in folds_of) for folds_of in chosen]
 
 
 def _versus(
@@ -233,8 +286,8 @@ def _versus(
 
 def _family(differences: Sequence[Difference]) -> list[Adjusted]:
     """The differences, corrected for one another."""
-    adjusted = holm([d.p for d in differences])
-    return [Adjusted(d, p) for d, p in zip(differences, adjusted, strict=True)]
+    adjusted = iter(holm([d.p for d in differences if d.p is not None]))
+    return [Adjusted(d, None if d.p is None else next(adjusted)) for d in differences]
 
 
 def _classes(result: PairedResult) -> tuple[Mapping[int, Adjusted], ...]:

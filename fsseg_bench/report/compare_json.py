@@ -28,9 +28,11 @@ def compare_json(comparison: Comparison, power: float | None = None) -> str:
         "shot": comparison.baseline.settings["shot"],
         "resolution": comparison.resolution,
         "level": comparison.level,
-        "resamples": comparison.resamples,
+        "interval": comparison.interval,
+        "resamples": comparison.resamples if comparison.interval == "episodes" else None,
         "folds": list(comparison.folds),
         "episodes": list(comparison.episodes),
+        "images": [images and images.numbers._asdict() for images in comparison.images],
         "episode_digests": list(comparison.digests),
         "baseline": _contender(comparison, 0),
         "methods": [_method(comparison, i, power) for i in range(len(comparison.versus))],
@@ -57,7 +59,7 @@ def _method(comparison: Comparison, i: int, power: float | None) -> dict[str, An
     if power is not None:
         for m in METRICS:
             found = power_of(comparison, versus.overall[m], power / 100)
-            overall[m]["power"] = {"difference": power / 100, **found._asdict()}
+            overall[m]["power"] = {"difference": power / 100, **found._asdict()} if found else None
     return {
         **_contender(comparison, i + 1),
         "scores": {"baseline": comparison.baseline.label, "other": versus.other.label},

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fsseg_bench.protocol.significance import SeedSpread, episodes_needed, resolvable
+from fsseg_bench.protocol.significance import SeedSpread, episodes_needed, images_needed, resolvable
 from fsseg_bench.protocol.spec import FOLDS
-from fsseg_bench.protocol.statistics import Metric
+from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.compare import METRICS, Adjusted, Comparison, Versus
+from fsseg_bench.report.image_words import images_words, span
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 
 METRIC_NAMES: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
 _POWER = 0.8
+_LEAST_P = 1e-6
 _NUMBERS = ("difference", "interval", "p", "p (Holm)")
 _AS_ABOVE = "As above."
 
@@ -21,9 +23,13 @@ class Power(NamedTuple):
     """What a comparison can resolve, with a power of 80 %."""
 
     resolvable: float
-    """The true difference, in 0..1, that the episodes at hand find."""
+    """The true difference, in 0..1, that the images and episodes at hand find."""
+    at_best: float | None
+    """The one that any number of episodes of these images finds; None where images are taken as given."""
     episodes: int | None
-    """Episodes a fold that find the difference asked for; None where nothing varied."""
+    """Episodes a fold, of the same images, that find the difference asked for; None where no number does."""
+    images: int | None
+    """Images a class, with as many episodes of each as now, that find it; None where images are taken as given."""
 
 
 def compare_tables(comparison: Comparison, power: float | None = None) -> tuple[Table, ...]:
@@ -66,10 +72,22 @@ def _differences(comparison: Comparison) -> list[Table]:
         _NUMBERS,
         rows,
         f"{_setting(comparison)} Percent; a difference is the method minus {first}, in percent points, with its "
-        f"{100 * comparison.level:g} % paired bootstrap interval over episodes, stratified by class. p: two-sided "
-        f"approximate randomisation over episodes, {comparison.resamples:,} resamples. p (Holm): corrected for the "
-        f"{len(comparison.versus)} methods compared with {first}, line by line. Intervals and p-values are about "
-        f"the draw of episodes; they do not cover training again. {_told(comparison)}",
+        f"{100 * comparison.level:g} % paired interval {_over(comparison)} p (Holm): corrected for the "
+        f"{len(comparison.versus)} methods compared with {first}, line by line. Neither interval nor p-value "
+        f"covers training again. {_told(comparison)}",
+    )
+
+
+def _over(comparison: Comparison) -> str:
+    """What intervals are over, and where p-values come from."""
+    if comparison.interval == "images":
+        return (
+            "over images and episodes: how far the difference would move with other test images of the same kind. "
+            "p: two-sided t test with the same standard error."
+        )
+    return (
+        "over episodes alone (bootstrap, stratified by class), which says nothing about other images. p: two-sided "
+        f"approximate randomisation over episodes, {comparison.resamples:,} resamples."
     )
 
 
@@ -87,10 +105,12 @@ def _setting(comparison: Comparison) -> str:
     digests = ", ".join(
         f"fold {f} {digest[:8]}" for f, digest in zip(comparison.folds, comparison.digests, strict=True)
     )
+    known = [images for images in comparison.images if images is not None]
+    images = f": {images_words(known)}" if known else ""
     where = "the protocol's input size" if comparison.resolution == "input" else "the images' own size"
     return (
-        f"{settings['way']}-way {settings['shot']}-shot, {count} episodes a fold (digests: {digests}), pixels counted "
-        f"at {where}."
+        f"{settings['way']}-way {settings['shot']}-shot, {count} episodes a fold{images} (digests: {digests}), pixels "
+        f"counted at {where}."
     )
 
 
@@ -148,44 +168,107 @@ def _seeds(comparison: Comparison) -> list[Table]:
         ("difference",),
         rows,
         f"Percent, {overall_name(comparison.folds)}: mean ± standard deviation (n - 1) over the training seeds "
-        f"{', '.join(map(str, comparison.seeds[0]))}. This is the spread of training again; the intervals above are "
-        "about episodes and hold for these trainings.",
+        f"{', '.join(map(str, comparison.seeds[0]))}. This is the spread of training again; the intervals above "
+        "hold for these trainings.",
     )
 
 
 def _power(comparison: Comparison, wanted: float) -> Table:
+    crossed = comparison.interval == "images"
     rows = []
     for versus in comparison.versus:
         for metric in METRICS:
-            for where, own in places(comparison, versus, metric):
-                found = power_of(comparison, own, wanted / 100)
-                needed = "nothing varied" if found.episodes is None else f"{found.episodes:,}"
-                cells = (
-                    Cell(f"{100 * own.difference.error:.3f}", 100 * own.difference.error),
-                    Cell(f"{100 * found.resolvable:.2f}", 100 * found.resolvable),
-                    Cell(needed, found.episodes),
-                )
-                rows.append((*_texts(versus.other.label, METRIC_NAMES[metric], where), *cells))
+            for i, (where, own) in enumerate(places(comparison, versus, metric)):
+                labels = _texts(versus.other.label, METRIC_NAMES[metric], where)
+                fold = i if i < len(comparison.folds) else None
+                rows.append((*labels, *_power_cells(own, power_of(comparison, own, wanted / 100, fold), crossed)))
+    now = span(round(count) for count in images_a_class(comparison)) if crossed else ""
+    heads = ["standard error", f"resolvable with {max(comparison.episodes):,}", "episodes a fold"]
+    if crossed:
+        heads[2:2] = ["with any number of episodes"]
+        heads.append(f"images a class (now {now})")
     return _table(
         comparison,
         "power",
-        f"Episodes that resolve a difference of {wanted:g} percent points",
+        f"What resolves a difference of {wanted:g} percent points",
         ("method", "metric", "folds"),
-        ("standard error", f"resolvable with {max(comparison.episodes):,}", "episodes a fold"),
+        heads,
         rows,
         f"Percent points. A true difference of the resolvable size is found ({100 * comparison.level:g} % level, "
-        f"two-sided) {100 * _POWER:g} times in 100. From the observed paired standard error, which falls with the "
-        "square root of the number of episodes. More episodes of the same images never replace other images.",
+        f"two-sided) {100 * _POWER:g} times in 100. {_POWER_WORDS[comparison.interval]}",
     )
 
 
-def power_of(comparison: Comparison, own: Adjusted, difference: float) -> Power:
-    """What it takes to resolve ``difference`` (0..1) where the observed one varied as ``own`` does."""
-    error, episodes = own.difference.error, max(comparison.episodes)
-    return Power(
-        resolvable(error, level=comparison.level, power=_POWER),
-        episodes_needed(error, episodes, difference, level=comparison.level, power=_POWER),
+_POWER_WORDS: dict[IntervalKind, str] = {
+    "images": (
+        "From the observed paired standard error. More episodes of the same images reduce only the part of it that "
+        "episodes make; what their number cannot resolve, other images can: the last column is how many a class, with "
+        "as many episodes of each as now."
+    ),
+    "episodes": (
+        "From the observed paired standard error over episodes, which falls with the square root of their number. More "
+        "episodes of the same images never replace other images."
+    ),
+}
+
+
+def images_a_class(comparison: Comparison) -> list[float]:
+    """Query images of a class, for each fold; empty where the images are not known."""
+    known = [images for images in comparison.images if images is not None]
+    return [images.numbers.queries / len(set(images.classes[:, 0].tolist())) for images in known]
+
+
+def power_of(comparison: Comparison, own: Adjusted, difference: float, fold: int | None = None) -> Power | None:
+    """What it takes to resolve ``difference`` (0..1) where the observed one varied as ``own`` does.
+
+    Args:
+        comparison: the whole.
+        own: one of its differences.
+        difference: to be found.
+        fold: position of the fold that ``own`` is of; None for the mean over the folds.
+
+    Returns:
+        None where no standard error is known.
+    """
+    found, episodes = own.difference, max(comparison.episodes)
+    if not found.error:
+        return None
+    now = resolvable(found.error, df=found.df, level=comparison.level, power=_POWER)
+    needed = episodes_needed(
+        *(found.error, episodes, difference),
+        lasting=found.lasting or 0.0,
+        df=found.df,
+        level=comparison.level,
+        power=_POWER,
     )
+    if found.lasting is None:
+        return Power(now, None, needed, None)
+    every = images_a_class(comparison)
+    count = every[fold] if fold is not None else sum(every) / len(every)
+    images = images_needed(found.error, count, difference, df=found.df, level=comparison.level, power=_POWER)
+    best = resolvable(found.lasting, df=found.df, level=comparison.level, power=_POWER)
+    return Power(now, best, needed, images)
+
+
+def _power_cells(own: Adjusted, found: Power | None, crossed: bool) -> list[Cell]:
+    error = own.difference.error
+    if found is None or error is None:
+        return [Cell(MISSING, note=own.difference.unknown), *([Cell(MISSING)] * (4 if crossed else 2))]
+    none = "no number of episodes of these images resolves the difference; more images do"
+    episodes = Cell("none suffices", note=none) if found.episodes is None else _count(found.episodes)
+    cells = [Cell(f"{100 * error:.3f}", 100 * error), _points(found.resolvable), episodes]
+    if found.at_best is not None and found.images is not None:
+        cells[2:2] = [_points(found.at_best)]
+        cells.append(_count(found.images))
+    return cells
+
+
+def _points(difference: float) -> Cell:
+    return Cell(f"{100 * difference:.2f}", 100 * difference)
+
+
+def _count(number: int) -> Cell:
+    return Cell(f"{number:,}", number)
 
 
 def _one_for_each(
@@ -248,19 +331,34 @@ def _texts(*texts: str) -> list[Cell]:
 
 def _number_cells(own: Adjusted) -> list[Cell]:
     found = own.difference
-    value, low, high = (100 * x for x in (found.value, found.low, found.high))
-    return [
+    sides = [
         Cell(f"{100 * found.baseline:.2f}", 100 * found.baseline),
         Cell(f"{100 * found.other:.2f}", 100 * found.other),
+    ]
+    value = 100 * found.value
+    if found.low is None or found.high is None:
+        missing = Cell(MISSING, note=f"no interval: {found.unknown}")
+        return [*sides, Cell(f"{value:+.2f}", value), missing, _p_cell(found.p), _p_cell(own.p_holm)]
+    low, high = 100 * found.low, 100 * found.high
+    return [
+        *sides,
         Cell(f"{value:+.2f}", value, low, high),
         Cell(f"{low:+.2f} to {high:+.2f}", None, low, high),
-        Cell(p_text(found.p), found.p),
-        Cell(p_text(own.p_holm), own.p_holm),
+        _p_cell(found.p),
+        _p_cell(own.p_holm),
     ]
 
 
-def p_text(p: float) -> str:
-    """A p-value as it is printed: never 0, since a randomisation cannot give less than 1 / (resamples + 1)."""
+def _p_cell(p: float | None) -> Cell:
+    return Cell(p_text(p), p)
+
+
+def p_text(p: float | None) -> str:
+    """A p-value as it is printed: never 0, since no test at hand is that exact."""
+    if p is None:
+        return MISSING
+    if p < _LEAST_P:
+        return f"< {_LEAST_P:.0e}"
     return f"{p:.1g}" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 

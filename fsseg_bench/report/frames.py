@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from fsseg_bench.errors import unknown
 from fsseg_bench.paths import results_root
+from fsseg_bench.protocol.statistics import IntervalKind
 from fsseg_bench.report.blocks import PAPER_TABLES, Measured
 from fsseg_bench.report.collect import Collection, Resolution, find_runs
+from fsseg_bench.report.intervals import Intervals
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.paper import paper_table
 
@@ -22,6 +24,7 @@ def table(
     *,
     resolution: Resolution | None = None,
     episodes: int | None = None,
+    interval: IntervalKind = "images",
 ) -> pd.DataFrame:
     """One of the paper's tables, 1 to 5, in the paper's shape: published, measured and their difference, in percent.
 
@@ -36,13 +39,14 @@ def table(
         root: the results folder; None: ``FSSEG_RESULTS``, else ``results/runs`` where there is one.
         resolution: where pixels are counted; None takes the protocol's headline.
         episodes: count each run's first episodes only.
+        interval: what the caption says intervals are over, as for :func:`fsseg_bench.results`.
 
     Raises:
         UserError: no such table, or ``root`` is given and does not exist.
     """
     if str(number) not in PAPER_TABLES:
         raise unknown("table", str(number), PAPER_TABLES)
-    found = any_runs(root, episodes=episodes)
+    found = any_runs(root, episodes=episodes, interval=interval)
     made = paper_table(PAPER_TABLES[str(number)], found, Measured(found), resolution=resolution)
     frame = made.frame()
     frame.attrs = {
@@ -65,7 +69,9 @@ def _notes(made: Table) -> list[tuple[tuple[str, ...], tuple[str, ...], str]]:
     ]
 
 
-def any_runs(root: Path | str | None = None, *, episodes: int | None = None) -> Collection:
+def any_runs(
+    root: Path | str | None = None, *, episodes: int | None = None, interval: IntervalKind = "images"
+) -> Collection:
     """The runs under ``root``; none where the default folder does not exist, since published numbers need no runs.
 
     Raises:
@@ -73,5 +79,5 @@ def any_runs(root: Path | str | None = None, *, episodes: int | None = None) -> 
     """
     folder = results_root(root)
     if root is None and not folder.is_dir():
-        return Collection(folder, (), (), ())
-    return find_runs(root, episodes=episodes)
+        return Collection(folder, (), (), (), intervals=Intervals(interval))
+    return find_runs(root, episodes=episodes, interval=interval)

@@ -23,10 +23,11 @@ from fsseg_bench.report.blocks import (
 from fsseg_bench.report.cells import MeasuredCells, ranked
 from fsseg_bench.report.collect import Collection, Resolution
 from fsseg_bench.report.given import given_list
+from fsseg_bench.report.image_words import image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
 from fsseg_bench.report.published import errata
 from fsseg_bench.report.rows import Row
-from fsseg_bench.report.table import HOW, METRICS, SIZES, SPREAD, training_remarks
+from fsseg_bench.report.table import HOW, METRICS, SIZES, training_remarks
 
 Number = Literal["published", "measured", "difference"]
 """What a column shows."""
@@ -79,7 +80,11 @@ def paper_table(
         labels=len(heads),
         rows=tuple(body),
         facts=_facts(table, protocols, resolution),
-        remarks=(*_remarks(table, found), *map(printable, _training_remarks(pairs))),
+        remarks=(
+            *_remarks(table, found),
+            *map(printable, _training_remarks(pairs)),
+            *_image_remarks(table, pairs, collection),
+        ),
     )
 
 
@@ -193,7 +198,7 @@ def _caption(
         parts.append(
             f"Measured: runs made here under exactly these rules: {rules}; counted at {' or '.join(sizes)}{some}."
         )
-        parts.append(f"{SPREAD} A mean needs all {len(FOLDS)} folds; {NO_RUN}: no finished run.")
+        parts.append(f"{spread_words(collection)} A mean needs all {len(FOLDS)} folds; {NO_RUN}: no finished run.")
     if "difference" in numbers:
         parts.append("Difference: measured minus published; how sure the published number is, is not known.")
     return " ".join(parts)
@@ -220,6 +225,18 @@ def _training_remarks(pairs: Sequence[Pair]) -> list[str]:
             rows.setdefault(pair.protocol.name, []).append(pair.measured)
     made = {name: training_remarks(own) for name, own in rows.items()}
     return [f"{name}: {line}" if len(made) > 1 else line for name, lines in made.items() for line in lines]
+
+
+def _image_remarks(table: PaperTable, pairs: Sequence[Pair], collection: Collection) -> tuple[str, ...]:
+    shown = {
+        run.record.folder: run
+        for pair in pairs
+        if pair.measured
+        for shot, runs in pair.measured.runs.items()
+        if shot in table.shots
+        for run in runs.values()
+    }
+    return image_remarks(list(shown.values()), collection)
 
 
 def _elsewhere(block: Block) -> str:

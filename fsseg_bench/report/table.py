@@ -10,15 +10,12 @@ from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.cells import MeasuredCells, Runs, ranked
 from fsseg_bench.report.collect import Collection, Resolution, ScoredRun
+from fsseg_bench.report.image_words import episodes_words, image_remarks, spread_words
 from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.report.rows import Row, differences_of_training, group_rows
 
 METRICS: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
 SIZES: dict[Resolution, str] = {"input": "the protocol's input size", "native": "the images' own size"}
-SPREAD = (
-    "± is half the width of the 95 % bootstrap interval over episodes, stratified by class; it does not cover training "
-    "again."
-)
 HOW: dict[Metric, str] = {
     "mean": "pixel counts are summed over a fold's episodes, IoU is taken per held-out class and averaged over "
     "classes (background excluded)",
@@ -80,7 +77,7 @@ def _table(
         title=f"{label}: {METRICS[metric]}, {way}-way",
         caption=(
             f"Percent, counted at {SIZES[resolution]}: {HOW[metric]}. {episodes_words(runs, collection)}. "
-            f"{SPREAD} The mean is that of the four folds and is given only where all four exist. "
+            f"{spread_words(collection)} The mean is that of the four folds and is given only where all four exist. "
             f"Protocol {label}, version {version}, digest {digest[:8]}."
         ),
         columns=columns,
@@ -94,7 +91,7 @@ def _table(
             "way": way,
             "resolution": resolution,
         },
-        remarks=tuple(map(printable, training_remarks(rows))),
+        remarks=(*map(printable, training_remarks(rows)), *image_remarks(runs, collection)),
     )
 
 
@@ -102,15 +99,6 @@ def training_remarks(rows: Sequence[Row]) -> list[str]:
     """A remark where the rows of a table were not trained alike."""
     lines = differences_of_training(rows)
     return [f"Rows compare methods together with their trainings: {'. '.join(lines)}."] if lines else []
-
-
-def episodes_words(runs: Sequence[ScoredRun], collection: Collection) -> str:
-    """How many episodes each fold's numbers come from."""
-    if collection.episodes is not None:
-        return f"The first {collection.episodes:,} episodes of each fold"
-    counts = {len(run.counts.classes) for run in runs}
-    least, most = min(counts), max(counts)
-    return f"{least:,} episodes a fold" if least == most else f"{least:,} to {most:,} episodes a fold"
 
 
 def _columns(shot: int, metric: Metric) -> list[Column]:

@@ -34,7 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_markdown_is_the_default(root: Path):
     result = call("--results", root)
     assert result.exit_code == 0
-    assert "| baseline | resnet18   |   65.00 ± 12.50 |" in result.stdout
+    assert "| baseline | resnet18   | 65.00 ± 12.50 (a) |" in result.stdout
     assert "### Unfinished runs" in result.stdout
     assert "failed: stopped" in result.stdout
     assert result.stderr == ""
@@ -54,7 +54,7 @@ def test_every_format_shows_the_number_and_the_unfinished_run(root: Path, form: 
 
 
 def test_metric_and_resolution(root: Path):
-    assert "75.00 ± 0.00" in call("--results", root, "--resolution", "native").stdout
+    assert "75.00 (a)" in call("--results", root, "--resolution", "native").stdout
     binary = 100 * (60 / 105 + 195 / 240) / 2
     assert f"{binary:.2f}" in call("--results", root, "--metric", "binary").stdout
 
@@ -184,14 +184,14 @@ class TestRescoring:
     def test_first_episodes(self, root: Path, tmp_path: Path):
         write_run(tmp_path, [SPREAD[0], SPREAD[2], SPREAD[1]])
         result = call("--results", tmp_path, "--episodes", "2")
-        assert f"{100 * (10 / 40 + 20 / 25) / 2:.2f} ± 0.00" in result.stdout
+        assert f"{100 * (10 / 40 + 20 / 25) / 2:.2f} (a)" in result.stdout
         assert "The first 2 episodes of each fold" in result.stdout
 
     def test_per_class(self, root: Path):
         result = call("--results", root, "--per-class")
-        assert re.search(r"\| fold 1 \| cat +\| +50\.00 ± 25\.00 \|", result.stdout)
+        assert re.search(r"\| fold 1 \| cat +\| +50\.00 ± 25\.00 \(a\) \|", result.stdout)
         native = call("--results", root, "--per-class", "--resolution", "native").stdout
-        assert re.search(r"\| fold 1 \| dog +\| +100\.00 ± 0\.00 \|", native)
+        assert re.search(r"\| fold 1 \| dog +\| +100\.00 \(a\) \|", native)
 
     def test_per_class_of_the_table_s_protocols_alone(self, tmp_path: Path):
         paper_runs(tmp_path, 40, method="panet", backbone="vgg16")

@@ -4,7 +4,8 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.intervals import Score, bootstrap_intervals, class_intervals
 from fsseg_bench.protocol.scoring import class_iou
-from fsseg_bench.protocol.statistics import FoldCounts, bootstrap_interval
+from fsseg_bench.protocol.statistics import FoldCounts
+from tests.support.bootstrap import bootstrap_interval
 
 
 def fold(seed: int, classes: list[int] | None = None, way: int = 1) -> FoldCounts:

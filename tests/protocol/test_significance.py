@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fsseg_bench.protocol.paired import paired_result
+from fsseg_bench.protocol.paired_episodes import paired_by_episodes
 from fsseg_bench.protocol.significance import episodes_needed, holm, resolvable, seed_spread
 from tests.support.pairs import joined, pair
 
@@ -58,7 +58,7 @@ def test_episodes_needed_by_hand() -> None:
     assert episodes_needed(0.01, 1000, 0.028016) in {1000, 1001}
     assert episodes_needed(0.01, 1000, -0.028016 / 3) == pytest.approx(9000, abs=2)
     assert episodes_needed(0.01, 1000, 50.0) == 1
-    assert episodes_needed(0.0, 1000, 0.01) is None
+    assert episodes_needed(0.0, 1000, 0.01) == 1
     with pytest.raises(ValueError, match="difference of 0"):
         episodes_needed(0.01, 1000, 0.0)
 
@@ -73,9 +73,9 @@ def test_that_many_episodes_do_find_the_difference_in_four_of_five_draws() -> No
     def drawn(each: int, seed: int):
         rows = np.concatenate([m[rng.randint(0, len(m), each)] for m in members])
         a, b = (joined(side, rows) for side in everything)
-        return paired_result([[a]], [[b]], resamples=400, seed=seed).scores["mean"].overall
+        return paired_by_episodes([[a]], [[b]], resamples=400, seed=seed).scores["mean"].overall
 
-    truth = paired_result([[everything[0]]], [[everything[1]]], resamples=1).scores["mean"].overall.value
+    truth = paired_by_episodes([[everything[0]]], [[everything[1]]], resamples=1).scores["mean"].overall.value
     pilot = drawn(150, 0)
     needed = episodes_needed(pilot.error, 300, truth)
     assert needed is not None

@@ -4,13 +4,20 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.statistics import Metric, bootstrap_interval
-from fsseg_bench.report import collect
+from fsseg_bench.protocol.images import EpisodeImages
+from fsseg_bench.protocol.intervals import Score, class_estimates, image_estimates
+from fsseg_bench.protocol.statistics import Metric
+from fsseg_bench.protocol.table import EpisodeTable
+from fsseg_bench.report import intervals
 from fsseg_bench.report.collect import Resolution, Wanted, find_runs, open_runs, results, results_of
+from tests.support.bootstrap import bootstrap_interval
+from tests.support.pairs import joined, pair, write_fold
 from tests.support.runs import NATIVE, SPREAD, write_run
+from tests.support.tables import episode_table
 
 
 class TestScores:
@@ -27,12 +34,14 @@ class TestScores:
         """A class of two episodes is one of them twice in half of all resamples: the ends are these two."""
         write_run(tmp_path, SPREAD)
         found = find_runs(tmp_path)
-        assert found.intervals.of(found.done, "mean", "input") == pytest.approx(
-            ((0.25 + 0.8) / 2, (0.75 + 0.8) / 2), abs=1e-12
-        )
+        low, high = (0.25 + 0.8) / 2, (0.75 + 0.8) / 2
+        stated = found.intervals.of(found.done, "mean", "input")
+        assert stated.interval == pytest.approx((low, high, (high - low) / 2), abs=1e-12)
+        assert (stated.kind, stated.note) == ("episodes", intervals.UNKNOWN_IMAGES)
         low = ((10 + 10 + 20) / 105 + (60 + 60 + 75) / (90 + 90 + 80)) / 2
         high = ((30 + 30 + 20) / 105 + (60 + 60 + 75) / (70 + 70 + 80)) / 2
-        assert found.intervals.of(found.done, "binary", "input") == pytest.approx((low, high), abs=1e-12)
+        interval = found.intervals.of(found.done, "binary", "input").interval
+        assert interval == pytest.approx((low, high, (high - low) / 2), abs=1e-12)
 
     def test_intervals_prepared_together_equal_those_of_the_statistics(self, tmp_path: Path):
         for fold in (1, 2):
@@ -43,14 +52,76 @@ class TestScores:
         found.intervals.prepare(wanted)
         for runs, metric, resolution in wanted:
             alone = bootstrap_interval([run.fold_counts(resolution) for run in runs], metric)
-            assert found.intervals.of(runs, metric, resolution) == alone
+            stated = found.intervals.of(runs, metric, resolution)
+            assert stated.interval == (alone if alone.half else None)
+            assert bool(alone.half) == (resolution == "input")
 
     def test_an_interval_is_computed_once(self, tmp_path: Path, monkeypatch):
         write_run(tmp_path, SPREAD)
         found = find_runs(tmp_path)
         first = found.intervals.of(found.done, "mean", "input")
-        monkeypatch.setattr(collect, "bootstrap_intervals", lambda scores: [None for _ in scores])
+        monkeypatch.setattr(intervals, "bootstrap_intervals", lambda scores: [None for _ in scores])
         assert found.intervals.of(found.done, "mean", "input") == first
+
+    def test_intervals_are_over_the_images_of_the_episodes(self, tmp_path: Path):
+        """One file is parsed for all records over the same episodes, with or without one of their own."""
+        fold = pair(1, (12, 9))[0]
+        first = write_fold(tmp_path, fold, 1, images=8)
+        second = write_fold(tmp_path, fold, 1, images=8, method="panet")
+        (second / "episodes.csv").unlink()
+        found = find_runs(tmp_path)
+        one, other = found.done
+        assert one.images is other.images
+        assert one.images.numbers == EpisodeImages.of(EpisodeTable.from_csv(first / "episodes.csv")).numbers
+        for metric in get_args(Metric):
+            stated = found.intervals.of([other], metric, "input")
+            (expected,) = image_estimates([Score([one.fold_counts("input")], metric)])
+            assert stated == (expected.interval(), "images", "")
+        classes = found.intervals.of_classes([one], "input")[0]
+        assert classes[101].interval == class_estimates(one.fold_counts("input"))[101].interval()
+
+    def test_intervals_over_episodes_by_name(self, tmp_path: Path):
+        write_fold(tmp_path, pair(1, (12, 9))[0], 1, images=8)
+        found = find_runs(tmp_path, interval="episodes")
+        for stated in (
+            found.intervals.of(found.done, "mean", "input"),
+            found.intervals.of_classes(found.done, "input")[0][102],
+        ):
+            assert (stated.kind, stated.note) == ("episodes", "")
+        alone = bootstrap_interval([found.done[0].fold_counts("input")], "mean")
+        assert found.intervals.of(found.done, "mean", "input").interval == alone
+
+    def test_a_mean_with_one_fold_of_unknown_images_says_so(self, tmp_path: Path):
+        for number in (1, 2):
+            write_fold(tmp_path, pair(number, (12, 9))[0], number, images=8 if number == 1 else 0)
+        found = find_runs(tmp_path)
+        kinds = [found.intervals.of(runs, "mean", "input") for runs in (found.done[:1], found.done[1:], found.done)]
+        assert [stated.kind for stated in kinds] == ["images", "episodes", "episodes"]
+        assert [stated.note for stated in kinds] == ["", intervals.UNKNOWN_IMAGES, intervals.UNKNOWN_IMAGES]
+
+    def test_the_first_episodes_have_the_first_images(self, tmp_path: Path):
+        fold = pair(1, (12, 9))[0]
+        write_fold(tmp_path, joined(fold, np.random.RandomState(0).permutation(21)), 1, images=8)
+        (whole,), (head,) = (find_runs(tmp_path, episodes=n).done for n in (None, 15))
+        assert head.images.queries.tolist() == whole.images.queries[:15].tolist()
+        assert head.images.numbers.episodes == 15
+
+    def test_a_damaged_episode_table_is_named(self, tmp_path: Path):
+        fold = pair(1, (12, 9))[0]
+        for method in ("baseline", "biopt"):
+            folder = write_fold(tmp_path, fold, 1, images=8, method=method)
+        path = folder / "episodes.csv"
+        path.write_text(path.read_text().replace("101/", "102/", 1))
+        found = find_runs(tmp_path)
+        assert [run.record.settings["method"] for run in found.done] == ["baseline"]
+        assert f"{path}: these are not the episodes of the run" in found.warnings[0].message
+
+    def test_counts_of_other_episodes_than_the_tables_are_named(self, tmp_path: Path):
+        table = episode_table([[2], [1], [2]])
+        folder = write_run(tmp_path, SPREAD, table=table)
+        found = find_runs(tmp_path)
+        assert found.done == ()
+        assert found.warnings[0].message == f"{folder}: its counts are not those of the episodes in episodes.csv"
 
     def test_class_names_that_are_missing_are_numbers(self, tmp_path: Path):
         write_run(tmp_path, class_names={"1": "cat"})
@@ -140,6 +211,25 @@ class TestResults:
         native = frame[(frame.metric == "mean") & (frame.resolution == "native")].iloc[0]
         assert native.value == 0.75
         assert frame.attrs["skipped"] == []
+
+    def test_the_frame_says_what_intervals_are_over(self, tmp_path: Path):
+        write_fold(tmp_path, pair(1, (12, 9))[0], 1, images=8)
+        write_fold(tmp_path, pair(2, (12, 9))[0], 2)
+        write_run(tmp_path, fold=3)
+        frame = results(tmp_path)
+        own = frame[(frame.metric == "mean") & (frame.resolution == "input")].set_index("fold")
+        assert own.interval.tolist() == ["images", "episodes", "episodes"]
+        assert own.note.tolist()[:2] == ["", intervals.UNKNOWN_IMAGES]
+        assert own.note[3].startswith("no interval: nothing varies between the episodes")
+        assert own.images.isna().tolist() == own.different_episodes.isna().tolist() == [False, True, True]
+        assert own.low.isna().tolist() == own.high.isna().tolist() == [False, False, True]
+        (run,) = find_runs(tmp_path).done[:1]
+        assert (own.images[1], own.different_episodes[1]) == (run.images.numbers.images, run.images.numbers.different)
+        older = results(tmp_path, interval="episodes")
+        assert set(older.interval) == {"episodes"}
+        assert older.low[0] != frame.low[0]
+        with pytest.raises(UserError, match="interval 'image': use one of images, episodes"):
+            results(tmp_path, interval="image")
 
     def test_no_runs_is_an_empty_frame_and_skipped_ones_are_named(self, tmp_path: Path):
         folder = write_run(tmp_path)

@@ -7,26 +7,31 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.paired import paired_result
+from fsseg_bench.protocol.paired_episodes import paired_by_episodes
+from fsseg_bench.protocol.paired_images import paired_by_images
 from fsseg_bench.protocol.scoring import mean_iou
 from fsseg_bench.protocol.significance import holm
+from fsseg_bench.protocol.statistics import FoldCounts
+from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.report.compare import Comparison, compare
 from fsseg_bench.report.select import select
 from tests.support.pairs import pair, write_fold, write_pair
+from tests.support.runs import write_run
 
 
 def compared(root: Path, *texts: str, **options: Any) -> Comparison:
     found = select(texts or ("baseline", "biopt"), root, {})
-    return compare(found.contenders, **{"resamples": 200, **options})
+    return compare(found.contenders, **{"resamples": 200, "interval": "episodes", **options})
 
 
 def test_numbers_are_those_of_the_paired_statistics(tmp_path: Path):
     pairs = write_pair(tmp_path)
     found = compared(tmp_path, seed=3, level=0.9)
-    expected = paired_result([[a] for a, _ in pairs], [[b] for _, b in pairs], resamples=200, seed=3, level=0.9)
+    expected = paired_by_episodes([[a] for a, _ in pairs], [[b] for _, b in pairs], resamples=200, seed=3, level=0.9)
     (versus,) = found.versus
     for metric, scores in expected.scores.items():
         assert versus.overall[metric].difference == scores.overall
@@ -38,6 +43,73 @@ def test_numbers_are_those_of_the_paired_statistics(tmp_path: Path):
     assert found.digests == tuple(str(f) * 64 for f in (1, 2, 3, 4))
     assert found.class_names[102] == "class 102"
     assert found.notes == ()
+
+
+def test_the_default_is_over_images_and_episodes(tmp_path: Path):
+    """Settled by digest: the table of one record serves all over the same episodes."""
+    pairs = write_pair(tmp_path, images=31)
+    for path in tmp_path.glob("toy/biopt*/*/*/episodes.csv"):
+        path.unlink()
+    found = compare(select(("baseline", "biopt"), tmp_path, {}).contenders, level=0.9)
+    sides = [
+        [
+            [FoldCounts(side.confusion, images.classes, sorted({*images.classes[:, 0]}), images)]
+            for side, images in zip(own, found.images, strict=True)
+        ]
+        for own in zip(*pairs, strict=True)
+    ]
+    expected = paired_by_images(*sides, level=0.9)
+    (versus,) = found.versus
+    for metric, scores in expected.scores.items():
+        assert versus.overall[metric].difference == scores.overall
+        assert [own.difference for own in versus.folds[metric]] == list(scores.folds)
+    assert [list(own) for own in versus.classes] == [list(own) for own in expected.classes]
+    assert found.interval == "images"
+    assert [images.numbers.episodes for images in found.images] == [21] * 4
+    assert not [note for note in found.notes if "not known" in note]
+
+
+def test_a_fold_of_unknown_images_takes_all_to_episodes_and_it_says_so(tmp_path: Path):
+    write_pair(tmp_path, (1,), images=31)
+    write_pair(tmp_path, (2,))
+    found = compare(select(("baseline", "biopt"), tmp_path, {}).contenders, resamples=100)
+    assert found.interval == "episodes"
+    assert "no record of fold 2 has an episodes.csv, so its images are not known: all intervals" in found.notes[0]
+    assert compared(tmp_path).notes == found.notes[1:]
+
+
+def test_few_images_are_in_the_notes(tmp_path: Path):
+    write_pair(tmp_path, (3,), images=4)
+    notes = compared(tmp_path).notes
+    assert [note.split(":")[0] for note in notes] == ["fold 3"] * len(notes)
+    assert "under 30 test images of a class (class 301 4, class 302 4)" in notes[-1]
+    assert "of 21 episodes are different" in notes[0]
+
+
+def test_differences_without_a_p_value_are_in_no_family(tmp_path: Path):
+    """Class 301 has one query image; the p-values of the others are corrected for one another alone."""
+    table = EpisodeTable(
+        tuple((c,) for c in (1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)),
+        ("a", "a", "a", *"bcde", *"fghi"),
+        tuple(((s,),) for s in ("b", "c", "b", *"cdeb", *"ghif")),
+    )
+    a, b = pair(3, (3, 4, 4))
+    for side, method in ((a, "baseline"), (b, "biopt")):
+        write_run(
+            tmp_path,
+            [
+                (row, cells.ravel().tolist())
+                for row, cells in zip(table.classes, np.asarray(side.confusion), strict=True)
+            ],
+            table=table,
+            method=method,
+            novel=[1, 2, 3],
+        )
+    (versus,) = compare(select(("baseline", "biopt"), tmp_path, {}).contenders).versus
+    first, second, third = versus.classes[0].values()
+    assert first.p_holm is first.difference.p is None
+    assert (second.p_holm, third.p_holm) == holm([second.difference.p, third.difference.p])
+    assert versus.overall["mean"].p_holm is None
 
 
 def test_the_resolution_is_the_protocols_unless_given(tmp_path: Path):
@@ -102,7 +174,7 @@ def test_several_training_seeds_are_averaged_and_spread_apart(tmp_path: Path):
     assert spread.difference == pytest.approx(
         (statistics.fmean(differences), statistics.stdev(differences), 3), abs=1e-12
     )
-    expected = paired_result(counts["baseline"], counts["biopt"], resamples=200)
+    expected = paired_by_episodes(counts["baseline"], counts["biopt"], resamples=200)
     assert found.versus[0].overall["mean"].difference == expected.scores["mean"].overall
 
 

@@ -6,12 +6,16 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
+from fsseg_bench.protocol.paired_episodes import NOTHING_VARIES
+from fsseg_bench.protocol.paired_images import ALIKE
 from fsseg_bench.protocol.significance import episodes_needed
 from fsseg_bench.report.compare import Comparison, compare
 from fsseg_bench.report.compare_json import compare_json
-from fsseg_bench.report.compare_tables import compare_tables, overall_name, p_text
+from fsseg_bench.report.compare_tables import compare_tables, overall_name, p_text, power_of
 from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.select import select
@@ -20,7 +24,7 @@ from tests.support.runs import SPREAD, write_run
 
 
 def compared(root: Path, *texts: str) -> Comparison:
-    return compare(select(texts or ("baseline", "biopt"), root, {}).contenders, resamples=200)
+    return compare(select(texts or ("baseline", "biopt"), root, {}).contenders, resamples=200, interval="episodes")
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -42,7 +46,7 @@ def test_scores_by_hand(tmp_path: Path):
     differences, classes = compare_tables(compared(tmp_path))
     mean = texts(differences)[0]
     assert mean[:6] == ["biopt", "mean-IoU", "fold 1", "65.00", "70.00", "+5.00"]
-    assert mean[6] == "+5.00 to +5.00"
+    assert (mean[6], differences.rows[0][6].note) == ("-", f"no interval: {NOTHING_VARIES}")
     assert [row[:6] for row in texts(classes)] == [
         ["biopt", "fold 1", "cat", "50.00", "50.00", "+0.00"],
         ["biopt", "fold 1", "dog", "80.00", "90.00", "+10.00"],
@@ -95,10 +99,96 @@ def test_a_mean_of_some_folds_says_which():
 
 
 @pytest.mark.parametrize(
-    ("p", "text"), [(1.0, "1.00"), (0.25, "0.25"), (0.0456, "0.046"), (0.0014, "0.001"), (0.00019998, "0.0002")]
+    ("p", "text"),
+    [
+        (1.0, "1.00"),
+        (0.25, "0.25"),
+        (0.0456, "0.046"),
+        (0.0014, "0.001"),
+        (0.00019998, "0.0002"),
+        (1e-9, "< 1e-06"),
+        (0.0, "< 1e-06"),
+        (None, "-"),
+    ],
 )
-def test_p_values_are_never_zero(p: float, text: str):
+def test_p_values_are_never_zero(p: float | None, text: str):
     assert p_text(p) == text
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """Over images and episodes."""
+    root = tmp_path_factory.mktemp("crossed")
+    write_pair(root, images=31)
+    return compare(select(("baseline", "biopt"), root, {}).contenders)
+
+
+def test_captions_say_what_intervals_are_over(comparison: Comparison, crossed: Comparison):
+    over, alone = (compare_tables(c)[0].caption for c in (crossed, comparison))
+    assert "95 % paired interval over images and episodes" in over
+    assert "two-sided t test" in over
+    numbers = [images.numbers for images in crossed.images]
+    queries = f"{min(n.queries for n in numbers)} to {max(n.queries for n in numbers)} query"
+    assert f"21 episodes a fold: 21 different episodes of {queries} and" in over
+    assert "95 % paired interval over episodes alone" in alone
+    assert "approximate randomisation over episodes, 200 resamples" in alone
+
+
+def test_power_over_images(crossed: Comparison):
+    *_, power = compare_tables(crossed, power=0.5)
+    assert [c.title for c in power.columns[3:6]] == [
+        "standard error", "resolvable with 21", "with any number of episodes",
+    ]  # fmt: skip
+    assert power.columns[7].title.startswith("images a class (now ")
+    for place, own in ((4, crossed.versus[0].overall["mean"]), (1, crossed.versus[0].folds["mean"][1])):
+        found, cells = own.difference, power.rows[place][3:]
+        quantiles = stats.t.ppf(0.975, found.df) + stats.t.ppf(0.8, found.df)
+        classes = len(crossed.class_names) / 4
+        queries = [images.numbers.queries / classes for images in crossed.images]
+        images = sum(queries) / 4 if place == 4 else queries[1]
+        assert cells[0].value == pytest.approx(100 * found.error)
+        assert cells[1].value == pytest.approx(100 * quantiles * found.error)
+        assert cells[2].value == pytest.approx(100 * quantiles * found.lasting)
+        assert cells[4].value == math.ceil(images * (quantiles * found.error / 0.005) ** 2)
+        assert (cells[3].text == "none suffices") == (quantiles * found.lasting >= 0.005)
+
+
+def test_where_no_number_of_episodes_suffices_it_says_so(crossed: Comparison):
+    """Just above and just below what any number of episodes of these images finds."""
+    own = crossed.versus[0].overall["binary"]
+    best = power_of(crossed, own, 0.5).at_best
+    assert 0 < best < power_of(crossed, own, 0.5).resolvable
+    assert power_of(crossed, own, 0.999 * best).episodes is None
+    assert power_of(crossed, own, 1.05 * best).episodes > 21
+    *_, power = compare_tables(crossed, power=99.9 * best)
+    row = power.rows[9]
+    assert row[6].text == "none suffices"
+    assert row[6].note == "no number of episodes of these images resolves the difference; more images do"
+    now = power_of(crossed, own, power_of(crossed, own, 0.5).resolvable)
+    assert now.episodes in {21, 22}
+    assert now.images == math.ceil(np.mean([i.numbers.queries / 2 for i in crossed.images]))
+
+
+def test_a_difference_without_an_interval_says_why(tmp_path: Path):
+    same = pair(1)[0]
+    for method in ("baseline", "biopt"):
+        write_fold(tmp_path, same, 1, method=method, images=9)
+    comparison = compare(select(("baseline", "biopt"), tmp_path, {}).contenders)
+    differences, _, power = compare_tables(comparison, power=1)
+    assert texts(differences)[0][5:] == ["+0.00", "-", "1.00", "1.00"]
+    assert differences.rows[0][6].note == f"no interval: {ALIKE}"
+    assert [cell.text for cell in power.rows[0][3:]] == ["-"] * 5
+    document = json.loads(compare_json(comparison, power=1))
+    assert document["methods"][0]["overall"]["mean"]["low"] is None
+    assert document["methods"][0]["overall"]["mean"]["power"] is None
+
+
+def test_json_names_the_images(crossed: Comparison, comparison: Comparison):
+    document = json.loads(compare_json(crossed))
+    assert (document["interval"], document["resamples"]) == ("images", None)
+    assert document["images"][2] == crossed.images[2].numbers._asdict()
+    older = json.loads(compare_json(comparison))
+    assert (older["interval"], older["resamples"], older["images"]) == ("episodes", 200, [None] * 4)
 
 
 def test_power(comparison: Comparison):
@@ -116,7 +206,8 @@ def test_equal_methods_have_no_power_to_speak_of(tmp_path: Path):
     for method in ("baseline", "biopt"):
         write_fold(tmp_path, same, 1, method=method)
     *_, power = compare_tables(compared(tmp_path), power=1)
-    assert texts(power)[0][-1] == "nothing varied"
+    assert [cell.text for cell in power.rows[0][3:]] == ["-", "-", "-"]
+    assert power.rows[0][3].note == NOTHING_VARIES
 
 
 def test_training_seeds_have_a_table_of_their_own(tmp_path: Path):

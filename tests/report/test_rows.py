@@ -249,7 +249,7 @@ class TestTwoRunsForOneCell:
             f"record {original.relative_to(tmp_path).as_posix()}",
             f"record {copy.relative_to(tmp_path).as_posix()}",
         }
-        assert by_variant[""] == ["-", "58.33 ± 0.00", "75.00 ± 0.00", "25.00 ± 0.00", "-", "-"]
+        assert by_variant[""] == ["-", "58.33", "75.00", "25.00", "-", "-"]
         for name in (original, copy):
             cells = by_variant[f"record {name.relative_to(tmp_path).as_posix()}"]
             assert cells == ["65.00 ± 12.50", "-", "-", "-", "-", "-"]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fsseg_bench.protocol.statistics import FoldCounts
 from tests.support.runs import write_run
+from tests.support.tables import episode_table
 
 Ints = npt.NDArray[np.int64]
 
@@ -70,9 +71,15 @@ def joined(fold: FoldCounts, rows: npt.NDArray[np.intp]) -> FoldCounts:
     return FoldCounts(np.asarray(fold.confusion)[rows], np.asarray(fold.classes)[rows], fold.novel)
 
 
-def write_fold(root: Path, fold: FoldCounts, number: int, *, native: FoldCounts | None = None, **changes: Any) -> Path:
-    """Writes the record of a finished run with the counts of ``fold``; its classes become those of fold ``number``."""
+def write_fold(
+    root: Path, fold: FoldCounts, number: int, *, native: FoldCounts | None = None, images: int = 0, **changes: Any
+) -> Path:
+    """Writes the record of a finished run with the counts of ``fold``; its classes become those of fold ``number``.
+
+    With ``images`` the record knows its episodes: they are drawn from so many images a class.
+    """
     shift = 100 * number
+    table = episode_table(np.asarray(fold.classes) + shift, images=images, seed=number) if images else None
     episodes = [
         ([int(c) + shift for c in row], np.asarray(cells).ravel().tolist())
         for row, cells in zip(np.asarray(fold.classes), np.asarray(fold.confusion), strict=True)
@@ -81,15 +88,16 @@ def write_fold(root: Path, fold: FoldCounts, number: int, *, native: FoldCounts 
         root,
         episodes,
         native=None if native is None else [np.asarray(c).ravel().tolist() for c in np.asarray(native.confusion)],
+        table=table,
         fold=number,
         novel=[c + shift for c in fold.novel],
         class_names={str(c + shift): f"class {c + shift}" for c in fold.novel},
-        **{"episode_digest": f"{number:x}" * 64, **changes},
+        **(changes if images else {"episode_digest": f"{number:x}" * 64, **changes}),
     )
 
 
 def write_pair(root: Path, folds: Sequence[int] = (1, 2, 3, 4), **changes: Any) -> list[tuple[FoldCounts, FoldCounts]]:
-    """Records of ``baseline`` and ``biopt`` on ``folds``; gives their counts."""
+    """Records of ``baseline`` and ``biopt`` on ``folds``, as by :func:`write_fold`; gives their counts."""
     pairs = [pair(fold, sizes=(12, 9)) for fold in folds]
     for fold, sides in zip(folds, pairs, strict=True):
         for method, side in zip(("baseline", "biopt"), sides, strict=True):

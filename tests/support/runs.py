@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.info import write_info
 from fsseg_bench.records.run import RunRecord
 
@@ -78,10 +79,15 @@ def write_run(
     status: str = "done",
     passed: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
+    table: EpisodeTable | None = None,
     **changes: Any,
 ) -> Path:
-    """Writes a run's record as the engine does and gives its folder."""
+    """Writes a run's record as the engine does and gives its folder; ``table`` is what its episodes are."""
+    if table is not None:
+        changes = {"episode_digest": table.digest, "way": table.ways, "shot": table.shots, **changes}
     with RunRecord.create(root, settings(**changes), passed=passed or {}) as record:
+        if table is not None:
+            record.keep_table(table)
         with record.episode_log() as log:
             for i, episode in enumerate(episodes):
                 log.append(row(i, episode, None if native is None else native[i]))

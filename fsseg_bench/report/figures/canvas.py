@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.protocol.statistics import IntervalKind
 from fsseg_bench.records.files import write_atomic
 from fsseg_bench.report.model import printable
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, told apart by colour-blind readers as well."""
+OVER: dict[IntervalKind, str] = {
+    "images": "intervals over images and episodes",
+    "episodes": "intervals over episodes alone",
+}
+"""What drawn intervals are over."""
 FORMATS = ("png", "svg", "pdf")
 _DPI = 200
 _STABLE: Any = {"svg.hashsalt": "fsseg-bench", "svg.fonttype": "none"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsseg_bench.report.compare import METRICS, Comparison
 from fsseg_bench.report.compare_tables import METRIC_NAMES, p_text, places
-from fsseg_bench.report.figures.canvas import colour, label, middle, new_figure, tidy
+from fsseg_bench.report.figures.canvas import OVER, colour, label, middle, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,8 +17,8 @@ _ROW = 0.26  # inches
 def differences_figure(comparison: Comparison) -> Figure:
     """One axes a metric: a row for each method and fold, differences from the baseline in percent points.
 
-    Error bars are the paired bootstrap intervals; the right margin has the corrected p-values. The mean over the folds
-    is drawn with a larger mark.
+    Error bars are the paired intervals, where there are any; the right margin has the corrected p-values. The mean over
+    the folds is drawn with a larger mark.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -32,13 +32,13 @@ def differences_figure(comparison: Comparison) -> Figure:
         for i, versus in enumerate(comparison.versus):
             for where, own in places(comparison, versus, metric):
                 found = own.difference
-                value, low, high = (100 * x for x in (found.value, found.low, found.high))
                 whole = own is versus.overall[metric]
-                centre, half = middle(low, high)
-                axes.errorbar(
-                    centre, at, xerr=half, fmt="none", color=colour(i), capsize=3, linewidth=2 if whole else 1.2
-                )
-                axes.plot(value, at, "D" if whole else "o", color=colour(i), markersize=7 if whole else 4.5)
+                if found.low is not None and found.high is not None:
+                    centre, half = middle(100 * found.low, 100 * found.high)
+                    axes.errorbar(
+                        centre, at, xerr=half, fmt="none", color=colour(i), capsize=3, linewidth=2 if whole else 1.2
+                    )
+                axes.plot(100 * found.value, at, "D" if whole else "o", color=colour(i), markersize=7 if whole else 4.5)
                 axes.annotate(
                     f"p {p_text(own.p_holm)}", (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=7
                 )
@@ -54,7 +54,7 @@ def differences_figure(comparison: Comparison) -> Figure:
     figure.suptitle(
         label(
             f"{settings['protocol_label']}, {settings['way']}-way {settings['shot']}-shot; "
-            f"{100 * comparison.level:g} % paired intervals over episodes, p corrected (Holm)"
+            f"{100 * comparison.level:g} % paired {OVER[comparison.interval]}, p corrected (Holm)"
         ),
         fontsize=10,
     )

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.intervals import Score, bootstrap_intervals
+from fsseg_bench.protocol.images import EpisodeImages
+from fsseg_bench.protocol.intervals import Score, bootstrap_intervals, image_estimates
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
-from fsseg_bench.protocol.statistics import FoldCounts, Interval, Metric
+from fsseg_bench.protocol.statistics import FoldCounts, Interval, IntervalKind, Metric
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.sweep import Sweep, find_sweep
 from fsseg_bench.report.collect import Resolution
 from fsseg_bench.report.compare_tables import METRIC_NAMES, overall_name
-from fsseg_bench.report.figures.canvas import colour, label, middle, new_figure, tidy
+from fsseg_bench.report.figures.canvas import OVER, colour, label, middle, new_figure, tidy
+from fsseg_bench.report.known_images import KnownImages
 from fsseg_bench.report.select import Contender, single_seed
 
 if TYPE_CHECKING:
@@ -40,8 +43,10 @@ class StepsCurve:
     steps: tuple[int, ...]
     """Ascending."""
     scores: tuple[float, ...]
-    intervals: tuple[Interval, ...]
-    """95 % bootstrap over episodes."""
+    intervals: tuple[Interval | None, ...]
+    """95 %, of each score; None where there is none."""
+    over: IntervalKind
+    """What they are over."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class OwnPoint:
 
     name: str
     score: float
-    interval: Interval
+    interval: Interval | None
 
 
 def steps_curve(contender: Contender, metric: Metric = "mean", resolution: Resolution | None = None) -> StepsCurve:
@@ -74,7 +79,7 @@ def steps_curve(contender: Contender, metric: Metric = "mean", resolution: Resol
         tuple(whole),
         tuple(steps),
         tuple(_mean(folds, metric) for folds in counts),
-        tuple(bootstrap_intervals([Score(folds, metric) for folds in counts])),
+        *_intervals([Score(folds, metric) for folds in counts]),
     )
 
 
@@ -93,14 +98,27 @@ def own_point(
     counts = []
     for fold in folds:
         stored = runs[fold].counts()
-        counts.append(FoldCounts(getattr(stored, resolution), stored.classes, runs[fold].novel))
-    (interval,) = bootstrap_intervals([Score(counts, metric)])
+        counts.append(FoldCounts(getattr(stored, resolution), stored.classes, runs[fold].novel, _images(runs[fold])))
+    (interval,), _ = _intervals([Score(counts, metric)])
     return OwnPoint(contender.label, _mean(counts, metric), interval)
 
 
 def _counts(run: StoredRun, sweep: Sweep, step: int, resolution: Resolution) -> FoldCounts:
     place = [int(value) for value in sweep.values].index(step)
-    return FoldCounts(getattr(sweep, resolution)[place], run.counts().classes, run.novel)
+    return FoldCounts(getattr(sweep, resolution)[place], run.counts().classes, run.novel, _images(run))
+
+
+def _images(run: StoredRun) -> EpisodeImages | None:
+    known = KnownImages()
+    known.add(run)
+    return known.of(run, run.counts())
+
+
+def _intervals(scores: Sequence[Score]) -> tuple[tuple[Interval | None, ...], IntervalKind]:
+    """Over images and episodes where all images are known, else over episodes alone."""
+    if all(fold.images is not None for score in scores for fold in score.folds):
+        return tuple(found.interval() for found in image_estimates(scores)), "images"
+    return tuple(bootstrap_intervals(scores)), "episodes"
 
 
 def _mean(folds: Sequence[FoldCounts], metric: Metric) -> float:
@@ -132,7 +150,8 @@ def steps_figure(curves: Sequence[StepsCurve], other: OwnPoint | None, about: st
     axes.axvline(0.5, color="grey", linewidth=0.8, linestyle=":")
     folds = sorted({curve.folds for curve in curves})
     whose = overall_name(folds[0], "mean of the four folds") if len(folds) == 1 else "mean of each method's folds"
-    axes.set_xlabel(f"inner steps at test time, one trained model each\n{ZERO_NOTE}", fontsize=9)
+    over = " or ".join(sorted({OVER[curve.over] for curve in curves}))
+    axes.set_xlabel(f"inner steps at test time, one trained model each\n{ZERO_NOTE}\n95 % {over}", fontsize=9)
     axes.set_ylabel(f"{METRIC_NAMES[metric]} (%), {whose}")
     axes.set_xticks(sorted({step for curve in curves for step in curve.steps}))
     axes.set_title(label(about), fontsize=10)
@@ -142,13 +161,13 @@ def steps_figure(curves: Sequence[StepsCurve], other: OwnPoint | None, about: st
 
 
 def _draw_curve(axes: Axes, curve: StepsCurve, i: int, place_of_zero: float) -> None:
-    points: Mapping[int, tuple[float, Interval]] = {
+    points: Mapping[int, tuple[float, Interval | None]] = {
         step: (100 * score, interval)
         for step, score, interval in zip(curve.steps, curve.scores, curve.intervals, strict=True)
     }
     later = [step for step in curve.steps if step > 0]
     axes.plot(later, [points[s][0] for s in later], "o-", color=colour(i), markersize=4, label=label(curve.name))
-    lows, highs = ([100 * points[s][1][end] for s in later] for end in (0, 1))
+    lows, highs = ([100 * (own[end] if (own := points[s][1]) else math.nan) for s in later] for end in (0, 1))
     axes.fill_between(later, lows, highs, color=colour(i), alpha=0.15, linewidth=0)
     if 0 in points:
         score, interval = points[0]
@@ -156,6 +175,8 @@ def _draw_curve(axes: Axes, curve: StepsCurve, i: int, place_of_zero: float) -> 
         axes.plot(place_of_zero, score, "o", color=colour(i), markerfacecolor="white", markersize=6)
 
 
-def _draw_bar(axes: Axes, at: float, interval: Interval, shade: str) -> None:
-    centre, half = middle(*interval)
+def _draw_bar(axes: Axes, at: float, interval: Interval | None, shade: str) -> None:
+    if interval is None:
+        return
+    centre, half = middle(interval.low, interval.high)
     axes.errorbar(at, 100 * centre, yerr=100 * half, fmt="none", color=shade, capsize=3)
