@@ -135,7 +135,7 @@ def test_a_corrupt_image_is_named_before_the_run_and_without_the_check_where_it_
     later = next(q for q in plan.table.queries if q not in first)
     broken = plan.source.image_path(later)
     good = broken.read_bytes()
-    broken.write_bytes(good[:200])
+    broken.write_bytes(good[:-100])
     assert run(data) == 2
     assert str(broken) in capsys.readouterr().err
     assert list(Path().iterdir()) == []
@@ -146,7 +146,10 @@ def test_a_corrupt_image_is_named_before_the_run_and_without_the_check_where_it_
     broken.write_bytes(good)
     assert run(data) == 0
     said = capsys.readouterr().err
-    assert f"{log.parent}: a run with the same settings, but other test images or masks; this one begins anew" in said
+    assert (
+        f"{log.parent}: a run with the same settings, but other data, test images or masks; this one begins anew"
+        in said
+    )
 
 
 def test_a_mask_of_another_size(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
