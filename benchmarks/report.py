@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ import numpy as np
 from benchmarks.machine import describe, spread
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import FOLDS
+from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.identity import identity_hash
-from fsseg_bench.records.run import EPISODES_FILE, RUN_FILE, SCHEMA, run_folder
+from fsseg_bench.records.run import EPISODES_FILE, RUN_FILE, SCHEMA, TABLE_FILE, run_folder
 
 METHODS = ("baseline", "biopt", "canet", "cofcn", "dan", "fwb", "inopt-dagger", "oslsm", "panet", "pgnet", "ppnet-ud")
 BACKBONES = ("vgg16", "resnet50", "resnet101", "resnet18", "resnet18-layer3")
@@ -80,7 +82,7 @@ def all_settings() -> Iterator[dict[str, Any]]:
                 "protocol_version": protocol.version,
                 "protocol_digest": protocol.digest,
                 "data_fingerprint": "f" * 64,
-                "episode_digest": hashlib.sha256(f"{protocol.name} {shot} {fold}".encode()).hexdigest(),
+                "episode_digest": "",
                 "method": method,
                 "method_digest": "a" * 64,
                 "switches": {f"switch_{i}": i for i in range(12)},
@@ -101,11 +103,11 @@ def all_settings() -> Iterator[dict[str, Any]]:
 
 
 def write_run(root: Path, settings: dict[str, Any], episodes: int) -> None:
-    """A finished run with made-up counts; runs over the same episodes have the same classes."""
+    """A finished run with made-up counts; runs of one protocol, shot and fold share their episodes."""
+    table = episode_table(tuple(settings["novel"]), settings["shot"], episodes, settings["protocol"])
+    settings = {**settings, "episode_digest": table.digest}
     rng = np.random.RandomState(int(identity_hash(settings)[:8], 16))
-    table = np.random.RandomState(int(settings["episode_digest"][:8], 16))
-    novel = np.array(settings["novel"])
-    classes = np.concatenate([novel, novel[table.randint(0, len(novel), max(0, episodes - len(novel)))]])[:episodes]
+    classes = np.array(table.classes)[:, 0]
     counts = rng.randint(1, 60_000, (episodes, 8))
     said = {
         "inner_loss": [0.17936021089553833 + i for i in range(11)],
@@ -126,6 +128,18 @@ def write_run(root: Path, settings: dict[str, Any], episodes: int) -> None:
         "episodes": {"count": episodes, "sha256": hashlib.sha256(data).hexdigest()},
     }
     (folder / RUN_FILE).write_text(json.dumps(info, indent=2))
+    table.to_csv(folder / TABLE_FILE)
+
+
+@cache
+def episode_table(novel: tuple[int, ...], shot: int, episodes: int, protocol: str) -> EpisodeTable:
+    """Made-up episodes of made-up images, as many as the protocols' folds have."""
+    rng = np.random.RandomState([*novel, shot])
+    extra = rng.choice(novel, max(0, episodes - len(novel))).tolist()
+    classes = [*novel, *extra][:episodes]
+    drawn = [rng.permutation(IMAGES)[: shot + 1] for _ in classes]
+    names = [[f"{protocol}_val2014_{c:04d}{i:08d}" for i in row] for c, row in zip(classes, drawn, strict=True)]
+    return EpisodeTable(tuple((c,) for c in classes), tuple(n[0] for n in names), tuple((tuple(n[1:]),) for n in names))
 
 
 def _line(episode: int, class_id: int, counts: list[int], tail: str) -> str:

@@ -169,8 +169,8 @@ def _kind(
         return wanted, []
     return "episodes", [
         f"no record of fold {_listing(unknown)} has an {TABLE_FILE}, so its images are not known: all intervals and "
-        "p-values are over episodes alone and too optimistic. 'fsseg-bench episodes' with the run's dataset, fold, way "
-        f"and shot writes the file into the record's folder (--out RECORD/{TABLE_FILE})"
+        "p-values are over episodes alone and too optimistic. 'fsseg-bench episodes' with the run's dataset, fold, "
+        f"way, shot and number of episodes writes the file into the record's folder (--out RECORD/{TABLE_FILE})"
     ]
 
 

@@ -44,8 +44,8 @@ def _unknown_images(runs: Sequence[ScoredRun], collection: Collection) -> str:
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return (
         f"Records without {TABLE_FILE}, whose intervals are over episodes alone and too narrow: "
-        f"{printable(', '.join(paths[:_SHOWN]))}{more}. 'fsseg-bench episodes' with the run's dataset, fold, way and "
-        f"shot writes the file into the record's folder (--out RECORD/{TABLE_FILE})."
+        f"{printable(', '.join(paths[:_SHOWN]))}{more}. 'fsseg-bench episodes' with the run's dataset, fold, way, "
+        f"shot and number of episodes writes the file into the record's folder (--out RECORD/{TABLE_FILE})."
     )
 
 

@@ -37,6 +37,22 @@ def test_markdown_without_a_terminal(root: Path):
     )
 
 
+def test_intervals_over_images_or_episodes(root: Path):
+    default, episodes = (
+        call("baseline", "biopt", "--results", root, *o).stdout for o in ((), ("--interval", "episodes"))
+    )
+    assert "paired interval over images and episodes" in default
+    assert "paired interval over episodes alone" in episodes
+
+
+def test_few_images_are_warned_of(tmp_path: Path):
+    write_pair(tmp_path, (1,), images=5)
+    assert (
+        "note: fold 1: under 30 test images of a class (class 101 5, class 102 5)"
+        in call("baseline", "biopt", "--results", tmp_path).stderr
+    )
+
+
 def test_a_terminal_gets_drawn_tables(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "200")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,9 @@ def test_run_works_on_the_result_as_it_is(tmp_path: Path, write: Callable[[Path]
     output = run_init(str(root))
     assert f"wrote {root}/protocol.toml; tried out: 1000 test episodes in each fold" in output
     assert f"--dataset {root}/protocol.toml --shot 1" in output
+    for fold in (1, 2, 3, 4):
+        assert re.search(rf"warning: fold {fold}: only \d+ of 1,000 episodes are different", output)
+        assert f"warning: fold {fold}: under 30 test images of a class (" in output
     request = RunRequest(
         "baseline",
         str(root / "protocol.toml"),

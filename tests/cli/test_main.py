@@ -49,8 +49,10 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_run_prints_the_table_and_the_record(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(data, fold="all") == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert "baseline" in out
+    for fold in range(1, 5):
+        assert f"warning: tiny-voc fold {fold}: under 30 test images of a class (" in err
     assert out.count("record: results/runs/tiny-voc/baseline-resnet18-layer2/1way-1shot/fold") == 4
     assert (data / "here" / "results" / "runs").is_dir()
 

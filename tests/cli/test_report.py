@@ -15,6 +15,7 @@ from fsseg_bench.cli.main import main
 from fsseg_bench.cli.report import FORMATS, TABLES, report
 from fsseg_bench.errors import UserError
 from fsseg_bench.report.blocks import PAPER_TABLES
+from tests.support.pairs import pair, write_fold
 from tests.support.paper import paper_runs
 from tests.support.runs import NATIVE, SPREAD, write_run
 
@@ -178,6 +179,36 @@ class TestPaperTables:
     )
     def test_contradictions(self, tmp_path: Path, arguments: list[str], message: str):
         assert message in str(call("--results", tmp_path, *arguments).exception)
+
+
+def test_intervals_over_images_or_episodes(tmp_path: Path):
+    write_fold(tmp_path, pair(1, (12, 9))[0], 1, images=6)
+    default, images, episodes = (
+        call("--results", tmp_path, *options).stdout
+        for options in ((), ("--interval", "images"), ("--interval", "episodes"))
+    )
+    assert default == images != episodes
+    assert "± is half the width of the 95 % interval over images and episodes" in images
+    assert "± is half the width of the 95 % interval over episodes alone" in episodes
+    for text in (images, episodes):
+        assert re.search(
+            r"21 episodes a fold: \d+ different episodes of \d+ query and \d+ support images \(12 different", text
+        )
+    assert "Fold 1, 1-shot: under 30 test images of a class (class 101 6, class 102 6)" in images
+    assert "under 30" not in episodes
+
+
+def test_records_that_do_not_know_their_images_are_marked_and_named(tmp_path: Path):
+    write_fold(tmp_path, pair(1, (12, 9))[0], 1, images=6)
+    older = write_fold(tmp_path, pair(2, (12, 9))[0], 2)
+    text = call("--results", tmp_path).stdout
+    (row,) = (line for line in text.splitlines() if line.startswith("| baseline"))
+    assert re.search(r"\| +\d+\.\d\d ± \d+\.\d\d \| +\d+\.\d\d ± \d+\.\d\d \(a\) \|", row)
+    assert "- (a) interval over the draw of episodes alone, which is too narrow: the images are not known" in text
+    named = f"whose intervals are over episodes alone and too narrow: {older.relative_to(tmp_path).as_posix()}."
+    assert f"Records without episodes.csv, {named}" in text
+    page = call("--results", tmp_path, "--table", "1").stdout
+    assert "Records without" not in page, "none of its records is in that table"
 
 
 class TestRescoring:

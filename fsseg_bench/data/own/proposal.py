@@ -98,7 +98,7 @@ def _protocol(survey: Survey, folds: Folds, least: int, name: str) -> str:
             'decoder = "pillow"          # the library that decodes and resizes',
             "",
             "[episodes]",
-            "count = 1000                # test episodes a fold: more make the intervals narrower",
+            "count = 1000                # test episodes a fold; in the end only more images narrow intervals",
             "seed = 1385                 # of the episode table; another seed draws other episodes",
             'class_sampling = "uniform"  # each episode draws its classes with equal chances',
             "support_replacement = false # all images of an episode are different",
