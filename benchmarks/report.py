@@ -35,6 +35,7 @@ METHODS = ("baseline", "biopt", "canet", "cofcn", "dan", "fwb", "inopt-dagger", 
 BACKBONES = ("vgg16", "resnet50", "resnet101", "resnet18", "resnet18-layer3")
 PROTOCOLS = ("pascal5i", "coco20i-a", "coco20i-b")
 TALKATIVE = ("biopt", "inopt-dagger")
+IMAGES = 70  # of each class
 _CHECK = "0" * 16  # of a finished run, the log's SHA-256 counts
 START = ("report", "--table", "1")
 

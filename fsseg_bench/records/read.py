@@ -127,7 +127,7 @@ class StoredRun:
         Raises:
             RecordError: the file cannot be read, or holds other episodes than the run's settings say.
         """
-        from fsseg_bench.protocol.table import EpisodeTable
+        from fsseg_bench.protocol.table import EpisodeTable  # it brings numpy, which listing runs does without
 
         return None if self.table_bytes() is None else EpisodeTable.from_csv(self.folder / TABLE_FILE)
 
