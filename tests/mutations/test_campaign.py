@@ -570,6 +570,30 @@ def test_episode_files(world: World) -> None:
     input_family(inputs, "episode file", path, cases, 70)
 
 
+def test_imported_episode_files(world: World) -> None:
+    """Another tool's list: refused by name, or read as other episodes, which their digest tells."""
+    path = world.root / "theirs.csv"
+    protocol = world.root / "tiny-voc.toml"
+    assert call("episodes", "--dataset", protocol, "--fold", "1", "--out", path).code == 0
+    rows = [f"fold,{line}" if i == 0 else f"0,{line}" for i, line in enumerate(path.read_text().splitlines())]
+    path.write_text("\n".join(rows) + "\n")
+
+    def imported() -> Ending:
+        return call("episodes", "--dataset", protocol, "--fold", "1", "--import", path)
+
+    whole = imported()
+    assert whole.code == 0, whole.err
+    tally = Tally("imported episode file")
+    for case, data in damaged(path.read_bytes(), 40, "imported", *mutate.LINES, *[mutate.csv_cell] * 4):
+        with replaced(path, data):
+            ending = imported()
+        verdict = "equal" if ending.out == whole.out else "other"
+        if ending.code == 2:
+            verdict = "refused" if path.name in ending.err else f"unnamed: {ending.err[-300:]}"
+        tally.add(case, f"broken: {ending.broken}" if ending.broken else verdict)
+    tally.close(40)
+
+
 def test_data_folders(world: World) -> None:
     """Files that are gone, of another kind, exchanged, or can never be read to their end."""
     inputs = Inputs(world, world.words["voc"])
