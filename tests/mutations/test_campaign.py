@@ -558,7 +558,6 @@ def test_masks(world: World) -> None:
         input_family(inputs, "mask", path, damaged(path.read_bytes(), 25, f"mask {i}"), 25)
 
 
-@pytest.mark.xfail(reason="the bytes of evaluated images are not part of a run yet", strict=False)
 def test_images(world: World) -> None:
     inputs = Inputs(world, world.words["voc"])
     for i, path in enumerate(sorted((world.voc / "JPEGImages").glob("val_c[12]_*.jpg"))[:2]):
