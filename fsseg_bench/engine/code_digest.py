@@ -23,6 +23,7 @@ EXCLUDED = {
     "fsseg_bench.engine.panels": "pictures of episodes that are counted already",
     # What finds things whose content has a digest of its own in the identity, or counts by itself.
     "fsseg_bench.paths": "in which folder data, caches and results lie",
+    "fsseg_bench.values": "turns what is given into values, which are in the identity",
     "fsseg_bench.registry": "finds the method's class, whose own modules count",
     "fsseg_bench.data.open": "finds the source's class, whose own modules count",
     "fsseg_bench.protocol.load": "reads a protocol, whose every value is in protocol_digest",
@@ -38,6 +39,11 @@ EXCLUDED = {
     "fsseg_bench.records.lock": "keeps a second writer out",
     "fsseg_bench.records.provenance": "versions and machine, for the record alone",
     "fsseg_bench.records.read": "reads finished records for reports",
+    "fsseg_bench.records.info": "what run.json may hold",
+    "fsseg_bench.records.losses": "what a line of the training log may hold",
+    "fsseg_bench.records.trained": "what is known of the training of a checkpoint, which has a digest of its own",
+    "fsseg_bench.records.training": "words about a training's losses",
+    "fsseg_bench.protocol.constant": "the reference printed beside a training's losses",
     "fsseg_bench.protocol.scoring": "scores from counts; each table computes them from the counts again",
 }
 """Modules that the entry imports and that cannot move a number, each with the reason. All others count."""

@@ -243,7 +243,7 @@ def _open(protocol: Protocol, root: str | None, opened: Opened) -> tuple[Source,
 def _check_texts(request: RunRequest) -> None:
     """Refuses text that a record cannot hold; a terminal's arguments are looked at before they come here."""
     texts = [value for value in vars(request).values() if isinstance(value, str)]
-    for text in (*texts, *request.settings, *(str(value) for value in request.settings.values())):
+    for text in (*texts, *map(str, request.settings), *map(str, request.settings.values())):
         if "\0" in text or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
             raise UserError(f"{text!a}: this is not valid UTF-8, or holds a NUL character")
 

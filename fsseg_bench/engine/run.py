@@ -100,7 +100,7 @@ def _notes(record: RunRecord, device: torch.device) -> list[str]:
 
 def _name_training(plan: Plan, record: RunRecord) -> None:
     """Adds the training of a checkpoint that was evaluated earlier as a file of unknown training."""
-    if plan.trained and "identity" in plan.trained and "identity" not in record.info.get("trained", {}):
+    if plan.trained and "identity" in plan.trained and "identity" not in (record.info.get("trained") or {}):
         record.update(trained=plan.trained)
 
 

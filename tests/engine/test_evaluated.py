@@ -18,6 +18,7 @@ from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.records.run import RunRecord
+from tests.support.runs import edit_info
 from tests.support.tiny_run import tiny_request, tiny_training
 
 
@@ -171,10 +172,8 @@ def test_a_run_whose_images_changed_is_not_opened_again(tmp_path: Path) -> None:
 def test_a_record_from_before_images_were_digested_is_opened_again(tmp_path: Path) -> None:
     record, _ = finish(tiny_request(tmp_path))
     folder = shutil.copytree(record.folder, tmp_path / "old")
-    info = json.loads((folder / "run.json").read_text())
-    del info["settings"]["evaluated_digest"]
-    info["identity"] = identity_hash(info["settings"])
-    (folder / "run.json").write_text(json.dumps(info))
+    settings = {k: v for k, v in record.info["settings"].items() if k != "evaluated_digest"}
+    edit_info(folder, settings=settings, identity=identity_hash(settings))
     assert not reopen(folder).changed_code
 
 
@@ -187,8 +186,7 @@ def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
         torch.set_num_threads(number + 1)
         _, lines = finish(request)
         assert f"begun with {number} threads on the CPU, this process has {number + 1}" in lines[-1]
-        info = json.loads((record.folder / "run.json").read_text())
-        (record.folder / "run.json").write_text(json.dumps({**info, "status": "evaluating"}))
+        edit_info(record.folder, status="evaluating")
         record, lines = finish(request)
         assert f"begun with {number} threads" in lines[0]
         assert record.info["resumed"][-1]["changed"] == [f"threads: {number} / {number + 1}"]

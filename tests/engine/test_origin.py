@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.compare import compare
 from fsseg_bench.report.select import select
 from fsseg_bench.report.table import runs_tables
+from tests.support.runs import edit_info
 from tests.support.tiny_run import tiny_request, tiny_training
 
 
@@ -67,7 +67,7 @@ def test_one_checkpoint_is_one_run_whatever_its_path_and_the_seed(made: Path, tr
     assert finish(evaluation(made, bare, seed=3)) == first
     batch = plan_all([evaluation(made, trained, seed=s) for s in (0, 1)], {})
     assert len(batch.runs) == 1
-    assert batch.notes == ("baseline fold 1: asked for twice; it is run once",)
+    assert "baseline fold 1: asked for twice; it is run once" in batch.notes
 
 
 def test_it_is_read_as_trained_by_its_recipe_and_seed(made: Path, trained: Path) -> None:
@@ -109,7 +109,7 @@ def test_what_has_no_part_is_refused_or_said(made: Path, trained: Path) -> None:
     with pytest.raises(UserError, match=r"--eval-only and --weights w\.pth exclude each other"):
         make_plan(evaluation(made, trained, weights="w.pth"))
     batch = plan_all([evaluation(made, trained, seed=7)], {})
-    assert batch.notes == ("--seed 7 has no part in the evaluation of a checkpoint: all its parameters are stored",)
+    assert batch.notes[:1] == ("--seed 7 has no part in the evaluation of a checkpoint: all its parameters are stored",)
 
 
 def test_it_opens_again_and_says_what_it_was_trained_with(made: Path, trained: Path) -> None:
@@ -129,19 +129,16 @@ def test_a_record_of_an_evaluation_has_no_checkpoint_of_its_own(made: Path, trai
 
 def test_an_edited_training_is_refused(made: Path, trained: Path) -> None:
     folder = finish(evaluation(made, trained))
-    path = folder / "run.json"
-    info = json.loads(path.read_text())
-    info["trained"]["settings"]["recipe"]["iterations"] = 30_000
-    path.write_text(json.dumps(info))
+    known = read_run(folder).info["trained"]
+    known["settings"]["recipe"]["iterations"] = 30_000
+    edit_info(folder, trained=known)
     with pytest.raises(UserError, match="edited: the settings of the checkpoint's training"):
         read_run(folder)
 
 
 def test_records_from_before_trainings_were_kept(made: Path, trained: Path) -> None:
     folder = finish(evaluation(made, trained))
-    info = json.loads((folder / "run.json").read_text())
-    del info["trained"]
-    (folder / "run.json").write_text(json.dumps(info))
+    edit_info(folder, trained=None)
     assert "(training unknown)" in variants(made / "evaluated")[0]
     assert finish(replace(evaluation(made, trained), fresh=False)) == folder
     assert "(training unknown)" not in variants(made / "evaluated")[0]

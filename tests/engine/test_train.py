@@ -17,7 +17,7 @@ from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import _training_episodes, execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.files import read_lines
+from fsseg_bench.records.lines import read_lines
 from tests.support.networks import fold_by_hand, random_backbone
 from tests.support.tiny_run import tiny_request, tiny_training
 
@@ -133,7 +133,11 @@ def test_folded_weights_are_refused_before_anything_is_written(tmp_path: Path) -
         make_plan(replace(base, method="canet", iterations=2))
     assert not (tmp_path / "runs").exists()
     trained = execute(make_plan(replace(base, iterations=2, settings=tiny_training(**{"recipe.bn": "eval"})))).folder
-    for untrained in (base, replace(base, method="canet"), replace(base, iterations=None, eval_only=str(trained))):
+    for untrained in (
+        base,
+        replace(base, method="canet"),
+        replace(base, iterations=None, weights=None, eval_only=str(trained)),
+    ):
         make_plan(untrained)
 
 
