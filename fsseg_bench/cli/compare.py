@@ -70,8 +70,10 @@ def compare(
     that holds runs. Prints the differences in mean-IoU and binary-IoU for each fold and overall, with paired
     intervals, p-values and Holm's correction, and the differences for each class.
     """
-    if power is not None and power == 0:
-        raise UserError("--power 0: give the difference to resolve in percent points, for example --power 0.5")
+    if power is not None and not 0.001 <= power <= 100:
+        raise UserError(
+            f"--power {power:g}: give the difference to resolve in percent points, 0.001 to 100, e.g. --power 0.5"
+        )
     options = chosen(**filters)
     selection = select(contenders, options.root, options.where)
     for warning in selection.warnings:

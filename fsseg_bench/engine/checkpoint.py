@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class TrainingState:
     """State of torch's CPU generator. Each step seeds its own stream, so this is a record, not a need."""
     history: dict[str, Tensor] = field(default_factory=dict)
     """What the method remembers of training samples."""
+    run: str = ""
+    """The identity of the run that wrote it; empty in checkpoints of earlier versions."""
 
 
 def save_state(path: Path, state: TrainingState) -> None:
@@ -48,12 +50,16 @@ def save_state(path: Path, state: TrainingState) -> None:
         save_sealed({"format": _FORMAT, **vars(state)}, file)
 
 
-def load_state(path: Path) -> TrainingState:
+def load_state(path: Path, run: str = "") -> TrainingState:
     """The state in ``path``; :func:`fill` and the trainer compare it with the method and the recipe.
 
+    Args:
+        path: the file.
+        run: the identity of the run in whose folder it lies; empty where it is not known.
+
     Raises:
-        UserError: no checkpoint of this package, damaged, edited, or a pickle that would run code; names the file and
-            the key.
+        UserError: no checkpoint of this package, damaged, edited, another run's, or a pickle that would run code; names
+            the file and the key.
     """
     content = _read(path)
     if not isinstance(content, dict) or not {"iteration", "model", "optimizer", "rng"} <= content.keys():
@@ -61,6 +67,7 @@ def load_state(path: Path) -> TrainingState:
     state = TrainingState(
         content["iteration"], content["model"], content["optimizer"], content["rng"], content.get("history", {})
     )
+    state = replace(state, run=str(content.get("run", "")))
     wrong = {
         "iteration": type(state.iteration) is not int or state.iteration < 0,
         "model": not _tensors(state.model),
@@ -72,6 +79,11 @@ def load_state(path: Path) -> TrainingState:
         if is_wrong:
             shown = f" ({content[key]!r})"[:60] if key == "iteration" else ""
             raise UserError(f"{path}: its {key!r}{shown} is nothing that a training leaves; {_ADVICE}")
+    if run and state.run and state.run != run:
+        raise UserError(
+            f"{path}: this checkpoint was written by another run (identity {state.run[:8]}, this one's is {run[:8]}); "
+            f"put the right file back, or {_ADVICE}"
+        )
     return state
 
 

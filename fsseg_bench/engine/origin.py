@@ -52,7 +52,7 @@ def training_of(file: Path, method: str, backbone: str, protocol: Protocol, fold
     if settings["backbone"] != backbone:
         used = settings["backbone"]
         raise UserError(f"--eval-only {file}: trained on {used}, not on {backbone}; give --backbone {used}")
-    wanted, done = settings.get("recipe", {}).get("iterations", 0), load_state(file).iteration
+    wanted, done = settings.get("recipe", {}).get("iterations", 0), load_state(file, run.info["identity"]).iteration
     if done < wanted:
         raise UserError(f"--eval-only {file}: trained {done} of {wanted} iterations; finish that run first")
     held_out = set(settings.get("class_names", {}).values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fsseg_bench.engine.checkpoint import load_trained
+from fsseg_bench.engine.checkpoint import load_state, load_trained
 from fsseg_bench.engine.plan import Opened, Plan, RunRequest, make_plan
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.given import is_count
@@ -64,6 +64,7 @@ def reopen(folder: Path, here: Here | None = None, opened: Opened | None = None)
         if request.eval_only is not None:
             load_trained(plan.model, Path(request.eval_only))
         elif plan.recipe.iterations > 0:
+            load_state(folder / "checkpoint.pt", run.info["identity"])
             load_trained(plan.model, folder)
     except UserError as error:
         raise UserError(

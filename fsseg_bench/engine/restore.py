@@ -96,7 +96,7 @@ def _run_checkpoint(run: StoredRun) -> Path | None:
     if not wanted:
         return None
     file = run.folder / "checkpoint.pt"
-    if file.is_file() and (done := load_state(file).iteration) < wanted:
+    if file.is_file() and (done := load_state(file, run.info["identity"]).iteration) < wanted:
         raise UserError(f"{run.folder}: trained {done} of {wanted} iterations; finish the run, or name {file} itself")
     return file
 

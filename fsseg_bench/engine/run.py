@@ -119,7 +119,8 @@ def default_workers(request: RunRequest) -> int:
 
 def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None) -> None:
     request, recipe = plan.request, plan.recipe
-    done = load_state(record.checkpoint) if recipe.iterations and record.checkpoint.exists() else None
+    identity = record.info["identity"]
+    done = load_state(record.checkpoint, identity) if recipe.iterations and record.checkpoint.exists() else None
     if done is not None and done.iteration > recipe.iterations:
         raise UserError(
             f"{record.checkpoint}: its 'iteration' is {done.iteration}, beyond the recipe's {recipe.iterations}; "
@@ -154,7 +155,7 @@ def _summarise_training(record: RunRecord, progress: Progress) -> None:
     try:
         record.update(training=training_summary(record.training_rows()))
     except RecordError as error:
-        progress.say(f"{error}: run.json has no summary of the training's losses")
+        progress.say(f"{error}: the summary of its losses in run.json is not renewed")
 
 
 def _training_episodes(plan: Plan) -> TrainingEpisodes:

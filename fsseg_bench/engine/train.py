@@ -128,7 +128,7 @@ class Trainer:
     def _restore(self, record: RunRecord, optimizer: torch.optim.SGD) -> int:
         if not record.checkpoint.exists():
             return 0
-        state = load_state(record.checkpoint)
+        state = load_state(record.checkpoint, record.info["identity"])
         fill(self._method, state.model, record.checkpoint)
         fill_optimizer(optimizer, state.optimizer, record.checkpoint, begun=state.iteration > 0)
         if state.history and not self._method.keeps_history:
@@ -139,7 +139,12 @@ class Trainer:
 
     def _save(self, record: RunRecord, optimizer: torch.optim.SGD, done: int) -> None:
         state = TrainingState(
-            done, self._method.state_dict(), optimizer.state_dict(), torch.get_rng_state(), self._history.maps
+            iteration=done,
+            model=self._method.state_dict(),
+            optimizer=optimizer.state_dict(),
+            rng=torch.get_rng_state(),
+            history=self._history.maps,
+            run=record.info["identity"],
         )
         save_state(record.checkpoint, state)
 

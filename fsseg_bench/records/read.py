@@ -197,8 +197,6 @@ def _record_folders(root: Path) -> tuple[list[Path], list[RecordWarning]]:
 
     for name, folders, files in os.walk(root, onerror=refused):
         if RUN_FILE in files or EPISODES_FILE in files:
-            found.append(Path(name))
-            folders.clear()
-        else:
-            folders[:] = [folder for folder in folders if not _ASIDE.search(folder)]
+            found.append(Path(name))  # and on below: a stray file must not hide the records there
+        folders[:] = [folder for folder in folders if not _ASIDE.search(folder)]
     return sorted(found), closed

@@ -142,3 +142,17 @@ def test_records_from_before_trainings_were_kept(made: Path, trained: Path) -> N
     assert "(training unknown)" in variants(made / "evaluated")[0]
     assert finish(replace(evaluation(made, trained), fresh=False)) == folder
     assert "(training unknown)" not in variants(made / "evaluated")[0]
+
+
+def test_another_runs_checkpoint_in_the_folder_is_refused(made: Path, trained: Path) -> None:
+    """It is whole and fits: only the identity in it tells that its numbers would be those of another training."""
+    other = tiny_request(made, iterations=2, seed=5, settings=tiny_training())
+    foreign = finish(other)
+    shutil.copy(trained / "checkpoint.pt", foreign / "checkpoint.pt")
+    with pytest.raises(UserError, match="written by another run"):
+        make_plan(evaluation(made, foreign))
+    with pytest.raises(UserError, match="written by another run"):
+        reopen(foreign)
+    edit_info(foreign, status="evaluating")
+    with pytest.raises(UserError, match="written by another run"):
+        finish(other)

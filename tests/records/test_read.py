@@ -332,3 +332,11 @@ class TestTable:
             pytest.raises(ValueError, match="not that of the settings"),
         ):
             record.keep_table(self.TABLE)
+
+
+def test_a_stray_file_hides_no_record_below_it(tmp_path: Path):
+    folder = write_run(tmp_path)
+    (folder.parent.parent / "run.json").write_text("{}")
+    runs, warnings = find_records(tmp_path)
+    assert [run.folder for run in runs] == [folder]
+    assert [warning.path for warning in warnings] == [folder.parent.parent]
