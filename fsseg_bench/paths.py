@@ -1,4 +1,4 @@
-"""Where the package's data folders, the data sets, the caches and the results are."""
+"""Where the package's data folders, the data sets, the caches and the results are; what may be opened or named."""
 
 from __future__ import annotations
 

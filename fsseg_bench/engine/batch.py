@@ -14,7 +14,6 @@ from fsseg_bench.engine.build import LIGHT_BACKBONE, default_backbone
 from fsseg_bench.engine.checkpoint import load_trained
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.made_up import evaluation_episode
-from fsseg_bench.engine.optimise import build_optimizer, prepare
 from fsseg_bench.engine.outputs import ContractError, checked_prediction
 from fsseg_bench.engine.plan import PUBLISHED, Opened, Plan, RunRequest, make_plan, protocol_of
 from fsseg_bench.errors import UserError
@@ -164,7 +163,7 @@ def _check_ready(plan: Plan, tried: set[str]) -> None:
     """What a run would find out at its start, or after its training.
 
     Args:
-        plan: its model is not trained yet, and is changed as the training would change it before its first step.
+        plan: its model is not trained yet; that of a checkpoint to evaluate is filled.
         tried: what was tried for earlier plans and need not be tried again.
     """
     request = plan.request
@@ -174,9 +173,6 @@ def _check_ready(plan: Plan, tried: set[str]) -> None:
     if key not in tried:
         _check_shape(plan)
         tried.add(key)
-    if plan.recipe.iterations:
-        prepare(plan.model, plan.recipe)
-        build_optimizer(plan.model, plan.recipe)
 
 
 def _check_shape(plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +64,14 @@ def load_state(path: Path, run: str = "") -> TrainingState:
     content = _read(path)
     if not isinstance(content, dict) or not {"iteration", "model", "optimizer", "rng"} <= content.keys():
         raise UserError(f"{path}: not a training checkpoint of fsseg-bench; {_ADVICE}")
-    state = TrainingState(
-        content["iteration"], content["model"], content["optimizer"], content["rng"], content.get("history", {})
-    )
-    state = replace(state, run=str(content.get("run", "")))
+    state = TrainingState(**{f.name: content[f.name] for f in fields(TrainingState) if f.name in content})
     wrong = {
         "iteration": type(state.iteration) is not int or state.iteration < 0,
         "model": not _tensors(state.model),
         "optimizer": not isinstance(state.optimizer, dict) or state.optimizer.keys() != {"state", "param_groups"},
         "rng": not (isinstance(state.rng, Tensor) and _alike(state.rng, torch.get_rng_state())),
         "history": not _tensors(state.history) or not _maps(list(state.history.values())),
+        "run": not isinstance(state.run, str),
     }
     for key, is_wrong in wrong.items():
         if is_wrong:

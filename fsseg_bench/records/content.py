@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,6 @@ CONTENT = {
     "evaluated_digest": "test images or masks",
     "unlabelled_digest": "further test images",
     "weights_digest": "pretrained weights",
-    "checkpoint_digest": "checkpoint",
     "protocol_digest": "protocol values",
     "episode_digest": "episodes",
 }
@@ -40,10 +38,10 @@ def runs_with_other_content(record: RunRecord) -> list[OtherContent]:
     """Runs beside ``record`` whose settings differ from its in :data:`CONTENT` alone, with what is other there."""
     settings = record.info["settings"]
     own = evaluated_images(record.folder, settings)
-    name = re.compile(f"fold{settings['fold']}-seed{settings['seed']}-[0-9a-f]+")
+    alike = record.folder.name.rpartition("-")[0]  # all but the identity
     found = []
     for folder in sorted(record.folder.parent.iterdir()):
-        if folder == record.folder or not name.fullmatch(folder.name) or not (folder / RUN_FILE).is_file():
+        if folder == record.folder or folder.name.rpartition("-")[0] != alike or not (folder / RUN_FILE).is_file():
             continue
         try:
             other = read_run(folder)
