@@ -67,6 +67,11 @@ def regular(path: Path) -> Path:
     return path
 
 
+def storable(text: str) -> bool:
+    """Whether files and records can hold ``text``: it has a form in UTF-8 and no NUL character."""
+    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in ("" if text.isascii() else text))
+
+
 def one_line(text: str) -> bool:
     """Whether ``text`` can be a name in files and on screens: no control character, line end or lone surrogate."""
     return text.isprintable() or not any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in text)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from fsseg_bench.errors import UserError, explain, last_words
+from fsseg_bench.paths import storable
 from fsseg_bench.report.model import printable
 
 MISTAKE = 2
@@ -48,13 +49,8 @@ def check_words(words: list[str]) -> None:
         UserError: an argument is not UTF-8, or holds a NUL character.
     """
     for word in words:
-        if "\0" in word:
-            raise UserError(f"the argument {word!a} holds a NUL character")
-        if not word.isascii():
-            try:
-                word.encode()
-            except UnicodeEncodeError:
-                raise UserError(f"the argument {word!a} is not valid UTF-8; rename the file or folder") from None
+        if not storable(word):
+            raise UserError(f"the argument {word!a} is not valid UTF-8, or holds a NUL character; rename the file")
 
 
 def ending(error: BaseException, *, debug: bool) -> int:

@@ -20,7 +20,7 @@ from fsseg_bench.engine.origin import checkpoint_file, training_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.weights import WeightsInfo
-from fsseg_bench.paths import data_root
+from fsseg_bench.paths import data_root, storable
 from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
 from fsseg_bench.protocol.given import is_count, list_path
 from fsseg_bench.protocol.load import load_protocol, replace_episodes, replace_list
@@ -132,51 +132,20 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         request, protocol = _given_list(request, protocol, table, index)
     backbone, weights = default_backbone(cls, protocol)
     backbone = cls.default_backbone if request.backbone == PUBLISHED else request.backbone or backbone
-    base = len(protocol.base_classes(request.fold))
     checkpoint = None if request.eval_only is None else checkpoint_file(request.eval_only)
-    if checkpoint is None:
-        trained, seed = None, request.seed
-        model, info = assemble(cls, backbone, request.weights or weights, switches, seed, base)
-    else:  # it holds all parameters, so that neither seed nor weights nor recipe have a part in its numbers
-        trained, seed = training_of(checkpoint, request.method, backbone, protocol, request.fold), 0
-        model, info = assemble(cls, backbone, "none", switches, seed, base)
+    trained = None
+    if checkpoint is not None:
+        trained = training_of(checkpoint, request.method, backbone, protocol, request.fold)
+    # a checkpoint holds all parameters, so that neither seed nor weights nor recipe have a part in its numbers
+    chosen, seed = (request.weights or weights, request.seed) if checkpoint is None else ("none", 0)
+    base = len(protocol.base_classes(request.fold))
+    model, info = assemble(cls, backbone, chosen, switches, seed, base)
     if recipe.iterations:
         check_training(model, recipe)
     pairs, count = index.test_pairs(request.fold), model.unlabelled_images
     further = further_of_table(table, pairs, count) if count else ()
     evaluated, unlabelled = _evaluated(source, table, further, decode=not request.no_check)
-    settings: dict[str, Any] = {
-        "protocol": protocol.name,
-        "protocol_label": protocol.label,
-        "protocol_version": protocol.version,
-        "protocol_digest": protocol.digest,
-        "data_fingerprint": index.fingerprint,
-        "episode_digest": table.digest,
-        "evaluated_digest": evaluated.digest,
-        "method": request.method,
-        "method_digest": method_digest(cls, method_module(request.method, request.methods_path), type(source)),
-        "switches": switches,
-        "recipe": recipe.settings(),
-        "backbone": backbone,
-        "weights": Path(info.source).name,
-        "weights_digest": info.digest,
-        "fold": request.fold,
-        "way": request.way,
-        "shot": request.shot,
-        "seed": seed,
-        "precision": request.precision,
-        "scales": list(request.scales),
-        "base_classes": base,
-        "novel": list(protocol.novel_classes(request.fold)),
-        "class_names": {str(c): protocol.class_name(c) for c in protocol.novel_classes(request.fold)},
-        "headline": protocol.scoring.headline,
-    }
-    if checkpoint is not None:
-        settings |= {"recipe": {}, "weights": "checkpoint", "weights_digest": None}
-        settings[CHECKPOINT_DIGEST] = _file_digest(checkpoint)
-    if unlabelled is not None:
-        settings["unlabelled_digest"] = unlabelled.digest
-    return Plan(
+    plan = Plan(
         request=request,
         protocol=protocol,
         cls=cls,
@@ -190,9 +159,54 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         evaluated=evaluated,
         model=model,
         weights=info,
-        settings=settings,
+        settings={},
         trained=trained,
     )
+    return replace(plan, settings=_identity(plan, checkpoint, unlabelled))
+
+
+def _identity(plan: Plan, checkpoint: Path | None, unlabelled: Evaluated | None) -> dict[str, Any]:
+    """Everything that determines the run's numbers.
+
+    Args:
+        plan: all but its settings.
+        checkpoint: the file that is evaluated in place of a training.
+        unlabelled: the content of the images without masks, if any.
+    """
+    request, protocol, novel = plan.request, plan.protocol, plan.protocol.novel_classes(plan.request.fold)
+    module = method_module(request.method, request.methods_path)
+    settings: dict[str, Any] = {
+        "protocol": protocol.name,
+        "protocol_label": protocol.label,
+        "protocol_version": protocol.version,
+        "protocol_digest": protocol.digest,
+        "data_fingerprint": plan.index.fingerprint,
+        "episode_digest": plan.table.digest,
+        "evaluated_digest": plan.evaluated.digest,
+        "method": request.method,
+        "method_digest": method_digest(plan.cls, module, type(plan.source)),
+        "switches": plan.switches,
+        "recipe": plan.recipe.settings(),
+        "backbone": plan.backbone,
+        "weights": Path(plan.weights.source).name,
+        "weights_digest": plan.weights.digest,
+        "fold": request.fold,
+        "way": request.way,
+        "shot": request.shot,
+        "seed": request.seed,
+        "precision": request.precision,
+        "scales": list(request.scales),
+        "base_classes": len(protocol.base_classes(request.fold)),
+        "novel": list(novel),
+        "class_names": {str(c): protocol.class_name(c) for c in novel},
+        "headline": protocol.scoring.headline,
+    }
+    if checkpoint is not None:
+        settings |= {"recipe": {}, "seed": 0, "weights": "checkpoint", "weights_digest": None}
+        settings[CHECKPOINT_DIGEST] = _file_digest(checkpoint)
+    if unlabelled is not None:
+        settings["unlabelled_digest"] = unlabelled.digest
+    return settings
 
 
 def _split(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -244,7 +258,7 @@ def _check_texts(request: RunRequest) -> None:
     """Refuses text that a record cannot hold; a terminal's arguments are looked at before they come here."""
     texts = [value for value in vars(request).values() if isinstance(value, str)]
     for text in (*texts, *map(str, request.settings), *map(str, request.settings.values())):
-        if "\0" in text or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
+        if not storable(text):
             raise UserError(f"{text!a}: this is not valid UTF-8, or holds a NUL character")
 
 

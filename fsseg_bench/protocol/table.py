@@ -104,10 +104,19 @@ class EpisodeTable:
         """Reads a table; :func:`~fsseg_bench.protocol.episodes.check_episodes` compares it with the data.
 
         Raises:
-            UserError: unreadable file, wrong header, no episode, wrong number of columns, a class that is not
-                a label value, an empty image id. Names the file and the line.
+            UserError: the file cannot be read, or as :meth:`from_text`.
         """
-        header, rows = _read(Path(path))
+        return cls.from_text(read_text(Path(path)), path)
+
+    @classmethod
+    def from_text(cls, text: str, path: str | Path) -> EpisodeTable:
+        """The table of a file's text; ``path`` is the file, for messages.
+
+        Raises:
+            UserError: wrong header, no episode, wrong number of columns, a class that is not a label value, an empty
+                image id. Names the file and the line.
+        """
+        header, rows = _read(text, path)
         ways = sum(name.startswith("class_") for name in header)
         shots = sum(name.startswith("support_1_") for name in header)
         if not ways or not shots or header != column_names(ways, shots):
@@ -164,10 +173,10 @@ def read_text(path: Path) -> str:
         raise UserError(f"{str(path)!r}: cannot be read: {error}") from None
 
 
-def _read(path: Path) -> tuple[list[str], list[list[str]]]:
+def _read(text: str, path: str | Path) -> tuple[list[str], list[list[str]]]:
     """The header and the rows; empty lines at the end of the file are left out."""
     try:
-        rows = list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
         raise UserError(f"{path}: is not CSV text in UTF-8: {error}") from None
     while rows and not rows[-1]:

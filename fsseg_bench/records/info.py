@@ -100,7 +100,8 @@ def _number(value: Any) -> bool:
     return type(value) in {int, float}
 
 
-def _scalar(value: Any) -> bool:
+def is_scalar(value: Any) -> bool:
+    """Whether a value is text, a number, true, false or nothing."""
     return value is None or isinstance(value, (str, int, float))
 
 
@@ -108,7 +109,7 @@ def _value(value: Any) -> bool:
     """A setting: a scalar, a list of such, or a table of such."""
     if isinstance(value, list):
         return all(map(_value, value))
-    return all(map(_value, value.values())) if isinstance(value, dict) else _scalar(value)
+    return all(map(_value, value.values())) if isinstance(value, dict) else is_scalar(value)
 
 
 def _maybe(kind: _Kind) -> _Kind:
@@ -153,7 +154,7 @@ _FIELDS: dict[str, _Kind] = {
         python=_maybe(_text),
         platform=_maybe(_text),
         packages=_table(_maybe(_text)),
-        git=_maybe(_table(_scalar)),
+        git=_maybe(_table(is_scalar)),
         command=lambda value: _maybe(_text)(value) or _list(_text)(value),
     ),
     "timings": lambda value: _table(_value)(value) and _fields(**dict.fromkeys(_TIMES, _number))(value),

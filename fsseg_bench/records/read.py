@@ -129,7 +129,8 @@ class StoredRun:
         """
         from fsseg_bench.protocol.table import EpisodeTable  # it brings numpy, which listing runs does without
 
-        return None if self.table_bytes() is None else EpisodeTable.from_csv(self.folder / TABLE_FILE)
+        data = self.table_bytes()
+        return None if data is None else EpisodeTable.from_text(data.decode(), self.folder / TABLE_FILE)
 
     def table_bytes(self) -> bytes | None:
         """The file that :meth:`table` reads, verified but not parsed.

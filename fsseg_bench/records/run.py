@@ -49,8 +49,10 @@ PANELS_FILE: Final = "panels/panels.json"
 
 _PANELS = "panels"
 _CHECKED_LINES = "checked"
-_FIXED = {"schema", "identity", "settings", "passed", "provenance", "created", "lines", "resumed", "episodes", "files"}
-_FIXED |= {CHECK}
+_FIXED = {
+    *("schema", "identity", "settings", "passed", "provenance", "created"),
+    *("lines", "resumed", "episodes", "files", CHECK),
+}
 
 
 def run_folder(root: Path, settings: Mapping[str, Any]) -> Path:

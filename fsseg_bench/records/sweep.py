@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsseg_bench.records.info import is_scalar
 from fsseg_bench.records.lines import Chain, read_lines
 from fsseg_bench.records.read import RecordError, StoredRun
 
@@ -70,7 +71,7 @@ def find_sweep(run: StoredRun, switch: str) -> Sweep | None:
     if (
         not isinstance(values, list)
         or not values
-        or not all(map(_scalar, values))
+        or not all(map(is_scalar, values))
         or not same_sweep(header, sweep_header(run, switch, values))
     ):
         raise RecordError(f"{path}: belongs to another run or another switch; remove it and sweep again")
@@ -82,10 +83,6 @@ def find_sweep(run: StoredRun, switch: str) -> Sweep | None:
         _array(rows, "input", len(values), counts.input, path),
         _array(rows, "native", len(values), counts.native, path),
     )
-
-
-def _scalar(value: Any) -> bool:
-    return value is None or isinstance(value, (str, int, float))
 
 
 def _array(rows: Sequence[Mapping[str, Any]], key: str, values: int, recorded: Int64, path: Path) -> Int64:

@@ -13,7 +13,7 @@ from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.intervals import Score, bootstrap_intervals, image_estimates
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.protocol.statistics import FoldCounts, Interval, IntervalKind, Metric
-from fsseg_bench.records.read import StoredRun
+from fsseg_bench.records.read import EpisodeCounts, StoredRun
 from fsseg_bench.records.sweep import Sweep, find_sweep
 from fsseg_bench.report.collect import Resolution
 from fsseg_bench.report.compare_tables import METRIC_NAMES, overall_name
@@ -73,7 +73,11 @@ def steps_curve(contender: Contender, metric: Metric = "mean", resolution: Resol
     if not steps:
         raise UserError(f"{contender.label}: its sweeps have no number of {SWITCH} in common; add --sweep")
     resolution = resolution or contender.settings["headline"]
-    counts = [[_counts(runs[fold], found, step, resolution) for fold, found in whole.items()] for step in steps]
+    known = {fold: _known(runs[fold]) for fold in whole}
+    counts = [
+        [_swept(found, step, resolution, runs[fold].novel, *known[fold]) for fold, found in whole.items()]
+        for step in steps
+    ]
     return StepsCurve(
         contender.label,
         tuple(whole),
@@ -97,21 +101,29 @@ def own_point(
     resolution = resolution or contender.settings["headline"]
     counts = []
     for fold in folds:
-        stored = runs[fold].counts()
-        counts.append(FoldCounts(getattr(stored, resolution), stored.classes, runs[fold].novel, _images(runs[fold])))
+        stored, images = _known(runs[fold])
+        counts.append(FoldCounts(getattr(stored, resolution), stored.classes, runs[fold].novel, images))
     (interval,), _ = _intervals([Score(counts, metric)])
     return OwnPoint(contender.label, _mean(counts, metric), interval)
 
 
-def _counts(run: StoredRun, sweep: Sweep, step: int, resolution: Resolution) -> FoldCounts:
-    place = [int(value) for value in sweep.values].index(step)
-    return FoldCounts(getattr(sweep, resolution)[place], run.counts().classes, run.novel, _images(run))
-
-
-def _images(run: StoredRun) -> EpisodeImages | None:
-    known = KnownImages()
+def _known(run: StoredRun) -> tuple[EpisodeCounts, EpisodeImages | None]:
+    """A run's counts and the images of its episodes."""
+    known, counts = KnownImages(), run.counts()
     known.add(run)
-    return known.of(run, run.counts())
+    return counts, known.of(run, counts)
+
+
+def _swept(
+    sweep: Sweep,
+    step: int,
+    resolution: Resolution,
+    novel: Sequence[int],
+    counts: EpisodeCounts,
+    images: EpisodeImages | None,
+) -> FoldCounts:
+    place = [int(value) for value in sweep.values].index(step)
+    return FoldCounts(getattr(sweep, resolution)[place], counts.classes, novel, images)
 
 
 def _intervals(scores: Sequence[Score]) -> tuple[tuple[Interval | None, ...], IntervalKind]:
