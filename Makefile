@@ -1,11 +1,11 @@
-# make demo, make test and make check set up everything they need in .venv and need nothing else but Python 3.11+.
+# make demo, make test, make check and make docs set up everything they need in .venv and need nothing else but Python 3.11+.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format clean
+.PHONY: demo test check docs format clean
 
 demo: $(READY)
 	$(BIN)/fsseg-bench run --method baseline --method panet --method biopt --dataset shapes5i --shot 1 --out demo-out/runs
@@ -19,6 +19,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -31,4 +34,4 @@ $(READY): pyproject.toml hatch_build.py
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo-out dist
+	rm -rf $(VENV) demo-out dist docs/_build

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fsseg_bench.report.collect import results
     from fsseg_bench.report.frames import table
 
+__version__ = "0.1.0"
+
 _WHERE = {
     "Episode": "fsseg_bench.method",
     "Method": "fsseg_bench.method",
