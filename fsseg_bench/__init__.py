@@ -15,6 +15,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fsseg_bench.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from fsseg_bench.api import run
     from fsseg_bench.engine.build import build_method
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from fsseg_bench.registry import method_names
     from fsseg_bench.report.collect import results
     from fsseg_bench.report.frames import table
-
-__version__ = "0.1.0"
 
 _WHERE = {
     "Episode": "fsseg_bench.method",

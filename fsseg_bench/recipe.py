@@ -88,6 +88,10 @@ class Recipe:
 
         Raises:
             UserError: unknown key or a value of the wrong type; names the key and what is allowed.
+
+        Example:
+            >>> Recipe(iterations=100, batch=4, lr=1e-3).with_settings({"lr": "5e-4"}).lr
+            0.0005
         """
         hints = get_type_hints(Recipe)
         hints.pop("sources")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.fresh import ROOT, python
 
-_BASE = {"errors", "paths", "values"}
+_BASE = {"errors", "paths", "values", "version"}
 _TORCH_FREE = {*_BASE, "protocol", "records"}
 _MODEL = {*_BASE, "recipe", "protocol", "data", "nn", "method"}
 _RUN = {*_MODEL, "registry", "records", "engine"}
@@ -18,6 +18,7 @@ _RUN = {*_MODEL, "registry", "records", "engine"}
 # Each area of fsseg_bench (a folder or a file at the top) and the areas that it may import besides itself.
 ALLOWED = {
     "errors": set[str](),
+    "version": set[str](),
     "paths": {"errors"},
     "values": {"errors"},
     "recipe": {"errors", "values"},

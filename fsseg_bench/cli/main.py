@@ -9,6 +9,7 @@ import sys
 import click
 
 from fsseg_bench.cli.endings import DEBUG_VARIABLE, check_words, ending, open_closed_streams
+from fsseg_bench.version import __version__
 
 _COMMANDS = {
     "run": ("fsseg_bench.cli.run", "run"),
@@ -38,7 +39,7 @@ class _Lazy(click.Group):
 
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="fsseg-bench")
+@click.version_option(__version__)
 @click.option("--debug", is_flag=True, help=f"Show where an error was raised; or set {DEBUG_VARIABLE}=1.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:

@@ -94,6 +94,11 @@ def build_method(
 
     Raises:
         UserError: unknown names, weights that cannot be had or do not fit, wrong switch values.
+
+    Example:
+        >>> method = build_method("panet", "resnet18-layer2", "none", align_weight=0.5)
+        >>> method.backbone.out_channels
+        128
     """
     cls = find_method(name, methods_path)
     known = {*switches_of(cls), "seed", "base_classes", "methods_path"}

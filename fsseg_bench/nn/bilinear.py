@@ -15,7 +15,12 @@ from torch import Tensor
 
 
 def resize(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    """Maps (..., h, w) as (..., H, W) for ``size`` = (H, W), like bilinear ``interpolate`` without antialiasing."""
+    """Maps (..., h, w) as (..., H, W) for ``size`` = (H, W), like bilinear ``interpolate`` without antialiasing.
+
+    Example:
+        >>> resize(torch.tensor([[0.0, 3.0]]), (1, 4), align_corners=True).round(decimals=4)
+        tensor([[0., 1., 2., 3.]])
+    """
     h, w = maps.shape[-2:]
     if (h, w) == size:
         return maps

@@ -20,6 +20,13 @@ def segmentation_loss(logits: Tensor, labels: Tensor, align_corners: bool = Fals
 
     Returns:
         A scalar; 0 when every pixel is void.
+
+    Example:
+        Two equal logits cost log 2 a pixel, whatever the label; the void pixel is not counted.
+
+        >>> labels = torch.tensor([[[0, 1], [1, 255]]], dtype=torch.uint8)
+        >>> segmentation_loss(torch.zeros(1, 2, 1, 1), labels)
+        tensor(0.6931)
     """
     losses, counts = _per_image(logits, labels, align_corners)
     return losses.sum() / counts.sum().clamp_min(1)

@@ -42,6 +42,13 @@ def masked_average(
 
     Returns:
         (B, G, C); 0 where a mask is empty. Differentiable in ``features``.
+
+    Example:
+        A map of 1 channel and 1 x 2 cells, under one mask of the same size that shows the second cell.
+
+        >>> import torch
+        >>> masked_average(torch.tensor([[[[2.0, 6.0]]]]), torch.tensor([[[[0, 1]]]]), eps=0.0)
+        tensor([[[6.]]])
     """
     weights, totals = _cell_weights(masks.to(features.dtype), features.shape[-2:], map_res, align_corners)
     sums = weights.flatten(2) @ features.flatten(2).mT

@@ -130,6 +130,13 @@ def cosine_scores(unit_features: Tensor, prototypes: Tensor, *, alpha: float = 2
 
     Returns:
         (B, G, h, w) in [-alpha, alpha]; 0 for a zero prototype.
+
+    Example:
+        One cell that points along the first of two prototypes.
+
+        >>> cell = unit_cells(torch.tensor([[[[3.0]], [[0.0]]]])).cells
+        >>> cosine_scores(cell, torch.tensor([[[5.0, 0.0], [0.0, 1.0]]])).flatten()
+        tensor([20.,  0.])
     """
     scores = unit(prototypes, dim=2) @ unit_features.flatten(2)
     return alpha * scores.reshape(*scores.shape[:2], *unit_features.shape[-2:])

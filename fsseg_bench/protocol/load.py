@@ -78,6 +78,11 @@ def load_protocol(name_or_path: str | Path, overrides: Mapping[str, Any] | None 
     Raises:
         UserError: unknown name, unreadable file, unknown or missing key, wrong value. Names the file, the
             key, what was found and what is allowed.
+
+    Example:
+        >>> protocol = load_protocol("pascal5i", {"image.size": 321})
+        >>> protocol.label, protocol.image.size, protocol.folds[1]
+        ('pascal5i[image.size=321]', 321, ('aeroplane', 'bicycle', 'bird', 'boat', 'bottle'))
     """
     path = _find(name_or_path)
     table = _read(path)

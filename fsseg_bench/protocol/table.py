@@ -28,6 +28,15 @@ class EpisodeTable:
 
     Raises:
         ValueError: no episode, or rows of different shapes.
+
+    Example:
+        >>> table = EpisodeTable(classes=((3,),), queries=("a",), supports=((("b", "c"),),))
+        >>> table.ways, table.shots, table.images(0)
+        (1, 2, ('a', 'b', 'c'))
+        >>> print(table.text())
+        class_1,query,support_1_1,support_1_2
+        3,a,b,c
+        <BLANKLINE>
     """
 
     classes: tuple[tuple[int, ...], ...]

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fsseg_bench.version import __version__
+
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "Pillow", "pycocotools", "safetensors")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _GIT_SECONDS = 10
@@ -24,7 +26,7 @@ def provenance() -> dict[str, Any]:
     runs from, None for an installed package), ``command`` (None outside the command line).
     """
     return {
-        "fsseg_bench": _version("fsseg-bench"),
+        "fsseg_bench": __version__,
         "packages": {name: _version(name) for name in _PACKAGES},
         "decoders": _decoders(),
         "python": platform.python_version(),
