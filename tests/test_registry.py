@@ -13,6 +13,8 @@ import pytest
 
 from fsseg_bench import registry
 from fsseg_bench.errors import UserError
+from fsseg_bench.plugins import finding
+from fsseg_bench.plugins.folders import package_name
 
 ADAPTER = '''"""Constant: always background.
 
@@ -58,7 +60,7 @@ def test_a_folder_of_ones_own(own: Path) -> None:
     assert "do-nothing" in registry.method_names(own)
     cls = registry.find_method("do-nothing", own)
     assert cls.__name__ == "Constant"
-    assert cls.__module__ == registry.method_module("do-nothing", own) == f"{registry.user_package(own)}.do_nothing"
+    assert cls.__module__ == registry.method_module("do-nothing", own) == f"{package_name('methods', own)}.do_nothing"
     assert inspect.getfile(cls) == str(own / "do_nothing.py")
     assert pickle.loads(pickle.dumps(cls)) is cls
 
@@ -197,14 +199,14 @@ def test_the_folder_of_the_built_in_methods_adds_nothing() -> None:
 def test_entry_points(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(own.parent))
     (own / "__init__.py").write_text("")
-    point = EntryPoint("third-party", "mine.do_nothing:Constant", registry.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    point = EntryPoint("third-party", "mine.do_nothing:Constant", "fsseg_bench.methods")
+    monkeypatch.setattr(finding, "entry_points", lambda group: [point])
     assert registry.find_method("third-party").__name__ == "Constant"
     assert next(c for c in registry.cards() if c.name == "third-party").title == "Nothing ever happens"
 
 
 def test_an_entry_point_that_is_no_method(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("json", "json:loads", registry.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    point = EntryPoint("json", "json:loads", "fsseg_bench.methods")
+    monkeypatch.setattr(finding, "entry_points", lambda group: [point])
     with pytest.raises(UserError, match="loads is not a"):
         registry.find_method("json")

@@ -11,7 +11,8 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.engine.closure import Module, closure, read_source
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
-from fsseg_bench.registry import BUILTIN_PACKAGE, USER_PACKAGE
+from fsseg_bench.plugins import portable_name
+from fsseg_bench.registry import METHODS
 
 ENTRY = "fsseg_bench.engine.run"
 """Where a run begins that trains, encodes and counts."""
@@ -24,7 +25,8 @@ EXCLUDED = {
     # What finds things whose content has a digest of its own in the identity, or counts by itself.
     "fsseg_bench.paths": "in which folder data, caches and results lie",
     "fsseg_bench.values": "turns what is given into values, which are in the identity",
-    "fsseg_bench.registry": "finds the method's class, whose own modules count",
+    "fsseg_bench.plugins": "finds the classes of plug-ins, whose modules count",
+    "fsseg_bench.registry": "finds the method's class, whose modules count",
     "fsseg_bench.data.open": "finds the source's class, whose own modules count",
     "fsseg_bench.protocol.load": "reads a protocol, whose every value is in protocol_digest",
     "fsseg_bench.protocol.lists": "reads list files, whose content is in protocol_digest and data_fingerprint",
@@ -89,14 +91,14 @@ def code_of(starts: Iterable[str], tops: Mapping[str, Module]) -> dict[str, tupl
 
 def digest(texts: Mapping[str, str]) -> str:
     """SHA-256 (hex) of modules by name; a user's folder has one name wherever it lies."""
-    lines = sorted(f"{_portable(name)} {text}\n" for name, text in texts.items())
+    lines = sorted(f"{portable_name(name)} {text}\n" for name, text in texts.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _tops(starts: Iterable[str]) -> dict[str, Module]:
     """Where the packages of ``starts`` lie, from the modules that are loaded."""
     tops = {}
-    for name in {BUILTIN_PACKAGE, *(start.partition(".")[0] for start in starts)}:
+    for name in {METHODS.package, *(start.partition(".")[0] for start in starts)}:
         file = getattr(sys.modules[name], "__file__", None)
         tops[name] = Module(Path(file) if file else None, tuple(getattr(sys.modules[name], "__path__", ())))
     return tops
@@ -105,8 +107,3 @@ def _tops(starts: Iterable[str]) -> dict[str, Module]:
 def _text(file: Path) -> str:
     """Of Python code what it means; of anything else (a compiled module) its bytes."""
     return read_source(file).digest if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _portable(name: str) -> str:
-    top, dot, rest = name.partition(".")
-    return f"{USER_PACKAGE}{dot}{rest}" if top.startswith(USER_PACKAGE) else name
