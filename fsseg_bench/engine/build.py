@@ -66,7 +66,7 @@ def switch_types(cls: type[Method]) -> dict[str, Any]:
 
 def default_backbone(cls: type[Method], protocol: Protocol) -> tuple[str, str]:
     """Names of backbone and weights when the user names none."""
-    if protocol.data.source == "shapes":
+    if protocol.synthetic:
         return LIGHT_BACKBONE, "none"
     return cls.default_backbone, "imagenet"
 

@@ -150,6 +150,16 @@ class Protocol:
         every = {self.class_id(name) for names in self.folds.values() for name in names}
         return tuple(sorted(every - set(self.novel_classes(fold))))
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the images are made by code: small networks and short training fit them."""
+        return self.data.source == "shapes"
+
+    @property
+    def trains_like_coco(self) -> bool:
+        """Whether a recipe that a paper states for COCO alone applies; else its recipe for PASCAL does."""
+        return self.data.source == "coco"
+
     def settings(self) -> dict[str, Any]:
         """Everything that determines a number, as JSON-able values."""
         values = dataclasses.asdict(dataclasses.replace(self, overrides={}, home=None))

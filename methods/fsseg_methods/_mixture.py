@@ -190,7 +190,7 @@ class _MixtureMethod(Method):
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training, the same for both data sets and any number of shots."""
-        if protocol.data.source == "shapes":
+        if protocol.synthetic:
             return _light()
         return _recipe()
 

@@ -182,7 +182,7 @@ def _cells(features: Tensor | tuple[Tensor, ...]) -> tuple[int, int]:
 
 def part_recipe(protocol: Protocol) -> Recipe:
     """The authors' training, the same for both data sets and any number of shots."""
-    if protocol.data.source == "shapes":
+    if protocol.synthetic:
         return light_recipe()
     biases = {f"semantic.branches.{i}.bias": 20.0 for i in range(_BRANCHES)}
     return Recipe(

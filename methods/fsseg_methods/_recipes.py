@@ -14,9 +14,9 @@ _CODE = "the authors' code"
 
 def biopt_recipe(protocol: Protocol, shot: int) -> Recipe:
     """The BiOpt paper's training for its two data sets, and the light recipe for embedded images."""
-    if protocol.data.source == "shapes":
+    if protocol.synthetic:
         return light_recipe()
-    coco = protocol.data.source == "coco"
+    coco = protocol.trains_like_coco
     return Recipe(
         iterations=20_000 if coco else 10_000,
         batch=8 if shot == 1 else 2,
@@ -48,7 +48,7 @@ def biopt_recipe(protocol: Protocol, shot: int) -> Recipe:
 
 def fcn_recipe(protocol: Protocol) -> Recipe:
     """The training of co-FCN's and SG-One's authors, who share it; and a longer light recipe for both."""
-    if protocol.data.source == "shapes":
+    if protocol.synthetic:
         light = light_recipe()
         own = dict.fromkeys(("iterations", "lr"), f"{_OURS}: from scratch the loss hardly falls with less")
         return dataclasses.replace(light, iterations=300, lr=0.1, sources={**light.sources, **own})

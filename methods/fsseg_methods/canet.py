@@ -171,7 +171,7 @@ class CANet(Method):
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training with one support, the same for both data sets and any number of shots."""
-        if protocol.data.source == "shapes":
+        if protocol.synthetic:
             return _light()
         recipe = canet_recipe(_CODE)
         own = {

@@ -130,7 +130,7 @@ class CoFCN(Method):
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training with one support, the same for both data sets and any number of shots."""
         recipe = fcn_recipe(protocol)
-        if protocol.data.source == "shapes":
+        if protocol.synthetic:
             return recipe
         own = {"lr": f"{_CODE}: its default; the script it ships, for a later model, has 1e-6"}
         return dataclasses.replace(recipe, sources={**recipe.sources, **own})

@@ -102,7 +102,7 @@ class DAN(Method):
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """One training for all data sets and any number of shots: the paper's is unknown."""
-        if protocol.data.source == "shapes":
+        if protocol.synthetic:
             light = light_recipe()
             faster = {**light.sources, "lr": "ours: a decoder from scratch fits its training episodes sooner"}
             return dataclasses.replace(light, lr=3e-2, sources=faster)

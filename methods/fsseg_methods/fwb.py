@@ -172,7 +172,7 @@ class FWB(Method):
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training on pairs, the same for both data sets and any number of shots."""
-        if protocol.data.source == "shapes":
+        if protocol.synthetic:
             light = light_recipe()
             sources = {**light.sources, "train_shots": _CODE, "bn": _CODE}
             return dataclasses.replace(light, train_shots=1, bn="train", sources=sources)

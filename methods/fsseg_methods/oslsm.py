@@ -141,7 +141,7 @@ class OSLSM(Method):
         Their loss is a sum over pixels; for the mean, the rate is multiplied by the number of pixels and the decay
         divided by it, which gives the same steps.
         """
-        if protocol.data.source == "shapes":
+        if protocol.synthetic:
             return light_recipe()
         pixels = protocol.image.size**2
         return Recipe(

@@ -80,7 +80,7 @@ class PANet(_PrototypeMethod):
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training, the same for both data sets and any number of shots."""
-        if protocol.data.source == "shapes":
+        if protocol.synthetic:
             return light_recipe()
         return Recipe(
             iterations=30_000,

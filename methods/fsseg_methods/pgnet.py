@@ -143,7 +143,7 @@ class PGNet(Method):
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """CANet's training, the same for both data sets and any number of shots."""
-        if protocol.data.source == "shapes":
+        if protocol.synthetic:
             return light_recipe()
         recipe = canet_recipe(_CANET)
         sources = {**recipe.sources, "bn": "ours: the paper calls the backbone fixed"}

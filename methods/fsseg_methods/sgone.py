@@ -126,7 +126,7 @@ class SGOne(Method):
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training with one support, the same for both data sets and any number of shots."""
         recipe = fcn_recipe(protocol)
-        if protocol.data.source == "shapes":
+        if protocol.synthetic:
             return recipe
         sources = {**recipe.sources, **dict.fromkeys(("lr_factors", "bias_lr_factor"), _CODE)}
         return dataclasses.replace(recipe, lr_factors={"guidance.": 10.0}, bias_lr_factor=2.0, sources=sources)
