@@ -59,7 +59,7 @@ def main(dataset: str, data_root: Path | None, size: int, count: int, backbone: 
         for row, pixels in zip(cache, decoded, strict=True):
             row[:] = squash_image(Image.fromarray(pixels), size).numpy()
         _show("read from a mapped file", range(len(ids)), lambda i: torch.from_numpy(np.array(cache[i])))
-    for augmentation in ("flip", "canet"):
+    for augmentation in ("flip", "enlarged-crop-supports"):
         episodes = TrainingEpisodes(source, protocol, pairs, 1, 1, 1, augmentation, seed=0, length=count)
         _show(f"training episode, {augmentation}", range(count), episodes.__getitem__)
     with torch.no_grad():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
+from fsseg_bench.data.augment import AUGMENTATIONS
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.values import checked_value
 
@@ -66,14 +67,18 @@ class Recipe:
     """Of the backbone's batch-norms. ``eval``: statistics and affine parameters stay fixed. ``train``: both move.
     ``stats``: batch statistics, whose running means move; affine parameters stay fixed. Weights whose batch-norms are
     folded into the convolutions go with ``eval`` alone."""
-    augment: Literal["none", "flip", "canet", "canet-both", "resized-crop"] = "flip"
-    """``flip``: horizontal flips. ``canet``: flips, and enlarged random crops of the supports (query: resize
-    only). ``canet-both``: the same for the query. ``resized-crop``: flips, and random crops of half to all of the
-    image, of changed shape, for supports and query."""
+    augment: str = "flip"
+    """How training images are changed at random. ``flip``: horizontal flips. ``enlarged-crop``: flips and enlarged
+    random crops of supports and query; ``enlarged-crop-supports``: of the supports alone, the query is only resized.
+    ``resized-crop``: flips, and random crops of half to all of the image, of changed shape. ``none``. A module can add
+    others (:data:`AUGMENTATIONS`); what an earlier version called ``canet`` and ``canet-both`` goes by its new name."""
     train_shots: int = 0
     """Supports a class in training; 0 means as in the evaluation."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where each value comes from (paper, code, ours), by field name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "augment", AUGMENTATIONS.current(self.augment))
 
     def settings(self) -> dict[str, Any]:
         """The fields that determine training, as JSON-able values (``sources`` left out)."""
@@ -118,6 +123,7 @@ class Recipe:
         for prefix, factor in self.lr_factors.items():
             if not 0 <= factor < math.inf:
                 raise UserError(f"recipe.lr_factors: {prefix!r} is {factor}; it must be at least 0")
+        AUGMENTATIONS.find(self.augment)
         if not 0 <= self.momentum < 1:
             raise UserError(f"recipe.momentum is {self.momentum}; it must be at least 0 and below 1")
         if list(self.milestones) != sorted({i for i in self.milestones if i > 0}):

@@ -27,13 +27,13 @@ def test_values_are_parsed_by_the_type_of_the_field() -> None:
         "milestones": "10, 20,30",
         "freeze": "layer2",
         "bn": "train",
-        "augment": "canet-both",
+        "augment": "enlarged-crop",
         "train_shots": "5",
     }
     changed = RECIPE.with_settings(given)
     assert (changed.iterations, changed.lr, changed.momentum, changed.schedule) == (200, 2.5e-4, 0.0, "poly")
     assert (changed.milestones, changed.freeze, changed.bn) == ((10, 20, 30), "layer2", "train")
-    assert (changed.augment, changed.train_shots) == ("canet-both", 5)
+    assert (changed.augment, changed.train_shots) == ("enlarged-crop", 5)
     assert (changed.batch, changed.weight_decay) == (4, 5e-4)
     assert RECIPE.iterations == 30_000
 
@@ -88,7 +88,8 @@ def test_sources_cannot_be_set() -> None:
         (
             "augment",
             "crop",
-            "recipe.augment=crop is not allowed; use one of: none, flip, canet, canet-both, resized-crop",
+            "unknown recipe.augment 'crop'. Did you mean 'resized-crop'? Known: enlarged-crop, "
+            "enlarged-crop-supports, flip, none, resized-crop.",
         ),
         ("iterations", "-1", "recipe.iterations is -1; it must be at least 0"),
         ("batch", "0", "recipe.batch is 0; it must be at least 1"),
@@ -119,3 +120,10 @@ def test_no_number_slips_past_the_check_of_a_recipe_made_in_code(key: str) -> No
         with pytest.raises(UserError, match=f"recipe.{key} is {value}"):
             dataclasses.replace(RECIPE, **{key: value}).checked()
     assert RECIPE.checked() is RECIPE
+
+
+@pytest.mark.parametrize(("former", "name"), [("canet", "enlarged-crop-supports"), ("canet-both", "enlarged-crop")])
+def test_former_names_of_augmentations_are_the_same_training(former: str, name: str) -> None:
+    recipe = RECIPE.with_settings({"augment": former})
+    assert recipe == RECIPE.with_settings({"augment": name})
+    assert dataclasses.replace(RECIPE, augment=former).settings()["augment"] == recipe.settings()["augment"] == name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,26 +12,18 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as v2
 
+from fsseg_bench.choices import Choices
 from fsseg_bench.data.loading import squash, squash_image
 from fsseg_bench.data.source import VOID, UInt8
+from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.streams import below, stream
 
-Augmentation = Literal["none", "flip", "canet", "canet-both", "resized-crop"]
 Role = Literal["support", "query"]
 
 _LARGEST = 1.5  # CANet's code enlarges by U(1, 1.5) before it crops
 _TRIES = 10
 _LEAST_AREA = 0.5  # RPMMs' code: RandomResizedCrop(scale=(0.5, 1.0)), torchvision's ratios 3/4 to 4/3
 _RATIO = 4 / 3
-
-
-class Pair(NamedTuple):
-    """An image and its mask at the input size."""
-
-    image: Tensor
-    """(3, size, size) uint8, RGB."""
-    mask: Tensor
-    """(size, size) uint8."""
 
 
 class View(NamedTuple):
@@ -43,45 +35,86 @@ class View(NamedTuple):
     """(L, size, size) uint8."""
 
 
-def augment(name: Augmentation, role: Role, image: UInt8, mask: UInt8, size: int, seed: int) -> Pair:
-    """One mask's form of :func:`augment_all`; ``mask`` is (H, W)."""
-    view = augment_all(name, role, image, mask[None], size, seed)
-    return Pair(view.image, view.masks[0])
+class Augmentation(Protocol):
+    """One random change of a training image and its masks."""
+
+    def __call__(self, role: Role, image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) -> View:
+        """The image and its masks, changed alike, at the input size; everything random comes from ``rng``.
+
+        Args:
+            role: whether the image is a support or the query.
+            image: (H, W, 3) uint8, RGB.
+            masks: (L, H, W) uint8, L >= 1; 0 is background, 255 void, other values are classes. The first is the
+                episode's.
+            size: side of the input in pixels.
+            rng: of this image in this episode alone.
+        """
+        ...
 
 
-def augment_all(name: Augmentation, role: Role, image: UInt8, masks: UInt8, size: int, seed: int) -> View:
-    """``image`` and its ``masks`` squashed to the input size after the same random change ``name``.
+AUGMENTATIONS: Choices[Augmentation] = Choices(
+    "recipe.augment", former={"canet": "enlarged-crop-supports", "canet-both": "enlarged-crop"}
+)
+"""What ``recipe.augment`` can name; ``@AUGMENTATIONS.add("NAME")`` above an :class:`Augmentation` adds one."""
 
-    ``none``: no change. ``flip``: a horizontal flip with probability 1/2 (PANet). ``canet``: a support is squashed
-    to a side of int(U(1, 1.5) * size), flipped with probability 1/2 and cropped to ``size`` at random, a query is
-    only squashed (CANet's code); when the crop shows nothing of a class in the first mask all is drawn again, and
-    after ten tries the support is only squashed. ``canet-both``: queries as supports. ``resized-crop``: a rectangle
-    of half to all of the image's area, of a ratio of sides of 3/4 to 4/3, is squashed, and flipped with probability
-    1/2 (RPMMs' code, which does not ask whether the object survives).
 
-    The squash is the evaluation's, and everything random comes from ``seed``: no global generator is used.
+def augment(name: str, role: Role, image: UInt8, masks: UInt8, size: int, seed: int) -> View:
+    """What the augmentation ``name`` makes of an image and its masks (see :class:`Augmentation`).
 
-    Args:
-        name: the change.
-        role: whether the image is a support or the query.
-        image: (H, W, 3) uint8, RGB.
-        masks: (L, H, W) uint8; 0 is background, 255 void, other values are classes.
-        size: side of the input in pixels.
-        seed: in [0, 2**63).
+    The generator is made of ``seed``, in [0, 2**63): no global one is used, and a resumed training sees the same.
+
+    Raises:
+        UserError: no augmentation has the name, or what it returned is no view of the input size.
     """
-    rng = stream("augment", seed)
-    if name == "flip":
-        return _flipped(_squashed(image, masks, size), rng)
-    if name == "resized-crop":
-        top, left, height, width = _rectangle(image.shape[0], image.shape[1], rng)
-        window = slice(top, top + height), slice(left, left + width)
-        return _flipped(_squashed(image[window], masks[:, *window], size), rng)
-    if name == "canet-both" or (name == "canet" and role == "support"):
-        for _ in range(_TRIES):
-            view = _cropped(image, masks, size, rng)
-            if bool(((view.masks[0] > 0) & (view.masks[0] < VOID)).any()):
-                return view
+    view = AUGMENTATIONS.find(name).call(role, image, masks, size, stream("augment", seed))
+    wanted = ((3, size, size), (len(masks), size, size))
+    if (view.image.shape, view.masks.shape) != wanted or {part.dtype for part in view} != {torch.uint8}:
+        found = " and ".join(f"{tuple(part.shape)} {part.dtype}" for part in view)
+        raise UserError(f"recipe.augment={name} returned {found}; wanted are {wanted[0]} and {wanted[1]}, both uint8")
+    return view
+
+
+@AUGMENTATIONS.add("none")
+def squashed(role: Role, image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) -> View:
+    """No change: supports and query are squashed to the input size as in the evaluation."""
     return _squashed(image, masks, size)
+
+
+@AUGMENTATIONS.add("flip")
+def flip(role: Role, image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) -> View:
+    """A horizontal flip with probability 1/2, of supports and query (PANet)."""
+    return _flipped(_squashed(image, masks, size), rng)
+
+
+@AUGMENTATIONS.add("enlarged-crop")
+def enlarged_crop(role: Role, image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) -> View:
+    """Supports and query are squashed to a side of int(U(1, 1.5) * size), flipped with probability 1/2, and cropped.
+
+    When the crop shows nothing of a class in the first mask all is drawn again; after ten tries the image is only
+    squashed.
+    """
+    for _ in range(_TRIES):
+        view = _cropped(image, masks, size, rng)
+        if bool(((view.masks[0] > 0) & (view.masks[0] < VOID)).any()):
+            return view
+    return _squashed(image, masks, size)
+
+
+@AUGMENTATIONS.add("enlarged-crop-supports")
+def enlarged_crop_supports(role: Role, image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) -> View:
+    """``enlarged-crop`` of the supports; the query is only squashed (CANet's code)."""
+    return (enlarged_crop if role == "support" else squashed)(role, image, masks, size, rng)
+
+
+@AUGMENTATIONS.add("resized-crop")
+def resized_crop(role: Role, image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) -> View:
+    """A rectangle of half to all of the image's area, of a ratio of sides of 3/4 to 4/3, squashed and flipped.
+
+    Of supports and query alike (RPMMs' code, which does not ask whether the object survives).
+    """
+    top, left, height, width = _rectangle(image.shape[0], image.shape[1], rng)
+    window = slice(top, top + height), slice(left, left + width)
+    return _flipped(_squashed(image[window], masks[:, *window], size), rng)
 
 
 def _squashed(image: UInt8, masks: UInt8, side: int) -> View:
@@ -97,7 +130,7 @@ def _flipped(view: View, rng: np.random.RandomState) -> View:
 
 
 def _cropped(image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) -> View:
-    """CANet's change: enlarge, flip, crop."""
+    """Enlarge, flip, crop."""
     side = int((1.0 + (_LARGEST - 1.0) * rng.random_sample()) * size)
     view = _flipped(_squashed(image, masks, side), rng)
     top, left = below(rng, side - size + 1), below(rng, side - size + 1)

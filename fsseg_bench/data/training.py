@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fsseg_bench.data.augment import Augmentation, Role, View, augment_all
+from fsseg_bench.data.augment import Role, View, augment
 from fsseg_bench.data.loading import all_ways, one_way, training_masks
 from fsseg_bench.data.source import Source, UInt8
 from fsseg_bench.errors import UserError
@@ -99,7 +99,7 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         fold: int,
         way: int,
         shot: int,
-        augmentation: Augmentation,
+        augmentation: str,
         seed: int,
         length: int,
         extras: Extras | None = None,
@@ -113,7 +113,7 @@ class TrainingEpisodes(Dataset[TrainingSample]):
             fold: the fold that is held out.
             way: N.
             shot: K.
-            augmentation: see :func:`fsseg_bench.data.augment.augment`.
+            augmentation: the name of one (:data:`fsseg_bench.data.augment.AUGMENTATIONS`).
             seed: of the whole stream.
             length: number of episodes.
             extras: what else each episode holds.
@@ -208,7 +208,7 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         if self._extras.class_labels:
             masks.append(all_ways(self._masks(image_id, self._base)))
         seed = seed_of("training view", self._seed, index, image_id)
-        return augment_all(self._augmentation, role, self._source.image(image_id), np.stack(masks), self._size, seed)
+        return augment(self._augmentation, role, self._source.image(image_id), np.stack(masks), self._size, seed)
 
     def _unlabelled(self, index: int, drawn: _Draw) -> Tensor:
         used = [drawn.query, *(image for images in drawn.supports for image in images)]
@@ -221,7 +221,7 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         image = self._source.image(image_id)
         seed = seed_of("training view", self._seed, index, image_id)
         nothing = np.zeros((1, *image.shape[:2]), dtype=np.uint8)
-        return augment_all(self._augmentation, "query", image, nothing, self._size, seed).image
+        return augment(self._augmentation, "query", image, nothing, self._size, seed).image
 
     def _check(self, protocol: Protocol) -> None:
         if len(self._pairs) < self._way:

@@ -28,7 +28,7 @@ def biopt_recipe(protocol: Protocol, shot: int) -> Recipe:
         gamma=0.1,
         freeze="none",
         bn="eval",
-        augment="canet",
+        augment="enlarged-crop-supports",
         sources={
             "iterations": f"{_PAPER}, its 'epochs' read as iterations",
             "batch": f"{_PAPER}: 8 for 1 shot, 2 for 5; other shots as 5",
@@ -80,7 +80,7 @@ def canet_recipe(source: str) -> Recipe:
         schedule="constant",
         freeze="all",
         bn="stats",
-        augment="canet",
+        augment="enlarged-crop-supports",
         sources={
             **dict.fromkeys(told, source),
             "iterations": f"{source}: 200 epochs of the base classes' pairs, 10,260 in the mean over PASCAL's folds",

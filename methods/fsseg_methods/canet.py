@@ -236,4 +236,4 @@ def _light() -> Recipe:
     """The light recipe without flips of the query, which a remembered map would not follow."""
     light = light_recipe()
     sources = {**light.sources, "augment": f"{_CODE}: queries as they are, since remembered maps lie on them"}
-    return dataclasses.replace(light, augment="canet", sources=sources)
+    return dataclasses.replace(light, augment="enlarged-crop-supports", sources=sources)

@@ -116,7 +116,7 @@ class DAN(Method):
             schedule="poly",
             freeze="all",
             bn="eval",
-            augment="canet-both",
+            augment="enlarged-crop",
             sources={
                 "iterations": "ours: about as many as 200 epochs of CANet's lists in its batches of 4",
                 "batch": "ours",

@@ -15,7 +15,6 @@ from PIL import Image
 from scipy import stats
 from torch.utils.data import DataLoader
 
-from fsseg_bench.data.augment import Augmentation
 from fsseg_bench.data.source import Source, UInt8
 from fsseg_bench.data.training import Extras, TrainingBatch, TrainingEpisodes, TrainingSample, collate
 from fsseg_bench.errors import UserError
@@ -130,7 +129,7 @@ def equal(a: TrainingSample, b: TrainingSample) -> bool:
 @pytest.mark.parametrize("novel", ["background", "ignore"])
 @pytest.mark.parametrize("augmentation", ["none", "flip"])
 def test_labels_are_what_the_images_show(
-    protocol: Protocol, way: int, shot: int, novel: Any, augmentation: Augmentation
+    protocol: Protocol, way: int, shot: int, novel: Any, augmentation: str
 ) -> None:
     protocol = dataclasses.replace(protocol, data=dataclasses.replace(protocol.data, novel_in_train=novel))
     seen_novel = 0
@@ -162,7 +161,7 @@ def test_labels_are_what_the_images_show(
 
 @pytest.mark.parametrize(("way", "shot"), [(1, 1), (1, 5), (3, 2), (4, 3)])
 def test_shapes_and_types(protocol: Protocol, way: int, shot: int) -> None:
-    sample = episodes(protocol, way=way, shot=shot, augmentation="canet")[3]
+    sample = episodes(protocol, way=way, shot=shot, augmentation="enlarged-crop-supports")[3]
     assert sample.support_images.shape == (way, shot, 3, SIZE, SIZE)
     assert sample.support_masks.shape == (way, shot, SIZE, SIZE)
     assert sample.query_image.shape == (3, SIZE, SIZE)
@@ -190,13 +189,13 @@ def test_images_come_from_their_classs_list_alone(protocol: Protocol) -> None:
 
 
 def test_a_view_is_the_augmentation_of_its_image(protocol: Protocol) -> None:
-    """Supports are changed as supports and queries as queries: ``canet`` leaves the query alone."""
+    """Supports are changed as supports and queries as queries: ``enlarged-crop-supports`` leaves the query alone."""
     changed = 0
-    for sample in episodes(protocol, augmentation="canet", length=10):
+    for sample in episodes(protocol, augmentation="enlarged-crop-supports", length=10):
         assert sample.query_image[2, 0].tolist() == list(range(SIZE))
         changed += sample.support_images[0, 0, 2, 0].tolist() != list(range(SIZE))
     assert changed >= 9
-    both = episodes(protocol, augmentation="canet-both", length=10)
+    both = episodes(protocol, augmentation="enlarged-crop", length=10)
     assert sum(sample.query_image[2, 0].tolist() != list(range(SIZE)) for sample in both) >= 9
 
 
@@ -225,8 +224,8 @@ def test_classes_queries_and_supports_are_uniform(protocol: Protocol) -> None:
         assert stats.chisquare(list(counts.values())).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("augmentation", ["flip", "canet-both"])
-def test_an_item_depends_on_the_seed_and_its_number_alone(protocol: Protocol, augmentation: Augmentation) -> None:
+@pytest.mark.parametrize("augmentation", ["flip", "enlarged-crop"])
+def test_an_item_depends_on_the_seed_and_its_number_alone(protocol: Protocol, augmentation: str) -> None:
     ordered = list(episodes(protocol, augmentation=augmentation, way=2, shot=2, length=12))
     longer = episodes(protocol, augmentation=augmentation, way=2, shot=2, length=99)
     shuffled = {c: images[::-1] for c, images in reversed(coded_pairs().items())}
@@ -250,7 +249,7 @@ def test_the_seed_decides_which_images_are_drawn(protocol: Protocol) -> None:
 
 
 def test_any_number_of_workers_gives_the_same_batches(protocol: Protocol) -> None:
-    dataset = episodes(protocol, augmentation="canet-both", way=2, length=11)
+    dataset = episodes(protocol, augmentation="enlarged-crop", way=2, length=11)
     streams: list[list[TrainingBatch]] = []
     for workers in (0, 1, 2):
         loader: Any = DataLoader(dataset, batch_size=3, num_workers=workers, collate_fn=collate)
@@ -381,8 +380,10 @@ def test_unlabelled_images_are_of_the_way_and_not_of_the_episode(protocol: Proto
 
 
 def test_extras_leave_the_episode_as_it_is(protocol: Protocol) -> None:
-    plain = episodes(protocol, augmentation="canet", length=8)
-    asking = episodes(protocol, augmentation="canet", extras=Extras(class_labels=True, unlabelled=2), length=8)
+    plain = episodes(protocol, augmentation="enlarged-crop-supports", length=8)
+    asking = episodes(
+        protocol, augmentation="enlarged-crop-supports", extras=Extras(class_labels=True, unlabelled=2), length=8
+    )
     for a, b in zip(plain, asking, strict=True):
         assert equal(a, b._replace(support_classes=None, query_classes=None, unlabelled=None))
 

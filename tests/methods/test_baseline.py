@@ -103,7 +103,12 @@ def test_recipes_are_those_of_the_biopt_paper() -> None:
     pascal_protocol = load_protocol("pascal5i")
     pascal = Baseline.recipe(pascal_protocol, 1)
     assert (pascal.iterations, pascal.batch, pascal.lr, pascal.schedule) == (10_000, 8, 7e-3, "constant")
-    assert (pascal.momentum, pascal.weight_decay, pascal.augment, pascal.bn) == (0.9, 5e-4, "canet", "eval")
+    assert (pascal.momentum, pascal.weight_decay, pascal.augment, pascal.bn) == (
+        0.9,
+        5e-4,
+        "enlarged-crop-supports",
+        "eval",
+    )
     assert Baseline.recipe(load_protocol("pascal5i"), 5).batch == 2
     for name in ("coco20i-a", "coco20i-b"):
         coco = Baseline.recipe(load_protocol(name), 1)

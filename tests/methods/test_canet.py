@@ -128,9 +128,14 @@ def test_recipe() -> None:
     for name in ("pascal5i", "coco20i-a"):
         recipe = CANet.recipe(load_protocol(name), 1)
         assert (recipe.lr, recipe.momentum, recipe.weight_decay, recipe.batch) == (2.5e-3, 0.9, 5e-4, 4)
-        assert (recipe.schedule, recipe.freeze, recipe.bn, recipe.augment) == ("constant", "all", "stats", "canet")
+        assert (recipe.schedule, recipe.freeze, recipe.bn, recipe.augment) == (
+            "constant",
+            "all",
+            "stats",
+            "enlarged-crop-supports",
+        )
         assert set(recipe.sources) <= set(recipe.settings())
     epochs = 200 * sum(3 * n for n in (2286, 3425, 5883, 2086)) / 4 / 4
     assert CANet.recipe(load_protocol("pascal5i"), 1).iterations == round(epochs, -3)
     light = CANet.recipe(load_protocol("shapes5i"), 1)
-    assert light.augment == "canet"
+    assert light.augment == "enlarged-crop-supports"

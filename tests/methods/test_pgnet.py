@@ -258,5 +258,10 @@ def test_recipe() -> None:
     for name in ("pascal5i", "coco20i-a"):
         recipe = PGNet.recipe(load_protocol(name), 1)
         assert (recipe.lr, recipe.momentum, recipe.weight_decay, recipe.batch) == (2.5e-3, 0.9, 5e-4, 4)
-        assert (recipe.schedule, recipe.freeze, recipe.bn, recipe.augment) == ("constant", "all", "eval", "canet")
+        assert (recipe.schedule, recipe.freeze, recipe.bn, recipe.augment) == (
+            "constant",
+            "all",
+            "eval",
+            "enlarged-crop-supports",
+        )
         assert set(recipe.sources) <= set(recipe.settings())

@@ -31,4 +31,10 @@ def tiny_request(folder: Path, **changes: Any) -> RunRequest:
 
 def tiny_training(**changes: str) -> dict[str, str]:
     """``settings`` of a short training in which the loss moves."""
-    return {"recipe.lr": "0.01", "recipe.batch": "2", "recipe.bn": "train", "recipe.augment": "canet", **changes}
+    return {
+        "recipe.lr": "0.01",
+        "recipe.batch": "2",
+        "recipe.bn": "train",
+        "recipe.augment": "enlarged-crop-supports",
+        **changes,
+    }
