@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from fsseg_bench.method import Episode, Features, Method
 from fsseg_bench.nn.attention import foreground_cells
 from fsseg_bench.nn.backbones import Backbone
-from fsseg_bench.nn.fusion import FusionDecoder
 from fsseg_bench.nn.layout import Layout, ResNetLayout, VGGLayout
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.rank_attention import SignRule, rank_attention
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_methods._dan.fusion import FusionDecoder
+from fsseg_methods._dan.rank_attention import SignRule, rank_attention
 from fsseg_methods._prototype import labels_of
 from fsseg_methods._recipes import light_recipe
 

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from fsseg_bench.method import VOID, Episode, Features, Method, Prediction
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
-from fsseg_bench.nn.boosting import vote
 from fsseg_bench.nn.layout import Layout, VGGLayout
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.prototypes import background_mask
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._fwb import (
+from fsseg_methods._fwb.boosting import vote
+from fsseg_methods._fwb.experts import (
     NONE,
     ClassVectors,
     Ensemble,

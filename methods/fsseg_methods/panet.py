@@ -17,13 +17,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fsseg_bench.method import VOID, Episode, feature_map
+from fsseg_bench.method import Episode, feature_map
 from fsseg_bench.nn.backbones import Backbone
-from fsseg_bench.nn.losses import image_losses, segmentation_loss
+from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.pooling import MapRes, masked_average
-from fsseg_bench.nn.prototypes import assigned, background_mask, cosine_scores, unit_cells
+from fsseg_bench.nn.prototypes import assigned, cosine_scores, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_methods._alignment import alignment_labels, alignment_losses
 from fsseg_methods._prototype import _PrototypeMethod, labels_of
 from fsseg_methods._recipes import light_recipe
 
@@ -127,28 +128,3 @@ def support_scores(support: Tensor, prototypes: Tensor, alpha: float) -> Tensor:
     every = pairs[:, :, None].expand(-1, -1, K, -1, -1)
     cells = unit_cells(support.flatten(0, 2)).cells
     return cosine_scores(cells, every.flatten(0, 2), alpha=alpha).reshape(B, N, K, 2, *cells.shape[-2:])
-
-
-def alignment_labels(masks: Tensor, void_in_bg: bool) -> Tensor:
-    """Support masks (B, N, K, H, W) as labels: 1 the way's class, 0 background, 255 left out.
-
-    Raises:
-        UserError: ``void_in_bg`` with several ways.
-    """
-    return torch.full_like(masks, VOID).masked_fill(background_mask(masks, void_in_bg), 0).masked_fill(masks == 1, 1)
-
-
-def alignment_losses(scores: Tensor, labels: Tensor, present: Tensor, align_corners: bool) -> Tensor:
-    """Alignment loss of each episode.
-
-    Args:
-        scores: (B, N, K, 2, h, w) of the supports.
-        labels: (B, N, K, H, W) uint8 in {0, 1, 255}.
-        present: (B, N+1) bool; a way that the query does not show is skipped.
-        align_corners: of the upsampling to the labels' size.
-
-    Returns:
-        (B,): the sum over the supports of each one's mean cross-entropy, divided by N * K, skipped ways included.
-    """
-    every = image_losses(scores.flatten(0, 2), labels.flatten(0, 2), align_corners).reshape(labels.shape[:3])
-    return (every * present[:, 1:, None]).mean(dim=(1, 2))

@@ -20,7 +20,7 @@ from __future__ import annotations
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._parts import _PartMethod, part_recipe
+from fsseg_methods._ppnet.method import _PartMethod, part_recipe
 
 
 class PPNet(_PartMethod):

@@ -27,13 +27,13 @@ from torch import Tensor
 
 from fsseg_bench.method import Episode, Features, feature_map
 from fsseg_bench.nn.backbones import Backbone
-from fsseg_bench.nn.graph import LatentGraph, gathered, like_prototypes
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.superpixels import slic_labels, superpixel_means
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._parts import Parts, _PartMethod, part_recipe
-from fsseg_methods.panet import alignment_labels
+from fsseg_methods._alignment import alignment_labels
+from fsseg_methods._ppnet.graph import LatentGraph, gathered, like_prototypes
+from fsseg_methods._ppnet.method import Parts, _PartMethod, part_recipe
+from fsseg_methods._ppnet.superpixels import slic_labels, superpixel_means
 
 
 class Nodes(NamedTuple):

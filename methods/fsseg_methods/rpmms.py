@@ -24,7 +24,7 @@ from torch import Tensor
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_methods._mixture import _MixtureMethod
+from fsseg_methods._pmms.method import _MixtureMethod
 from fsseg_methods._prototype import labels_of
 
 _DIVISOR = 5

@@ -111,11 +111,11 @@ def test_zeroed_features_in_the_reader_are_another_run(tmp_path: Path) -> None:
 
 
 def test_only_what_a_method_imports_counts_for_it() -> None:
-    assert "fsseg_methods.panet" in files("ppnet")
+    assert "fsseg_methods._alignment" in files("ppnet")
     for method in ("baseline", "panet", "biopt", "fwb"):
-        assert "fsseg_bench.nn.superpixels" not in files(method)
+        assert "fsseg_methods._ppnet.superpixels" not in files(method)
         assert "fsseg_methods.ppnet" not in files(method)
-    assert "fsseg_bench.nn.superpixels" in files("ppnet_ud")
+    assert "fsseg_methods._ppnet.superpixels" in files("ppnet_ud")
 
 
 def test_only_the_source_that_is_used_counts() -> None:

@@ -13,9 +13,9 @@ from fsseg_bench.engine.check import check_method
 from fsseg_bench.engine.optimise import build_optimizer, prepare
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import build_backbone
-from fsseg_bench.nn.rank_attention import SignRule, rank_weighted
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.registry import cards
+from fsseg_methods._dan.rank_attention import SignRule, rank_weighted
 from fsseg_methods.dan import DAN, attention_stages, skip_stage
 from tests.support.heads import TinyBackbone, random_masks
 from tests.support.networks import noise_images, random_backbone

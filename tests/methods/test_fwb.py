@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsseg_bench.method import Episode
-from fsseg_methods._fwb import (
+from fsseg_methods._fwb.experts import (
     ClassVectors,
     ExitLayer,
     class_means,

@@ -14,8 +14,16 @@ from torch import Tensor, nn
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.bilinear import resize
-from fsseg_bench.nn.boosting import vote
-from fsseg_methods._fwb import ClassVectors, Ensemble, class_means, experts, similarity, weighted_cells, weighted_vector
+from fsseg_methods._fwb.boosting import vote
+from fsseg_methods._fwb.experts import (
+    ClassVectors,
+    Ensemble,
+    class_means,
+    experts,
+    similarity,
+    weighted_cells,
+    weighted_vector,
+)
 from fsseg_methods.fwb import FWB
 from tests.support import golden
 from tests.support.golden import Golden

@@ -14,8 +14,8 @@ from fsseg_bench.engine.check import check_method
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import build_backbone
-from fsseg_bench.nn.mixture import fit_mixtures, probability_map
 from fsseg_bench.protocol.load import load_protocol
+from fsseg_methods._pmms.mixture import fit_mixtures, probability_map
 from fsseg_methods.pmms import PMMs
 from fsseg_methods.rpmms import RPMMs
 from tests.support.heads import TinyBackbone, alone, random_episode

@@ -15,8 +15,8 @@ from fsseg_bench.engine.optimise import build_optimizer, prepare
 from fsseg_bench.method import ClassLabels, Episode
 from fsseg_bench.nn.prototypes import support_prototypes
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_methods import _parts
-from fsseg_methods._parts import _uniform, part_scores
+from fsseg_methods._ppnet import method as _parts
+from fsseg_methods._ppnet.method import _uniform, part_scores
 from fsseg_methods.panet import PANet
 from fsseg_methods.ppnet import PPNet
 from tests.support.heads import TinyBackbone, alone, first, random_episode, random_masks

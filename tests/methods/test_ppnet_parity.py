@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from fsseg_bench.method import ClassLabels, Episode
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.bilinear import resize
-from fsseg_bench.nn.parts import row_counts
 from fsseg_bench.nn.prototypes import support_prototypes
-from fsseg_bench.nn.superpixels import superpixel_means
-from fsseg_methods import _parts
-from fsseg_methods._parts import _PartMethod, part_scores, predicted_rows
+from fsseg_methods._ppnet import method as _parts
+from fsseg_methods._ppnet.method import _PartMethod, part_scores, predicted_rows
+from fsseg_methods._ppnet.parts import row_counts
+from fsseg_methods._ppnet.superpixels import superpixel_means
 from fsseg_methods.panet import PANet, query_prototypes, support_scores
 from fsseg_methods.ppnet import PPNet
 from fsseg_methods.ppnet_ud import PPNetUD

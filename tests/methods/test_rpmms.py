@@ -17,7 +17,7 @@ from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.layout import VGGLayout
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_methods._mixture import Mixtures, group_masks
+from fsseg_methods._pmms.method import Mixtures, group_masks
 from fsseg_methods.rpmms import RPMMs
 from tests.support.heads import TinyBackbone, alone, random_episode
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.bilinear import resize
-from fsseg_bench.nn.mixture import component_probabilities, fit_mixtures, probability_map
-from fsseg_methods._mixture import _MixtureMethod, group_masks
+from fsseg_methods._pmms.method import _MixtureMethod, group_masks
+from fsseg_methods._pmms.mixture import component_probabilities, fit_mixtures, probability_map
 from tests.support import golden
 from tests.support.golden import Golden
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fsseg_bench.nn.mixture import component_probabilities, fit_mixtures, mixture_starts, probability_map
+from fsseg_methods._pmms.mixture import component_probabilities, fit_mixtures, mixture_starts, probability_map
 
 
 def _by_loops(features: Tensor, masks: Tensor, starts: Tensor, kappa: float, iterations: int) -> Tensor:

@@ -16,12 +16,12 @@ from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.conv_block import conv_block
 from fsseg_bench.nn.layout import Layout, ResNetLayout, VGGLayout
 from fsseg_bench.nn.mid_level import MidLevel, mid_level_features
-from fsseg_bench.nn.mixture import fit_mixtures, mixture_starts, probability_map
 from fsseg_bench.nn.prototypes import background_mask
 from fsseg_bench.nn.refinement import Refinement
 from fsseg_bench.nn.tiled import TiledConvolution
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_methods._pmms.mixture import fit_mixtures, mixture_starts, probability_map
 from fsseg_methods._recipes import light_recipe
 
 _CODE = "the authors' code"

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.nn.boosting import binary_loss, boost, foreground_iou, vote
+from fsseg_methods._fwb.boosting import binary_loss, boost, foreground_iou, vote
 
 
 def _supports(batch: int = 3, shots: int = 2) -> tuple[Tensor, list[Tensor], list[Tensor]]:

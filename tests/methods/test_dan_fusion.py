@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsseg_bench.nn.fusion import FusionDecoder, RefinementFusion
+from fsseg_methods._dan.fusion import FusionDecoder, RefinementFusion
 
 
 def _conv(layer: nn.Module, inputs: Tensor) -> Tensor:

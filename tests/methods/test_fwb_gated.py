@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.nn import gated
-from fsseg_bench.nn.gated import gated_response, gated_responses, tap_products
+from fsseg_methods._fwb import gated
+from fsseg_methods._fwb.gated import gated_response, gated_responses, tap_products
 
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.nn.superpixels import slic_labels, superpixel_means
+from fsseg_methods._ppnet.superpixels import slic_labels, superpixel_means
 
 
 def test_means_against_a_loop() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fsseg_bench.nn.rank_attention import (
+from fsseg_methods._dan.rank_attention import (
     SignRule,
     rank_attention,
     rank_factors,

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsseg_bench.nn.semantic import SemanticHead
+from fsseg_methods._ppnet.semantic import SemanticHead
 
 
 def test_sum_of_four_dilated_convolutions_of_rectified_features() -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.data.source import VOID
+from fsseg_bench.method import VOID
 
 
 class Boosted(NamedTuple):

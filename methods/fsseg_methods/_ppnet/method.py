@@ -11,15 +11,15 @@ from fsseg_bench.method import Episode, Method, feature_map
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.parts import Rows, drawn_rows, part_centres, row_counts, rows_of_masks
 from fsseg_bench.nn.pooling import masked_average
 from fsseg_bench.nn.prototypes import assigned, background_mask, cosine_scores, support_prototypes, unit_cells
-from fsseg_bench.nn.semantic import SemanticHead
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_methods._alignment import alignment_labels, alignment_losses
+from fsseg_methods._ppnet.parts import Rows, drawn_rows, part_centres, row_counts, rows_of_masks
+from fsseg_methods._ppnet.semantic import SemanticHead
 from fsseg_methods._prototype import labels_of
 from fsseg_methods._recipes import light_recipe
-from fsseg_methods.panet import alignment_labels, alignment_losses
 
 _BACKGROUND_ZOOM, _FOREGROUND_ZOOM = 1, 2
 _BRANCHES = 4

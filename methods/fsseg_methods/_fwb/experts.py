@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsseg_bench.nn.bilinear import resize
-from fsseg_bench.nn.boosting import boost
-from fsseg_bench.nn.gated import Strip, gated_response, gated_responses, tap_products
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.nn.pooling import masked_average
 from fsseg_bench.nn.prototypes import cosine_scores, unit, unit_cells
+from fsseg_methods._fwb.boosting import boost
+from fsseg_methods._fwb.gated import Strip, gated_response, gated_responses, tap_products
 
 NONE = 1e-12
 """Added to counts and sums of weights: leaves them as they are, and keeps an empty one from dividing by 0."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.nn.graph import LatentGraph, gathered, like_prototypes
+from fsseg_methods._ppnet.graph import LatentGraph, gathered, like_prototypes
 
 B, L, V, S, C, P = 2, 3, 5, 7, 6, 4
 

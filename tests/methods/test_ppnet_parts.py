@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.nn.parts import Rows, _at_rows, _lattice, drawn_rows, part_centres, row_counts, rows_of_masks
+from fsseg_methods._ppnet.parts import Rows, _at_rows, _lattice, drawn_rows, part_centres, row_counts, rows_of_masks
 
 SIZE, CELLS = (51, 37), (7, 5)
 

@@ -1,0 +1,1 @@
+"""What pmms and rpmms share."""
