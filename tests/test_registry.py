@@ -167,6 +167,14 @@ def test_a_neighbour_that_is_looked_for_among_the_built_in_ones_is_refused(own: 
         registry.find_method("do-nothing", own)
 
 
+def test_a_package_beside_a_method_is_not_the_built_in_one(own: Path) -> None:
+    (own / "_ppnet").mkdir()
+    (own / "_ppnet" / "parts.py").write_text("from fsseg_methods._ppnet import graph\nFACTOR = 1\n")
+    (own / "do_nothing.py").write_text(with_import("from ._ppnet.parts import FACTOR"))
+    with pytest.raises(UserError, match=r"_ppnet/parts\.py: imports fsseg_methods\._ppnet.*`from \._ppnet import"):
+        registry.find_method("do-nothing", own)
+
+
 def test_a_neighbour_that_is_looked_for_on_the_python_path_is_named(own: Path) -> None:
     (own / "_mine.py").write_text("FACTOR = 1\n")
     (own / "do_nothing.py").write_text(with_import("from _mine import FACTOR"))

@@ -70,12 +70,12 @@ def check_file(file: Path, folder: Path, plural: str, builtin: str) -> None:
         builtin: the package of the built-in plug-ins of its kind.
 
     Raises:
-        UserError: a dot in its name; or an underscore file of the folder is imported as if it were the built-in
-            one of the same name, which Python would take in silence.
+        UserError: a dot in its name; or an underscore file or a package of the folder is imported as if it were the
+            built-in one of the same name, which Python would take in silence.
     """
     if "." in file.stem:
         raise UserError(f"{file}: a file of {plural} has no dot in its name but that of .py; rename it")
-    for other in (file, *sorted(folder.glob("_*.py"))):
+    for other in (file, *sorted(folder.glob("_*.py")), *sorted(folder.glob("*/**/*.py"))):
         try:
             tree = ast.parse(other.read_bytes())
         except (OSError, SyntaxError, ValueError):

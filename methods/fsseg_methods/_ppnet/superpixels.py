@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -42,7 +41,7 @@ def slic_labels(images: Tensor, segments: int = 100, compactness: float = 10.0) 
     """
     own = functools.partial(_slic(), n_segments=segments, compactness=compactness, start_label=0)
     pictures = images.detach().permute(0, 2, 3, 1).float().cpu().numpy()
-    with ThreadPoolExecutor(min(len(pictures), os.cpu_count() or 1)) as pool:  # SLIC leaves Python's lock
+    with ThreadPoolExecutor() as pool:  # SLIC releases Python's global lock, so that threads share the work
         labels = list(pool.map(own, pictures))
     return torch.from_numpy(np.stack(labels).astype(np.int64)).to(images.device)
 
