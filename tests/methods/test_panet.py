@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fsseg_bench.method import Episode
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_methods.baseline import Baseline
 from fsseg_methods._alignment import alignment_labels
+from fsseg_methods.baseline import Baseline
 from fsseg_methods.panet import PANet, query_prototypes, support_scores
 from tests.support.heads import TinyBackbone, alone, first, random_episode
 

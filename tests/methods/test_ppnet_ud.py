@@ -13,9 +13,9 @@ from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.check import check_method
 from fsseg_bench.method import ClassLabels, Episode
 from fsseg_bench.protocol.load import load_protocol
+from fsseg_methods._alignment import alignment_losses
 from fsseg_methods._ppnet.method import _uniform
 from fsseg_methods._ppnet.superpixels import slic_labels
-from fsseg_methods._alignment import alignment_losses
 from fsseg_methods.ppnet import PPNet
 from fsseg_methods.ppnet_ud import PPNetUD, joint_alignment
 from tests.support.heads import TinyBackbone, alone, random_episode, random_masks
