@@ -15,7 +15,7 @@ class UserError(Exception):
     """
 
 
-def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> UserError:
+def unknown(kind: str, name: str, known: Iterable[str], where: str = "", prefix: str = "") -> UserError:
     """An error for a name that is not in ``known``, with near matches and the whole list.
 
     Args:
@@ -23,13 +23,14 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> User
         name: the name that was given.
         known: the names that exist.
         where: an optional place, for example a file.
+        prefix: what stands before each of the names where they are shown.
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    listing = ", ".join(names) if names else "none"
+    hint = f" Did you mean {' or '.join(repr(prefix + n) for n in near)}?" if near else ""
+    listing = ", ".join(prefix + n for n in names) if names else "none"
     place = f"{where}: " if where else ""
-    return UserError(f"{place}unknown {kind} {name!r}.{hint} Known: {listing}.")
+    return UserError(f"{place}unknown {kind} {prefix + name!r}.{hint} Known: {listing}.")
 
 
 _MEMORY_HINT = (

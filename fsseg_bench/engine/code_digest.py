@@ -26,7 +26,7 @@ EXCLUDED = {
     # What finds things whose content has a digest of its own in the identity, or counts by itself.
     "fsseg_bench.paths": "in which folder data, caches and results lie",
     "fsseg_bench.choices": "finds the functions of a recipe, whose own modules count",
-    "fsseg_bench.version": "the package's version, for the record alone",
+    "fsseg_bench.schema": "checks values, which are in the identity",
     "fsseg_bench.values": "turns what is given into values, which are in the identity",
     "fsseg_bench.plugins": "finds the classes of plug-ins, whose modules count",
     "fsseg_bench.registry": "finds the method's class, whose modules count",
