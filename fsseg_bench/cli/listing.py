@@ -15,17 +15,19 @@ Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["methods", "datasets", "backbones", "runs"]))
+@click.argument("what", type=click.Choice(["methods", "datasets", "backbones", "tables", "runs"]))
 @click.option(
     "--results", type=click.Path(), help="runs: folder of the records [default: FSSEG_RESULTS, else results/runs]."
 )
 @click.option("--methods-path", type=click.Path(), help="methods: a folder with further method files.")
-def list_(what: str, results: str | None, methods_path: str | None) -> None:
-    """List methods, datasets, backbones or runs."""
+@click.option("--papers-path", type=click.Path(), help="tables: a folder with further papers' tables.")
+def list_(what: str, results: str | None, methods_path: str | None, papers_path: str | None) -> None:
+    """List methods, datasets, backbones, papers' tables or runs."""
     makers: dict[str, Callable[[], Listing]] = {
         "methods": lambda: _methods(methods_path),
         "datasets": _datasets,
         "backbones": _backbones,
+        "tables": lambda: _tables(papers_path),
         "runs": lambda: _runs(results),
     }
     heads, rows = makers[what]()
@@ -58,6 +60,17 @@ def _backbones() -> Listing:
         for b in BACKBONES.values()
     ]
     return ("backbone", "channels", "stride", "parameters", "imagenet weights", "last stage"), rows
+
+
+def _tables(papers_path: str | None) -> Listing:
+    from fsseg_bench.report.papers import papers
+
+    rows = [
+        (t.full_name, t.alias, t.title, ", ".join(p.name for p in t.rules), t.metric, str(len(t.numbers)))
+        for paper in papers(papers_path)
+        for t in paper.tables
+    ]
+    return ("table", "alias", "title", "protocols", "metric", "numbers"), rows
 
 
 def _runs(results: str | None) -> Listing:

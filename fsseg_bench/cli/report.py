@@ -1,4 +1,4 @@
-"""``fsseg-bench report``: the paper's tables with measured numbers beside them, and tables of all runs."""
+"""``fsseg-bench report``: papers' tables with measured numbers beside them, and tables of all runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from fsseg_bench.report.layout import Layout
 
 FORMATS = ("markdown", "latex", "csv", "json", "html")
-TABLES = ("1", "2", "3", "4", "5", "later", "runs", "all")
 
 
 @click.command()
@@ -26,11 +25,11 @@ TABLES = ("1", "2", "3", "4", "5", "later", "runs", "all")
     "--table",
     "names",
     multiple=True,
-    type=click.Choice(TABLES),
     default=["runs"],
-    help="A table of the BiOpt paper, later methods' published numbers, all runs, or all of these; may be repeated "
-    "[default: runs].",
+    help="A paper's table (biopt:1, or 1), all tables of a paper (later), runs, or all of these; may be repeated. "
+    "fsseg-bench list tables names them [default: runs].",
 )
+@click.option("--papers-path", type=click.Path(), help="A folder with further papers' tables.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="markdown", show_default=True)
 @click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
 @click.option(
@@ -71,6 +70,7 @@ def report(
     ctx: click.Context,
     results: str | None,
     names: tuple[str, ...],
+    papers_path: str | None,
     form: str,
     out: str | None,
     metric: Metric,
@@ -99,14 +99,14 @@ def report(
 
     if commands and macros:
         raise UserError("--commands and --macros exclude each other: give one of them")
-    choice = body.choose(names, metric, resolution, columns, per_class)
+    choice = body.choose(names, metric, resolution, columns, per_class, papers_path)
     collection = any_runs(results, episodes=episodes, interval=interval)
     warned = body.warn(collection, choice)
     if commands:
         text = body.commands_text(choice, collection, results)
     else:
         tables = body.tables(choice, collection)
-        text = to_macros(tables) if macros else body.render(form, tables, collection, layout, resolution)
+        text = to_macros(tables) if macros else body.render(form, tables, collection, choice, layout)
     if out is None:
         click.echo(text, nl=False)
     else:

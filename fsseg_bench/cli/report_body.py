@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import click
 
-from fsseg_bench.cli.report import TABLES
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.report.blocks import LATER_TABLES, PAPER_TABLES, Measured, PaperTable
+from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.classes import class_tables
 from fsseg_bench.report.collect import Collection, Resolution
 from fsseg_bench.report.commands import Here, paper_commands, runs_commands
@@ -21,6 +20,7 @@ from fsseg_bench.report.layout import Layout, arranged
 from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Table, printable
 from fsseg_bench.report.paper import NUMBERS, Number, paper_table
+from fsseg_bench.report.papers import ALL, RUNS, Paper, PaperTable, find_tables, papers
 from fsseg_bench.report.rows import claimed_twice
 from fsseg_bench.report.table import runs_tables, unfinished_table
 
@@ -29,6 +29,8 @@ from fsseg_bench.report.table import runs_tables, unfinished_table
 class Choice:
     """Which tables, and how they count."""
 
+    known_papers: tuple[Paper, ...]
+    """Those that tables may be chosen from; none where only runs are asked for."""
     papers: tuple[PaperTable, ...]
     runs: bool
     metric: Metric
@@ -39,23 +41,28 @@ class Choice:
     @property
     def protocols(self) -> tuple[str, ...] | None:
         """The protocols concerned; None: all."""
-        return None if self.runs else tuple({name for table in self.papers for name in table.protocols})
+        return None if self.runs else tuple({p.name for table in self.papers for p in table.rules})
 
 
 def choose(
-    names: Sequence[str], metric: Metric, resolution: Resolution | None, columns: str, per_class: bool
+    names: Sequence[str],
+    metric: Metric,
+    resolution: Resolution | None,
+    columns: str,
+    per_class: bool,
+    papers_path: str | None = None,
 ) -> Choice:
     """The choice that the options make.
 
     Raises:
-        UserError: options that contradict each other, or an unknown column.
+        UserError: options that contradict each other, an unknown table or column, or as :func:`papers`.
     """
-    wanted = set(TABLES) if "all" in names else set(names)
-    papers = [table for name, table in PAPER_TABLES.items() if name in wanted]
-    papers += LATER_TABLES if "later" in wanted else ()
-    if metric == "binary" and "runs" not in wanted:
+    printed = [name for name in names if name != RUNS]
+    known = papers(papers_path) if printed or papers_path else ()
+    runs = RUNS in names or ALL in names
+    if metric == "binary" and not runs:
         raise UserError("--metric binary: the paper's tables have their own metric; it is for --table runs")
-    return Choice(tuple(papers), "runs" in wanted, metric, resolution, _numbers(columns), per_class)
+    return Choice(known, tuple(find_tables(printed, known)), runs, metric, resolution, _numbers(columns), per_class)
 
 
 def _numbers(columns: str) -> tuple[Number, ...]:
@@ -108,14 +115,8 @@ def commands_text(choice: Choice, collection: Collection, results: str | None) -
     return "".join(f"{line}\n" for line in dict.fromkeys(lines)) or "# nothing is missing\n"
 
 
-def render(
-    form: str,
-    tables: Sequence[Table],
-    collection: Collection,
-    layout: Layout = "auto",
-    resolution: Resolution | None = None,
-) -> str:
-    """The tables in one of :data:`fsseg_bench.cli.report.FORMATS`."""
+def render(form: str, tables: Sequence[Table], collection: Collection, choice: Choice, layout: Layout) -> str:
+    """The tables in the format ``form``: markdown, latex, csv, json or html."""
     if form == "csv":
         return to_csv(tables)
     if form == "json":
@@ -125,4 +126,4 @@ def render(
         return "\n".join(map(to_markdown, shaped))
     if form == "latex":
         return "\n".join(map(to_latex, shaped))
-    return to_html(shaped, collection, resolution=resolution)
+    return to_html(shaped, collection, resolution=choice.resolution, known_papers=choice.known_papers)

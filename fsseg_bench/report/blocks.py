@@ -8,78 +8,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.given import given_list
 from fsseg_bench.report.model import printable
-from fsseg_bench.report.published import FoldOrMean, PublishedNumber, errata, mean_note, published
+from fsseg_bench.report.papers import PaperProtocol, PaperTable, Place
+from fsseg_bench.report.published import PublishedNumber, mean_note
 from fsseg_bench.report.rows import Row, group_rows
 from fsseg_bench.report.words import natural
-
-Place = tuple[int, FoldOrMean]
-"""Shot, and fold or mean."""
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """What one of the paper's tables shows."""
-
-    name: str
-    title: str
-    protocols: tuple[str, ...]
-    metric: Metric
-    shots: tuple[int, ...]
-    number: int | None = None
-    """In the BiOpt paper; None for numbers from elsewhere."""
-    folds: bool = True
-    """Whether single folds have columns, beside the mean."""
-    others: bool = True
-    """Whether runs of methods that the table does not list get rows."""
-    by_scales: bool = False
-    """Whether rows are told apart by query scales."""
-
-    @property
-    def places(self) -> list[Place]:
-        """The columns."""
-        folds: tuple[FoldOrMean, ...] = (1, 2, 3, 4, "mean") if self.folds else ("mean",)
-        return [(shot, fold) for shot in self.shots for fold in folds]
-
-
-_COCO = ("coco20i-a", "coco20i-b")
-PAPER_TABLES: Mapping[str, PaperTable] = {
-    table.name.removeprefix("table-"): table
-    for table in (
-        PaperTable("table-1", "BiOpt paper, Table 1: PASCAL-5i, mean-IoU", ("pascal5i",), "mean", (1, 5), 1),
-        PaperTable("table-2", "BiOpt paper, Table 2: COCO-20i, mean-IoU", _COCO, "mean", (1, 5), 2),
-        PaperTable(
-            "table-3", "BiOpt paper, Table 3: binary-IoU", ("pascal5i", *_COCO), "binary", (1, 5), 3, folds=False
-        ),
-        PaperTable(
-            "table-4",
-            "BiOpt paper, Table 4: ablation, PASCAL-5i, mean-IoU",
-            ("pascal5i",),
-            "mean",
-            (1,),
-            4,
-            others=False,
-        ),
-        PaperTable(
-            *("table-5", "BiOpt paper, Table 5: query scales, mean-IoU", ("pascal5i", "coco20i-a"), "mean", (1, 5), 5),
-            folds=False,
-            others=False,
-            by_scales=True,
-        ),
-    )
-}
-"""The paper's tables by number."""
-
-LATER_TABLES = (
-    PaperTable("later-mean", "Later methods: mean-IoU", ("pascal5i", *_COCO), "mean", (1, 5), others=False),
-    PaperTable("later-binary", "Later methods: binary-IoU", ("pascal5i", *_COCO), "binary", (1, 5), others=False),
-)
-"""Numbers that the BiOpt paper does not have, each with its kind of source."""
 
 
 @dataclass(frozen=True)
@@ -104,22 +40,20 @@ class PublishedRow:
         notes = {number.note for number in self.numbers.values()}
         return notes.pop() if len(notes) == 1 else ""
 
-    def number_note(self, number: PublishedNumber) -> str:
-        """What holds for one number: own remarks, errata, a mean that is not the mean of its folds."""
-        shot = next(shot for (shot, _), own in self.numbers.items() if own is number)
+    def number_note(self, number: PublishedNumber, table: PaperTable) -> str:
+        """What holds for one number: its remarks, errata, a mean that is not the mean of its folds."""
         parts = [number.note if number.note != self.note else ""]
         if number.fold == "mean":
-            parts.append(
-                mean_note(number, [n for (s, fold), n in self.numbers.items() if s == shot and fold != "mean"])
-            )
-        parts += [erratum.text for erratum in errata() if not erratum.whole_table and erratum.concerns(number)]
-        return "; ".join(filter(None, parts))
+            folds = [n for n in self.numbers.values() if n.shot == number.shot and n.fold != "mean"]
+            parts.append(mean_note(number, folds, len(table.paper.folds[number.protocol])))
+        errata = (e for e in table.paper.errata if not e.whole_table and e.concerns(number, table.name))
+        return "; ".join(filter(None, [*parts, *(erratum.text for erratum in errata)]))
 
 
 class Pair(NamedTuple):
     """One row of a table: what was published beside what was measured; at least one of them is there."""
 
-    protocol: Protocol
+    protocol: PaperProtocol
     printed: PublishedRow | None
     measured: Row | None
 
@@ -133,7 +67,7 @@ class Pair(NamedTuple):
 class Block:
     """The rows of one protocol."""
 
-    protocol: Protocol
+    protocol: PaperProtocol
     pairs: tuple[Pair, ...]
     elsewhere: tuple[ScoredRun, ...]
     """Finished runs of this protocol's name under other rules: another version or digest."""
@@ -176,18 +110,19 @@ def same_rules(run: ScoredRun, protocol: Protocol) -> bool:
 def blocks(table: PaperTable, measured: Measured) -> list[Block]:
     """The blocks of a table, one for each protocol."""
     made = []
-    for name in table.protocols:
-        protocol = load_protocol(name)
-        printed = _printed(table, name)
-        pairs = _pairs(table, protocol, printed, measured.rows(protocol))
-        made.append(Block(protocol, tuple(pairs), measured.elsewhere(protocol)))
+    for protocol in table.rules:
+        runs = measured.rows(protocol.rules) if protocol.rules else []
+        elsewhere = measured.elsewhere(protocol.rules) if protocol.rules else ()
+        pairs = _pairs(table, protocol, _printed(table, protocol.name), runs)
+        made.append(Block(protocol, tuple(pairs), elsewhere))
     return made
 
 
-def several_scales(protocol: Protocol, settings: Mapping[str, object]) -> bool | None:
+def several_scales(protocol: PaperProtocol, settings: Mapping[str, object]) -> bool | None:
     """Whether a run saw queries at the protocol's several scales (True), at one (False), or at others (None)."""
     scales = settings.get("scales") or [1.0]
-    return False if scales == [1.0] else True if scales == list(protocol.scoring.scales) else None
+    several = list(protocol.rules.scoring.scales) if protocol.rules else None
+    return False if scales == [1.0] else True if scales == several else None
 
 
 def printed_scales(row: PublishedRow) -> bool | None:
@@ -204,13 +139,11 @@ def plain(name: str) -> str:
 def _printed(table: PaperTable, protocol: str) -> list[PublishedRow]:
     found: dict[tuple[str, ...], dict[Place, PublishedNumber]] = defaultdict(dict)
     names: dict[tuple[str, ...], PublishedNumber] = {}
-    for number in published():
-        if (number.table, number.protocol, number.metric, number.way) != (table.number, protocol, table.metric, 1):
-            continue
-        if number.shot is None:
+    for number in table.numbers:
+        if number.protocol != protocol or number.shot is None:
             continue
         scales = number.multi_scale if table.by_scales else ""
-        source = "" if table.number else number.source
+        source = number.source if table.paper.collected else ""
         key = number.method, number.name, number.backbone, scales, source
         names.setdefault(key, number)
         found[key][number.shot, number.fold] = number
@@ -222,7 +155,9 @@ def _backbone_order(name: str) -> tuple[bool, list[tuple[int, str]]]:
     return not name.upper().startswith("VGG"), natural(name)
 
 
-def _pairs(table: PaperTable, protocol: Protocol, printed: Sequence[PublishedRow], rows: Sequence[Row]) -> list[Pair]:
+def _pairs(
+    table: PaperTable, protocol: PaperProtocol, printed: Sequence[PublishedRow], rows: Sequence[Row]
+) -> list[Pair]:
     """Each printed row with every measured row of its method and backbone, then the measured ones left over."""
     taken = set[int]()
     pairs = []
@@ -243,7 +178,7 @@ def _by_backbone(pairs: Iterable[Pair]) -> list[Pair]:
     return [pair for group in groups.values() for pair in group]
 
 
-def _fits(table: PaperTable, protocol: Protocol, printed: PublishedRow, row: Row) -> bool:
+def _fits(table: PaperTable, protocol: PaperProtocol, printed: PublishedRow, row: Row) -> bool:
     same = (plain(printed.name), plain(printed.backbone)) == (plain(row.method), plain(row.backbone))
     if not (same and set(row.runs) & set(table.shots)):
         return False

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fsseg_bench.protocol.spec import FOLDS
-from fsseg_bench.report.blocks import Measured, Pair, PaperTable, PublishedRow, blocks, plain, printed_scales
+from fsseg_bench.report.blocks import Measured, Pair, blocks, plain
 from fsseg_bench.report.cells import Runs
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.given import given_list
 from fsseg_bench.report.model import printable
-from fsseg_bench.report.published import published
+from fsseg_bench.report.papers import PaperTable
+from fsseg_bench.report.published import PublishedNumber
 from fsseg_bench.report.rows import group_rows
 from fsseg_bench.values import text_of
 
@@ -65,6 +66,7 @@ def _pair_commands(table: PaperTable, pair: Pair, here: Here, absent: dict[str, 
     printed = pair.printed
     if printed is None:
         return []
+    rules = pair.protocol.rules
     method = _known(printed.name, here.methods)
     backbone = _known(printed.backbone, here.backbones)
     lines = []
@@ -72,26 +74,20 @@ def _pair_commands(table: PaperTable, pair: Pair, here: Here, absent: dict[str, 
         own = pair.measured.runs.get(shot, {}) if pair.measured else {}
         if own:
             lines += _again(own, here)
-        elif not method or not backbone:
-            absent[f"{printed.method} ({printed.backbone})"] = None
+        elif not method or not backbone or rules is None:
+            absent[f"{printed.method} ({printed.backbone if rules else pair.protocol.name})"] = None
         else:
-            scales = list(pair.protocol.scoring.scales) if _several(printed) else [1.0]
-            given = {"method": method, "dataset": pair.protocol.name, "shot": shot, "backbone": backbone}
+            scales = list(rules.scoring.scales) if _several(table, printed.first) else [1.0]
+            given = {"method": method, "dataset": pair.protocol.dataset, "shot": shot, "backbone": backbone}
             lines.append(_line({**given, "scales": scales}, FOLDS, here))
     return lines
 
 
-def _several(printed: PublishedRow) -> bool:
+def _several(table: PaperTable, printed: PublishedNumber) -> bool:
     """Whether to run at several query scales: as the row says, or else as another row of the same method does."""
-    stated = printed_scales(printed)
-    if stated is not None:
-        return stated
-    return any(
-        number.multi_scale in {"yes", "inferred"}
-        and (number.name, number.backbone, number.protocol) == (printed.name, printed.backbone, printed.protocol)
-        for number in published()
-        if number.table is not None
-    )
+    rows = [printed] if printed.multi_scale != "unstated" else table.paper.numbers
+    key = printed.name, printed.backbone, printed.protocol
+    return any(n.multi_scale in {"yes", "inferred"} and (n.name, n.backbone, n.protocol) == key for n in rows)
 
 
 def _known(name: str, names: Names[str]) -> str:

@@ -5,28 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsseg_bench.errors import unknown
+from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
 from fsseg_bench.protocol.statistics import IntervalKind
-from fsseg_bench.report.blocks import PAPER_TABLES, Measured
+from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, Resolution, find_runs
 from fsseg_bench.report.intervals import Intervals
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.paper import paper_table
+from fsseg_bench.report.papers import find_tables, papers
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def table(
-    number: int | str,
+    name: int | str,
     root: Path | str | None = None,
     *,
     resolution: Resolution | None = None,
     episodes: int | None = None,
     interval: IntervalKind = "images",
+    papers_path: Path | str | None = None,
 ) -> pd.DataFrame:
-    """One of the paper's tables, 1 to 5, in the paper's shape: published, measured and their difference, in percent.
+    """One table of a paper, in the paper's shape: published, measured and their difference, in percent.
 
     Rows are indexed by ``backbone`` and ``method`` (before them ``protocol`` where a table has several, after them
     ``scales`` in Table 5 and ``settings`` where runs need telling apart). Columns are shot, fold or mean, and which
@@ -35,19 +37,21 @@ def table(
     ``skipped`` (records that could not be used). Intervals are in :func:`fsseg_bench.results`.
 
     Args:
-        number: 1..5.
+        name: ``"biopt:1"`` (or ``1``), ..., as ``fsseg-bench list tables`` shows them.
         root: the results folder; None: ``FSSEG_RESULTS``, else ``results/runs`` where there is one.
         resolution: where pixels are counted; None takes the protocol's headline.
         episodes: count each run's first episodes only.
         interval: what the caption says intervals are over, as for :func:`fsseg_bench.results`.
+        papers_path: a folder with further papers' tables.
 
     Raises:
-        UserError: no such table, or ``root`` is given and does not exist.
+        UserError: no such table, a name of several, or ``root`` is given and does not exist.
     """
-    if str(number) not in PAPER_TABLES:
-        raise unknown("table", str(number), PAPER_TABLES)
+    wanted = find_tables([str(name)], papers(papers_path))
+    if len(wanted) > 1:
+        raise UserError(f"{name} means {len(wanted)} tables: {', '.join(t.full_name for t in wanted)}; give one")
     found = any_runs(root, episodes=episodes, interval=interval)
-    made = paper_table(PAPER_TABLES[str(number)], found, Measured(found), resolution=resolution)
+    made = paper_table(wanted[0], found, Measured(found), resolution=resolution)
     frame = made.frame()
     frame.attrs = {
         "title": made.title,

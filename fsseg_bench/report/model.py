@@ -80,6 +80,8 @@ class Table:
     """What the table is about, for machines: protocol, digest, way, metric, resolution."""
     remarks: tuple[str, ...] = ()
     """What a reader must know about the whole table; shown before the footnotes."""
+    published: bool = False
+    """Whether it shows published numbers."""
 
     def __post_init__(self) -> None:
         if wrong := [row for row in self.rows if len(row) != len(self.columns)]:

@@ -1,4 +1,4 @@
-"""The tables of the BiOpt paper: each published number beside the measured one, and their difference."""
+"""The tables of papers: each published number beside the measured one, and their difference."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from fsseg_bench.report.blocks import (
     Block,
     Measured,
     Pair,
-    PaperTable,
-    Place,
     PublishedRow,
     blocks,
     plain,
@@ -25,7 +23,7 @@ from fsseg_bench.report.collect import Collection, Resolution
 from fsseg_bench.report.given import given_list
 from fsseg_bench.report.image_words import image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
-from fsseg_bench.report.published import errata
+from fsseg_bench.report.papers import PaperTable, Place
 from fsseg_bench.report.rows import Row
 from fsseg_bench.report.table import HOW, METRICS, SIZES, training_remarks
 
@@ -46,7 +44,7 @@ def paper_table(
 ) -> Table:
     """One of the paper's tables.
 
-    Runs enter beside published numbers only if they were made under exactly the built-in protocol; a mean only
+    Runs enter beside published numbers only if they were made under exactly the table's protocol; a mean only
     where all four folds exist. A row of other precision, data or settings is a row of its own and says so.
 
     Args:
@@ -58,8 +56,12 @@ def paper_table(
     """
     made, pairs = [], []
     found = blocks(table, measured)
+    protocols = [block.protocol.rules for block in found if block.protocol.rules]
+    if not protocols and "published" in numbers:
+        numbers = ["published"]
     for block in found:
-        cells = MeasuredCells(collection, resolution or block.protocol.scoring.headline)
+        rules = block.protocol.rules
+        cells = MeasuredCells(collection, resolution or (rules.scoring.headline if rules else "input"))
         rows = [pair.measured for pair in block.pairs if pair.measured]
         cells.prepare(rows, [table.metric] if table.folds else [], [table.metric])
         for pair in block.pairs:
@@ -71,9 +73,8 @@ def paper_table(
     for kind in NUMBERS[:2]:
         where = [i for i, column in enumerate(columns) if column.facts.get("number") == kind]
         body = list(ranked(body, where, [_rank_group(table, pair, kind) for pair in pairs]))
-    protocols = [block.protocol for block in found]
     return Table(
-        name=table.name,
+        name=table.label,
         title=table.title,
         caption=_caption(table, protocols, collection, resolution, numbers),
         columns=columns,
@@ -85,6 +86,7 @@ def paper_table(
             *map(printable, _training_remarks(pairs)),
             *_image_remarks(table, pairs, collection),
         ),
+        published=True,
     )
 
 
@@ -106,7 +108,7 @@ def _labels(table: PaperTable, pairs: Sequence[Pair]) -> tuple[list[str], list[l
     made["method"] = [_method(pair, pairs) for pair in pairs]
     if table.by_scales:
         made["scales"] = [Cell(_scales(pair)) for pair in pairs]
-    if table.number is None:
+    if table.paper.collected:
         made["source"] = [Cell(pair.printed.first.source_kind if pair.printed else "") for pair in pairs]
     if any(pair.measured and pair.measured.variant for pair in pairs):
         made["settings"] = [Cell(printable(pair.measured.variant) if pair.measured else "") for pair in pairs]
@@ -136,8 +138,8 @@ def _scales(pair: Pair) -> str:
 
 
 def _place(table: PaperTable, pair: Pair, place: Place, cells: MeasuredCells, numbers: Sequence[Number]) -> list[Cell]:
-    printed = _published(pair.printed, place) if pair.printed else Cell(MISSING)
-    missing = MISSING if printed.value is None or table.number is None else NO_RUN
+    printed = _published(pair.printed, place, table) if pair.printed else Cell(MISSING)
+    missing = MISSING if printed.value is None or table.paper.collected else NO_RUN
     shot, fold = place
     runs = pair.measured.runs.get(shot, {}) if pair.measured else {}
     own = cells.mean(runs, table.metric, missing) if fold == "mean" else cells.fold(runs, fold, table.metric, missing)
@@ -145,12 +147,12 @@ def _place(table: PaperTable, pair: Pair, place: Place, cells: MeasuredCells, nu
     return [made[number] for number in numbers]
 
 
-def _published(row: PublishedRow, place: Place) -> Cell:
+def _published(row: PublishedRow, place: Place, table: PaperTable) -> Cell:
     number = row.numbers.get(place)
     if number is None:
         return Cell(MISSING)
     source = f"{number.source} ({number.source_kind})"
-    return Cell(number.text, number.value, note=row.number_note(number), source=source)
+    return Cell(number.text, number.value, note=row.number_note(number, table), source=source)
 
 
 def _difference(pair: Pair, printed: Cell, measured: Cell) -> Cell:
@@ -167,7 +169,7 @@ def _difference(pair: Pair, printed: Cell, measured: Cell) -> Cell:
 
 def _rank_group(table: PaperTable, pair: Pair, kind: Number) -> tuple[object, ...] | None:
     """What a row is ranked within; sources of several kinds are not ranked."""
-    if table.number is None:
+    if table.paper.collected:
         return None
     group = pair.protocol.name, plain(pair.backbone)
     if kind == "published":
@@ -183,15 +185,9 @@ def _caption(
     numbers: Sequence[Number],
 ) -> str:
     parts = [f"Percent. {METRICS[table.metric]}: {HOW[table.metric]}."]
-    if "published" in numbers and table.number is not None:
-        parts.append(
-            f"Published: as the BiOpt paper prints it in Table {table.number}, other methods as it quotes them."
-        )
-    elif "published" in numbers:
-        parts.append(
-            "Published: read in sources of the kind that each row names; results/published/README.md ranks them."
-        )
-    if "measured" in numbers:
+    if "published" in numbers:
+        parts.append(f"Published: {table.published}.")
+    if "measured" in numbers and protocols:
         sizes = {SIZES[resolution or protocol.scoring.headline] for protocol in protocols}
         rules = "; ".join(f"{p.name} version {p.version}, digest {p.digest[:8]}" for p in protocols)
         some = f", first {collection.episodes:,} episodes of each fold" if collection.episodes is not None else ""
@@ -205,15 +201,23 @@ def _caption(
 
 
 def _facts(table: PaperTable, protocols: Sequence[Protocol], resolution: Resolution | None) -> dict[str, Fact]:
-    facts: dict[str, Fact] = {} if table.number is None else {"number": table.number}
-    if len(protocols) == 1:
-        (protocol,) = protocols
-        facts |= {"protocol": protocol.name, "protocol_version": protocol.version, "protocol_digest": protocol.digest}
-    return {**facts, "way": 1, "resolution": resolution or protocols[0].scoring.headline}
+    facts: dict[str, Fact] = {}
+    if not table.paper.collected:
+        facts["number"] = int(table.name) if table.name.isdecimal() else table.name
+    if len(table.rules) == 1:
+        facts["protocol"] = table.rules[0].name
+        for rules in protocols:
+            facts |= {"protocol_version": rules.version, "protocol_digest": rules.digest}
+    facts["way"] = 1
+    if protocols:
+        facts["resolution"] = resolution or protocols[0].scoring.headline
+    return facts
 
 
 def _remarks(table: PaperTable, found: Sequence[Block]) -> list[str]:
-    remarks = [erratum.text for erratum in errata() if erratum.whole_table and erratum.table == table.number]
+    remarks = [e.text for e in table.paper.errata if e.whole_table and e.table in {None, table.name}]
+    if names := [block.protocol.name for block in found if block.protocol.rules is None]:
+        remarks.append(f"No protocol file of {', '.join(names)} is here, so that nothing can be measured under it.")
     return remarks + [_elsewhere(block) for block in found if block.elsewhere]
 
 
@@ -240,7 +244,7 @@ def _image_remarks(table: PaperTable, pairs: Sequence[Pair], collection: Collect
 
 
 def _elsewhere(block: Block) -> str:
-    """What to say of runs that do not follow the built-in protocol."""
+    """What to say of runs that do not follow the table's protocol."""
     listing = "; ".join(sorted({_rules(run.record) for run in block.elsewhere}))
     return (
         f"Not here: {len(block.elsewhere)} finished runs of {block.protocol.name} under other rules "

@@ -1,35 +1,41 @@
-"""The papers' own numbers, read from ``results/published``: what was printed, where, and what is wrong with it."""
+"""Numbers in print and what is wrong with them: the rows of ``numbers.csv`` and ``errata.csv``."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from functools import cache
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar, get_args
 
-from fsseg_bench.errors import UserError
-from fsseg_bench.paths import folder
-from fsseg_bench.protocol.spec import FOLDS
+from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.paths import one_line, regular
 from fsseg_bench.protocol.statistics import Metric
 
 FoldOrMean = int | Literal["mean"]
-"""1..4, or the mean of the four."""
+"""A fold, from 1, or the mean of all folds."""
 MultiScale = Literal["yes", "inferred", "no", "unstated"]
 """Whether queries were seen at several scales; ``inferred``: yes, by agreement with a row that says so."""
 
-_FILES = ("biopt-paper.csv", "later.csv")
-_ERRATA = "errata.csv"
+_MUST = ("method", "venue", "year", "backbone", "protocol", "shot", "fold", "metric", "value", "source", "source_kind")
+_MAY = {"table": "", "name": "", "way": "1", "multi_scale": "unstated", "note": ""}
+_ERRATUM_MUST = ("text",)
+_ERRATUM_MAY = dict.fromkeys(("table", "protocol", "method", "backbone", "shot", "fold", "metric"), "")
+_COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_METRICS: tuple[Metric, ...] = get_args(Metric)
+_SCALES: tuple[MultiScale, ...] = get_args(MultiScale)
+_Row = TypeVar("_Row")
+_Choice = TypeVar("_Choice")
 
 
 @dataclass(frozen=True)
 class PublishedNumber:
     """One number as it was printed."""
 
-    table: int | None
-    """The BiOpt paper's table, 1..5; None for numbers from elsewhere."""
+    table: str
+    """The paper's table; empty for a number that is in each table of its protocol and metric."""
     method: str
     """The method's name in print."""
     name: str
@@ -49,6 +55,8 @@ class PublishedNumber:
     source: str
     source_kind: str
     note: str
+    where: str
+    """File and line, for messages."""
 
     @property
     def value(self) -> float:
@@ -58,9 +66,9 @@ class PublishedNumber:
 
 @dataclass(frozen=True)
 class Erratum:
-    """Where the BiOpt paper contradicts itself or others. What is None concerns all."""
+    """Where a paper contradicts itself or others. What is None concerns all."""
 
-    table: int
+    table: str | None
     protocol: str | None
     method: str | None
     backbone: str | None
@@ -68,60 +76,69 @@ class Erratum:
     fold: FoldOrMean | None
     metric: Metric | None
     text: str
+    where: str
+    """File and line, for messages."""
 
     @property
     def whole_table(self) -> bool:
         """Whether it concerns the table rather than some of its numbers."""
         return self.method is None
 
-    def concerns(self, number: PublishedNumber) -> bool:
-        """Whether it is about this number."""
-        return self.table == number.table and all(
+    def concerns(self, number: PublishedNumber, table: str) -> bool:
+        """Whether it is about this number in the paper's table of this name."""
+        return self.table in {None, table} and all(
             wanted is None or wanted == getattr(number, key)
             for key, wanted in vars(self).items()
-            if key not in {"table", "text"}
+            if key not in {"table", "text", "where"}
         )
 
 
-@cache
-def published() -> tuple[PublishedNumber, ...]:
-    """All published numbers, those of the BiOpt paper first, in the order of the files.
+def read_numbers(path: Path) -> tuple[PublishedNumber, ...]:
+    """The numbers of a file, in its order.
 
     Raises:
-        UserError: a file is missing or has a wrong value; names file and line.
+        UserError: the file cannot be read, a column is missing or unknown, a value is not allowed, or two lines give
+            one number; names file, line and column.
     """
-    home = folder("results/published")
-    return tuple(_number(row, where) for name in _FILES for row, where in _rows(home / name))
+    numbers = _read(path, _MUST, _MAY, _number)
+    lines: dict[tuple[object, ...], PublishedNumber] = {}
+    for n in numbers:
+        row = n.table, n.method, n.name, n.backbone, n.multi_scale, n.source, n.protocol
+        first = lines.setdefault((*row, n.way, n.shot, n.fold, n.metric), n)
+        if first is not n:
+            raise UserError(f"{n.where}: gives the number of {first.where.rpartition(': ')[2]} again; keep one of them")
+    return numbers
 
 
-@cache
-def errata() -> tuple[Erratum, ...]:
-    """What is known to be wrong in the BiOpt paper's tables.
+def read_errata(path: Path) -> tuple[Erratum, ...]:
+    """The errata of a file, in its order.
 
     Raises:
-        UserError: as :func:`published`.
+        UserError: as :func:`read_numbers`.
     """
-    return tuple(_erratum(row, where) for row, where in _rows(folder("results/published") / _ERRATA))
+    return _read(path, _ERRATUM_MUST, _ERRATUM_MAY, _erratum)
 
 
-def mean_note(mean: PublishedNumber, folds: Iterable[PublishedNumber]) -> str:
-    """What to say of a printed mean that is not the mean of its four folds up to rounding; else nothing.
+def mean_note(mean: PublishedNumber, folds: Iterable[PublishedNumber], all_folds: int) -> str:
+    """What to say of a printed mean that is not the mean of its folds up to rounding; else nothing.
 
     Rounding may move it by half a unit of the last decimal that the folds show (zeros at the end do not count,
     since tables are padded with them).
 
     Args:
         mean: the printed mean.
-        folds: the printed folds of the same row; with fewer than four there is nothing to check.
+        folds: the printed folds of the same row; where some are missing there is nothing to check.
+        all_folds: how many folds the protocol has.
     """
     parts = [Decimal(number.text) for number in folds]
-    if len(parts) != len(FOLDS):
+    if not parts or len(parts) != all_folds:
         return ""
     average = sum(parts, Decimal(0)) / len(parts)
     decimals = max(_decimals(part) for part in parts)
     if abs(Decimal(mean.text) - average) <= Decimal(5).scaleb(-decimals - 1):
         return ""
-    return f"printed {mean.text}; its four folds average {average.normalize():f}"
+    count = _COUNTS[len(parts)] if len(parts) < len(_COUNTS) else str(len(parts))
+    return f"printed {mean.text}; its {count} folds average {average.normalize():f}"
 
 
 def _decimals(value: Decimal) -> int:
@@ -129,63 +146,98 @@ def _decimals(value: Decimal) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-def _rows(path: Path) -> list[tuple[Mapping[str, str], str]]:
-    """Each row with the words that name it in a message."""
+@dataclass(frozen=True)
+class _Line:
+    """One line of a file, by column."""
+
+    where: str
+    cells: Mapping[str, str]
+
+    def wrong(self, column: str, allowed: str) -> UserError:
+        return UserError(f"{self.where}, column {column}: {self.cells[column]!r} is not allowed; use {allowed}")
+
+    def text(self, column: str, least: int = 1) -> str:
+        """The text of a cell; with ``least=0`` it may be empty."""
+        text = self.cells[column]
+        if len(text) < least or not one_line(text):
+            raise self.wrong(column, "text in one line" if text else "some text")
+        return text
+
+    def whole(self, column: str, *words: str) -> int | None:
+        """A whole number from 1; None for one of ``words``."""
+        text = self.cells[column]
+        if text in words:
+            return None
+        if not re.fullmatch("0*[1-9][0-9]{0,5}", text):
+            raise self.wrong(column, " or ".join(["a whole number from 1", *(word or "nothing" for word in words)]))
+        return int(text)
+
+    def percent(self, column: str) -> str:
+        """The text of a number from 0 to 100."""
+        text = self.cells[column]
+        if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", text) or float(text) > 100:
+            raise self.wrong(column, "a number in percent, 0 to 100, as 48.1")
+        return text
+
+    def one_of(self, column: str, allowed: tuple[_Choice, ...]) -> _Choice:
+        """One of ``allowed``."""
+        for choice in allowed:
+            if self.cells[column] == choice:
+                return choice
+        raise self.wrong(column, ", ".join(map(str, allowed)))
+
+
+def _number(line: _Line) -> PublishedNumber:
+    return PublishedNumber(
+        year=line.whole("year") or 0,
+        way=line.whole("way") or 0,
+        shot=line.whole("shot", "unstated"),
+        fold=line.whole("fold", "mean") or "mean",
+        metric=line.one_of("metric", _METRICS),
+        text=line.percent("value"),
+        multi_scale=line.one_of("multi_scale", _SCALES),
+        where=line.where,
+        **{key: line.text(key, 0) for key in ("table", "name", "note")},
+        **{key: line.text(key) for key in ("method", "venue", "backbone", "protocol", "source", "source_kind")},
+    )
+
+
+def _erratum(line: _Line) -> Erratum:
+    return Erratum(
+        shot=line.whole("shot", ""),
+        fold=(line.whole("fold", "mean") or "mean") if line.cells["fold"] else None,
+        metric=line.one_of("metric", _METRICS) if line.cells["metric"] else None,
+        text=line.text("text"),
+        where=line.where,
+        **{key: line.text(key, 0) or None for key in ("table", "protocol", "method", "backbone")},
+    )
+
+
+def _read(path: Path, must: Sequence[str], may: Mapping[str, str], made: Callable[[_Line], _Row]) -> tuple[_Row, ...]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            return [(row, f"{path}: line {reader.line_num}") for row in reader]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        with regular(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            _check_header(path, header, must, may)
+            return tuple(
+                made(_line(f"{path}: line {reader.line_num}", header, cells, may)) for cells in reader if cells
+            )
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path}: cannot be read: {reason}") from None
 
 
-def _number(row: Mapping[str, str], where: str) -> PublishedNumber:
-    try:
-        if not Decimal(row["value"]).is_finite():
-            raise ValueError(f"value is {row['value']!r}")
-        return PublishedNumber(
-            table=int(row["table"]) if row["table"] else None,
-            way=int(row["way"]),
-            shot=None if row["shot"] == "unstated" else int(row["shot"]),
-            year=int(row["year"]),
-            fold=_fold(row["fold"]),
-            metric=_one_of(row["metric"], ("mean", "binary")),
-            text=row["value"],
-            multi_scale=_one_of(row["multi_scale"], ("yes", "inferred", "no", "unstated")),
-            **{
-                key: row[key]
-                for key in ("method", "name", "venue", "backbone", "protocol", "source", "source_kind", "note")
-            },
-        )
-    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-        raise UserError(f"{where}: not a published number: {error!r}; reinstall fsseg-bench") from error
+def _check_header(path: Path, header: Sequence[str], must: Sequence[str], may: Mapping[str, str]) -> None:
+    for column in header:
+        if column not in {*must, *may}:
+            raise unknown("column", column, [*must, *may], f"{path}: line 1")
+        if header.count(column) > 1:
+            raise UserError(f"{path}: line 1: the column {column} is there twice; remove one")
+    if missing := [column for column in must if column not in header]:
+        raise UserError(f"{path}: line 1: the columns {', '.join(missing)} are missing (columns are comma-separated)")
 
 
-def _erratum(row: Mapping[str, str], where: str) -> Erratum:
-    try:
-        return Erratum(
-            table=int(row["table"]),
-            protocol=row["protocol"] or None,
-            method=row["method"] or None,
-            backbone=row["backbone"] or None,
-            shot=int(row["shot"]) if row["shot"] else None,
-            fold=_fold(row["fold"]) if row["fold"] else None,
-            metric=_one_of(row["metric"], ("mean", "binary")) if row["metric"] else None,
-            text=row["text"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{where}: not an erratum: {error!r}; reinstall fsseg-bench") from error
-
-
-def _fold(text: str) -> FoldOrMean:
-    if text == "mean":
-        return "mean"
-    if int(text) not in FOLDS:
-        raise ValueError(f"fold is {text!r}")
-    return int(text)
-
-
-def _one_of(text: str, allowed: tuple[str, ...]) -> Any:
-    if text not in allowed:
-        raise ValueError(f"{text!r} is none of {', '.join(allowed)}")
-    return text
+def _line(where: str, header: Sequence[str], cells: Sequence[str], may: Mapping[str, str]) -> _Line:
+    if len(cells) != len(header):
+        raise UserError(f"{where}: has {len(cells)} cells, and the header has {len(header)}; a comma needs quotes")
+    return _Line(where, {**may, **dict(zip(header, cells, strict=True))})

@@ -65,7 +65,7 @@ def test_no_runs(tmp_path: Path):
 def test_an_unknown_kind_names_the_known_ones():
     result = call("metods")
     assert result.exit_code == 2
-    assert "'methods', 'datasets', 'backbones', 'runs'" in result.stderr
+    assert "'methods', 'datasets', 'backbones', 'tables', 'runs'" in result.stderr
 
 
 @pytest.mark.parametrize("terminal", [True, False])

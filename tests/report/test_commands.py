@@ -5,10 +5,10 @@ from click.testing import CliRunner
 
 from fsseg_bench.cli.options import parse_numbers
 from fsseg_bench.cli.run import run
-from fsseg_bench.report.blocks import LATER_TABLES, PAPER_TABLES, Measured
+from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.commands import Here, paper_commands, runs_commands
-from tests.support.paper import paper_run, paper_runs
+from tests.support.paper import TABLES, paper_run, paper_runs
 from tests.support.runs import write_run
 
 HERE = Here(("baseline", "biopt", "inopt-dagger", "panet"), ("vgg16", "resnet50", "resnet101"))
@@ -16,7 +16,7 @@ NOTHING = Collection(Path(), (), (), ())
 
 
 def commands(*numbers: str, found: Collection = NOTHING, here: Here = HERE) -> list[str]:
-    return paper_commands([PAPER_TABLES[n] for n in numbers], Measured(found), here)
+    return paper_commands([TABLES[n] for n in numbers], Measured(found), here)
 
 
 def test_the_ablation_as_the_paper_ran_it() -> None:
@@ -46,7 +46,7 @@ def test_what_cannot_be_run_here_is_a_comment() -> None:
     assert not [line for line in lines if "fwb" in line]
     assert comment.startswith("# no method or backbone here for: OSLSM (VGG-16), co-FCN (VGG-16)")
     assert "PANet" not in comment
-    later = paper_commands(LATER_TABLES, Measured(NOTHING), HERE)
+    later = paper_commands([TABLES["later:mean"], TABLES["later:lvis92i"]], Measured(NOTHING), HERE)
     assert "FPTrans (ViT-B/16-384)" in later[-1]
 
 

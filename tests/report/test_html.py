@@ -102,8 +102,8 @@ class TestPage:
         found = find_runs(tmp_path)
         columns = (Column(("method",)), Column(("mean",)))
         tables = [
-            Table("table-1", "One", "", columns, 1, ((Cell("a"), Cell("1", 1.0)),)),
-            Table("table-2", "Two", "", columns, 1, ((Cell("a"), Cell("1", 1.0, runs=("x",))),)),
+            Table(title, title, "", columns, 1, ((Cell("a"), Cell("1", 1.0, runs=runs)),), published=True)
+            for title, runs in (("One", ()), ("Two", ("x",)))
         ]
         text = to_html(tables, found)
         assert "<details><summary>One</summary>" in text

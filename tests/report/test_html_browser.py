@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_bench.report.blocks import PAPER_TABLES, Measured
+from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.html import to_html
 from fsseg_bench.report.layout import arranged
 from fsseg_bench.report.paper import paper_table
 from fsseg_bench.report.table import runs_tables
 from tests.support.page import HOSTILE
+from tests.support.paper import BIOPT
 from tests.support.runs import SPREAD, write_panel, write_run
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -86,7 +87,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
                 write_panel(folder, name, (1040, 257), (200, 30, 30), entry)
     found = find_runs(root)
     measured = Measured(found)
-    tables = [arranged(paper_table(table, found, measured), "auto") for table in PAPER_TABLES.values()]
+    tables = [arranged(paper_table(table, found, measured), "auto") for table in BIOPT.values()]
     return to_html([*runs_tables(found), *tables], found)
 
 

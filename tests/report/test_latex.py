@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.report.blocks import LATER_TABLES, PAPER_TABLES, Measured
+from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.latex import escape, to_latex
 from fsseg_bench.report.layout import Layout, arranged
@@ -10,7 +10,7 @@ from fsseg_bench.report.model import Cell, Column, Table
 from fsseg_bench.report.paper import paper_table
 from tests.report.test_markdown import HOSTILE
 from tests.support.latex import compiled
-from tests.support.paper import paper_runs
+from tests.support.paper import TABLES, paper_runs
 
 COLUMNS = (
     Column(("", "method")),
@@ -129,6 +129,6 @@ def test_hostile_names_compile(tmp_path: Path):
 def test_the_paper_s_tables_compile_and_fit(tmp_path: Path, layout: Layout):
     paper_runs(tmp_path / "runs", 40, method="panet", backbone="vgg16")
     found = find_runs(tmp_path / "runs")
-    tables = [paper_table(t, found, Measured(found)) for t in (*PAPER_TABLES.values(), *LATER_TABLES)]
+    tables = [paper_table(t, found, Measured(found)) for t in TABLES.values()]
     output = compiled(tmp_path, [to_latex(arranged(t, layout)) for t in tables])
     assert "Overfull" not in output

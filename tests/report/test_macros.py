@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.report.blocks import PAPER_TABLES, Measured
+from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.macros import to_macros
 from fsseg_bench.report.model import Cell, Column, Table
 from fsseg_bench.report.paper import paper_table
 from tests.support.latex import compiled
+from tests.support.paper import BIOPT
 
 NOTHING = Collection(Path(), (), (), ())
 
@@ -35,7 +36,7 @@ def test_equal_names_are_numbered() -> None:
 
 
 def test_every_number_of_the_paper_has_its_own() -> None:
-    tables = [paper_table(t, NOTHING, Measured(NOTHING)) for t in PAPER_TABLES.values()]
+    tables = [paper_table(t, NOTHING, Measured(NOTHING)) for t in BIOPT.values()]
     lines = [line for line in to_macros(tables).splitlines() if line.startswith(r"\@namedef")]
     assert len(lines) == 3 * 327 == len({line.split("{")[1] for line in lines})
     assert r"\@namedef{fsseg@table-1/ResNet-50/BiOpt/1-shot/mean/published}{56.85}" in lines
@@ -44,7 +45,7 @@ def test_every_number_of_the_paper_has_its_own() -> None:
 
 @pytest.mark.slow
 def test_prose_can_use_them_and_a_wrong_name_is_an_error(tmp_path: Path) -> None:
-    macros = to_macros([paper_table(PAPER_TABLES["1"], NOTHING, Measured(NOTHING)), table("x±y")])
+    macros = to_macros([paper_table(BIOPT["1"], NOTHING, Measured(NOTHING)), table("x±y")])
     (tmp_path / "numbers.tex").write_text(macros, encoding="utf-8")
     log = r"\typeout{VALUE \fsseg{table-1/ResNet-50/BiOpt/1-shot/mean/published}}"
     said = compiled(tmp_path, [rf"{log} \fsseg{{t/x-y/1-shot/mean}}"], "\\input{numbers}\n")

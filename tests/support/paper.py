@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.report.papers import papers
 from tests.support.runs import Episode, write_run
+
+TABLES = {table.alias or table.full_name: table for paper in papers() for table in paper.tables}
+BIOPT = {name: table for name, table in TABLES.items() if table.paper.name == "biopt"}
 
 
 def paper_run(
@@ -15,7 +19,7 @@ def paper_run(
     hits: int = 50,
     *,
     fold: int = 1,
-    protocol: str = "pascal5i",
+    protocol: str | Path = "pascal5i",
     episodes: Sequence[Episode] = (),
     **changes: Any,
 ) -> Path:
@@ -40,5 +44,8 @@ def paper_run(
 
 
 def paper_runs(root: Path, hits: int = 50, **changes: Any) -> list[Path]:
-    """All four folds, ``hits``, ``hits`` + 1, ... percent."""
-    return [paper_run(root, hits + fold - 1, fold=fold, **changes) for fold in (1, 2, 3, 4)]
+    """All folds, ``hits``, ``hits`` + 1, ... percent."""
+    return [
+        paper_run(root, hits + fold - 1, fold=fold, **changes)
+        for fold in load_protocol(changes.get("protocol", "pascal5i")).folds
+    ]

@@ -18,8 +18,7 @@ from fsseg_bench.report.html.runs import Group, ShownRun, groups, shown_runs
 from fsseg_bench.report.html.tables import folded_table, table_html
 from fsseg_bench.report.html.text import escape, section
 from fsseg_bench.report.model import Table
-
-_PRINTED = ("table-", "later-")
+from fsseg_bench.report.papers import Paper, papers
 
 
 def to_html(
@@ -28,6 +27,7 @@ def to_html(
     *,
     title: str = "fsseg-bench report",
     resolution: Resolution | None = None,
+    known_papers: Sequence[Paper] = (),
 ) -> str:
     """The page as text. It loads nothing from outside and runs no script.
 
@@ -39,12 +39,13 @@ def to_html(
         collection: the runs whose drawings, pictures and settings are shown, and the records that were skipped.
         title: the heading.
         resolution: where pixels are counted for each class's IoU; None takes each protocol's headline.
+        known_papers: whose errata are listed where ``tables`` hold published numbers; none: the package's.
     """
     found = groups(collection)
     runs = shown_runs(found, collection)
     gallery = Gallery(runs.values())
     curves, no_curves = _curves(found)
-    printed = [table for table in tables if table.name.startswith(_PRINTED)]
+    printed = [table for table in tables if table.published]
     classes = [table for table in tables if table.name.startswith("classes-")]
     own = [table for table in tables if table not in printed and table not in classes]
     parts = {
@@ -55,7 +56,7 @@ def to_html(
         ("episodes", "Other episodes"): gallery.others,
         ("training", "Training"): curves,
         ("inner", "Inner loops"): "\n".join(table_html(t, runs) for group in found for t in step_tables(group)),
-        ("errata", "Errata of the published tables"): errata_html() if printed else "",
+        ("errata", "Errata of the published tables"): errata_html(known_papers or papers()) if printed else "",
         ("made", "How each number was made"): METHOD,
         ("records", "Records"): "\n".join(map(run_html, runs.values())),
         ("skipped", "Skipped"): _skipped([*collection.warnings, *gallery.warnings, *no_curves]),

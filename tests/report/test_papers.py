@@ -1,0 +1,234 @@
+"""Papers from a folder of the user's: what a table needs, and what a wrong file is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fsseg_bench.cli.listing import list_
+from fsseg_bench.cli.report import report
+from fsseg_bench.errors import UserError
+from fsseg_bench.paths import folder
+from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.report.frames import table as frame
+from fsseg_bench.report.papers import find_tables, papers
+from tests.support.fresh import ROOT
+from tests.support.paper import paper_runs
+
+TABLE = """
+title = "The other paper"
+[tables.main]
+title = "The other paper, Table 1"
+protocols = ["pascal5i"]
+metric = "mean"
+shots = [1]
+"""
+HEAD = "method,name,venue,year,backbone,protocol,shot,fold,metric,value,source,source_kind"
+ROW = "Mine,baseline,V,2024,ResNet-50,pascal5i,1,{fold},mean,{value},Table 1,paper table"
+GOOD = ROW.format(fold=1, value="40.5")
+
+
+def write_paper(
+    home: Path, rows: Sequence[str] = (GOOD,), *, table: str = TABLE, head: str = HEAD, **more: str
+) -> Path:
+    """A folder of papers that holds ``other``."""
+    place = home / "other"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "table.toml").write_text(table, encoding="utf-8")
+    (place / "numbers.csv").write_text("\n".join([head, *rows, ""]), encoding="utf-8")
+    for name, text in more.items():
+        (place / f"{name}.csv").write_text(text, encoding="utf-8")
+    return home
+
+
+def shown(*arguments: object) -> str:
+    result = CliRunner().invoke(report, [str(a) for a in arguments])
+    assert result.exception is None, result.exception
+    return result.stdout
+
+
+def own_protocol(home: Path, folds: int) -> Path:
+    """A protocol file beside ``table.toml`` with ``folds`` folds of the classes of PASCAL-5i."""
+    text = (folder("protocols") / "pascal5i.toml").read_text(encoding="utf-8")
+    classes = load_protocol("pascal5i").classes
+    start, end = text.index("[folds]"), text.index("[data]")
+    size = len(classes) // folds
+    lines = [f"{f + 1} = {list(classes[f * size : (f + 1) * size])}".replace("'", '"') for f in range(folds)]
+    text = text[:start] + "\n".join(["[folds]", *lines, "", ""]) + text[end:]
+    path = home / "other" / "mine.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text.replace('name = "pascal5i"', 'name = "mine"'), encoding="utf-8")
+    return path
+
+
+def test_a_folder_is_all_that_a_table_needs(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    paper_runs(runs, 40)
+    home = write_paper(tmp_path / "papers", [ROW.format(fold=f, value="40.5") for f in (1, 2, 3, 4, "mean")])
+    text = shown("--results", runs, "--table", "other:main", "--papers-path", home)
+    assert "### The other paper, Table 1" in text
+    assert "Published: as The other paper prints it." in text
+    assert len([line for line in text.splitlines() if "Mine" in line]) == 3
+    assert all(number in text for number in ("40.5", "43.00", "-0.50", "+1.00"))
+    assert shown("--results", runs, "--table", "other", "--papers-path", home) == text
+    assert text in shown("--results", runs, "--table", "all", "--papers-path", home)
+    assert "fsseg@other-main/" in shown("--results", runs, "--table", "other", "--papers-path", home, "--macros")
+    assert frame("other:main", runs, papers_path=home).shape == (1, 15)
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "extending" / "table.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"```(toml|text)\n(.*?)```", page, re.DOTALL))
+    (tmp_path / "fancynet").mkdir()
+    (tmp_path / "fancynet" / "table.toml").write_text(blocks["toml"])
+    (tmp_path / "fancynet" / "numbers.csv").write_text(blocks["text"])
+    assert frame("fancynet:1", papers_path=tmp_path).iloc[0].dropna().tolist() == [55, 65, 60, 50, 57.5]
+
+
+def test_listed_with_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSSEG_PAPERS_PATH", str(write_paper(tmp_path)))
+    lines = CliRunner().invoke(list_, ["tables"]).stdout.splitlines()
+    first, *_, last = (" ".join(line.split()) for line in lines[1:])
+    assert first == "biopt:1 1 BiOpt paper, Table 1: PASCAL-5i, mean-IoU pascal5i mean 160"
+    assert last == "other:main The other paper, Table 1 pascal5i mean 1"
+
+
+@pytest.mark.parametrize("folds", [4])
+def test_a_protocol_of_one_s_own(tmp_path: Path, folds: int) -> None:
+    protocol = own_protocol(tmp_path / "papers", folds)
+    rows = [ROW.format(fold=f, value="50").replace("pascal5i", "mine") for f in (*range(1, folds + 1), "mean")]
+    home = write_paper(tmp_path / "papers", rows, table=TABLE.replace("pascal5i", "mine.toml"))
+    paper_runs(tmp_path / "runs", 40, protocol=protocol)
+    made = frame("other:main", tmp_path / "runs", papers_path=home)
+    assert made.loc[("ResNet-50", "Mine"), ("1-shot", f"fold {folds}")].tolist() == [50, 39 + folds, folds - 11]
+    assert made.loc[("ResNet-50", "Mine"), ("1-shot", "mean")].tolist() == [50, 39.5 + folds / 2, folds / 2 - 10.5]
+    (command,) = shown(*("--results", home, "--table", "other", "--papers-path", home, "--commands")).splitlines()
+    assert command.startswith(f"fsseg-bench run --method baseline --dataset {protocol} ")
+
+
+def test_a_protocol_of_which_only_the_name_is_known(tmp_path: Path) -> None:
+    table = TABLE.replace('["pascal5i"]', '["elsewhere"]').replace("[tables", 'without_file = ["elsewhere"]\n[tables')
+    rows = [ROW.format(fold=f, value=f"{f}0").replace("pascal5i", "elsewhere") for f in range(1, 10)]
+    rows.append(ROW.format(fold="mean", value="45").replace("pascal5i", "elsewhere"))
+    home = write_paper(tmp_path, rows, table=table)
+    text = shown("--table", "other", "--papers-path", home)
+    assert "fold 9" in text
+    assert "measured" not in text.partition("\n\n")[2].partition("Percent")[0]
+    assert "No protocol file of elsewhere is here" in text
+    assert "printed 45; its nine folds average 50" in text
+    text = shown("--table", "other", "--papers-path", home, "--commands")
+    assert text == "# no method or backbone here for: Mine (elsewhere)\n"
+
+
+def test_errata_of_one_s_own(tmp_path: Path) -> None:
+    lines = "table,method,text\nmain,Mine,a misprint\n,,all of it is odd\n"
+    home = write_paper(tmp_path, errata=lines)
+    text = shown("--table", "other", "--papers-path", home)
+    assert "- (a) a misprint" in text
+    assert "all of it is odd" in text
+    page = shown("--table", "other", "--papers-path", home, "--format", "html")
+    assert "<li>other:main, Mine: a misprint</li>" in page
+    assert "<li>The other paper: all of it is odd</li>" in page
+
+
+def changed(**cells: str) -> str:
+    return ",".join({**dict(zip(HEAD.split(","), GOOD.split(","), strict=True)), **cells}.values())
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (changed(value="abc"), "line 2, column value: 'abc' is not allowed; use a number in percent, 0 to 100"),
+        (changed(value="nan"), "line 2, column value: 'nan'"),
+        (changed(value="101"), "line 2, column value: '101'"),
+        (changed(fold="0"), "line 2, column fold: '0' is not allowed; use a whole number from 1 or mean"),
+        (changed(fold="5"), "line 2, column fold: 5 is no fold of pascal5i; use mean or 1, 2, 3, 4"),
+        (changed(metric="miou"), "line 2, column metric: 'miou' is not allowed; use mean, binary"),
+        (changed(shot="few"), "line 2, column shot: 'few' is not allowed; use a whole number from 1 or unstated"),
+        (changed(year=""), "line 2, column year: '' is not allowed; use a whole number from 1"),
+        (changed(method=""), "line 2, column method: '' is not allowed; use some text"),
+        (changed(source='"a\nb"'), "line 3, column source: 'a\\nb' is not allowed; use text in one line"),
+        (changed(protocol="pascal-5i"), "line 2, column protocol: unknown protocol 'pascal-5i'. Did you mean"),
+        ("Mine,baseline", "line 2: has 2 cells, and the header has 12; a comma needs quotes"),
+        (f"{GOOD}\n{GOOD}", "line 3: gives the number of line 2 again"),
+        ('"', "cannot be read: unexpected end of data"),
+    ],
+)  # fmt: skip
+def test_a_wrong_number_is_named_with_line_and_column(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        papers(write_paper(tmp_path, [row]))
+    assert str(caught.value).startswith(f"{tmp_path / 'other' / 'numbers.csv'}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (HEAD.replace("venue", "venu"), "line 1: unknown column 'venu'. Did you mean 'venue'"),
+        (HEAD.replace("venue,", ""), "line 1: the columns venue are missing"),
+        (HEAD.replace("venue", "year"), "line 1: the column year is there twice"),
+        (HEAD.replace(",", ";"), "line 1: unknown column 'method;name"),
+    ],
+)
+def test_a_wrong_header(tmp_path: Path, head: str, message: str) -> None:
+    with pytest.raises(UserError, match=r"numbers\.csv: ") as caught:
+        papers(write_paper(tmp_path, head=head))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("title = x", "table.toml: not valid TOML in UTF-8: Invalid value (at line 1, column 9)"),
+        (TABLE.replace("metric", "metrik"), "table.toml: unknown key 'tables.main.metrik'. Did you mean"),
+        (TABLE.replace('"mean"', '"miou"'), "table.toml: tables.main.metric is "),
+        (TABLE.replace("[1]", "[]"), "table.toml: tables.main.shots is []; give one or more numbers from 1, each once"),
+        (TABLE.replace("pascal5i", "pascal"), "table.toml: protocols: unknown protocol 'pascal'. Did you mean"),
+        (TABLE.replace("pascal5i", "no.toml"), "unknown protocol file 'no.toml'"),
+        (TABLE.replace("tables.main", 'tables."a:b"'), "table.toml: 'a:b' cannot be a name"),
+        (TABLE + 'alias = "1"', "table.toml: the name '1' is taken by"),
+    ],
+)  # fmt: skip
+def test_a_wrong_table_is_named_with_its_key(tmp_path: Path, table: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        papers(write_paper(tmp_path, table=table))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"table": "mean"}, "column table: unknown table 'mean'. Did you mean 'main'"),
+        ({"shot": "5"}, "column shot: 5 has no place in table main; use 1, or correct "),
+        ({"metric": "binary"}, "column metric: binary has no place in table main; use mean, or correct "),
+    ],
+)
+def test_a_number_that_names_its_table_must_fit_it(tmp_path: Path, cells: dict[str, str], message: str) -> None:
+    row = ",".join([cells.pop("table", "main"), changed(**cells)])
+    with pytest.raises(UserError) as caught:
+        papers(write_paper(tmp_path, [row], head=f"table,{HEAD}"))
+    assert f"numbers.csv: line 2, {message}" in str(caught.value)
+
+
+def test_errata_and_folders_that_are_wrong(tmp_path: Path) -> None:
+    home = write_paper(tmp_path / "a", errata="table,text\nx,y\n")
+    with pytest.raises(UserError, match=r"errata\.csv: line 2, column table: unknown table 'x'"):
+        papers(home)
+    with pytest.raises(UserError, match=r"holds no folder of a paper.*; give the folder that .*other lies in"):
+        papers(home / "other")
+    (home / "other" / "numbers.csv").unlink()
+    with pytest.raises(UserError, match=r"numbers\.csv: cannot be read: No such file"):
+        papers(home)
+    (home / "other").rename(home / "later")
+    write_paper(tmp_path / "b").joinpath("other").rename(tmp_path / "b" / "later")
+    with pytest.raises(UserError, match="the name 'later' is taken by"):
+        papers(tmp_path / "b")
+
+
+def test_a_name_of_several_tables_makes_no_frame() -> None:
+    with pytest.raises(UserError, match="biopt means 5 tables: biopt:1, biopt:2"):
+        frame("biopt")
+    assert [t.full_name for t in find_tables(["5", "biopt:4", "5"], papers())] == ["biopt:4", "biopt:5"]
