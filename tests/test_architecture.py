@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.fresh import ROOT, python
 
-_BASE = {"choices", "errors", "paths", "schema", "values", "version"}
+_BASE = {"choices", "errors", "paths", "schema", "storage", "values", "version"}
 _TORCH_FREE = {*_BASE, "protocol", "records"}
 _MODEL = {*_BASE, "plugins", "recipe", "protocol", "data", "nn", "method"}
 _RUN = {*_MODEL, "registry", "records", "engine"}
@@ -23,6 +23,7 @@ ALLOWED = {
     "schema": {"errors"},
     "values": {"errors", "schema"},
     "choices": {"errors"},
+    "storage": {"errors", "paths"},
     "recipe": {*_BASE, "protocol", "data"},
     "protocol": _BASE,
     "data": {*_BASE, "plugins", "protocol"},

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from fsseg_bench.engine.build import parse_switches, switches_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.records.files import plain
 from fsseg_bench.registry import find_method, method_names
+from fsseg_bench.storage.json_text import plain
 from fsseg_bench.values import checked_value, text_of
 
 

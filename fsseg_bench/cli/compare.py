@@ -12,7 +12,6 @@ from fsseg_bench.cli.drawn import draw
 from fsseg_bench.cli.selecting import chosen, selecting
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.statistics import IntervalKind
-from fsseg_bench.records.files import write_atomic
 from fsseg_bench.report.collect import Resolution
 from fsseg_bench.report.compare import compare as compare_runs
 from fsseg_bench.report.compare_json import compare_json
@@ -20,6 +19,7 @@ from fsseg_bench.report.compare_tables import compare_tables
 from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.select import select
+from fsseg_bench.storage.files import write_atomic
 
 
 @click.command()

@@ -19,7 +19,7 @@ def init(folder: Path, name: str | None, force: bool) -> None:
     """
     from fsseg_bench.data.own.proposal import PROTOCOL_FILE, propose
     from fsseg_bench.errors import UserError
-    from fsseg_bench.records.files import write_atomic
+    from fsseg_bench.storage.files import write_atomic
 
     path = folder / PROTOCOL_FILE
     if path.exists() and not force:

@@ -93,9 +93,9 @@ def report(
         # Its matrix products here are small: threads that wait for each other cost more than they bring.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from fsseg_bench.cli import report_body as body
-    from fsseg_bench.records.files import write_atomic
     from fsseg_bench.report.frames import any_runs
     from fsseg_bench.report.macros import to_macros
+    from fsseg_bench.storage.files import write_atomic
 
     if commands and macros:
         raise UserError("--commands and --macros exclude each other: give one of them")

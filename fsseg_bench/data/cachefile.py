@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -14,9 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
+from fsseg_bench.storage.files import atomic_writer, make_folder
 
+CACHE_ADVICE = "set FSSEG_CACHE to use another folder"
+"""What helps where the cache cannot be written."""
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -26,22 +25,9 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     Raises:
         UserError: the folder cannot be written, for example because the disk is full.
     """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        raise UserError(
-            f"{path}: cannot be written: {error}; free some space, or set FSSEG_CACHE to another folder"
-        ) from None
+    make_folder(path.parent, CACHE_ADVICE)
+    with atomic_writer(path, advice=CACHE_ADVICE) as file:
+        np.savez(file, **arrays)
 
 
 def load_arrays(path: Path, names: Iterable[str]) -> Arrays | None:

@@ -17,7 +17,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.torch_file import save_sealed, state_of
 from fsseg_bench.nn.weight_files import DAMAGED, FOREIGN_OBJECT
-from fsseg_bench.records.files import atomic_writer
+from fsseg_bench.storage.files import atomic_writer
 
 _FORMAT = "fsseg-bench checkpoint 2"
 """What says that a file has a seal; checkpoints of version 1 have the sums of their zip alone."""

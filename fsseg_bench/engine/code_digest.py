@@ -41,7 +41,7 @@ EXCLUDED = {
     "fsseg_bench.engine.origin": "refuses checkpoints of other runs; checkpoint_digest says which one is evaluated",
     "fsseg_bench.records.content": "says which other runs there are",
     "fsseg_bench.records.identity": "computes the identity from settings",
-    "fsseg_bench.records.lock": "keeps a second writer out",
+    "fsseg_bench.storage.lock": "keeps a second writer out",
     "fsseg_bench.records.provenance": "versions and machine, for the record alone",
     "fsseg_bench.records.read": "reads finished records for reports",
     "fsseg_bench.records.info": "what run.json may hold",

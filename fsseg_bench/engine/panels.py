@@ -15,7 +15,8 @@ from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.overlay import overlay
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.protocol.scoring import episode_ious
-from fsseg_bench.records.files import atomic_writer, write_error, write_json
+from fsseg_bench.storage.files import atomic_writer, make_folder
+from fsseg_bench.storage.json_text import write_json
 
 _GAP = 4
 
@@ -35,10 +36,7 @@ def draw_panels(plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]]
 
     The episodes are chosen by rule: evenly spaced ranks of the foreground IoU, from the worst to the best.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from error
+    make_folder(folder)
     side = plan.table.ways + 1
     scores = episode_ious(np.asarray([row["input"] for row in rows], np.int64).reshape(-1, side, side))
     order = np.argsort(scores, kind="stable")

@@ -29,7 +29,7 @@ from fsseg_bench.engine.overlay import overlay
 from fsseg_bench.engine.restore import Restored, restore
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.method import Episode
-from fsseg_bench.records.files import atomic_writer
+from fsseg_bench.storage.files import atomic_writer, make_folder
 
 AnyPath = str | Path
 
@@ -173,11 +173,7 @@ def output_folder(folder: Path, queries: Sequence[Path]) -> Path:
         other = names.setdefault(path.stem, path)
         if other is not path:
             raise UserError(f"{other} and {path} would write the same files in {folder}; segment them one by one")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made: {error.strerror or error}") from None
-    return folder
+    return make_folder(folder)
 
 
 def save_segmentation(result: Segmentation, folder: Path) -> tuple[Path, Path, Path]:

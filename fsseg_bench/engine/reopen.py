@@ -11,10 +11,10 @@ from fsseg_bench.engine.checkpoint import load_state, load_trained
 from fsseg_bench.engine.plan import Opened, Plan, RunRequest, make_plan
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.given import is_count
-from fsseg_bench.records.files import plain
 from fsseg_bench.records.identity import differences
 from fsseg_bench.records.read import StoredRun, read_run
 from fsseg_bench.records.run import TABLE_FILE
+from fsseg_bench.storage.json_text import plain
 
 _CODE = "method_digest"
 

@@ -21,11 +21,11 @@ from fsseg_bench.engine.reopen import Here, Reopened, reopen
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Features, Method
-from fsseg_bench.records.files import plain
 from fsseg_bench.records.lines import LineLog, LinesError, read_lines
-from fsseg_bench.records.lock import FolderLock
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.sweep import same_sweep, sweep_chain, sweep_header, sweep_path
+from fsseg_bench.storage.json_text import plain
+from fsseg_bench.storage.lock import FolderLock
 
 _GPU_TOLERANCE = 0.01  # of the largest feature; bf16 has eight bits
 
@@ -59,11 +59,8 @@ def sweep(
     """
     opened_run = reopen(folder, here, opened)
     wanted = _values(opened_run, switch, values)
-    lock = FolderLock(folder)
-    try:
+    with FolderLock(folder):
         return _sweep(opened_run, switch, wanted, progress or Progress())
-    finally:
-        lock.release()
 
 
 def _values(opened: Reopened, switch: str, given: Sequence[Any]) -> list[Any]:

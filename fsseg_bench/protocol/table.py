@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.streams import seed_of
+from fsseg_bench.storage.files import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,10 +104,7 @@ class EpisodeTable:
         Raises:
             UserError: the file cannot be written.
         """
-        try:
-            Path(path).write_bytes(self.text().encode())
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        write_atomic(Path(path), self.text())
 
     @classmethod
     def from_csv(cls, path: str | Path) -> EpisodeTable:

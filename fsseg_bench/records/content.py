@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fsseg_bench.paths import regular
-from fsseg_bench.records.files import plain
 from fsseg_bench.records.read import RecordError, StoredRun, read_run
 from fsseg_bench.records.run import EVALUATED_FILE, RUN_FILE, RunRecord
+from fsseg_bench.storage.json_text import plain
 
 CONTENT = {
     "method_digest": "code",

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fsseg_bench.records.files import plain
+from fsseg_bench.storage.json_text import plain
 
 
 def canonical_json(settings: Mapping[str, Any]) -> str:

@@ -10,10 +10,9 @@ from typing import Any, Final, Literal, get_args
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import FOLDS
-from fsseg_bench.records.files import plain, write_json
 from fsseg_bench.records.identity import canonical_json, identity_hash
-from fsseg_bench.records.strict import strict_json
 from fsseg_bench.records.trained import problem_with_trained
+from fsseg_bench.storage.json_text import plain, strict_json, write_json
 
 SCHEMA: Final = 1
 """Version of run.json's layout."""

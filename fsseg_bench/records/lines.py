@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, Self
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
-from fsseg_bench.records.files import plain, write_error
 from fsseg_bench.records.info import RecordError
-from fsseg_bench.records.strict import strict_json
+from fsseg_bench.storage.files import write_all, writing
+from fsseg_bench.storage.json_text import plain, strict_json
 
 Row = dict[str, Any]
 Inspect = Callable[[int, Row], str | None]
@@ -146,7 +146,7 @@ class LineLog:
         self.path = path
         self._sync_every = sync_every
         self._unsynced = 0
-        try:
+        with writing(path):
             if path.exists():
                 regular(path)
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -159,8 +159,6 @@ class LineLog:
             self.kept: list[Row] = sound.rows
             self._rows, self._size, self._state = len(sound.rows), sound.size, sound.state or ""
             os.ftruncate(self._handle, self._size)
-        except OSError as error:
-            raise write_error(path, error) from error
 
     @property
     def rows(self) -> int:
@@ -176,12 +174,13 @@ class LineLog:
         body = json.dumps(plain(obj), separators=(",", ":"), ensure_ascii=False).encode()
         state = _link(self._state, body)
         data = b'%s,"%s":"%s"}\n' % (body[:-1], CHECK.encode(), state.encode())
-        try:
-            _write_all(self._handle, data, self._size)
-        except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._handle, self._size)
-            raise write_error(self.path, error) from error
+        with writing(self.path):
+            try:
+                write_all(self._handle, data, self._size)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(self._handle, self._size)
+                raise
         self._state = state
         self._size += len(data)
         self._rows += 1
@@ -196,10 +195,8 @@ class LineLog:
             UserError: the disk did not take them.
         """
         self._unsynced = 0
-        try:
+        with writing(self.path):
             os.fsync(self._handle)
-        except OSError as error:
-            raise write_error(self.path, error) from error
 
     def close(self) -> None:
         """Syncs and closes; a second call does nothing."""
@@ -217,13 +214,6 @@ class LineLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _write_all(handle: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(handle, view, offset)
-        view, offset = view[written:], offset + written
 
 
 def parse_lines(data: bytes, path: Path, chain: Chain = Chain(), inspect: Inspect | None = None) -> list[Row]:

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,14 +15,22 @@ from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.counts import parse_counts
-from fsseg_bench.records.files import TEMPORARY, plain, sync_folder, write_atomic, write_error
 from fsseg_bench.records.identity import differences, identity_hash
 from fsseg_bench.records.info import CHECK, RUN_FILE, SCHEMA, RecordError, Status, read_info, write_info
 from fsseg_bench.records.lines import Chain, Inspect, LineLog, Row, parse_lines, read_lines
-from fsseg_bench.records.lock import LOCK_NAME, FolderLock
 from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.trained import CHECKPOINT_DIGEST
+from fsseg_bench.storage.files import (
+    TEMPORARY,
+    remove_leftovers,
+    sync_folder,
+    write_atomic,
+    write_error,
+    writing,
+)
+from fsseg_bench.storage.json_text import plain
+from fsseg_bench.storage.lock import LOCK_NAME, FolderLock
 
 if TYPE_CHECKING:
     from fsseg_bench.protocol.table import EpisodeTable
@@ -126,8 +135,7 @@ class RunRecord:
             elif info["status"] != "done":
                 info = write_info(folder / RUN_FILE, _resumed(info, software))
             for place in (folder, folder / _PANELS):
-                for leftover in place.glob(f".*{TEMPORARY}"):
-                    leftover.unlink(missing_ok=True)
+                remove_leftovers(place)
         except OSError as error:
             lock.release()
             raise write_error(folder, error) from error
@@ -247,14 +255,10 @@ class RunRecord:
     def _seal(self) -> dict[str, Any]:
         """Number and SHA-256 of the episodes, once a report could read them."""
         path, settings = self.episodes_path, self.info["settings"]
-        try:
-            with path.open("r+b") as file:
-                data = file.read()
-                os.fsync(file.fileno())
-        except FileNotFoundError:
-            data = b""
-        except OSError as error:
-            raise write_error(path, error) from error
+        data = b""
+        with writing(path), suppress(FileNotFoundError), path.open("r+b") as file:
+            data = file.read()
+            os.fsync(file.fileno())
         parse_lines(data, path, self._chain)
         classes = parse_counts(data, settings["way"], set(settings["novel"]), path).classes
         if len(classes) == 0:

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from fsseg_bench.records.files import plain
 from fsseg_bench.report.compare import METRICS, Adjusted, Comparison
 from fsseg_bench.report.compare_tables import power_of
+from fsseg_bench.storage.json_text import plain
 
 
 def compare_json(comparison: Comparison, power: float | None = None) -> str:

@@ -192,14 +192,14 @@ def test_a_hostile_pickle_is_refused(data: Path, capsys: pytest.CaptureFixture[s
 def test_a_full_disk_loses_nothing(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = files._write_all
+    write = files.write_all
 
     def full(handle: int, content: bytes, offset: int) -> None:
         if offset > 300:
             raise OSError(errno.ENOSPC, "No space left on device")
         write(handle, content, offset)
 
-    monkeypatch.setattr(files, "_write_all", full)
+    monkeypatch.setattr(files, "write_all", full)
     assert run(data) == 2
     assert "the disk is full" in capsys.readouterr().err
     monkeypatch.undo()

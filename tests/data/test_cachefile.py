@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,12 +55,11 @@ def test_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "f.npz"
     save_arrays(path, ARRAYS)
 
-    def full(file: Any, **_: Any) -> NoReturn:
-        file.write(b"half")
+    def full(_: int) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(UserError, match=r"f\.npz: cannot be written: .*No space left.*FSSEG_CACHE"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"f\.npz: the disk is full .*No space left.*FSSEG_CACHE"):
         save_arrays(path, {"a": np.arange(3)})
     assert load_arrays(path, ARRAYS) is not None, "the old file is still there"
     assert [p.name for p in tmp_path.iterdir()] == ["f.npz"]

@@ -192,7 +192,7 @@ def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     write_voc(tmp_path / "tiny-voc", train=1, val=1)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FSSEG_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"file/index/.*cannot be written.*FSSEG_CACHE"):
+    with pytest.raises(UserError, match=r"file/index: cannot be written.*FSSEG_CACHE"):
         build(tmp_path)
 
 

@@ -210,5 +210,5 @@ def test_two_queries_of_one_name_do_not_overwrite_each_other(photos: Path, tmp_p
 
 def test_an_output_folder_that_is_a_file(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(UserError, match="out: cannot be made"):
+    with pytest.raises(UserError, match="out: cannot be written"):
         predict([files(photos, "anchor/000")], [files(photos, "anchor/001")[0]], out=tmp_path / "out", **BASELINE)

@@ -8,8 +8,8 @@ import PIL.features
 import pytest
 
 from fsseg_bench.records import provenance as module
-from fsseg_bench.records.files import plain
 from fsseg_bench.records.provenance import git_state, provenance
+from fsseg_bench.storage.json_text import plain
 
 
 def git(folder: Path, *arguments: str) -> str:

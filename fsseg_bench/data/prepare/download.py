@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsseg_bench.data.prepare.disk import writing
 from fsseg_bench.data.prepare.http import BrokenOffError, WrongFileError, ask
 from fsseg_bench.data.prepare.progress import Meter, Progress
 from fsseg_bench.data.prepare.sources import Archive
 from fsseg_bench.errors import UserError
+from fsseg_bench.storage.files import make_folder, write_all, writing
 
 PARTIAL = ".part"
 """What the name of an unfinished download ends in."""
@@ -55,8 +55,8 @@ def download(archive: Archive, folder: Path, mirrors: Sequence[str], patience: P
     if target.is_file() and not difference(target, archive, progress):
         return target
     partial = folder / (archive.name + PARTIAL)
+    make_folder(folder)
     with writing(partial):
-        folder.mkdir(parents=True, exist_ok=True)
         partial.touch()
     addresses = [f"{mirror.rstrip('/')}/{archive.name}" for mirror in mirrors] + list(archive.urls)
     reasons = dict.fromkeys(addresses, "not tried")
@@ -140,18 +140,12 @@ def _fill(address: str, partial: Path, archive: Archive, timeout: float, counter
         partial.open("r+b", buffering=0) as file,
     ):
         # Where the range was ignored, the same bytes are written again: a longer beginning is never lost.
-        at = file.seek(answer.start)
+        at = answer.start
         for chunk in answer.chunks:
-            _write(file.fileno(), chunk)
+            write_all(file.fileno(), chunk, at)
             at += len(chunk)
             counter.set(max(at, have))
         os.fsync(file.fileno())
-
-
-def _write(handle: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(handle, view) :]
 
 
 def _clear(partial: Path, counter: _Counter) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fsseg_bench.data.prepare.disk import write_text
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
+from fsseg_bench.storage.files import make_folder, write_atomic
 
 FOLDER = ".prepared"
 """Folder under the data root that holds the records."""
@@ -43,7 +43,9 @@ class Manifest:
         """
         head = json.dumps({"part": self.part, "origin": self.origin, "files": len(self.files)})
         lines = [f"{c.crc:08x} {c.size} {path}" for path, c in sorted(self.files.items())]
-        write_text(_path(root, self.part), "\n".join([head, *lines]) + "\n")
+        path = _path(root, self.part)
+        make_folder(path.parent)
+        write_atomic(path, "\n".join([head, *lines]) + "\n")
 
     def changed(self, root: Path) -> Iterator[tuple[Path, str]]:
         """Files that are missing or have another size, with what is wrong."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from fsseg_bench.data.prepare.archives import ArchiveError, Member, Selection, damage, look_through, unpack
-from fsseg_bench.data.prepare.disk import TEMPORARY, writing
 from fsseg_bench.data.prepare.manifest import Content, crc_of
 from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.sources import Layout, Part
 from fsseg_bench.errors import UserError
+from fsseg_bench.storage.files import atomic_writer, link_atomic, make_folder, remove_leftovers
 
 _CHUNK = 1 << 20
 
@@ -80,7 +78,8 @@ def place_folder(files: Mapping[str, Path], layout: Layout, root: Path, progress
             except OSError as error:
                 raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
             if path != target and not _holds(target, content):
-                _link(path.resolve(), target)
+                make_folder(target.parent)
+                link_atomic(path.resolve(), target)
             placed[f"{layout.target}/{name}"] = content
             meter.advance()
     _settle(root, placed)
@@ -108,29 +107,13 @@ def _read(file: IO[bytes], archive: Path, member: Member) -> Iterator[bytes]:
 
 
 def _write(target: Path, chunks: Iterator[bytes]) -> Content:
-    temporary = target.with_name(TEMPORARY)
     size = crc = 0
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # it may be a link to somebody's file
-        with temporary.open("xb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-                size, crc = size + len(chunk), zlib.crc32(chunk, crc)
-        temporary.replace(target)
+    make_folder(target.parent)
+    with atomic_writer(target, sync=False) as file:  # _settle syncs once for all
+        for chunk in chunks:
+            file.write(chunk)
+            size, crc = size + len(chunk), zlib.crc32(chunk, crc)
     return Content(size, crc)
-
-
-def _link(path: Path, target: Path) -> None:
-    temporary = target.with_name(TEMPORARY)
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        try:
-            temporary.hardlink_to(path)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(path, temporary)
-        temporary.replace(target)
 
 
 def _holds(path: Path, content: Content) -> bool:
@@ -143,6 +126,5 @@ def _holds(path: Path, content: Content) -> bool:
 def _settle(root: Path, placed: Sequence[str] | Mapping[str, Content]) -> None:
     """Leaves nothing unfinished behind, and waits until everything is on the disk."""
     for folder in {(root / name).parent for name in placed}:
-        with suppress(OSError):
-            (folder / TEMPORARY).unlink(missing_ok=True)
+        remove_leftovers(folder)
     os.sync()

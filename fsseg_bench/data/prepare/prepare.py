@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fsseg_bench.data.prepare.archives import ArchiveError
-from fsseg_bench.data.prepare.disk import only_writer, write_text, writing
 from fsseg_bench.data.prepare.download import PARTIAL, DownloadError, Patience, difference, download
 from fsseg_bench.data.prepare.manifest import FOLDER, Content, Manifest
 from fsseg_bench.data.prepare.place import place_archive, place_folder
@@ -19,6 +18,8 @@ from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.storage.files import remove_leftovers, write_atomic, writing
+from fsseg_bench.storage.lock import FolderLock
 
 _SHOWN = 10
 
@@ -70,7 +71,9 @@ def prepare_dataset(
     """
     if root is None:
         return _index(dataset, None, False, progress)
-    with only_writer(root / FOLDER):
+    with FolderLock(root / FOLDER, "preparing data", "wait for it"):
+        with writing(root / FOLDER):
+            remove_leftovers(root / FOLDER)
         plan = make_plan(dataset, root, options.given, options.subset, options.keep_archives)
         for line in plan.lines():
             progress.say(line)
@@ -143,7 +146,10 @@ def _complete_lists(dataset: Dataset, root: Path) -> None:
         except UserError:
             images = sorted(set(source.ids("train")) - {i for t in protocol.data.test_list for i in source.ids(t)})
             text = "".join(f"{image}\n" for image in images)
-            write_text(source.root / "ImageSets" / "Segmentation" / f"{name}.txt", text)
+            folder = source.root / "ImageSets" / "Segmentation"
+            with writing(folder):
+                remove_leftovers(folder)
+            write_atomic(folder / f"{name}.txt", text)
 
 
 def _finish(dataset: Dataset, root: Path, subset: bool, progress: Progress) -> Record:

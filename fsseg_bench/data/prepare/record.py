@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsseg_bench.data.prepare.disk import write_text
 from fsseg_bench.data.prepare.manifest import FOLDER
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
+from fsseg_bench.storage.json_text import write_json
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Record:
             UserError: full disk or unwritable folder.
         """
         facts = {"fingerprint": self.fingerprint, "subset": self.subset, "images": dict(self.images)}
-        write_text(_path(root, self.dataset), json.dumps(facts, indent=2) + "\n")
+        write_json(_path(root, self.dataset), facts)
 
 
 def read_record(root: Path, dataset: str) -> Record | None:

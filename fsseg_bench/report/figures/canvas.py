@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.statistics import IntervalKind
-from fsseg_bench.records.files import write_atomic
 from fsseg_bench.report.model import printable
+from fsseg_bench.storage.files import make_folder, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,10 +99,7 @@ def save_all(figure: Figure, folder: Path, stem: str, formats: Sequence[str]) ->
     Raises:
         UserError: as :func:`save_as`, or the folder cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made: {error.strerror or error}") from error
+    make_folder(folder)
     paths = [folder / f"{stem}.{form}" for form in formats]
     for path in paths:
         save_as(figure, path)

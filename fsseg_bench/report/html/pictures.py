@@ -14,7 +14,7 @@ from typing import Any
 
 from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun
 from fsseg_bench.records.run import PANELS_FILE
-from fsseg_bench.records.strict import strict_json
+from fsseg_bench.storage.json_text import strict_json
 
 _WIDEST = 1200  # pixels; a panel of four tiles stays readable at this width and small as JPEG
 _QUALITY = 75

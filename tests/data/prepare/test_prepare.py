@@ -14,6 +14,7 @@ from fsseg_bench.data.prepare.record import read_record
 from fsseg_bench.data.prepare.sources import load_sources
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.storage.lock import FolderLock
 from tests.data.prepare import server as serve
 from tests.data.prepare.layouts import SBD, TRAINAUG, VAL, VOC, Small, tree
 from tests.data.prepare.recorder import Recorder
@@ -129,14 +130,12 @@ def test_a_refusal_leaves_nothing(pascal: Small, server: Server, tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         run(pascal, tmp_path, mirrors=(server.url,), confirm=confirm)
     assert plans[0].download == sum(map(len, pascal.archives.values()))
-    assert [path.name for path in tmp_path.rglob("*")] == [".prepared", "lock"]
+    assert [path.name for path in tmp_path.rglob("*")] == [".prepared", ".lock"]
     assert server.requests == []
 
 
 def test_only_one_process_prepares(pascal: Small, tmp_path: Path) -> None:
-    from fsseg_bench.data.prepare.disk import only_writer
-
-    with only_writer(tmp_path / ".prepared"), pytest.raises(UserError, match="another process is preparing"):
+    with FolderLock(tmp_path / ".prepared"), pytest.raises(UserError, match="another process is preparing"):
         run(pascal, tmp_path)
 
 

@@ -77,13 +77,13 @@ def disturb(patch: pytest.MonkeyPatch, strike: Callable[[], None]) -> None:
     for owner, names in ((Path, ("replace", "mkdir", "touch", "unlink", "rmdir")), (os, ("fsync", "sync", "truncate"))):
         for name in names:
             patch.setattr(owner, name, wrap(getattr(owner, name)))
-    write = os.write
+    pwrite = os.pwrite
 
-    def short(handle: int, data: Any) -> int:
+    def short(handle: int, data: Any, offset: int) -> int:
         strike()
-        return write(handle, data[: 1 + len(data) // 3])
+        return pwrite(handle, data[: 1 + len(data) // 3], offset)
 
-    patch.setattr(os, "write", short)
+    patch.setattr(os, "pwrite", short)
 
 
 @pytest.mark.slow

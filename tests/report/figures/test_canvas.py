@@ -44,7 +44,7 @@ def test_what_cannot_be_written(tmp_path: Path):
     with pytest.raises(UserError, match=r"f\.png: cannot be written"):
         save_as(drawn(), tmp_path / "none" / "f.png")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="folder: cannot be written"):
         save_all(drawn(), tmp_path / "file" / "folder", "f", ["png"])
 
 

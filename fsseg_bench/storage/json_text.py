@@ -1,15 +1,50 @@
-"""JSON that others wrote: only what every later step can print, hash and count."""
+"""JSON as records hold it: written with JSON's types only, read only as what later steps can print, hash and count."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
+
+from fsseg_bench.storage.files import write_atomic
 
 DEEPEST = 30
 """Levels of nesting; records have five."""
 LARGEST = 2**63
 """Whole numbers are below it."""
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Replaces ``path`` by ``obj`` as indented JSON; numbers that are not finite become null.
+
+    Raises:
+        UserError: full disk or unwritable folder; names ``path``.
+    """
+    text = json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, text + "\n")
+
+
+def plain(obj: Any) -> Any:
+    """``obj`` with JSON's types only: keys as text, tuples as lists, numpy scalars as numbers, NaN as None.
+
+    Raises:
+        TypeError: a value has no JSON form.
+    """
+    if isinstance(obj, Mapping):
+        return {str(key): plain(value) for key, value in obj.items()}
+    if isinstance(obj, (list, tuple)):
+        return [plain(value) for value in obj]
+    if obj is None or isinstance(obj, (str, bool, int)):
+        return obj
+    if isinstance(obj, float):
+        return obj if math.isfinite(obj) else None
+    if isinstance(obj, Path):
+        return str(obj)
+    if callable(getattr(obj, "tolist", None)):  # numpy scalars and arrays, without importing numpy
+        return plain(obj.tolist())
+    raise TypeError(f"{type(obj).__name__} has no JSON form: {obj!r}")
 
 
 def strict_json(data: bytes | str) -> Any:

@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.records import files
-from fsseg_bench.records.files import atomic_writer, plain, write_atomic, write_json
+from fsseg_bench.storage.files import (
+    atomic_writer,
+    link_atomic,
+    make_folder,
+    remove_leftovers,
+    write_all,
+    write_atomic,
+    writing,
+)
+from fsseg_bench.storage.json_text import plain, write_json
 
 
 def full_disk(*_: object) -> None:
@@ -90,7 +98,7 @@ class TestAtomic:
 import resource, sys
 from pathlib import Path
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.files import atomic_writer
+from fsseg_bench.storage.files import atomic_writer
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 path = Path(sys.argv[1])
 try:
@@ -134,7 +142,75 @@ class TestJson:
         assert json.loads(text) == {"b": [1, None], "a": "ü"}
 
 
-def test_every_way_of_being_full_is_called_so():
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        assert "the disk is full" in str(files.write_error(Path("x"), OSError(number, "m")))
-    assert "cannot be written: m" in str(files.write_error(Path("x"), OSError(errno.EACCES, "m")))
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, r"^x: the disk is full \(m\)\. .*; free it$"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EFBIG, "the disk is full"),
+        (errno.EROFS, "^x: cannot be written: m; free it$"),
+    ],
+)
+def test_what_a_failed_write_is_called(number: int, message: str):
+    with pytest.raises(UserError, match=message), writing(Path("x"), "free it"):
+        raise OSError(number, "m")
+
+
+class TestLink:
+    def test_replaces_by_a_hard_link_and_leaves_nothing_else(self, tmp_path: Path):
+        (tmp_path / "a").write_text("new")
+        (tmp_path / "b").write_text("old")
+        link_atomic(tmp_path / "a", tmp_path / "b")
+        assert (tmp_path / "b").samefile(tmp_path / "a")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+
+    def test_copies_where_links_are_not_possible(self, tmp_path: Path, monkeypatch):
+        def hardlink_to(*_: object) -> None:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+        monkeypatch.setattr(Path, "hardlink_to", hardlink_to)
+        (tmp_path / "a").write_text("new")
+        link_atomic(tmp_path / "a", tmp_path / "b")
+        assert (tmp_path / "b").read_text() == "new"
+        assert not (tmp_path / "b").samefile(tmp_path / "a")
+
+    def test_a_full_disk_keeps_the_old_file(self, tmp_path: Path, monkeypatch):
+        (tmp_path / "a").write_text("new")
+        (tmp_path / "b").write_text("old")
+        monkeypatch.setattr(Path, "replace", full_disk)
+        with pytest.raises(UserError, match="b: the disk is full"):
+            link_atomic(tmp_path / "a", tmp_path / "b")
+        assert (tmp_path / "b").read_text() == "old"
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_all_is_written_in_however_many_writes(tmp_path: Path, monkeypatch):
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda handle, data, offset: pwrite(handle, data[:3], offset))
+    with (tmp_path / "a").open("wb") as file:
+        write_all(file.fileno(), b"0123456789", 2)
+    assert (tmp_path / "a").read_bytes() == b"\0\x000123456789"
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
+    code = """
+import os, signal, sys
+from pathlib import Path
+from fsseg_bench.storage.files import atomic_writer
+with atomic_writer(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    (tmp_path / ".hidden").write_text("x")
+    (tmp_path / "data.tmp").write_text("x")
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=False)
+    assert len(list(tmp_path.iterdir())) == 3
+    remove_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".hidden", "data.tmp"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path):
+    assert make_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"file/sub: cannot be written: Not a directory; elsewhere"):
+        make_folder(tmp_path / "file" / "sub", "elsewhere")

@@ -1,4 +1,4 @@
-"""One writer a run folder: a lock that ends with its process, however that ends."""
+"""One writer a folder: a lock that ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.files import write_error
+from fsseg_bench.storage.files import write_error
 
 LOCK_NAME = ".lock"
 
@@ -20,36 +22,52 @@ class FolderLock:
     """The right to write in a folder, from construction to :meth:`release`.
 
     It is a POSIX record lock: the system drops it when the process dies, also by SIGKILL, and loader workers
-    forked meanwhile do not keep it.
+    forked meanwhile do not keep it. (``flock`` would be theirs as well.)
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, doing: str = "writing", advice: str = "wait for it or use another --out") -> None:
         """Takes the lock; makes the folder when it is missing.
+
+        Args:
+            folder: what only one process at a time may write.
+            doing: what another process that holds the lock is doing, for the message.
+            advice: what the user can do then.
 
         Raises:
             UserError: another writer holds it, or the folder cannot be written or locked.
         """
-        self._folder = folder
         path = folder / LOCK_NAME
         try:
             self._handle, self._key = _locked(path)
         except BlockingIOError:
-            raise UserError(
-                f"{folder}: another process is writing{_holder(path)}; wait for it or use another --out"
-            ) from None
+            raise UserError(f"{folder}: another process is {doing}{_holder(path)}; {advice}") from None
         except OSError as error:
             raise write_error(path, error) from error
         _held.add(self._key)
-        with suppress(OSError):  # who holds it is a courtesy; a full disk does not matter here
-            os.ftruncate(self._handle, 0)
-            os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+        try:
+            with suppress(OSError):  # who holds it is a courtesy; a full disk does not matter here
+                os.ftruncate(self._handle, 0)
+                os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:  # an interrupt: nobody has this object to release it
+            self.release()
+            raise
 
     def release(self) -> None:
         """Gives the right back; a second call does nothing."""
         if self._handle >= 0:
+            with suppress(OSError):
+                os.ftruncate(self._handle, 0)
             _held.discard(self._key)
             os.close(self._handle)
             self._handle = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 def _locked(path: Path) -> tuple[int, tuple[int, int]]:

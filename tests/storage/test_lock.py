@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.lock import LOCK_NAME, FolderLock
+from fsseg_bench.storage.lock import LOCK_NAME, FolderLock
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from fsseg_bench.records.lock import FolderLock
+from fsseg_bench.storage.lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 if sys.argv[2] == "fork" and os.fork() == 0:
     sys.stdin.read()  # like a loader worker that outlives its parent: until the test closes the pipe
@@ -36,7 +36,7 @@ def test_a_second_writer_in_the_same_process_is_refused_and_does_not_break_the_f
     for _ in range(2):
         with pytest.raises(UserError, match=r"another process is writing .*this one"):
             FolderLock(tmp_path)
-    code = "import sys; from pathlib import Path; from fsseg_bench.records.lock import *; FolderLock(Path(sys.argv[1]))"
+    code = "import sys; from pathlib import Path; from fsseg_bench.storage.lock import *; FolderLock(Path(sys.argv[1]))"
     other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "another process is writing" in other.stderr
     lock.release()
