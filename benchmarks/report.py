@@ -26,7 +26,6 @@ import numpy as np
 
 from benchmarks.machine import describe, spread
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_bench.protocol.spec import FOLDS
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.records.run import EPISODES_FILE, RUN_FILE, SCHEMA, TABLE_FILE, run_folder
@@ -75,7 +74,8 @@ def all_settings() -> Iterator[dict[str, Any]]:
     """The settings of different runs, as the engine writes them; seeds vary slowest."""
     protocols = [load_protocol(name) for name in PROTOCOLS]
     for seed in itertools.count():
-        for protocol, method, backbone, shot, fold in itertools.product(protocols, METHODS, BACKBONES, (1, 5), FOLDS):
+        places = [(protocol, fold) for protocol in protocols for fold in protocol.folds]
+        for (protocol, fold), method, backbone, shot in itertools.product(places, METHODS, BACKBONES, (1, 5)):
             novel = protocol.novel_classes(fold)
             yield {
                 "protocol": protocol.name,

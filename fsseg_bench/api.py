@@ -16,7 +16,6 @@ from fsseg_bench.engine.plan import Opened, RunRequest
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.protocol.spec import FOLDS
 from fsseg_bench.report.collect import results_of
 from fsseg_bench.report.recipes import what_differs
 from fsseg_bench.values import checked_value, plain_value
@@ -39,7 +38,7 @@ def run(
     Args:
         method: a name or several.
         dataset: a protocol name or a TOML file.
-        fold: one fold, several, or None for all four.
+        fold: one fold, several, or None for all of the protocol.
         settings: as ``--set``, with text or Python values: ``{"recipe.lr": 1e-3, "recipe.milestones": (100, 200),
             "steps": 5, "protocol.image.size": 257}``.
         progress: who is told how far it is; None tells nobody.
@@ -55,8 +54,8 @@ def run(
         UserError: whatever would end the command with exit code 2.
     """
     methods = [method] if isinstance(method, str) else list(method)
-    folds = FOLDS if fold is None else _folds(fold)
-    if not methods or not folds:
+    folds = None if fold is None else _folds(fold)
+    if not methods or folds == ():
         raise UserError("nothing to run: name at least one method and one fold")
     told = progress or Progress()
     wanted = requests_for(methods, folds, dataset=str(dataset), settings=dict(settings or {}), **_checked(options))

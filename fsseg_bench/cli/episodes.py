@@ -15,7 +15,7 @@ _BASE = click.Choice(["0", "1"])
 
 @click.command()
 @click.option("--dataset", required=True, help="Protocol: a built-in name, or a TOML file of your own.")
-@click.option("--fold", type=int, help="1, 2, 3 or 4 [default: 1; imported: the file's].")
+@click.option("--fold", type=int, help="A fold of the protocol [default: 1; imported: the file's].")
 @click.option("--shot", type=int, help="Supports of each class (K) [default: 1; imported: the file's].")
 @click.option("--way", type=int, help="Classes of an episode (N) [default: 1; imported: the file's].")
 @click.option("--episodes", type=int, help="How many [default: the protocol's].")
@@ -36,14 +36,12 @@ def episodes(dataset: str, settings: tuple[str, ...], out: str | None, source: P
     The file replays with `run --episodes FILE`. With --import, the episodes are those of another tool's list, whatever
     its columns are called and however its folds, classes and images are numbered; what was changed is said.
     """
-    from fsseg_bench.errors import UserError
     from fsseg_bench.protocol.load import load_protocol
-    from fsseg_bench.protocol.spec import FOLDS
 
-    if options["fold"] not in {None, *FOLDS}:
-        raise UserError(f"--fold {options['fold']}: the folds are 1, 2, 3, 4")
     overrides = {key.removeprefix("protocol."): value for key, value in parse_settings(settings).items()}
     protocol = load_protocol(dataset, overrides)
+    if options["fold"] is not None:
+        protocol.check_fold(options["fold"])
     if source is None:
         _refuse(options, ("columns", "fold_base", "class_base", "class_scope", "no_check"), "needs --import")
         tables = _drawn(protocol, options)
@@ -102,11 +100,10 @@ def _test_images(protocol: Any, root: str | None) -> Any:
     from fsseg_bench.data.open import open_source
     from fsseg_bench.paths import data_root
     from fsseg_bench.protocol.foreign.images import TestImages
-    from fsseg_bench.protocol.spec import FOLDS
 
     index = build_index(open_source(protocol, data_root(root)), protocol)
     ids = index.frame.loc[index.frame["split"] == "test", "image"]
-    return TestImages(frozenset(ids), {fold: index.test_pairs(fold) for fold in FOLDS})
+    return TestImages(frozenset(ids), {fold: index.test_pairs(fold) for fold in protocol.folds})
 
 
 def _write(tables: dict[int, Any], out: str | None) -> None:

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 @click.option("--dataset", required=True, help="Protocol: a built-in name, or a TOML file of your own.")
 @click.option("--shot", default=1, show_default=True, help="Supports of each class (K).")
 @click.option("--way", default=1, show_default=True, help="Classes of an episode (N).")
-@click.option(
-    "--fold", "folds", callback=parse_folds, default="all", show_default=True, help="all, or some of 1,2,3,4."
-)
+@click.option("--fold", "folds", callback=parse_folds, default="all", show_default=True, help="all, or some, as 1,2.")
 @click.option(
     "--backbone",
     help="Feature extractor; published: each method's own [default: the method's; one for all where methods are "
@@ -58,7 +56,7 @@ if TYPE_CHECKING:
 @click.option("--panels", default=5, show_default=True, help="Pictures of episodes to write for each run.")
 def run(
     methods: tuple[str, ...],
-    folds: tuple[int, ...],
+    folds: tuple[int, ...] | None,
     settings: tuple[str, ...],
     dry_run: bool,
     **options: Any,
@@ -111,8 +109,9 @@ def _execute(batch: Batch, opened: Opened) -> list[Path]:
     folders = []
     for planned in batch.runs:
         request = planned.request
-        progress = screen_progress(f"{request.method} {planned.label} fold {request.fold} of 4:")
-        folders.append(execute(planned.plan(opened), progress).folder)
+        plan = planned.plan(opened)
+        where = f"fold {request.fold} of {len(plan.protocol.folds)}"
+        folders.append(execute(plan, screen_progress(f"{request.method} {planned.label} {where}:")).folder)
     return folders
 
 

@@ -64,7 +64,7 @@ class Batch:
     """What runs once though it was asked for twice, and what has no part in a run."""
 
 
-def requests_for(methods: Sequence[str], folds: Sequence[int], **options: Any) -> Requests:
+def requests_for(methods: Sequence[str], folds: Sequence[int] | None, **options: Any) -> Requests:
     """A request for each method and fold, each once.
 
     Several methods share one backbone unless one is named: the light one for the embedded images, else ResNet-50. A
@@ -72,10 +72,16 @@ def requests_for(methods: Sequence[str], folds: Sequence[int], **options: Any) -
 
     Args:
         methods: names, in order.
-        folds: in order.
+        folds: in order; None: all of the protocol.
         options: the other fields of :class:`fsseg_bench.engine.plan.RunRequest`.
     """
-    names, numbers = list(dict.fromkeys(methods)), list(dict.fromkeys(folds))
+    names = list(dict.fromkeys(methods))
+    if folds is None:
+        try:
+            folds = tuple(protocol_of(RunRequest(method=names[0], **options)).folds)
+        except UserError:  # planning says so, together with whatever else is wrong
+            folds = (1,)
+    numbers = list(dict.fromkeys(folds))
     notes = [f"--method {name} is given twice; it is run once" for name in names if list(methods).count(name) > 1]
     notes += [f"--fold {fold} is given twice; it is run once" for fold in numbers if list(folds).count(fold) > 1]
     requests = [RunRequest(method=name, fold=fold, **options) for name in names for fold in numbers]

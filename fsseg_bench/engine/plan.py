@@ -24,7 +24,7 @@ from fsseg_bench.paths import data_root, storable
 from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
 from fsseg_bench.protocol.given import is_count, list_path
 from fsseg_bench.protocol.load import load_protocol, replace_episodes, replace_list
-from fsseg_bench.protocol.spec import FOLDS, Protocol
+from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.unlabelled import Further, further_of_table
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.trained import CHECKPOINT_DIGEST
@@ -88,6 +88,8 @@ class Plan:
     """The content of the episodes' images and masks; the source refuses to decode any other."""
     model: Method
     """Initialised, not trained."""
+    base_classes: int
+    """How many classes the model tells apart in training: the fold's, or those of the checkpoint's own training."""
     weights: WeightsInfo
     """What the backbone was filled with."""
     settings: dict[str, Any]
@@ -119,6 +121,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     _check_texts(request)
     groups = _split(request.settings)
     protocol = protocol_of(request)
+    protocol.check_fold(request.fold)
     _check_numbers(request)
     _check_scales(request, protocol)
     cls = find_method(request.method, request.methods_path)
@@ -126,6 +129,12 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         raise UserError(f"--way {request.way}: {request.method} does at most {cls.max_ways}-way episodes")
     switches = parse_switches(request.method, cls, groups["switch"])
     recipe = _recipe(request, cls, protocol, groups["recipe"])
+    base = len(protocol.base_classes(request.fold))
+    if recipe.iterations and not base:
+        raise UserError(
+            f"{protocol.label} has one fold, and so no base classes to train on; evaluate a trained model with "
+            "--eval-only, or the untrained one with --iterations 0"
+        )
     source, index = _open(protocol, request.data_root, {} if opened is None else opened)
     table = _episodes(request, protocol, index)
     if request.episodes is not None and not is_count(request.episodes):
@@ -138,7 +147,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         trained = training_of(checkpoint, request.method, backbone, protocol, request.fold)
     # a checkpoint holds all parameters, so that neither seed nor weights nor recipe have a part in its numbers
     chosen, seed = (request.weights or weights, request.seed) if checkpoint is None else ("none", 0)
-    base = len(protocol.base_classes(request.fold))
+    base = (trained or {}).get("settings", {}).get("base_classes", base)
     model, info = assemble(cls, backbone, chosen, switches, seed, base)
     if recipe.iterations:
         check_training(model, recipe)
@@ -158,6 +167,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         further=further,
         evaluated=evaluated,
         model=model,
+        base_classes=base,
         weights=info,
         settings={},
         trained=trained,
@@ -263,8 +273,6 @@ def _check_texts(request: RunRequest) -> None:
 
 
 def _check_numbers(request: RunRequest) -> None:
-    if request.fold not in FOLDS:
-        raise UserError(f"--fold {request.fold}: the folds are 1, 2, 3, 4 (and 'all')")
     for name, value, least in (
         ("way", request.way, 1),
         ("shot", request.shot, 1),

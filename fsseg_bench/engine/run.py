@@ -50,6 +50,7 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
     with RunRecord.create(
         results_root(request.out),
         plan.settings,
+        folds=len(plan.protocol.folds),
         passed=passed_settings(request),
         fresh=request.fresh,
         threads=torch.get_num_threads(),

@@ -130,7 +130,7 @@ class _Check:
 def _head(plan: Plan, base: InferenceModel, switch: str, value: Any) -> InferenceModel:
     """The trained model with another value, on the features of ``base``."""
     values = {**plan.switches, switch: value}
-    method, _ = assemble(plan.cls, plan.backbone, "none", values, plan.request.seed, plan.settings["base_classes"])
+    method, _ = assemble(plan.cls, plan.backbone, "none", values, plan.request.seed, plan.base_classes)
     try:
         method.load_state_dict(plan.model.state_dict())
     except RuntimeError:

@@ -32,7 +32,7 @@ def sample_episodes(
 
     Args:
         protocol: gives the held-out classes, the number of episodes and the seed.
-        fold: 1..4.
+        fold: one of the protocol's.
         pairs: class id to ids of the test images that show enough of the class, in any order.
         way: N, classes an episode.
         shot: K, supports a class.
@@ -41,8 +41,7 @@ def sample_episodes(
         UserError: no such fold, N or K out of range, a class with too few images, or a class that is no
             episode's first (the message says how many episodes would reach all).
     """
-    if fold not in protocol.folds:
-        raise UserError(f"fold {fold} does not exist; the folds are {_listing(protocol.folds)}")
+    protocol.check_fold(fold)
     novel = protocol.novel_classes(fold)
     if not 1 <= way <= len(novel):
         raise UserError(f"--way {way}: fold {fold} of {protocol.label} allows 1 to {len(novel)}")

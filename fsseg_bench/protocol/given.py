@@ -1,4 +1,4 @@
-"""Files of episodes that a run is given, one a fold: how a name stands for all four, and which belong together."""
+"""Files of episodes that a run is given, one a fold: how a name stands for all of them, and which belong together."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import folder, regular
 from fsseg_bench.protocol.lists import absolute_lists, locate_lists
 from fsseg_bench.protocol.spec import (
-    FOLDS,
     LIST_KEYS,
+    MOST_CLASSES,
     CheckpointSpec,
     DataSpec,
     EpisodeSpec,
@@ -187,8 +187,8 @@ def _build(table: dict[str, Any], path: Path, home: Path | None) -> Protocol:
 
 
 def _check_classes(classes: tuple[str, ...], path: Path) -> None:
-    if not 1 <= len(classes) <= 254:
-        raise UserError(f"{path}: classes has {len(classes)} names; 1 to 254 are allowed (255 is void)")
+    if not 1 <= len(classes) <= MOST_CLASSES:
+        raise UserError(f"{path}: classes has {len(classes)} names; 1 to {MOST_CLASSES} are allowed (255 is void)")
     _check_names("classes", classes, path)
 
 
@@ -204,10 +204,15 @@ def _check_names(key: str, names: tuple[str, ...], path: Path) -> None:
 
 def _folds(table: Any, classes: tuple[str, ...], path: Path) -> dict[int, tuple[str, ...]]:
     if not isinstance(table, dict):
-        raise UserError(f"{path}: folds is {_show(table)}; it must be a table with the keys 1 to 4")
-    wanted = {str(f) for f in FOLDS}
-    _check_keys(table, wanted, wanted, path, "folds.")
-    folds = {fold: _typed(table[str(fold)], tuple[str, ...], path, f"folds.{fold}") for fold in FOLDS}
+        raise UserError(f"{path}: folds is {_show(table)}; it must be a table with the keys 1, 2, ...")
+    if not table:
+        raise UserError(f"{path}: folds is empty; it needs at least folds.1")
+    wanted = [str(i) for i in range(1, len(table) + 1)]
+    missing, extra = [key for key in wanted if key not in table], [key for key in table if key not in wanted]
+    if missing:
+        there, lacking = (", ".join(f"folds.{key}" for key in keys) for keys in (extra, missing))
+        raise UserError(f"{path}: missing {lacking}; folds are numbered from 1 without gaps, and there is {there}")
+    folds = {int(key): _typed(table[key], tuple[str, ...], path, f"folds.{key}") for key in wanted}
     seen: dict[str, int] = {}
     for fold, names in folds.items():
         _check_names(f"folds.{fold}", names, path)
@@ -300,7 +305,9 @@ def _check_values(protocol: Protocol, path: Path) -> None:
     if protocol.data.source == "coco" and protocol.data.year not in {0, 2014, 2017}:
         raise UserError(f"{path}: data.year is {protocol.data.year}; allowed: 2014, 2017, 0 (no year in names)")
     for key in (*LIST_KEYS, *(["masks"] if protocol.data.source == "voc" else [])):
-        _check_names(f"data.{key}", getattr(protocol.data, key), path)
+        names = getattr(protocol.data, key)
+        if names or key != "train_list" or len(protocol.folds) > 1:  # with one fold nothing can be trained
+            _check_names(f"data.{key}", names, path)
     scales = protocol.scoring.scales
     if not scales or len(set(scales)) < len(scales) or not all(0 < s <= 4 for s in scales):
         raise UserError(

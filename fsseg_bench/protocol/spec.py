@@ -11,7 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-FOLDS = (1, 2, 3, 4)
+from fsseg_bench.errors import UserError
+
+MOST_CLASSES = 254
+"""Label values are bytes: 0 is background and 255 void."""
 
 LIST_KEYS = ("train_list", "test_list")
 """Keys of ``[data]`` that hold lists: names, or list files."""
@@ -112,7 +115,7 @@ class Protocol:
     classes: tuple[str, ...]
     """All labelled classes; the label value of a class is its position, from 1."""
     folds: Mapping[int, tuple[str, ...]]
-    """Fold 1..4 to the names of its held-out (novel) classes."""
+    """Fold 1..n to the names of its held-out (novel) classes, ascending; n is at least 1."""
     data: DataSpec
     episodes: EpisodeSpec
     image: ImageSpec
@@ -141,12 +144,25 @@ class Protocol:
             raise ValueError(f"label value {class_id} is not in 1..{len(self.classes)}")
         return self.classes[class_id - 1]
 
+    def check_fold(self, fold: int) -> None:
+        """Refuses a fold that the protocol does not have.
+
+        Raises:
+            UserError: says which there are.
+        """
+        if fold not in self.folds:
+            there = f"its folds are 1 to {len(self.folds)}" if len(self.folds) > 1 else "its only fold is 1"
+            raise UserError(f"--fold {fold}: {self.label} has no such fold; {there}")
+
     def novel_classes(self, fold: int) -> tuple[int, ...]:
         """Label values held out in ``fold``, ascending."""
         return tuple(sorted(self.class_id(name) for name in self.folds[fold]))
 
     def base_classes(self, fold: int) -> tuple[int, ...]:
-        """Label values of all other folds' classes, ascending; classes in no fold are always background."""
+        """Label values of all other folds' classes, ascending; classes in no fold are always background.
+
+        A protocol of a single fold has none: it can only be tested on.
+        """
         every = {self.class_id(name) for names in self.folds.values() for name in names}
         return tuple(sorted(every - set(self.novel_classes(fold))))
 

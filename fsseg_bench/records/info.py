@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
-from fsseg_bench.protocol.spec import FOLDS
+from fsseg_bench.protocol.spec import MOST_CLASSES
 from fsseg_bench.records.identity import canonical_json, identity_hash
 from fsseg_bench.records.trained import problem_with_trained
 from fsseg_bench.storage.json_text import plain, strict_json, write_json
@@ -17,6 +17,9 @@ from fsseg_bench.storage.json_text import plain, strict_json, write_json
 SCHEMA: Final = 1
 """Version of run.json's layout."""
 RUN_FILE: Final = "run.json"
+FOLDS: Final = "folds"
+"""How many folds the protocol has; records of earlier versions do not say, and theirs had :data:`FOLDS_BEFORE`."""
+FOLDS_BEFORE: Final = 4
 CHECK: Final = "check"
 """SHA-256 of everything else in run.json; records of earlier versions have none."""
 
@@ -49,6 +52,9 @@ def read_info(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise RecordError(f"{path}: settings is missing")
     _check_settings(settings, path)
+    folds = info.get(FOLDS, FOLDS_BEFORE)
+    if not _whole(folds) or not 1 <= settings["fold"] <= folds <= MOST_CLASSES:
+        raise RecordError(f"{path}: settings.fold is {settings['fold']} of {_shown(folds)}; there is no such fold")
     if identity_hash(settings) != info.get("identity"):
         raise RecordError(f"{path}: edited: its settings do not have the identity it states")
     if CHECK in info and info[CHECK] != _check_of(info):
@@ -216,5 +222,3 @@ def _check_settings(settings: Mapping[str, Any], path: Path) -> None:
         raise RecordError(f"{path}: settings.novel must hold different whole numbers")
     if settings["way"] < 1 or settings["shot"] < 1 or settings["headline"] not in {"input", "native"}:
         raise RecordError(f"{path}: settings.way and shot must be at least 1 and settings.headline input or native")
-    if settings["fold"] not in FOLDS:
-        raise RecordError(f"{path}: settings.fold is {settings['fold']}; the folds are 1, 2, 3, 4")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.records.counts import EpisodeCounts, parse_counts
-from fsseg_bench.records.info import RUN_FILE, RecordError, read_info
+from fsseg_bench.records.info import FOLDS, FOLDS_BEFORE, RUN_FILE, RecordError, read_info
 from fsseg_bench.records.lines import Chain, Inspect, parse_lines
 from fsseg_bench.records.run import EPISODES_FILE, TABLE_FILE, Status
 from fsseg_bench.records.trained import settings_shown
@@ -59,8 +59,13 @@ class StoredRun:
 
     @property
     def fold(self) -> int:
-        """1..4."""
+        """From 1."""
         return int(self.settings["fold"])
+
+    @property
+    def folds(self) -> range:
+        """All folds of the protocol."""
+        return range(1, 1 + int(self.info.get(FOLDS, FOLDS_BEFORE)))
 
     @property
     def novel(self) -> tuple[int, ...]:

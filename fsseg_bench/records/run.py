@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, get_args
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.counts import parse_counts
 from fsseg_bench.records.identity import differences, identity_hash
-from fsseg_bench.records.info import CHECK, RUN_FILE, SCHEMA, RecordError, Status, read_info, write_info
+from fsseg_bench.records.info import CHECK, FOLDS, RUN_FILE, SCHEMA, RecordError, Status, read_info, write_info
 from fsseg_bench.records.lines import Chain, Inspect, LineLog, Row, parse_lines, read_lines
 from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.provenance import provenance
@@ -59,7 +59,7 @@ PANELS_FILE: Final = "panels/panels.json"
 _PANELS = "panels"
 _CHECKED_LINES = "checked"
 _FIXED = {
-    *("schema", "identity", "settings", "passed", "provenance", "created"),
+    *("schema", "identity", "settings", FOLDS, "passed", "provenance", "created"),
     *("lines", "resumed", "episodes", "files", CHECK),
 }
 
@@ -105,6 +105,7 @@ class RunRecord:
         root: Path,
         settings: Mapping[str, Any],
         *,
+        folds: int,
         passed: Mapping[str, Any],
         fresh: bool = False,
         threads: int | None = None,
@@ -114,6 +115,7 @@ class RunRecord:
         Args:
             root: the results folder.
             settings: everything that determines the run's numbers, JSON-able; its hash is the identity.
+            folds: how many the protocol has; no part of the identity, which has the protocol's digest.
             passed: what the user gave explicitly.
             fresh: move an existing folder aside (to ``<name>.old-<n>``; nothing is deleted) and start anew.
             threads: that compute on the CPU; noted, and named when a resumed run has another number.
@@ -131,7 +133,7 @@ class RunRecord:
                 lock = _moved_aside(folder, lock)
             info = _existing(folder, settings)
             if info is None:
-                info = write_info(folder / RUN_FILE, _new(settings, plain(passed), software))
+                info = write_info(folder / RUN_FILE, _new(settings, folds, plain(passed), software))
             elif info["status"] != "done":
                 info = write_info(folder / RUN_FILE, _resumed(info, software))
             for place in (folder, folder / _PANELS):
@@ -332,13 +334,16 @@ def _existing(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
     return info
 
 
-def _new(settings: Mapping[str, Any], passed: Mapping[str, Any], software: Mapping[str, Any]) -> dict[str, Any]:
+def _new(
+    settings: Mapping[str, Any], folds: int, passed: Mapping[str, Any], software: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "identity": identity_hash(settings),
         "status": "new",
         "created": _now(),
         "settings": settings,
+        FOLDS: folds,
         "passed": passed,
         "lines": _CHECKED_LINES,
         "provenance": plain(software),

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from fsseg_bench.protocol.spec import FOLDS
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.collect import Collection, Resolution, ScoredRun, Wanted
 from fsseg_bench.report.intervals import Stated
@@ -19,11 +18,13 @@ Runs = Mapping[int, ScoredRun]
 
 
 class MeasuredCells:
-    """Makes cells, in percent, from runs counted at one resolution."""
+    """Makes cells, in percent, from runs of one protocol counted at one resolution."""
 
-    def __init__(self, collection: Collection, resolution: Resolution) -> None:
+    def __init__(self, collection: Collection, resolution: Resolution, folds: Sequence[int]) -> None:
         self._collection = collection
         self._resolution = resolution
+        self._folds = folds
+        """All folds of the protocol."""
 
     def prepare(self, rows: Iterable[Row], folds: Sequence[Metric], means: Sequence[Metric]) -> None:
         """Computes the intervals of all cells of ``rows`` together, which takes a fraction of the time.
@@ -36,7 +37,7 @@ class MeasuredCells:
         wanted = []
         for runs in (runs for row in rows for runs in row.runs.values()):
             wanted += [Wanted((run,), metric, self._resolution) for run in runs.values() for metric in folds]
-            if len(runs) == len(FOLDS):
+            if len(runs) == len(self._folds):
                 wanted += [Wanted(_in_order(runs), metric, self._resolution) for metric in means]
         self._collection.intervals.prepare(wanted)
 
@@ -49,10 +50,10 @@ class MeasuredCells:
         return number(run.score(metric, self._resolution), interval, self._paths([run]))
 
     def mean(self, runs: Runs, metric: Metric, missing: str = MISSING) -> Cell:
-        """The mean of the four folds; ``missing`` and how many there are where they are fewer."""
+        """The mean of all folds of the protocol; ``missing`` and how many there are where they are fewer."""
         folds = _in_order(runs)
-        if len(folds) < len(FOLDS):
-            note = f"{len(folds)} of {len(FOLDS)} folds" if folds else ""
+        if not folds or len(folds) < len(self._folds):
+            note = f"{len(folds)} of {len(self._folds)} folds" if folds else ""
             return Cell(missing, note=note, runs=self._paths(folds))
         value = fmean(run.score(metric, self._resolution) for run in folds)
         return number(value, self._collection.intervals.of(folds, metric, self._resolution), self._paths(folds))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection as Names
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fsseg_bench.protocol.spec import FOLDS
 from fsseg_bench.report.blocks import Measured, Pair, blocks, plain
 from fsseg_bench.report.cells import Runs
 from fsseg_bench.report.collect import Collection
@@ -79,7 +78,7 @@ def _pair_commands(table: PaperTable, pair: Pair, here: Here, absent: dict[str, 
         else:
             scales = list(rules.scoring.scales) if _several(table, printed.first) else [1.0]
             given = {"method": method, "dataset": pair.protocol.dataset, "shot": shot, "backbone": backbone}
-            lines.append(_line({**given, "scales": scales}, FOLDS, here))
+            lines.append(_line({**given, "scales": scales}, "all", here))
     return lines
 
 
@@ -96,19 +95,19 @@ def _known(name: str, names: Names[str]) -> str:
 
 def _again(runs: Runs, here: Here) -> list[str]:
     """The command of ``runs`` for the folds that they lack."""
-    lacking = [fold for fold in FOLDS if fold not in runs]
     record = next(iter(runs.values())).record
+    lacking = ",".join(str(fold) for fold in record.folds if fold not in runs)
     passed = record.info.get("passed")
     if not lacking or not isinstance(passed, Mapping):
         return []
     if passed.get("eval_only"):
         method = printable(record.settings["method"])
-        return [f"# fold {','.join(map(str, lacking))} of {method}: --eval-only needs its own checkpoint"]
+        return [f"# fold {lacking} of {method}: --eval-only needs its own checkpoint"]
     known = {key: record.settings[key] for key in ("method", "shot", "way", "backbone")}
     if given := given_list(record):
         if "{fold" not in given:
-            folds, method = ",".join(map(str, lacking)), printable(record.settings["method"])
-            return [f"# fold {folds} of {method}: --episodes needs a list of each fold, as {printable(given)}"]
+            method = printable(record.settings["method"])
+            return [f"# fold {lacking} of {method}: --episodes needs a list of each fold, as {printable(given)}"]
         known["episodes"] = given
     line = _line({"dataset": record.settings["protocol"], **passed, **known}, lacking, here)
     if line != printable(line):
@@ -116,14 +115,14 @@ def _again(runs: Runs, here: Here) -> list[str]:
     return [line]
 
 
-def _line(given: Mapping[str, Any], folds: Sequence[int], here: Here) -> str:
+def _line(given: Mapping[str, Any], folds: str, here: Here) -> str:
     words = ["fsseg-bench", "run", "--method", given["method"], "--dataset", given["dataset"]]
     defaults = {"way": 1, "scales": [1.0]}
     for key in _SWITCHES:
         value = given.get(key)
         if value is not None and value != defaults.get(key):
             words += [f"--{key.replace('_', '-')}", _text(value)]
-    words += ["--fold", "all" if len(folds) == len(FOLDS) else ",".join(map(str, folds))]
+    words += ["--fold", folds]
     settings = given.get("settings")
     for key, value in settings.items() if isinstance(settings, Mapping) else ():
         words += ["--set", f"{key}={text_of(value)}"]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fsseg_bench.protocol.significance import SeedSpread, episodes_needed, images_needed, resolvable
-from fsseg_bench.protocol.spec import FOLDS
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.compare import METRICS, Adjusted, Comparison, Versus
 from fsseg_bench.report.image_words import images_words, span
@@ -47,11 +46,15 @@ def compare_tables(comparison: Comparison, power: float | None = None) -> tuple[
     return tuple(tables)
 
 
-def overall_name(folds: Sequence[int], whole: str = "mean") -> str:
-    """What the mean over ``folds`` is called: ``whole`` only where all four are in it."""
+def overall_name(folds: Sequence[int], all_folds: Sequence[int], whole: str = "mean") -> str:
+    """What the mean over ``folds`` is called: ``whole`` only where all folds of the protocol are in it."""
     if len(folds) == 1:
-        return f"fold {folds[0]} alone"
-    return whole if tuple(folds) == FOLDS else f"mean of folds {', '.join(map(str, folds))}"
+        return f"fold {folds[0]} alone" if len(all_folds) > 1 else "the only fold"
+    return whole if list(folds) == list(all_folds) else f"mean of folds {', '.join(map(str, folds))}"
+
+
+def _overall_name(comparison: Comparison) -> str:
+    return overall_name(comparison.folds, comparison.baseline.example.folds)
 
 
 def _differences(comparison: Comparison) -> list[Table]:
@@ -94,7 +97,7 @@ def _over(comparison: Comparison) -> str:
 def places(comparison: Comparison, versus: Versus, metric: Metric) -> list[tuple[str, Adjusted]]:
     """What is compared, in reading order: each fold and, where there are several, their mean."""
     folds = [(f"fold {f}", own) for f, own in zip(comparison.folds, versus.folds[metric], strict=True)]
-    overall = [(overall_name(comparison.folds), versus.overall[metric])]
+    overall = [(_overall_name(comparison), versus.overall[metric])]
     return [*folds, *overall] if len(folds) > 1 else folds
 
 
@@ -167,7 +170,7 @@ def _seeds(comparison: Comparison) -> list[Table]:
         ("method", "metric"),
         ("difference",),
         rows,
-        f"Percent, {overall_name(comparison.folds)}: mean ± standard deviation (n - 1) over the training seeds "
+        f"Percent, {_overall_name(comparison)}: mean ± standard deviation (n - 1) over the training seeds "
         f"{', '.join(map(str, comparison.seeds[0]))}. This is the spread of training again; the intervals above "
         "hold for these trainings.",
     )

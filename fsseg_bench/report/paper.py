@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Literal, get_args
 
-from fsseg_bench.protocol.spec import FOLDS, Protocol
+from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.blocks import (
     Block,
@@ -44,8 +44,8 @@ def paper_table(
 ) -> Table:
     """One of the paper's tables.
 
-    Runs enter beside published numbers only if they were made under exactly the table's protocol; a mean only
-    where all four folds exist. A row of other precision, data or settings is a row of its own and says so.
+    Runs enter beside published numbers only if they were made under exactly the table's protocol; a mean only where all
+    folds of the protocol exist. A row of other precision, data or settings is a row of its own and says so.
 
     Args:
         table: which one.
@@ -60,8 +60,8 @@ def paper_table(
     if not protocols and "published" in numbers:
         numbers = ["published"]
     for block in found:
-        rules = block.protocol.rules
-        cells = MeasuredCells(collection, resolution or (rules.scoring.headline if rules else "input"))
+        rules, folds = block.protocol.rules, table.paper.folds[block.protocol.name]
+        cells = MeasuredCells(collection, resolution or (rules.scoring.headline if rules else "input"), folds)
         rows = [pair.measured for pair in block.pairs if pair.measured]
         cells.prepare(rows, [table.metric] if table.folds else [], [table.metric])
         for pair in block.pairs:
@@ -194,7 +194,7 @@ def _caption(
         parts.append(
             f"Measured: runs made here under exactly these rules: {rules}; counted at {' or '.join(sizes)}{some}."
         )
-        parts.append(f"{spread_words(collection)} A mean needs all {len(FOLDS)} folds; {NO_RUN}: no finished run.")
+        parts.append(f"{spread_words(collection)} A mean needs all folds; {NO_RUN}: no finished run.")
     if "difference" in numbers:
         parts.append("Difference: measured minus published; how sure the published number is, is not known.")
     return " ".join(parts)

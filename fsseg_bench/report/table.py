@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from fsseg_bench.protocol.spec import FOLDS
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.cells import MeasuredCells, Runs, ranked
@@ -22,6 +21,8 @@ HOW: dict[Metric, str] = {
     "binary": "all pixels of a fold are pooled; the mean of foreground and background IoU",
 }
 _Key = tuple[str, str, int, str, int]
+_WIDEST = 12
+"""Columns of numbers that a page holds."""
 
 
 def runs_tables(
@@ -29,11 +30,12 @@ def runs_tables(
 ) -> tuple[Table, ...]:
     """One table for each protocol (label, version, digest) and number of ways among the finished runs.
 
-    Numbers are percent. A mean over folds exists only where all four folds do.
+    Where two shots side by side would be too wide, each shot has a table of its own. Numbers are percent. A mean over
+    folds exists only where all folds of the protocol do.
 
     Args:
         collection: the runs, from :func:`fsseg_bench.report.collect.find_runs`.
-        metric: of the fold columns; with ``mean`` a column with the four folds' mean binary-IoU is added.
+        metric: of the fold columns; with ``mean`` a column with the folds' mean binary-IoU is added.
         resolution: where pixels are counted; None takes each protocol's headline.
     """
     groups: dict[_Key, list[ScoredRun]] = defaultdict(list)
@@ -48,9 +50,27 @@ def runs_tables(
         )
         groups[key].append(run)
     return tuple(
-        _table(key, runs, collection, metric, resolution or runs[0].record.settings["headline"])
+        _table(key, some, collection, metric, resolution or runs[0].record.settings["headline"])
         for key, runs in sorted(groups.items())
+        for some in _side_by_side(runs, metric)
     )
+
+
+def _side_by_side(runs: Sequence[ScoredRun], metric: Metric) -> list[list[ScoredRun]]:
+    """The runs of each table: those of all shots, or of one shot where two would be too wide."""
+    if not _wide(_folds(runs), metric):
+        return [list(runs)]
+    shots = sorted({run.record.settings["shot"] for run in runs})
+    return [[run for run in runs if run.record.settings["shot"] == shot] for shot in shots]
+
+
+def _wide(folds: Sequence[int], metric: Metric) -> bool:
+    return 2 * len(_columns(1, metric, folds)) > _WIDEST
+
+
+def _folds(runs: Sequence[ScoredRun]) -> range:
+    """All folds of the protocol of ``runs``."""
+    return max((run.record.folds for run in runs), key=len)
 
 
 def _table(
@@ -59,25 +79,30 @@ def _table(
     protocol, label, version, digest, way = key
     rows = group_rows(runs, collection)
     shots = sorted({shot for row in rows for shot in row.runs})
+    folds = _folds(runs)
+    words = f"{way}-way {shots[0]}-shot" if _wide(folds, metric) else f"{way}-way"
     variants = any(row.variant for row in rows)
     labels = ("method", "backbone", "settings") if variants else ("method", "backbone")
     label, protocol = printable(label), printable(protocol)
-    cells = MeasuredCells(collection, resolution)
+    cells = MeasuredCells(collection, resolution, folds)
     cells.prepare(rows, [metric], ["mean", "binary"] if metric == "mean" else [metric])
     columns = (
         *(Column(("", name)) for name in labels),
-        *(column for shot in shots for column in _columns(shot, metric)),
+        *(column for shot in shots for column in _columns(shot, metric, folds)),
     )
     body = [
-        (*_label_cells(row, variants), *(c for shot in shots for c in _cells(row.runs.get(shot, {}), metric, cells)))
+        (
+            *_label_cells(row, variants),
+            *(c for shot in shots for c in _cells(row.runs.get(shot, {}), metric, cells, folds)),
+        )
         for row in rows
     ]
     return Table(
-        name=f"runs-{label}-v{version}-{digest[:8]}-{way}way-{metric}-{resolution}",
-        title=f"{label}: {METRICS[metric]}, {way}-way",
+        name=f"runs-{label}-v{version}-{digest[:8]}-{words.replace('-', '').replace(' ', '-')}-{metric}-{resolution}",
+        title=f"{label}: {METRICS[metric]}, {words}",
         caption=(
             f"Percent, counted at {SIZES[resolution]}: {HOW[metric]}. {episodes_words(runs, collection)}. "
-            f"{spread_words(collection)} The mean is that of the four folds and is given only where all four exist. "
+            f"{spread_words(collection)} {mean_words(len(folds))} "
             f"Protocol {label}, version {version}, digest {digest[:8]}."
         ),
         columns=columns,
@@ -95,15 +120,22 @@ def _table(
     )
 
 
+def mean_words(folds: int) -> str:
+    """What a table's mean is, for its caption."""
+    if folds == 1:
+        return "The protocol has one fold, whose score is the mean."
+    return f"The mean is that of all {folds} folds of the protocol and is given only where all exist."
+
+
 def training_remarks(rows: Sequence[Row]) -> list[str]:
     """A remark where the rows of a table were not trained alike."""
     lines = differences_of_training(rows)
     return [f"Rows compare methods together with their trainings: {'. '.join(lines)}."] if lines else []
 
 
-def _columns(shot: int, metric: Metric) -> list[Column]:
+def _columns(shot: int, metric: Metric, folds: Sequence[int]) -> list[Column]:
     head = f"{shot}-shot"
-    columns = [Column((head, f"fold {f}"), {"shot": shot, "fold": f, "metric": metric}) for f in FOLDS]
+    columns = [Column((head, f"fold {f}"), {"shot": shot, "fold": f, "metric": metric}) for f in folds]
     columns.append(Column((head, "mean"), {"shot": shot, "fold": "mean", "metric": metric}))
     if metric == "mean":
         columns.append(Column((head, "binary"), {"shot": shot, "fold": "mean", "metric": "binary"}))
@@ -115,8 +147,8 @@ def _label_cells(row: Row, variants: bool) -> list[Cell]:
     return [Cell(printable(text)) for text in texts]
 
 
-def _cells(runs: Runs, metric: Metric, cells: MeasuredCells) -> list[Cell]:
-    made = [cells.fold(runs, fold, metric) for fold in FOLDS]
+def _cells(runs: Runs, metric: Metric, cells: MeasuredCells, folds: Sequence[int]) -> list[Cell]:
+    made = [cells.fold(runs, fold, metric) for fold in folds]
     made.append(cells.mean(runs, metric))
     if metric == "mean":
         made.append(cells.mean(runs, "binary"))

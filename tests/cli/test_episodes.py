@@ -100,7 +100,7 @@ def test_without_data(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--import", "x.csv", "--episodes", "5"], "--episodes and --import exclude each other"),
         (["--import", "nowhere.csv"], "nowhere.csv: no such episode file"),
         (["--import", "tiny.toml"], "tiny.toml: line 1: "),
-        (["--fold", "5"], "--fold 5: the folds are 1, 2, 3, 4"),
+        (["--fold", "5"], "has no such fold; its folds are 1 to 4"),
         (["--class-scope", "some"], "some"),
     ],
 )

@@ -76,7 +76,7 @@ def test_episodes_replay(data: Path, capsys: pytest.CaptureFixture[str]) -> None
     [
         (["--method", "bioptt"], "unknown method 'bioptt'. Did you mean 'biopt'"),
         (["--backbone", "resnet19"], "unknown backbone 'resnet19'. Did you mean 'resnet18'"),
-        (["--fold", "5"], "use all, or one or more of 1, 2, 3, 4"),
+        (["--fold", "5"], "has no such fold; its folds are 1 to 4"),
         (["--set", "recipe.learning=1"], "unknown recipe key 'learning'"),
         (["--set", "recipe.lr=fast"], "recipe.lr=fast is not a number"),
         (["--set", "map_ress=adjoint"], "unknown switch of baseline 'map_ress'. Did you mean 'map_res'"),

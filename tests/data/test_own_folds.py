@@ -49,11 +49,19 @@ def test_small_objects_do_not_count() -> None:
         propose_folds(survey([3] * 6), 51)
 
 
-def test_less_than_four_classes() -> None:
+def test_as_many_folds_as_asked_for() -> None:
+    """Without a number four, or one for each class where these are fewer; ranked 4 3 3 3 3 3: there and back."""
+    counts = [3, 4, 3, 3, 3, 3]
+    assert propose_folds(survey(counts), 50, 1).folds == {1: (1, 2, 3, 4, 5, 6)}
+    assert propose_folds(survey(counts), 50, 2).folds == {1: (2, 4, 5), 2: (1, 3, 6)}
+    assert propose_folds(survey([3, 1, 3, 3]), 50).folds == {1: (1,), 2: (3,), 3: (4,)}
+
+
+def test_fewer_classes_than_folds() -> None:
     with pytest.raises(UserError) as error:
-        propose_folds(survey([3, 1, 3, 3, 0]), 50)
+        propose_folds(survey([3, 1, 3, 3, 0]), 50, 4)
     assert str(error.value) == (
-        "data: four folds need at least four classes, each with at least 2 images of 50 pixels of it or more; found 3: "
+        "data: 4 folds need at least 4 classes, each with at least 2 images of 50 pixels of it or more; found 3: "
         "a, c, d; with fewer, and so not counted: b (1), e (0). Add classes or images"
     )
 

@@ -92,10 +92,17 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
     assert "empty/images: has no images" in refused(root)
 
 
-def test_three_classes_are_too_few(tmp_path: Path) -> None:
-    message = refused(write_class_folders(tmp_path, 3, CLASSES[:3]))
-    assert "four folds need at least four classes" in message
-    assert "found 3: anchor, barrel, candle" in message
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (3, "3 folds in place of 4: no more classes have enough images"),
+        (1, "one fold holds out all classes: methods can be tested here, but not trained"),
+    ],
+)
+def test_fewer_folds_are_said(tmp_path: Path, classes: int, told: str) -> None:
+    root = write_class_folders(tmp_path, 3, CLASSES[:classes])
+    assert len(proposed(root).folds) == classes
+    assert told in propose(root).summary.splitlines()
 
 
 # VOC's layout

@@ -299,8 +299,8 @@ def test_images_that_another_way_uses_can_run_out() -> None:
 @pytest.mark.parametrize(
     ("fold", "way", "shot", "message"),
     [
-        (5, 1, 1, "fold 5 does not exist; the folds are 1, 2, 3, 4"),
-        (0, 1, 1, "fold 0 does not exist; the folds are 1, 2, 3, 4"),
+        (5, 1, 1, "--fold 5: pascal5i has no such fold; its folds are 1 to 4"),
+        (0, 1, 1, "--fold 0: pascal5i has no such fold; its folds are 1 to 4"),
         (1, 0, 1, "--way 0: fold 1 of pascal5i allows 1 to 5"),
         (1, 6, 1, "--way 6: fold 1 of pascal5i allows 1 to 5"),
         (1, 1, 0, "--shot 0: at least 1 support a class is needed"),

@@ -11,7 +11,7 @@ from tests.support.runs import settings, write_run
 
 
 def told(root: Path, **changes: object) -> list[tuple[str, str]]:
-    with RunRecord.create(root, settings(**changes), passed={}) as record:
+    with RunRecord.create(root, settings(**changes), folds=4, passed={}) as record:
         return [(other.folder.name, other.words) for other in runs_with_other_content(record)]
 
 

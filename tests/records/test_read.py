@@ -308,7 +308,7 @@ class TestTable:
     TABLE = EpisodeTable(((1,), (2,)), ("a", "b"), ((("b",),), (("c",),)))
 
     def stored(self, root: Path) -> Path:
-        with RunRecord.create(root, settings(episode_digest=self.TABLE.digest), passed={}) as record:
+        with RunRecord.create(root, settings(episode_digest=self.TABLE.digest), folds=4, passed={}) as record:
             record.keep_table(self.TABLE)
         return record.folder
 
@@ -328,7 +328,7 @@ class TestTable:
 
     def test_only_the_runs_own_table_is_kept(self, tmp_path: Path):
         with (
-            RunRecord.create(tmp_path, settings(), passed={}) as record,
+            RunRecord.create(tmp_path, settings(), folds=4, passed={}) as record,
             pytest.raises(ValueError, match="not that of the settings"),
         ):
             record.keep_table(self.TABLE)

@@ -18,7 +18,7 @@ from tests.support.runs import TWO_EPISODES, row, settings, write_run
 
 
 def create(root: Path, *, fresh: bool = False, **changes: object) -> RunRecord:
-    return RunRecord.create(root, settings(**changes), passed={"fold": 1}, fresh=fresh)
+    return RunRecord.create(root, settings(**changes), folds=4, passed={"fold": 1}, fresh=fresh)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -90,7 +90,7 @@ class TestCreate:
         other = settings(recipe={"iterations": 200, "lr": 0.001})
         monkeypatch.setattr(module, "run_folder", lambda root, given: folder)
         with pytest.raises(UserError) as caught:
-            RunRecord.create(tmp_path, other, passed={})
+            RunRecord.create(tmp_path, other, folds=4, passed={})
         message = str(caught.value)
         for part in (str(folder), identity_hash(settings()), identity_hash(other), "--fresh"):
             assert part in message
@@ -282,7 +282,7 @@ import sys
 from pathlib import Path
 from fsseg_bench.records.run import RunRecord
 from tests.support.runs import TWO_EPISODES, row, settings
-record = RunRecord.create(Path(sys.argv[1]), settings(), passed={})
+record = RunRecord.create(Path(sys.argv[1]), settings(), folds=4, passed={})
 log = record.episode_log()
 for i in range(10**6):
     log.append(row(i, TWO_EPISODES[0]))

@@ -93,9 +93,10 @@ def test_rows_are_folds_then_their_mean(comparison: Comparison):
 
 
 def test_a_mean_of_some_folds_says_which():
-    assert overall_name((1, 2, 3, 4)) == "mean"
-    assert overall_name((1, 3)) == "mean of folds 1, 3"
-    assert overall_name((2,)) == "fold 2 alone"
+    assert overall_name((1, 2, 3, 4), range(1, 5)) == "mean"
+    assert overall_name((1, 3), range(1, 5)) == "mean of folds 1, 3"
+    assert overall_name((2,), range(1, 5)) == "fold 2 alone"
+    assert overall_name((1,), range(1, 2)) == "the only fold"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsseg_bench.protocol.foreign.images import TestImages
-from fsseg_bench.protocol.spec import FOLDS, Protocol
+from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable
 
 
@@ -20,7 +20,7 @@ def images_of(protocol: Protocol, each: int = 8, name: str = "{class_name}_{i}")
             c: [name.format(class_name=protocol.class_name(c), c=c, i=i) for i in range(each)]
             for c in protocol.novel_classes(fold)
         }
-        for fold in FOLDS
+        for fold in protocol.folds
     }
     ids = {image for classes in pairs.values() for images in classes.values() for image in images}
     return TestImages(frozenset(ids), pairs)

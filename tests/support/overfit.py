@@ -72,7 +72,7 @@ class _Repeated(TrainingEpisodes):
 
 def _train(plan: Plan, episodes: TrainingEpisodes, folder: Path) -> None:
     trainer = Trainer(plan.model, episodes, plan.recipe, seed=0, device=_CPU)
-    with RunRecord.create(folder, plan.settings, passed={}) as record:
+    with RunRecord.create(folder, plan.settings, folds=4, passed={}) as record:
         trainer.run(record)
 
 

@@ -80,12 +80,14 @@ def write_run(
     passed: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
     table: EpisodeTable | None = None,
+    folds: int = 4,
     **changes: Any,
 ) -> Path:
-    """Writes a run's record as the engine does and gives its folder; ``table`` is what its episodes are."""
+    """Writes a run's record as the engine does and gives its folder; ``table`` is what its episodes are, and
+    ``folds`` how many the protocol has."""
     if table is not None:
         changes = {"episode_digest": table.digest, "way": table.ways, "shot": table.shots, **changes}
-    with RunRecord.create(root, settings(**changes), passed=passed or {}) as record:
+    with RunRecord.create(root, settings(**changes), folds=folds, passed=passed or {}) as record:
         if table is not None:
             record.keep_table(table)
         with record.episode_log() as log:

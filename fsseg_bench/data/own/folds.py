@@ -1,4 +1,4 @@
-"""Deals classes to four folds, and checks that every fold can be trained and tested."""
+"""Deals classes to folds, and checks that every fold can be trained and tested."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from fsseg_bench.data.own.survey import Pixels, Survey
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.spec import FOLDS
 
 LEAST_IMAGES = 2
 """A class needs a support and a query."""
+USUAL = 4
+"""Folds where no number is asked for and the classes suffice."""
 _SHOWN = 8
 
 
@@ -20,7 +21,7 @@ class Folds:
     """Classes dealt to folds."""
 
     folds: Mapping[int, tuple[int, ...]]
-    """Fold 1..4 to class ids, ascending."""
+    """Fold, from 1, to class ids, ascending."""
     left_out: tuple[int, ...]
     """Classes with too few images, in no fold."""
     train_images: Mapping[int, int]
@@ -28,27 +29,32 @@ class Folds:
     test_images: Mapping[int, int]
 
 
-def propose_folds(survey: Survey, least_pixels: int) -> Folds:
+def propose_folds(survey: Survey, least_pixels: int, count: int | None = None) -> Folds:
     """Folds of equally many classes, give or take one, with about equally many images.
 
-    Classes are sorted by their number of test images, largest first (ties by label value), and dealt in turn: folds
-    1 2 3 4, then 4 3 2 1, and so on. A class with fewer than two images for training or testing is left out.
+    Classes are sorted by their number of test images, largest first (ties by label value), and dealt in turn: with
+    four folds to 1 2 3 4, then 4 3 2 1, and so on. A class with fewer than two images for training or testing is left
+    out.
 
     Args:
         survey: what the folder holds.
         least_pixels: a class counts in an image only with so many pixels.
+        count: of folds; None: four, or as many as there are classes where these are fewer.
 
     Raises:
-        UserError: fewer than four classes remain, or a fold would have too few training images of a class.
+        UserError: fewer classes than folds remain, or a fold would have too few training images of a class.
     """
     train, test = _images(survey.train, least_pixels), _images(survey.test, least_pixels)
     every = range(1, len(survey.classes) + 1)
     usable = [c for c in every if min(train[c], test[c]) >= LEAST_IMAGES]
-    if len(usable) < len(FOLDS):
-        raise UserError(_too_few(survey, usable, train, test, least_pixels))
+    if count is None:
+        count = max(1, min(USUAL, len(usable)))
+    if len(usable) < count:
+        raise UserError(_too_few(survey, count, usable, train, test, least_pixels))
     ranked = sorted(usable, key=lambda c: (-test[c], c))
-    turns = [*FOLDS, *reversed(FOLDS)]
-    dealt = {fold: tuple(sorted(ranked[i] for i in _places(turns, fold, len(ranked)))) for fold in FOLDS}
+    numbers = range(1, count + 1)
+    turns = [*numbers, *reversed(numbers)]
+    dealt = {fold: tuple(sorted(ranked[i] for i in _places(turns, fold, len(ranked)))) for fold in numbers}
     if survey.shared:
         _check_training(survey, dealt, least_pixels)
     return Folds(dealt, tuple(c for c in every if c not in usable), train, test)
@@ -81,12 +87,13 @@ def _check_training(survey: Survey, folds: Mapping[int, tuple[int, ...]], least:
                 )
 
 
-def _too_few(survey: Survey, usable: list[int], train: Counter[int], test: Counter[int], least: int) -> str:
+def _too_few(survey: Survey, count: int, usable: list[int], train: Counter[int], test: Counter[int], least: int) -> str:
     names = ", ".join(survey.classes[c - 1] for c in usable) or "none"
     others = [c for c in range(1, len(survey.classes) + 1) if c not in usable]
     told = ", ".join(f"{survey.classes[c - 1]} ({min(train[c], test[c])})" for c in others[:_SHOWN])
     short = f"; with fewer, and so not counted: {told}{', ...' if len(others) > _SHOWN else ''}" if others else ""
+    needed = f"{count} folds need at least {count} classes, each" if count > 1 else "a fold needs a class"
     return (
-        f"{survey.root}: four folds need at least four classes, each with at least {LEAST_IMAGES} images of {least} "
-        f"pixels of it or more; found {len(usable)}: {names}{short}. Add classes or images"
+        f"{survey.root}: {needed} with at least {LEAST_IMAGES} images of {least} pixels of it or more; "
+        f"found {len(usable)}: {names}{short}. Add classes or images"
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsseg_bench.data.own.folds import LEAST_IMAGES, Folds, propose_folds
+from fsseg_bench.data.own.folds import LEAST_IMAGES, USUAL, Folds, propose_folds
 from fsseg_bench.data.own.survey import Survey, look
 from fsseg_bench.errors import UserError
 
@@ -38,21 +38,24 @@ class Proposal:
     """What was found and what is proposed, for people."""
 
 
-def propose(root: Path, name: str | None = None) -> Proposal:
+def propose(root: Path, name: str | None = None, folds: int | None = None) -> Proposal:
     """A protocol for the data in ``root``, to be written into that folder.
 
     Args:
         root: a folder in VOC's layout, with COCO's instance annotations, or with one folder a class.
         name: the protocol's name; None: the folder's name.
+        folds: how many; None: four, or fewer where there are fewer classes, which the summary says.
 
     Raises:
         UserError: the folder cannot be used as it is; says what is missing, where, and what to do.
     """
     survey = look(root)
     least = min(_LARGEST_LEAST, max(1, survey.area // 100))
-    folds = propose_folds(survey, least)
-    text = _protocol(survey, folds, least, _name(root) if name is None else _checked_name(name))
-    return Proposal({PROTOCOL_FILE: text, **survey.list_files}, _summary(survey, folds, least))
+    dealt = propose_folds(survey, least, folds)
+    text = _protocol(survey, dealt, least, _name(root) if name is None else _checked_name(name))
+    return Proposal(
+        {PROTOCOL_FILE: text, **survey.list_files}, _summary(survey, dealt, least, chosen=folds is not None)
+    )
 
 
 def _name(root: Path) -> str:
@@ -129,10 +132,11 @@ def _classes_comment(survey: Survey) -> str:
 def _folds_section(survey: Survey, folds: Folds, least: int) -> list[str]:
     lines = [
         _comment(
-            "Each fold holds out its classes: a method is trained on the classes of the other three folds and tested "
-            "on these. Proposed: classes sorted by their number of test images, most first, dealt to the folds in turn "
-            "(1 2 3 4, 4 3 2 1, ...), so that folds have about equally many classes and images. Classes that look "
-            "alike belong into one fold: otherwise a held-out class is half known from training."
+            "Each fold holds out its classes: a method is trained on the classes of the other folds and tested on "
+            "these. Proposed: classes sorted by their number of test images, most first, dealt to the folds in turn, "
+            "there and back, so that folds have about equally many classes and images. Classes that look alike belong "
+            "into one fold: otherwise a held-out class is half known from training. There may be any number of folds, "
+            "numbered from 1 without gaps; with one, methods are tested but cannot be trained."
         )
     ]
     if folds.left_out:
@@ -201,9 +205,14 @@ def _novel_comment(survey: Survey) -> str:
     )
 
 
-def _summary(survey: Survey, folds: Folds, least: int) -> str:
+def _summary(survey: Survey, folds: Folds, least: int, *, chosen: bool) -> str:
     names = survey.classes
     lines = [f"found {_LAYOUTS[survey.source]}: {len(names)} classes"]
+    count = len(folds.folds)
+    if count < USUAL and not chosen:
+        lines.append(f"{count} fold{'s' if count > 1 else ''} in place of {USUAL}: no more classes have enough images")
+    if count == 1:
+        lines.append("one fold holds out all classes: methods can be tested here, but not trained")
     lines.append(f"images with at least {least} pixels of the class (training / test):")
     for fold, classes in folds.folds.items():
         told = [f"{names[c - 1]} {folds.train_images[c]}/{folds.test_images[c]}" for c in classes]

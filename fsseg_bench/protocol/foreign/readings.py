@@ -10,7 +10,7 @@ from typing import Literal
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.foreign.rows import Row, number
-from fsseg_bench.protocol.spec import FOLDS, Protocol
+from fsseg_bench.protocol.spec import Protocol
 
 Scope = Literal["all", "fold", "name"]
 """Class numbers count all classes, or those of the row's fold; or classes have names."""
@@ -202,13 +202,13 @@ def _place(row: Row, reading: Reading, protocol: Protocol, choice: Choice) -> Pl
     """
     where = f"line {row.line}"
     fold = choice.fold if row.fold is None else row.fold - (reading.fold_base or 0) + 1
-    if row.fold is not None and fold not in FOLDS:
+    if row.fold is not None and fold not in protocol.folds:
         raise UserError(f"{where}: fold {row.fold} does not exist then")
     if reading.scope == "fold" and fold is None:
         raise UserError("no column says the fold (give --fold)")
     classes = tuple(_label(texts, reading, protocol, fold, where) for texts in row.classes)
     if fold is None or (row.fold is None and reading.scope != "fold"):
-        fold = next((own for own in FOLDS if classes[0] in protocol.novel_classes(own)), None)
+        fold = next((own for own in protocol.folds if classes[0] in protocol.novel_classes(own)), None)
     if fold is None:
         raise UserError(f"{where}: class {protocol.class_name(classes[0])!r} is held out in no fold")
     wrong = [protocol.class_name(c) for c in classes if c not in protocol.novel_classes(fold)]

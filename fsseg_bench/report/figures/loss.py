@@ -33,6 +33,8 @@ class LossCurve:
 
     name: str
     folds: tuple[int, ...]
+    whose: str
+    """What the mean over them is called."""
     total: Float64
     """(I,) what was minimised: the sum of the parts."""
     parts: dict[str, Float64]
@@ -59,7 +61,9 @@ def loss_curve(contender: Contender) -> LossCurve:
         name: np.mean([[float(row["parts"][name]) for row in log[:length]] for log in logs], axis=0) for name in names
     }
     constant = _constant(logs, length) if len(names) == 1 else None
-    return LossCurve(contender.label, tuple(runs), total, parts, constant)
+    folds = tuple(runs)
+    whose = overall_name(folds, contender.example.folds, "mean of all folds")
+    return LossCurve(contender.label, folds, whose, total, parts, constant)
 
 
 def _constant(logs: Sequence[Sequence[dict[str, Any]]], length: int) -> Float64 | None:
@@ -139,7 +143,7 @@ def loss_figure(curves: Sequence[LossCurve], about: str, window: int | None = No
             )
     folds = sorted({curve.folds for curve in curves})
     axes.set_xlabel(f"iteration (moving average over {window})")
-    whose = overall_name(folds[0], "mean of the four folds") if len(folds) == 1 else "mean of each method's folds"
+    whose = curves[0].whose if len(folds) == 1 else "mean of each method's folds"
     axes.set_ylabel(f"training loss, {whose}")
     axes.set_ylim(bottom=0)
     axes.locator_params(axis="x", integer=True)

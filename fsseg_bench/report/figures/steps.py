@@ -40,6 +40,8 @@ class StepsCurve:
 
     name: str
     folds: tuple[int, ...]
+    whose: str
+    """What the mean over them is called."""
     steps: tuple[int, ...]
     """Ascending."""
     scores: tuple[float, ...]
@@ -81,6 +83,7 @@ def steps_curve(contender: Contender, metric: Metric = "mean", resolution: Resol
     return StepsCurve(
         contender.label,
         tuple(whole),
+        overall_name(tuple(whole), contender.example.folds, "mean of all folds"),
         tuple(steps),
         tuple(_mean(folds, metric) for folds in counts),
         *_intervals([Score(folds, metric) for folds in counts]),
@@ -161,7 +164,7 @@ def steps_figure(curves: Sequence[StepsCurve], other: OwnPoint | None, about: st
         axes.plot(-0.5, 100 * other.score, "x", color="black", markersize=8, label=name)
     axes.axvline(0.5, color="grey", linewidth=0.8, linestyle=":")
     folds = sorted({curve.folds for curve in curves})
-    whose = overall_name(folds[0], "mean of the four folds") if len(folds) == 1 else "mean of each method's folds"
+    whose = curves[0].whose if len(folds) == 1 else "mean of each method's folds"
     over = " or ".join(sorted({OVER[curve.over] for curve in curves}))
     axes.set_xlabel(f"inner steps at test time, one trained model each\n{ZERO_NOTE}\n95 % {over}", fontsize=9)
     axes.set_ylabel(f"{METRIC_NAMES[metric]} (%), {whose}")

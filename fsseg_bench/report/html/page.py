@@ -65,7 +65,8 @@ is evaluated.</li>
 image's own; void pixels count nowhere. All scores on this page are computed from these counts.</li>
 <li>Mean-IoU: counts are summed over a fold's episodes, IoU = TP / (TP + FP + FN) is taken for each held-out
 class and averaged over classes, background excluded. Binary-IoU: all foreground pooled, the mean of foreground
-and background IoU. A mean over folds is given only where all four exist.</li>
+and background IoU. A mean over folds is given only where all folds of the protocol
+exist.</li>
 <li>Intervals: 95 %. Each table's caption says what they are over. Over images and episodes (the default): a two-way
 variance, since episodes share query and support images; they say how far the number would move with other test images
 of the same kind. Over episodes alone (on request, or where a record does not know its images; a note then says so): a
