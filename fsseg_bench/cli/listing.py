@@ -63,7 +63,7 @@ def _backbones() -> Listing:
 
 
 def _tables(papers_path: str | None) -> Listing:
-    from fsseg_bench.report.papers import papers
+    from fsseg_bench.report.find_papers import papers
 
     rows = [
         (t.full_name, t.alias, t.title, ", ".join(p.name for p in t.rules), t.metric, str(len(t.numbers)))

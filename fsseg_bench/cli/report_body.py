@@ -13,6 +13,7 @@ from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.classes import class_tables
 from fsseg_bench.report.collect import Collection, Resolution
 from fsseg_bench.report.commands import Here, paper_commands, runs_commands
+from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
 from fsseg_bench.report.flat import to_csv, to_json
 from fsseg_bench.report.html import to_html
 from fsseg_bench.report.latex import to_latex
@@ -20,7 +21,7 @@ from fsseg_bench.report.layout import Layout, arranged
 from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Table, printable
 from fsseg_bench.report.paper import NUMBERS, Number, paper_table
-from fsseg_bench.report.papers import ALL, RUNS, Paper, PaperTable, find_tables, papers
+from fsseg_bench.report.papers import Paper, PaperTable
 from fsseg_bench.report.rows import claimed_twice
 from fsseg_bench.report.table import runs_tables, unfinished_table
 

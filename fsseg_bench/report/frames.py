@@ -10,10 +10,10 @@ from fsseg_bench.paths import results_root
 from fsseg_bench.protocol.statistics import IntervalKind
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, Resolution, find_runs
+from fsseg_bench.report.find_papers import find_tables, papers
 from fsseg_bench.report.intervals import Intervals
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.paper import paper_table
-from fsseg_bench.report.papers import find_tables, papers
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,28 +1,36 @@
-"""Papers and their tables, read from folders: ``table.toml`` says what each table shows, CSV files hold the numbers."""
+"""Papers and their tables: what ``table.toml`` says that each shows, and the numbers that it has."""
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
 
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.paths import folder, regular
 from fsseg_bench.protocol.load import builtin_protocols, load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.report.published import Erratum, FoldOrMean, PublishedNumber, read_errata, read_numbers
-from fsseg_bench.schema import parse
+from fsseg_bench.report.published import Erratum, FoldOrMean, PublishedNumber
+from fsseg_bench.schema import Must, Range
 
 Place = tuple[int, FoldOrMean]
 """Shot, and fold or mean."""
-ALL = "all"
-RUNS = "runs"
-"""Names that ``--table`` takes beside those of papers and tables."""
-_TABLES = "table.toml"
+TABLES_FILE = "table.toml"
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and all(c.isalnum() or c in "-_." for c in text)
+
+
+def _each_once(values: tuple[object, ...]) -> bool:
+    return bool(values) and len(set(values)) == len(values)
+
+
+NAME = Must("letters, digits, '-', '_' and '.'", _is_name)
+"""What a paper, a table or an alias may be called."""
+_SET = Must("a list of one or more, each once", _each_once)
 
 
 @dataclass(frozen=True)
@@ -42,22 +50,22 @@ class TableSpec:
     """What ``table.toml`` says of one table."""
 
     title: str
-    protocols: tuple[str, ...]
+    protocols: Annotated[tuple[str, ...], _SET]
     """Built-in protocols, protocol files (``mine.toml``) beside ``table.toml``, or names of ``without_file``."""
     metric: Metric
-    shots: tuple[int, ...]
+    shots: Annotated[tuple[Annotated[int, Range(least=1)], ...], _SET]
     folds: bool = True
     """Whether single folds have columns, beside the mean."""
     others: bool = True
     """Whether runs of methods that the table does not list get rows."""
     by_scales: bool = False
     """Whether rows are told apart by query scales."""
-    alias: str = ""
+    alias: Annotated[str, NAME] | Literal[""] = ""
     """A second, shorter name for ``--table``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PaperFile:
+class PaperSpec:
     """What ``table.toml`` may hold."""
 
     title: str
@@ -147,7 +155,7 @@ class Paper:
     @property
     def file(self) -> Path:
         """Its ``table.toml``."""
-        return self.folder / _TABLES
+        return self.folder / TABLES_FILE
 
     @cached_property
     def tables(self) -> tuple[PaperTable, ...]:
@@ -180,7 +188,7 @@ class Paper:
         raise unknown("protocol", entry, known, f"{self.file}: protocols")
 
     def _protocol_files(self) -> list[Path]:
-        return [path for path in self.folder.glob("*.toml") if path.name != _TABLES]
+        return [path for path in self.folder.glob("*.toml") if path.name != TABLES_FILE]
 
     @cached_property
     def folds(self) -> Mapping[str, tuple[int, ...]]:
@@ -192,132 +200,3 @@ class Paper:
             name: tuple(p.rules.folds if p.rules else range(1, last.get(name, 0) + 1))
             for name, p in self.protocols.items()
         }
-
-
-def papers(papers_path: Path | str | None = None) -> tuple[Paper, ...]:
-    """The papers of the package, then those of a folder of the user's.
-
-    Args:
-        papers_path: a folder with one folder for each paper; None: ``FSSEG_PAPERS_PATH``, where it is set.
-
-    Raises:
-        UserError: no such folder, two papers or tables of one name, or a wrong value in a file; names file, line or
-            key, and what is allowed.
-    """
-    found = _builtin()
-    given = papers_path or os.environ.get("FSSEG_PAPERS_PATH")
-    if given:
-        found = (*found, *_papers_in(Path(given).expanduser(), f"--papers-path {given}"))
-    names: dict[str, str] = dict.fromkeys((ALL, RUNS), "a word of --table")
-    for paper in found:
-        where = str(paper.folder)
-        for name in (paper.name, *(n for table in paper.tables for n in (table.full_name, table.alias) if n)):
-            if name in names:
-                raise UserError(f"{paper.file}: the name {name!r} is taken by {names[name]}; choose another")
-            names[name] = where
-    return found
-
-
-def find_tables(names: Iterable[str], known: Sequence[Paper]) -> list[PaperTable]:
-    """The tables of these names, in the order of the papers.
-
-    Args:
-        names: each the name of a paper (all its tables), of a table (``biopt:1``), an alias, or :data:`ALL`.
-        known: the papers.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    by_name: dict[str, list[PaperTable]] = {ALL: [table for paper in known for table in paper.tables]}
-    for paper in known:
-        by_name[paper.name] = list(paper.tables)
-        for table in paper.tables:
-            by_name |= {name: [table] for name in (table.full_name, table.alias) if name}
-    names = list(names)
-    for name in names:
-        if name not in by_name:
-            raise unknown("table", name, [*by_name, RUNS])
-    wanted = {table for name in names for table in by_name[name]}
-    return [table for table in by_name[ALL] if table in wanted]
-
-
-@cache
-def _builtin() -> tuple[Paper, ...]:
-    return tuple(_papers_in(folder("results/published"), "results/published"))
-
-
-def _papers_in(home: Path, name: str) -> Iterator[Paper]:
-    if not home.is_dir():
-        raise UserError(f"{name}: no such folder")
-    places = sorted(place for place in home.iterdir() if place.is_dir() and not place.name.startswith((".", "_")))
-    if not places:
-        inside = f"; give the folder that {home} lies in" if (home / _TABLES).is_file() else ""
-        raise UserError(f"{name}: holds no folder of a paper (with {_TABLES} and numbers.csv){inside}")
-    for place in places:
-        yield _paper(place)
-
-
-def _paper(place: Path) -> Paper:
-    file = place / _TABLES
-    said = parse(_PaperFile, _read_toml(file), file)
-    errata = place / "errata.csv"
-    paper = Paper(
-        name=place.name,
-        folder=place,
-        title=said.title,
-        published=said.published,
-        collected=said.collected,
-        without_file=said.without_file,
-        specs=said.tables,
-        numbers=read_numbers(place / "numbers.csv"),
-        errata=read_errata(errata) if errata.exists() else (),
-    )
-    _check(paper)
-    return paper
-
-
-def _read_toml(file: Path) -> Mapping[str, object]:
-    try:
-        return tomllib.loads(regular(file).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: not valid TOML in UTF-8: {error}") from None
-
-
-def _check(paper: Paper) -> None:
-    """Whether names can be names, lists are not empty, and each number has a place.
-
-    A number that names its table must fit it. Another may be in no table (2-way, or shots that the source does not
-    state), but only under a protocol that ``table.toml`` knows, so that a misspelt one is not left out in silence.
-    """
-    for name in (paper.name, *paper.specs, *(spec.alias for spec in paper.specs.values() if spec.alias)):
-        if not name or not all(c.isalnum() or c in "-_." for c in name):
-            raise UserError(f"{paper.file}: {name!r} cannot be a name; use letters, digits, '-', '_', '.'")
-    for table in paper.tables:
-        where = f"{paper.file}: tables.{table.name}"
-        if not table.protocols or len(set(table.protocols)) < len(table.protocols):
-            raise UserError(f"{where}.protocols is {list(table.protocols)}; give one or more, each once")
-        if not table.shots or min(table.shots) < 1 or len(set(table.shots)) < len(table.shots):
-            raise UserError(f"{where}.shots is {list(table.shots)}; give one or more numbers from 1, each once")
-    tables = {table.name: table for table in paper.tables}
-    for number in paper.numbers:
-        if number.protocol not in paper.protocols:
-            raise unknown("protocol", number.protocol, paper.protocols, f"{number.where}, column protocol")
-        folds = paper.folds[number.protocol]
-        if number.fold != "mean" and number.fold not in folds:
-            raise UserError(
-                f"{number.where}, column fold: {number.fold} is no fold of {number.protocol}; use mean or "
-                f"{', '.join(map(str, folds))}"
-            )
-        if number.table and number.table not in tables:
-            raise unknown("table", number.table, tables, f"{number.where}, column table")
-        if number.table and (wrong := tables[number.table].lacks(number)):
-            column, allowed = wrong
-            raise UserError(
-                f"{number.where}, column {column}: {getattr(number, column)} has no place in table {number.table}; use "
-                f"{allowed}, or correct {paper.file}"
-            )
-    for erratum in paper.errata:
-        if erratum.table is not None and erratum.table not in tables:
-            raise unknown("table", erratum.table, tables, f"{erratum.where}, column table")

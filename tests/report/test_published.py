@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from fsseg_bench.protocol.load import builtin_protocols
-from fsseg_bench.report.papers import papers
+from fsseg_bench.report.find_papers import papers
 from fsseg_bench.report.published import PublishedNumber, mean_note
 
 # Tables 1, 2 and 4 of the BiOpt paper: fold 1, 2, 3, 4, mean, typed from the paper.

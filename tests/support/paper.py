@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_bench.report.papers import papers
+from fsseg_bench.report.find_papers import papers
 from tests.support.runs import Episode, write_run
 
 TABLES = {table.alias or table.full_name: table for paper in papers() for table in paper.tables}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from fsseg_bench.records.read import RecordWarning
 from fsseg_bench.report.classes import class_tables
 from fsseg_bench.report.collect import Collection, Resolution
+from fsseg_bench.report.find_papers import papers
 from fsseg_bench.report.html.curves import curves_html
 from fsseg_bench.report.html.errata import errata_html
 from fsseg_bench.report.html.facts import run_html
@@ -18,7 +19,7 @@ from fsseg_bench.report.html.runs import Group, ShownRun, groups, shown_runs
 from fsseg_bench.report.html.tables import folded_table, table_html
 from fsseg_bench.report.html.text import escape, section
 from fsseg_bench.report.model import Table
-from fsseg_bench.report.papers import Paper, papers
+from fsseg_bench.report.papers import Paper
 
 
 def to_html(
