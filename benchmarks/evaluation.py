@@ -23,10 +23,11 @@ from PIL import Image
 
 from benchmarks.machine import describe
 from fsseg_bench.cli.options import parse_settings
-from fsseg_bench.engine.plan import Plan, RunRequest, make_plan
+from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.protocol.scoring import class_iou
 from fsseg_bench.records.lines import read_lines
+from fsseg_bench.records.request import RunRequest
 
 _ALPHA = 20.0
 Counts = npt.NDArray[np.int64]

@@ -17,9 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -27,8 +27,9 @@ import numpy as np
 from benchmarks.machine import describe, spread
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.table import EpisodeTable
-from fsseg_bench.records.identity import identity_hash
+from fsseg_bench.records.info import write_info
 from fsseg_bench.records.run import EPISODES_FILE, RUN_FILE, SCHEMA, TABLE_FILE, run_folder
+from fsseg_bench.records.settings import RunSettings
 
 METHODS = ("baseline", "biopt", "canet", "cofcn", "dan", "fwb", "inopt-dagger", "oslsm", "panet", "pgnet", "ppnet-ud")
 BACKBONES = ("vgg16", "resnet50", "resnet101", "resnet18", "resnet18-layer3")
@@ -70,51 +71,51 @@ def timed(*arguments: str) -> tuple[float, float]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def all_settings() -> Iterator[dict[str, Any]]:
+def all_settings() -> Iterator[RunSettings]:
     """The settings of different runs, as the engine writes them; seeds vary slowest."""
     protocols = [load_protocol(name) for name in PROTOCOLS]
     for seed in itertools.count():
         places = [(protocol, fold) for protocol in protocols for fold in protocol.folds]
         for (protocol, fold), method, backbone, shot in itertools.product(places, METHODS, BACKBONES, (1, 5)):
             novel = protocol.novel_classes(fold)
-            yield {
-                "protocol": protocol.name,
-                "protocol_label": protocol.label,
-                "protocol_version": protocol.version,
-                "protocol_digest": protocol.digest,
-                "data_fingerprint": "f" * 64,
-                "episode_digest": "",
-                "method": method,
-                "method_digest": "a" * 64,
-                "switches": {f"switch_{i}": i for i in range(12)},
-                "recipe": {f"key_{i}": i for i in range(17)} | {"iterations": 10_000},
-                "backbone": backbone,
-                "weights": "imagenet",
-                "weights_digest": "b" * 64,
-                "fold": fold,
-                "way": 1,
-                "shot": shot,
-                "seed": seed,
-                "precision": "fp32",
-                "scales": [1.0],
-                "novel": list(novel),
-                "class_names": {str(c): protocol.class_name(c) for c in novel},
-                "headline": "input",
-            }
+            yield RunSettings(
+                protocol=protocol.name,
+                protocol_label=protocol.label,
+                protocol_version=protocol.version,
+                protocol_digest=protocol.digest,
+                data_fingerprint="f" * 64,
+                episode_digest="",
+                method=method,
+                method_digest="a" * 64,
+                switches={f"switch_{i}": i for i in range(12)},
+                recipe={f"key_{i}": i for i in range(17)} | {"iterations": 10_000},
+                backbone=backbone,
+                weights="imagenet",
+                weights_digest="b" * 64,
+                fold=fold,
+                way=1,
+                shot=shot,
+                seed=seed,
+                precision="fp32",
+                scales=(1.0,),
+                novel=novel,
+                class_names={str(c): protocol.class_name(c) for c in novel},
+                headline="input",
+            )
 
 
-def write_run(root: Path, settings: dict[str, Any], episodes: int) -> None:
+def write_run(root: Path, settings: RunSettings, episodes: int) -> None:
     """A finished run with made-up counts; runs of one protocol, shot and fold share their episodes."""
-    table = episode_table(tuple(settings["novel"]), settings["shot"], episodes, settings["protocol"])
-    settings = {**settings, "episode_digest": table.digest}
-    rng = np.random.RandomState(int(identity_hash(settings)[:8], 16))
+    table = episode_table(settings.novel, settings.shot, episodes, settings.protocol)
+    settings = replace(settings, episode_digest=table.digest)
+    rng = np.random.RandomState(int(settings.identity[:8], 16))
     classes = np.array(table.classes)[:, 0]
     counts = rng.randint(1, 60_000, (episodes, 8))
     said = {
         "inner_loss": [0.17936021089553833 + i for i in range(11)],
         "inner_angle": [2.146896 * i for i in range(11)],
     }
-    tail = f',"diagnostics":{json.dumps(said, separators=(",", ":"))}' if settings["method"] in TALKATIVE else ""
+    tail = f',"diagnostics":{json.dumps(said, separators=(",", ":"))}' if settings.method in TALKATIVE else ""
     lines = [_line(i, c, row, tail) for i, (c, row) in enumerate(zip(classes.tolist(), counts.tolist(), strict=True))]
     data = "".join(lines).encode()
     folder = run_folder(root, settings)
@@ -122,13 +123,15 @@ def write_run(root: Path, settings: dict[str, Any], episodes: int) -> None:
     (folder / EPISODES_FILE).write_bytes(data)
     info = {
         "schema": SCHEMA,
-        "identity": identity_hash(settings),
+        "identity": settings.identity,
         "status": "done",
-        "settings": settings,
-        "passed": {"method": settings["method"], "dataset": settings["protocol"]},
+        "settings": settings.to_json(),
+        "passed": {"method": settings.method, "dataset": settings.protocol},
+        "lines": "unchecked",
+        **{key: {} for key in ("provenance", "timings", "diagnostics")},
         "episodes": {"count": episodes, "sha256": hashlib.sha256(data).hexdigest()},
     }
-    (folder / RUN_FILE).write_text(json.dumps(info, indent=2))
+    write_info(folder / RUN_FILE, info)
     table.to_csv(folder / TABLE_FILE)
 
 

@@ -12,10 +12,11 @@ from typing import Any, get_type_hints
 import pandas as pd
 
 from fsseg_bench.engine.batch import plan_all, requests_for
-from fsseg_bench.engine.plan import Opened, RunRequest
+from fsseg_bench.engine.plan import Opened
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.report.collect import results_of
 from fsseg_bench.report.recipes import what_differs
 from fsseg_bench.values import checked_value, plain_value
@@ -42,7 +43,7 @@ def run(
         settings: as ``--set``, with text or Python values: ``{"recipe.lr": 1e-3, "recipe.milestones": (100, 200),
             "steps": 5, "protocol.image.size": 257}``.
         progress: who is told how far it is; None tells nobody.
-        options: the other fields of :class:`fsseg_bench.engine.plan.RunRequest`: ``shot``, ``way``, ``backbone``,
+        options: the other fields of :class:`fsseg_bench.records.request.RunRequest`: ``shot``, ``way``, ``backbone``,
             ``weights``, ``data_root``, ``seed``, ``device``, ``iterations``, ``episodes``, ``scales``, ``out``, ...
 
     Returns:
@@ -61,7 +62,7 @@ def run(
     wanted = requests_for(methods, folds, dataset=str(dataset), settings=dict(settings or {}), **_checked(options))
     opened: Opened = {}
     batch = plan_all(wanted.requests, opened)
-    notes = [*wanted.notes, *batch.notes, *what_differs([(str(p.shown["method"]), p.shown) for p in batch.runs])]
+    notes = [*wanted.notes, *batch.notes, *what_differs([(p.shown.method, p.shown) for p in batch.runs])]
     for note in notes:
         told.say(note)
     folders = [execute(planned.plan(opened), progress).folder for planned in batch.runs]

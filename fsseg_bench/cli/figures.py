@@ -116,9 +116,9 @@ def _about(contenders: Sequence[Contender]) -> str:
         UserError: they do not.
     """
     keys = ("protocol_label", "protocol_digest", "backbone", "way", "shot")
-    settings = [{key: c.settings[key] for key in keys} for c in contenders]
+    settings = [{key: str(getattr(c.settings, key)) for key in keys} for c in contenders]
     if wrong := [key for key in keys if len({own[key] for own in settings}) > 1]:
-        told = "; ".join(f"{key}: {' / '.join(str(own[key]) for own in settings)}" for key in wrong)
+        told = "; ".join(f"{key}: {' / '.join(own[key] for own in settings)}" for key in wrong)
         raise UserError(f"one figure shows one setting, these differ ({told}); filter with --dataset, --backbone, ...")
     first = settings[0]
     return f"{first['protocol_label']}, {first['way']}-way {first['shot']}-shot, {first['backbone']}"

@@ -85,7 +85,10 @@ def _runs(results: str | None) -> Listing:
     if not runs:
         raise UserError(f"{root}: holds no usable runs; make one with 'fsseg-bench run'")
     keys = ("protocol_label", "method", "backbone", "way", "shot", "fold", "seed")
-    rows = [(*(str(run.settings[key]) for key in keys), run.status, str(run.folder.relative_to(root))) for run in runs]
+    rows = [
+        (*(str(getattr(run.settings, key)) for key in keys), run.status, str(run.folder.relative_to(root)))
+        for run in runs
+    ]
     return ("dataset", *keys[1:], "status", "record"), rows
 
 

@@ -75,7 +75,7 @@ def run(
     _show_differences(batch)
     if dry_run:
         for planned in batch.runs:
-            click.echo(json.dumps(planned.settings, indent=2, ensure_ascii=False))
+            click.echo(json.dumps(planned.settings.to_json(), indent=2, ensure_ascii=False))
         return
     _print_table(_execute(batch, opened))
 
@@ -89,7 +89,7 @@ def _show_differences(batch: Batch) -> None:
     """On standard error: in what the methods differ besides being different methods."""
     from fsseg_bench.report.recipes import differences_table
 
-    table = differences_table([(str(planned.shown["method"]), planned.shown) for planned in batch.runs])
+    table = differences_table([(planned.shown.method, planned.shown) for planned in batch.runs])
     if table is None:
         return
     if sys.stderr.isatty():
@@ -118,7 +118,6 @@ def _execute(batch: Batch, opened: Opened) -> list[Path]:
 def _print_table(folders: Sequence[Path]) -> None:
     """The table of these runs alone, and how their trainings ended."""
     from fsseg_bench.records.read import read_run
-    from fsseg_bench.records.training import training_words
     from fsseg_bench.report.collect import open_runs
     from fsseg_bench.report.markdown import to_markdown
     from fsseg_bench.report.model import printable
@@ -130,6 +129,6 @@ def _print_table(folders: Sequence[Path]) -> None:
     for warning in collection.warnings:
         click.echo(printable(f"warning: {warning.message}"), err=True)
     for folder in folders:
-        if words := training_words(read_run(folder).info):
-            click.echo(f"training loss: {words}")
+        if summary := read_run(folder).info.training:
+            click.echo(f"training loss: {summary}")
         click.echo(f"record: {folder}")

@@ -15,12 +15,14 @@ from fsseg_bench.engine.checkpoint import load_trained
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.made_up import evaluation_episode
 from fsseg_bench.engine.outputs import ContractError, checked_prediction
-from fsseg_bench.engine.plan import PUBLISHED, Opened, Plan, RunRequest, make_plan, protocol_of
+from fsseg_bench.engine.plan import PUBLISHED, Opened, Plan, make_plan, protocol_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.protocol.images import EpisodeImages, few_images
 from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.records.identity import canonical_json, identity_hash
+from fsseg_bench.records.identity import canonical_json
+from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.settings import RunSettings, ShownSettings
 from fsseg_bench.records.trained import settings_shown
 from fsseg_bench.registry import find_method
 
@@ -42,9 +44,9 @@ class Planned:
     """A request that can be run."""
 
     request: RunRequest
-    settings: Mapping[str, Any]
+    settings: RunSettings
     """The identity of the run."""
-    shown: Mapping[str, Any]
+    shown: ShownSettings
     """The same as tables show them: an evaluated checkpoint has the recipe of its training."""
     label: str
     """Of the protocol."""
@@ -73,7 +75,7 @@ def requests_for(methods: Sequence[str], folds: Sequence[int] | None, **options:
     Args:
         methods: names, in order.
         folds: in order; None: all of the protocol.
-        options: the other fields of :class:`fsseg_bench.engine.plan.RunRequest`.
+        options: the other fields of :class:`fsseg_bench.records.request.RunRequest`.
     """
     names = list(dict.fromkeys(methods))
     if folds is None:
@@ -152,7 +154,7 @@ def plan_all(requests: Iterable[RunRequest], opened: Opened, *, here: bool = Tru
         except UserError as error:
             failed.append((request, error))
             continue
-        identity = identity_hash(plan.settings)
+        identity = plan.settings.identity
         if identity in runs:
             notes.append(f"{request.method} fold {request.fold}: asked for twice; it is run once")
             continue
@@ -175,7 +177,7 @@ def _check_ready(plan: Plan, tried: set[str]) -> None:
     request = plan.request
     if request.eval_only is not None:
         load_trained(plan.model, Path(request.eval_only).expanduser())
-    key = canonical_json({k: plan.settings[k] for k in ("method", "backbone", "switches", "way", "shot")})
+    key = canonical_json({k: getattr(plan.settings, k) for k in ("method", "backbone", "switches", "way", "shot")})
     if key not in tried:
         _check_shape(plan)
         tried.add(key)

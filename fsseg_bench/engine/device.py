@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
 
 import torch
 
 from fsseg_bench.errors import UserError
-
-Precision = Literal["fp32", "bf16"]
+from fsseg_bench.records.request import Precision
 
 
 def resolve_device(name: str) -> torch.device:

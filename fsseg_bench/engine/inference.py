@@ -9,11 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fsseg_bench.engine.device import Precision, autocast, exact
+from fsseg_bench.engine.device import autocast, exact
 from fsseg_bench.engine.images import normalise
 from fsseg_bench.engine.outputs import checked_prediction
 from fsseg_bench.method import Episode, Features, Method
 from fsseg_bench.nn.backbones import Backbone, folded
+from fsseg_bench.records.request import Precision
 
 _GPU_BATCH = 8
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,6 @@ from fsseg_bench.data.open import open_source
 from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import assemble, default_backbone, parse_switches
 from fsseg_bench.engine.code_digest import method_digest
-from fsseg_bench.engine.device import Precision
 from fsseg_bench.engine.optimise import check_training
 from fsseg_bench.engine.origin import checkpoint_file, training_of
 from fsseg_bench.errors import UserError
@@ -27,45 +26,11 @@ from fsseg_bench.protocol.load import load_protocol, replace_episodes, replace_l
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.unlabelled import Further, further_of_table
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.records.trained import CHECKPOINT_DIGEST
+from fsseg_bench.records.request import Precision, RunRequest
+from fsseg_bench.records.settings import RunSettings
+from fsseg_bench.records.trained import CheckpointTraining
 from fsseg_bench.registry import find_method, method_module
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a user asks for: one method, one fold. Everything is checked by :func:`make_plan`."""
-
-    method: str
-    dataset: str
-    fold: int = 1
-    way: int = 1
-    shot: int = 1
-    backbone: str | None = None
-    """None: the method's own, or a light one for the embedded images. ``published``: the method's own."""
-    weights: str | None = None
-    """``imagenet``, ``none`` or a file. None: ``imagenet``, or ``none`` for the embedded images."""
-    data_root: str | None = None
-    seed: int = 0
-    device: str = "auto"
-    precision: Precision = "fp32"
-    iterations: int | None = None
-    """None: as the recipe says. 0: evaluate without training."""
-    episodes: str | None = None
-    """A number, or a CSV file to replay (``{fold}`` in its name is the fold's number). None: as the protocol says."""
-    scales: tuple[float, ...] = (1.0,)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, or a switch of the method; text, or Python values."""
-    workers: int | None = None
-    eval_only: str | None = None
-    """A checkpoint or a run folder to evaluate instead of training."""
-    fresh: bool = False
-    out: str | None = None
-    methods_path: str | None = None
-    no_check: bool = False
-    """Test images and masks are not decoded before the run begins (their bytes are digested all the same)."""
-    head_batch: int | None = None
-    cache_gib: float | None = None
-    panels: int = 5
+from fsseg_bench.storage.json_text import plain
 
 
 @dataclass(frozen=True)
@@ -92,10 +57,10 @@ class Plan:
     """How many classes the model tells apart in training: the fold's, or those of the checkpoint's own training."""
     weights: WeightsInfo
     """What the backbone was filled with."""
-    settings: dict[str, Any]
+    settings: RunSettings
     """The identity of the run: two runs with equal settings are the same run."""
-    trained: dict[str, Any] | None = None
-    """What is known of the training of a checkpoint to evaluate; see :mod:`fsseg_bench.records.trained`."""
+    trained: CheckpointTraining | None = None
+    """What is known of the training of a checkpoint to evaluate."""
 
 
 PUBLISHED = "published"
@@ -147,14 +112,26 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         trained = training_of(checkpoint, request.method, backbone, protocol, request.fold)
     # a checkpoint holds all parameters, so that neither seed nor weights nor recipe have a part in its numbers
     chosen, seed = (request.weights or weights, request.seed) if checkpoint is None else ("none", 0)
-    base = (trained or {}).get("settings", {}).get("base_classes", base)
+    if trained and trained.settings and trained.settings.base_classes is not None:
+        base = trained.settings.base_classes
     model, info = assemble(cls, backbone, chosen, switches, seed, base)
     if recipe.iterations:
         check_training(model, recipe)
     pairs, count = index.test_pairs(request.fold), model.unlabelled_images
     further = further_of_table(table, pairs, count) if count else ()
     evaluated, unlabelled = _evaluated(source, table, further, decode=not request.no_check)
-    plan = Plan(
+    digests = {
+        "data_fingerprint": index.fingerprint,
+        "episode_digest": table.digest,
+        "evaluated_digest": evaluated.digest,
+        "unlabelled_digest": unlabelled.digest if unlabelled else None,
+        "method_digest": method_digest(cls, method_module(request.method, request.methods_path), type(source)),
+    }
+    settings = _identity(request, protocol, backbone, switches, recipe, info, digests)
+    if checkpoint is not None:
+        nothing: dict[str, Any] = {"recipe": {}, "seed": 0, "weights": "checkpoint", "weights_digest": None}
+        settings = replace(settings, **nothing, checkpoint_digest=_file_digest(checkpoint))
+    return Plan(
         request=request,
         protocol=protocol,
         cls=cls,
@@ -169,54 +146,45 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         model=model,
         base_classes=base,
         weights=info,
-        settings={},
+        settings=settings,
         trained=trained,
     )
-    return replace(plan, settings=_identity(plan, checkpoint, unlabelled))
 
 
-def _identity(plan: Plan, checkpoint: Path | None, unlabelled: Evaluated | None) -> dict[str, Any]:
-    """Everything that determines the run's numbers.
-
-    Args:
-        plan: all but its settings.
-        checkpoint: the file that is evaluated in place of a training.
-        unlabelled: the content of the images without masks, if any.
-    """
-    request, protocol, novel = plan.request, plan.protocol, plan.protocol.novel_classes(plan.request.fold)
-    module = method_module(request.method, request.methods_path)
-    settings: dict[str, Any] = {
-        "protocol": protocol.name,
-        "protocol_label": protocol.label,
-        "protocol_version": protocol.version,
-        "protocol_digest": protocol.digest,
-        "data_fingerprint": plan.index.fingerprint,
-        "episode_digest": plan.table.digest,
-        "evaluated_digest": plan.evaluated.digest,
-        "method": request.method,
-        "method_digest": method_digest(plan.cls, module, type(plan.source)),
-        "switches": plan.switches,
-        "recipe": plan.recipe.settings(),
-        "backbone": plan.backbone,
-        "weights": Path(plan.weights.source).name,
-        "weights_digest": plan.weights.digest,
-        "fold": request.fold,
-        "way": request.way,
-        "shot": request.shot,
-        "seed": request.seed,
-        "precision": request.precision,
-        "scales": list(request.scales),
-        "base_classes": len(protocol.base_classes(request.fold)),
-        "novel": list(novel),
-        "class_names": {str(c): protocol.class_name(c) for c in novel},
-        "headline": protocol.scoring.headline,
-    }
-    if checkpoint is not None:
-        settings |= {"recipe": {}, "seed": 0, "weights": "checkpoint", "weights_digest": None}
-        settings[CHECKPOINT_DIGEST] = _file_digest(checkpoint)
-    if unlabelled is not None:
-        settings["unlabelled_digest"] = unlabelled.digest
-    return settings
+def _identity(
+    request: RunRequest,
+    protocol: Protocol,
+    backbone: str,
+    switches: Mapping[str, Any],
+    recipe: Recipe,
+    weights: WeightsInfo,
+    digests: Mapping[str, Any],
+) -> RunSettings:
+    """Everything that determines the numbers of a run that trains, or evaluates its method as it is built."""
+    novel = protocol.novel_classes(request.fold)
+    return RunSettings(
+        protocol=protocol.name,
+        protocol_label=protocol.label,
+        protocol_version=protocol.version,
+        protocol_digest=protocol.digest,
+        method=request.method,
+        switches=plain(switches),
+        recipe=plain(recipe.settings()),
+        backbone=backbone,
+        weights=Path(weights.source).name,
+        weights_digest=weights.digest,
+        fold=request.fold,
+        way=request.way,
+        shot=request.shot,
+        seed=request.seed,
+        precision=request.precision,
+        scales=request.scales,
+        base_classes=len(protocol.base_classes(request.fold)),
+        novel=novel,
+        class_names={str(c): protocol.class_name(c) for c in novel},
+        headline=protocol.scoring.headline,
+        **digests,
+    )
 
 
 def _split(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fsseg_bench.engine.checkpoint import load_state, load_trained
-from fsseg_bench.engine.plan import Opened, Plan, RunRequest, make_plan
+from fsseg_bench.engine.plan import Opened, Plan, make_plan
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.given import is_count
 from fsseg_bench.records.identity import differences
 from fsseg_bench.records.read import StoredRun, read_run
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import TABLE_FILE
-from fsseg_bench.storage.json_text import plain
 
 _CODE = "method_digest"
 
@@ -64,40 +62,30 @@ def reopen(folder: Path, here: Here | None = None, opened: Opened | None = None)
         if request.eval_only is not None:
             load_trained(plan.model, Path(request.eval_only))
         elif plan.recipe.iterations > 0:
-            load_state(folder / "checkpoint.pt", run.info["identity"])
+            load_state(folder / "checkpoint.pt", run.info.identity)
             load_trained(plan.model, folder)
     except UserError as error:
         raise UserError(
             f"{folder}: cannot be opened again: {error} (what has moved can be named with --dataset-file, --data-root "
             "and --weights)"
         ) from error
-    settings = plain(plan.settings)
-    stored, now = _without_code(run.info["settings"]), _without_code(settings)
-    if "evaluated_digest" not in stored:  # a record from before it was noted
-        now = {key: value for key, value in now.items() if key not in {"evaluated_digest", "unlabelled_digest"}}
-    if changed := differences(stored, now):
+    stored, now = run.info.settings, plan.settings
+    unnoted = [] if stored.evaluated_digest else ["evaluated_digest", "unlabelled_digest"]  # an early record
+    if changed := differences(stored.without(_CODE, *unnoted), now.without(_CODE, *unnoted)):
         raise UserError(
             f"{folder}: what the run depends on is different now (then / now): {'; '.join(changed)}. Run it again"
         )
-    return Reopened(run, plan, changed_code=settings[_CODE] != run.settings.get(_CODE))
+    return Reopened(run, plan, changed_code=now.method_digest != stored.method_digest)
 
 
 def _request(run: StoredRun, here: Here) -> RunRequest:
     """The request that the record was made with, as far as it is still known, and what is elsewhere now."""
-    passed = run.info.get("passed")
-    known = {f.name for f in fields(RunRequest)} - {"out", "fresh", "panels"}
-    values = {k: v for k, v in passed.items() if k in known} if isinstance(passed, Mapping) else {}
-    if not {"method", "dataset"} <= values.keys():
+    passed = run.info.passed
+    if not passed.method or not passed.dataset:
         raise UserError(f"{run.folder}: the record does not say what was asked for; it cannot be opened again")
     stored = run.folder / TABLE_FILE
-    if values.get("episodes") and not is_count(str(values["episodes"])) and stored.is_file():
-        values["episodes"] = str(stored)  # the list that was given may have moved since
-    values |= {key: value for key, value in vars(here).items() if value is not None}
-    values["no_check"] = True  # the images must be those that were evaluated, so they can be decoded
-    if "scales" in values:
-        values["scales"] = tuple(values["scales"])
-    return RunRequest(**values)
-
-
-def _without_code(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != _CODE}
+    elsewhere: dict[str, Any] = {key: value for key, value in vars(here).items() if value is not None}
+    if passed.episode_list and stored.is_file():
+        elsewhere["episodes"] = str(stored)  # the list that was given may have moved since
+    # no check: the images must be those that were evaluated, so they can be decoded
+    return replace(passed, **elsewhere, no_check=True)

@@ -9,13 +9,14 @@ from typing import Any
 
 from fsseg_bench.engine.build import BASE_CLASSES, assemble, parse_switches
 from fsseg_bench.engine.checkpoint import load_state, load_trained
+from fsseg_bench.engine.plan import protocol_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import laid_out
 from fsseg_bench.nn.layout import Layout
-from fsseg_bench.protocol.given import is_count
-from fsseg_bench.protocol.load import load_protocol, replace_episodes, replace_list
+from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.records.read import StoredRun, read_run
+from fsseg_bench.records.settings import RunSettings
 from fsseg_bench.registry import find_method
 
 DEFAULT_SIZE = 417
@@ -65,22 +66,22 @@ def restore(
     if checkpoint is not None and not checkpoint.exists():
         raise UserError(f"--checkpoint {checkpoint}: no such file and no such run folder")
     run = read_run(checkpoint) if checkpoint is not None and checkpoint.is_dir() else None
-    settings: Mapping[str, Any] = run.settings if run else {}
-    name = method or settings.get("method")
+    settings = run.settings if run else None
+    name = method or (settings.method if settings else None)
     if name is None:
         raise UserError("--method is needed: only a run's folder, given as --checkpoint, says which method it is")
     if size is not None and size < _LEAST_SIZE:
         raise UserError(f"--size {size}: it must be at least {_LEAST_SIZE}")
-    cls = find_method(name, methods_path or (_passed(run).get("methods_path") if run else None))
-    own = settings.get("switches", {}) if name == settings.get("method") else {}
+    cls = find_method(name, methods_path or (run.info.passed.methods_path if run else None))
+    own = settings.switches if settings and name == settings.method else {}
     values = parse_switches(name, cls, {**own, **(switches or {})})
-    trunk = backbone or settings.get("backbone") or cls.default_backbone
+    trunk = backbone or (settings.backbone if settings else None) or cls.default_backbone
     file = _run_checkpoint(run) if run else checkpoint
     if file is not None and weights is not None:
         raise UserError(f"--weights {weights}: the checkpoint {file} holds all parameters; leave --weights out")
-    spec = "none" if file is not None else weights or (_weights(settings, cls.layout) if run else "imagenet")
-    base = settings.get("base_classes", BASE_CLASSES)
-    model, info = assemble(cls, trunk, spec, values, settings.get("seed", 0), base)
+    spec = "none" if file is not None else weights or (_weights(settings, cls.layout) if settings else "imagenet")
+    base = (settings.base_classes if settings else None) or BASE_CLASSES
+    model, info = assemble(cls, trunk, spec, values, settings.seed if settings else 0, base)
     if file is not None:
         load_trained(model, file)
     origin = str(file) if file is not None else f"not trained, weights {info.source}"
@@ -89,22 +90,22 @@ def restore(
 
 def _run_checkpoint(run: StoredRun) -> Path | None:
     """The run's trained parameters; None for a run that was not trained."""
-    if run.settings.get("checkpoint_digest"):
-        given = _passed(run).get("eval_only")
+    if run.settings.checkpoint_digest:
+        given = run.info.passed.eval_only
         raise UserError(f"{run.folder}: this run evaluated another checkpoint; give --checkpoint {given}")
-    wanted = run.settings.get("recipe", {}).get("iterations", 0)
+    wanted = run.settings.iterations
     if not wanted:
         return None
     file = run.folder / "checkpoint.pt"
-    if file.is_file() and (done := load_state(file, run.info["identity"]).iteration) < wanted:
+    if file.is_file() and (done := load_state(file, run.info.identity).iteration) < wanted:
         raise UserError(f"{run.folder}: trained {done} of {wanted} iterations; finish the run, or name {file} itself")
     return file
 
 
-def _weights(settings: Mapping[str, Any], layout: Layout) -> str:
+def _weights(settings: RunSettings, layout: Layout) -> str:
     """The run's weights as ``--weights`` takes them."""
-    source = str(settings.get("weights") or "imagenet")
-    return "imagenet" if source == laid_out(settings["backbone"], layout).weights_enum else source
+    source = settings.weights or "imagenet"
+    return "imagenet" if source == laid_out(settings.backbone, layout).weights_enum else source
 
 
 def _size(run: StoredRun) -> int:
@@ -113,24 +114,16 @@ def _size(run: StoredRun) -> int:
     Raises:
         UserError: the protocol cannot be had as it was.
     """
-    passed = _passed(run)
-    if "dataset" not in passed:
+    passed = run.info.passed
+    if not passed.dataset:
         raise UserError(f"{run.folder}: the record does not say which protocol it is of; give the size with --size")
-    groups = (key.partition(".") for key in passed.get("settings", {}))
-    changes = {rest: passed["settings"][f"protocol.{rest}"] for group, _, rest in groups if group == "protocol"}
     advice = "give the input size with --size"
     try:
-        protocol = load_protocol(passed["dataset"], changes)
+        protocol = protocol_of(passed)
     except UserError as error:
         raise UserError(f"{run.folder}: its protocol cannot be read ({error}); {advice}") from None
-    if episodes := str(passed.get("episodes") or ""):
-        protocol = replace_episodes(protocol, int(episodes)) if is_count(episodes) else replace_list(protocol)
-    if protocol.digest != run.settings["protocol_digest"]:
-        raise UserError(f"{run.folder}: its protocol, {passed['dataset']}, was changed since; {advice}")
+    if passed.episode_list:
+        protocol = replace_list(protocol)
+    if protocol.digest != run.settings.protocol_digest:
+        raise UserError(f"{run.folder}: its protocol, {passed.dataset}, was changed since; {advice}")
     return protocol.image.size
-
-
-def _passed(run: StoredRun) -> Mapping[str, Any]:
-    """What the run was given explicitly."""
-    passed: Mapping[str, Any] = run.info.get("passed", {})
-    return passed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from fsseg_bench.engine.device import describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.panels import draw_panels
-from fsseg_bench.engine.plan import Plan, RunRequest
+from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import UserError, explain, last_words
@@ -28,8 +28,10 @@ from fsseg_bench.paths import results_root
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.records.content import runs_with_other_content
 from fsseg_bench.records.counts import Pixels, row_inspector
+from fsseg_bench.records.info import Timings
 from fsseg_bench.records.lines import Inspect
 from fsseg_bench.records.read import RecordError, read_run
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.training import training_summary
 
@@ -50,9 +52,8 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
     with RunRecord.create(
         results_root(request.out),
         plan.settings,
+        request,
         folds=len(plan.protocol.folds),
-        passed=passed_settings(request),
-        fresh=request.fresh,
         threads=torch.get_num_threads(),
     ) as record:
         if record.status != "done":
@@ -65,7 +66,7 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
         if record.status == "done":
             _name_training(plan, record)
             return record
-        record.update(weights=plan.weights.as_dict(), **({"trained": plan.trained} if plan.trained else {}))
+        record.update(weights=plan.weights.as_dict(), **({"trained": plan.trained.to_json()} if plan.trained else {}))
         try:
             _train(plan, record, device, progress, cadence)
             _evaluate(plan, record, device, progress)
@@ -90,7 +91,7 @@ def _notes(record: RunRecord, device: torch.device) -> list[str]:
     lines = [f"{record.folder}: already finished"] if record.status == "done" else []
     if record.status == "new":
         lines += [f"{other.folder}: {other.words}" for other in runs_with_other_content(record)]
-    began, now = record.info["provenance"].get("threads"), torch.get_num_threads()
+    began, now = record.info.provenance.threads, torch.get_num_threads()
     if device.type == "cpu" and record.status != "new" and began not in {None, now}:
         lines.append(
             f"{record.folder}: begun with {began} threads on the CPU, this process has {now}: sums are rounded "
@@ -101,16 +102,9 @@ def _notes(record: RunRecord, device: torch.device) -> list[str]:
 
 def _name_training(plan: Plan, record: RunRecord) -> None:
     """Adds the training of a checkpoint that was evaluated earlier as a file of unknown training."""
-    if plan.trained and "identity" in plan.trained and "identity" not in (record.info.get("trained") or {}):
-        record.update(trained=plan.trained)
-
-
-def passed_settings(request: RunRequest) -> dict[str, Any]:
-    """What the user gave explicitly: the fields that differ from their defaults."""
-    default = RunRequest(request.method, request.dataset)
-    names = request.__dataclass_fields__
-    given = {name: getattr(request, name) for name in names if getattr(request, name) != getattr(default, name)}
-    return {"method": request.method, "dataset": request.dataset, **given}
+    known = record.info.trained
+    if plan.trained and plan.trained.identity and not (known and known.identity):
+        record.update(trained=plan.trained.to_json())
 
 
 def default_workers(request: RunRequest) -> int:
@@ -120,7 +114,7 @@ def default_workers(request: RunRequest) -> int:
 
 def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None) -> None:
     request, recipe = plan.request, plan.recipe
-    identity = record.info["identity"]
+    identity = record.info.identity
     done = load_state(record.checkpoint, identity) if recipe.iterations and record.checkpoint.exists() else None
     if done is not None and done.iteration > recipe.iterations:
         raise UserError(
@@ -146,7 +140,7 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
             cadence=cadence,
         )
         timings = trainer.run(record, progress)
-        record.update(timings={**timings, **_added(record.info["timings"], train_seconds=timings["train_seconds"])})
+        record.update(timings={**timings, **_added(record.info.timings, train_seconds=timings["train_seconds"])})
     if recipe.iterations:
         _summarise_training(record, progress)
 
@@ -154,7 +148,8 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
 def _summarise_training(record: RunRecord, progress: Progress) -> None:
     """Puts the last losses into run.json; a log damaged after its training leaves the checkpoint as good as it was."""
     try:
-        record.update(training=training_summary(record.training_rows()))
+        if summary := training_summary(record.training_rows()):
+            record.update(training=summary.to_json())
     except RecordError as error:
         progress.say(f"{error}: the summary of its losses in run.json is not renewed")
 
@@ -198,7 +193,7 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
         scores=_scores(rows, plan.protocol.novel_classes(request.fold)),
         timings={
             **_added(
-                record.info["timings"],
+                record.info.timings,
                 evaluate_seconds=timings.total,
                 evaluate_encode_seconds=timings.encode,
                 evaluate_predict_seconds=timings.predict,
@@ -226,9 +221,9 @@ def _inspector(plan: Plan) -> Inspect:
     return row_inspector(table.ways, plan.protocol.novel_classes(plan.request.fold), table, pixels)
 
 
-def _added(stored: Mapping[str, Any], **spent: float) -> dict[str, float]:
+def _added(stored: Timings, **spent: float) -> dict[str, float]:
     """Timings of this session on top of those of earlier ones."""
-    return {name: stored.get(name, 0) + value for name, value in spent.items()}
+    return {name: getattr(stored, name) + value for name, value in spent.items()}
 
 
 def build_evaluator(plan: Plan, model: InferenceModel, budget: Budget) -> Evaluator:

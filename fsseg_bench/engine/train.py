@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, collate
 from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, load_state, save_state
-from fsseg_bench.engine.device import Precision, autocast, exact
+from fsseg_bench.engine.device import autocast, exact
 from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.images import normalise
 from fsseg_bench.engine.inference import fold_features
@@ -26,6 +26,7 @@ from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.lines import LineLog
 from fsseg_bench.records.losses import loss_row
+from fsseg_bench.records.request import Precision
 from fsseg_bench.records.run import RunRecord
 
 
@@ -128,7 +129,7 @@ class Trainer:
     def _restore(self, record: RunRecord, optimizer: torch.optim.SGD) -> int:
         if not record.checkpoint.exists():
             return 0
-        state = load_state(record.checkpoint, record.info["identity"])
+        state = load_state(record.checkpoint, record.info.identity)
         fill(self._method, state.model, record.checkpoint)
         fill_optimizer(optimizer, state.optimizer, record.checkpoint, begun=state.iteration > 0)
         if state.history and not self._method.keeps_history:
@@ -144,7 +145,7 @@ class Trainer:
             optimizer=optimizer.state_dict(),
             rng=torch.get_rng_state(),
             history=self._history.maps,
-            run=record.info["identity"],
+            run=record.info.identity,
         )
         save_state(record.checkpoint, state)
 

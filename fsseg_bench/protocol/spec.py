@@ -16,6 +16,9 @@ from fsseg_bench.errors import UserError
 MOST_CLASSES = 254
 """Label values are bytes: 0 is background and 255 void."""
 
+Resolution = Literal["input", "native"]
+"""Where pixels are counted: at the protocol's input size, or at the query's own."""
+
 LIST_KEYS = ("train_list", "test_list")
 """Keys of ``[data]`` that hold lists: names, or list files."""
 
@@ -88,7 +91,7 @@ class ScoringSpec:
 
     void: Literal["ignore"]
     """Pixels labelled 255 count nowhere."""
-    headline: Literal["input", "native"]
+    headline: Resolution
     """The resolution whose score is the headline; counts are recorded at both."""
     scales: tuple[float, ...]
     """Query scales of the multi-scale variant."""

@@ -6,23 +6,13 @@ import csv
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fsseg_bench.paths import regular
 from fsseg_bench.records.read import RecordError, StoredRun, read_run
 from fsseg_bench.records.run import EVALUATED_FILE, RUN_FILE, RunRecord
-from fsseg_bench.storage.json_text import plain
+from fsseg_bench.records.settings import CONTENT, RunSettings
 
-CONTENT = {
-    "method_digest": "code",
-    "data_fingerprint": "data",
-    "evaluated_digest": "test images or masks",
-    "unlabelled_digest": "further test images",
-    "weights_digest": "pretrained weights",
-    "protocol_digest": "protocol values",
-    "episode_digest": "episodes",
-}
-"""Settings that nobody gives: digests of what files hold."""
 _MOST_NAMED = 3
 
 
@@ -36,7 +26,7 @@ class OtherContent(NamedTuple):
 
 def runs_with_other_content(record: RunRecord) -> list[OtherContent]:
     """Runs beside ``record`` whose settings differ from its in :data:`CONTENT` alone, with what is other there."""
-    settings = record.info["settings"]
+    settings = record.info.settings
     own = evaluated_images(record.folder, settings)
     alike = record.folder.name.rpartition("-")[0]  # all but the identity
     found = []
@@ -47,30 +37,27 @@ def runs_with_other_content(record: RunRecord) -> list[OtherContent]:
             other = read_run(folder)
         except RecordError:
             continue
-        if _given(other.info["settings"]) == _given(settings):
-            theirs = evaluated_images(folder, other.info["settings"])
+        if other.info.settings.without(*CONTENT) == settings.without(*CONTENT):
+            theirs = evaluated_images(folder, other.info.settings)
             found.append(OtherContent(folder, _words(other, settings) + _which(theirs, own)))
     return found
 
 
-def evaluated_images(folder: Path, settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def evaluated_images(folder: Path, settings: RunSettings) -> dict[str, tuple[str, str]]:
     """Image id to the digests of its file and of its labels; empty where the record has them not, or no longer."""
     try:
         data = regular(folder / EVALUATED_FILE).read_bytes()
     except OSError:
         return {}
-    if hashlib.sha256(data).hexdigest() != settings.get("evaluated_digest"):
+    if hashlib.sha256(data).hexdigest() != settings.evaluated_digest:
         return {}
     return {image: (pixels, labels) for image, pixels, labels in list(csv.reader(data.decode().splitlines()))[1:]}
 
 
-def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: plain(value) for key, value in settings.items() if key not in CONTENT}
-
-
-def _words(other: StoredRun, settings: Mapping[str, Any]) -> str:
-    differ = [key for key in CONTENT if other.info["settings"].get(key) != settings.get(key)]
-    parts = [CONTENT[key] + ("" if other.info["settings"].get(key) else " (not noted there)") for key in differ]
+def _words(other: StoredRun, settings: RunSettings) -> str:
+    theirs = {key: getattr(other.info.settings, key) for key in CONTENT}
+    differ = [key for key, value in theirs.items() if value != getattr(settings, key)]
+    parts = [CONTENT[key] + ("" if theirs[key] else " (not noted there)") for key in differ]
     return f"a run with the same settings, but other {', '.join(parts)}; this one begins anew"
 
 

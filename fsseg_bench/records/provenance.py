@@ -7,6 +7,8 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,20 @@ from fsseg_bench.version import __version__
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "Pillow", "pycocotools", "safetensors")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _GIT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The software and the machine that made a record, as far as the record says; see :func:`provenance`."""
+
+    fsseg_bench: str | None = None
+    python: str | None = None
+    platform: str | None = None
+    packages: Mapping[str, str | None] = field(default_factory=dict)
+    git: Mapping[str, Any] | None = None
+    command: str | tuple[str, ...] | None = None
+    threads: int | None = None
+    """That computed on the CPU."""
 
 
 def provenance() -> dict[str, Any]:

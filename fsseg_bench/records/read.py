@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.records.counts import EpisodeCounts, parse_counts
-from fsseg_bench.records.info import FOLDS, FOLDS_BEFORE, RUN_FILE, RecordError, read_info
+from fsseg_bench.records.info import RUN_FILE, RecordError, RunInfo, Status, read_info
 from fsseg_bench.records.lines import Chain, Inspect, parse_lines
-from fsseg_bench.records.run import EPISODES_FILE, TABLE_FILE, Status
+from fsseg_bench.records.run import EPISODES_FILE, TABLE_FILE
+from fsseg_bench.records.settings import ShownSettings
 from fsseg_bench.records.trained import settings_shown
 
 if TYPE_CHECKING:
@@ -43,34 +43,33 @@ class StoredRun:
 
     folder: Path
     """The run's folder."""
-    info: Mapping[str, Any] = field(repr=False)
+    info: RunInfo = field(repr=False)
     """The content of run.json."""
 
     @cached_property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> ShownSettings:
         """What determines the run's numbers; of an evaluated checkpoint with the recipe and seed of its training."""
-        return settings_shown(self.info["settings"], self.info.get("trained"))
+        return settings_shown(self.info.settings, self.info.trained)
 
     @property
     def status(self) -> Status:
         """How far the run is."""
-        status: Status = self.info["status"]
-        return status
+        return self.info.status
 
     @property
     def fold(self) -> int:
         """From 1."""
-        return int(self.settings["fold"])
+        return self.settings.fold
 
     @property
     def folds(self) -> range:
         """All folds of the protocol."""
-        return range(1, 1 + int(self.info.get(FOLDS, FOLDS_BEFORE)))
+        return range(1, 1 + self.info.folds)
 
     @property
     def novel(self) -> tuple[int, ...]:
         """Label values of the fold's held-out classes."""
-        return tuple(self.settings["novel"])
+        return self.settings.novel
 
     def counts(self) -> EpisodeCounts:
         """The counts of all episodes.
@@ -86,10 +85,10 @@ class StoredRun:
             data = regular(path).read_bytes()
         except OSError as error:
             raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-        sealed = self.info.get("episodes")
-        if not isinstance(sealed, Mapping) or hashlib.sha256(data).hexdigest() != sealed.get("sha256"):
+        seal = self.info.episodes
+        if seal is None or hashlib.sha256(data).hexdigest() != seal.sha256:
             raise RecordError(f"{path}: changed since the run was done (its SHA-256 is not the recorded one)")
-        return parse_counts(data, int(self.settings["way"]), set(self.novel), path)
+        return parse_counts(data, self.settings.way, set(self.novel), path)
 
     def content(self, name: str) -> bytes:
         """A file beside run.json, as it was when the run was done.
@@ -101,7 +100,7 @@ class StoredRun:
             FileNotFoundError: there is none, and there was none.
         """
         path = self.folder / name
-        sealed = self.info.get("files", {}).get(name)
+        sealed = self.info.files.get(name)
         try:
             data = regular(path).read_bytes()
         except FileNotFoundError:
@@ -150,7 +149,7 @@ class StoredRun:
             return None
         except OSError as error:
             raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-        if hashlib.sha256(data).hexdigest() != self.settings["episode_digest"]:
+        if hashlib.sha256(data).hexdigest() != self.settings.episode_digest:
             raise RecordError(f"{path}: these are not the episodes of the run (their SHA-256 is not the recorded one)")
         return data
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,22 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.counts import parse_counts
-from fsseg_bench.records.identity import differences, identity_hash
-from fsseg_bench.records.info import CHECK, FOLDS, RUN_FILE, SCHEMA, RecordError, Status, read_info, write_info
+from fsseg_bench.records.folder import existing_info, is_empty, moved_aside, run_folder
+from fsseg_bench.records.identity import differences
+from fsseg_bench.records.info import CHECK, RUN_FILE, SCHEMA, RecordError, RunInfo, Status, write_info
 from fsseg_bench.records.lines import Chain, Inspect, LineLog, Row, parse_lines, read_lines
 from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.provenance import provenance
-from fsseg_bench.records.trained import CHECKPOINT_DIGEST
-from fsseg_bench.storage.files import (
-    TEMPORARY,
-    remove_leftovers,
-    sync_folder,
-    write_atomic,
-    write_error,
-    writing,
-)
+from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.settings import RunSettings
+from fsseg_bench.storage.files import remove_leftovers, write_atomic, write_error, writing
 from fsseg_bench.storage.json_text import plain
-from fsseg_bench.storage.lock import LOCK_NAME, FolderLock
+from fsseg_bench.storage.lock import FolderLock
 
 if TYPE_CHECKING:
     from fsseg_bench.protocol.table import EpisodeTable
@@ -59,30 +52,9 @@ PANELS_FILE: Final = "panels/panels.json"
 _PANELS = "panels"
 _CHECKED_LINES = "checked"
 _FIXED = {
-    *("schema", "identity", "settings", FOLDS, "passed", "provenance", "created"),
+    *("schema", "identity", "settings", "folds", "passed", "provenance", "created"),
     *("lines", "resumed", "episodes", "files", CHECK),
 }
-
-
-def run_folder(root: Path, settings: Mapping[str, Any]) -> Path:
-    """Where the run with ``settings`` belongs; nothing is made.
-
-    ``<root>/<protocol>/<method>-<backbone>/<N>way-<K>shot/fold<i>-seed<s>-<first 8 digits of the identity>``; an
-    evaluated checkpoint has ``checkpoint`` in place of its seed.
-    """
-    training = "checkpoint" if settings.get(CHECKPOINT_DIGEST) else f"seed{int(settings['seed'])}"
-    return (
-        root
-        / _name(settings["protocol"])
-        / _name(f"{settings['method']}-{settings['backbone']}")
-        / f"{int(settings['way'])}way-{int(settings['shot'])}shot"
-        / f"fold{int(settings['fold'])}-{training}-{identity_hash(settings)[:8]}"
-    )
-
-
-def _name(text: str) -> str:
-    """``text`` as one folder name; the hash in the last folder keeps different names apart."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".") or "_"
 
 
 class RunRecord:
@@ -90,10 +62,10 @@ class RunRecord:
 
     folder: Path
     """The run's folder."""
-    info: dict[str, Any]
+    info: RunInfo
     """The content of run.json."""
 
-    def __init__(self, folder: Path, info: dict[str, Any], lock: FolderLock) -> None:
+    def __init__(self, folder: Path, info: RunInfo, lock: FolderLock) -> None:
         self.folder = folder
         self.info = info
         self._lock = lock
@@ -103,38 +75,36 @@ class RunRecord:
     def create(
         cls,
         root: Path,
-        settings: Mapping[str, Any],
+        settings: RunSettings,
+        request: RunRequest,
         *,
         folds: int,
-        passed: Mapping[str, Any],
-        fresh: bool = False,
         threads: int | None = None,
     ) -> RunRecord:
         """Makes the run's folder, or reopens it when it holds the same run.
 
         Args:
             root: the results folder.
-            settings: everything that determines the run's numbers, JSON-able; its hash is the identity.
+            settings: everything that determines the run's numbers.
+            request: what the user asks for; with ``fresh``, an existing folder is moved aside (to ``<name>.old-<n>``;
+                nothing is deleted).
             folds: how many the protocol has; no part of the identity, which has the protocol's digest.
-            passed: what the user gave explicitly.
-            fresh: move an existing folder aside (to ``<name>.old-<n>``; nothing is deleted) and start anew.
             threads: that compute on the CPU; noted, and named when a resumed run has another number.
 
         Raises:
             UserError: the folder holds another identity, an unreadable record or files of unknown origin;
                 another process is writing there; the disk is full or the folder cannot be written.
         """
-        settings = plain(settings)
         folder = run_folder(root, settings)
         software = {**provenance(), "threads": threads}
         lock = FolderLock(folder)
         try:
-            if fresh and _content(folder):
-                lock = _moved_aside(folder, lock)
-            info = _existing(folder, settings)
+            if request.fresh and not is_empty(folder):
+                lock = moved_aside(folder, lock)
+            info = existing_info(folder, settings)
             if info is None:
-                info = write_info(folder / RUN_FILE, _new(settings, folds, plain(passed), software))
-            elif info["status"] != "done":
+                info = write_info(folder / RUN_FILE, _new(settings, request, folds, software))
+            elif info.status != "done":
                 info = write_info(folder / RUN_FILE, _resumed(info, software))
             for place in (folder, folder / _PANELS):
                 remove_leftovers(place)
@@ -149,8 +119,7 @@ class RunRecord:
     @property
     def status(self) -> Status:
         """How far the run is."""
-        status: Status = self.info["status"]
-        return status
+        return self.info.status
 
     @property
     def checkpoint(self) -> Path:
@@ -174,7 +143,7 @@ class RunRecord:
             UserError: the file cannot be written.
             ValueError: these are not the episodes of the run's settings.
         """
-        if table.digest != self.info["settings"]["episode_digest"]:
+        if table.digest != self.info.settings.episode_digest:
             raise ValueError(f"{self.folder}: the episode table is not that of the settings")
         write_atomic(self.folder / TABLE_FILE, table.text())
         self._table = table
@@ -189,7 +158,7 @@ class RunRecord:
             UserError: the file cannot be written.
             ValueError: this is not the content of the run's settings.
         """
-        if hashlib.sha256(text.encode()).hexdigest() != self.info["settings"]["evaluated_digest"]:
+        if hashlib.sha256(text.encode()).hexdigest() != self.info.settings.evaluated_digest:
             raise ValueError(f"{self.folder}: the evaluated images are not those of the settings")
         write_atomic(self.folder / EVALUATED_FILE, text)
 
@@ -206,7 +175,7 @@ class RunRecord:
 
     @property
     def _chain(self) -> Chain:
-        return Chain(self.info["identity"], required=self.info.get("lines") == _CHECKED_LINES)
+        return Chain(self.info.identity, required=self.info.lines == _CHECKED_LINES)
 
     def rows(self) -> list[Row]:
         """The rows of the episode log.
@@ -227,9 +196,9 @@ class RunRecord:
         Raises:
             UserError: run.json cannot be written.
         """
-        *earlier, last = self.info.get("resumed") or [{"time": _now(), "changed": []}]
+        *earlier, last = self.info.resumed or [{"time": _now(), "changed": []}]
         last = {**last, "mended": [*last.get("mended", []), text]}
-        self.info = write_info(self.folder / RUN_FILE, {**self.info, "resumed": [*earlier, last]})
+        self.info = write_info(self.folder / RUN_FILE, {**self.info.document, "resumed": [*earlier, last]})
 
     def update(self, **fields: Any) -> None:
         """Merges ``fields`` into run.json: mappings key by key (one level), other values replace.
@@ -246,7 +215,7 @@ class RunRecord:
             raise ValueError(f"these fields of {RUN_FILE} never change: {', '.join(wrong)}")
         if "status" in fields and fields["status"] not in get_args(Status):
             raise ValueError(f"status {fields['status']!r} is not one of {', '.join(get_args(Status))}")
-        info = dict(self.info)
+        info = dict(self.info.document)
         for key, value in plain(fields).items():
             old = info.get(key)
             info[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
@@ -256,13 +225,13 @@ class RunRecord:
 
     def _seal(self) -> dict[str, Any]:
         """Number and SHA-256 of the episodes, once a report could read them."""
-        path, settings = self.episodes_path, self.info["settings"]
+        path, settings = self.episodes_path, self.info.settings
         data = b""
         with writing(path), suppress(FileNotFoundError), path.open("r+b") as file:
             data = file.read()
             os.fsync(file.fileno())
         parse_lines(data, path, self._chain)
-        classes = parse_counts(data, settings["way"], set(settings["novel"]), path).classes
+        classes = parse_counts(data, settings.way, set(settings.novel), path).classes
         if len(classes) == 0:
             raise ValueError(f"{path}: a finished run has episodes")
         table = self._table
@@ -294,69 +263,27 @@ class RunRecord:
         self.close()
 
 
-def _content(folder: Path) -> list[Path]:
-    """What the folder holds beside the lock."""
-    return [path for path in folder.iterdir() if path.name != LOCK_NAME and path.suffix != TEMPORARY]
-
-
-def _moved_aside(folder: Path, lock: FolderLock) -> FolderLock:
-    """Renames the folder and locks an empty one in its place."""
-    for n in itertools.count(1):
-        aside = folder.with_name(f"{folder.name}.old-{n}")
-        if not aside.exists():
-            break
-    folder.rename(aside)
-    lock.release()
-    fresh = FolderLock(folder)
-    sync_folder(folder.parent)
-    return fresh
-
-
-def _existing(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The content of the folder's run.json when it is this run's; None in an empty folder."""
-    path = folder / RUN_FILE
-    advice = "Nothing was changed. --fresh moves that folder aside and starts anew"
-    if not path.exists():
-        if _content(folder):
-            raise UserError(f"{folder}: holds files but no {RUN_FILE}. {advice}")
-        return None
-    try:
-        info = read_info(path)
-    except RecordError as error:
-        raise UserError(f"{error}. {advice}") from None
-    wanted, found = identity_hash(settings), info["identity"]
-    if found != wanted:
-        listing = "; ".join(differences(info["settings"], settings)) or "the identity alone"
-        raise UserError(
-            f"{folder}: holds another run. Its identity is {found}, this run's is {wanted}. "
-            f"What differs (there / here): {listing}. {advice}"
-        )
-    return info
-
-
-def _new(
-    settings: Mapping[str, Any], folds: int, passed: Mapping[str, Any], software: Mapping[str, Any]
-) -> dict[str, Any]:
+def _new(settings: RunSettings, request: RunRequest, folds: int, software: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "identity": identity_hash(settings),
+        "identity": settings.identity,
         "status": "new",
         "created": _now(),
-        "settings": settings,
-        FOLDS: folds,
-        "passed": passed,
+        "settings": settings.to_json(),
+        "folds": folds,
+        "passed": request.given(),
         "lines": _CHECKED_LINES,
-        "provenance": plain(software),
+        "provenance": software,
         "timings": {},
         "diagnostics": {},
         "scores": {},
     }
 
 
-def _resumed(info: dict[str, Any], software: Mapping[str, Any]) -> dict[str, Any]:
-    """``info`` with a note of what is different in software and machine since the run began."""
-    changed = differences(info.get("provenance", {}), software)
-    return {**info, "resumed": [*info.get("resumed", []), {"time": _now(), "changed": changed}]}
+def _resumed(info: RunInfo, software: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of run.json with a note of what is different in software and machine since the run began."""
+    changed = differences(info.document["provenance"], software)
+    return {**info.document, "resumed": [*info.resumed, {"time": _now(), "changed": changed}]}
 
 
 def _now() -> str:

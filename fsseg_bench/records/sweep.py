@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsseg_bench.records.info import is_scalar
 from fsseg_bench.records.lines import Chain, read_lines
 from fsseg_bench.records.read import RecordError, StoredRun
 
@@ -43,12 +42,12 @@ def sweep_path(folder: Path, switch: str) -> Path:
 
 def sweep_chain(run: StoredRun) -> Chain:
     """How its lines are checked; files of earlier versions have no checks."""
-    return Chain(str(run.info["identity"]))
+    return Chain(run.info.identity)
 
 
 def sweep_header(run: StoredRun, switch: str, values: Sequence[Any]) -> dict[str, Any]:
     """The first line; what else it may hold (versions, device) does not matter."""
-    return {"sweep": switch, "values": list(values), "identity": run.info["identity"]}
+    return {"sweep": switch, "values": list(values), "identity": run.info.identity}
 
 
 def same_sweep(header: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -71,7 +70,7 @@ def find_sweep(run: StoredRun, switch: str) -> Sweep | None:
     if (
         not isinstance(values, list)
         or not values
-        or not all(map(is_scalar, values))
+        or any(isinstance(value, (list, dict)) for value in values)
         or not same_sweep(header, sweep_header(run, switch, values))
     ):
         raise RecordError(f"{path}: belongs to another run or another switch; remove it and sweep again")

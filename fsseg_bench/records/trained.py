@@ -1,23 +1,16 @@
 """Runs that evaluated a checkpoint: what is known of its training, and the settings that a reader sees.
 
 The identity of such a run names the checkpoint by its digest alone, so that one checkpoint is one run wherever it lies.
-What is known of its training stands beside it in run.json, as ``trained``: ``file``, and of a run's checkpoint also
-``run`` (the folder at the time), ``identity`` and ``settings`` of that run.
+What is known of its training stands beside it in run.json, as ``trained``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from fsseg_bench.records.identity import identity_hash
-
-CHECKPOINT_DIGEST = "checkpoint_digest"
-"""The setting that a run has when it evaluated a checkpoint: the SHA-256 of the file."""
-CHECKPOINT = "checkpoint"
-"""The setting that says in words which checkpoint; not part of the identity."""
-TRAINED_WITH = "trained_with"
-"""The settings in which the training differed from the evaluation; not part of the identity."""
+from fsseg_bench.records.settings import RunSettings, ShownSettings
 
 UNKNOWN = " (training unknown)"
 """How the words end for a file that says nothing of its training."""
@@ -26,29 +19,39 @@ _OF_TRAINING = ("recipe", "seed", "weights", "weights_digest")
 _OF_BOTH = ("protocol_label", "way", "shot", "precision", "switches")
 
 
-def settings_shown(settings: Mapping[str, Any], trained: Any) -> Mapping[str, Any]:
-    """The settings of a run as tables and filters use them.
+@dataclass(frozen=True)
+class CheckpointTraining:
+    """What is known of the training of a checkpoint: of a file that lies in no run's folder, its name alone."""
 
-    Of an evaluated checkpoint, recipe, seed and weights are those of its training; the recipe is empty where the
-    training is unknown. Of any other run they are its own.
+    file: str
+    run: str | None = None
+    """The run's folder at the time."""
+    identity: str | None = None
+    settings: RunSettings | None = None
+    stored: Mapping[str, Any] | None = None
+    """The settings as the training's record holds them, which the identity is the hash of; for :meth:`to_json`."""
 
-    Args:
-        settings: what the identity is made of.
-        trained: the field of run.json, or None.
-    """
-    digest = settings.get(CHECKPOINT_DIGEST)
-    if not digest:
-        return settings
-    known = trained if isinstance(trained, Mapping) else {}
-    source = known.get("settings")
-    if not isinstance(source, Mapping):
-        words = " ".join(filter(None, (str(known.get("file") or ""), str(digest)[:8])))
-        return {**settings, "recipe": {}, CHECKPOINT: words + UNKNOWN}
-    changed = {
-        key: _other(source.get(key), settings.get(key)) for key in _OF_BOTH if source.get(key) != settings.get(key)
-    }
-    own = {key: source[key] for key in _OF_TRAINING if key in source}
-    return {**settings, **own, CHECKPOINT: f"run {str(known['identity'])[:8]}", TRAINED_WITH: changed}
+    def to_json(self) -> dict[str, Any]:
+        """As run.json holds it."""
+        if self.stored is None:
+            return {"file": self.file}
+        return {"file": self.file, "run": self.run, "identity": self.identity, "settings": self.stored}
+
+
+def settings_shown(settings: RunSettings, trained: CheckpointTraining | None) -> ShownSettings:
+    """The settings of a run as tables and filters use them; see :class:`ShownSettings`."""
+    values = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    if not settings.checkpoint_digest:
+        return ShownSettings(**values)
+    source = trained.settings if trained else None
+    if trained is None or source is None:
+        words = " ".join(filter(None, (trained.file if trained else "", settings.checkpoint_digest[:8])))
+        return ShownSettings(**values | {"recipe": {}, "checkpoint": words + UNKNOWN})
+    pairs = {name: (getattr(source, name), getattr(settings, name)) for name in _OF_BOTH}
+    changed = {name: _other(then, now) for name, (then, now) in pairs.items() if then != now}
+    own = {name: getattr(source, name) for name in _OF_TRAINING}
+    words = f"run {str(trained.identity)[:8]}"
+    return ShownSettings(**values | own | {"checkpoint": words, "trained_with": changed})
 
 
 def _other(value: Any, than: Any) -> Any:
@@ -56,19 +59,3 @@ def _other(value: Any, than: Any) -> Any:
     if isinstance(value, Mapping) and isinstance(than, Mapping):
         return {key: own for key, own in value.items() if key not in than or than[key] != own}
     return value
-
-
-def problem_with_trained(trained: Any) -> str:
-    """What is wrong with the field of a record; empty where nothing is."""
-    if trained is None:
-        return ""
-    if not isinstance(trained, Mapping):
-        return "trained must be a mapping"
-    source = trained.get("settings")
-    if source is None:
-        return ""
-    if not isinstance(source, Mapping) or identity_hash(source) != trained.get("identity"):
-        return "edited: the settings of the checkpoint's training do not have the identity it states"
-    if type(source.get("seed")) is not int or not isinstance(source.get("recipe"), Mapping):
-        return "the settings of the checkpoint's training have no seed or no recipe"
-    return ""

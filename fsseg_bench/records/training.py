@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fsseg_bench.protocol.constant import constant_loss
@@ -11,39 +12,42 @@ LAST_STEPS = 50
 """Steps at the end of a training over which its loss is averaged."""
 
 
-def training_summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The means over the last steps of a training log, JSON-able; empty without rows.
+@dataclass(frozen=True)
+class LossSummary:
+    """The means over the last steps of a training log."""
 
-    Returns:
-        ``steps`` averaged over, the mean ``loss`` and, where it has several, its ``parts``; ``constant_predictor``: the
-        cross-entropy of the best constant prediction on these query labels, in nats, where all steps counted them.
-    """
+    steps: int
+    """How many."""
+    loss: float
+    parts: Mapping[str, float] | None = None
+    """Of a loss that has several."""
+    constant_predictor: float | None = None
+    """The cross-entropy of the best constant prediction on these query labels, in nats, where all steps counted
+    them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As run.json holds it."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        """The reference is named only beside a loss of one part: a sum of several has no such reference."""
+        text = f"{self.loss:.4f} (mean of the last {self.steps} steps)"
+        if self.parts is not None:
+            return f"{text}, the sum of {len(self.parts)} parts"
+        constant = self.constant_predictor
+        return text if constant is None else f"{text}; constant predictor {constant:.4f}"
+
+
+def training_summary(rows: Sequence[Mapping[str, Any]]) -> LossSummary | None:
+    """The summary of a training log; None without rows."""
     last = rows[-LAST_STEPS:]
     if not last:
-        return {}
+        return None
     counts = [row["labels"] for row in last if "labels" in row]
     means = {name: sum(row["parts"][name] for row in last) / len(last) for name in last[0]["parts"]}
-    return {
-        "steps": len(last),
-        "loss": sum(row["loss"] for row in last) / len(last),
-        **({"parts": means} if len(means) > 1 else {}),
-        **({"constant_predictor": constant_loss(counts)} if len(counts) == len(last) else {}),
-    }
-
-
-def training_words(info: Mapping[str, Any]) -> str | None:
-    """The summary in run.json's content as one line; None where there is none.
-
-    The reference is named only beside a loss of one part: a sum of several has no such reference.
-    """
-    found = info.get("training")
-    if not isinstance(found, Mapping):
-        return None
-    loss, constant, steps = (found.get(key) for key in ("loss", "constant_predictor", "steps"))
-    if not isinstance(loss, float) or not isinstance(steps, int):
-        return None
-    text = f"{loss:.4f} (mean of the last {steps} steps)"
-    parts = found.get("parts")
-    if isinstance(parts, Mapping):
-        return f"{text}, the sum of {len(parts)} parts"
-    return f"{text}; constant predictor {constant:.4f}" if isinstance(constant, float) else text
+    return LossSummary(
+        len(last),
+        sum(row["loss"] for row in last) / len(last),
+        means if len(means) > 1 else None,
+        constant_loss(counts) if len(counts) == len(last) else None,
+    )

@@ -9,6 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.records.settings import RunSettings
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.given import given_list
 from fsseg_bench.report.model import printable
@@ -93,7 +94,7 @@ class Measured:
 
     def _named(self, protocol: Protocol) -> Iterator[ScoredRun]:
         for run in self._collection.done:
-            if run.record.settings["protocol"] == protocol.name and run.record.settings["way"] == 1:
+            if run.record.settings.protocol == protocol.name and run.record.settings.way == 1:
                 yield run
 
 
@@ -103,7 +104,7 @@ def same_rules(run: ScoredRun, protocol: Protocol) -> bool:
     Records from before lists were part of the digest say in their options alone that they replayed one.
     """
     settings = run.record.settings
-    rules = settings["protocol_version"], settings["protocol_digest"]
+    rules = settings.protocol_version, settings.protocol_digest
     return rules == (protocol.version, protocol.digest) and not given_list(run.record)
 
 
@@ -118,11 +119,10 @@ def blocks(table: PaperTable, measured: Measured) -> list[Block]:
     return made
 
 
-def several_scales(protocol: PaperProtocol, settings: Mapping[str, object]) -> bool | None:
+def several_scales(protocol: PaperProtocol, settings: RunSettings) -> bool | None:
     """Whether a run saw queries at the protocol's several scales (True), at one (False), or at others (None)."""
-    scales = settings.get("scales") or [1.0]
-    several = list(protocol.rules.scoring.scales) if protocol.rules else None
-    return False if scales == [1.0] else True if scales == several else None
+    several = protocol.rules.scoring.scales if protocol.rules else None
+    return False if settings.scales == (1.0,) else True if settings.scales == several else None
 
 
 def printed_scales(row: PublishedRow) -> bool | None:

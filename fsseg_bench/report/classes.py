@@ -34,15 +34,14 @@ def class_tables(
     groups: dict[_Key, list[ScoredRun]] = defaultdict(list)
     for run in collection.done:
         s = run.record.settings
-        if protocols is None or s["protocol"] in protocols:
-            key = (s["protocol"], s["protocol_label"], s["protocol_version"], s["protocol_digest"], s["way"], s["shot"])
-            groups[key].append(run)
+        if protocols is None or s.protocol in protocols:
+            groups[*s.rules, s.shot].append(run)
     return tuple(_table(key, runs, collection, resolution) for key, runs in sorted(groups.items()))
 
 
 def _table(key: _Key, runs: Sequence[ScoredRun], collection: Collection, chosen: Resolution | None) -> Table:
     protocol, label, version, digest, way, shot = key
-    resolution: Resolution = chosen or runs[0].record.settings["headline"]
+    resolution: Resolution = chosen or runs[0].record.settings.headline
     rows = group_rows(runs, collection)
     cells = _cells(runs, collection, resolution)
     names = _names(runs)
@@ -87,8 +86,7 @@ def _column(row: Row, shot: int) -> Column:
 def _names(runs: Sequence[ScoredRun]) -> dict[_OneClass, str]:
     names: dict[_OneClass, str] = {}
     for run in runs:
-        own = run.record.settings.get("class_names", {})
-        names |= {(run.record.fold, c): printable(str(own.get(str(c), c))) for c in run.record.novel}
+        names |= {(run.record.fold, c): printable(run.record.settings.class_name(c)) for c in run.record.novel}
     return names
 
 

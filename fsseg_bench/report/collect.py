@@ -12,6 +12,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
 from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import FoldCounts, IntervalKind, Metric
 from fsseg_bench.records.read import (
     EpisodeCounts,
@@ -21,7 +22,7 @@ from fsseg_bench.records.read import (
     find_records,
     read_run,
 )
-from fsseg_bench.report.intervals import Intervals, Resolution, Wanted
+from fsseg_bench.report.intervals import Intervals, Wanted
 from fsseg_bench.report.known_images import KnownImages
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ class ScoredRun:
 
     def class_scores(self, resolution: Resolution) -> dict[str, float]:
         """IoU in [0, 1] of each held-out class by name."""
-        names = self.record.settings.get("class_names", {})
+        settings = self.record.settings
         scores = class_iou(getattr(self.counts, resolution), self.counts.classes, self.record.novel)
-        return {str(names.get(str(c), c)): float(s) for c, s in zip(self.record.novel, scores, strict=True)}
+        return {settings.class_name(c): float(s) for c, s in zip(self.record.novel, scores, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -234,12 +235,12 @@ def _frame(collection: Collection) -> pd.DataFrame:
                 stated = collection.intervals.of([run], metric, resolution)
                 low, high, _ = stated.interval or (None, None, None)
                 rows.append(
-                    {key: settings[key] for key in _COPIED}
+                    {key: getattr(settings, key) for key in _COPIED}
                     | {"metric": metric, "resolution": resolution}
                     | {"value": run.score(metric, resolution), "low": low, "high": high}
                     | {"interval": stated.kind, "note": stated.note, "episodes": len(run.counts.classes)}
                     | _image_numbers(run.images)
-                    | {"episode_digest": settings["episode_digest"]}
+                    | {"episode_digest": settings.episode_digest}
                     | {"status": run.record.status, "path": str(run.record.folder)}
                 )
     frame = pd.DataFrame(rows, columns=[*_COPIED, *_MEASURED])

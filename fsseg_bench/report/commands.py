@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection as Names
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.report.blocks import Measured, Pair, blocks, plain
 from fsseg_bench.report.cells import Runs
 from fsseg_bench.report.collect import Collection
@@ -52,7 +53,7 @@ def runs_commands(collection: Collection, here: Here) -> list[str]:
     groups: dict[tuple[Any, ...], list[Any]] = {}
     for run in collection.done:
         settings = run.record.settings
-        groups.setdefault((settings["protocol_digest"], settings["protocol_label"], settings["way"]), []).append(run)
+        groups.setdefault((settings.protocol_digest, settings.protocol_label, settings.way), []).append(run)
     lines: dict[str, None] = {}
     for runs in groups.values():
         for row in group_rows(runs, collection):
@@ -76,9 +77,9 @@ def _pair_commands(table: PaperTable, pair: Pair, here: Here, absent: dict[str, 
         elif not method or not backbone or rules is None:
             absent[f"{printed.method} ({printed.backbone if rules else pair.protocol.name})"] = None
         else:
-            scales = list(rules.scoring.scales) if _several(table, printed.first) else [1.0]
-            given = {"method": method, "dataset": pair.protocol.dataset, "shot": shot, "backbone": backbone}
-            lines.append(_line({**given, "scales": scales}, "all", here))
+            scales = rules.scoring.scales if _several(table, printed.first) else (1.0,)
+            request = RunRequest(method, pair.protocol.dataset, shot=shot, backbone=backbone, scales=scales)
+            lines.append(_line(request, "all", here))
     return lines
 
 
@@ -97,37 +98,40 @@ def _again(runs: Runs, here: Here) -> list[str]:
     """The command of ``runs`` for the folds that they lack."""
     record = next(iter(runs.values())).record
     lacking = ",".join(str(fold) for fold in record.folds if fold not in runs)
-    passed = record.info.get("passed")
-    if not lacking or not isinstance(passed, Mapping):
+    settings, request, given = record.settings, record.info.passed, given_list(record)
+    if not lacking:
         return []
-    if passed.get("eval_only"):
-        method = printable(record.settings["method"])
-        return [f"# fold {lacking} of {method}: --eval-only needs its own checkpoint"]
-    known = {key: record.settings[key] for key in ("method", "shot", "way", "backbone")}
-    if given := given_list(record):
-        if "{fold" not in given:
-            method = printable(record.settings["method"])
-            return [f"# fold {lacking} of {method}: --episodes needs a list of each fold, as {printable(given)}"]
-        known["episodes"] = given
-    line = _line({"dataset": record.settings["protocol"], **passed, **known}, lacking, here)
+    whose = f"# fold {lacking} of {printable(settings.method)}"
+    if request.eval_only:
+        return [f"{whose}: --eval-only needs its own checkpoint"]
+    if given and "{fold" not in given:
+        return [f"{whose}: --episodes needs a list of each fold, as {printable(given)}"]
+    request = replace(
+        request,
+        method=settings.method,
+        dataset=request.dataset or settings.protocol,
+        way=settings.way,
+        shot=settings.shot,
+        backbone=settings.backbone,
+        episodes=given or request.episodes,
+    )
+    line = _line(request, lacking, here)
     if line != printable(line):
         return [f"# the options of this run hold control characters, so its command is not shown: {printable(line)}"]
     return [line]
 
 
-def _line(given: Mapping[str, Any], folds: str, here: Here) -> str:
-    words = ["fsseg-bench", "run", "--method", given["method"], "--dataset", given["dataset"]]
-    defaults = {"way": 1, "scales": [1.0]}
+def _line(request: RunRequest, folds: str, here: Here) -> str:
+    words = ["fsseg-bench", "run", "--method", request.method, "--dataset", request.dataset]
+    given = {**request.given(), "shot": request.shot}
     for key in _SWITCHES:
-        value = given.get(key)
-        if value is not None and value != defaults.get(key):
-            words += [f"--{key.replace('_', '-')}", _text(value)]
+        if key in given:
+            words += [f"--{key.replace('_', '-')}", _text(given[key])]
     words += ["--fold", folds]
-    settings = given.get("settings")
-    for key, value in settings.items() if isinstance(settings, Mapping) else ():
+    for key, value in request.settings.items():
         words += ["--set", f"{key}={text_of(value)}"]
-    if given.get("methods_path"):
-        words += ["--methods-path", given["methods_path"]]
+    if request.methods_path:
+        words += ["--methods-path", request.methods_path]
     if here.out:
         words += ["--out", here.out]
     return shlex.join(map(str, words))

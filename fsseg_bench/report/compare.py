@@ -138,7 +138,7 @@ def compare(
         raise UserError("nothing to compare; name a baseline and at least one other")
     folds, seeds, notes = match(contenders)
     runs = _scored(contenders, folds, seeds)
-    resolution = resolution or contenders[0].settings["headline"]
+    resolution = resolution or contenders[0].settings.headline
     counts = [[[run.fold_counts(resolution) for run in own] for own in folds_of] for folds_of in runs]
     images = tuple(own[0].images for own in runs[0])
     kind, unknown = _kind(interval, images, folds)
@@ -150,7 +150,7 @@ def compare(
         folds=folds,
         seeds=seeds,
         episodes=tuple(len(own[0].counts.classes) for own in runs[0]),
-        digests=tuple(own[0].record.settings["episode_digest"] for own in runs[0]),
+        digests=tuple(own[0].record.settings.episode_digest for own in runs[0]),
         resolution=resolution,
         level=level,
         interval=kind,
@@ -231,7 +231,7 @@ def _check_alike(contenders: Sequence[Contender], folds: Sequence[int], seeds: S
         for contender, own in zip(contenders, seeds, strict=True):
             for run in (contender.runs[fold][seed] for seed in own):
                 for key, what in _MUST_AGREE.items():
-                    mine, its = first.settings.get(key), run.settings.get(key)
+                    mine, its = getattr(first.settings, key), getattr(run.settings, key)
                     if mine != its:
                         raise UserError(
                             f"fold {fold}: {what}, so nothing can be paired. {contenders[0].label} has {key} "

@@ -21,11 +21,12 @@ def compare_json(comparison: Comparison, power: float | None = None) -> str:
         comparison: from :func:`fsseg_bench.report.compare.compare`.
         power: the difference to resolve, in percent points; None leaves power out.
     """
+    settings = comparison.baseline.settings
     document = {
         "schema": 1,
-        "protocol": {k: comparison.baseline.settings[f"protocol_{k}"] for k in ("label", "version", "digest")},
-        "way": comparison.baseline.settings["way"],
-        "shot": comparison.baseline.settings["shot"],
+        "protocol": {k: getattr(settings, f"protocol_{k}") for k in ("label", "version", "digest")},
+        "way": settings.way,
+        "shot": settings.shot,
         "resolution": comparison.resolution,
         "level": comparison.level,
         "interval": comparison.interval,
@@ -46,8 +47,8 @@ def _contender(comparison: Comparison, place: int) -> dict[str, Any]:
     seeds = comparison.seeds[place]
     return {
         "label": contender.label,
-        "method": contender.settings["method"],
-        "backbone": contender.settings["backbone"],
+        "method": contender.settings.method,
+        "backbone": contender.settings.backbone,
         "seeds": list(seeds),
         "runs": [str(contender.runs[fold][seed].folder) for fold in comparison.folds for seed in seeds],
     }

@@ -66,7 +66,7 @@ def _differences(comparison: Comparison) -> list[Table]:
         ]
         for versus in comparison.versus
     ]
-    label, first = comparison.baseline.settings["protocol_label"], comparison.baseline.label
+    label, first = comparison.baseline.settings.protocol_label, comparison.baseline.label
     return _one_for_each(
         comparison,
         "differences",
@@ -112,7 +112,7 @@ def _setting(comparison: Comparison) -> str:
     images = f": {images_words(known)}" if known else ""
     where = "the protocol's input size" if comparison.resolution == "input" else "the images' own size"
     return (
-        f"{settings['way']}-way {settings['shot']}-shot, {count} episodes a fold{images} (digests: {digests}), pixels "
+        f"{settings.way}-way {settings.shot}-shot, {count} episodes a fold{images} (digests: {digests}), pixels "
         f"counted at {where}."
     )
 
@@ -141,7 +141,7 @@ def _classes(comparison: Comparison) -> list[Table]:
     return _one_for_each(
         comparison,
         "classes",
-        f"{comparison.baseline.settings['protocol_label']}: IoU by class",
+        f"{comparison.baseline.settings.protocol_label}: IoU by class",
         ("method", "fold", "class"),
         _NUMBERS,
         rows,
@@ -166,7 +166,7 @@ def _seeds(comparison: Comparison) -> list[Table]:
     return _one_for_each(
         comparison,
         "seeds",
-        f"{comparison.baseline.settings['protocol_label']}: over training seeds",
+        f"{comparison.baseline.settings.protocol_label}: over training seeds",
         ("method", "metric"),
         ("difference",),
         rows,
@@ -320,8 +320,8 @@ def _table(
         labels=len(labels),
         rows=tuple(rows),
         facts={
-            "protocol_label": printable(settings["protocol_label"]),
-            "protocol_digest": settings["protocol_digest"],
+            "protocol_label": printable(settings.protocol_label),
+            "protocol_digest": settings.protocol_digest,
             "baseline": printable(comparison.baseline.label),
             "resolution": comparison.resolution,
         },

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import PurePath
 
-from fsseg_bench.protocol.given import is_count, list_family
+from fsseg_bench.protocol.given import list_family
 from fsseg_bench.protocol.load import LIST_GIVEN
 from fsseg_bench.records.read import StoredRun
 
@@ -16,11 +16,9 @@ def given_list(run: StoredRun) -> str:
 
     A record that was made of a list and does not say of which has one that is like no other.
     """
-    passed = run.info.get("passed")
-    given = str(passed.get("episodes") or "") if isinstance(passed, Mapping) else ""
-    if given and not is_count(given):
+    if given := run.info.passed.episode_list:
         return list_family(given, run.fold)
-    return f"unknown {run.settings['episode_digest'][:8]}" if LIST_GIVEN in run.settings["protocol_label"] else ""
+    return f"unknown {run.settings.episode_digest[:8]}" if LIST_GIVEN in run.settings.protocol_label else ""
 
 
 class ListNames:
@@ -32,7 +30,7 @@ class ListNames:
     def __init__(self, runs: Iterable[StoredRun]) -> None:
         self._digests: dict[tuple[str, int, int], set[str]] = defaultdict(set)
         for run in runs:
-            self._digests[self._place(run)].add(run.settings["episode_digest"])
+            self._digests[self._place(run)].add(run.settings.episode_digest)
 
     def name(self, run: StoredRun) -> str:
         """The list's whole name; empty for the protocol's own episodes."""
@@ -45,8 +43,8 @@ class ListNames:
         return f"episodes {PurePath(family).name}{self._version(run)}" if family else ""
 
     def _place(self, run: StoredRun) -> tuple[str, int, int]:
-        return given_list(run), run.fold, int(run.settings["shot"])
+        return given_list(run), run.fold, run.settings.shot
 
     def _version(self, run: StoredRun) -> str:
-        digest = run.settings["episode_digest"]
+        digest = run.settings.episode_digest
         return f" ({digest[:8]})" if len(self._digests[self._place(run)]) > 1 else ""

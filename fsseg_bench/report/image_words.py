@@ -31,7 +31,7 @@ def image_remarks(runs: Sequence[ScoredRun], collection: Collection) -> tuple[st
         return ()
     unknown = [run for run in runs if run.images is None]
     said = dict.fromkeys(
-        f"Fold {run.record.fold}, {run.record.settings['shot']}-shot: {text}."
+        f"Fold {run.record.fold}, {run.record.settings.shot}-shot: {text}."
         for run in runs
         if run.images is not None
         for text in few_images(run.images, class_names(run.record))
@@ -76,4 +76,4 @@ def images_words(every: Sequence[EpisodeImages]) -> str:
 
 def class_names(run: StoredRun) -> dict[int, str]:
     """Names of a fold's held-out classes, by label value."""
-    return {int(c): str(name) for c, name in run.settings.get("class_names", {}).items()}
+    return {c: run.settings.class_name(c) for c in run.novel}

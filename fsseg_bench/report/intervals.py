@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fsseg_bench.protocol.image_variance import Estimate
 from fsseg_bench.protocol.intervals import (
@@ -15,13 +15,12 @@ from fsseg_bench.protocol.intervals import (
     image_estimates,
 )
 from fsseg_bench.protocol.paired_episodes import NOTHING_VARIES
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Interval, IntervalKind, Metric
 
 if TYPE_CHECKING:
     from fsseg_bench.report.collect import ScoredRun
 
-Resolution = Literal["input", "native"]
-"""Where pixels were counted: at the protocol's input size or at the query's own."""
 UNKNOWN_IMAGES = "interval over the draw of episodes alone, which is too narrow: the images are not known"
 """What a cell says that has to do with the lesser interval."""
 _ROUNDING = 1e-10

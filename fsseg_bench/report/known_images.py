@@ -22,7 +22,7 @@ class KnownImages:
         Raises:
             RecordError: the table is damaged.
         """
-        digest = run.settings["episode_digest"]
+        digest = run.settings.episode_digest
         if digest in self._whole:
             run.table_bytes()
         elif (table := run.table()) is not None:
@@ -34,7 +34,7 @@ class KnownImages:
         Raises:
             RecordError: the counts are of other episodes than the table.
         """
-        digest, count = run.settings["episode_digest"], len(counts.classes)
+        digest, count = run.settings.episode_digest, len(counts.classes)
         if digest not in self._whole:
             return None
         if (digest, count) not in self._heads:

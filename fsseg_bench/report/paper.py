@@ -254,6 +254,7 @@ def _elsewhere(block: Block) -> str:
 
 
 def _rules(run: StoredRun) -> str:
-    words = "{protocol_label} version {protocol_version}, digest {protocol_digest:.8}".format_map(run.settings)
+    settings = run.settings
+    words = f"{settings.protocol_label} version {settings.protocol_version}, digest {settings.protocol_digest[:8]}"
     given = given_list(run)
     return f"{words}, episodes {PurePath(given).name}" if given else words

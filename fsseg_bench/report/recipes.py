@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from fsseg_bench.records.settings import RunSettings
 from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.report.words import short
 
-Settings = Mapping[str, Any]
+_Recipe = Mapping[str, Any]
 
 
-def training_facts(settings: Settings) -> dict[str, str]:
+def training_facts(settings: RunSettings) -> dict[str, str]:
     """Backbone, weights, training episodes, rate and the like, in words; what does not apply is left out.
 
     Args:
         settings: of a run, as tables show them.
     """
-    recipe = settings.get("recipe") or {}
-    facts = {"backbone": str(settings.get("backbone")), "weights": _weights(settings)}
+    recipe = settings.recipe
+    facts = {"backbone": settings.backbone, "weights": _weights(settings)}
     if not recipe:
         return {**facts, "training episodes": "unknown"}
-    if recipe.get("iterations") == 0:
+    if settings.iterations == 0:
         return {**facts, "training episodes": "none"}
     for name, words in _OF_A_RECIPE.items():
         if text := words(recipe, settings):
@@ -29,7 +30,7 @@ def training_facts(settings: Settings) -> dict[str, str]:
     return facts
 
 
-def what_differs(runs: Iterable[tuple[str, Settings]], skip: Sequence[str] = ()) -> list[str]:
+def what_differs(runs: Iterable[tuple[str, RunSettings]], skip: Sequence[str] = ()) -> list[str]:
     """A line for each fact in which the trainings of several methods differ, with the methods of each value.
 
     Args:
@@ -46,7 +47,7 @@ def what_differs(runs: Iterable[tuple[str, Settings]], skip: Sequence[str] = ())
     return lines
 
 
-def differing(runs: Iterable[tuple[str, Settings]]) -> dict[str, dict[str, str]]:
+def differing(runs: Iterable[tuple[str, RunSettings]]) -> dict[str, dict[str, str]]:
     """Fact to name to value, for the facts in which names differ; several values of one name are joined by ``/``."""
     found: dict[str, dict[str, dict[str, None]]] = {}
     for name, settings in runs:
@@ -56,7 +57,7 @@ def differing(runs: Iterable[tuple[str, Settings]]) -> dict[str, dict[str, str]]
     return {fact: names for fact, names in values.items() if len(set(names.values())) > 1}
 
 
-def differences_table(runs: Sequence[tuple[str, Settings]]) -> Table | None:
+def differences_table(runs: Sequence[tuple[str, RunSettings]]) -> Table | None:
     """The differences with a row for each method; None where there are none."""
     facts = differing(runs)
     if not facts:
@@ -74,21 +75,21 @@ def differences_table(runs: Sequence[tuple[str, Settings]]) -> Table | None:
     )
 
 
-def _weights(settings: Settings) -> str:
-    name, digest = short(settings.get("weights")), settings.get("weights_digest")
+def _weights(settings: RunSettings) -> str:
+    name, digest = short(settings.weights), settings.weights_digest
     if version := name.partition("_Weights.")[2]:
         return f"ImageNet ({version})"
     return f"{name} {str(digest)[:8]}" if digest and digest != "none" else name
 
 
-def _episodes(recipe: Settings, _: Settings) -> str:
+def _episodes(recipe: _Recipe, _: RunSettings) -> str:
     steps, batch = recipe.get("iterations"), recipe.get("batch")
     if not isinstance(steps, int) or not isinstance(batch, int):
         return ""
     return f"{steps * batch:,} ({steps:,} steps of {batch:,})"
 
 
-def _schedule(recipe: Settings, _: Settings) -> str:
+def _schedule(recipe: _Recipe, _: RunSettings) -> str:
     parts = [str(recipe.get("schedule") or "")]
     if recipe.get("schedule") == "step":
         milestones = ", ".join(f"{int(i):,}" for i in recipe.get("milestones") or ())
@@ -98,16 +99,16 @@ def _schedule(recipe: Settings, _: Settings) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _shots(recipe: Settings, settings: Settings) -> str:
+def _shots(recipe: _Recipe, settings: RunSettings) -> str:
     shots = recipe.get("train_shots")
-    return "as evaluated" if not shots or shots == settings.get("shot") else str(shots)
+    return "as evaluated" if not shots or shots == settings.shot else str(shots)
 
 
-def _plain(key: str) -> Callable[[Settings, Settings], str]:
+def _plain(key: str) -> Callable[[_Recipe, RunSettings], str]:
     return lambda recipe, _: short(recipe[key]) if key in recipe else ""
 
 
-_OF_A_RECIPE: Mapping[str, Callable[[Settings, Settings], str]] = {
+_OF_A_RECIPE: Mapping[str, Callable[[_Recipe, RunSettings], str]] = {
     "training episodes": _episodes,
     "rate": _plain("lr"),
     "schedule": _schedule,

@@ -12,21 +12,15 @@ from typing import Any
 
 from fsseg_bench.records.identity import flat
 from fsseg_bench.records.read import StoredRun
+from fsseg_bench.records.settings import OF_A_FOLD, OF_A_TABLE, Parameters, ShownSettings
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.fidelity import reconstructions
 from fsseg_bench.report.given import ListNames, given_list
 from fsseg_bench.report.recipes import what_differs
-from fsseg_bench.report.words import Training, always, checkpoints, natural, short, training
+from fsseg_bench.report.words import always, checkpoints, natural, short
 
-_TABLE_KEYS = ("protocol", "protocol_label", "protocol_version", "protocol_digest", "headline", "way")
-_FOLD_KEYS = (
-    *("fold", "novel", "class_names", "episode_digest", "checkpoint_digest", "checkpoint"),
-    *("evaluated_digest", "unlabelled_digest"),
-)
-_SHOT_KEYS = ("shot", "recipe")
-_NEVER_TOLD = {*_TABLE_KEYS, *_FOLD_KEYS, "shot", "method", "backbone"}
-_ALWAYS_TOLD = {"precision", "scales", "trained_with"}
-_CELL_KEYS = ("fold", "shot", "checkpoint_digest", "evaluated_digest", "unlabelled_digest")
+_NEVER_TOLD = (*OF_A_TABLE, *OF_A_FOLD, "shot", "method", "backbone")
+_ALWAYS_TOLD = ("precision", "scales", "trained_with")
 _GIVEN = {"seed": "seed", "iterations": "recipe.iterations", "weights": "weights"}
 """Options of a run that no setting of ``--set`` changes, and the settings they become."""
 
@@ -47,15 +41,14 @@ class Row:
     """Which images its runs saw, where other runs of the table saw others in the same episodes; else nothing."""
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> ShownSettings:
         """The settings of one of its runs."""
         return _first_record(self).settings
 
     @property
     def rules(self) -> tuple[str, ...]:
         """What must be equal before numbers are ranked: precision, data, replayed episodes and evaluated images."""
-        data = str(self.settings.get("data_fingerprint"))
-        return str(self.settings.get("precision")), data, self.episodes, *self.evaluated
+        return self.settings.precision, self.settings.data_fingerprint, self.episodes, *self.evaluated
 
 
 @dataclass
@@ -84,13 +77,13 @@ def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, told: bool 
     """
     by_core: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
-        by_core[_text([_core(run), training(run.record.settings)])].append(run)
+        by_core[_text([_core(run), run.record.settings.parameters])].append(run)
     names = ListNames(run.record for run in runs)
     rows = [_Lines(lines) for members in by_core.values() for lines in _lines_of_rows(members, names, collection)]
     named: dict[tuple[str, str], list[_Lines]] = defaultdict(list)
     for row in rows:
         named[row.first].append(row)
-    several_data = len({run.record.settings.get("data_fingerprint") for run in runs}) > 1
+    several_data = len({run.record.settings.data_fingerprint for run in runs}) > 1
     labels = _Labels(reconstructions() if runs else frozenset(), told, several_data, _images_seen(runs))
     made = _distinct([_row(row, named[row.first], labels) for row in rows], collection)
     return sorted(made, key=lambda row: (natural(row.backbone), natural(row.method), natural(row.variant)))
@@ -99,7 +92,7 @@ def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, told: bool 
 def differences_of_training(rows: Sequence[Row]) -> list[str]:
     """Lines that say in what the trainings of a table's rows differ, beside the backbone, which each row says."""
     methods = [row.method for row in rows]
-    by_shot: dict[int, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+    by_shot: dict[int, list[tuple[str, ShownSettings]]] = defaultdict(list)
     for row in rows:
         own = row.method if methods.count(row.method) == 1 else f"{row.method} on {row.backbone}"
         for shot, runs in row.runs.items():
@@ -114,8 +107,8 @@ def claimed_twice(collection: Collection) -> list[str]:
     """What to say of finished runs that differ in nothing that a table could show; each has a row of its own."""
     claims: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in collection.done:
-        key = _core(run) | {"rules": [run.record.settings.get(k) for k in (*_TABLE_KEYS, *_CELL_KEYS)]}
-        claims[_text(key | {"recipe": run.record.settings.get("recipe"), "given": given_list(run.record)})].append(run)
+        key = run.record.settings.without("novel", "class_names", "episode_digest", "checkpoint")
+        claims[_text(key | {"given": given_list(run.record)})].append(run)
     return [
         f"{_cell_name(own[0])}: {len(own)} records claim this cell, each is listed: "
         + ", ".join(collection.path(run.record) for run in own)
@@ -125,14 +118,13 @@ def claimed_twice(collection: Collection) -> list[str]:
 
 
 def _cell_name(run: ScoredRun) -> str:
-    settings = run.record.settings
-    words = "{protocol_label}, {method}, {backbone}, {way}-way {shot}-shot, fold {fold}, seed {seed}"
-    return words.format_map(settings)
+    s = run.record.settings
+    return f"{s.protocol_label}, {s.method}, {s.backbone}, {s.way}-way {s.shot}-shot, fold {s.fold}, seed {s.seed}"
 
 
 def _core(run: ScoredRun) -> dict[str, Any]:
     """What runs of one row share."""
-    return _without(run.record.settings, *_TABLE_KEYS, *_FOLD_KEYS, *_SHOT_KEYS)
+    return run.record.settings.without(*OF_A_TABLE, *OF_A_FOLD, "shot", "recipe")
 
 
 def _text(settings: Any) -> str:
@@ -140,16 +132,12 @@ def _text(settings: Any) -> str:
     return json.dumps(settings, sort_keys=True, separators=(",", ":"))
 
 
-def _without(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in keys}
-
-
 def _lines_of_rows(runs: Iterable[ScoredRun], names: ListNames, collection: Collection) -> list[list[_Line]]:
     """The lines of each row: all shots in one row, unless a shot has several lines."""
     by_line: dict[tuple[int, str], list[ScoredRun]] = defaultdict(list)
     for run in runs:
         settings = run.record.settings
-        by_line[settings["shot"], _text(settings.get("recipe", {}))].append(run)
+        by_line[settings.shot, _text(settings.recipe)].append(run)
     lines = [line for (shot, recipe), own in by_line.items() for line in _split(shot, recipe, own, names, collection)]
     lines.sort(key=lambda line: line.shot)
     if len({line.shot for line in lines}) == len(lines) and len({(line.label, line.episodes) for line in lines}) == 1:
@@ -191,15 +179,15 @@ def _own_name(run: ScoredRun, others: Sequence[ScoredRun], collection: Collectio
 
 def _images(run: ScoredRun) -> str:
     """The content of the images that were evaluated, in words."""
-    return f"test images {short(run.record.settings.get('evaluated_digest') or 'not noted')}"
+    return f"test images {short(run.record.settings.evaluated_digest or 'not noted')}"
 
 
 def _images_seen(runs: Sequence[ScoredRun]) -> Mapping[Path, str]:
     """By folder the images of each run, where runs saw different ones in the same episodes."""
     seen: dict[object, set[str]] = defaultdict(set)
     for run in runs:
-        seen[run.record.settings["episode_digest"]].add(_images(run))
-    return {run.record.folder: _images(run) for run in runs if len(seen[run.record.settings["episode_digest"]]) > 1}
+        seen[run.record.settings.episode_digest].add(_images(run))
+    return {run.record.folder: _images(run) for run in runs if len(seen[run.record.settings.episode_digest]) > 1}
 
 
 class _Lines:
@@ -209,32 +197,29 @@ class _Lines:
         self.lines = lines
         self.runs = [run for line in lines for run in line.runs.values()]
         self.settings = self.runs[0].record.settings
-        self.first = str(self.settings["method"]), str(self.settings["backbone"])
+        self.first = self.settings.method, self.settings.backbone
 
     @cached_property
     def values(self) -> dict[str, tuple[str, ...]]:
         """Each setting's different values within the row, as JSON text."""
         found: dict[str, dict[str, None]] = defaultdict(dict)
         for run in self.runs:
-            for key, value in flat(_without(run.record.settings, *_NEVER_TOLD, *_ALWAYS_TOLD)):
+            for key, value in flat(run.record.settings.without(*_NEVER_TOLD, *_ALWAYS_TOLD)):
                 found[key][json.dumps(value, ensure_ascii=False)] = None
         return {key: tuple(values) for key, values in found.items()}
 
     @property
-    def training(self) -> Training:
-        """As :func:`fsseg_bench.report.words.training`; the runs of a row agree in it."""
-        return training(self.settings)
+    def training(self) -> Parameters:
+        """How its runs got their parameters; the runs of a row agree in it."""
+        return self.settings.parameters
 
     def given(self) -> set[str]:
         """The settings that were given explicitly and could change a number."""
         keys = set[str]()
         for run in self.runs:
-            passed = run.record.info.get("passed")
-            for key, value in passed.items() if isinstance(passed, Mapping) else ():
-                if key == "settings" and isinstance(value, Mapping):
-                    keys |= {k if k.startswith("recipe.") else f"switches.{k.removeprefix('method.')}" for k in value}
-                elif key in _GIVEN:
-                    keys.add(_GIVEN[key])
+            given = run.record.info.passed
+            keys |= {_GIVEN[key] for key in given.given() if key in _GIVEN}
+            keys |= {k if k.startswith("recipe.") else f"switches.{k.removeprefix('method.')}" for k in given.settings}
         return keys & self.values.keys()
 
 

@@ -13,15 +13,10 @@ from typing import Any
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.identity import canonical_json, differences, flat
 from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun, find_records
+from fsseg_bench.records.settings import OF_A_FOLD, ShownSettings
 from fsseg_bench.report.given import given_list
 from fsseg_bench.report.recipes import training_facts
-from fsseg_bench.report.words import training
 
-OF_A_FOLD = (
-    *("fold", "novel", "class_names", "episode_digest", "checkpoint_digest", "checkpoint"),
-    *("evaluated_digest", "unlabelled_digest"),
-)
-"""Settings that belong to a fold, not to what was run on it."""
 _HEX = re.compile(r"[0-9a-f]{32,}")
 _SHORTEST_PREFIX = 6
 _MOST_SHOWN = 6
@@ -39,7 +34,7 @@ class Contender:
     """Fold to training seed to run."""
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> ShownSettings:
         """The settings of one of its runs."""
         return self.example.settings
 
@@ -131,9 +126,9 @@ def _named(text: str, runs: Sequence[StoredRun]) -> Sequence[StoredRun]:
 
 
 def _of_method(method: str, runs: Sequence[StoredRun], root: Path) -> list[StoredRun]:
-    own = [run for run in runs if run.settings["method"] == method]
+    own = [run for run in runs if run.settings.method == method]
     if not own:
-        raise unknown("method among the runs", method, {run.settings["method"] for run in runs}, str(root))
+        raise unknown("method among the runs", method, {run.settings.method for run in runs}, str(root))
     return own
 
 
@@ -159,16 +154,14 @@ def _contender(
     by_fold: dict[int, dict[int, StoredRun]] = defaultdict(dict)
     for run in done:
         seeds = by_fold[run.fold]
-        if twin := seeds.get(run.settings["seed"]):
-            differ = "; ".join(differences(twin.info["settings"], run.info["settings"]))
+        if twin := seeds.get(run.settings.seed):
+            differ = "; ".join(differences(twin.info.settings.to_json(), run.info.settings.to_json()))
             what = f"differ only in {differ}" if differ else "are the same run"
-            if twin.settings.get("checkpoint_digest") != run.settings.get("checkpoint_digest"):
+            if twin.settings.checkpoint_digest != run.settings.checkpoint_digest:
                 what = "evaluated different checkpoints"
             raise UserError(f"{text}: {twin.folder} and {run.folder} {what}; give one of the folders")
-        seeds[run.settings["seed"]] = run
-    return Contender(
-        str(done[0].settings["method"]), {fold: dict(sorted(by_fold[fold].items())) for fold in sorted(by_fold)}
-    )
+        seeds[run.settings.seed] = run
+    return Contender(done[0].settings.method, {fold: dict(sorted(by_fold[fold].items())) for fold in sorted(by_fold)})
 
 
 def _damage(run: StoredRun) -> str:
@@ -182,15 +175,15 @@ def _damage(run: StoredRun) -> str:
 
 def _core(run: StoredRun) -> dict[str, Any]:
     """What the folds and seeds of one contender share; folds of two experiments' lists are never one contender."""
-    shared = {key: value for key, value in _with_origin(run).items() if key not in {*OF_A_FOLD, "seed"}}
+    shared = run.settings.without(*OF_A_FOLD, "seed") | _origin(run)
     given = given_list(run)
     return {**shared, "episodes": given} if given else shared
 
 
-def _with_origin(run: StoredRun) -> dict[str, Any]:
-    """The settings, and where the parameters are from: a run and the evaluation of its checkpoint are not one."""
-    own = training(run.settings)
-    return {**run.settings, "parameters": "own" if own in {"here", "untrained"} else own}
+def _origin(run: StoredRun) -> dict[str, str]:
+    """Where the parameters are from: a run and the evaluation of its checkpoint are not one contender."""
+    found = run.settings.parameters
+    return {"parameters": "own" if found in {"here", "untrained"} else found}
 
 
 def _ambiguous(text: str, examples: Sequence[StoredRun]) -> UserError:
@@ -215,7 +208,7 @@ def _shown(value: Any) -> str:
 
 
 def _fitting(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list[StoredRun]:
-    leaves = [(run, dict(flat(_with_origin(run)))) for run in runs]
+    leaves = [(run, run.settings.leaves() | _origin(run)) for run in runs]
     names = {name for _, own in leaves for name in own}
     if key == "dataset":
         fitting = [run for run in runs if value in _datasets(run)]
@@ -234,9 +227,7 @@ def _fitting(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list
 
 def _datasets(run: StoredRun) -> set[str]:
     """What a user may call the run's protocol."""
-    passed = run.info.get("passed")
-    given = passed.get("dataset") if isinstance(passed, Mapping) else None
-    return {run.settings["protocol_label"], run.settings["protocol"], *([given] if isinstance(given, str) else [])}
+    return {run.settings.protocol_label, run.settings.protocol, run.info.passed.dataset} - {""}
 
 
 def _lists(run: StoredRun) -> set[str]:
@@ -310,8 +301,8 @@ def also_different(first: Contender, second: Contender) -> list[str]:
 
     The number of training episodes comes first where it differs: no single setting says it.
     """
-    own = {"method", "method_digest", "switches", "seed", *OF_A_FOLD}
-    left, right = ({k: v for k, v in c.settings.items() if k not in own} for c in (first, second))
+    own = ("method", "method_digest", "switches", "seed", *OF_A_FOLD)
+    left, right = (c.settings.without(*own) for c in (first, second))
     seen = [training_facts(c.settings).get("training episodes") for c in (first, second)]
     episodes = [f"training episodes: {seen[0]} / {seen[1]}"] if all(seen) and seen[0] != seen[1] else []
     return [*episodes, *differences(left, right)]

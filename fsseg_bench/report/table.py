@@ -40,17 +40,9 @@ def runs_tables(
     """
     groups: dict[_Key, list[ScoredRun]] = defaultdict(list)
     for run in collection.done:
-        settings = run.record.settings
-        key = (
-            settings["protocol"],
-            settings["protocol_label"],
-            settings["protocol_version"],
-            settings["protocol_digest"],
-            settings["way"],
-        )
-        groups[key].append(run)
+        groups[run.record.settings.rules].append(run)
     return tuple(
-        _table(key, some, collection, metric, resolution or runs[0].record.settings["headline"])
+        _table(key, some, collection, metric, resolution or runs[0].record.settings.headline)
         for key, runs in sorted(groups.items())
         for some in _side_by_side(runs, metric)
     )
@@ -60,8 +52,8 @@ def _side_by_side(runs: Sequence[ScoredRun], metric: Metric) -> list[list[Scored
     """The runs of each table: those of all shots, or of one shot where two would be too wide."""
     if not _wide(_folds(runs), metric):
         return [list(runs)]
-    shots = sorted({run.record.settings["shot"] for run in runs})
-    return [[run for run in runs if run.record.settings["shot"] == shot] for shot in shots]
+    shots = sorted({run.record.settings.shot for run in runs})
+    return [[run for run in runs if run.record.settings.shot == shot] for shot in shots]
 
 
 def _wide(folds: Sequence[int], metric: Metric) -> bool:
@@ -168,8 +160,8 @@ def listing(name: str, title: str, caption: str, runs: Iterable[StoredRun], coll
     heads = ("protocol", "method", "backbone", "way", "shot", "fold", "seed", "status", "record")
     rows = []
     for run in runs:
-        values = [run.settings[key] for key in ("protocol_label", *heads[1:7])]
-        reason = run.info.get("reason") if run.status == "failed" else None
+        values = [getattr(run.settings, key) for key in ("protocol_label", *heads[1:7])]
+        reason = run.info.reason if run.status == "failed" else None
         status = f"{run.status}: {reason}" if reason else run.status
         rows.append(tuple(Cell(printable(str(v))) for v in (*values, status, collection.path(run))))
     return Table(name, title, caption, tuple(Column((head,)) for head in heads), len(heads), tuple(rows))

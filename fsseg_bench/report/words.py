@@ -4,49 +4,38 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
 
 from fsseg_bench.records.identity import flat
-from fsseg_bench.records.trained import CHECKPOINT, CHECKPOINT_DIGEST, TRAINED_WITH, UNKNOWN
+from fsseg_bench.records.settings import ShownSettings
+from fsseg_bench.records.trained import UNKNOWN
 
 _HEX = re.compile(r"[0-9a-f]{32,}")
 
 
-Training = Literal["here", "untrained", "checkpoint", "unknown"]
-"""How a run got its parameters: by training, not at all, from another run's checkpoint, or from some file."""
-
-
-def training(settings: Mapping[str, Any]) -> Training:
-    """How a run got its parameters."""
-    recipe = settings.get("recipe", {})
-    if settings.get(CHECKPOINT_DIGEST):
-        return "checkpoint" if recipe else "unknown"
-    return "untrained" if recipe.get("iterations") == 0 else "here"
-
-
-def always(settings: Mapping[str, Any]) -> list[str]:
+def always(settings: ShownSettings) -> list[str]:
     """What a reader must know even when no other row makes it necessary."""
-    parts = []
-    if settings.get("precision", "fp32") != "fp32":
-        parts.append(str(settings["precision"]))
-    if list(settings.get("scales") or [1.0]) != [1.0]:
-        parts.append("scales " + "/".join(short(scale) for scale in settings["scales"]))
-    if training(settings) == "untrained":
+    parts: list[str] = []
+    if settings.precision != "fp32":
+        parts.append(settings.precision)
+    if settings.scales != (1.0,):
+        parts.append("scales " + "/".join(short(scale) for scale in settings.scales))
+    if settings.parameters == "untrained":
         parts.append("untrained")
-    changed = dict(flat(settings.get(TRAINED_WITH) or {}))
+    changed = dict(flat(settings.trained_with or {}))
     if changed:
         told = ", ".join(f"{key.rpartition('.')[2]}={short(value)}" for key, value in changed.items())
         parts.append(f"trained with {told}")
     return parts
 
 
-def checkpoints(runs: Iterable[Mapping[str, Any]]) -> str:
+def checkpoints(runs: Iterable[ShownSettings]) -> str:
     """Which checkpoints were evaluated, from the settings of runs; empty where none was."""
-    found = [settings for settings in runs if CHECKPOINT in settings]
-    names = list(dict.fromkeys(str(settings[CHECKPOINT]) for settings in found))
-    unknown = all(training(settings) == "unknown" for settings in found)
+    found = [settings for settings in runs if settings.checkpoint]
+    names = list(dict.fromkeys(str(settings.checkpoint) for settings in found))
+    unknown = all(settings.parameters == "unknown" for settings in found)
     if not names:
         return ""
     words = ", ".join(name.removesuffix(UNKNOWN) if unknown else name for name in names)

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from fsseg_bench.cli.data_init import init
-from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.request import RunRequest
 from tests.support.datasets import write_coco, write_voc
 from tests.support.own import write_class_folders
 
@@ -52,7 +53,7 @@ def test_run_works_on_the_result_as_it_is(tmp_path: Path, write: Callable[[Path]
     )
     with execute(make_plan(request)) as record:
         assert record.status == "done"
-        assert 0 <= record.info["scores"]["native"]["mean_iou"] <= 1
+        assert 0 <= record.info.scores["native"]["mean_iou"] <= 1
 
 
 def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:

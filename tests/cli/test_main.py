@@ -130,7 +130,8 @@ def test_missing_data_say_where_they_were_looked_for(data: Path, capsys: pytest.
 def test_a_corrupt_image_is_named_before_the_run_and_without_the_check_where_it_is_needed(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fsseg_bench.engine.plan import RunRequest, make_plan
+    from fsseg_bench.engine.plan import make_plan
+    from fsseg_bench.records.request import RunRequest
 
     plan = make_plan(RunRequest("baseline", str(data / "tiny.toml"), backbone="resnet18-layer2", weights="none"))
     first = {plan.table.queries[0], *plan.table.supports[0][0]}

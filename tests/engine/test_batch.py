@@ -13,9 +13,9 @@ import torch
 import fsseg_bench
 from fsseg_bench.engine import batch as batches
 from fsseg_bench.engine.batch import COMMON_BACKBONE, plan_all, requests_for
-from fsseg_bench.engine.plan import RunRequest
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.request import RunRequest
 from tests.support.tiny_run import tiny_request, tiny_training
 
 WRONG_SHAPE = '''"""Wrong: three channels.
@@ -92,7 +92,7 @@ def test_published_gives_each_its_own(tmp_path: Path) -> None:
     assert found == ["published"] * 2
     assert note == "backbone: each method's published one (panet vgg16, biopt resnet50)"
     both = planned(tmp_path, ["panet", "biopt"], [1], backbone="published")
-    assert [run.settings["backbone"] for run in both.runs] == ["vgg16", "resnet50"]
+    assert [run.settings.backbone for run in both.runs] == ["vgg16", "resnet50"]
     assert [run.request.backbone for run in both.runs] == ["published"] * 2
 
 
@@ -258,4 +258,4 @@ def test_list_files_with_commas_arrive_from_python(tmp_path: Path) -> None:
     lists = tmp_path / "tiny-voc" / "ImageSets" / "Segmentation" / "val.txt"
     pairs.write_text(lists.read_text())
     (run,) = plan_all([RunRequest(**{**vars(request), "settings": {"protocol.data.test_list": (pairs,)}})], {}).runs
-    assert run.settings["protocol_label"] == 'tiny-voc[data.test_list=["a, b=c.txt"]]'
+    assert run.settings.protocol_label == 'tiny-voc[data.test_list=["a, b=c.txt"]]'

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from fsseg_bench.engine.checkpoint import load_state, load_trained, save_state
-from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.lines import read_lines
+from fsseg_bench.records.request import RunRequest
 from tests.support.tiny_run import tiny_request, tiny_training
 
 

@@ -16,12 +16,13 @@ from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.optimise import prepare
-from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import History, Method
 from fsseg_bench.records.lines import read_lines
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.registry import find_method
 from tests.support.tiny_run import tiny_request
 
@@ -138,7 +139,7 @@ def test_the_number_of_base_classes_reaches_the_method(tmp_path: Path) -> None:
     plan = make_plan(request(tmp_path))
     base = len(plan.protocol.base_classes(1))
     assert plan.model.semantic.out_channels == base + 1
-    assert plan.settings["base_classes"] == base
+    assert plan.settings.base_classes == base
     record = execute(plan)
     info = json.loads((record.folder / "run.json").read_text())
     assert info["settings"]["recipe"]["lr_factors"] == {"semantic.": 10.0, "second.": 0.1}

@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fsseg_bench.engine.plan import Opened, RunRequest, make_plan
+from fsseg_bench.engine.plan import Opened, make_plan
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.reopen import reopen
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.identity import identity_hash
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
 from tests.support.runs import edit_info
 from tests.support.tiny_run import tiny_request, tiny_training
@@ -90,8 +91,8 @@ def test_a_changed_mask_of_equal_size_is_another_run(tmp_path: Path) -> None:
 
     os.utime(mask, ns=(time.st_atime_ns, time.st_mtime_ns))
     other = make_plan(request)
-    assert identity_hash(other.settings) != identity_hash(plan.settings)
-    assert other.settings["evaluated_digest"] != plan.settings["evaluated_digest"]
+    assert other.settings.identity != plan.settings.identity
+    assert other.settings.evaluated_digest != plan.settings.evaluated_digest
 
 
 def test_images_that_no_episode_needs_do_not_count(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_images_that_no_episode_needs_do_not_count(tmp_path: Path) -> None:
     (unused, *_) = sorted(p for p in (tmp_path / "tiny-voc" / "JPEGImages").glob("val_*.jpg") if p.stem not in used)
     unused.write_bytes(one_bit_changed(unused))
     again = make_plan(request)
-    assert again.settings["evaluated_digest"] == plan.settings["evaluated_digest"]
+    assert again.settings.evaluated_digest == plan.settings.evaluated_digest
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -151,12 +152,12 @@ def test_methods_that_look_at_further_images_have_the_same_test_images(tmp_path:
     folder = str(Path(__file__).parents[1] / "fixtures" / "methods")
     plain = make_plan(tiny_request(tmp_path))
     more = make_plan(tiny_request(tmp_path, method="demanding", methods_path=folder))
-    assert more.settings["evaluated_digest"] == plain.settings["evaluated_digest"]
-    assert "unlabelled_digest" not in plain.settings
+    assert more.settings.evaluated_digest == plain.settings.evaluated_digest
+    assert plain.settings.unlabelled_digest is None
     image = more.source.image_path(more.further[0][0][0])
     image.write_bytes(one_bit_changed(image))
     changed = make_plan(tiny_request(tmp_path, method="demanding", methods_path=folder))
-    assert changed.settings["unlabelled_digest"] != more.settings["unlabelled_digest"]
+    assert changed.settings.unlabelled_digest != more.settings.unlabelled_digest
 
 
 def test_a_run_whose_images_changed_is_not_opened_again(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_a_run_whose_images_changed_is_not_opened_again(tmp_path: Path) -> None:
 def test_a_record_from_before_images_were_digested_is_opened_again(tmp_path: Path) -> None:
     record, _ = finish(tiny_request(tmp_path))
     folder = shutil.copytree(record.folder, tmp_path / "old")
-    settings = {k: v for k, v in record.info["settings"].items() if k != "evaluated_digest"}
+    settings = record.info.settings.without("evaluated_digest")
     edit_info(folder, settings=settings, identity=identity_hash(settings))
     assert not reopen(folder).changed_code
 
@@ -181,7 +182,7 @@ def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
     request = tiny_request(tmp_path)
     number = torch.get_num_threads()
     record, _ = finish(request)
-    assert record.info["provenance"]["threads"] == number
+    assert record.info.provenance.threads == number
     try:
         torch.set_num_threads(number + 1)
         _, lines = finish(request)
@@ -189,6 +190,6 @@ def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
         edit_info(record.folder, status="evaluating")
         record, lines = finish(request)
         assert f"begun with {number} threads" in lines[0]
-        assert record.info["resumed"][-1]["changed"] == [f"threads: {number} / {number + 1}"]
+        assert record.info.resumed[-1]["changed"] == [f"threads: {number} / {number + 1}"]
     finally:
         torch.set_num_threads(number)

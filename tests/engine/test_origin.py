@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from fsseg_bench.engine.batch import plan_all
-from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.reopen import reopen
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.compare import compare
 from fsseg_bench.report.select import select
@@ -63,7 +65,7 @@ def test_one_checkpoint_is_one_run_whatever_its_path_and_the_seed(made: Path, tr
     bare = Path(shutil.copy(trained / "checkpoint.pt", tmp_path / "theirs.pt"))
     for checkpoint in (trained / "checkpoint.pt", moved, bare):
         for changes in ({}, {"seed": 1}, {"seed": 2}, {"weights": None}):
-            assert make_plan(evaluation(made, checkpoint, **changes)).settings == read_run(first).info["settings"]
+            assert make_plan(evaluation(made, checkpoint, **changes)).settings == read_run(first).info.settings
     assert finish(evaluation(made, bare, seed=3)) == first
     batch = plan_all([evaluation(made, trained, seed=s) for s in (0, 1)], {})
     assert len(batch.runs) == 1
@@ -74,11 +76,11 @@ def test_it_is_read_as_trained_by_its_recipe_and_seed(made: Path, trained: Path)
     folder = finish(evaluation(made, trained))
     own, found = read_run(trained), read_run(folder)
     for key in ("recipe", "seed", "weights", "weights_digest"):
-        assert found.settings[key] == own.settings[key]
-    assert found.settings["recipe"]["iterations"] == 2
-    assert found.info["trained"]["run"] == str(trained)
-    assert found.info["trained"]["identity"] == own.info["identity"]
-    assert variants(made / "evaluated") == [f"checkpoint run {own.info['identity'][:8]}"]
+        assert getattr(found.settings, key) == getattr(own.settings, key)
+    assert found.settings.recipe["iterations"] == 2
+    assert found.info.trained.run == str(trained)
+    assert found.info.trained.identity == own.info.identity
+    assert variants(made / "evaluated") == [f"checkpoint run {own.info.identity[:8]}"]
     (contender,) = select(["baseline"], made / "evaluated", {"recipe.iterations": "2"}).contenders
     assert list(contender.runs[1]) == [4]
 
@@ -94,13 +96,13 @@ def test_a_training_and_its_checkpoint_can_be_compared(made: Path, trained: Path
 def test_a_file_of_unknown_training_says_so_until_its_run_is_named(made: Path, trained: Path, tmp_path: Path) -> None:
     bare = Path(shutil.copy(trained / "checkpoint.pt", tmp_path / "theirs.pt"))
     folder = finish(evaluation(made, bare))
-    digest = read_run(folder).info["settings"]["checkpoint_digest"]
+    digest = read_run(folder).info.settings.checkpoint_digest
     assert variants(made / "evaluated") == [f"checkpoint theirs.pt {digest[:8]} (training unknown)"]
-    assert read_run(folder).settings["recipe"] == {}
+    assert read_run(folder).settings.recipe == {}
     with pytest.raises(UserError, match=r"recipe\.iterations|unknown setting"):
         select(["baseline"], made / "evaluated", {"recipe.iterations": "0"})
     assert finish(evaluation(made, trained)) == folder
-    assert variants(made / "evaluated") == [f"checkpoint run {read_run(trained).info['identity'][:8]}"]
+    assert variants(made / "evaluated") == [f"checkpoint run {read_run(trained).info.identity[:8]}"]
 
 
 def test_what_has_no_part_is_refused_or_said(made: Path, trained: Path) -> None:
@@ -129,7 +131,7 @@ def test_a_record_of_an_evaluation_has_no_checkpoint_of_its_own(made: Path, trai
 
 def test_an_edited_training_is_refused(made: Path, trained: Path) -> None:
     folder = finish(evaluation(made, trained))
-    known = read_run(folder).info["trained"]
+    known = json.loads((folder / "run.json").read_text())["trained"]
     known["settings"]["recipe"]["iterations"] = 30_000
     edit_info(folder, trained=known)
     with pytest.raises(UserError, match="edited: the settings of the checkpoint's training"):

@@ -13,10 +13,11 @@ from PIL import Image
 import fsseg_bench
 from fsseg_bench.data.own.proposal import propose
 from fsseg_bench.engine.overlay import overlay
-from fsseg_bench.engine.plan import Plan, RunRequest, make_plan
+from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.predict import Segmentation, predict, save_segmentation
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.request import RunRequest
 from tests.support.datasets import HEIGHT, WIDTH
 from tests.support.own import write_class_folders
 

@@ -77,7 +77,7 @@ def test_changed_code_shows_nothing_that_was_not_counted(trained: Path, monkeypa
 
     def changed(request, opened=None):
         plan = whole(request, opened)
-        return replace(plan, settings={**plan.settings, "method_digest": "0" * 64})
+        return replace(plan, settings=replace(plan.settings, method_digest="0" * 64))
 
     monkeypatch.setattr(reopening, "make_plan", changed)
     asked = [Asked(0, {"mine": trained})]

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.reopen import Here, reopen
 from fsseg_bench.engine.restore import restore
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run
+from fsseg_bench.records.request import RunRequest
 from tests.support.runs import edit_info
 from tests.support.tiny_run import tiny_request, tiny_training
 
@@ -32,7 +33,7 @@ def test_what_has_moved_can_be_named(made: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be opened again: .*--dataset-file"):
         reopen(folder)
     again = reopen(folder, Here(dataset=str(root / "renamed.toml"), device="cpu"))
-    assert again.plan.settings == read_run(folder).settings
+    assert again.plan.settings == read_run(folder).info.settings
     assert not again.changed_code
 
 
@@ -77,7 +78,7 @@ def test_a_replayed_list_comes_from_the_record(made: Path, tmp_path: Path) -> No
     folder = finish(replace(request, episodes=str(tmp_path / "theirs-1.csv")))
     (tmp_path / "theirs-1.csv").unlink()
     again = reopen(folder)
-    assert again.plan.settings == read_run(folder).settings
+    assert again.plan.settings == read_run(folder).info.settings
     assert len(again.plan.table) == 6
     sweep(folder, "alpha", ["5"])
     assert restore(folder).size == 64

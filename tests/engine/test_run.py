@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from fsseg_bench.engine.plan import RunRequest, make_plan
-from fsseg_bench.engine.run import execute, passed_settings
+from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import read_run
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import run_folder
 from tests.support.runs import edit_info
 from tests.support.tiny_run import tiny_request, tiny_training
@@ -133,7 +134,8 @@ def test_sigkill_at_random_points_changes_nothing(tmp_path: Path) -> None:
 
 _CHILD = """
 import json, os, signal, sys, threading
-from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.records.lines import LineLog
@@ -176,7 +178,7 @@ def test_a_file_of_the_protocols_own_episodes_changes_nothing(tmp_path: Path) ->
     again = make_plan(replace(request, episodes=str(tmp_path / "own.csv")))
     assert again.settings == plain.settings
     assert again.protocol == plain.protocol
-    assert passed_settings(again.request) == passed_settings(plain.request)
+    assert again.request.given() == plain.request.given()
 
 
 def test_episodes_from_elsewhere_change_the_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,14 +190,14 @@ def test_episodes_from_elsewhere_change_the_protocol(tmp_path: Path, monkeypatch
         plain.table.head(6 if fold == 1 else 5).to_csv(tmp_path / f"short{fold}.csv")
         plans.append(make_plan(replace(request, episodes=str(tmp_path / "short{fold}.csv"))))
         assert plans[-1].table == plain.table.head(6 if fold == 1 else 5)
-        assert plans[-1].settings["protocol_digest"] != plain.settings["protocol_digest"]
-        assert plans[-1].settings["protocol"] == plain.settings["protocol"]
-    assert {plan.settings["protocol_label"] for plan in plans} == {"tiny-voc[episodes.list=given]"}
-    assert len({plan.settings["protocol_digest"] for plan in plans}) == 1
+        assert plans[-1].settings.protocol_digest != plain.settings.protocol_digest
+        assert plans[-1].settings.protocol == plain.settings.protocol
+    assert {plan.settings.protocol_label for plan in plans} == {"tiny-voc[episodes.list=given]"}
+    assert len({plan.settings.protocol_digest for plan in plans}) == 1
     monkeypatch.chdir(tmp_path)
     beside = make_plan(tiny_request(tmp_path, episodes="short1.csv"))
     assert beside.settings == plans[0].settings
-    assert passed_settings(beside.request)["episodes"] == str(tmp_path / "short1.csv")
+    assert beside.request.episodes == str(tmp_path / "short1.csv")
 
 
 def test_a_list_with_repeated_supports(tmp_path: Path) -> None:

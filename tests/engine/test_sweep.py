@@ -13,13 +13,14 @@ import pytest
 from fsseg_bench.engine import reopen as reopening
 from fsseg_bench.engine import sweep as sweeping
 from fsseg_bench.engine.inference import InferenceModel
-from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import read_run
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.sweep import find_sweep
 from tests.support.tiny_run import tiny_request
 
@@ -145,7 +146,7 @@ def test_changed_code_is_accepted_when_the_counts_come_out_again(trained: Path, 
 
     def changed(request, opened=None):
         plan = whole(request, opened)
-        return replace(plan, settings={**plan.settings, "method_digest": "0" * 64})
+        return replace(plan, settings=replace(plan.settings, method_digest="0" * 64))
 
     monkeypatch.setattr(reopening, "make_plan", changed)
     sweep(trained, "steps", ["1"])
@@ -179,6 +180,6 @@ class _Counting(Progress):
 def test_the_file_says_what_it_is(trained: Path) -> None:
     header, *rows = read_lines(sweep(trained, "steps", ["1"]))
     assert (header["sweep"], header["values"]) == ("steps", [1])
-    assert header["identity"] == read_run(trained).info["identity"]
+    assert header["identity"] == read_run(trained).info.identity
     assert header["provenance"]["packages"]["torch"]
     assert len(rows) == 12

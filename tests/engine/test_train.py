@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import _training_episodes, execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.lines import read_lines
+from fsseg_bench.records.request import RunRequest
 from tests.support.networks import fold_by_hand, random_backbone
 from tests.support.tiny_run import tiny_request, tiny_training
 

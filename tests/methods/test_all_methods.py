@@ -29,7 +29,7 @@ def test_it_trains_and_evaluates_at_several_scales_in_half_precision(name: str, 
         settings=tiny_training(**{"recipe.lr": "0.001"}),
     )
     record = execute(make_plan(request))
-    assert record.info["status"] == "done"
+    assert record.info.status == "done"
     assert len(read_lines(record.episodes_path)) == 6
 
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fsseg_bench.cli.main import main
-from fsseg_bench.engine.plan import RunRequest, make_plan
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.engine.train import Cadence
+from fsseg_bench.records.request import RunRequest
 from tests.support.datasets import write_coco, write_protocol, write_voc
 
 SECONDS = 120

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from fsseg_bench.records.content import runs_with_other_content
 from fsseg_bench.records.run import RunRecord
-from tests.support.runs import settings, write_run
+from tests.support.runs import request, settings, write_run
 
 
 def told(root: Path, **changes: object) -> list[tuple[str, str]]:
-    with RunRecord.create(root, settings(**changes), folds=4, passed={}) as record:
+    with RunRecord.create(root, settings(**changes), request(), folds=4) as record:
         return [(other.folder.name, other.words) for other in runs_with_other_content(record)]
 
 

@@ -15,7 +15,7 @@ from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import RecordError, find_records, read_run
 from fsseg_bench.records.run import RunRecord
-from tests.support.runs import TWO_EPISODES, edit_info, row, settings, write_run
+from tests.support.runs import TWO_EPISODES, edit_info, request, row, settings, write_run
 
 
 def edit(folder: Path, **changes: object) -> None:
@@ -41,7 +41,7 @@ class TestReadRun:
         folder = write_run(tmp_path, native=native, fold=2)
         run = read_run(folder)
         assert (run.status, run.fold, run.novel) == ("done", 2, (1, 2))
-        assert run.settings == settings(fold=2)
+        assert run.info.settings == settings(fold=2)
         counts = run.counts()
         np.testing.assert_array_equal(counts.classes, [[1], [2]])
         np.testing.assert_array_equal(counts.input, [[[60, 10], [10, 20]], [[70, 0], [10, 20]]])
@@ -60,11 +60,11 @@ class TestReadRun:
             (b'{"schema": 1, "set', "truncated or edited"),
             (b"\xff\xfe", "truncated or edited"),
             (b"", "truncated or edited"),
-            (b"[]", "not a record of schema 1"),
-            (b'{"schema": 99}', "not a record of schema 1"),
-            (b'{"schema": 1, "status": "odd"}', "status is 'odd'"),
-            (b'{"schema": 1, "status": "done"}', "settings is missing"),
-            (b'{"schema": 1, "status": "done", "settings": {}}', "settings.protocol is None"),
+            (b"[]", "not a record of schema 2"),
+            (b'{"schema": 99}', "not a record of schema 2"),
+            (b'{"schema": 1, "identity": "", "status": "odd", "settings": {}}', 'status is "odd"'),
+            (b'{"schema": 1, "identity": "", "status": "done"}', "missing settings"),
+            (b'{"schema": 1, "identity": "", "status": "done", "settings": {}}', "missing .*settings.protocol,"),
         ],
     )
     def test_damaged_records_are_named(self, tmp_path: Path, content: bytes, message: str):
@@ -75,13 +75,14 @@ class TestReadRun:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"fold": "1"}, "settings.fold is '1'; it must be of type int"),
-            ({"fold": True}, "settings.fold is True"),
+            ({"fold": "1"}, 'settings.fold is "1"; it must be a whole number'),
+            ({"fold": True}, "settings.fold is true"),
             ({"novel": [1, "2"]}, "settings.novel"),
             ({"way": 0}, "settings.way"),
-            ({"scales": 1.0}, "settings.scales is 1.0; it must be of type list"),
+            ({"scales": 1.0}, "settings.scales is 1.0; it must be a list"),
             ({"recipe": []}, "settings.recipe"),
-            ({"headline": "both"}, "settings.headline"),
+            ({"headline": "both"}, 'settings.headline is "both"; allowed: "input", "native"'),
+            ({"scale": 1.0}, "unknown key 'settings.scale'. Did you mean 'settings.scales'"),
         ],
     )
     def test_wrong_settings_are_named(self, tmp_path: Path, change: dict, message: str):
@@ -109,19 +110,19 @@ class TestBorder:
         ("changes", "message"),
         [
             ({"passed": []}, "passed is"),
-            ({"passed": {"settings": "x"}}, "passed is"),
-            ({"passed": {"scales": ["1"]}}, "passed is"),
-            ({"timings": {"evaluate_seconds": "long"}}, "timings is"),
+            ({"passed": {"settings": "x"}}, 'passed.settings is "x"; it must be a table'),
+            ({"passed": {"scales": ["1"]}}, r'passed.scales\[0\] is "1"; it must be a number'),
+            ({"timings": {"evaluate_seconds": "long"}}, "timings.evaluate_seconds is"),
             ({"timings": 3}, "timings is"),
             ({"diagnostics": [1]}, "diagnostics is"),
-            ({"provenance": {"packages": [1]}}, "provenance is"),
-            ({"provenance": {"command": 3}}, "provenance is"),
+            ({"provenance": {"packages": [1]}}, "provenance.packages is"),
+            ({"provenance": {"command": 3}}, "provenance.command is"),
             ({"weights": "x"}, "weights is"),
             ({"resumed": {"time": 1}}, "resumed is"),
             ({"reason": 3}, "reason is"),
-            ({"scores": {"input": [1]}}, "scores is"),
-            ({"episodes": {"count": "2"}}, "episodes is"),
-            ({"files": {"train.jsonl": 3}}, "files is"),
+            ({"scores": {"input": [1]}}, "scores.input is"),
+            ({"episodes": {"count": "2", "sha256": ""}}, "episodes.count is"),
+            ({"files": {"train.jsonl": 3}}, "files.train.jsonl is"),
         ],
     )
     def test_values_that_no_version_writes(self, tmp_path: Path, changes: dict, message: str):
@@ -155,9 +156,9 @@ class TestBorder:
         folder = write_run(tmp_path)
         path = folder / "run.json"
         info = json.loads(path.read_text())
-        for key in ("check", "files", "lines"):
+        for key in ("check", "files", "lines", "passed", "provenance", "timings", "diagnostics"):
             del info[key]
-        path.write_text(json.dumps(info))
+        path.write_text(json.dumps(info | {"schema": 1}))
         assert read_run(folder).counts().input.shape == (2, 2, 2)
 
 
@@ -308,7 +309,7 @@ class TestTable:
     TABLE = EpisodeTable(((1,), (2,)), ("a", "b"), ((("b",),), (("c",),)))
 
     def stored(self, root: Path) -> Path:
-        with RunRecord.create(root, settings(episode_digest=self.TABLE.digest), folds=4, passed={}) as record:
+        with RunRecord.create(root, settings(episode_digest=self.TABLE.digest), request(), folds=4) as record:
             record.keep_table(self.TABLE)
         return record.folder
 
@@ -328,7 +329,7 @@ class TestTable:
 
     def test_only_the_runs_own_table_is_kept(self, tmp_path: Path):
         with (
-            RunRecord.create(tmp_path, settings(), folds=4, passed={}) as record,
+            RunRecord.create(tmp_path, settings(), request(), folds=4) as record,
             pytest.raises(ValueError, match="not that of the settings"),
         ):
             record.keep_table(self.TABLE)

@@ -12,13 +12,12 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records import run as module
-from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.records.run import RunRecord, run_folder
-from tests.support.runs import TWO_EPISODES, row, settings, write_run
+from tests.support.runs import TWO_EPISODES, request, row, settings, write_run
 
 
 def create(root: Path, *, fresh: bool = False, **changes: object) -> RunRecord:
-    return RunRecord.create(root, settings(**changes), folds=4, passed={"fold": 1}, fresh=fresh)
+    return RunRecord.create(root, settings(**changes), request(dataset="toy", fold=2, fresh=fresh), folds=4)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -27,7 +26,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 class TestFolder:
     def test_layout(self, tmp_path: Path):
-        digest = identity_hash(settings(fold=3, way=2, shot=5, seed=7))
+        digest = settings(fold=3, way=2, shot=5, seed=7).identity
         folder = run_folder(tmp_path, settings(fold=3, way=2, shot=5, seed=7))
         assert folder == tmp_path / "toy" / "baseline-resnet18" / "2way-5shot" / f"fold3-seed7-{digest[:8]}"
         assert list(tmp_path.iterdir()) == []
@@ -45,11 +44,11 @@ class TestCreate:
             assert record.status == "new"
             assert record.folder == run_folder(tmp_path, settings())
         info = json.loads((record.folder / "run.json").read_text())
-        assert info == record.info
-        assert info["schema"] == 1
-        assert info["identity"] == identity_hash(settings())
-        assert info["settings"] == settings()
-        assert info["passed"] == {"fold": 1}
+        assert info == record.info.document
+        assert info["schema"] == 2
+        assert info["identity"] == settings().identity
+        assert info["settings"] == settings().to_json()
+        assert info["passed"] == {"dataset": "toy", "fold": 2}
         assert info["provenance"]["python"] == sys.version.split()[0]
         assert (info["timings"], info["diagnostics"], info["scores"]) == ({}, {}, {})
 
@@ -67,8 +66,8 @@ class TestCreate:
         then = module.provenance()
         monkeypatch.setattr(module, "provenance", lambda: then | {"python": "9.9"})
         with create(tmp_path) as record:
-            assert [entry["changed"] for entry in record.info["resumed"]] == [[f'python: "{then["python"]}" / "9.9"']]
-            assert record.info["provenance"]["python"] == then["python"]
+            assert [entry["changed"] for entry in record.info.resumed] == [[f'python: "{then["python"]}" / "9.9"']]
+            assert record.info.provenance.python == then["python"]
 
     def test_a_finished_run_is_not_touched(self, tmp_path: Path):
         folder = write_run(tmp_path)
@@ -90,9 +89,9 @@ class TestCreate:
         other = settings(recipe={"iterations": 200, "lr": 0.001})
         monkeypatch.setattr(module, "run_folder", lambda root, given: folder)
         with pytest.raises(UserError) as caught:
-            RunRecord.create(tmp_path, other, folds=4, passed={})
+            RunRecord.create(tmp_path, other, request(), folds=4)
         message = str(caught.value)
-        for part in (str(folder), identity_hash(settings()), identity_hash(other), "--fresh"):
+        for part in (str(folder), settings().identity, other.identity, "--fresh"):
             assert part in message
         assert "recipe.iterations: 100 / 200" in message
         assert tree(folder).keys() == before.keys()
@@ -110,10 +109,9 @@ class TestCreate:
         ("content", "message"),
         [
             ('{"schema": 1, "ident', r"run\.json: not valid JSON"),
-            ("[]", "not a record of schema 1"),
-            ('{"schema": 2, "status": "done"}', "not a record of schema 1"),
-            ('{"schema": 1, "status": "odd"}', "status is 'odd'"),
-            ('{"schema": 1, "status": "done"}', "settings is missing"),
+            ("[]", "not a record of schema 2"),
+            ('{"schema": 3, "status": "done"}', "not a record of schema 2"),
+            ('{"schema": 1, "status": "done"}', "missing identity, settings"),
         ],
     )
     def test_an_unusable_record_is_refused_and_kept(self, tmp_path: Path, content: str, message: str):
@@ -201,7 +199,7 @@ class TestUpdate:
         assert info["timings"] == {"train": 1.0, "evaluate": 3.0}
         assert info["scores"] == {"a": {"b": 1}}
         assert (info["device"], info["reason"]) == ("cpu", None)
-        assert info == record.info
+        assert info == record.info.document
 
     @pytest.mark.parametrize("field", ["settings", "identity", "schema", "passed", "provenance", "episodes"])
     def test_what_never_changes(self, tmp_path: Path, field: str):
@@ -281,12 +279,12 @@ def test_killed_between_update_and_append_and_reopened(tmp_path: Path):
 import sys
 from pathlib import Path
 from fsseg_bench.records.run import RunRecord
-from tests.support.runs import TWO_EPISODES, row, settings
-record = RunRecord.create(Path(sys.argv[1]), settings(), folds=4, passed={})
+from tests.support.runs import TWO_EPISODES, request, row, settings
+record = RunRecord.create(Path(sys.argv[1]), settings(), request(), folds=4)
 log = record.episode_log()
 for i in range(10**6):
     log.append(row(i, TWO_EPISODES[0]))
-    record.update(status="evaluating", timings={"episodes": i})
+    record.update(status="evaluating", timings={"evaluate_episodes": i})
     if i == 3:
         print("go", flush=True)
 """
@@ -299,6 +297,6 @@ for i in range(10**6):
         process.stdout.close()
         with create(tmp_path) as record, record.episode_log() as log:
             assert record.status == "evaluating"
-            assert 0 <= log.rows - 1 - record.info["timings"]["episodes"] <= 1
+            assert 0 <= log.rows - 1 - record.info.timings.evaluate_episodes <= 1
             assert not [p for p in record.folder.iterdir() if p.suffix == ".tmp"]
         record.episodes_path.unlink()

@@ -113,7 +113,7 @@ class TestScores:
         path = folder / "episodes.csv"
         path.write_text(path.read_text().replace("101/", "102/", 1))
         found = find_runs(tmp_path)
-        assert [run.record.settings["method"] for run in found.done] == ["baseline"]
+        assert [run.record.settings.method for run in found.done] == ["baseline"]
         assert f"{path}: these are not the episodes of the run" in found.warnings[0].message
 
     def test_counts_of_other_episodes_than_the_tables_are_named(self, tmp_path: Path):

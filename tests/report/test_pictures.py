@@ -10,7 +10,7 @@ from PIL import Image
 from fsseg_bench.records.read import RecordWarning, StoredRun, read_run
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.report.html.pictures import Picture, picture, run_panels
-from tests.support.runs import TWO_EPISODES, row, settings, write_panel, write_run
+from tests.support.runs import TWO_EPISODES, request, row, settings, write_panel, write_run
 
 
 def decoded(uri: str) -> Image.Image:
@@ -127,7 +127,7 @@ def test_captions_hold_only_what_a_run_writes(tmp_path: Path, entry: dict):
 @pytest.mark.parametrize("name", ["panels.json", "a.png"])
 def test_panels_that_changed_since_the_run_was_done_are_named(tmp_path: Path, name: str):
     """The digits of a caption, or pixels whose file still decodes."""
-    with RunRecord.create(tmp_path, settings(), folds=4, passed={}) as record:
+    with RunRecord.create(tmp_path, settings(), request(), folds=4) as record:
         with record.episode_log() as log:
             for i, episode in enumerate(TWO_EPISODES):
                 log.append(row(i, episode))

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fsseg_bench.records.identity import identity_hash
+from fsseg_bench.records.trained import CheckpointTraining
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.rows import claimed_twice, group_rows
 from tests.report.test_table import only, texts, write_folds
-from tests.support.runs import settings, write_run
+from tests.support.runs import edit_info, settings, write_run
 
 
 class TestRows:
@@ -182,7 +182,7 @@ class TestRows:
 def trained(**changes: Any) -> dict[str, Any]:
     """What an evaluation keeps of the training whose checkpoint it evaluated."""
     own = settings(**changes)
-    return {"trained": {"file": "checkpoint.pt", "run": "/r", "identity": identity_hash(own), "settings": own}}
+    return {"trained": CheckpointTraining("checkpoint.pt", "/r", own.identity, own, own.to_json()).to_json()}
 
 
 class TestEvaluatedCheckpoints:
@@ -198,7 +198,7 @@ class TestEvaluatedCheckpoints:
         assert [row[2] for row in texts(table)] == [f"checkpoints run {names[0]}, run {names[1]}", ""]
         assert "baseline 200 (100 steps of 2); panet 600 (300 steps of 2)" in table.remarks[0]
         (run, *_) = find_runs(tmp_path).done
-        assert (run.record.settings["recipe"], run.record.settings["seed"]) == (self.RECIPE, 4)
+        assert (run.record.settings.recipe, run.record.settings.seed) == (self.RECIPE, 4)
 
     def test_a_training_and_the_evaluation_of_its_checkpoint_stay_apart(self, tmp_path: Path):
         write_run(tmp_path, recipe=self.RECIPE)
@@ -234,7 +234,7 @@ class TestEvaluatedCheckpoints:
     def test_an_edited_training_is_refused(self, tmp_path: Path):
         edited = trained(recipe=self.RECIPE)
         edited["trained"]["settings"]["seed"] = 9
-        write_run(tmp_path, recipe={}, checkpoint_digest="1" * 64, extra=edited)
+        edit_info(write_run(tmp_path, recipe={}, checkpoint_digest="1" * 64), **edited)
         (warning,) = find_runs(tmp_path).warnings
         assert "the checkpoint's training do not have the identity it states" in warning.message
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.identity import identity_hash
+from fsseg_bench.records.trained import CheckpointTraining
 from fsseg_bench.report.select import also_different, conditions_of, select
 from tests.support.runs import settings, write_run
 
@@ -133,7 +133,7 @@ def test_a_checkpoint_is_found_by_its_training(tmp_path: Path):
     recipe = {"iterations": 40, "batch": 2, "lr": 0.001}
     for seed, digit in ((0, "1"), (3, "2")):
         own = settings(recipe=recipe, seed=seed)
-        known = {"file": "checkpoint.pt", "run": "/r", "identity": identity_hash(own), "settings": own}
+        known = CheckpointTraining("checkpoint.pt", "/r", own.identity, own, own.to_json()).to_json()
         write_run(tmp_path, recipe={}, checkpoint_digest=digit * 64, extra={"trained": known})
     for digit in "34":
         write_run(tmp_path, method="biopt", recipe={}, checkpoint_digest=digit * 64)
@@ -207,4 +207,4 @@ def test_two_runs_on_other_test_images_are_told_apart(tmp_path: Path):
     with pytest.raises(UserError, match=r"differ only in evaluated_digest: \"1+\" / \"2+\"; give one of the folders"):
         chosen(tmp_path, "baseline")
     (found,) = select(["baseline,evaluated_digest=222222"], tmp_path, {}).contenders
-    assert found.settings["evaluated_digest"] == "2" * 64
+    assert found.settings.evaluated_digest == "2" * 64

@@ -13,10 +13,11 @@ from fsseg_bench.engine import run
 from fsseg_bench.engine.cache import Budget, FeatureCache
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
-from fsseg_bench.engine.plan import Plan, RunRequest, make_plan
+from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.train import Trainer
 from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.unlabelled import further_of_table
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
 
 EPISODES = 4
@@ -72,7 +73,7 @@ class _Repeated(TrainingEpisodes):
 
 def _train(plan: Plan, episodes: TrainingEpisodes, folder: Path) -> None:
     trainer = Trainer(plan.model, episodes, plan.recipe, seed=0, device=_CPU)
-    with RunRecord.create(folder, plan.settings, folds=4, passed={}) as record:
+    with RunRecord.create(folder, plan.settings, plan.request, folds=4) as record:
         trainer.run(record)
 
 

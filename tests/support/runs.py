@@ -10,14 +10,18 @@ from typing import Any
 from PIL import Image
 
 from fsseg_bench.protocol.table import EpisodeTable
-from fsseg_bench.records.info import write_info
+from fsseg_bench.records.info import sealed
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
+from fsseg_bench.records.settings import RunSettings
+from fsseg_bench.schema import parse
+from fsseg_bench.storage.json_text import plain, write_json
 
 Episode = tuple[Sequence[int], Sequence[int]]
 """The classes and the counts (row-major, rows = labels) of one episode."""
 
 
-def settings(**changes: Any) -> dict[str, Any]:
+def settings(**changes: Any) -> RunSettings:
     """Settings of a run as the engine makes them, with ``changes``."""
     values: dict[str, Any] = {
         "protocol": "toy",
@@ -43,7 +47,12 @@ def settings(**changes: Any) -> dict[str, Any]:
         "class_names": {"1": "cat", "2": "dog"},
         "headline": "input",
     }
-    return values | changes
+    return parse(RunSettings, plain(values | changes), "tests")
+
+
+def request(**given: Any) -> RunRequest:
+    """What a run was asked for, as far as it says."""
+    return parse(RunRequest, given, "tests")
 
 
 TWO_EPISODES: tuple[Episode, ...] = (((1,), (60, 10, 10, 20)), ((2,), (70, 0, 10, 20)))
@@ -87,7 +96,7 @@ def write_run(
     ``folds`` how many the protocol has."""
     if table is not None:
         changes = {"episode_digest": table.digest, "way": table.ways, "shot": table.shots, **changes}
-    with RunRecord.create(root, settings(**changes), folds=folds, passed=passed or {}) as record:
+    with RunRecord.create(root, settings(**changes), request(**passed or {}), folds=folds) as record:
         if table is not None:
             record.keep_table(table)
         with record.episode_log() as log:
@@ -100,7 +109,7 @@ def write_run(
 def edit_info(folder: Path, **changes: Any) -> None:
     """Changes run.json and makes its check fit again, as a careful forger would."""
     path = folder / "run.json"
-    write_info(path, json.loads(path.read_text()) | changes)
+    write_json(path, sealed(json.loads(path.read_text()) | changes))
 
 
 def write_panel(

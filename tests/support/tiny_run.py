@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fsseg_bench.engine.plan import RunRequest
+from fsseg_bench.records.request import RunRequest
 from tests.support.datasets import write_protocol, write_voc
 
 

@@ -53,7 +53,7 @@ def differences_figure(comparison: Comparison) -> Figure:
         tidy(axes)
     figure.suptitle(
         label(
-            f"{settings['protocol_label']}, {settings['way']}-way {settings['shot']}-shot; "
+            f"{settings.protocol_label}, {settings.way}-way {settings.shot}-shot; "
             f"{100 * comparison.level:g} % paired {OVER[comparison.interval]}, p corrected (Holm)"
         ),
         fontsize=10,

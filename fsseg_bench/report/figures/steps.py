@@ -74,7 +74,7 @@ def steps_curve(contender: Contender, metric: Metric = "mean", resolution: Resol
     steps = sorted(set.intersection(*(set(map(int, found.values)) for found in whole.values())))
     if not steps:
         raise UserError(f"{contender.label}: its sweeps have no number of {SWITCH} in common; add --sweep")
-    resolution = resolution or contender.settings["headline"]
+    resolution = resolution or contender.settings.headline
     known = {fold: _known(runs[fold]) for fold in whole}
     counts = [
         [_swept(found, step, resolution, runs[fold].novel, *known[fold]) for fold, found in whole.items()]
@@ -101,7 +101,7 @@ def own_point(
     runs = single_seed(contender)
     if lacking := sorted(set(folds) - set(runs)):
         raise UserError(f"{contender.label}: fold {', '.join(map(str, lacking))} is missing; run it")
-    resolution = resolution or contender.settings["headline"]
+    resolution = resolution or contender.settings.headline
     counts = []
     for fold in folds:
         stored, images = _known(runs[fold])

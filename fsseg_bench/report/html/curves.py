@@ -55,7 +55,7 @@ def _curve(row: Row, shot: int) -> list[LossCurve]:
     if not runs or not all((run.folder / TRAIN_FILE).is_file() for run in runs.values()):
         return []
     label = f"{row.method}, {row.backbone}" + (f" ({row.variant})" if row.variant else "")
-    return [loss_curve(Contender(label, {fold: {run.settings["seed"]: run} for fold, run in runs.items()}))]
+    return [loss_curve(Contender(label, {fold: {run.settings.seed: run} for fold, run in runs.items()}))]
 
 
 def _figure(title: str, curves: Sequence[LossCurve]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.records.training import training_words
+from fsseg_bench.records.info import RunInfo, Timings
 from fsseg_bench.report.collect import Resolution
 from fsseg_bench.report.html.runs import ShownRun
 from fsseg_bench.report.html.text import escape, escape_lines, folded
@@ -26,7 +26,7 @@ _RAW = (
 
 def run_html(run: ShownRun) -> str:
     """A part of the page that says how the run's numbers were made."""
-    info = run.scored.record.info
+    info = run.scored.record.info.document
     listing = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(run) if value)
     raw = "".join(f"<h4>{title}</h4><pre>{_json(info[key])}</pre>" for title, key in _RAW if info.get(key))
     body = f"<dl>{listing}</dl>{_scores(run)}{_classes(run)}{folded('the record in full', raw)}"
@@ -35,48 +35,36 @@ def run_html(run: ShownRun) -> str:
 
 def _facts(run: ShownRun) -> list[tuple[str, str]]:
     info, settings = run.scored.record.info, run.scored.record.settings
-    provenance = _mapping(info.get("provenance"))
-    software = {"fsseg-bench": provenance.get("fsseg_bench"), "Python": provenance.get("python")}
+    software = {"fsseg-bench": info.provenance.fsseg_bench, "Python": info.provenance.python}
     return [
         ("record", run.path),
-        *_command(provenance, _mapping(info.get("passed"))),
-        (
-            "protocol",
-            f"{settings['protocol_label']}, version {settings['protocol_version']}, {settings['protocol_digest']}",
-        ),
-        ("episodes", f"{len(run.scored.counts.classes):,}, {settings['episode_digest']}"),
-        ("data", _text(settings.get("data_fingerprint"))),
-        ("method source", _text(settings.get("method_digest"))),
-        ("weights", _words(settings.get("weights"), settings.get("weights_digest"))),
-        ("checkpoint", _words(settings.get("checkpoint"), settings.get("checkpoint_digest"))),
-        ("trained in", _text(_mapping(info.get("trained")).get("run"))),
-        ("training loss", training_words(info) or ""),
-        ("identity", _text(info.get("identity"))),
-        ("software", _versions({**software, **_mapping(provenance.get("packages"))})),
-        ("code", _commit(_mapping(provenance.get("git")))),
-        ("device", _words(info.get("device"), provenance.get("platform"))),
-        ("time", _times(_mapping(info.get("timings")))),
+        _command(info),
+        ("protocol", f"{settings.protocol_label}, version {settings.protocol_version}, {settings.protocol_digest}"),
+        ("episodes", f"{len(run.scored.counts.classes):,}, {settings.episode_digest}"),
+        ("data", settings.data_fingerprint),
+        ("method source", settings.method_digest),
+        ("weights", _words(settings.weights, settings.weights_digest)),
+        ("checkpoint", _words(settings.checkpoint, settings.checkpoint_digest)),
+        ("trained in", _words(info.trained.run if info.trained else None)),
+        ("training loss", str(info.training or "")),
+        ("identity", info.identity),
+        ("software", _versions({**software, **info.provenance.packages})),
+        ("code", _commit(info.provenance.git or {})),
+        ("device", _words(info.device, info.provenance.platform)),
+        ("time", _times(info.timings)),
     ]
 
 
-def _command(provenance: Mapping[str, Any], passed: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _command(info: RunInfo) -> tuple[str, str]:
     """The command as typed; for a run made in Python, the options it was given."""
-    command = provenance.get("command")
+    command = info.provenance.command
     if command:
-        return [("command", shlex.join(map(str, command)) if isinstance(command, list) else _text(command))]
-    return [("options, from Python", ", ".join(f"{key}={value!r}" for key, value in passed.items()))]
+        return "command", command if isinstance(command, str) else shlex.join(command)
+    return "options, from Python", ", ".join(f"{key}={value!r}" for key, value in info.passed.given().items())
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def _words(*values: object) -> str:
-    return ", ".join(filter(None, map(_text, values)))
+def _words(*values: str | None) -> str:
+    return ", ".join(filter(None, values))
 
 
 def _versions(packages: Mapping[str, Any]) -> str:
@@ -88,12 +76,10 @@ def _commit(git: Mapping[str, Any]) -> str:
     return f"commit {git['commit']}{changed}" if git.get("commit") else ""
 
 
-def _times(timings: Mapping[str, Any]) -> str:
-    parts = []
-    for key, words in (("train_seconds", "training"), ("evaluate_seconds", "evaluation")):
-        if isinstance(timings.get(key), (int, float)):
-            parts.append(f"{words} {timings[key]:,.1f} s")
-    return ", ".join([*parts, *([f"finished {timings['finished']}"] if timings.get("finished") else [])])
+def _times(timings: Timings) -> str:
+    seconds = {"training": timings.train_seconds, "evaluation": timings.evaluate_seconds}
+    parts = [f"{words} {spent:,.1f} s" for words, spent in seconds.items() if spent]
+    return ", ".join([*parts, *([f"finished {timings.finished}"] if timings.finished else [])])
 
 
 def _scores(run: ShownRun) -> str:
@@ -106,7 +92,7 @@ def _scores(run: ShownRun) -> str:
 
 
 def _classes(run: ShownRun) -> str:
-    resolution: Resolution = run.scored.record.settings["headline"]
+    resolution: Resolution = run.scored.record.settings.headline
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{100 * score:.2f}</td></tr>'
         for name, score in run.scored.class_scores(resolution).items()

@@ -77,7 +77,7 @@ def _by_method(shown: _Shown) -> str:
     for run, figures in shown:
         if figures:
             link = f'<h4><a href="#{run.anchor}">{escape(run.name)}</a></h4>'
-            methods.setdefault(str(run.scored.record.settings["method"]), []).append(link + "".join(figures))
+            methods.setdefault(run.scored.record.settings.method, []).append(link + "".join(figures))
     return "\n".join(
         folded(f"{escape(method)}: {_pictures(len(blocks))}", "\n".join(blocks), opened=i == 0)
         for i, (method, blocks) in enumerate(methods.items())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from statistics import fmean
-from typing import Any
 
 from fsseg_bench.report.collect import ScoredRun
 from fsseg_bench.report.html.runs import Group
@@ -56,11 +55,8 @@ def _recorded(row: Row, shot: int) -> dict[str, list[float]]:
 
 
 def _lists(run: ScoredRun) -> dict[str, list[float]]:
-    found: Any = run.record.info.get("diagnostics")
-    if not isinstance(found, Mapping):
-        return {}
     return {
-        str(name): [float(value) for value in values]
-        for name, values in found.items()
+        name: [float(value) for value in values]
+        for name, values in run.record.info.diagnostics.items()
         if isinstance(values, list) and len(values) > 1 and all(isinstance(v, (int, float)) for v in values)
     }

@@ -32,8 +32,8 @@ class ShownRun:
     @property
     def name(self) -> str:
         """What it is, plain text."""
-        words = "{method}, {backbone}, {protocol_label} fold {fold}, {way}-way {shot}-shot, seed {seed}"
-        name = words.format_map(self.scored.record.settings)
+        s = self.scored.record.settings
+        name = f"{s.method}, {s.backbone}, {s.protocol_label} fold {s.fold}, {s.way}-way {s.shot}-shot, seed {s.seed}"
         return f"{name} ({self.variant})" if self.variant else name
 
 
@@ -53,9 +53,7 @@ def groups(collection: Collection) -> list[Group]:
     """The finished runs' rows by protocol (label, version, digest) and number of ways."""
     by_rules: dict[_Key, list[ScoredRun]] = defaultdict(list)
     for run in collection.done:
-        s = run.record.settings
-        key = s["protocol"], s["protocol_label"], s["protocol_version"], s["protocol_digest"], s["way"]
-        by_rules[key].append(run)
+        by_rules[run.record.settings.rules].append(run)
     labels = [(label, way) for _, label, _, _, way in by_rules]
     return [
         Group(

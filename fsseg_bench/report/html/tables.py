@@ -119,14 +119,13 @@ def _run(path: str, run: ShownRun | None) -> str:
     if run is None:
         return f"run {escape(path)}"
     settings = run.scored.record.settings
-    recipe = settings.get("recipe", {})
     facts = [
         f"{len(run.scored.counts.classes):,} episodes",
-        f"digest {settings['episode_digest'][:8]}",
-        f"seed {settings['seed']}",
-        *([f"{recipe['iterations']} iterations"] if "iterations" in recipe else []),
-        *([f"weights {settings['weights']}"] if settings.get("weights") else []),
-        str(settings.get("precision", "")),
+        f"digest {settings.episode_digest[:8]}",
+        f"seed {settings.seed}",
+        *([] if settings.iterations is None else [f"{settings.iterations} iterations"]),
+        *([f"weights {settings.weights}"] if settings.weights else []),
+        settings.precision,
     ]
-    link = f'<a href="#{run.anchor}">fold {settings["fold"]}</a>'
+    link = f'<a href="#{run.anchor}">fold {settings.fold}</a>'
     return f"{link}: {escape(', '.join(filter(None, facts)))} <i>{escape(path)}</i>"

@@ -41,7 +41,7 @@ def test_equal_episodes_are_taken_in_order_and_three_methods_are_shown(tmp_path:
     found = chosen(tmp_path, "baseline", "panet", "biopt")
     assert [c.episode for c in found] == [2, 1, 0]  # last, middle and first of the ranking
     assert all(len(c.ious) == len(c.runs) == 3 for c in found)
-    assert found[0].runs[1].settings["method"] == "panet"
+    assert found[0].runs[1].settings.method == "panet"
 
 
 def test_other_episodes_or_one_method_alone_are_refused(tmp_path: Path):

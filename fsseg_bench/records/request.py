@@ -1,0 +1,60 @@
+"""What a user asks for: one run, as options; the ones that were given stand in its record as ``passed``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from fsseg_bench.protocol.given import is_count
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One method on one fold. :func:`fsseg_bench.engine.plan.make_plan` checks everything."""
+
+    method: str = ""
+    """Empty only where a record does not say it."""
+    dataset: str = ""
+    """The protocol's name or file; empty as ``method``."""
+    fold: int = 1
+    way: int = 1
+    shot: int = 1
+    backbone: str | None = None
+    """None: the method's own, or a light one for the embedded images. ``published``: the method's own."""
+    weights: str | None = None
+    """``imagenet``, ``none`` or a file. None: ``imagenet``, or ``none`` for the embedded images."""
+    data_root: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: Precision = "fp32"
+    iterations: int | None = None
+    """None: as the recipe says. 0: evaluate without training."""
+    episodes: str | None = None
+    """A number, or a CSV file to replay (``{fold}`` in its name is the fold's number). None: as the protocol says."""
+    scales: tuple[float, ...] = (1.0,)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, or a switch of the method; text, or Python values."""
+    workers: int | None = None
+    eval_only: str | None = None
+    """A checkpoint or a run folder to evaluate instead of training."""
+    fresh: bool = False
+    out: str | None = None
+    methods_path: str | None = None
+    no_check: bool = False
+    """Test images and masks are not decoded before the run begins (their bytes are digested all the same)."""
+    head_batch: int | None = None
+    cache_gib: float | None = None
+    panels: int = 5
+
+    def given(self) -> dict[str, Any]:
+        """The options that differ from their defaults, by name."""
+        default = RunRequest()
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != getattr(default, f.name)}
+
+    @property
+    def episode_list(self) -> str:
+        """The CSV file whose episodes are replayed; empty where none is."""
+        return self.episodes if self.episodes and not is_count(self.episodes) else ""

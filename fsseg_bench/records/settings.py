@@ -1,0 +1,161 @@
+"""The settings that determine a run's numbers: the only place that knows their names, their form and their groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple
+
+from fsseg_bench.protocol.spec import Resolution
+from fsseg_bench.records.identity import flat, identity_hash
+from fsseg_bench.records.request import Precision
+from fsseg_bench.schema import Must, Range
+
+
+class Rules(NamedTuple):
+    """What numbers must share to stand in one table."""
+
+    protocol: str
+    label: str
+    version: int
+    digest: str
+    way: int
+
+
+def _different(labels: tuple[int, ...]) -> bool:
+    return len(labels) == len(set(labels)) > 0 <= min(labels)
+
+
+Parameters = Literal["here", "untrained", "checkpoint", "unknown"]
+"""How a run got its parameters: by training, not at all, from another run's checkpoint, or from some file."""
+
+OF_A_TABLE = ("protocol", "protocol_label", "protocol_version", "protocol_digest", "headline", "way")
+"""Settings that all numbers of a table share."""
+OF_A_FOLD = (
+    *("fold", "novel", "class_names", "episode_digest", "checkpoint_digest", "checkpoint"),
+    *("evaluated_digest", "unlabelled_digest"),
+)
+"""Settings that belong to a fold, not to what was run on it."""
+CONTENT = {
+    "method_digest": "code",
+    "data_fingerprint": "data",
+    "evaluated_digest": "test images or masks",
+    "unlabelled_digest": "further test images",
+    "weights_digest": "pretrained weights",
+    "protocol_digest": "protocol values",
+    "episode_digest": "episodes",
+}
+"""Settings that nobody gives, digests of what files hold, and what they are digests of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Two runs with equal settings are the same run. A setting that is None does not apply, or was not noted."""
+
+    protocol: str
+    protocol_label: str
+    protocol_version: int
+    protocol_digest: str
+    data_fingerprint: str
+    episode_digest: str
+    evaluated_digest: str | None = None
+    """Of the test images and masks; not in early records."""
+    method: str
+    method_digest: str
+    switches: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    """Empty where a checkpoint is evaluated."""
+    backbone: str
+    weights: str | None
+    weights_digest: str | None
+    fold: Annotated[int, Range(least=1)]
+    way: Annotated[int, Range(least=1)]
+    shot: Annotated[int, Range(least=1)]
+    seed: int
+    precision: Precision
+    scales: tuple[int | float, ...]
+    base_classes: int | None = None
+    """How many classes the fold trains on; not in early records."""
+    novel: Annotated[tuple[int, ...], Must("different whole numbers", _different)]
+    """Label values of the fold's held-out classes."""
+    class_names: Mapping[str, str]
+    """Of the held-out classes, by label value as text."""
+    headline: Resolution
+    checkpoint_digest: str | None = None
+    """Of the file, where a checkpoint was evaluated."""
+    unlabelled_digest: str | None = None
+    """Of the images without masks that the method looks at, if any."""
+
+    def __post_init__(self) -> None:
+        """Refuses what no run has.
+
+        Raises:
+            ValueError: says what is wrong.
+        """
+        if type(self.recipe.get("iterations", 0)) is not int:
+            raise ValueError(f"recipe.iterations is {self.recipe['iterations']!r}; it must be a whole number")
+
+    @cached_property
+    def identity(self) -> str:
+        """The hash that tells runs apart: SHA-256, 64 hex digits."""
+        return identity_hash(self.to_json())
+
+    @property
+    def rules(self) -> Rules:
+        """Of a run's table."""
+        return Rules(self.protocol, self.protocol_label, self.protocol_version, self.protocol_digest, self.way)
+
+    @property
+    def iterations(self) -> int | None:
+        """Training steps of the recipe; None where the training is unknown."""
+        found: int | None = self.recipe.get("iterations")
+        return found
+
+    @property
+    def parameters(self) -> Parameters:
+        """How the run got its parameters."""
+        if self.checkpoint_digest:
+            return "checkpoint" if self.recipe else "unknown"
+        return "untrained" if self.iterations == 0 else "here"
+
+    def class_name(self, label: int) -> str:
+        """The name of a held-out class, by its label value."""
+        return self.class_names.get(str(label), str(label))
+
+    def to_json(self) -> dict[str, Any]:
+        """The mapping that the identity is the hash of, in JSON's types but for tuples."""
+        return dict(self._values)
+
+    @cached_property
+    def _values(self) -> Mapping[str, Any]:
+        may_lack = {field.name for field in fields(self) if field.default is None}
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        found = {name: value for name, value in values if value is not None or name not in may_lack}
+        return found | {"scales": list(self.scales), "novel": list(self.novel)}
+
+    def without(self, *names: str) -> dict[str, Any]:
+        """As :meth:`to_json`, without some settings: for groups such as :data:`OF_A_FOLD`."""
+        return {key: value for key, value in self._values.items() if key not in names}
+
+    def without_fold(self) -> dict[str, Any]:
+        """What the folds of one experiment share."""
+        return self.without(*OF_A_FOLD)
+
+    def leaves(self) -> dict[str, Any]:
+        """Every setting by dotted name, such as ``recipe.lr``."""
+        return dict(flat(self._values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownSettings(RunSettings):
+    """The settings of a run as tables and filters use them.
+
+    Of an evaluated checkpoint, recipe, seed and weights are those of its training; the recipe is empty where the
+    training is unknown. Of any other run they are the run's.
+    """
+
+    checkpoint: str | None = None
+    """Which checkpoint was evaluated, in words."""
+    trained_with: Mapping[str, Any] | None = None
+    """What was different in the training of the checkpoint."""
