@@ -40,7 +40,7 @@ def paper_run(
         "fold": fold,
     }
     of_each_class = [((c,), (900, 0, 100 - hits, hits)) for c in novel]
-    return write_run(root, episodes or of_each_class, **(values | changes))
+    return write_run(root, episodes or of_each_class, folds=len(rules.folds), **(values | changes))
 
 
 def paper_runs(root: Path, hits: int = 50, **changes: Any) -> list[Path]:
