@@ -85,7 +85,7 @@ class Measured:
         """The 1-way rows of runs under exactly these rules."""
         if protocol.digest not in self._rows:
             own = [run for run in self._named(protocol) if same_rules(run, protocol)]
-            self._rows[protocol.digest] = group_rows(own, self._collection, told=True)
+            self._rows[protocol.digest] = group_rows(own, self._collection, all_given=True)
         return self._rows[protocol.digest]
 
     def elsewhere(self, protocol: Protocol) -> tuple[ScoredRun, ...]:

@@ -90,7 +90,9 @@ class TestRows:
         write_run(tmp_path, passed={"settings": {"temperature": "20"}, "weights": "none"})
         found = find_runs(tmp_path)
         assert [row.variant for row in group_rows(found.done, found)] == [""]
-        assert [row.variant for row in group_rows(found.done, found, told=True)] == ["temperature=20; weights=none"]
+        assert [row.variant for row in group_rows(found.done, found, all_given=True)] == [
+            "temperature=20; weights=none"
+        ]
 
     @staticmethod
     def of_trainings(root: Path) -> list[str]:
