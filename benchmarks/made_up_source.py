@@ -20,17 +20,16 @@ class MadeUpSource(Source):
 
     def __init__(self, size: int) -> None:
         """Images of ``size`` pixels a side."""
-        self.root = Path()
-        self.classes = ("ellipse",)
+        super().__init__(Path(), ["ellipse"])
         self._size = size
 
     def ids(self, list_name: str) -> tuple[str, ...]:
         """None: there are no lists."""
         return ()
 
-    def image_path(self, image_id: str) -> Path:
+    def files(self, image_id: str) -> tuple[Path, ...]:
         """A name; there are no files."""
-        return Path(image_id)
+        return (Path(image_id),)
 
     def image(self, image_id: str) -> UInt8:
         """(size, size, 3) uint8."""
@@ -40,14 +39,6 @@ class MadeUpSource(Source):
         """(len(class_ids), size, size) uint8: the ellipse for class 1, nothing for others."""
         ellipse = _ellipse(image_id, self._size)
         return np.stack([ellipse if c == 1 else np.zeros_like(ellipse) for c in class_ids])
-
-    def class_pixels(self, image_id: str) -> dict[int, int]:
-        """Pixels of the ellipse."""
-        return {1: int((_ellipse(image_id, self._size) == 1).sum())}
-
-    def fingerprint(self, lists: Sequence[str]) -> str:
-        """Always the same: the images depend on their names alone."""
-        return "made up"
 
 
 @lru_cache(maxsize=256)

@@ -25,7 +25,7 @@ ALLOWED = {
     "choices": {"errors"},
     "storage": {"errors", "paths"},
     "recipe": {*_BASE, "protocol", "data"},
-    "protocol": _BASE,
+    "protocol": {*_BASE, "plugins"},
     "data": {*_BASE, "plugins", "protocol"},
     "nn": {*_BASE, "plugins", "protocol", "data"},
     "method": _MODEL,
@@ -150,6 +150,7 @@ def torch_free() -> list[str]:
         ROOT / "fsseg_bench" / name for name in ("cli/main.py", "cli/report.py", "cli/report_body.py", "cli/listing.py")
     ]
     files += [ROOT / "fsseg_bench" / name for name in ("nn/catalogue.py", "data/index.py")]
+    files += sorted((ROOT / "fsseg_bench" / "data" / "sources").glob("*.py"))
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
     return [name.removesuffix(".__init__") for name in names]
 

@@ -75,9 +75,9 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
         UserError: a list, an image or a mask is missing or wrong; names the file.
     """
     data = protocol.data
-    settings = [_FORMAT, str(source.root), data.source, data.year, data.masks, source.classes]
+    settings = [_FORMAT, str(source.root), data.source, data.options, source.classes]
     settings += [data.train_list, data.test_list, data.train_excludes_test, dict(protocol.list_digests)]
-    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps(settings, default=vars).encode()).hexdigest()[:32]
     state = source.fingerprint(tuple(dict.fromkeys((*data.train_list, *data.test_list))))
     path = cache_root() / "index" / f"{key}.npz"
     arrays = load_arrays(path, _ARRAYS)

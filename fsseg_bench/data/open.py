@@ -7,7 +7,7 @@ from pathlib import Path
 from fsseg_bench import paths
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.spec import Protocol, is_list_file
+from fsseg_bench.protocol.spec import Protocol
 
 
 def open_source(protocol: Protocol, data_root: Path | None = None) -> Source:
@@ -20,53 +20,34 @@ def open_source(protocol: Protocol, data_root: Path | None = None) -> Source:
     Raises:
         UserError: the data are nowhere; lists every place and says how to name the right one.
     """
-    if protocol.data.source == "shapes":
-        from fsseg_bench.data.shapes import open_shapes
-
-        return open_shapes(protocol)
-    root = _find(protocol, paths.data_root(data_root))
-    if protocol.data.source == "coco":
-        from fsseg_bench.data.coco import CocoSource
-
-        return CocoSource(root, protocol.classes, protocol.data.year)
-    if protocol.data.source == "folder":
-        from fsseg_bench.data.folder import FolderSource
-
-        return FolderSource(root, protocol.classes)
-    from fsseg_bench.data.voc import VocSource
-
-    return VocSource(root, protocol.classes, protocol.data.masks)
+    kind = protocol.data.kind
+    if not issubclass(kind, Source):
+        raise UserError(f"{protocol.label}: {kind.__module__}.{kind.__name__} is no fsseg_bench.data.source.Source")
+    if kind.synthetic:
+        return kind.open(protocol, paths.cache_root() / protocol.data.root)
+    return kind.open(protocol, _find(protocol, kind.needs(protocol), paths.data_root(data_root)))
 
 
-def _find(protocol: Protocol, data_root: Path | None) -> Path:
-    needed = _needed(protocol)
+def _find(protocol: Protocol, needed: tuple[str, ...], data_root: Path | None) -> Path:
     tried = []
     for place in _places(protocol, data_root):
         if not place.is_dir():
             tried.append(f"{place} (no such folder)")
             continue
-        lacking = [name for name in needed if not (place / name).is_dir()]
+        lacking = [name.removesuffix("/") for name in needed if not _has(place, name)]
         if not lacking:
             return place.resolve()
         tried.append(f"{place} (has no {' and no '.join(lacking)})")
     looked = "; ".join(tried) if tried else "nowhere, since no folder is named"
-    layout = " and ".join(f"{name}/" for name in needed) + _preparing(protocol)
+    layout = (" and ".join(needed) or "the data") + _preparing(protocol)
     raise UserError(
         f"the data of {protocol.label} were not found. Looked in: {looked}. Name the folder that holds "
         f"{protocol.data.root!r} with --data-root or FSSEG_DATA; {protocol.data.root!r} must hold {layout}"
     )
 
 
-def _needed(protocol: Protocol) -> tuple[str, ...]:
-    """The folders by which the data are known."""
-    data = protocol.data
-    if data.source == "coco":
-        return ("annotations",)
-    if data.source == "folder":
-        return (f"{protocol.classes[0]}/images",)
-    if all(is_list_file(entry) for entry in (*data.train_list, *data.test_list)):
-        return ("JPEGImages",)
-    return ("JPEGImages", "ImageSets/Segmentation")
+def _has(place: Path, name: str) -> bool:
+    return (place / name).is_dir() if name.endswith("/") else (place / name).is_file()
 
 
 def _places(protocol: Protocol, data_root: Path | None) -> list[Path]:
@@ -84,7 +65,4 @@ def _places(protocol: Protocol, data_root: Path | None) -> list[Path]:
 
 def _preparing(protocol: Protocol) -> str:
     """How to get the data of a built-in protocol."""
-    if protocol.home is not None:
-        return ""
-    name = "coco20i" if protocol.data.source == "coco" else protocol.name
-    return f". To get them: fsseg-bench data prepare {name} --root DIR"
+    return "" if protocol.home is not None else f". To get them: fsseg-bench data prepare {protocol.name} --root DIR"

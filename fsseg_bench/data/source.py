@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy.typing as npt
 
 from fsseg_bench.data.files import read_file, sha256
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.source import SourceKind
+from fsseg_bench.protocol.spec import Protocol, is_list_file
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -48,13 +51,40 @@ class Known:
         return (image_id, True) in self.contents or (kind == "image" and (image_id, False) in self.contents)
 
 
-class Source(ABC):
-    """Images with class masks, read one at a time. Safe to pickle (loader workers) and for threads."""
+class Source(SourceKind, ABC):
+    """Images with class masks, read one at a time. Safe to pickle (loader workers) and for threads.
+
+    What the class says of itself is in :class:`fsseg_bench.protocol.source.SourceKind`.
+    """
 
     root: Path
     """The folder of the data set."""
     classes: tuple[str, ...]
     """Class names; the label value of a class is its position, from 1."""
+
+    def __init__(self, root: Path, classes: Sequence[str]) -> None:
+        """A reader of ``root``; ``classes`` are all labelled classes."""
+        self.root = root
+        self.classes = tuple(classes)
+
+    @classmethod
+    def open(cls, protocol: Protocol, root: Path) -> Source:
+        """The reader of a protocol's data.
+
+        Args:
+            protocol: has the source's own keys as ``protocol.data.options_as(...)``.
+            root: the folder that has what :meth:`needs` says; of synthetic images a folder in the cache, which may not
+                exist yet.
+
+        Raises:
+            UserError: the data cannot be used; says what is wrong, where, and what to do.
+        """
+        return cls(root, protocol.classes)
+
+    @classmethod
+    def needs(cls, protocol: Protocol) -> tuple[str, ...]:
+        """What a folder must hold to be taken for the data: files, and folders with a slash behind their names."""
+        return ()
 
     @cached_property
     def known(self) -> Known:
@@ -100,13 +130,33 @@ class Source(ABC):
             UserError: no such list; names the file looked for and what to do.
         """
 
+    def list_file(self, list_name: str) -> Path | None:
+        """The file of a named list, for messages; None where there is none."""
+        return None
+
+    def lists_to_add(self, protocol: Protocol) -> Mapping[Path, str]:
+        """Lists that a part of the data set lacks, with the text that stands in for them: file to text."""
+        return {}
+
     @abstractmethod
-    def image_path(self, image_id: str) -> Path:
-        """The image file.
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        """The image's file and, behind it, those that its labels are read from.
 
         Raises:
-            UserError: there is none.
+            UserError: there is no such image, or no mask of it; names the file.
         """
+
+    def image_path(self, image_id: str) -> Path:
+        """The image's file.
+
+        Raises:
+            UserError: there is no such image.
+        """
+        return self.files(image_id)[0]
+
+    def doubts(self, test_images: Iterable[str]) -> list[str]:
+        """What else ``data verify`` should call a problem, each in a sentence that names a file."""
+        return []
 
     def has_image(self, image_id: str) -> bool:
         """Whether there is such an image, with its file."""
@@ -131,17 +181,45 @@ class Source(ABC):
             UserError: mask missing, of another size than the image, or with labels outside the classes.
         """
 
-    @abstractmethod
     def class_pixels(self, image_id: str) -> dict[int, int]:
-        """Native pixels of each class that the image shows (class id to count, no zeros, no void)."""
+        """Native pixels of each class that the image shows (class id to count, no zeros, no void).
 
-    @abstractmethod
+        Raises:
+            UserError: as :meth:`class_masks`.
+        """
+        masks = self.class_masks(image_id, range(1, len(self.classes) + 1))
+        counts = (masks == 1).sum(axis=(1, 2)).tolist()
+        return {class_id: count for class_id, count in enumerate(counts, start=1) if count}
+
     def fingerprint(self, lists: Sequence[str]) -> str:
-        """A digest that changes when the files behind ``lists`` change: names, sizes, times, annotations.
+        """A digest that changes when the files behind ``lists`` change: names, sizes and times.
 
         It tells whether something cached is still good. It changes too when files are copied: what identifies
         the data themselves is :meth:`label_digest`.
+
+        Raises:
+            UserError: a list or a file is missing.
         """
+        digest = hashlib.sha256()
+        for name in lists:
+            images = self.ids(name)
+            digest.update(f"{name} {len(images)}\n".encode())
+            for image_id in images:
+                for line in self._facts(image_id, name):
+                    digest.update(line.encode())
+        return digest.hexdigest()
+
+    def _facts(self, image_id: str, list_name: str) -> Iterator[str]:
+        """Names, sizes and times of an image's files; an error says which list names them."""
+        place = list_name if is_list_file(list_name) else self.list_file(list_name) or list_name
+        try:
+            for path in self.files(image_id):
+                facts = path.stat()
+                yield f"{os.path.relpath(path, self.root)} {facts.st_size} {facts.st_mtime_ns}\n"
+        except UserError as error:
+            raise UserError(f"{error} (the list {place} names it)") from None
+        except OSError as error:
+            raise UserError(f"{place}: names {image_id[:80]!r}: {error.strerror or error}") from None
 
     def image_digest(self, image_id: str) -> str:
         """What identifies an image's file wherever it lies: its size in bytes (reading all would take minutes)."""

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from fsseg_bench import schema
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import folder, regular
 from fsseg_bench.protocol.lists import absolute_lists, locate_lists
+from fsseg_bench.protocol.source import SourceKind, find_source
 from fsseg_bench.protocol.spec import (
     LIST_KEYS,
     MOST_CLASSES,
     CheckpointSpec,
+    DataKeys,
     DataSpec,
     EpisodeSpec,
     ImageSpec,
@@ -25,19 +28,13 @@ from fsseg_bench.protocol.spec import (
 from fsseg_bench.values import list_of, plain_value, text_of
 
 _SECTIONS: dict[str, type] = {
-    "data": DataSpec,
+    "data": DataKeys,
     "episodes": EpisodeSpec,
     "image": ImageSpec,
     "scoring": ScoringSpec,
     "checkpoint": CheckpointSpec,
 }
 _TOP = ("name", "version", "description", "classes", "folds")
-_SOURCE_KEYS = {
-    "voc": {"masks"},
-    "coco": {"year"},
-    "shapes": {"generator_seed", "train_images", "test_images"},
-    "folder": set[str](),
-}
 _LISTS = {f"data.{key}" for key in LIST_KEYS}
 _DEFAULTS: dict[str, Any] = {"episodes.support_replacement": False}
 """Keys that a file may leave out."""
@@ -45,16 +42,12 @@ LIST_GIVEN = "episodes.list=given"
 """What labels say of episodes from elsewhere."""
 _LEAST = {
     "data.min_object_pixels": 1,
-    "data.train_images": 1,
-    "data.test_images": 1,
     "episodes.count": 1,
     "image.size": 32,
 }
 
 
 _MOST = {
-    "data.train_images": 10**6,
-    "data.test_images": 10**6,
     "episodes.count": 10**6,
     "image.size": 2**14,
 }
@@ -66,7 +59,11 @@ def builtin_protocols() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder("protocols").glob("*.toml"))}
 
 
-def load_protocol(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Protocol:
+def load_protocol(
+    name_or_path: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    sources_path: Path | str | None = None,
+) -> Protocol:
     """The protocol of a built-in name or of a file, checked.
 
     Args:
@@ -74,10 +71,11 @@ def load_protocol(name_or_path: str | Path, overrides: Mapping[str, Any] | None 
         overrides: changes to single keys by dotted name, for example ``{"data.year": "2017", "data.test_list":
             ("train", "val")}``: text as in a shell, or Python values. They change the digest and the label; a
             value that the file has anyway changes neither. List files are relative to the current folder.
+        sources_path: a folder with further data sources.
 
     Raises:
-        UserError: unknown name, unreadable file, unknown or missing key, wrong value. Names the file, the
-            key, what was found and what is allowed.
+        UserError: unknown name, unreadable file, unknown or missing key, wrong value, no such source. Names the file,
+            the key, what was found and what is allowed.
 
     Example:
         >>> protocol = load_protocol("pascal5i", {"image.size": 321})
@@ -86,9 +84,11 @@ def load_protocol(name_or_path: str | Path, overrides: Mapping[str, Any] | None 
     """
     path = _find(name_or_path)
     table = _read(path)
-    changed = [key for key, given in (overrides or {}).items() if _override(table, key, given)]
+    overrides = overrides or {}
+    kind = _kind(table, overrides, path, sources_path)
+    changed = [key for key, given in overrides.items() if _override(table, key, given, kind)]
     own = path.parent.resolve() != folder("protocols").resolve()
-    protocol = _build(table, path, path.parent.resolve() if own else None)
+    protocol = _build(table, kind, path, path.parent.resolve() if own else None)
     return dataclasses.replace(protocol, overrides={key: _text(protocol, key) for key in changed})
 
 
@@ -118,19 +118,39 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not valid TOML: {error}") from None
 
 
-def _override(table: dict[str, Any], key: str, given: Any) -> bool:
+def _kind(
+    table: dict[str, Any], given: Mapping[str, Any], path: Path, sources_path: Path | str | None
+) -> type[SourceKind]:
+    """The class of the source that the file, or a change of it, names."""
+    data = table.get("data")
+    if not isinstance(data, dict):
+        return SourceKind  # the check of the sections says what is wrong
+    name = given.get("data.source", data.get("source"))
+    if name is None:
+        raise UserError(f"{path}: missing data.source")
+    source = find_source(_typed(name, str, path, "data.source"), path, sources_path)
+    if taken := [
+        key for key in get_type_hints(source.keys) if key in get_type_hints(DataSpec) or hasattr(DataSpec, key)
+    ]:
+        raise UserError(f"{path}: data.source: {source.__name__} has a key {taken[0]}, which is taken; rename it")
+    return source
+
+
+def _override(table: dict[str, Any], key: str, given: Any, source: type[SourceKind]) -> bool:
     """Sets a key of ``table``; whether that changes its value. A section of a wrong type is left as it is."""
     section, _, name = key.partition(".")
-    if section not in _SECTIONS or name not in _hints(_SECTIONS[section]):
-        known = [f"{s}.{k}" for s, cls in _SECTIONS.items() for k in _hints(cls)]
-        raise unknown("protocol key", key, known)
-    value = _parse(given, _hints(_SECTIONS[section])[name])
+    kinds = {f"{s}.{k}": kind for s, cls in _SECTIONS.items() for k, kind in get_type_hints(cls).items()}
+    kinds |= {f"data.{k}": kind for k, kind in get_type_hints(source.keys).items()}
+    if key not in kinds:
+        raise unknown("protocol key", key, kinds)
+    value = _parse(given, kinds[key])
     if key in _LISTS and isinstance(value, list) and all(isinstance(entry, str) for entry in value):
         value = absolute_lists(value, Path.cwd())
     values = table.setdefault(section, {})
     if not isinstance(values, dict):
         return False
-    changes: bool = values.get(name, _DEFAULTS.get(key)) != value
+    defaults = {f"data.{f.name}": plain_value(f.default) for f in dataclasses.fields(source.keys)} | _DEFAULTS
+    changes: bool = values.get(name, defaults.get(key)) != value
     values[name] = value
     return changes
 
@@ -138,7 +158,8 @@ def _override(table: dict[str, Any], key: str, given: Any) -> bool:
 def _text(protocol: Protocol, key: str) -> str:
     """The value of a dotted key as one would write it in an override."""
     section, _, name = key.partition(".")
-    value = getattr(getattr(protocol, section), name)
+    spec = getattr(protocol, section)
+    value = getattr(spec if hasattr(spec, name) else protocol.data.options, name)
     if key in _LISTS:
         value = tuple(Path(v).name if is_list_file(v) else v for v in value)
     return text_of(value)
@@ -159,18 +180,15 @@ def _parse(given: Any, kind: Any) -> Any:
     return found["v"] if len(found) == 1 else given  # a line break would begin another key
 
 
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
-def _build(table: dict[str, Any], path: Path, home: Path | None) -> Protocol:
+def _build(table: dict[str, Any], source: type[SourceKind], path: Path, home: Path | None) -> Protocol:
     _check_keys(table, {*_TOP, *_SECTIONS}, {*_TOP, *_SECTIONS}, path, "")
     name = _typed(table["name"], str, path, "name")
     if not name or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
         raise UserError(f"{path}: name is {_show(name)}; use letters, digits, '-', '_', '.' (it names a folder)")
     classes = _typed(table["classes"], tuple[str, ...], path, "classes")
     _check_classes(classes, path)
-    sections = {key: _section(table[key], cls, path, key) for key, cls in _SECTIONS.items()}
+    sections = {key: _section(table[key], cls, path, key) for key, cls in _SECTIONS.items() if key != "data"}
+    sections["data"] = _data(table["data"], source, path)
     sections["data"], list_digests = locate_lists(sections["data"], path.parent, path)
     protocol = Protocol(
         name=name,
@@ -225,18 +243,22 @@ def _folds(table: Any, classes: tuple[str, ...], path: Path) -> dict[int, tuple[
     return folds
 
 
-def _section(table: Any, cls: type, path: Path, section: str) -> Any:
+def _data(table: Any, source: type[SourceKind], path: Path) -> DataSpec:
+    """The section ``[data]``: the keys that each source has, and those of this one."""
+    own = {key: needed for key, _, needed in schema.fields_of(source.keys)}
+    common = _section(table, DataKeys, path, "data", own)
+    options: object = schema.parse(source.keys, {key: table[key] for key in own if key in table}, path, "data")
+    return DataSpec(**vars(common), kind=source, options=options)
+
+
+def _section(table: Any, cls: type, path: Path, section: str, others: Mapping[str, bool] | None = None) -> Any:
+    """One section; ``others`` are further keys that it may hold, with whether it must."""
     if not isinstance(table, dict):
         raise UserError(f"{path}: {section} is {_show(table)}; it must be a table [{section}]")
-    hints = _hints(cls)
-    optional = set[str]()
-    if cls is DataSpec:
-        every = set().union(*_SOURCE_KEYS.values())
-        source = _typed(table.get("source"), hints["source"], path, "data.source")
-        optional = every - _SOURCE_KEYS[source]
-        hints = {k: v for k, v in hints.items() if k not in optional}
+    hints, others = get_type_hints(cls), others or {}
     required = {key for key in hints if f"{section}.{key}" not in _DEFAULTS}
-    _check_keys(table, set(hints), required, path, f"{section}.")
+    required |= {key for key, needed in others.items() if needed}
+    _check_keys(table, {*hints, *others}, required, path, f"{section}.")
     values = {key: _typed(table[key], kind, path, f"{section}.{key}") for key, kind in hints.items() if key in table}
     return cls(**values)
 
@@ -290,11 +312,8 @@ def _show(value: Any) -> str:
 
 def _check_values(protocol: Protocol, path: Path) -> None:
     sections: dict[str, Any] = {key: getattr(protocol, key) for key in _SECTIONS}
-    source_keys = _SOURCE_KEYS[protocol.data.source]
     for key, least in _LEAST.items():
         section, _, name = key.partition(".")
-        if name in set().union(*_SOURCE_KEYS.values()) - source_keys:
-            continue
         value = getattr(sections[section], name)
         if value < least:
             raise UserError(f"{path}: {key} is {value}; it must be at least {least}")
@@ -302,9 +321,7 @@ def _check_values(protocol: Protocol, path: Path) -> None:
             raise UserError(f"{path}: {key} is {value}; it must be at most {_MOST[key]}")
     if protocol.version < 1:
         raise UserError(f"{path}: version is {protocol.version}; it must be at least 1")
-    if protocol.data.source == "coco" and protocol.data.year not in {0, 2014, 2017}:
-        raise UserError(f"{path}: data.year is {protocol.data.year}; allowed: 2014, 2017, 0 (no year in names)")
-    for key in (*LIST_KEYS, *(["masks"] if protocol.data.source == "voc" else [])):
+    for key in LIST_KEYS:
         names = getattr(protocol.data, key)
         if names or key != "train_list" or len(protocol.folds) > 1:  # with one fold nothing can be trained
             _check_names(f"data.{key}", names, path)

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.source import NoKeys, SourceKind
+
+K = TypeVar("K")
 
 MOST_CLASSES = 254
 """Label values are bytes: 0 is background and 255 void."""
@@ -28,12 +31,16 @@ def is_list_file(entry: str) -> bool:
     return entry.endswith(".txt")
 
 
-@dataclass(frozen=True)
-class DataSpec:
-    """Where images and masks come from and which pairs (image, class) count."""
+_ONCE_IN_EVERY_SOURCE = {"masks": [], "year": 0, "generator_seed": 0, "train_images": 0, "test_images": 0}
+"""Keys of four sources, with the values that they have in the digests of all: recorded runs hold such digests."""
 
-    source: Literal["voc", "coco", "shapes", "folder"]
-    """The reader: VOC's folder layout, COCO's instance JSON, images made by code, or one folder a class."""
+
+@dataclass(frozen=True)
+class DataKeys:
+    """The keys of ``[data]`` that each source has: where the data are, and which pairs (image, class) count."""
+
+    source: str
+    """The name of the source, which reads the data: ``voc``, ``coco``, ``folder``, ``shapes``, or another one's."""
     root: str
     """Folder of the data set under the data root (``--data-root``, ``FSSEG_DATA``) or beside the file; ``.`` is the
     file's own folder."""
@@ -47,16 +54,32 @@ class DataSpec:
     """A pair (image, class) counts only with at least this many native pixels of the class."""
     novel_in_train: Literal["background", "ignore", "drop-image"]
     """What pixels of held-out classes are in training images."""
-    masks: tuple[str, ...] = ()
-    """voc: mask folders in order of preference, each with palette PNGs or SBD's .mat files."""
-    year: int = 0
-    """coco: 2014 or 2017, the edition of the official layout; 0 where the files' names hold no year."""
-    generator_seed: int = 0
-    """shapes: the seed of the images."""
-    train_images: int = 0
-    """shapes: how many training images are made."""
-    test_images: int = 0
-    """shapes: how many test images are made."""
+
+
+@dataclass(frozen=True)
+class DataSpec(DataKeys):
+    """The section ``[data]``."""
+
+    kind: type[SourceKind]
+    """The class of the source."""
+    options: object = NoKeys()
+    """The source's own keys, a ``kind.keys``."""
+
+    def options_as(self, keys: type[K]) -> K:
+        """The source's own keys, typed.
+
+        Raises:
+            TypeError: the protocol's source has other keys.
+        """
+        if not isinstance(self.options, keys):
+            raise TypeError(f"the protocol has {type(self.options).__name__}, not {keys.__name__}")
+        return self.options
+
+    def settings(self) -> dict[str, Any]:
+        """All that enters the digest; the list files in it are as :class:`DataKeys` has them."""
+        values = dataclasses.asdict(self)
+        del values["kind"]
+        return {**_ONCE_IN_EVERY_SOURCE, **values.pop("options"), **values}
 
 
 @dataclass(frozen=True)
@@ -172,12 +195,12 @@ class Protocol:
     @property
     def synthetic(self) -> bool:
         """Whether the images are made by code: small networks and short training fit them."""
-        return self.data.source == "shapes"
+        return self.data.kind.synthetic
 
     @property
     def trains_like_coco(self) -> bool:
         """Whether a recipe that a paper states for COCO alone applies; else its recipe for PASCAL does."""
-        return self.data.source == "coco"
+        return self.data.kind.trains_like_coco
 
     def settings(self) -> dict[str, Any]:
         """Everything that determines a number, as JSON-able values."""
@@ -186,6 +209,7 @@ class Protocol:
             values.pop(key)
         if self.given_list:  # absent otherwise, so that the digests of recorded runs hold
             values["episodes"]["list"] = "given"
+        values["data"] = self.data.settings()
         for key in LIST_KEYS:
             values["data"][key] = [self._list_text(entry) for entry in values["data"][key]]
         values["folds"] = {str(k): list(v) for k, v in sorted(self.folds.items())}

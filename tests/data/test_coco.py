@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fsseg_bench.data.cachefile import Arrays
-from fsseg_bench.data.coco import CocoSource
 from fsseg_bench.data.coco_json import parse_instances
+from fsseg_bench.data.sources.coco import CocoSource
 from fsseg_bench.errors import UserError
 from tests.support.coco import box, crowd, one_image
 from tests.support.datasets import CLASSES, HEIGHT, WIDTH, save_image, scenes, write_coco

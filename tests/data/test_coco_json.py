@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fsseg_bench.data.coco import CocoSource
+from fsseg_bench.data.sources.coco import CocoSource
 from fsseg_bench.errors import UserError
 from tests.support.coco import box, crowd, one_image
 from tests.support.datasets import CLASSES, HEIGHT, WIDTH, save_image, write_instances

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.data.coco import CocoSource
+from fsseg_bench.data.sources.coco import CocoSource
 from fsseg_bench.errors import UserError
 from tests.support.datasets import CLASSES, write_coco
 

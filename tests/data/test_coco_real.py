@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from fsseg_bench.data.coco import CocoSource
+from fsseg_bench.data.sources.coco import CocoSource
 from fsseg_bench.protocol.load import load_protocol
 
 pytestmark = [

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from fsseg_bench.data.content import examine
-from fsseg_bench.data.folder import FolderSource
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.source import Source
+from fsseg_bench.data.sources.folder import FolderSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from tests.support.datasets import tiny_protocol, write_coco, write_voc

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsseg_bench.data.folder import FolderSource
 from fsseg_bench.data.index import build_index
 from fsseg_bench.data.open import open_source
+from fsseg_bench.data.sources.folder import FolderSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from tests.support.datasets import HEIGHT, MAIN_PIXELS, WIDTH, scenes

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.data.coco import CocoSource
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.lists import read_list, read_list_file
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.source import Source
-from fsseg_bench.data.voc import VocSource
+from fsseg_bench.data.sources.coco import CocoSource
+from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError
 from tests.support.datasets import CLASSES, save_image, scenes, tiny_protocol, write_coco, write_voc
 

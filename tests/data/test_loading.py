@@ -12,7 +12,7 @@ from PIL import Image
 
 from fsseg_bench.data.loading import load_image, query_label, support_mask, training_masks
 from fsseg_bench.data.source import Source, UInt8
-from fsseg_bench.data.voc import VocSource
+from fsseg_bench.data.sources.voc import VocSource
 from tests.support.datasets import CLASSES, write_voc
 
 HEIGHT, WIDTH = 7, 11
@@ -28,20 +28,14 @@ class Overlapping(Source):
     def ids(self, list_name: str) -> tuple[str, ...]:
         return (list_name,)
 
-    def image_path(self, image_id: str) -> Path:
-        return Path(image_id)
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        return (Path(image_id),)
 
     def image(self, image_id: str) -> UInt8:
         return np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
 
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         return self.masks[[c - 1 for c in class_ids]].copy()
-
-    def class_pixels(self, image_id: str) -> dict[int, int]:
-        return {}
-
-    def fingerprint(self, lists: Sequence[str]) -> str:
-        return ""
 
 
 def nearest(mask: np.ndarray, size: int) -> np.ndarray:

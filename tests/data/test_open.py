@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
-import types
 from pathlib import Path
 
 import pytest
 
-from fsseg_bench.data.coco import CocoSource
-from fsseg_bench.data.folder import FolderSource
 from fsseg_bench.data.open import open_source
-from fsseg_bench.data.voc import VocSource
+from fsseg_bench.data.sources.coco import CocoSource
+from fsseg_bench.data.sources.folder import FolderSource
+from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from tests.support.datasets import CLASSES, tiny_protocol, write_coco, write_voc
@@ -92,13 +89,3 @@ def test_the_error_lists_every_place(tmp_path: Path) -> None:
 def test_nothing_named_at_all() -> None:
     with pytest.raises(UserError, match=r"coco20i-b were not found.*nowhere.*--data-root or FSSEG_DATA.*annotations/"):
         open_source(load_protocol("coco20i-b"))
-
-
-def test_embedded_images_are_opened_by_their_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    protocol = tiny_protocol(tmp_path)
-    protocol = dataclasses.replace(protocol, data=dataclasses.replace(protocol.data, source="shapes"))
-    opened = VocSource(tmp_path, CLASSES, ["SegmentationClass"])
-    module = types.ModuleType("fsseg_bench.data.shapes")
-    module.open_shapes = lambda p: opened if p is protocol else None  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fsseg_bench.data.shapes", module)
-    assert open_source(protocol) is opened

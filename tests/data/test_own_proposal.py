@@ -13,6 +13,8 @@ from PIL import Image
 
 from fsseg_bench.data.own.proposal import propose
 from fsseg_bench.data.own.survey import look
+from fsseg_bench.data.sources.coco import CocoKeys
+from fsseg_bench.data.sources.voc import VocKeys
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
@@ -113,8 +115,7 @@ def test_voc_with_lists(tmp_path: Path) -> None:
     (root / "classes.txt").write_text("\n".join(CLASSES))
     protocol = proposed(root)
     assert protocol.classes == CLASSES
-    assert protocol.data.source == "voc"
-    assert protocol.data.masks == ("SegmentationClass",)
+    assert (protocol.data.source, protocol.data.options) == ("voc", VocKeys(("SegmentationClass",)))
     assert (protocol.data.train_list, protocol.data.test_list) == (("train",), ("val",))
     assert protocol.data.novel_in_train == "background"
     assert protocol.data.train_excludes_test
@@ -177,7 +178,7 @@ def label_of(value: int) -> npt.NDArray[np.uint8]:
 def test_coco(tmp_path: Path) -> None:
     protocol = proposed(write_coco(tmp_path / "mine", 3, 3, year=2014))
     assert protocol.classes == ("junk", *CLASSES)
-    assert (protocol.data.source, protocol.data.year) == ("coco", 0)
+    assert (protocol.data.source, protocol.data.options) == ("coco", CocoKeys(0))
     assert (protocol.data.train_list, protocol.data.test_list) == (("train2014",), ("val2014",))
     assert all("junk" not in names for names in protocol.folds.values())
 

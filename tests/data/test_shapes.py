@@ -20,12 +20,11 @@ import pytest
 from PIL import Image
 from scipy.interpolate import RegularGridInterpolator
 
-from fsseg_bench.data import shapes
 from fsseg_bench.data.index import build_index
 from fsseg_bench.data.open import open_source
-from fsseg_bench.data.shapes import open_shapes
 from fsseg_bench.data.shapes_draw import OUTLINES, TEXTURES, TURNS, Pose, Weave, between, cos, sin, value_noise
 from fsseg_bench.data.shapes_scene import Kind, Scene, draw_scene
+from fsseg_bench.data.sources import shapes
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
@@ -42,7 +41,7 @@ def scenes() -> list[tuple[int, Scene]]:
 
 def small(train: int = 6, test: int = 4, seed: int = 1, **given: Any) -> Protocol:
     protocol = load_protocol("shapes5i")
-    data = dataclasses.replace(protocol.data, train_images=train, test_images=test, generator_seed=seed)
+    data = dataclasses.replace(protocol.data, options=shapes.ShapesKeys(seed, train, test))
     return dataclasses.replace(protocol, data=data, **given)
 
 
@@ -274,7 +273,7 @@ def test_pixels_are_pinned() -> None:
 
 
 def test_layout_and_reading() -> None:
-    source = open_shapes(small())
+    source = open_source(small())
     names = {p.relative_to(source.root).as_posix() for p in source.root.rglob("*") if p.is_file()}
     ids = [*(f"train_{i:05d}" for i in range(6)), *(f"val_{i:05d}" for i in range(4))]
     assert names == {
@@ -294,14 +293,12 @@ def test_layout_and_reading() -> None:
         np.testing.assert_array_equal((masks == 255).all(axis=0), scene.labels == 255)
 
 
-def test_the_source_is_found_by_the_protocol() -> None:
-    protocol = small()
-    assert open_source(protocol).root == open_shapes(protocol).root
-    assert open_shapes(protocol).root.is_relative_to(os.environ["FSSEG_CACHE"])
+def test_the_images_lie_in_the_cache() -> None:
+    assert open_source(small()).root.is_relative_to(os.environ["FSSEG_CACHE"])
 
 
 def test_masks_have_vocs_colours() -> None:
-    source = open_shapes(small())
+    source = open_source(small())
     palette = Image.open(source.mask_path("train_00000")).getpalette()
     known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}
     assert palette is not None
@@ -309,18 +306,18 @@ def test_masks_have_vocs_colours() -> None:
 
 
 def test_the_second_time_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    open_shapes(small())
+    open_source(small())
     monkeypatch.setattr(shapes, "_write", None)
-    assert len(open_shapes(small()).ids("train")) == 6
+    assert len(open_source(small()).ids("train")) == 6
 
 
 def test_what_changes_the_folder_and_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = open_shapes(small())
-    sources = [first, open_shapes(small(seed=2)), open_shapes(small(train=7)), open_shapes(small(test=5))]
+    first = open_source(small())
+    sources = [first, open_source(small(seed=2)), open_source(small(train=7)), open_source(small(test=5))]
     classes = load_protocol("shapes5i").classes[::-1]
-    sources.append(open_shapes(small(classes=classes)))
+    sources.append(open_source(small(classes=classes)))
     monkeypatch.setattr(shapes, "GENERATOR", shapes.GENERATOR + 1)
-    sources.append(open_shapes(small()))
+    sources.append(open_source(small()))
     assert len({s.root for s in sources}) == len({s.fingerprint(["train"]) for s in sources}) == 6
     assert len({s.label_digest("train_00000") for s in sources}) == 6
     assert len({s.image_digest("train_00000") for s in sources}) == 6
@@ -334,20 +331,18 @@ def test_what_changes_the_folder_and_the_fingerprint(monkeypatch: pytest.MonkeyP
 
 def test_a_file_that_was_tidied_away_comes_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FSSEG_CACHE", str(tmp_path))
-    source = open_shapes(small())
+    source = open_source(small())
     before = source.image("val_00001")
     source.image_path("val_00001").unlink()
-    np.testing.assert_array_equal(open_shapes(small()).image("val_00001"), before)
+    np.testing.assert_array_equal(open_source(small()).image("val_00001"), before)
     assert [p.name for p in source.root.parent.iterdir()] == [source.root.name]
 
 
 CODE = """
-import dataclasses
-from fsseg_bench.data.shapes import open_shapes
+from fsseg_bench.data.open import open_source
 from fsseg_bench.protocol.load import load_protocol
-p = load_protocol("shapes5i")
-data = dataclasses.replace(p.data, train_images={train}, test_images=4, generator_seed=1)
-print(open_shapes(dataclasses.replace(p, data=data)).root)
+changes = {{"data.train_images": "{train}", "data.test_images": "4", "data.generator_seed": "1"}}
+print(open_source(load_protocol("shapes5i", changes)).root)
 """
 
 
@@ -378,7 +373,7 @@ def test_processes_at_once_and_one_that_is_killed(monkeypatch: pytest.MonkeyPatc
     assert sorted(parent.iterdir()) == sorted([left[0], Path(root)])
 
     os.utime(left[0], (0, 0))  # long ago: the next one that makes images removes it
-    open_shapes(small())
+    open_source(small())
     assert not left[0].exists()
 
 
@@ -390,7 +385,7 @@ def test_a_failure_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(UserError, match=r"cannot be written: .*No space left.*FSSEG_CACHE"):
-        open_shapes(small())
+        open_source(small())
     assert list((tmp_path / "shapes5i").iterdir()) == []
 
 
@@ -398,7 +393,7 @@ def test_a_cache_that_is_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FSSEG_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"file/shapes5i/.*cannot be written"):
-        open_shapes(small())
+        open_source(small())
 
 
 @pytest.mark.parametrize(
@@ -411,7 +406,7 @@ def test_a_cache_that_is_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 )
 def test_classes_that_cannot_be_drawn(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        open_shapes(small(classes=(name, *load_protocol("shapes5i").classes[1:])))
+        open_source(small(classes=(name, *load_protocol("shapes5i").classes[1:])))
 
 
 def test_few_classes_are_enough() -> None:

@@ -32,8 +32,8 @@ class Coded(Source):
     the image; blue: a ramp. Image j shows class j % 8 + 1 (a large box), the three classes after it (small boxes)
     and void."""
 
-    root = Path("coded")
-    classes = tuple("abcdefgh")
+    def __init__(self) -> None:
+        super().__init__(Path("coded"), "abcdefgh")
 
     def labels(self, image_id: str) -> UInt8:
         j = int(image_id)
@@ -60,14 +60,8 @@ class Coded(Source):
     def ids(self, list_name: str) -> tuple[str, ...]:
         return tuple(f"{j:03d}" for j in range(IMAGES))
 
-    def image_path(self, image_id: str) -> Path:
-        return Path(image_id)
-
-    def class_pixels(self, image_id: str) -> dict[int, int]:
-        return dict(Counter(self.labels(image_id)[self.labels(image_id) % 255 > 0].tolist()))
-
-    def fingerprint(self, lists: Sequence[str]) -> str:
-        return "coded"
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        return (Path(image_id),)
 
 
 def coded_pairs() -> dict[int, list[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsseg_bench.data.voc import VocSource
+from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError
 from tests.support.datasets import CLASSES, label_map, save_image, save_mask, scenes, write_list, write_voc
 from tests.support.png import read_indices

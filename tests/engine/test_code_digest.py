@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.data.voc import VocSource
+from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.engine import code_digest
 from fsseg_bench.engine.closure import Module, read_source
 from fsseg_bench.registry import find_method, method_module, method_names
@@ -31,7 +31,7 @@ def copied(folder: Path) -> dict[str, Module]:
 
 
 def starts(method: str, source: str = "voc") -> list[str]:
-    return [code_digest.ENTRY, f"fsseg_bench.data.{source}", f"fsseg_methods.{method}"]
+    return [code_digest.ENTRY, f"fsseg_bench.data.sources.{source}", f"fsseg_methods.{method}"]
 
 
 def identity(method: str, tops: dict[str, Module], source: str = "voc") -> str:
@@ -124,7 +124,7 @@ def test_only_the_source_that_is_used_counts() -> None:
     assert {"fsseg_bench.data.instances", "fsseg_bench.data.coco_json", "fsseg_bench.data.rle"} <= coco
     assert {"fsseg_bench.data.shapes_draw", "fsseg_bench.data.shapes_scene"} <= shapes
     assert not [name for name in voc if "coco" in name or "shapes" in name]
-    assert "fsseg_bench.data.voc" not in coco
+    assert "fsseg_bench.data.sources.voc" not in coco
 
 
 def test_nothing_that_shows_results_counts() -> None:
@@ -182,7 +182,7 @@ class Theirs(Method):
         return Recipe(iterations=1, batch=1, lr=1.0)
 '''
 ASK = """
-from fsseg_bench.data.voc import VocSource
+from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.registry import find_method, method_module
 print(method_digest(find_method({0!r}, {1!r}), method_module({0!r}, {1!r}), VocSource))

@@ -113,8 +113,7 @@ def test_recipes_are_those_of_the_biopt_paper() -> None:
     for name in ("coco20i-a", "coco20i-b"):
         coco = Baseline.recipe(load_protocol(name), 1)
         assert (coco.iterations, coco.schedule, coco.milestones, coco.gamma) == (20_000, "step", (10_000,), 0.1)
-    shapes = dataclasses.replace(pascal_protocol, data=dataclasses.replace(pascal_protocol.data, source="shapes"))
-    light = Baseline.recipe(shapes, 1)
+    light = Baseline.recipe(load_protocol("shapes5i"), 1)
     assert (light.bn, light.augment) == ("eval", "flip")
     assert all(source.startswith("ours") for source in light.sources.values())
     for recipe in (pascal, coco, light):

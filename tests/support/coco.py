@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fsseg_bench.data.coco import CocoSource
+from fsseg_bench.data.sources.coco import CocoSource
 from tests.support.datasets import CLASSES, HEIGHT, WIDTH, run_lengths, save_image, write_instances
 
 

@@ -21,12 +21,6 @@ _LARGEST_LEAST = 2048
 _FIVE_SHOT = 6
 _WIDTH = 116
 
-_LAYOUTS = {
-    "voc": "VOC's layout",
-    "coco": "COCO's instance annotations",
-    "folder": "one folder a class, with images/ and masks/",
-}
-
 
 @dataclass(frozen=True)
 class Proposal:
@@ -74,7 +68,7 @@ def _protocol(survey: Survey, folds: Folds, least: int, name: str) -> str:
     images = len(survey.train.keys() | survey.test.keys())
     return "\n".join(
         [
-            _comment(f"Proposed by `fsseg-bench data init`. Found: {_LAYOUTS[survey.source]}; {images} images."),
+            _comment(f"Proposed by `fsseg-bench data init`. Found: {survey.layout.found}; {images} images."),
             _comment(
                 "Every choice that moves a number is a key of this file; change what you like, and raise version when "
                 "you do, so that older results stay apart. docs/protocols.md explains each key."
@@ -84,7 +78,7 @@ def _protocol(survey: Survey, folds: Folds, least: int, name: str) -> str:
             "version = 1",
             f"description = {_toml(f'{images} own images of {len(survey.classes)} classes')}",
             "",
-            _comment(_classes_comment(survey)),
+            _comment(survey.layout.classes),
             f"classes = {_toml_list(survey.classes)}",
             "",
             *_folds_section(survey, folds, least),
@@ -118,17 +112,6 @@ def _protocol(survey: Survey, folds: Folds, least: int, name: str) -> str:
     )
 
 
-def _classes_comment(survey: Survey) -> str:
-    origin = {
-        "voc": "The label value of a class in the masks is its position in this list, from 1; 0 is background and 255 "
-        "void. Names like class-1 are placeholders: put the real ones in their places.",
-        "coco": "Categories of the instance annotations. Those that are not listed are background.",
-        "folder": "The names of the class folders. In masks, 0 is background and the one other value the object; there "
-        "is no void.",
-    }
-    return origin[survey.source]
-
-
 def _folds_section(survey: Survey, folds: Folds, least: int) -> list[str]:
     lines = [
         _comment(
@@ -158,13 +141,12 @@ def _folds_section(survey: Survey, folds: Folds, least: int) -> list[str]:
 def _data_section(survey: Survey, least: int) -> list[str]:
     lines = [
         "[data]",
-        f"{f'source = {_toml(survey.source)}':27} # how the files lie; voc, coco and folder are known",
+        f"{f'source = {_toml(survey.layout.source)}':27} # how the files lie; voc, coco and folder are known",
         'root = "."                  # the folder of this file',
     ]
-    if survey.source == "voc":
-        lines += [f"masks = {_toml_list(survey.masks)} # folders of the masks; the first that has the image's is taken"]
-    if survey.source == "coco":
-        lines += ["year = 0                    # the lists' names below are complete, with their year if they have one"]
+    for key, (value, words) in survey.keys.items():
+        text = _toml_list(value) if isinstance(value, tuple) else value
+        lines.append(f"{f'{key} = {text}':27} # {words}")
     lines.append(_comment(_lists_comment(survey)))
     lines += [f"train_list = {_toml_list(survey.train_list)}", f"test_list = {_toml_list(survey.test_list)}"]
     if survey.shared:
@@ -182,13 +164,8 @@ def _data_section(survey: Survey, least: int) -> list[str]:
 
 
 def _lists_comment(survey: Survey) -> str:
-    where = {
-        "voc": "Lists: names of files in ImageSets/Segmentation/, without .txt",
-        "coco": "Lists: names of annotations/instances_<list>.json, their images in <list>/ or images/",
-        "folder": "Lists: all is every image",
-    }
     return (
-        f"{where[survey.source]}; or files (.txt) beside this one, with an image a line (docs/own-data.md). Training "
+        f"{survey.layout.lists}; or files (.txt) beside this one, with an image a line (docs/own-data.md). Training "
         "draws from the first, test episodes from the second."
     )
 
@@ -207,7 +184,7 @@ def _novel_comment(survey: Survey) -> str:
 
 def _summary(survey: Survey, folds: Folds, least: int, *, chosen: bool) -> str:
     names = survey.classes
-    lines = [f"found {_LAYOUTS[survey.source]}: {len(names)} classes"]
+    lines = [f"found {survey.layout.found}: {len(names)} classes"]
     count = len(folds.folds)
     if count < USUAL and not chosen:
         lines.append(f"{count} fold{'s' if count > 1 else ''} in place of {USUAL}: no more classes have enough images")

@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from fsseg_bench.data.coco import CocoSource
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size
-from fsseg_bench.data.folder import ALL, FolderSource
 from fsseg_bench.data.instances import load_instances
 from fsseg_bench.data.own.names import Roles, list_roles, voc_class_names
 from fsseg_bench.data.source import Source
-from fsseg_bench.data.voc import VocSource
+from fsseg_bench.data.sources.coco import CocoSource
+from fsseg_bench.data.sources.folder import ALL, FolderSource
+from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError
 
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug", "SBD/dataset/cls")
@@ -29,11 +28,45 @@ Pixels = Mapping[str, Mapping[int, int]]
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How files lie, in the words of a proposed protocol."""
+
+    source: str
+    """The value of ``data.source``."""
+    found: str
+    classes: str
+    """What the classes' names are."""
+    lists: str
+    """What the lists' names are."""
+
+
+_VOC = Layout(
+    "voc",
+    "VOC's layout",
+    "The label value of a class in the masks is its position in this list, from 1; 0 is background and 255 void. Names "
+    "like class-1 are placeholders: put the real ones in their places.",
+    "Lists: names of files in ImageSets/Segmentation/, without .txt",
+)
+_COCO = Layout(
+    "coco",
+    "COCO's instance annotations",
+    "Categories of the instance annotations. Those that are not listed are background.",
+    "Lists: names of annotations/instances_<list>.json, their images in <list>/ or images/",
+)
+_FOLDERS = Layout(
+    "folder",
+    "one folder a class, with images/ and masks/",
+    "The names of the class folders. In masks, 0 is background and the one other value the object; there is no void.",
+    "Lists: all is every image",
+)
+
+
+@dataclass(frozen=True)
 class Survey:
     """What a folder holds."""
 
     root: Path
-    source: Literal["voc", "coco", "folder"]
+    layout: Layout
     classes: tuple[str, ...]
     """Class names; the label value of a class is its position, from 1."""
     train_list: tuple[str, ...]
@@ -45,8 +78,8 @@ class Survey:
     """Median of the longer side of the images, in pixels."""
     area: int
     """Median of the images' area, in pixels."""
-    masks: tuple[str, ...] = ()
-    """voc: the mask folders that are there."""
+    keys: Mapping[str, tuple[object, str]] = field(default_factory=dict)
+    """The source's own keys of ``[data]``: value and explanation."""
     list_files: Mapping[str, str] = field(default_factory=dict)
     """Name to text of list files that the proposal needs."""
     notes: tuple[str, ...] = ()
@@ -104,9 +137,8 @@ def _look_voc(root: Path) -> Survey:
         train = test = _pixels(every, images)
     largest = max((value for shown in (*train.values(), *test.values()) for value in shown), default=0)
     classes = voc_class_names(root, largest)
-    return Survey(
-        root, "voc", classes, *roles, train, test, *_sizes(every, [*train, *test]), masks, files, tuple(notes)
-    )
+    keys = {"masks": (masks, "folders of the masks; the first that has the image's is taken")}
+    return Survey(root, _VOC, classes, *roles, train, test, *_sizes(every, [*train, *test]), keys, files, tuple(notes))
 
 
 def _voc_images(source: VocSource) -> tuple[list[str], list[str]]:
@@ -136,7 +168,9 @@ def _look_coco(root: Path) -> Survey:
         raise UserError(f"{used[0]}: has {len(classes)} categories; at most {_MOST_CLASSES} classes are possible")
     source = CocoSource(root, classes, 0)
     train, test = _of_lists(source, roles)
-    return Survey(root, "coco", classes, *roles, train, test, *_sizes(source, [*train, *test]), notes=tuple(notes))
+    keys = {"year": (0, "the lists' names below are complete, with their year if they have one")}
+    sizes = _sizes(source, [*train, *test])
+    return Survey(root, _COCO, classes, *roles, train, test, *sizes, keys, notes=tuple(notes))
 
 
 def _look_folders(root: Path) -> Survey:
@@ -155,7 +189,7 @@ def _look_folders(root: Path) -> Survey:
     if empty := [image for image, shown in pixels.items() if not shown]:
         notes.append(f"images with an empty mask are never drawn: {len(empty)} ({', '.join(empty[:3])})")
     lists = ((ALL,), (ALL,))
-    return Survey(root, "folder", classes, *lists, pixels, pixels, *_sizes(source, images), notes=tuple(notes))
+    return Survey(root, _FOLDERS, classes, *lists, pixels, pixels, *_sizes(source, images), notes=tuple(notes))
 
 
 def _class_folders(root: Path) -> tuple[str, ...]:

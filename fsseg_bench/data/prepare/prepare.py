@@ -133,23 +133,14 @@ def _by_hand(plan: Plan) -> str:
 
 
 def _complete_lists(dataset: Dataset, root: Path) -> None:
-    """A part of VOC has no list ``trainaug``: its training list stands in."""
+    """Writes the lists that a part of the data set lacks and that others stand in for."""
     from fsseg_bench.data.open import open_source
 
     protocol = protocol_of(dataset)
-    if protocol.data.source != "voc":
-        return
-    source = open_source(protocol, root)
-    for name in protocol.data.train_list:
-        try:
-            source.ids(name)
-        except UserError:
-            images = sorted(set(source.ids("train")) - {i for t in protocol.data.test_list for i in source.ids(t)})
-            text = "".join(f"{image}\n" for image in images)
-            folder = source.root / "ImageSets" / "Segmentation"
-            with writing(folder):
-                remove_leftovers(folder)
-            write_atomic(folder / f"{name}.txt", text)
+    for path, text in open_source(protocol, root).lists_to_add(protocol).items():
+        with writing(path.parent):
+            remove_leftovers(path.parent)
+        write_atomic(path, text)
 
 
 def _finish(dataset: Dataset, root: Path, subset: bool, progress: Progress) -> Record:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,9 +16,8 @@ from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.record import Record, read_record
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.data.source import Source
-from fsseg_bench.data.voc import VocSource
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.spec import Protocol, is_list_file
 
 _THREADS = 4
 Lists = Mapping[str, Sequence[str]]
@@ -66,13 +64,11 @@ def verify(
     lists = _check_lists(source, protocol, expected, found)
     images = {image for ids in lists.values() for image in ids}
     _run(found, progress, "looking for files", images, partial(_present, source))
-    if isinstance(source, VocSource):
-        found.problems += _mixed_masks(source, {i for name in protocol.data.test_list for i in lists.get(name, ())})
+    found.problems += source.doubts({i for name in protocol.data.test_list for i in lists.get(name, ())})
     if root is not None:
         _check_manifests(dataset, root, fast, progress, found)
     if not fast:
-        read = _decode_coco if protocol.data.source == "coco" else _decode
-        _run(found, progress, "reading images and masks", images, partial(read, source))
+        _run(found, progress, "reading images and masks", images, partial(_decode, source))
     if not fast and not found.problems:
         _check_index(build_index(source, protocol), dataset, record, found)
     found.problems = list(dict.fromkeys(found.problems))
@@ -91,74 +87,40 @@ def _check_lists(
             found.problems.append(str(error))
             continue
         found.notes.append(f"list {name}: {len(lists[name]):,} images")
-        found.problems += _repeated(_list_file(source, protocol, name))
+        file = Path(name) if is_list_file(name) else source.list_file(name)
+        found.problems += _repeated(file)
         if name in expected and len(lists[name]) != expected[name]:
             found.problems.append(
-                f"{_list_file(source, protocol, name)}: the list {name} has {len(lists[name]):,} images; "
+                f"{source.list_file(name) or name}: the list {name} has {len(lists[name]):,} images; "
                 f"it must have {expected[name]:,}"
             )
     test = {image for name in protocol.data.test_list for image in lists.get(name, ())}
     for name in protocol.data.train_list:
         if name not in protocol.data.test_list and (both := sorted(test & set(lists.get(name, ())))):
             found.problems.append(
-                f"{_list_file(source, protocol, name)}: {len(both):,} images of the training list {name} are test "
+                f"{source.list_file(name) or name}: {len(both):,} images of the training list {name} are test "
                 f"images as well, {both[0]} for one"
             )
     return lists
 
 
-def _list_file(source: Source, protocol: Protocol, name: str) -> Path:
-    if protocol.data.source == "coco":
-        return source.root / "annotations" / f"instances_{name}{protocol.data.year}.json"
-    return source.root / "ImageSets" / "Segmentation" / f"{name}.txt"
-
-
-def _repeated(path: Path) -> list[str]:
-    if path.suffix != ".txt" or not path.is_file():
+def _repeated(path: Path | None) -> list[str]:
+    if path is None or path.suffix != ".txt" or not path.is_file():
         return []
     lines = Counter(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     return [f"{path}: the line {line!r} is there {count} times" for line, count in lines.items() if count > 1]
 
 
-def _mixed_masks(source: VocSource, test: Iterable[str]) -> list[str]:
-    """Test images whose mask was found in another folder than most: the right one may be missing.
-
-    Where a mask of VOC is missing, one of SBD would step in and nothing else would tell.
-    """
-    folders: dict[str, Path] = {}
-    for image in sorted(test):
-        with suppress(UserError):
-            folders[image] = source.mask_path(image).parent
-    if not folders:
-        return []
-    (usual, _), *_ = Counter(folders.values()).most_common(1)
-    return [
-        f"{usual / image}.png: no such mask; {folder / image} steps in, unlike for other test images"
-        for image, folder in folders.items()
-        if folder != usual
-    ]
-
-
 def _present(source: Source, image: str) -> Iterator[str]:
-    """Whether an image and, where masks are files, its mask are there and hold something."""
-    paths: list[Callable[[str], Path]] = [source.image_path]
-    if mask_path := getattr(source, "mask_path", None):
-        paths.append(mask_path)
-    for find in paths:
-        path = find(image)
+    """Whether the files of an image are there and hold something."""
+    for path in source.files(image):
         if not path.stat().st_size:
             yield f"{path}: the file is empty"
 
 
 def _decode(source: Source, image: str) -> Iterator[str]:
     source.image(image)
-    source.class_pixels(image)
-    yield from ()
-
-
-def _decode_coco(source: Source, image: str) -> Iterator[str]:
-    source.image(image)
-    source.class_masks(image, ())
+    source.class_masks(image, (1,))  # one class is enough: the whole mask is decoded for it
     yield from ()
 
 

@@ -14,7 +14,6 @@ from fsseg_bench.protocol.spec import Protocol
 
 _SUFFIX = re.compile(r"(?i)\.(?:jpe?g|png)")
 _PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>[0-9]{1,3})")
-_COCO = re.compile(r"COCO_(?P<list>[a-z]+[0-9]{4})_[0-9]{12}")
 _KINDS = {
     "backslash": r"backslashes became slashes in",
     "suffix": "removed the suffix of",
@@ -138,7 +137,7 @@ class Names:
         if len(parts) > 1:
             return name, ""
         fitting = images.by_name.get(name, ())
-        if not fitting and self._protocol.data.source == "coco" and re.fullmatch("[0-9]{1,18}", name):
+        if not fitting and self._protocol.data.kind.numbered and re.fullmatch("[0-9]{1,18}", name):
             fitting = images.by_number.get(int(name), ())
         if len(fitting) > 1:
             raise UserError(
@@ -147,18 +146,12 @@ class Names:
         return (fitting[0], "completed") if fitting else (name, "")
 
     def _guessed(self, name: str, class_id: int) -> tuple[str, str]:
-        """The same by the form that ids of the data source have."""
-        parts = PurePosixPath(name).parts
-        source = self._protocol.data.source
-        if source == "voc" and len(parts) > 1:
-            return parts[-1], "folder"
-        if source in {"coco", "folder"} and len(parts) > 2:
-            return "/".join(parts[-2:]), "folder"
-        if source == "coco" and len(parts) == 1 and (match := _COCO.fullmatch(name)):
-            return f"{match['list']}/{name}", "completed"
-        if source == "folder" and len(parts) == 1:
-            return f"{self._protocol.class_name(class_id)}/{name}", "completed"
-        return name, ""
+        """The same by the form that the data source's ids have."""
+        found = self._protocol.data.kind.id_of_name(name, self._protocol.class_name(class_id))
+        if found == name:
+            return name, ""
+        parts, kept = PurePosixPath(name).parts, PurePosixPath(found).parts
+        return found, "folder" if parts[-len(kept) :] == kept else "completed"
 
 
 def _without_suffix(name: str) -> str:

@@ -8,6 +8,8 @@ import pytest
 
 from fsseg_bench.data.prepare import sources
 from fsseg_bench.data.prepare.sources import load_sources
+from fsseg_bench.data.sources.coco import CocoKeys
+from fsseg_bench.data.sources.voc import VocKeys
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 
@@ -41,13 +43,13 @@ def test_every_protocol_finds_its_files_where_the_parts_put_them(name: str) -> N
     targets = {part.layout.target for part in dataset.parts}
     if name == "pascal5i":
         assert targets == {protocol.data.root, f"{protocol.data.root}/SBD/dataset"}
-        assert f"{protocol.data.root}/{protocol.data.masks[2]}" == f"{protocol.data.root}/SBD/dataset/cls"
+        assert protocol.data.options_as(VocKeys).masks[2] == "SBD/dataset/cls"
         assert (dataset.images["trainaug"], dataset.images["val"]) == (10_582, 1_449)
         assert dataset.published is not None
         assert len(dataset.published.pairs) == len(protocol.classes)
         assert sum(dataset.published.pairs) == 1_923
     elif name != "shapes5i":
-        year = protocol.data.year
+        year = protocol.data.options_as(CocoKeys).year
         assert targets == {f"{protocol.data.root}/{folder}" for folder in ("annotations", f"train{year}", f"val{year}")}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,10 +17,19 @@ from fsseg_bench.data.instances import Instances, Region, load_instances
 from fsseg_bench.data.lists import read_list_file
 from fsseg_bench.data.source import VOID, Source, UInt8
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.protocol.spec import is_list_file
+from fsseg_bench.protocol.spec import Protocol, is_list_file
 
+_NAME = re.compile(r"COCO_(?P<list>[a-z]+[0-9]{4})_[0-9]{12}")
 _LOADING = threading.Lock()
 """Held while an instance file is loaded, so that threads load it once."""
+
+
+@dataclass(frozen=True)
+class CocoKeys:
+    """The keys of ``[data]`` for COCO's layout."""
+
+    year: Literal[2014, 2017, 0]
+    """The edition of the official layout; 0 where the files' names hold no year."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +60,40 @@ class CocoSource(Source):
     regions are void where no single instance of it lies. Categories that the protocol does not name are background.
     """
 
+    keys = CocoKeys
+    trains_like_coco = True
+    numbered = True
+
     def __init__(self, root: Path, classes: Sequence[str], year: int) -> None:
         """A reader of ``root``, the folder that holds ``annotations``; ``classes`` are category names."""
-        self.root = root
-        self.classes = tuple(classes)
+        super().__init__(root, classes)
         self.year = year
         self._splits: dict[str, _Split] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the annotations: another process opens them from the cache in a moment."""
         return {**self.__dict__, "_splits": {}}
+
+    @classmethod
+    def open(cls, protocol: Protocol, root: Path) -> Source:
+        """The reader of a protocol's data in ``root``."""
+        return cls(root, protocol.classes, protocol.data.options_as(CocoKeys).year)
+
+    @classmethod
+    def needs(cls, protocol: Protocol) -> tuple[str, ...]:
+        """The folder of the annotations."""
+        return ("annotations/",)
+
+    @classmethod
+    def id_of_name(cls, name: str, class_name: str) -> str:
+        """The last two parts of a path; the folder of a name that says its list."""
+        parts = PurePosixPath(name).parts
+        match = _NAME.fullmatch(name)
+        return f"{match['list']}/{name}" if match else "/".join(parts[-2:]) if len(parts) > 2 else name
+
+    def list_file(self, list_name: str) -> Path | None:
+        """``annotations/instances_<list_name><year>.json``, whether or not it is there."""
+        return self._annotations(f"{list_name}{self.year or ''}")
 
     def ids(self, list_name: str) -> tuple[str, ...]:
         """Ids of all images of ``instances_<list_name><year>.json``, or of a list file, sorted.
@@ -80,14 +114,14 @@ class CocoSource(Source):
         folder = image_id.partition("/")[0]
         return self._annotations(folder).is_file() and image_id in self._split(folder).numbers
 
-    def image_path(self, image_id: str) -> Path:
-        """The image file (whether it exists is checked when the list is loaded).
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        """The image file alone (whether it exists is checked when the list is loaded).
 
         Raises:
             UserError: the annotations have no such image.
         """
         split, number = self._find(image_id)
-        return split.images / split.instances.names[number]
+        return (split.images / split.instances.names[number],)
 
     def image(self, image_id: str) -> UInt8:
         """(H, W, 3) uint8, RGB.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_binary_mask
 from fsseg_bench.data.lists import read_list_file
-from fsseg_bench.data.source import UInt8
-from fsseg_bench.data.voc import VocSource
+from fsseg_bench.data.source import Source, UInt8
+from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.protocol.spec import is_list_file
+from fsseg_bench.protocol.source import NoKeys
+from fsseg_bench.protocol.spec import Protocol, is_list_file
 
 ALL = "all"
 """The only named list: every image of every class."""
@@ -26,9 +27,31 @@ class FolderSource(VocSource):
     void. An image shows the class of its folder and, as far as anybody knows, no other.
     """
 
+    keys = NoKeys
+
     def __init__(self, root: Path, classes: Sequence[str]) -> None:
         """A reader of ``root``; ``classes`` are the names of folders in it."""
         super().__init__(root, classes, ("masks",))
+
+    @classmethod
+    def open(cls, protocol: Protocol, root: Path) -> Source:
+        """The reader of a protocol's data in ``root``."""
+        return cls(root, protocol.classes)
+
+    @classmethod
+    def needs(cls, protocol: Protocol) -> tuple[str, ...]:
+        """The images of the first class."""
+        return (f"{protocol.classes[0]}/images/",)
+
+    @classmethod
+    def id_of_name(cls, name: str, class_name: str) -> str:
+        """The last two parts of a path; a bare name in the class's folder."""
+        parts = PurePosixPath(name).parts
+        return f"{class_name}/{name}" if len(parts) == 1 else "/".join(parts[-2:]) if len(parts) > 2 else name
+
+    def list_file(self, list_name: str) -> Path | None:
+        """None: the only named list is all that lies in the folders."""
+        return None
 
     def ids(self, list_name: str) -> tuple[str, ...]:
         """All images (``all``), or those of a list file, sorted.

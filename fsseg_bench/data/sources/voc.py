@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,8 @@ from fsseg_bench.data.sbd import read_sbd_labels
 from fsseg_bench.data.source import VOID, Content, Source, UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
-from fsseg_bench.protocol.spec import is_list_file
+from fsseg_bench.protocol.spec import Protocol, is_list_file
+from fsseg_bench.schema import Must
 
 _TRAINAUG = "trainaug"
 _SBD_FOLDER = "cls"
@@ -31,11 +34,25 @@ class _Labels(NamedTuple):
     """(256,) pixels of each value."""
 
 
+def _different_names(names: tuple[str, ...]) -> bool:
+    return bool(names) and all(name.strip() for name in names) and len(set(names)) == len(names)
+
+
+@dataclass(frozen=True)
+class VocKeys:
+    """The keys of ``[data]`` for VOC's layout."""
+
+    masks: Annotated[tuple[str, ...], Must("a list of different folders, at least one", _different_names)]
+    """Mask folders in order of preference, each with palette PNGs or SBD's .mat files."""
+
+
 class VocSource(Source):
     """``JPEGImages/<id>.jpg``, ``<mask folder>/<id>.png`` and ``ImageSets/Segmentation/<list>.txt``.
 
     Images may also be ``.jpeg`` or ``.png``. Masks are palette or greyscale PNGs, or SBD's ``.mat`` files.
     """
+
+    keys: ClassVar[Any] = VocKeys
 
     def __init__(self, root: Path, classes: Sequence[str], masks: Sequence[str]) -> None:
         """A reader of ``root``.
@@ -45,9 +62,25 @@ class VocSource(Source):
             classes: class names; the label value of a class is its position, from 1.
             masks: mask folders relative to ``root``; an image's mask is taken from the first that has one.
         """
-        self.root = root
-        self.classes = tuple(classes)
+        super().__init__(root, classes)
         self.masks = tuple(masks)
+
+    @classmethod
+    def open(cls, protocol: Protocol, root: Path) -> Source:
+        """The reader of a protocol's data in ``root``."""
+        return cls(root, protocol.classes, protocol.data.options_as(VocKeys).masks)
+
+    @classmethod
+    def needs(cls, protocol: Protocol) -> tuple[str, ...]:
+        """``JPEGImages`` and, unless all lists are files, the folder of the lists."""
+        data = protocol.data
+        listed = all(is_list_file(entry) for entry in (*data.train_list, *data.test_list))
+        return ("JPEGImages/",) if listed else ("JPEGImages/", "ImageSets/Segmentation/")
+
+    @classmethod
+    def id_of_name(cls, name: str, class_name: str) -> str:
+        """The last part of a path."""
+        return PurePosixPath(name).name or name
 
     def ids(self, list_name: str) -> tuple[str, ...]:
         """Image ids of ``ImageSets/Segmentation/<list_name>.txt``, or of a list file, sorted, without repetition.
@@ -64,8 +97,23 @@ class VocSource(Source):
             return self._trainaug(path)
         return _read_list(path)
 
+    def list_file(self, list_name: str) -> Path | None:
+        """``ImageSets/Segmentation/<list_name>.txt``, whether or not it is there."""
+        return self._list_path(list_name)
+
     def _list_path(self, list_name: str) -> Path:
         return self.root / "ImageSets" / "Segmentation" / f"{list_name}.txt"
+
+    def lists_to_add(self, protocol: Protocol) -> Mapping[Path, str]:
+        """A part of VOC has no list ``trainaug``: its training list stands in, less the test lists."""
+        added = {}
+        for name in protocol.data.train_list:
+            try:
+                self.ids(name)
+            except UserError:
+                images = set(self.ids("train")) - {i for t in protocol.data.test_list for i in self.ids(t)}
+                added[self._list_path(name)] = "".join(f"{image}\n" for image in sorted(images))
+        return added
 
     def _trainaug(self, missing: Path) -> tuple[str, ...]:
         """The 10,582 images that papers call trainaug, from the lists that define it."""
@@ -105,6 +153,32 @@ class VocSource(Source):
             f"{image_id}: no mask {image_id}.png or {image_id}.mat in {places}; "
             "add it, name its folder in data.masks, or take the image off the list"
         )
+
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        """The files of the image and of its mask.
+
+        Raises:
+            UserError: there is none; names it.
+        """
+        return self.image_path(image_id), self.mask_path(image_id)
+
+    def doubts(self, test_images: Iterable[str]) -> list[str]:
+        """Test images whose mask was found in another folder than most: the right one may be missing.
+
+        Where a mask of VOC is missing, one of SBD would step in and nothing else would tell.
+        """
+        folders: dict[str, Path] = {}
+        for image in sorted(test_images):
+            with suppress(UserError):
+                folders[image] = self.mask_path(image).parent
+        if not folders:
+            return []
+        (usual, _), *_ = Counter(folders.values()).most_common(1)
+        return [
+            f"{usual / image}.png: no such mask; {folder / image} steps in, unlike for other test images"
+            for image, folder in folders.items()
+            if folder != usual
+        ]
 
     def image(self, image_id: str) -> UInt8:
         """(H, W, 3) uint8, RGB.
@@ -151,33 +225,6 @@ class VocSource(Source):
         content = super().content(image_id, labels=labels)
         masks = {self.mask_path(image_id): content.label} if labels else {}
         return content._replace(files={**content.files, **masks})
-
-    def fingerprint(self, lists: Sequence[str]) -> str:
-        """A digest of the lists and of the names, sizes and times of their image and mask files.
-
-        Raises:
-            UserError: a list, an image or a mask is missing.
-        """
-        digest = hashlib.sha256()
-        for name in lists:
-            images = self.ids(name)
-            digest.update(f"{name} {len(images)}\n".encode())
-            for image_id in images:
-                for line in self._facts(image_id, name):
-                    digest.update(line.encode())
-        return digest.hexdigest()
-
-    def _facts(self, image_id: str, list_name: str) -> Iterator[str]:
-        """Names, sizes and times of an image's files; an error says which list names them."""
-        place = list_name if is_list_file(list_name) else self._list_path(list_name)
-        try:
-            for path in (self.image_path(image_id), self.mask_path(image_id)):
-                facts = path.stat()
-                yield f"{path.relative_to(self.root)} {facts.st_size} {facts.st_mtime_ns}\n"
-        except UserError as error:
-            raise UserError(f"{error} (the list {place} names it)") from None
-        except OSError as error:
-            raise UserError(f"{place}: names {image_id[:80]!r}: {error.strerror or error}") from None
 
     def _values(self, image_id: str) -> UInt8:
         """(H, W) label values, as the mask file has them."""

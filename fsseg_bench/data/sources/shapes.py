@@ -11,20 +11,21 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from PIL import Image
 
 from fsseg_bench.data.files import read_file, sha256
 from fsseg_bench.data.shapes_draw import OUTLINES, TEXTURES
 from fsseg_bench.data.shapes_scene import Kind, draw_scene
-from fsseg_bench.data.source import Content, UInt8
-from fsseg_bench.data.voc import VocSource
+from fsseg_bench.data.source import Content, Source, UInt8
+from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.paths import cache_root
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import stream
+from fsseg_bench.schema import Range
 
 GENERATOR = 1
 """Raised whenever a pixel could change."""
@@ -41,11 +42,26 @@ _THREADS = 4
 _Pixels = Mapping[str, tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class ShapesKeys:
+    """The keys of ``[data]`` for images made by code."""
+
+    generator_seed: int
+    """Of the images."""
+    train_images: Annotated[int, Range(least=1, most=10**6)]
+    """How many training images are made."""
+    test_images: Annotated[int, Range(least=1, most=10**6)]
+    """How many test images are made."""
+
+
 class ShapesSource(VocSource):
     """Made images. Their pixels are what is fingerprinted, since PNG files differ with the compressor's version.
 
     Each file that is decoded is compared with what was drawn.
     """
+
+    keys = ShapesKeys
+    synthetic = True
 
     def __init__(self, root: Path, classes: Sequence[str], settings: str, pixels: _Pixels) -> None:
         """A reader of ``root``.
@@ -59,6 +75,33 @@ class ShapesSource(VocSource):
         super().__init__(root, classes, (_MASKS,))
         self._settings = settings
         self._pixels = pixels
+
+    @classmethod
+    def open(cls, protocol: Protocol, root: Path) -> Source:
+        """The embedded images of ``protocol``, made on first use: a few seconds.
+
+        They lie in ``<root>/<digest of the settings>``. The folder appears in one step when it is complete, so a killed
+        process leaves nothing that is used, and two processes may make it at the same time.
+
+        Raises:
+            UserError: a class is not ``<outline>-<texture>``, or the cache cannot be written.
+        """
+        own = protocol.data.options_as(ShapesKeys)
+        kinds = [_kind(name, protocol) for name in protocol.classes]
+        counts = {"train": own.train_images, "val": own.test_images}
+        settings = json.dumps([GENERATOR, own.generator_seed, kinds, counts])
+        digest = hashlib.sha256(settings.encode()).hexdigest()
+        folder = root / digest[:16]
+        try:
+            if not _complete(folder, counts):
+                _make(folder, kinds, counts, own.generator_seed)
+            pixels = _drawn(folder)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: the embedded images cannot be written: {error}; free some space, or set FSSEG_CACHE to "
+                "another folder"
+            ) from None
+        return cls(folder, protocol.classes, digest, pixels)
 
     def image(self, image_id: str) -> UInt8:
         """(H, W, 3) uint8, RGB.
@@ -100,33 +143,6 @@ class ShapesSource(VocSource):
                 f"folder {self.root} and give the command again: the embedded images are then made anew"
             )
         return pixels
-
-
-def open_shapes(protocol: Protocol) -> ShapesSource:
-    """The embedded images of ``protocol``, made on first use: a few seconds.
-
-    They lie in ``<cache>/<data.root>/<digest of the settings>``. The folder appears in one step when it is complete,
-    so a killed process leaves nothing that is used, and two processes may make it at the same time.
-
-    Raises:
-        UserError: a class is not ``<outline>-<texture>``, or the cache cannot be written.
-    """
-    data = protocol.data
-    kinds = [_kind(name, protocol) for name in protocol.classes]
-    counts = {"train": data.train_images, "val": data.test_images}
-    settings = json.dumps([GENERATOR, data.generator_seed, kinds, counts])
-    digest = hashlib.sha256(settings.encode()).hexdigest()
-    folder = cache_root() / data.root / digest[:16]
-    try:
-        if not _complete(folder, counts):
-            _make(folder, kinds, counts, data.generator_seed)
-        pixels = _drawn(folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: the embedded images cannot be written: {error}; free some space, or set FSSEG_CACHE to "
-            "another folder"
-        ) from None
-    return ShapesSource(folder, protocol.classes, digest, pixels)
 
 
 def _kind(name: str, protocol: Protocol) -> Kind:
