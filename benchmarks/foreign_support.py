@@ -24,8 +24,8 @@ from benchmarks.machine import describe
 from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.data.training import TrainingEpisodes
 from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.open_run import RunPlaces, open_run
 from fsseg_bench.engine.plan import Plan
-from fsseg_bench.engine.reopen import Here, reopen
 from fsseg_bench.method import VOID, Episode, Features
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.losses import segmentation_loss
@@ -50,7 +50,7 @@ class Case(NamedTuple):
 @click.option("--episodes", default=200, show_default=True)
 def main(folder: Path, data_root: str | None, episodes: int) -> None:
     """Print both sets of episodes with right and foreign supports."""
-    plan = reopen(folder, Here(data_root=data_root)).plan
+    plan = open_run(folder, RunPlaces(data_root=data_root)).plan
     model = InferenceModel(plan.model, torch.device("cpu"), "fp32")
     print(describe())
     for name, cases in (("base classes", base_cases(plan, episodes)), ("test episodes", test_cases(plan, episodes))):

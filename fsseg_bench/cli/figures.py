@@ -81,7 +81,7 @@ def figures(
     """Draw Figure 5 (IoU against inner steps), 6 (episodes in pictures) or 7 (training loss) from finished runs."""
     options = chosen(**filters)
     contenders = _select(methods or _METHODS[number], options)
-    here = {
+    places = {
         "dataset": dataset_file,
         "data_root": data_root,
         "weights": weights,
@@ -91,11 +91,11 @@ def figures(
     }
     if number == "5":
         if make:
-            _sweep(contenders, steps.split(","), here)
+            _sweep(contenders, steps.split(","), places)
         other = _select((beside,), options)[0] if beside else None
         figure = _steps(contenders, other, metric)
     elif number == "6":
-        figure = _episodes(contenders, here)
+        figure = _episodes(contenders, places)
     else:
         figure = loss_figure([loss_curve(c) for c in contenders], _about(contenders), window)
     for path in save_all(figure, Path(out), _STEMS[number], list(dict.fromkeys(formats))):
@@ -133,11 +133,11 @@ def _steps(contenders: Sequence[Contender], other: Contender | None, metric: Met
     return steps_figure(curves, point, about, metric)
 
 
-def _sweep(contenders: Sequence[Contender], values: Sequence[str], here: dict[str, Any]) -> None:
+def _sweep(contenders: Sequence[Contender], values: Sequence[str], places: dict[str, Any]) -> None:
     """Evaluates the runs that lack one of ``values``."""
     from fsseg_bench.cli.progress import screen_progress
+    from fsseg_bench.engine.open_run import RunPlaces
     from fsseg_bench.engine.plan import Opened
-    from fsseg_bench.engine.reopen import Here
     from fsseg_bench.engine.sweep import sweep
 
     opened: Opened = {}
@@ -146,12 +146,12 @@ def _sweep(contenders: Sequence[Contender], values: Sequence[str], here: dict[st
             found = find_sweep(run, SWITCH)
             if found is None or not set(values) <= set(map(str, found.values)):
                 progress = screen_progress(f"{contender.label} fold {fold}, {SWITCH} {values[0]} to {values[-1]}:")
-                sweep(run.folder, SWITCH, values, Here(**here), progress, opened)
+                sweep(run.folder, SWITCH, values, RunPlaces(**places), progress, opened)
 
 
-def _episodes(contenders: Sequence[Contender], here: dict[str, Any]) -> Figure:
+def _episodes(contenders: Sequence[Contender], places: dict[str, Any]) -> Figure:
+    from fsseg_bench.engine.open_run import RunPlaces
     from fsseg_bench.engine.qualitative import Asked, predicted_tiles
-    from fsseg_bench.engine.reopen import Here
 
     about = _about(contenders)
     choices = choose_episodes(contenders)
@@ -162,6 +162,6 @@ def _episodes(contenders: Sequence[Contender], here: dict[str, Any]) -> Figure:
         asked.append(Asked(choice.episode, dict(zip(titles, folders, strict=True))))
     rows = [
         EpisodeRow(f"{choice.reason} (fold {choice.fold}, episode {choice.episode})", tiles)
-        for choice, tiles in zip(choices, predicted_tiles(asked, Here(**here)), strict=True)
+        for choice, tiles in zip(choices, predicted_tiles(asked, RunPlaces(**places)), strict=True)
     ]
     return episodes_figure(rows, f"{about}; episodes chosen by foreground IoU at the input size")

@@ -38,12 +38,12 @@ def predict(
     NAME-overlay.png and NAME-probability.png (16-bit grey, 65535 is certain), all of the query's own size.
     """
     from fsseg_bench.engine.device import resolve_device
+    from fsseg_bench.engine.open_run import open_model
     from fsseg_bench.engine.predict import Segmenter, output_folder, save_segmentation
-    from fsseg_bench.engine.restore import restore
 
-    restored = restore(switches=parse_settings(settings), **options)
-    click.echo(f"{restored.name} on {restored.backbone}, input {restored.size} x {restored.size}, {restored.origin}")
-    segment = Segmenter(restored, support, resolve_device(device))
+    trained = open_model(switches=parse_settings(settings), **options)
+    click.echo(f"{trained.name} on {trained.backbone}, input {trained.size} x {trained.size}, {trained.origin}")
+    segment = Segmenter(trained, support, resolve_device(device))
     folder = output_folder(out, queries)
     for query in queries:
         result = segment(query)

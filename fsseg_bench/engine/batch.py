@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from fsseg_bench.engine.build import LIGHT_BACKBONE, default_backbone
-from fsseg_bench.engine.checkpoint import load_trained
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.made_up import evaluation_episode
 from fsseg_bench.engine.outputs import ContractError, checked_prediction
@@ -174,9 +172,8 @@ def _check_ready(plan: Plan, tried: set[str]) -> None:
         plan: its model is not trained yet; that of a checkpoint to evaluate is filled.
         tried: what was tried for earlier plans and need not be tried again.
     """
-    request = plan.request
-    if request.eval_only is not None:
-        load_trained(plan.model, Path(request.eval_only).expanduser())
+    if plan.checkpoint is not None:
+        plan.checkpoint.fill(plan.model)
     key = canonical_json({k: getattr(plan.settings, k) for k in ("method", "backbone", "switches", "way", "shot")})
     if key not in tried:
         _check_shape(plan)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
-from fsseg_bench.nn.torch_file import save_sealed, state_of
-from fsseg_bench.nn.weight_files import DAMAGED, FOREIGN_OBJECT
+from fsseg_bench.nn.torch_file import save_sealed
+from fsseg_bench.nn.weight_files import SEALED, open_file
 from fsseg_bench.storage.files import atomic_writer
 
-_FORMAT = "fsseg-bench checkpoint 2"
-"""What says that a file has a seal; checkpoints of version 1 have the sums of their zip alone."""
 _ADVICE = "remove it, or start again with --fresh"
 
 
@@ -47,7 +42,7 @@ def save_state(path: Path, state: TrainingState) -> None:
         UserError: the disk is full or the folder cannot be written; an earlier checkpoint is untouched.
     """
     with atomic_writer(path) as file:
-        save_sealed({"format": _FORMAT, **vars(state)}, file)
+        save_sealed({"format": SEALED, **vars(state)}, file)
 
 
 def load_state(path: Path, run: str = "") -> TrainingState:
@@ -61,8 +56,11 @@ def load_state(path: Path, run: str = "") -> TrainingState:
         UserError: no checkpoint of this package, damaged, edited, another run's, or a pickle that would run code; names
             the file and the key.
     """
-    content = _read(path)
-    if not isinstance(content, dict) or not {"iteration", "model", "optimizer", "rng"} <= content.keys():
+    try:
+        content = open_file(path)
+    except UserError as error:
+        raise UserError(f"{error}; {_ADVICE}") from None
+    if not _is_state(content):
         raise UserError(f"{path}: not a training checkpoint of fsseg-bench; {_ADVICE}")
     state = TrainingState(**{f.name: content[f.name] for f in fields(TrainingState) if f.name in content})
     wrong = {
@@ -85,6 +83,19 @@ def load_state(path: Path, run: str = "") -> TrainingState:
     return state
 
 
+def holds_state(path: Path) -> bool:
+    """Whether a file holds the state of a training and not parameters alone.
+
+    Raises:
+        UserError: it cannot be read, or is damaged or unsafe.
+    """
+    return _is_state(open_file(path))
+
+
+def _is_state(content: Any) -> bool:
+    return isinstance(content, dict) and {"iteration", "model", "optimizer", "rng"} <= content.keys()
+
+
 def _tensors(value: Any) -> bool:
     """Whether it is a table of named tensors."""
     return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
@@ -99,20 +110,6 @@ def _maps(maps: list[Tensor]) -> bool:
     return all(m.dtype == torch.half and m.dim() >= 2 and bool(m.isfinite().all()) for m in maps) and (
         len({m.shape for m in maps}) <= 1
     )
-
-
-def load_trained(method: Method, path: Path) -> None:
-    """Fills ``method`` with the parameters of a checkpoint, a state dict (.pth, .safetensors) or a run folder.
-
-    Raises:
-        UserError: the file is missing or damaged, or its parameters are not those of the method.
-    """
-    file = path / "checkpoint.pt" if path.is_dir() else path
-    content = _read(file)
-    state = content.get("model", content) if isinstance(content, dict) else None
-    if not _tensors(state):
-        raise UserError(f"{file}: holds no parameters; give a run folder, its checkpoint.pt, or a state dict")
-    fill(method, dict(state or {}), file)
 
 
 def fill(method: Method, state: Mapping[str, Tensor], file: Path) -> None:
@@ -188,32 +185,3 @@ def _is_momentum(entry: Any, shape: torch.Size) -> bool:
         return True
     fits = isinstance(buffer, Tensor) and buffer.shape == shape and buffer.is_floating_point()
     return fits and bool(buffer.isfinite().all())
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        sums = state_of(path)
-        if sums.damage:
-            raise UserError(f"{path}: damaged or not a checkpoint ({sums.damage})")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, *DAMAGED, safetensors.SafetensorError) as error:
-        if isinstance(error, pickle.UnpicklingError) and (found := FOREIGN_OBJECT.search(str(error))):
-            raise UserError(
-                f"{path}: refused: it holds more than tensors ({found[1]}), and loading it could run code; "
-                "convert it to a state dict of plain tensors or to .safetensors"
-            ) from None
-        raise UserError(f"{path}: damaged or not a checkpoint ({_first_line(error)})") from None
-    if isinstance(content, dict) and content.get("format") == _FORMAT and not sums.sealed:
-        raise UserError(
-            f"{path}: was changed since the training wrote it (its seal is gone); to evaluate parameters of your own, "
-            "save them alone: torch.save(checkpoint['model'], ...)"
-        )
-    return content
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -38,7 +38,6 @@ EXCLUDED = {
     # What a run is and what is noted of it: no count passes through here.
     "fsseg_bench.engine.closure": "computes this digest",
     "fsseg_bench.engine.code_digest": "computes this digest",
-    "fsseg_bench.engine.origin": "refuses checkpoints of other runs; checkpoint_digest says which one is evaluated",
     "fsseg_bench.records.content": "says which other runs there are",
     "fsseg_bench.records.identity": "computes the identity from settings",
     "fsseg_bench.storage.lock": "keeps a second writer out",

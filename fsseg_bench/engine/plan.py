@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,10 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import assemble, default_backbone, parse_switches
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.optimise import check_training
-from fsseg_bench.engine.origin import checkpoint_file, training_of
+from fsseg_bench.engine.trained import TrainedFile, find_trained
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
+from fsseg_bench.nn.weight_files import file_hash
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import data_root, storable
 from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
@@ -59,6 +59,8 @@ class Plan:
     """What the backbone was filled with."""
     settings: RunSettings
     """The identity of the run: two runs with equal settings are the same run."""
+    checkpoint: TrainedFile | None = None
+    """What to evaluate instead of training."""
     trained: CheckpointTraining | None = None
     """What is known of the training of a checkpoint to evaluate."""
 
@@ -106,10 +108,10 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         request, protocol = _given_list(request, protocol, table, index)
     backbone, weights = default_backbone(cls, protocol)
     backbone = cls.default_backbone if request.backbone == PUBLISHED else request.backbone or backbone
-    checkpoint = None if request.eval_only is None else checkpoint_file(request.eval_only)
+    checkpoint = None if request.eval_only is None else find_trained(request.eval_only, "--eval-only")
     trained = None
     if checkpoint is not None:
-        trained = training_of(checkpoint, request.method, backbone, protocol, request.fold)
+        trained = checkpoint.training(request.method, backbone, protocol, request.fold)
     # a checkpoint holds all parameters, so that neither seed nor weights nor recipe have a part in its numbers
     chosen, seed = (request.weights or weights, request.seed) if checkpoint is None else ("none", 0)
     if trained and trained.settings and trained.settings.base_classes is not None:
@@ -130,7 +132,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     settings = _identity(request, protocol, backbone, switches, recipe, info, digests)
     if checkpoint is not None:
         nothing: dict[str, Any] = {"recipe": {}, "seed": 0, "weights": "checkpoint", "weights_digest": None}
-        settings = replace(settings, **nothing, checkpoint_digest=_file_digest(checkpoint))
+        settings = replace(settings, **nothing, checkpoint_digest=file_hash(checkpoint.file))
     return Plan(
         request=request,
         protocol=protocol,
@@ -147,6 +149,7 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
         base_classes=base,
         weights=info,
         settings=settings,
+        checkpoint=checkpoint,
         trained=trained,
     )
 
@@ -311,8 +314,3 @@ def _evaluated(
     unlabelled = {image for ways in further for way in ways for image in way}
     evaluated = examine(source, images, labels=True, decode=decode)
     return evaluated, examine(source, unlabelled, labels=False, decode=decode) if unlabelled else None
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

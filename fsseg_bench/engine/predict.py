@@ -25,8 +25,8 @@ from fsseg_bench.data.source import UInt8
 from fsseg_bench.engine.counts import predict_labels, scores_from_logits
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.inference import InferenceModel, stack_features
+from fsseg_bench.engine.open_run import TrainedModel, open_model
 from fsseg_bench.engine.overlay import overlay
-from fsseg_bench.engine.restore import Restored, restore
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.method import Episode
 from fsseg_bench.storage.files import atomic_writer, make_folder
@@ -50,11 +50,11 @@ class Segmentation(NamedTuple):
 class Segmenter:
     """A method together with its supports: images go in, segmentations come out."""
 
-    def __init__(self, restored: Restored, support: Sequence[tuple[Path, Path]], device: torch.device) -> None:
+    def __init__(self, trained: TrainedModel, support: Sequence[tuple[Path, Path]], device: torch.device) -> None:
         """Encodes the supports, once for all queries.
 
         Args:
-            restored: see :func:`fsseg_bench.engine.restore.restore`.
+            trained: see :func:`fsseg_bench.engine.open_run.open_model`.
             support: K image files, each with its mask file: binary (see
                 :func:`fsseg_bench.data.decode.read_binary_mask`), of the image's size. The images may differ in size.
             device: where it is computed.
@@ -64,13 +64,13 @@ class Segmenter:
         """
         if not support:
             raise UserError("no support is given: at least one image with its mask is needed (--support IMAGE MASK)")
-        if count := restored.method.unlabelled_images:
+        if count := trained.method.unlabelled_images:
             raise UserError(
-                f"{restored.name} looks at {count} further images of the class besides supports and query; predict "
+                f"{trained.name} looks at {count} further images of the class besides supports and query; predict "
                 "has none to give it: use another method, or `fsseg-bench run`"
             )
-        self._size = restored.size
-        self._model = InferenceModel(restored.method.to(device), device, "fp32")
+        self._size = trained.size
+        self._model = InferenceModel(trained.method.to(device), device, "fp32")
         images = [self._input(read_image(image)) for image, _ in support]
         masks = [_support_mask(image, mask, self._size) for image, mask in support]
         encoded = self._model.encode_support(images, masks) if self._enters() else self._model.encode(images)
@@ -141,7 +141,7 @@ def predict(
     """
     for key in misspelt:
         raise unknown("option of predict", key, set(inspect.signature(predict).parameters) - {"misspelt"})
-    restored = restore(
+    trained = open_model(
         None if checkpoint is None else Path(checkpoint),
         method=method,
         backbone=backbone,
@@ -150,7 +150,7 @@ def predict(
         size=size,
         methods_path=None if methods_path is None else str(methods_path),
     )
-    segment = Segmenter(restored, [(Path(image), Path(mask)) for image, mask in support], resolve_device(device))
+    segment = Segmenter(trained, [(Path(image), Path(mask)) for image, mask in support], resolve_device(device))
     queries = [Path(path) for path in query]
     folder = None if out is None else output_folder(Path(out), queries)
     results = [segment(path) for path in queries]

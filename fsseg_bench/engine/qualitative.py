@@ -15,9 +15,9 @@ from fsseg_bench.engine.counts import confusion
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
 from fsseg_bench.engine.panels import Pixels, Tile, episode_tiles
 from fsseg_bench.engine.plan import Opened
-from fsseg_bench.engine.reopen import Here, Reopened, reopen
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.errors import UserError
 
@@ -33,14 +33,14 @@ class Asked:
     """The title of each prediction, and the run that makes it."""
 
 
-def predicted_tiles(asked: Sequence[Asked], here: Here | None = None) -> list[list[Tile]]:
+def predicted_tiles(asked: Sequence[Asked], places: RunPlaces | None = None) -> list[list[Tile]]:
     """For each episode: supports, query, each run's prediction, truth.
 
     Each run is opened once.
 
     Raises:
-        UserError: as :func:`fsseg_bench.engine.reopen.reopen`; code has changed and a prediction is not the recorded
-            one.
+        UserError: as :func:`fsseg_bench.engine.open_run.open_run`; code has changed and a prediction is not the
+            recorded one.
     """
     opened: Opened = {}
     wanted: dict[Path, list[tuple[int, str]]] = defaultdict(list)
@@ -50,7 +50,7 @@ def predicted_tiles(asked: Sequence[Asked], here: Here | None = None) -> list[li
     labels: dict[tuple[int, str], Pixels] = {}
     plans = {}
     for folder, uses in wanted.items():
-        again = reopen(folder, here, opened)
+        again = open_run(folder, places, opened)
         device = resolve_device(again.plan.request.device)
         model = InferenceModel(again.plan.model.to(device), device, again.plan.request.precision)
         evaluator = build_evaluator(again.plan, model, _KEEP_NOTHING)
@@ -63,7 +63,7 @@ def predicted_tiles(asked: Sequence[Asked], here: Here | None = None) -> list[li
     ]
 
 
-def _prediction(again: Reopened, evaluator: Evaluator, episode: int) -> Pixels:
+def _prediction(again: OpenRun, evaluator: Evaluator, episode: int) -> Pixels:
     """Labels (S, S) uint8."""
     (prediction,) = evaluator.predict(range(episode, episode + 1))
     if again.changed_code:

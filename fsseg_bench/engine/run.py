@@ -15,7 +15,7 @@ import torch
 from fsseg_bench.data.decode import image_size
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
-from fsseg_bench.engine.checkpoint import fill, load_state, load_trained
+from fsseg_bench.engine.checkpoint import fill, load_state
 from fsseg_bench.engine.device import describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
@@ -121,11 +121,13 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
             f"{record.checkpoint}: its 'iteration' is {done.iteration}, beyond the recipe's {recipe.iterations}; "
             "remove it, or start again with --fresh"
         )
-    if request.eval_only is not None:
-        load_trained(plan.model, Path(request.eval_only))
+    if plan.checkpoint is not None:
+        plan.checkpoint.fill(plan.model)
     elif done is not None and done.iteration == recipe.iterations:
         fill(plan.model, done.model, record.checkpoint)
     elif recipe.iterations:
+        if done is None and record.train_path.exists():
+            progress.say(f"{record.folder}: there is no {record.checkpoint.name}, so the training begins again")
         if plan.weights.source == "none" and recipe.freeze != "none":
             progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
         record.update(status="training", device=describe(device))

@@ -15,9 +15,9 @@ from fsseg_bench.engine.cache import default_budget
 from fsseg_bench.engine.device import describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult
 from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
 from fsseg_bench.engine.plan import Opened, Plan
 from fsseg_bench.engine.progress import Progress
-from fsseg_bench.engine.reopen import Here, Reopened, reopen
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Features, Method
@@ -34,7 +34,7 @@ def sweep(
     folder: Path,
     switch: str,
     values: Sequence[Any],
-    here: Here | None = None,
+    places: RunPlaces | None = None,
     progress: Progress | None = None,
     opened: Opened | None = None,
 ) -> Path:
@@ -46,7 +46,7 @@ def sweep(
         folder: the run's.
         switch: a switch of its method that changes neither parameters nor features.
         values: as ``--set`` takes them.
-        here: what is elsewhere now.
+        places: what is elsewhere now.
         progress: who is told how far it is.
         opened: as for :func:`fsseg_bench.engine.plan.make_plan`.
 
@@ -54,16 +54,16 @@ def sweep(
         The file.
 
     Raises:
-        UserError: as :func:`fsseg_bench.engine.reopen.reopen`; unknown switch or wrong value; the switch changes
+        UserError: as :func:`fsseg_bench.engine.open_run.open_run`; unknown switch or wrong value; the switch changes
             parameters or features; code has changed and the run's counts do not come out again; the folder is in use.
     """
-    opened_run = reopen(folder, here, opened)
-    wanted = _values(opened_run, switch, values)
+    found = open_run(folder, places, opened)
+    wanted = _values(found, switch, values)
     with FolderLock(folder):
-        return _sweep(opened_run, switch, wanted, progress or Progress())
+        return _sweep(found, switch, wanted, progress or Progress())
 
 
-def _values(opened: Reopened, switch: str, given: Sequence[Any]) -> list[Any]:
+def _values(opened: OpenRun, switch: str, given: Sequence[Any]) -> list[Any]:
     """The values as the method takes them, each once; the run's own among them where it must be checked."""
     plan = opened.plan
     parsed = [parse_switches(plan.request.method, plan.cls, {switch: value})[switch] for value in given]
@@ -72,7 +72,7 @@ def _values(opened: Reopened, switch: str, given: Sequence[Any]) -> list[Any]:
     return list(dict.fromkeys([*parsed, plan.switches[switch]] if opened.changed_code else parsed))
 
 
-def _sweep(opened: Reopened, switch: str, values: Sequence[Any], progress: Progress) -> Path:
+def _sweep(opened: OpenRun, switch: str, values: Sequence[Any], progress: Progress) -> Path:
     plan, run = opened.plan, opened.run
     path, header = sweep_path(run.folder, switch), plain(sweep_header(run, switch, values))
     chain = sweep_chain(run)
@@ -112,7 +112,7 @@ def _row(results: Sequence[EpisodeResult]) -> dict[str, Any]:
 class _Check:
     """Stops a sweep with changed code at the first episode whose counts are not the recorded ones."""
 
-    def __init__(self, opened: Reopened, place: int) -> None:
+    def __init__(self, opened: OpenRun, place: int) -> None:
         self._folder = opened.run.folder
         self._recorded = opened.run.counts()
         self._place = place

@@ -24,6 +24,8 @@ from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.nn.torch_file import state_of
 from fsseg_bench.paths import regular
 
+SEALED = "fsseg-bench checkpoint 2"
+"""The ``format`` of a checkpoint that has a seal; those of version 1 have the sums of their zip alone."""
 _NESTED = ("state_dict", "model", "model_state_dict")
 _PREFIX = "module."
 _TORCH_SUFFIXES = {".pth", ".pt"}
@@ -60,6 +62,8 @@ def find_file(given: str) -> Path:
                 return path
             raise UserError(f"weights {given}: the name must end in one of: {', '.join(SUFFIXES)}")
         is_folder = path.is_dir()
+        if path.exists() and not is_folder:
+            raise UserError(f"weights {given}: not a regular file (a pipe or a device)")
         folder = path if is_folder else path.parent
         present = [entry.name for entry in folder.iterdir() if entry.suffix in SUFFIXES]
     except OSError as error:
@@ -72,18 +76,26 @@ def find_file(given: str) -> Path:
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a weight file, on the CPU; no code in the file is run.
-
-    A dictionary nested under ``state_dict``, ``model`` or ``model_state_dict`` is opened, the prefix
-    ``module.`` is taken off, and entries that are not tensors are left out.
+    """The named tensors of a weight file, on the CPU; see :func:`open_file` and :func:`named_tensors`.
 
     Raises:
         UserError: the file is damaged, holds objects other than tensors, or holds no named tensor.
     """
     try:
-        content = _load(path)
-    except OSError as error:
-        raise UserError(f"weights {path}: cannot be read ({error})") from error
+        return named_tensors(open_file(path), path)
+    except UserError as error:
+        raise UserError(f"weights {error}") from None
+
+
+def named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    """The named tensors of a file's content.
+
+    A dictionary nested under ``state_dict``, ``model`` or ``model_state_dict`` is opened, the prefix
+    ``module.`` is taken off, and entries that are not tensors are left out.
+
+    Raises:
+        UserError: there is none; names ``path``.
+    """
     for key in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -92,32 +104,48 @@ def read_file(path: Path) -> dict[str, Tensor]:
         tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(
-            f"weights {path}: holds no named tensors; a state dict is needed, as"
-            " torch.save(model.state_dict(), ...) writes it"
+            f"{path}: holds no named tensors; a state dict is needed, as torch.save(model.state_dict(), ...) writes it"
         )
     while all(key.startswith(_PREFIX) for key in tensors):
         tensors = {key.removeprefix(_PREFIX): value for key, value in tensors.items()}
     return tensors
 
 
-def _load(path: Path) -> Any:
-    if path.suffix not in _TORCH_SUFFIXES:
-        try:
-            return safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise UserError(f"weights {path}: truncated, or not a safetensors file ({error})") from error
-    if damage := state_of(regular(path)).damage:
-        raise UserError(f"weights {path}: truncated or damaged ({damage}); get the file again")
+def open_file(path: Path) -> Any:
+    """What a file of torch.save or safetensors holds, on the CPU; no code in the file is run.
+
+    Raises:
+        UserError: it cannot be read, is damaged, holds objects other than tensors and plain values, or has lost its
+            seal; names ``path``.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        regular(path)
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = state_of(path)
+        if state.damage:
+            raise UserError(f"{path}: truncated or damaged ({state.damage})")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path}: truncated, or not a safetensors file ({error})") from error
     except DAMAGED as error:
         if isinstance(error, pickle.UnpicklingError) and (found := FOREIGN_OBJECT.search(str(error))):
             raise UserError(
-                f"weights {path}: holds more than tensors ({found[1]}). Opening such a file can run any code,"
-                " so it is refused. If you trust it, open it yourself and save its tensors alone:"
-                " torch.save(model.state_dict(), ...)"
+                f"{path}: holds more than tensors ({found[1]}). Opening such a file can run any code, so it is "
+                "refused. If you trust it, open it yourself and save its tensors alone: "
+                "torch.save(model.state_dict(), ...)"
             ) from error
-        raise UserError(f"weights {path}: truncated, damaged, or not written by torch.save") from error
+        raise UserError(f"{path}: truncated, damaged, or not written by torch.save") from error
+    if isinstance(content, dict) and content.get("format") == SEALED and not state.sealed:
+        raise UserError(
+            f"{path}: was changed since the training wrote it (its seal is gone); to evaluate parameters of your own, "
+            "save them alone: torch.save(checkpoint['model'], ...)"
+        )
+    return content
 
 
 def file_hash(path: Path) -> str:

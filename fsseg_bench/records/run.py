@@ -46,6 +46,7 @@ TABLE_FILE: Final = "episodes.csv"
 EVALUATED_FILE: Final = "evaluated.csv"
 """What each test image and its labels hold; its SHA-256 is the ``evaluated_digest`` of the settings."""
 TRAIN_FILE: Final = "train.jsonl"
+CHECKPOINT_FILE: Final = "checkpoint.pt"
 PANELS_FILE: Final = "panels/panels.json"
 """A list with one object a picture: ``file`` (its name in ``panels/``) and what it shows."""
 
@@ -124,7 +125,7 @@ class RunRecord:
     @property
     def checkpoint(self) -> Path:
         """Where the training state belongs."""
-        return self.folder / "checkpoint.pt"
+        return self.folder / CHECKPOINT_FILE
 
     @property
     def episodes_path(self) -> Path:

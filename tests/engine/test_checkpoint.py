@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from fsseg_bench.engine.checkpoint import load_state, load_trained, save_state
+from fsseg_bench.engine.checkpoint import load_state, save_state
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
+from fsseg_bench.engine.trained import TrainedFile
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.request import RunRequest
@@ -127,11 +128,9 @@ def test_a_zeroed_block_is_noticed_wherever_the_file_is_read(half: tuple[RunRequ
     whole = path.read_bytes()
     path.write_bytes(whole[:20480] + bytes(4096) + whole[24576:])
     torch.load(path, weights_only=True)  # torch notices nothing
-    with pytest.raises(UserError, match=r"checkpoint\.pt: damaged .*SHA-256"):
+    with pytest.raises(UserError, match=r"checkpoint\.pt: truncated or damaged .*SHA-256.* with --fresh"):
         execute(make_plan(request))
-    with pytest.raises(UserError, match=r"checkpoint\.pt: damaged .*SHA-256"):
-        load_trained(make_plan(request).model, path.parent)
-    with pytest.raises(UserError, match=r"checkpoint\.pt: damaged .*SHA-256"):
+    with pytest.raises(UserError, match=r"checkpoint\.pt: truncated or damaged .*SHA-256.* with --fresh"):
         make_plan(replace(request, iterations=None, settings={}, eval_only=str(path.parent)))
     path.write_bytes(whole)
     execute(make_plan(request))
@@ -144,7 +143,15 @@ def test_what_torch_saved_again_is_no_checkpoint_of_the_training(half: tuple[Run
     with pytest.raises(UserError, match="its seal is gone"):
         execute(make_plan(request))
     torch.save(content["model"], tmp_path / "model.pt")
-    load_trained(make_plan(request).model, tmp_path / "model.pt")
+    TrainedFile(tmp_path / "model.pt").fill(make_plan(request).model)
+
+
+def test_a_training_that_begins_again_says_so(half: tuple[RunRequest, Path]) -> None:
+    request, path = half
+    path.unlink()
+    progress = Stop()
+    execute(make_plan(request), progress)
+    assert f"{path.parent}: there is no checkpoint.pt, so the training begins again" in progress.said
 
 
 def test_checkpoints_of_version_1_are_read_and_their_sums_compared(half: tuple[RunRequest, Path]) -> None:

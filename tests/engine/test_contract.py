@@ -146,9 +146,9 @@ def test_the_number_of_base_classes_reaches_the_method(tmp_path: Path) -> None:
 
 
 def test_predict_has_no_further_images_to_give(tmp_path: Path) -> None:
+    from fsseg_bench.engine.open_run import open_model
     from fsseg_bench.engine.predict import Segmenter
-    from fsseg_bench.engine.restore import restore
 
-    restored = restore(method="demanding", backbone="resnet18-layer2", weights="none", methods_path=str(METHODS))
+    restored = open_model(method="demanding", backbone="resnet18-layer2", weights="none", methods_path=str(METHODS))
     with pytest.raises(UserError, match="looks at 2 further images"):
         Segmenter(restored, [(tmp_path / "a.jpg", tmp_path / "a.png")], torch.device("cpu"))

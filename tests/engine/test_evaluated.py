@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from fsseg_bench.engine.open_run import open_run
 from fsseg_bench.engine.plan import Opened, make_plan
 from fsseg_bench.engine.progress import Progress
-from fsseg_bench.engine.reopen import reopen
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.identity import identity_hash
@@ -163,11 +163,11 @@ def test_methods_that_look_at_further_images_have_the_same_test_images(tmp_path:
 def test_a_run_whose_images_changed_is_not_opened_again(tmp_path: Path) -> None:
     request = tiny_request(tmp_path)
     record, _ = finish(request)
-    assert not reopen(record.folder).changed_code
+    assert not open_run(record.folder).changed_code
     path = query(request)
     path.write_bytes(one_bit_changed(path))
     with pytest.raises(UserError, match="evaluated_digest"):
-        reopen(record.folder)
+        open_run(record.folder)
 
 
 def test_a_record_from_before_images_were_digested_is_opened_again(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_record_from_before_images_were_digested_is_opened_again(tmp_path: Pat
     folder = shutil.copytree(record.folder, tmp_path / "old")
     settings = record.info.settings.without("evaluated_digest")
     edit_info(folder, settings=settings, identity=identity_hash(settings))
-    assert not reopen(folder).changed_code
+    assert not open_run(folder).changed_code
 
 
 def test_another_number_of_threads_is_told(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from fsseg_bench.data.loading import load_image, query_label
 from fsseg_bench.engine import reopen as reopening
+from fsseg_bench.engine.open_run import open_run
 from fsseg_bench.engine.panels import episode_tiles
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.qualitative import Asked, predicted_tiles
-from fsseg_bench.engine.reopen import reopen
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.scoring import episode_ious
@@ -54,7 +54,7 @@ def test_tiles_are_supports_query_predictions_truth(made: Path) -> None:
 def test_predictions_are_those_that_were_counted(trained: Path, baseline: Path) -> None:
     """The IoU of the overlay in the picture against the recorded counts (void pixels aside)."""
     asked = [Asked(e, {"mine": trained, "other": baseline}) for e in (0, 7)]
-    plan = reopen(trained).plan
+    plan = open_run(trained).plan
     for one, tiles in zip(asked, predicted_tiles(asked), strict=True):
         assert [t.title for t in tiles][1:] == ["query", "mine", "other", "truth"]
         truth = query_label(plan.source, plan.table.queries[one.episode], plan.table.classes[one.episode], 64)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 from fsseg_bench.engine.batch import plan_all
+from fsseg_bench.engine.open_run import open_model, open_run
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.reopen import reopen
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.trained import CheckpointTraining
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.compare import compare
 from fsseg_bench.report.select import select
@@ -72,6 +78,76 @@ def test_one_checkpoint_is_one_run_whatever_its_path_and_the_seed(made: Path, tr
     assert "baseline fold 1: asked for twice; it is run once" in batch.notes
 
 
+FORMS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
+    "plain.pth": lambda model: model,
+    "module.pth": lambda model: {f"module.{key}": value for key, value in model.items()},
+    "state_dict.pth": lambda model: {"state_dict": model, "epoch": 3},
+    "nested-module.pt": lambda model: {"model": {f"module.{key}": value for key, value in model.items()}},
+    "model_state_dict.pth": lambda model: {"model_state_dict": model},
+    "plain.safetensors": lambda model: model,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_file_gives_the_same_parameters(made: Path, trained: Path, tmp_path: Path, form: str) -> None:
+    """Evaluated, by predict, and when the evaluation is opened again for figures and sweeps."""
+    model = torch.load(trained / "checkpoint.pt", weights_only=True)["model"]
+    file, content = tmp_path / form, FORMS[form](model)
+    if file.suffix == ".safetensors":
+        save_file({key: value.contiguous() for key, value in content.items()}, file)
+    else:
+        torch.save(content, file)
+    folder = finish(evaluation(made, file))
+    assert read_run(folder).counts().input.tolist() == read_run(trained).counts().input.tolist()
+    alone = open_model(file, method="baseline", backbone="resnet18-layer2").method
+    for method in (alone, open_run(folder).plan.model):
+        state = method.state_dict()
+        assert state.keys() == model.keys()
+        assert all(torch.equal(state[key], value) for key, value in model.items())
+
+
+@pytest.mark.parametrize("entry", ["run --eval-only", "predict"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("damaged", "truncated or damaged"),
+        ("pickle", "holds more than tensors"),
+        ("pipe", "not a regular file"),
+        ("nothing", "holds no named tensors"),
+        ("other", "does not fit this method and backbone"),
+        ("missing", "no such checkpoint"),
+    ],
+)
+def test_files_that_are_refused_alike(
+    made: Path, trained: Path, tmp_path: Path, entry: str, kind: str, message: str
+) -> None:
+    file = tmp_path / "theirs.pth"
+    if kind == "damaged":
+        data = (trained / "checkpoint.pt").read_bytes()
+        file.write_bytes(data[:5000] + bytes([data[5000] ^ 1]) + data[5001:])
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind != "missing":
+        torch.save({"pickle": Path("x"), "nothing": {"epoch": 3}, "other": {"a": torch.ones(1)}}[kind], file)
+    with pytest.raises(UserError, match=message) as caught:
+        if entry == "predict":
+            open_model(file, method="baseline", backbone="resnet18-layer2")
+        else:
+            plan_all([evaluation(made, file)], {})
+    assert str(file) in str(caught.value)
+
+
+def test_parameters_saved_in_the_run_folder_are_taken_alone_and_its_checkpoint_by_any_name(
+    made: Path, trained: Path
+) -> None:
+    torch.save(torch.load(trained / "checkpoint.pt", weights_only=True)["model"], trained / "alone.pth")
+    assert make_plan(evaluation(made, trained / "alone.pth")).trained == CheckpointTraining("alone.pth")
+    renamed = shutil.copy(trained / "checkpoint.pt", trained / "best.pt")
+    found = make_plan(evaluation(made, Path(renamed))).trained
+    assert found is not None
+    assert found.identity == read_run(trained).info.identity
+
+
 def test_it_is_read_as_trained_by_its_recipe_and_seed(made: Path, trained: Path) -> None:
     folder = finish(evaluation(made, trained))
     own, found = read_run(trained), read_run(folder)
@@ -116,7 +192,7 @@ def test_what_has_no_part_is_refused_or_said(made: Path, trained: Path) -> None:
 
 def test_it_opens_again_and_says_what_it_was_trained_with(made: Path, trained: Path) -> None:
     folder = finish(evaluation(made, trained, shot=2, settings={"alpha": 10}))
-    again = reopen(folder)
+    again = open_run(folder)
     assert again.plan.switches["alpha"] == 10.0
     assert not again.changed_code
     assert "trained with shot=1, alpha=20; checkpoint run" in variants(made / "evaluated")[0]
@@ -125,7 +201,7 @@ def test_it_opens_again_and_says_what_it_was_trained_with(made: Path, trained: P
 def test_a_record_of_an_evaluation_has_no_checkpoint_of_its_own(made: Path, trained: Path) -> None:
     folder = finish(evaluation(made, trained))
     shutil.copy(trained / "checkpoint.pt", folder)
-    with pytest.raises(UserError, match="lies beside the record of an evaluation, not of a training"):
+    with pytest.raises(UserError, match="this run evaluated another checkpoint; give "):
         make_plan(evaluation(made, folder))
 
 
@@ -154,7 +230,7 @@ def test_another_runs_checkpoint_in_the_folder_is_refused(made: Path, trained: P
     with pytest.raises(UserError, match="written by another run"):
         make_plan(evaluation(made, foreign))
     with pytest.raises(UserError, match="written by another run"):
-        reopen(foreign)
+        open_run(foreign)
     edit_info(foreign, status="evaluating")
     with pytest.raises(UserError, match="written by another run"):
         finish(other)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from fsseg_bench.engine.checkpoint import load_state, save_state
+from fsseg_bench.engine.open_run import open_model
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.restore import restore
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from tests.support.tiny_run import tiny_request, tiny_training
@@ -33,54 +33,54 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_says_everything(trained: Path) -> None:
-    restored = restore(trained)
-    assert (restored.name, restored.backbone, restored.size) == ("baseline", "resnet18-layer2", 48)
-    assert restored.method.alpha == 15
-    assert restored.origin == str(trained / "checkpoint.pt")
+    found = open_model(trained)
+    assert (found.name, found.backbone, found.size) == ("baseline", "resnet18-layer2", 48)
+    assert found.method.alpha == 15
+    assert found.origin == str(trained / "checkpoint.pt")
     stored = torch.load(trained / "checkpoint.pt", weights_only=True)["model"]
-    state = restored.method.state_dict()
+    state = found.method.state_dict()
     assert state.keys() == stored.keys()
     assert all(torch.equal(state[key], stored[key]) for key in stored)
 
 
 def test_what_is_given_goes_first(trained: Path) -> None:
-    restored = restore(trained, size=64, switches={"alpha": "9"})
-    assert restored.size == 64
-    assert restored.method.alpha == 9
+    found = open_model(trained, size=64, switches={"alpha": "9"})
+    assert found.size == 64
+    assert found.method.alpha == 9
 
 
 def test_switches_may_be_python_values(trained: Path) -> None:
-    restored = restore(trained, switches={"alpha": 9, "align_corners": True})
-    assert (restored.method.alpha, restored.method.align_corners) == (9.0, True)
+    found = open_model(trained, switches={"alpha": 9, "align_corners": True})
+    assert (found.method.alpha, found.method.align_corners) == (9.0, True)
     with pytest.raises(UserError, match="alpha=true is not a number"):
-        restore(trained, switches={"alpha": True})
+        open_model(trained, switches={"alpha": True})
 
 
 def test_an_untrained_run_has_the_parameters_it_was_tested_with(untrained: Path) -> None:
     plan = make_plan(tiny_request(untrained.parents[4], seed=3))
-    restored = restore(untrained)
-    assert restored.origin == "not trained, weights none"
-    expected, state = plan.model.state_dict(), restored.method.state_dict()
+    found = open_model(untrained)
+    assert found.origin == "not trained, weights none"
+    expected, state = plan.model.state_dict(), found.method.state_dict()
     assert all(torch.equal(state[key], expected[key]) for key in expected)
 
 
-def test_a_file_needs_names(trained: Path) -> None:
-    file = trained / "checkpoint.pt"
+def test_a_file_elsewhere_needs_names(trained: Path, tmp_path: Path) -> None:
+    file = Path(shutil.copy(trained / "checkpoint.pt", tmp_path))
     with pytest.raises(UserError, match="--method is needed"):
-        restore(file)
+        open_model(file)
     with pytest.raises(UserError, match="does not fit this method and backbone"):
-        restore(file, method="baseline", backbone="resnet18-layer3")
-    restored = restore(file, method="baseline", backbone="resnet18-layer2")
-    assert restored.size == 417
+        open_model(file, method="baseline", backbone="resnet18-layer3")
+    found = open_model(file, method="baseline", backbone="resnet18-layer2")
+    assert found.size == 417
     stored = torch.load(file, weights_only=True)["model"]
-    assert all(torch.equal(restored.method.state_dict()[key], stored[key]) for key in stored)
+    assert all(torch.equal(found.method.state_dict()[key], stored[key]) for key in stored)
 
 
 def test_without_a_checkpoint(tmp_path: Path) -> None:
-    restored = restore(method="baseline", backbone="resnet18-layer2", weights="none", size=64)
-    assert restored.origin == "not trained, weights none"
+    found = open_model(method="baseline", backbone="resnet18-layer2", weights="none", size=64)
+    assert found.origin == "not trained, weights none"
     with pytest.raises(UserError, match="--method is needed"):
-        restore()
+        open_model()
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def test_without_a_checkpoint(tmp_path: Path) -> None:
 )
 def test_contradictions(trained: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        restore(trained, **options)  # type: ignore[arg-type]
+        open_model(trained, **options)  # type: ignore[arg-type]
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--checkpoint .*gone: no such file and no such run folder"):
-        restore(tmp_path / "gone", method="baseline")
-    with pytest.raises(UserError, match=r"run\.json: cannot be read"):
-        restore(tmp_path, method="baseline")
+    with pytest.raises(UserError, match=r"--checkpoint .*gone: no such checkpoint"):
+        open_model(tmp_path / "gone", method="baseline")
+    with pytest.raises(UserError, match="no such checkpoint"):
+        open_model(tmp_path, method="baseline")
 
 
 def test_a_changed_protocol_asks_for_the_size(trained: Path, tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ def test_a_changed_protocol_asks_for_the_size(trained: Path, tmp_path: Path) -> 
     try:
         file.write_text(text.replace("seed = 7", "seed = 8"))
         with pytest.raises(UserError, match=r"was changed since; give the input size with --size"):
-            restore(trained)
+            open_model(trained)
         file.unlink()
         with pytest.raises(UserError, match=r"its protocol cannot be read .* give the input size with --size"):
-            restore(trained)
-        assert restore(trained, size=48).size == 48
+            open_model(trained)
+        assert open_model(trained, size=48).size == 48
     finally:
         file.write_text(text)
 
@@ -123,15 +123,15 @@ def test_a_changed_protocol_asks_for_the_size(trained: Path, tmp_path: Path) -> 
 def test_half_a_training_is_refused(trained: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(trained, tmp_path / trained.name)
     save_state(copy / "checkpoint.pt", replace(load_state(copy / "checkpoint.pt"), iteration=1))
-    with pytest.raises(UserError, match="trained 1 of 2 iterations; finish the run, or name"):
-        restore(copy)
+    with pytest.raises(UserError, match="trained 1 of 2 iterations; finish the run, or copy"):
+        open_model(copy)
     (copy / "checkpoint.pt").unlink()
-    with pytest.raises(UserError, match=r"checkpoint\.pt: no such checkpoint"):
-        restore(copy)
+    with pytest.raises(UserError, match="no such checkpoint"):
+        open_model(copy)
 
 
 def test_a_run_that_evaluated_a_checkpoint_points_to_it(trained: Path, tmp_path: Path) -> None:
     request = tiny_request(tmp_path, iterations=None, eval_only=str(trained))
     folder = execute(make_plan(request)).folder
-    with pytest.raises(UserError, match=f"evaluated another checkpoint; give --checkpoint {trained}"):
-        restore(folder)
+    with pytest.raises(UserError, match=f"evaluated another checkpoint; give {trained}"):
+        open_model(folder)

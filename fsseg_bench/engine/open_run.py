@@ -1,0 +1,198 @@
+"""Trained models ready to predict: a finished run with its data, or a method alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fsseg_bench.engine.build import BASE_CLASSES, assemble, parse_switches
+from fsseg_bench.engine.plan import Opened, Plan, make_plan, protocol_of
+from fsseg_bench.engine.trained import TrainedFile, find_trained
+from fsseg_bench.errors import UserError
+from fsseg_bench.method import Method
+from fsseg_bench.nn.catalogue import laid_out
+from fsseg_bench.nn.layout import Layout
+from fsseg_bench.protocol.load import replace_list
+from fsseg_bench.records.identity import differences
+from fsseg_bench.records.read import StoredRun, read_run
+from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.run import RUN_FILE, TABLE_FILE
+from fsseg_bench.records.settings import RunSettings
+from fsseg_bench.registry import find_method
+
+DEFAULT_SIZE = 417
+"""The papers' input side, in pixels."""
+_LEAST_SIZE = 32
+
+
+@dataclass(frozen=True)
+class RunPlaces:
+    """What may be elsewhere or other than when the run was made, and changes no number."""
+
+    dataset: str | None = None
+    """The protocol's file, where the path in the record leads nowhere."""
+    data_root: str | None = None
+    weights: str | None = None
+    device: str = "auto"
+    workers: int | None = None
+    methods_path: str | None = None
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A finished run ready to predict again."""
+
+    run: StoredRun
+    plan: Plan
+    """Its model has the trained parameters."""
+    changed_code: bool
+    """Whether the method's code is not what the run was made with; its counts must then be checked."""
+
+
+def open_run(folder: Path, places: RunPlaces | None = None, opened: Opened | None = None) -> OpenRun:
+    """The run in ``folder`` with its protocol, data, episodes and trained model.
+
+    Args:
+        folder: of a finished run.
+        places: what is elsewhere now.
+        opened: as for :func:`fsseg_bench.engine.plan.make_plan`.
+
+    Raises:
+        UserError: no finished run; its data, weights or checkpoint cannot be had; or anything that its numbers depend
+            on is different now (code alone may differ: see :class:`OpenRun`).
+    """
+    run = read_run(folder)
+    if run.status != "done":
+        raise UserError(f"{folder}: the run is not done (status {run.status}); give its command again")
+    request = _request(run, places or RunPlaces())
+    try:
+        plan = make_plan(request, opened)
+        checkpoint = find_trained(folder, "checkpoint of") if plan.recipe.iterations else plan.checkpoint
+        if checkpoint is not None:
+            checkpoint.fill(plan.model)
+    except UserError as error:
+        raise UserError(
+            f"{folder}: cannot be opened again: {error} (what has moved can be named with --dataset-file, --data-root "
+            "and --weights)"
+        ) from error
+    stored, now = run.info.settings, plan.settings
+    unnoted = [] if stored.evaluated_digest else ["evaluated_digest", "unlabelled_digest"]  # an early record
+    if changed := differences(*(settings.without("method_digest", *unnoted) for settings in (stored, now))):
+        raise UserError(
+            f"{folder}: what the run depends on is different now (then / now): {'; '.join(changed)}. Run it again"
+        )
+    return OpenRun(run, plan, changed_code=now.method_digest != stored.method_digest)
+
+
+def _request(run: StoredRun, places: RunPlaces) -> RunRequest:
+    """The request that the record was made with, as far as it is still known, and what is elsewhere now."""
+    passed = run.info.passed
+    if not passed.method or not passed.dataset:
+        raise UserError(f"{run.folder}: the record does not say what was asked for; it cannot be opened again")
+    elsewhere: dict[str, Any] = {key: value for key, value in vars(places).items() if value is not None}
+    stored = run.folder / TABLE_FILE
+    if passed.episode_list and stored.is_file():
+        elsewhere["episodes"] = str(stored)  # the list that was given may have moved since
+    # no check: the images must be those that were evaluated, so they can be decoded
+    return replace(passed, **elsewhere, no_check=True)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A method with its parameters, without data."""
+
+    name: str
+    backbone: str
+    size: int
+    """Side of the square input, in pixels."""
+    method: Method
+    origin: str
+    """Where the parameters come from, in words."""
+
+
+def open_model(
+    checkpoint: Path | None = None,
+    *,
+    method: str | None = None,
+    backbone: str | None = None,
+    weights: str | None = None,
+    switches: Mapping[str, Any] | None = None,
+    size: int | None = None,
+    methods_path: str | None = None,
+) -> TrainedModel:
+    """Builds a method and fills in its parameters.
+
+    Of a run's folder, or the checkpoint in it, what is not given is read from its run.json: method, backbone, switches
+    and input size.
+
+    Args:
+        checkpoint: a run's folder or a file; None: the method as it is built, with pretrained weights alone.
+        method: its name; needed unless ``checkpoint`` is of a run.
+        backbone: None: the run's, else the method's own.
+        weights: of the backbone, where no checkpoint is; None: the run's, else ``imagenet``.
+        switches: by name, as text or Python values.
+        size: None: the run's, else 417.
+        methods_path: a folder with further method files.
+
+    Raises:
+        UserError: anything is unknown, missing, contradictory or damaged.
+    """
+    found, run = (None, None) if checkpoint is None else _find(checkpoint)
+    settings = run.settings if run else None
+    name = method or (settings.method if settings else None)
+    if name is None:
+        raise UserError("--method is needed: only a run's folder, given as --checkpoint, says which method it is")
+    if size is not None and size < _LEAST_SIZE:
+        raise UserError(f"--size {size}: it must be at least {_LEAST_SIZE}")
+    cls = find_method(name, methods_path or (run.info.passed.methods_path if run else None))
+    values = dict(settings.switches) if settings and name == settings.method else {}
+    chosen = parse_switches(name, cls, values | dict(switches or {}))
+    trunk = backbone or (settings.backbone if settings else cls.default_backbone)
+    if found is not None and weights is not None:
+        raise UserError(f"--weights {weights}: the checkpoint {found.file} holds all parameters; leave --weights out")
+    spec = "none" if found else weights or (_weights(settings, cls.layout) if settings else "imagenet")
+    base = (settings.base_classes if settings else None) or BASE_CLASSES
+    model, info = assemble(cls, trunk, spec, chosen, settings.seed if settings else 0, base)
+    if found is not None:
+        found.fill(model)
+    origin = str(found.file) if found else f"not trained, weights {info.source}"
+    return TrainedModel(name, trunk, size or (_size(run) if run else DEFAULT_SIZE), model, origin)
+
+
+def _find(checkpoint: Path) -> tuple[TrainedFile | None, StoredRun | None]:
+    """The parameters and the run they are of; a run that was not trained has none, and is taken as it was tested."""
+    if (checkpoint / RUN_FILE).is_file():
+        run = read_run(checkpoint)
+        if run.settings.parameters == "untrained":
+            return None, run
+    found = find_trained(checkpoint, "--checkpoint")
+    return found, found.run
+
+
+def _weights(settings: RunSettings, layout: Layout) -> str:
+    """The run's weights as ``--weights`` takes them."""
+    source = settings.weights or "imagenet"
+    return "imagenet" if source == laid_out(settings.backbone, layout).weights_enum else source
+
+
+def _size(run: StoredRun) -> int:
+    """The input size of the run's protocol.
+
+    Raises:
+        UserError: the protocol cannot be had as it was.
+    """
+    passed = run.info.passed
+    if not passed.dataset:
+        raise UserError(f"{run.folder}: the record does not say which protocol it is of; give the size with --size")
+    advice = "give the input size with --size"
+    try:
+        protocol = protocol_of(passed)
+    except UserError as error:
+        raise UserError(f"{run.folder}: its protocol cannot be read ({error}); {advice}") from None
+    if passed.episode_list:
+        protocol = replace_list(protocol)
+    if protocol.digest != run.settings.protocol_digest:
+        raise UserError(f"{run.folder}: its protocol, {passed.dataset}, was changed since; {advice}")
+    return protocol.image.size
