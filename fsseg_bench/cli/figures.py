@@ -12,12 +12,13 @@ from fsseg_bench.cli.selecting import Chosen, chosen, selecting
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.sweep import find_sweep
+from fsseg_bench.report.contender import Contender, single_seed
 from fsseg_bench.report.figures.canvas import FORMATS, save_all
 from fsseg_bench.report.figures.episodes import EpisodeRow, choose_episodes, episodes_figure
 from fsseg_bench.report.figures.loss import loss_curve, loss_figure
 from fsseg_bench.report.figures.steps import STEPS, SWITCH, own_point, steps_curve, steps_figure
 from fsseg_bench.report.model import printable
-from fsseg_bench.report.select import Contender, select, single_seed
+from fsseg_bench.report.select import select
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

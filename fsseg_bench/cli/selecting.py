@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from fsseg_bench.paths import results_root
-from fsseg_bench.report.select import conditions_of
+from fsseg_bench.report.conditions import conditions_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -84,8 +84,8 @@ class Measured:
     def rows(self, protocol: Protocol) -> list[Row]:
         """The 1-way rows of runs under exactly these rules."""
         if protocol.digest not in self._rows:
-            own = [run for run in self._named(protocol) if same_rules(run, protocol)]
-            self._rows[protocol.digest] = group_rows(own, self._collection, all_given=True)
+            runs = [run for run in self._named(protocol) if same_rules(run, protocol)]
+            self._rows[protocol.digest] = group_rows(runs, self._collection, all_given=True)
         return self._rows[protocol.digest]
 
     def elsewhere(self, protocol: Protocol) -> tuple[ScoredRun, ...]:
@@ -161,10 +161,10 @@ def _pairs(
     """Each printed row with every measured row of its method and backbone, then the measured ones left over."""
     taken = set[int]()
     pairs = []
-    for own in printed:
-        fitting = [i for i, row in enumerate(rows) if _fits(table, protocol, own, row)]
+    for printed_row in printed:
+        fitting = [i for i, row in enumerate(rows) if _fits(table, protocol, printed_row, row)]
         taken.update(fitting)
-        pairs += [Pair(protocol, own, rows[i]) for i in fitting] or [Pair(protocol, own, None)]
+        pairs += [Pair(protocol, printed_row, rows[i]) for i in fitting] or [Pair(protocol, printed_row, None)]
     listed = {plain(row.name) for row in printed}
     left = [row for i, row in enumerate(rows) if i not in taken and (table.others or plain(row.method) in listed)]
     pairs += [Pair(protocol, None, row) for row in left if set(row.runs) & set(table.shots)]

@@ -94,10 +94,10 @@ def ranked(
             members[group].append(i)
     marked = [list(row) for row in rows]
     for column in columns:
-        for own in members.values():
-            values = {i: round(value, 2) for i in own if (value := rows[i][column].value) is not None}
+        for rivals in members.values():
+            values = {i: round(value, 2) for i in rivals if (value := rows[i][column].value) is not None}
             best = sorted(set(values.values()), reverse=True)[:2]
             for i, value in values.items():
-                if 1 < len(values) == len(own) and value in best:
+                if 1 < len(values) == len(rivals) and value in best:
                     marked[i][column] = replace(rows[i][column], rank=best.index(value) + 1)
     return tuple(tuple(row) for row in marked)

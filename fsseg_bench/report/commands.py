@@ -57,8 +57,8 @@ def runs_commands(collection: Collection, here: Here) -> list[str]:
     lines: dict[str, None] = {}
     for runs in groups.values():
         for row in group_rows(runs, collection):
-            for own in row.runs.values():
-                lines.update(dict.fromkeys(_again(own, here)))
+            for at_shot in row.runs.values():
+                lines.update(dict.fromkeys(_again(at_shot, here)))
     return list(lines)
 
 
@@ -71,9 +71,9 @@ def _pair_commands(table: PaperTable, pair: Pair, here: Here, absent: dict[str, 
     backbone = _known(printed.backbone, here.backbones)
     lines = []
     for shot in dict.fromkeys(shot for shot, _ in printed.numbers):
-        own = pair.measured.runs.get(shot, {}) if pair.measured else {}
-        if own:
-            lines += _again(own, here)
+        done = pair.measured.runs.get(shot, {}) if pair.measured else {}
+        if done:
+            lines += _again(done, here)
         elif not method or not backbone or rules is None:
             absent[f"{printed.method} ({printed.backbone if rules else pair.protocol.name})"] = None
         else:

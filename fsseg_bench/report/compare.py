@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
-from typing import NamedTuple
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.images import EpisodeImages, few_images
@@ -18,17 +17,12 @@ from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.run import TABLE_FILE
 from fsseg_bench.report.collect import Resolution, ScoredRun
+from fsseg_bench.report.contender import Contender, also_different
 from fsseg_bench.report.image_words import class_names
 from fsseg_bench.report.known_images import KnownImages
-from fsseg_bench.report.select import Contender, also_different
+from fsseg_bench.report.matching import match
+from fsseg_bench.report.words import METRICS
 
-METRICS: tuple[Metric, ...] = ("mean", "binary")
-_MUST_AGREE = {
-    "protocol_digest": "protocols differ",
-    "data_fingerprint": "data differ",
-    "episode_digest": "episodes differ",
-    "evaluated_digest": "test images or masks differ",
-}
 _Runs = tuple[tuple[ScoredRun, ...], ...]
 """Folds, then seeds."""
 
@@ -100,16 +94,6 @@ class Comparison:
         return {c: class_names(run).get(c, str(c)) for run in runs for c in run.novel}
 
 
-class Matched(NamedTuple):
-    """What contenders have in common."""
-
-    folds: tuple[int, ...]
-    seeds: tuple[tuple[int, ...], ...]
-    """Of each contender."""
-    notes: tuple[str, ...]
-    """What that leaves out."""
-
-
 def compare(
     contenders: Sequence[Contender],
     *,
@@ -139,18 +123,18 @@ def compare(
     folds, seeds, notes = match(contenders)
     runs = _scored(contenders, folds, seeds)
     resolution = resolution or contenders[0].settings.headline
-    counts = [[[run.fold_counts(resolution) for run in own] for own in folds_of] for folds_of in runs]
-    images = tuple(own[0].images for own in runs[0])
+    counts = [[[run.fold_counts(resolution) for run in at_fold] for at_fold in folds_of] for folds_of in runs]
+    images = tuple(at_fold[0].images for at_fold in runs[0])
     kind, unknown = _kind(interval, images, folds)
     paired = partial(paired_by_episodes, resamples=resamples, seed=seed) if kind == "episodes" else paired_by_images
-    results = [paired(counts[0], own, level=level) for own in counts[1:]]
+    results = [paired(counts[0], at_fold, level=level) for at_fold in counts[1:]]
     return Comparison(
         baseline=contenders[0],
         versus=_versus(contenders, results, seeds, runs, resolution),
         folds=folds,
         seeds=seeds,
-        episodes=tuple(len(own[0].counts.classes) for own in runs[0]),
-        digests=tuple(own[0].record.settings.episode_digest for own in runs[0]),
+        episodes=tuple(len(at_fold[0].counts.classes) for at_fold in runs[0]),
+        digests=tuple(at_fold[0].record.settings.episode_digest for at_fold in runs[0]),
         resolution=resolution,
         level=level,
         interval=kind,
@@ -164,11 +148,12 @@ def _kind(
     wanted: IntervalKind, images: Sequence[EpisodeImages | None], folds: Sequence[int]
 ) -> tuple[IntervalKind, list[str]]:
     """What intervals can be over, and what to say where that is not what was wanted."""
-    unknown = [fold for fold, own in zip(folds, images, strict=True) if own is None]
+    unknown = [fold for fold, known in zip(folds, images, strict=True) if known is None]
     if wanted == "episodes" or not unknown:
         return wanted, []
+    listing = ", ".join(map(str, unknown))
     return "episodes", [
-        f"no record of fold {_listing(unknown)} has an {TABLE_FILE}, so its images are not known: all intervals and "
+        f"no record of fold {listing} has an {TABLE_FILE}, so its images are not known: all intervals and "
         "p-values are over episodes alone and too optimistic. 'fsseg-bench episodes' with the run's dataset, fold, "
         f"way, shot and number of episodes writes the file into the record's folder (--out RECORD/{TABLE_FILE})"
     ]
@@ -176,85 +161,28 @@ def _kind(
 
 def _few(runs: _Runs) -> list[str]:
     return [
-        f"fold {own[0].record.fold}: {text}"
-        for own in runs
-        if own[0].images is not None
-        for text in few_images(own[0].images, class_names(own[0].record))
+        f"fold {at_fold[0].record.fold}: {text}"
+        for at_fold in runs
+        if at_fold[0].images is not None
+        for text in few_images(at_fold[0].images, class_names(at_fold[0].record))
     ]
-
-
-def match(contenders: Sequence[Contender]) -> Matched:
-    """The folds and training seeds in which contenders can be compared episode by episode.
-
-    A contender with a single seed is compared with that one; otherwise all must have the seeds.
-
-    Raises:
-        UserError: no fold or no seed in common; protocols, data or episodes that differ.
-    """
-    folds = tuple(sorted(set.intersection(*(set(c.runs) for c in contenders))))
-    if not folds:
-        have = "; ".join(f"{c.label}: {_listing(c.runs)}" for c in contenders)
-        raise UserError(f"no fold was finished by all ({have}); run the missing folds")
-    whole = [tuple(sorted(set.intersection(*(set(c.runs[f]) for f in folds)))) for c in contenders]
-    for contender, own in zip(contenders, whole, strict=True):
-        if not own:
-            have = "; ".join(f"fold {f}: {_listing(contender.runs[f])}" for f in folds)
-            raise UserError(f"{contender.label}: no training seed has all of the folds {_listing(folds)} ({have})")
-    if all(len(own) == 1 for own in whole):
-        seeds = whole
-    else:
-        common = tuple(sorted(set.intersection(*map(set, whole))))
-        if not common:
-            have = "; ".join(f"{c.label}: {_listing(own)}" for c, own in zip(contenders, whole, strict=True))
-            raise UserError(f"no training seed is common to all ({have}); choose one of each: METHOD,seed=S")
-        seeds = [common] * len(contenders)
-    _check_alike(contenders, folds, seeds)
-    return Matched(folds, tuple(seeds), tuple(_left_out(contenders, folds, seeds)))
-
-
-def _left_out(contenders: Sequence[Contender], folds: Sequence[int], seeds: Sequence[Sequence[int]]) -> list[str]:
-    notes = []
-    for contender, own in zip(contenders, seeds, strict=True):
-        if more := sorted(set(contender.runs) - set(folds)):
-            notes.append(f"{contender.label}: fold {_listing(more)} left out, since others lack it")
-        present = {seed for fold in folds for seed in contender.runs[fold]}
-        if more := sorted(present - set(own)):
-            notes.append(
-                f"{contender.label}: training seed {_listing(more)} left out, not common to all folds and methods"
-            )
-    return notes
-
-
-def _check_alike(contenders: Sequence[Contender], folds: Sequence[int], seeds: Sequence[Sequence[int]]) -> None:
-    for fold in folds:
-        first = contenders[0].runs[fold][seeds[0][0]]
-        for contender, own in zip(contenders, seeds, strict=True):
-            for run in (contender.runs[fold][seed] for seed in own):
-                for key, what in _MUST_AGREE.items():
-                    mine, its = getattr(first.settings, key), getattr(run.settings, key)
-                    if mine != its:
-                        raise UserError(
-                            f"fold {fold}: {what}, so nothing can be paired. {contenders[0].label} has {key} "
-                            f"{mine or 'not noted'} ({first.folder}), {contender.label} has {its or 'not noted'} "
-                            f"({run.folder}). Run both with the same --dataset, --way, --shot, --episodes and data"
-                        )
 
 
 def _scored(contenders: Sequence[Contender], folds: Sequence[int], seeds: Sequence[Sequence[int]]) -> list[_Runs]:
     """The runs of each contender with their counts; what one record knows of the images serves all."""
     chosen = [
-        [[contender.runs[fold][seed] for seed in own] for fold in folds]
-        for contender, own in zip(contenders, seeds, strict=True)
+        [[contender.runs[fold][seed] for seed in of_contender] for fold in folds]
+        for contender, of_contender in zip(contenders, seeds, strict=True)
     ]
     known = KnownImages()
-    for run in (run for folds_of in chosen for own in folds_of for run in own):
+    for run in (run for folds_of in chosen for of_contender in folds_of for run in of_contender):
         known.add(run)
 
     def scored(run: StoredRun) -> ScoredRun:
         counts = run.counts()
         return ScoredRun(run, counts, known.of(run, counts))
 
-    return [tuple(tuple(map(scored, own)) for own in folds_of) for folds_of in chosen]
+    return [tuple(tuple(map(scored, of_contender)) for of_contender in folds_of) for folds_of in chosen]
 
 
 def _versus(
@@ -291,19 +219,15 @@ def _family(differences: Sequence[Difference]) -> list[Adjusted]:
 
 
 def _classes(result: PairedResult) -> tuple[Mapping[int, Adjusted], ...]:
-    family = iter(_family([d for own in result.classes for d in own.values()]))
-    return tuple({c: next(family) for c in own} for own in result.classes)
+    family = iter(_family([d for at_fold in result.classes for d in at_fold.values()]))
+    return tuple({c: next(family) for c in at_fold} for at_fold in result.classes)
 
 
 def _by_seed(runs: _Runs, metric: Metric, resolution: Resolution) -> list[float]:
     """The mean over the folds for each training seed."""
-    return [fmean(run.score(metric, resolution) for run in own) for own in zip(*runs, strict=True)]
+    return [fmean(run.score(metric, resolution) for run in of_seed) for of_seed in zip(*runs, strict=True)]
 
 
 def _spreads(baseline: Sequence[float], other: Sequence[float], same_seeds: bool) -> SeedSpreads:
     differences = seed_spread([b - a for a, b in zip(baseline, other, strict=True)]) if same_seeds else None
     return SeedSpreads(seed_spread(baseline), seed_spread(other), differences)
-
-
-def _listing(values: object) -> str:
-    return ", ".join(map(str, sorted(values)))  # type: ignore[call-overload]

@@ -41,10 +41,10 @@ def _lines(table: Table, kinds: Sequence[str]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     shown: tuple[Cell, ...] = ()
     for row in table.rows:
-        own = tuple(row[i] for i in labels)
+        label = tuple(row[i] for i in labels)
         for kind in kinds:
             cells = tuple(row[i] for i in places[kind])
-            line = (*own, Cell(kind), *(row[i] if kind != "published" else Cell("") for i in settings), *cells)
+            line = (*label, Cell(kind), *(row[i] if kind != "published" else Cell("") for i in settings), *cells)
             if line == shown or all(cell.text == MISSING for cell in cells):
                 continue
             shown = line if kind == "published" else shown

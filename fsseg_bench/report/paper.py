@@ -25,7 +25,8 @@ from fsseg_bench.report.image_words import image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
 from fsseg_bench.report.papers import PaperTable, Place
 from fsseg_bench.report.rows import Row
-from fsseg_bench.report.table import HOW, METRICS, SIZES, training_remarks
+from fsseg_bench.report.table import HOW, SIZES, training_remarks
+from fsseg_bench.report.words import METRIC_NAMES
 
 Number = Literal["published", "measured", "difference"]
 """What a column shows."""
@@ -69,7 +70,7 @@ def paper_table(
             made.append(tuple(c for place in table.places for c in _place(table, pair, place, cells, numbers)))
     heads, labels = _labels(table, pairs)
     columns = (*(Column(("", "", name), merge=name != "settings") for name in heads), *_columns(table, numbers))
-    body = [(*own, *row) for own, row in zip(labels, made, strict=True)]
+    body = [(*label, *row) for label, row in zip(labels, made, strict=True)]
     for kind in NUMBERS[:2]:
         where = [i for i, column in enumerate(columns) if column.facts.get("number") == kind]
         body = list(ranked(body, where, [_rank_group(table, pair, kind) for pair in pairs]))
@@ -142,8 +143,8 @@ def _place(table: PaperTable, pair: Pair, place: Place, cells: MeasuredCells, nu
     missing = MISSING if printed.value is None or table.paper.collected else NO_RUN
     shot, fold = place
     runs = pair.measured.runs.get(shot, {}) if pair.measured else {}
-    own = cells.mean(runs, table.metric, missing) if fold == "mean" else cells.fold(runs, fold, table.metric, missing)
-    made = {"published": printed, "measured": own, "difference": _difference(pair, printed, own)}
+    found = cells.mean(runs, table.metric, missing) if fold == "mean" else cells.fold(runs, fold, table.metric, missing)
+    made = {"published": printed, "measured": found, "difference": _difference(pair, printed, found)}
     return [made[number] for number in numbers]
 
 
@@ -184,7 +185,7 @@ def _caption(
     resolution: Resolution | None,
     numbers: Sequence[Number],
 ) -> str:
-    parts = [f"Percent. {METRICS[table.metric]}: {HOW[table.metric]}."]
+    parts = [f"Percent. {METRIC_NAMES[table.metric]}: {HOW[table.metric]}."]
     if "published" in numbers:
         parts.append(f"Published: {table.published}.")
     if "measured" in numbers and protocols:
@@ -227,7 +228,7 @@ def _training_remarks(pairs: Sequence[Pair]) -> list[str]:
     for pair in pairs:
         if pair.measured:
             rows.setdefault(pair.protocol.name, []).append(pair.measured)
-    made = {name: training_remarks(own) for name, own in rows.items()}
+    made = {name: training_remarks(measured) for name, measured in rows.items()}
     return [f"{name}: {line}" if len(made) > 1 else line for name, lines in made.items() for line in lines]
 
 

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar, get_args
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import one_line, regular
 from fsseg_bench.protocol.statistics import Metric
+from fsseg_bench.report.words import METRICS
 
 FoldOrMean = int | Literal["mean"]
 """A fold, from 1, or the mean of all folds."""
@@ -24,7 +25,6 @@ _MAY = {"table": "", "name": "", "way": "1", "multi_scale": "unstated", "note": 
 _ERRATUM_MUST = ("text",)
 _ERRATUM_MAY = dict.fromkeys(("table", "protocol", "method", "backbone", "shot", "fold", "metric"), "")
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_METRICS: tuple[Metric, ...] = get_args(Metric)
 _SCALES: tuple[MultiScale, ...] = get_args(MultiScale)
 _Row = TypeVar("_Row")
 _Choice = TypeVar("_Choice")
@@ -193,7 +193,7 @@ def _number(line: _Line) -> PublishedNumber:
         way=line.whole("way") or 0,
         shot=line.whole("shot", "unstated"),
         fold=line.whole("fold", "mean") or "mean",
-        metric=line.one_of("metric", _METRICS),
+        metric=line.one_of("metric", METRICS),
         text=line.percent("value"),
         multi_scale=line.one_of("multi_scale", _SCALES),
         where=line.where,
@@ -206,7 +206,7 @@ def _erratum(line: _Line) -> Erratum:
     return Erratum(
         shot=line.whole("shot", ""),
         fold=(line.whole("fold", "mean") or "mean") if line.cells["fold"] else None,
-        metric=line.one_of("metric", _METRICS) if line.cells["metric"] else None,
+        metric=line.one_of("metric", METRICS) if line.cells["metric"] else None,
         text=line.text("text"),
         where=line.where,
         **{key: line.text(key, 0) or None for key in ("table", "protocol", "method", "backbone")},

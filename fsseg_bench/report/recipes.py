@@ -43,7 +43,7 @@ def what_differs(runs: Iterable[tuple[str, RunSettings]], skip: Sequence[str] = 
             holders: dict[str, list[str]] = {}
             for name, value in values.items():
                 holders.setdefault(value, []).append(name)
-            lines.append(f"different {fact}: " + "; ".join(f"{', '.join(own)} {v}" for v, own in holders.items()))
+            lines.append(f"different {fact}: " + "; ".join(f"{', '.join(names)} {v}" for v, names in holders.items()))
     return lines
 
 

@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.identity import canonical_json, differences, flat
 from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun, find_records
-from fsseg_bench.records.settings import OF_A_FOLD, ShownSettings
+from fsseg_bench.records.settings import OF_A_FOLD
+from fsseg_bench.report.conditions import conditions_of, fitting_runs, parameters_of, shown_value
+from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.given import given_list
-from fsseg_bench.report.recipes import training_facts
 
-_HEX = re.compile(r"[0-9a-f]{32,}")
-_SHORTEST_PREFIX = 6
 _MOST_SHOWN = 6
-_NO_LIST = "none"
-"""What ``episodes`` is, where none were given as a list."""
-
-
-@dataclass(frozen=True)
-class Contender:
-    """The finished runs of one method with one set of settings, which differ in fold and training seed alone."""
-
-    label: str
-    """What tables call it."""
-    runs: Mapping[int, Mapping[int, StoredRun]] = field(repr=False)
-    """Fold to training seed to run."""
-
-    @property
-    def settings(self) -> ShownSettings:
-        """The settings of one of its runs."""
-        return self.example.settings
-
-    @property
-    def example(self) -> StoredRun:
-        """One of its runs."""
-        return next(run for seeds in self.runs.values() for run in seeds.values())
 
 
 @dataclass(frozen=True)
@@ -84,26 +59,9 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
     except UserError as error:
         if not skipped:
             raise
-        told = "; ".join(warning.message for warning in skipped[:_MOST_SHOWN])
-        raise UserError(f"{error} ({len(skipped)} records were skipped: {told})") from None
+        messages = "; ".join(warning.message for warning in skipped[:_MOST_SHOWN])
+        raise UserError(f"{error} ({len(skipped)} records were skipped: {messages})") from None
     return Selection(tuple(_distinct(contenders, texts)), tuple(skipped))
-
-
-def conditions_of(pairs: Iterable[str], option: str) -> dict[str, str]:
-    """``KEY=VALUE`` texts as a mapping.
-
-    Raises:
-        UserError: no ``=``, or a key given twice; names ``option``.
-    """
-    conditions: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key or not value:
-            raise UserError(f"{option} {pair}: use KEY=VALUE, for example recipe.iterations=0")
-        if key in conditions:
-            raise UserError(f"{option} {key} is given twice")
-        conditions[key] = value
-    return conditions
 
 
 def _is_folder(text: str) -> bool:
@@ -126,10 +84,10 @@ def _named(text: str, runs: Sequence[StoredRun]) -> Sequence[StoredRun]:
 
 
 def _of_method(method: str, runs: Sequence[StoredRun], root: Path) -> list[StoredRun]:
-    own = [run for run in runs if run.settings.method == method]
-    if not own:
+    found = [run for run in runs if run.settings.method == method]
+    if not found:
         raise unknown("method among the runs", method, {run.settings.method for run in runs}, str(root))
-    return own
+    return found
 
 
 def _contender(
@@ -137,7 +95,7 @@ def _contender(
 ) -> Contender:
     """The runs that ``text`` means; those whose episodes are damaged are added to ``skipped``."""
     for key, value in where.items():
-        runs = _fitting(text, runs, key, value)
+        runs = fitting_runs(text, runs, key, value)
     finished = [run for run in runs if run.status == "done"]
     if not finished:
         raise UserError(f"{text}: none of its {len(runs)} runs is finished; give their commands again")
@@ -150,7 +108,7 @@ def _contender(
     for run in done:
         groups[canonical_json(_core(run))].append(run)
     if len(groups) > 1:
-        raise _ambiguous(text, [own[0] for own in groups.values()])
+        raise _ambiguous(text, [members[0] for members in groups.values()])
     by_fold: dict[int, dict[int, StoredRun]] = defaultdict(dict)
     for run in done:
         seeds = by_fold[run.fold]
@@ -175,89 +133,25 @@ def _damage(run: StoredRun) -> str:
 
 def _core(run: StoredRun) -> dict[str, Any]:
     """What the folds and seeds of one contender share; folds of two experiments' lists are never one contender."""
-    shared = run.settings.without(*OF_A_FOLD, "seed") | _origin(run)
+    shared = run.settings.without(*OF_A_FOLD, "seed") | parameters_of(run)
     given = given_list(run)
     return {**shared, "episodes": given} if given else shared
-
-
-def _origin(run: StoredRun) -> dict[str, str]:
-    """Where the parameters are from: a run and the evaluation of its checkpoint are not one contender."""
-    found = run.settings.parameters
-    return {"parameters": "own" if found in {"here", "untrained"} else found}
 
 
 def _ambiguous(text: str, examples: Sequence[StoredRun]) -> UserError:
     """What to say when runs with several settings fit: every setting with its values."""
     values: dict[str, dict[str, None]] = defaultdict(dict)
     leaves = [dict(flat(_core(run))) for run in examples]
-    for key in sorted({key for own in leaves for key in own}):
-        for own in leaves:
-            values[key][_shown(own[key]) if key in own else "not set"] = None
-    differing = [f"{key}: {' / '.join(own)}" for key, own in values.items() if len(own) > 1]
-    told = "; ".join(differing[:_MOST_SHOWN]) + ("; ..." if len(differing) > _MOST_SHOWN else "")
+    for key in sorted({key for settings in leaves for key in settings}):
+        for settings in leaves:
+            values[key][shown_value(settings[key]) if key in settings else "not set"] = None
+    differing = [f"{key}: {' / '.join(texts)}" for key, texts in values.items() if len(texts) > 1]
+    listing = "; ".join(differing[:_MOST_SHOWN]) + ("; ..." if len(differing) > _MOST_SHOWN else "")
     key = next((line for line in differing if not line.startswith("method_digest")), differing[0]).partition(":")[0]
     return UserError(
-        f"{text}: runs with {len(examples)} different settings fit ({told}). Choose with --where {key}=VALUE for all, "
-        f"METHOD,{key}=VALUE for one, or give a folder"
+        f"{text}: runs with {len(examples)} different settings fit ({listing}). Choose with --where {key}=VALUE for "
+        f"all, METHOD,{key}=VALUE for one, or give a folder"
     )
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text[:8] if _HEX.fullmatch(text) else text
-
-
-def _fitting(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list[StoredRun]:
-    leaves = [(run, run.settings.leaves() | _origin(run)) for run in runs]
-    names = {name for _, own in leaves for name in own}
-    if key == "dataset":
-        fitting = [run for run in runs if value in _datasets(run)]
-        values = {name for run in runs for name in _datasets(run)}
-    elif key == "episodes":
-        fitting = [run for run in runs if value in _lists(run)]
-        values = {given_list(run) or _NO_LIST for run in runs}
-    else:
-        full = _full_name(text, key, names)
-        fitting = [run for run, own in leaves if _equal(value, own.get(full))]
-        values = {_shown(own.get(full)) for _, own in leaves}
-    if not fitting:
-        raise UserError(f"{text}: no run has {key}={value}; there is {', '.join(sorted(values))}")
-    return fitting
-
-
-def _datasets(run: StoredRun) -> set[str]:
-    """What a user may call the run's protocol."""
-    return {run.settings.protocol_label, run.settings.protocol, run.info.passed.dataset} - {""}
-
-
-def _lists(run: StoredRun) -> set[str]:
-    """What a user may call the run's list of episodes."""
-    given = given_list(run)
-    return {given, PurePath(given).name} if given else {_NO_LIST}
-
-
-def _full_name(text: str, key: str, names: set[str]) -> str:
-    if key in names:
-        return key
-    ending = sorted(name for name in names if name.endswith(f".{key}"))
-    if len(ending) > 1:
-        raise UserError(f"{text}: {key} may be {' or '.join(ending)}; give the whole name")
-    if not ending:
-        raise unknown("setting", key, names, text)
-    return ending[0]
-
-
-def _equal(text: str, value: Any) -> bool:
-    """Whether ``text`` means ``value``: as it is, as JSON, or the first digits of a digest."""
-    if isinstance(value, str):
-        return value == text or (
-            len(text) >= _SHORTEST_PREFIX and bool(_HEX.fullmatch(value)) and value.startswith(text)
-        )
-    try:
-        parsed = json.loads(text.lower() if isinstance(value, bool) else text)
-    except ValueError:
-        return False
-    return isinstance(parsed, bool) == isinstance(value, bool) and parsed == value
 
 
 def _distinct(contenders: Sequence[Contender], texts: Sequence[str]) -> list[Contender]:
@@ -266,43 +160,16 @@ def _distinct(contenders: Sequence[Contender], texts: Sequence[str]) -> list[Con
     result = []
     for contender, text in zip(contenders, texts, strict=True):
         others = [o for o in contenders if o.label == contender.label and o is not contender]
-        label = f"{contender.label} ({_own_part(contender, others) or text})" if others else contender.label
+        label = f"{contender.label} ({_differing_settings(contender, others) or text})" if others else contender.label
         result.append(Contender(label, contender.runs))
     if len({c.label for c in result}) < len(result):
         raise UserError(f"{', '.join(texts)}: names one contender twice ({', '.join(labels)}); compare different runs")
     return result
 
 
-def _own_part(contender: Contender, others: Sequence[Contender]) -> str:
+def _differing_settings(contender: Contender, others: Sequence[Contender]) -> str:
     """The contender's values of the settings in which it differs from ``others``, in short."""
-    own = dict(flat(_core(contender.example)))
+    mine = dict(flat(_core(contender.example)))
     rivals = [dict(flat(_core(other.example))) for other in others]
-    keys = [key for key in own if any(own[key] != rival.get(key) for rival in rivals)]
-    return ", ".join(f"{key.rpartition('.')[2]}={_shown(own[key])}" for key in keys)
-
-
-def single_seed(contender: Contender) -> dict[int, StoredRun]:
-    """The contender's only run of each fold.
-
-    Raises:
-        UserError: a fold has several training seeds.
-    """
-    for fold, seeds in contender.runs.items():
-        if len(seeds) > 1:
-            raise UserError(
-                f"{contender.label}: fold {fold} has the training seeds {', '.join(map(str, seeds))}; choose one with "
-                "--seed"
-            )
-    return {fold: next(iter(seeds.values())) for fold, seeds in contender.runs.items()}
-
-
-def also_different(first: Contender, second: Contender) -> list[str]:
-    """Settings beside the method's own in which two contenders differ, as ``name: first / second``.
-
-    The number of training episodes comes first where it differs: no single setting says it.
-    """
-    own = ("method", "method_digest", "switches", "seed", *OF_A_FOLD)
-    left, right = (c.settings.without(*own) for c in (first, second))
-    seen = [training_facts(c.settings).get("training episodes") for c in (first, second)]
-    episodes = [f"training episodes: {seen[0]} / {seen[1]}"] if all(seen) and seen[0] != seen[1] else []
-    return [*episodes, *differences(left, right)]
+    keys = [key for key in mine if any(mine[key] != rival.get(key) for rival in rivals)]
+    return ", ".join(f"{key.rpartition('.')[2]}={shown_value(mine[key])}" for key in keys)

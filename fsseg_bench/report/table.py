@@ -12,8 +12,8 @@ from fsseg_bench.report.collect import Collection, Resolution, ScoredRun
 from fsseg_bench.report.image_words import episodes_words, image_remarks, spread_words
 from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.report.rows import Row, differences_of_training, group_rows
+from fsseg_bench.report.words import METRIC_NAMES
 
-METRICS: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
 SIZES: dict[Resolution, str] = {"input": "the protocol's input size", "native": "the images' own size"}
 HOW: dict[Metric, str] = {
     "mean": "pixel counts are summed over a fold's episodes, IoU is taken per held-out class and averaged over "
@@ -91,7 +91,7 @@ def _table(
     ]
     return Table(
         name=f"runs-{label}-v{version}-{digest[:8]}-{words.replace('-', '').replace(' ', '-')}-{metric}-{resolution}",
-        title=f"{label}: {METRICS[metric]}, {words}",
+        title=f"{label}: {METRIC_NAMES[metric]}, {words}",
         caption=(
             f"Percent, counted at {SIZES[resolution]}: {HOW[metric]}. {episodes_words(runs, collection)}. "
             f"{spread_words(collection)} {mean_words(len(folds))} "

@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
 
+from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.identity import flat
 from fsseg_bench.records.settings import ShownSettings
 from fsseg_bench.records.trained import UNKNOWN
 
+METRIC_NAMES: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
+METRICS = tuple(METRIC_NAMES)
 _HEX = re.compile(r"[0-9a-f]{32,}")
 
 
@@ -26,8 +29,8 @@ def always(settings: ShownSettings) -> list[str]:
         parts.append("untrained")
     changed = dict(flat(settings.trained_with or {}))
     if changed:
-        told = ", ".join(f"{key.rpartition('.')[2]}={short(value)}" for key, value in changed.items())
-        parts.append(f"trained with {told}")
+        listing = ", ".join(f"{key.rpartition('.')[2]}={short(value)}" for key, value in changed.items())
+        parts.append(f"trained with {listing}")
     return parts
 
 

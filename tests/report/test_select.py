@@ -10,7 +10,9 @@ import pytest
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.trained import CheckpointTraining
-from fsseg_bench.report.select import also_different, conditions_of, select
+from fsseg_bench.report.conditions import conditions_of
+from fsseg_bench.report.contender import also_different
+from fsseg_bench.report.select import select
 from tests.support.runs import settings, write_run
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fsseg_bench.report.compare import METRICS, Comparison
-from fsseg_bench.report.compare_tables import METRIC_NAMES, p_text, places
+from fsseg_bench.report.compare import Comparison
+from fsseg_bench.report.compare_cells import p_text
+from fsseg_bench.report.compare_tables import places
 from fsseg_bench.report.figures.canvas import OVER, colour, label, middle, new_figure, tidy
+from fsseg_bench.report.words import METRIC_NAMES, METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

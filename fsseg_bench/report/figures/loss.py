@@ -15,8 +15,8 @@ from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.run import TRAIN_FILE
 from fsseg_bench.report.compare_tables import overall_name
+from fsseg_bench.report.contender import Contender, single_seed
 from fsseg_bench.report.figures.canvas import colour, label, new_figure, tidy
-from fsseg_bench.report.select import Contender, single_seed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,10 +16,11 @@ from fsseg_bench.protocol.statistics import FoldCounts, Interval, IntervalKind, 
 from fsseg_bench.records.read import EpisodeCounts, StoredRun
 from fsseg_bench.records.sweep import Sweep, find_sweep
 from fsseg_bench.report.collect import Resolution
-from fsseg_bench.report.compare_tables import METRIC_NAMES, overall_name
+from fsseg_bench.report.compare_tables import overall_name
+from fsseg_bench.report.contender import Contender, single_seed
 from fsseg_bench.report.figures.canvas import OVER, colour, label, middle, new_figure, tidy
 from fsseg_bench.report.known_images import KnownImages
-from fsseg_bench.report.select import Contender, single_seed
+from fsseg_bench.report.words import METRIC_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

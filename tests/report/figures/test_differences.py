@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.report.compare import compare
-from fsseg_bench.report.compare_tables import p_text
+from fsseg_bench.report.compare_cells import p_text
 from fsseg_bench.report.figures.differences import differences_figure
 from fsseg_bench.report.select import select
 from tests.support.pairs import pair, write_fold, write_pair

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.figures.loss import loss_curve, loss_figure, smoothed
-from fsseg_bench.report.select import Contender, select
+from fsseg_bench.report.select import select
 from tests.support.runs import write_run
 
 

@@ -11,8 +11,9 @@ from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.protocol.statistics import FoldCounts
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.sweep import sweep_header, sweep_path
+from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.figures.steps import ZERO_NOTE, OwnPoint, own_point, steps_curve, steps_figure
-from fsseg_bench.report.select import Contender, select
+from fsseg_bench.report.select import select
 from tests.support.bootstrap import bootstrap_interval
 from tests.support.pairs import pair, write_fold
 
