@@ -153,7 +153,7 @@ def open_model(
     if found is not None and weights is not None:
         raise UserError(f"--weights {weights}: the checkpoint {found.file} holds all parameters; leave --weights out")
     spec = "none" if found else weights or (_weights(settings, cls.layout) if settings else "imagenet")
-    base = (settings.base_classes if settings else None) or BASE_CLASSES
+    base = BASE_CLASSES if settings is None or settings.base_classes is None else settings.base_classes
     model, info = assemble(cls, trunk, spec, chosen, settings.seed if settings else 0, base)
     if found is not None:
         found.fill(model)

@@ -33,7 +33,7 @@ Parameters = Literal["here", "untrained", "checkpoint", "unknown"]
 OF_A_TABLE = ("protocol", "protocol_label", "protocol_version", "protocol_digest", "headline", "way")
 """Settings that all numbers of a table share."""
 OF_A_FOLD = (
-    *("fold", "novel", "class_names", "episode_digest", "checkpoint_digest", "checkpoint"),
+    *("fold", "novel", "class_names", "base_classes", "episode_digest", "checkpoint_digest", "checkpoint"),
     *("evaluated_digest", "unlabelled_digest"),
 )
 """Settings that belong to a fold, not to what was run on it."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
 from fsseg_bench.cli.main import main
-from fsseg_bench.protocol.load import builtin_protocols, load_protocol
+from fsseg_bench.protocol.load import load_protocol
+from tests.support.fresh import ROOT
+
+pytestmark = pytest.mark.slow
 
 CLASSES = load_protocol("shapes5i").classes
+PAGE = ROOT / "docs" / "extending" / "protocol.md"
 TINY = ("--backbone", "resnet18-layer2", "--weights", "none", "--device", "cpu", "--panels", "0", "--workers", "0")
 METHODS = ("baseline", "panet")
 FORMATS = ("markdown", "latex", "html")
@@ -26,15 +31,18 @@ CASES = {
 
 
 def write_protocol(path: Path, sizes: Sequence[int]) -> Path:
-    """``shapes5i`` with other folds, small and few images; returns the file."""
-    before, _, after = builtin_protocols()["shapes5i"].read_text().partition("[folds]")
-    names = iter(CLASSES)
-    lines = [f"{i} = {json.dumps([next(names) for _ in range(size)])}" for i, size in enumerate(sizes, start=1)]
-    rest = after[after.index("[data]") :]
-    for old, new in (("train_images = 480", "train_images = 1"), ("test_images = 240", "test_images = 60")):
+    """The documentation's example with other folds, on smaller images; returns the file."""
+    text = PAGE.read_text().partition("```toml\n")[2].partition("```")[0]
+    path.write_text(text)
+    assert len(load_protocol(path).folds) == 2
+    ends = list(accumulate(sizes, initial=0))
+    folds = [CLASSES[start:end] for start, end in pairwise(ends)]
+    lines = [f"{i} = {json.dumps(own)}" for i, own in enumerate(folds, start=1)]
+    head, _, rest = text.partition("classes =")
+    rest = rest[rest.index("[data]") :]
+    for old, new in {"size = 65": "size = 33", "count = 100": "count = 20", "images = 80": "images = 10"}.items():
         rest = rest.replace(old, new)
-    rest = rest.replace("size = 129", "size = 33").replace("count = 1000", "count = 20")
-    path.write_text(before + "\n".join(["[folds]", *lines, rest]))
+    path.write_text("\n".join([f"{head}classes = {json.dumps(CLASSES[: ends[-1]])}", "[folds]", *lines, rest]))
     return path
 
 
@@ -55,9 +63,7 @@ def call(*arguments: object) -> int:
     return int(stop.value.code or 0)
 
 
-@pytest.mark.parametrize(
-    "sizes", [pytest.param(own, marks=[pytest.mark.slow] * (len(own) > 1), id=name) for name, own in CASES.items()]
-)
+@pytest.mark.parametrize("sizes", CASES.values(), ids=CASES)
 def test_from_run_to_report_and_compare(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: Sequence[int]
 ) -> None:
@@ -67,11 +73,10 @@ def test_from_run_to_report_and_compare(
 
     assert call(*command, "--fold", count + 1, "--iterations", 0) == 2
     there = f"its folds are 1 to {count}" if count > 1 else "its only fold is 1"
-    assert f"--fold {count + 1}: shapes5i has no such fold; {there}" in capsys.readouterr().err
+    assert f"--fold {count + 1}: two-folds has no such fold; {there}" in capsys.readouterr().err
     if count == 1:
         assert call(*command, "--out", runs) == 2
-        message = "shapes5i has one fold, and so no base classes to train on; evaluate a trained model with --eval-only"
-        assert message in capsys.readouterr().err
+        assert "two-folds has one fold, and so no base classes to train on; evaluate" in capsys.readouterr().err
     assert call(*command, "--iterations", 0, "--out", runs) == 0
     capsys.readouterr()
 
@@ -105,3 +110,17 @@ def test_from_run_to_report_and_compare(
         assert f"--fold {count} " in shown
         assert call("report", *results) == 0
         assert f"{count - 1} of {count} folds" in capsys.readouterr().out
+
+
+def test_a_model_trained_elsewhere_is_tested_on_one_fold(tmp_path: Path) -> None:
+    """Of a method that has an output for each base class: those of its training, though the one fold leaves none."""
+    runs = tmp_path / "runs"
+    trained = write_protocol(tmp_path / "trained.toml", [2, 1])
+    tested = write_protocol(tmp_path / "tested.toml", [3])
+    tested.write_text(tested.read_text().replace('"two-folds"', '"elsewhere"', 1))
+    command = ("run", "--method", "ppnet", *TINY, "--out", runs)
+    assert call(*command, "--dataset", trained, "--fold", 1, "--iterations", 1, "--set", "recipe.batch=1") == 0
+    (folder,) = runs.glob("two-folds/*/*/fold1-*")
+    assert call(*command, "--dataset", tested, "--eval-only", folder) == 0
+    (folder,) = runs.glob("elsewhere/*/*/fold1-checkpoint-*")
+    assert json.loads((folder / "run.json").read_text())["status"] == "done"

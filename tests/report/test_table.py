@@ -58,6 +58,28 @@ class TestNumbers:
             "baseline", "resnet18", "65.00 ± 12.50", "58.33", "75.00", "25.00", "55.83 ± 3.12",
         ]  # fmt: skip
 
+    @pytest.mark.parametrize(("folds", "mean"), [(1, 10.0), (2, 10.5), (4, 11.5), (10, 14.5)])
+    def test_any_number_of_folds(self, tmp_path: Path, folds: int, mean: float):
+        """Fold f scores 9 + f percent; folds whose numbers of base classes differ share a row."""
+        for shot in (1, 5):
+            for fold in range(1, folds + 1):
+                episodes = [((1,), (900, 0, 91 - fold, 9 + fold))]
+                write_run(tmp_path, episodes, fold=fold, folds=folds, shot=shot, novel=[1], base_classes=20 - fold)
+        found = find_runs(tmp_path)
+        tables = runs_tables(found, "mean")
+        assert [t.title for t in tables] == (
+            ["toy: mean-IoU, 1-way"] if folds <= 4 else [f"toy: mean-IoU, 1-way {k}-shot" for k in (1, 5)]
+        )
+        assert len({t.name for t in tables}) == len(tables)
+        for table in tables:
+            (row,) = table.rows
+            means = [row[i].value for i, c in enumerate(table.columns) if c.facts.get("fold") == "mean"]
+            assert means[::2] == pytest.approx([mean] * (len(means) // 2))
+        (tmp_path / found.path(found.done[-1].record) / "run.json").unlink()
+        (tmp_path / found.path(found.done[-1].record) / "episodes.jsonl").unlink()
+        notes = {cell.note for t in runs_tables(find_runs(tmp_path)) for row in t.rows for cell in row}
+        assert (f"{folds - 1} of {folds} folds" in notes) == (folds > 1)
+
     def test_cells_name_their_runs(self, tmp_path: Path):
         write_folds(tmp_path)
         row = only(tmp_path).rows[0]
