@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from benchmarks.timing import compare
-from fsseg_bench.nn.inner import InnerOptions, inner_loop
+from fsseg_bench.nn.inner import InnerSwitches, inner_loop
 from fsseg_bench.nn.prototypes import unit_cells
 
 SIZES = {"ResNet-50 at 417 px": (2048, 53), "ResNet-18 to layer3 at 257 px": (256, 33)}
@@ -83,16 +83,7 @@ def autograd_matrix(query: Tensor, start: Tensor, labels: Tensor) -> Tensor:
 
 def closed_form(query: Tensor, start: Tensor, labels: Tensor) -> Tensor:
     """The same in closed form."""
-    options = InnerOptions(
-        steps=STEPS,
-        eta=ETA,
-        alpha=ALPHA,
-        reduction="mean",
-        pixel_ref=0.0,
-        unit_norm=False,
-        gradient="first",
-        resolution="feature",
-    )
+    options = InnerSwitches(steps=STEPS, eta=ETA, alpha_inner=ALPHA, proto_unit_norm=False)
     with torch.no_grad():
         return inner_loop(unit_cells(query).cells, start, labels, options=options).prototypes
 

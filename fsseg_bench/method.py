@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from fsseg_bench import schema
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.layout import Layout
 from fsseg_bench.recipe import Recipe
@@ -107,9 +108,12 @@ class Method(nn.Module, ABC):
     """One few-shot segmentation model.
 
     A method says its mathematics, its recipe and its citation (the module docstring). It opens no files, prints
-    nothing, chooses no device and computes no metric. Switches are keyword-only arguments of ``__init__`` with a
-    type and a default; users set them with ``--set NAME=VALUE``.
+    nothing, chooses no device and computes no metric.
     """
+
+    Switches: ClassVar[type[Any] | None] = None
+    """What users set with ``--set NAME=VALUE``: a frozen dataclass inside the class. Its fields have a type, a default
+    and a docstring, and may have a range (``Annotated[int, Range(least=1)]``). None: there is nothing to set."""
 
     max_ways: ClassVar[int | None] = None
     """The largest N the method can do; None is any."""
@@ -119,8 +123,8 @@ class Method(nn.Module, ABC):
     """Whether ``predict`` draws random numbers (from ``episode.seeds`` alone)."""
 
     reads_class_labels: ClassVar[bool] = False
-    """Whether training episodes carry ``class_labels``; ``__init__`` then takes the number of base classes as its
-    second argument, ``base_classes``."""
+    """Whether training episodes carry ``class_labels``; ``__init__`` then takes the number of base classes,
+    ``base_classes``, after the backbone."""
     keeps_history: ClassVar[bool] = False
     """Whether training episodes carry a ``history``."""
 
@@ -129,9 +133,25 @@ class Method(nn.Module, ABC):
     layout: ClassVar[Layout] = Layout()
     """Strides, dilations and the last stage of the backbone, whichever the user names."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, switches: Any = None) -> None:
+        """Keeps the backbone and the switches.
+
+        Args:
+            backbone: laid out as ``layout`` says.
+            switches: an instance of ``Switches``, where the method has any; it becomes ``self.switches``.
+
+        Raises:
+            UserError: a switch is outside its range.
+            TypeError: ``switches`` is no instance of ``Switches``.
+        """
         super().__init__()
+        if not isinstance(switches, self.Switches or type(None)):
+            name = type(self).__name__
+            raise TypeError(f"{name}: give super().__init__ the backbone and an instance of {name}.Switches")
+        if self.Switches is not None:
+            schema.check(switches)
         self.backbone = backbone
+        self.switches = switches
 
     def encode(self, images: Tensor) -> Features:
         """Features of normalised images (M, 3, H, W) float; depends on each image alone.

@@ -39,7 +39,7 @@ ALLOWED = {
     "__init__": {*_RUN, "report", "api"},
     "__main__": {"cli"},
 }
-METHODS_MAY_IMPORT = {"errors", "protocol", "nn", "method", "recipe"}
+METHODS_MAY_IMPORT = {"errors", "protocol", "nn", "method", "recipe", "schema"}
 METHODS_MUST_NOT_IMPORT = {"io", "json", "logging", "os", "pathlib", "pandas", "PIL", "shutil", "subprocess", "sys"}
 
 LIBRARY = sorted((ROOT / "fsseg_bench").rglob("*.py"))

@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Optional, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Optional, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsseg_bench.engine.build import parse_switches, switches_of
+from fsseg_bench.engine.switches import parse_switches, switch_types
 from fsseg_bench.errors import UserError
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.registry import find_method, method_names
@@ -139,6 +139,14 @@ def test_types_that_no_text_can_give_are_refused(kind: Any) -> None:
 def values(kind: Any) -> st.SearchStrategy[Any]:
     """Any value of a type."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        kind, conditions = arguments[0], arguments[1:]
+        numbers = (
+            st.sampled_from([kind(number) for number in (0, 0.25, 0.5, 1, 3, 11)])
+            if kind in {int, float}
+            else values(kind)
+        )
+        return numbers.filter(lambda value: all(condition.fits(value) for condition in conditions))
     if origin is Literal:
         return st.sampled_from(arguments)
     if origin is tuple:
@@ -161,9 +169,7 @@ def settings_of_everything() -> list[tuple[str, Any]]:
     """Name and type of each key of a recipe and of each switch of each method, and types that none has yet."""
     kinds = [(f"recipe.{key}", kind) for key, kind in get_type_hints(Recipe).items() if key != "sources"]
     for name in method_names():
-        cls = find_method(name)
-        hints = get_type_hints(cls.__init__)
-        kinds += [(f"{name}.{key}", hints[key]) for key in switches_of(cls)]
+        kinds += [(f"{name}.{key}", kind) for key, kind in switch_types(find_method(name)).items()]
     others = (tuple[str, ...], Mapping[str, str], Mapping[str, tuple[str, ...]], bool | None, tuple[float, ...] | None)
     return [*kinds, *((f"other {kind}", kind) for kind in others)]
 

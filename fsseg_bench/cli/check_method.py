@@ -23,8 +23,9 @@ def check_method(name: str, backbone: str, settings: tuple[str, ...], methods_pa
 
     Exit code 1 when a test fails.
     """
-    from fsseg_bench.engine.build import assemble, parse_switches
+    from fsseg_bench.engine.build import assemble
     from fsseg_bench.engine.check import check_method as run_checks
+    from fsseg_bench.engine.switches import parse_switches
     from fsseg_bench.registry import cards, find_method
 
     cls = find_method(name, methods_path)

@@ -2,66 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 
+from fsseg_bench.engine.switches import parse_switches, switch_types
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.weights import WeightsInfo, load_weights
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.registry import find_method
-from fsseg_bench.values import checked_value
 
 LIGHT_BACKBONE = "resnet18-layer2"
 """The backbone for the embedded images when none is named: trained from scratch in seconds."""
 
 BASE_CLASSES = 15
 """Classes to train on where no fold says how many: PASCAL-5i's."""
-
-
-def switches_of(cls: type[Method]) -> dict[str, inspect.Parameter]:
-    """The keyword-only arguments of a method's ``__init__``, by name."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-
-
-def parse_switches(name: str, cls: type[Method], given: Mapping[str, Any]) -> dict[str, Any]:
-    """All switches of a method with the values of ``given`` (text, or Python's) in place of defaults.
-
-    Raises:
-        UserError: unknown switch (near matches shown), a value of the wrong type, or a switch that the method's code
-            leaves without a type or a default.
-    """
-    known = switches_of(cls)
-    kinds = switch_types(cls)
-    for key, parameter in known.items():
-        if key not in kinds or parameter.default is inspect.Parameter.empty:
-            lacks = "default" if key in kinds else "type"
-            raise UserError(f"switch {key} of {name} has no {lacks}; write it as {key}: float = 1.0 in {cls.__name__}")
-    values = {key: parameter.default for key, parameter in known.items()}
-    for key, value in given.items():
-        if key not in known:
-            raise unknown(f"switch of {name}", key, known)
-        values[key] = checked_value(key, value, kinds[key])
-    return values
-
-
-def switch_types(cls: type[Method]) -> dict[str, Any]:
-    """The annotated types of a method's switches.
-
-    Raises:
-        UserError: an annotation names something that does not exist.
-    """
-    try:
-        hints = get_type_hints(cls.__init__)
-    except (NameError, TypeError, SyntaxError, AttributeError) as error:
-        raise UserError(f"{cls.__name__}.__init__: an annotation cannot be read: {error}") from error
-    return {key: hints[key] for key in switches_of(cls) if key in hints}
 
 
 def default_backbone(cls: type[Method], protocol: Protocol) -> tuple[str, str]:
@@ -90,7 +49,7 @@ def build_method(
         seed: of the random initial parameters.
         base_classes: how many classes it is to be trained on, for methods that tell them apart.
         methods_path: a folder with further method files.
-        switches: keyword-only arguments of the method.
+        switches: by name, as in ``Switches`` of the method.
 
     Raises:
         UserError: unknown names, weights that cannot be had or do not fit, wrong switch values.
@@ -101,7 +60,7 @@ def build_method(
         128
     """
     cls = find_method(name, methods_path)
-    known = {*switches_of(cls), "seed", "base_classes", "methods_path"}
+    known = {*switch_types(cls), "seed", "base_classes", "methods_path"}
     for key in switches:
         if key not in known:
             raise unknown(f"switch of {name} or option of build_method", key, known)
@@ -117,13 +76,14 @@ def assemble(
     base_classes: int = BASE_CLASSES,
 ) -> tuple[Method, WeightsInfo]:
     """The method with its backbone, its random parameters drawn from ``seed``; and what its weights are."""
-    given = (base_classes,) if cls.reads_class_labels else ()
+    given: list[Any] = [base_classes] if cls.reads_class_labels else []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk = build_backbone(backbone, cls.layout)
         info = load_weights(trunk, weights)
         try:
-            method = cls(trunk, *given, **switches)
+            # a method without switches has no argument for them
+            method = cls(trunk, *given, *([cls.Switches(**switches)] if cls.Switches else []))
         except ValueError as error:
             raise UserError(f"{cls.__name__} on {backbone}: {error}") from error
     return method, info

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 
-from fsseg_bench.engine.build import parse_switches, switch_types, switches_of
 from fsseg_bench.engine.outputs import ContractError
+from fsseg_bench.engine.switches import default_switches, switch_types
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.registry import FIDELITIES, Card
@@ -44,25 +43,21 @@ def _of_a_method(base: type) -> bool:
 
 
 def check_switches(cls: type[Method]) -> str:
-    """Whether each switch has a type that can be set from outside and a default of that type."""
-    kinds = switch_types(cls)
-    for key, parameter in switches_of(cls).items():
-        if key not in kinds:
-            raise ContractError(f"switch {key} has no type; write it as {key}: float = 1.0, say")
-        if not settable(kinds[key]):
-            raise ContractError(
-                f"switch {key} has the type {type_text(kinds[key])}, which --set cannot give; use bool, int, float, "
-                "str, Literal, tuple[X, ...], Mapping[str, X] or one of them | None"
-            )
-        if parameter.default is inspect.Parameter.empty:
-            raise ContractError(f"switch {key} has no default; a method must work without any --set")
-        try:
-            value = checked_value(key, parameter.default, kinds[key])
-        except UserError as error:
-            raise ContractError(f"the default of a switch is not of its type: {error}") from None
-        if isinstance(parameter.default, str) and not isinstance(value, str):
-            raise ContractError(f"the default of switch {key} is text, not {type_text(kinds[key])}")
-    return ", ".join(parse_switches(cls.__name__, cls, {})) or "none"
+    """Whether each switch has a type that can be set from outside and a default that it allows."""
+    try:
+        kinds, defaults = switch_types(cls), default_switches(cls)
+        for key, kind in kinds.items():
+            if not settable(kind):
+                raise ContractError(
+                    f"switch {key} has the type {type_text(kind)}, which --set cannot give; use bool, int, float, "
+                    "str, Literal, tuple[X, ...], Mapping[str, X] or one of them | None"
+                )
+            fitting = checked_value(key, defaults[key], kind)
+            if isinstance(defaults[key], str) and not isinstance(fitting, str):
+                raise ContractError(f"the default of switch {key} is text, not {type_text(kind)}")
+    except UserError as error:
+        raise ContractError(str(error)) from None
+    return ", ".join(kinds) or "none"
 
 
 def check_card(card: Card) -> str:

@@ -20,14 +20,15 @@ ENTRY = "fsseg_bench.engine.run"
 EXCLUDED = {
     # What is said and shown.
     "fsseg_bench.errors": "words of messages",
-    "fsseg_bench.version": "the name of a release; the code itself counts",
     "fsseg_bench.engine.progress": "who is told how far a run is",
     "fsseg_bench.engine.panels": "pictures of episodes that are counted already",
     # What finds things whose content has a digest of its own in the identity, or counts by itself.
     "fsseg_bench.paths": "in which folder data, caches and results lie",
     "fsseg_bench.choices": "finds the functions of a recipe, whose own modules count",
     "fsseg_bench.schema": "checks values, which are in the identity",
+    "fsseg_bench.version": "the name of a release; the code itself counts",
     "fsseg_bench.values": "turns what is given into values, which are in the identity",
+    "fsseg_bench.engine.switches": "turns what is given into switches, which are in the identity",
     "fsseg_bench.plugins": "finds the classes of plug-ins, whose modules count",
     "fsseg_bench.registry": "finds the method's class, whose modules count",
     "fsseg_bench.data.open": "finds the source's class, whose own modules count",

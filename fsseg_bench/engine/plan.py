@@ -11,9 +11,10 @@ from fsseg_bench.data.content import Evaluated, examine
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.source import Source
-from fsseg_bench.engine.build import assemble, default_backbone, parse_switches
+from fsseg_bench.engine.build import assemble, default_backbone
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.optimise import check_training
+from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.engine.trained import TrainedFile, find_trained
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fsseg_bench.data.loading import load_image, support_mask
-from fsseg_bench.engine.build import assemble, parse_switches
+from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.cache import default_budget
 from fsseg_bench.engine.device import describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult
@@ -19,6 +19,7 @@ from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
 from fsseg_bench.engine.plan import Opened, Plan
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.run import build_evaluator
+from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Features, Method
 from fsseg_bench.records.lines import LineLog, LinesError, read_lines

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.nn.bilinear import pull_back, resize
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.nn.prototypes import NORM_FLOOR, cosine_scores, norms, unit
+from fsseg_bench.schema import Range
 
 InnerReduction = Literal["sum", "mean"]
 InnerGrad = Literal["first", "second", "leaf"]
@@ -34,37 +35,37 @@ _LARGEST_UNIT_WEIGHT = 100
 """Of the mean loss for unit prototypes; with 30 the first step already turns them by 60 degrees."""
 
 
+PIXEL_REF = 2809.0
+"""Feature cells of a 417-pixel image at output stride 8 (53 x 53): the cells that the paper's sum runs over."""
+
+
 @dataclass(frozen=True)
-class InnerOptions:
+class InnerSwitches:
     """How the inner loop runs."""
 
-    steps: int
+    steps: Annotated[int, Range(least=0)] = 10
     """T, gradient steps."""
-    eta: float
+    eta: float = 0.1
     """Step size."""
-    alpha: float
+    alpha_inner: float = 20.0
     """Factor of the cosines inside the inner loss."""
-    reduction: InnerReduction
-    """Whether the inner loss sums or averages over the labelled cells."""
-    pixel_ref: float
-    """With ``sum``: 0 sums over the cells as they are; M_ref > 0 uses M_ref times the mean instead, so that the
-    step does not depend on the number of cells."""
-    unit_norm: bool
-    """Whether the prototypes are scaled to norm 1 before the first step. A step turns a prototype by an angle
-    proportional to 1 / norm squared; the scores depend on directions alone."""
-    gradient: InnerGrad
-    """What the result's gradient sees. ``first``: the steps are constants, the start is not. ``second``: all.
-    ``leaf``: nothing."""
-    resolution: InnerRes
+    inner_reduction: InnerReduction = "mean"
+    """Whether the inner loss is a mean over the labelled cells, or their sum as the paper prints."""
+    proto_unit_norm: bool = True
+    """Whether prototypes are scaled to norm 1 before the first step; the paper does not. A step turns a prototype by an
+    angle proportional to 1 / norm squared; the scores depend on directions alone."""
+    inner_pixel_ref: Annotated[float, Range(least=0)] = PIXEL_REF
+    """With `sum`: M_ref, which times the mean is the inner loss, so that a step does not depend on the number of cells;
+    0 is the plain sum."""
+    inner_res: InnerRes = "feature"
     """Where the inner loss lives: on the feature cells, or on the input's pixels (scores upsampled)."""
+    inner_grad: InnerGrad = "first"
+    """What the outer gradient sees: the start, with the inner steps as constants (`first`), both (`second`), or neither
+    (`leaf`)."""
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise UserError(f"steps is {self.steps}; it must be at least 0")
-        if self.pixel_ref < 0:
-            raise UserError(f"inner_pixel_ref is {self.pixel_ref:g}; it must be at least 0")
-        weight = self.pixel_ref or math.inf
-        if self.reduction == "sum" and self.unit_norm and weight > _LARGEST_UNIT_WEIGHT:
+        weight = self.inner_pixel_ref or math.inf
+        if self.inner_reduction == "sum" and self.proto_unit_norm and weight > _LARGEST_UNIT_WEIGHT:
             raise UserError(
                 "inner_reduction=sum turns prototypes of norm 1 by about 90 degrees a step: add proto_unit_norm=false "
                 f"(the paper's own scale) or an inner_pixel_ref in (0, {_LARGEST_UNIT_WEIGHT}]"
@@ -104,7 +105,7 @@ def inner_labels(
 
 @itemwise
 def inner_loop(
-    unit_query: Tensor, prototypes: Tensor, labels: Tensor, *, options: InnerOptions, align_corners: bool = False
+    unit_query: Tensor, prototypes: Tensor, labels: Tensor, *, options: InnerSwitches, align_corners: bool = False
 ) -> InnerResult:
     """``options.steps`` steps of gradient descent on the prototypes.
 
@@ -112,15 +113,15 @@ def inner_loop(
         unit_query: (B, C, h, w) cells of norm 1.
         prototypes: (B, G, C), the start. A zero prototype stays zero.
         labels: (B, h, w) or, for an inner loss on pixels, (B, H, W) int64 in 0..G-1; 255 is ignored.
-        options: see :class:`InnerOptions`.
+        options: see :class:`InnerSwitches`.
         align_corners: of the upsampling to the labels' size.
     """
-    start = unit(prototypes, dim=2) if options.unit_norm else prototypes
-    if options.gradient == "second":
+    start = unit(prototypes, dim=2) if options.proto_unit_norm else prototypes
+    if options.inner_grad == "second":
         return _descend(_InnerLoss(unit_query, labels, options, align_corners), start)
     with torch.no_grad():
         result = _descend(_InnerLoss(unit_query, labels, options, align_corners), start)
-    if options.gradient == "leaf":
+    if options.inner_grad == "leaf":
         return result
     # the value of the last step with the gradient of the start, to the bit in the forward pass
     return result._replace(prototypes=result.prototypes + (start - start.detach()))
@@ -156,7 +157,7 @@ def _degrees(a: Tensor, b: Tensor) -> Tensor:
 class _InnerLoss:
     """The inner loss of fixed cells and labels as a function of the prototypes' directions."""
 
-    def __init__(self, unit_query: Tensor, labels: Tensor, options: InnerOptions, align_corners: bool) -> None:
+    def __init__(self, unit_query: Tensor, labels: Tensor, options: InnerSwitches, align_corners: bool) -> None:
         self.options = options
         self._cells = unit_query.flatten(2)
         self._grid = (unit_query.shape[2], unit_query.shape[3])
@@ -167,17 +168,17 @@ class _InnerLoss:
         self._count = self._valid.sum(dim=(1, 2, 3)).clamp_min(1)
         self._weight = self._valid * self._scale(options)[:, None, None, None]
 
-    def _scale(self, options: InnerOptions) -> Tensor:
+    def _scale(self, options: InnerSwitches) -> Tensor:
         """(B,) factor of each cell's loss: 1 for the sum, 1/M for the mean, M_ref/M for the rescaled sum."""
-        if options.reduction == "mean":
+        if options.inner_reduction == "mean":
             return 1 / self._count
-        return options.pixel_ref / self._count if options.pixel_ref else torch.ones_like(self._count)
+        return options.inner_pixel_ref / self._count if options.inner_pixel_ref else torch.ones_like(self._count)
 
     def __call__(self, directions: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor | None]:
         """The mean loss (B,) and, if asked for, v (B, G, C) for unit prototypes (B, G, C)."""
         if directions.shape[1] == 2:
             return self._two_classes(directions, gradient)
-        scores = self.options.alpha * self._down(directions)
+        scores = self.options.alpha_inner * self._down(directions)
         log_probabilities = scores.log_softmax(dim=1)
         classes = torch.arange(directions.shape[1], device=scores.device)[None, :, None, None]
         one_hot = (self._labels[:, None] == classes).to(scores.dtype)
@@ -187,7 +188,7 @@ class _InnerLoss:
         return value, self._up((log_probabilities.exp() - one_hot) * self._weight)
 
     def _two_classes(self, directions: Tensor, gradient: bool) -> tuple[Tensor, Tensor | None]:
-        score = self.options.alpha * self._down(directions[:, 1:] - directions[:, :1])
+        score = self.options.alpha_inner * self._down(directions[:, 1:] - directions[:, :1])
         target = (self._labels == 1).to(score.dtype)[:, None]
         losses = F.binary_cross_entropy_with_logits(score, target, reduction="none")
         value = (losses * self._valid).sum(dim=(1, 2, 3)) / self._count
@@ -204,4 +205,4 @@ class _InnerLoss:
     def _up(self, residual: Tensor) -> Tensor:
         """v (B, G, C) from the residuals (B, G, H, W)."""
         cells = pull_back(residual, self._grid, self._align_corners)
-        return self.options.alpha * (cells.flatten(2) @ self._cells.mT)
+        return self.options.alpha_inner * (cells.flatten(2) @ self._cells.mT)

@@ -2,11 +2,11 @@
 
 Title: (an example, no paper)
 Fidelity: own design
-Distinctive: Euclidean distance to the support means, one learned temperature.
 """
 
-import torch
-from torch import Tensor, nn
+from dataclasses import dataclass
+
+from torch import Tensor, cdist, nn, tensor
 
 from fsseg_bench.method import Episode, Method, feature_map
 from fsseg_bench.nn.backbones import Backbone
@@ -17,19 +17,19 @@ from fsseg_bench.recipe import Recipe
 
 
 class NearestMean(Method):
-    # Keyword-only arguments are switches: `--set temperature=5` sets this one.
-    def __init__(self, backbone: Backbone, *, temperature: float = 10.0) -> None:
-        super().__init__(backbone)
-        self.temperature = nn.Parameter(torch.tensor(temperature))
+    @dataclass(frozen=True)
+    class Switches:  # what users set: `--set temperature=5`
+        temperature: float = 10.0
+
+    def __init__(self, backbone: Backbone, switches: Switches) -> None:
+        super().__init__(backbone, switches)
+        self.temperature = nn.Parameter(tensor(switches.temperature))
 
     def predict(self, episode: Episode) -> Tensor:
-        # (B, N+1, C): background first, then the mean of each way's K shots under its masks.
-        means = support_prototypes(feature_map(episode.support), episode.support_masks)
-        cells = feature_map(episode.query).flatten(2).mT  # (B, h*w, C)
-        distance = torch.cdist(cells, means) / cells.shape[2] ** 0.5
-        height, width = feature_map(episode.query).shape[-2:]
-        # Logits at feature resolution: the engine resizes them.
-        return -(self.temperature * distance).mT.unflatten(2, (height, width))
+        means = support_prototypes(feature_map(episode.support), episode.support_masks)  # (B, N+1, C)
+        query = feature_map(episode.query)  # (B, C, h, w)
+        distances = cdist(means, query.flatten(2).mT).unflatten(2, query.shape[2:])
+        return -self.temperature * distances / query.shape[1] ** 0.5  # (B, N+1, h, w): background first
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         return {"query": segmentation_loss(self.predict(episode), episode.query_labels)}

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
 
 from fsseg_bench.method import Episode, Prediction
-from fsseg_bench.nn.inner import InnerOptions, InnerResult, inner_labels, inner_loop
+from fsseg_bench.nn.inner import InnerResult, InnerSwitches, inner_labels, inner_loop
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.nn.prototypes import UnitCells, cosine_scores, norms
-
-PIXEL_REF = 2809.0
-"""Feature cells of a 417-pixel image at output stride 8 (53 x 53): the cells that the paper's sum runs over."""
+from fsseg_methods._prototype import _PrototypeMethod
 
 
-def adapt(
-    episode: Episode, query: UnitCells, start: Tensor, options: InnerOptions, alpha: float, align_corners: bool
-) -> Prediction:
+@dataclass(frozen=True)
+class LoopSwitches(_PrototypeMethod.Switches, InnerSwitches):
+    """Of the prototypes, the scores and the inner loop."""
+
+
+def adapt(episode: Episode, query: UnitCells, start: Tensor, switches: LoopSwitches) -> Prediction:
     """Labels the query with the prototypes ``start`` (B, N+1, C), descends on them, and scores with the last ones.
 
     Logits are (B, N+1, h, w); the diagnostics are those of :func:`diagnostics`.
     """
-    size = episode.size if options.resolution == "input" else None
-    labels = inner_labels(query.cells, start, size=size, align_corners=align_corners)
-    result = inner_loop(query.cells, start, labels, options=options, align_corners=align_corners)
-    logits = cosine_scores(query.cells, result.prototypes, alpha=alpha)
+    corners = switches.align_corners
+    size = episode.size if switches.inner_res == "input" else None
+    labels = inner_labels(query.cells, start, size=size, align_corners=corners)
+    result = inner_loop(query.cells, start, labels, options=switches, align_corners=corners)
+    logits = cosine_scores(query.cells, result.prototypes, alpha=switches.alpha)
     return Prediction(logits, diagnostics(query, start, result))
 
 

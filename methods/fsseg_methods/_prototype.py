@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from fsseg_bench.method import Episode, Method, feature_map
-from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.pooling import MapRes
 from fsseg_bench.nn.prototypes import support_prototypes
 
@@ -13,23 +14,29 @@ from fsseg_bench.nn.prototypes import support_prototypes
 class _PrototypeMethod(Method):
     """Masked average prototypes of the supports, background first."""
 
-    def __init__(
-        self, backbone: Backbone, *, map_res: MapRes, align_corners: bool, void_in_bg: bool, alpha: float
-    ) -> None:
-        super().__init__(backbone)
-        self.map_res: MapRes = map_res
-        self.align_corners = align_corners
-        self.void_in_bg = void_in_bg
-        self.alpha = alpha
+    @dataclass(frozen=True)
+    class Switches:
+        """Of the prototypes, and of the scores."""
+
+        map_res: MapRes = "adjoint"
+        """How masks meet features: as if features were upsampled (`adjoint`), or at the features' cells."""
+        align_corners: bool = False
+        """Whether bilinear resizing aligns the centres of the corner pixels."""
+        void_in_bg: bool = False
+        """Whether void pixels of supports count as background (1-way only), as in PANet's code."""
+        alpha: float = 20.0
+        """Factor of the cosines."""
+
+    switches: Switches
 
     def prototypes(self, episode: Episode) -> Tensor:
         """(B, N+1, C): the background (mean over all supports), then each way (mean over its shots)."""
         return support_prototypes(
             feature_map(episode.support),
             episode.support_masks,
-            map_res=self.map_res,
-            align_corners=self.align_corners,
-            void_in_bg=self.void_in_bg,
+            map_res=self.switches.map_res,
+            align_corners=self.switches.align_corners,
+            void_in_bg=self.switches.void_in_bg,
         )
 
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fsseg_bench.method import Episode, feature_map
-from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.pooling import MapRes
 from fsseg_bench.nn.prototypes import cosine_scores, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
@@ -24,34 +22,16 @@ from fsseg_methods._recipes import biopt_recipe
 
 
 class Baseline(_PrototypeMethod):
-    """Scores alpha * cos(query cell, prototype).
-
-    Switches:
-        map_res: how masks meet features: ``adjoint`` (as if features were upsampled), ``nearest``, ``bilinear``.
-        align_corners: of every bilinear resizing.
-        void_in_bg: whether void pixels of supports count as background (1-way only).
-        alpha: factor of the cosines.
-    """
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        map_res: MapRes = "adjoint",
-        align_corners: bool = False,
-        void_in_bg: bool = False,
-        alpha: float = 20.0,
-    ) -> None:
-        super().__init__(backbone, map_res=map_res, align_corners=align_corners, void_in_bg=void_in_bg, alpha=alpha)
+    """Scores alpha * cos(query cell, prototype)."""
 
     def predict(self, episode: Episode) -> Tensor:
         """Scores (B, N+1, h, w)."""
         query = unit_cells(feature_map(episode.query))
-        return cosine_scores(query.cells, self.prototypes(episode), alpha=self.alpha)
+        return cosine_scores(query.cells, self.prototypes(episode), alpha=self.switches.alpha)
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query."""
-        return {"query": segmentation_loss(self.predict(episode), labels_of(episode), self.align_corners)}
+        return {"query": segmentation_loss(self.predict(episode), labels_of(episode), self.switches.align_corners)}
 
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:

@@ -15,6 +15,7 @@ Differences: which layers are trained and how batch-norm behaves is not stated: 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -22,14 +23,13 @@ from torch import Tensor, nn
 
 from fsseg_bench.method import Episode, Prediction, feature_map
 from fsseg_bench.nn.backbones import Backbone
-from fsseg_bench.nn.inner import InnerGrad, InnerOptions, InnerReduction, InnerRes
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.pooling import MapRes, masked_average
+from fsseg_bench.nn.pooling import masked_average
 from fsseg_bench.nn.prototypes import assigned, cosine_scores, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._inner import PIXEL_REF, adapt
+from fsseg_methods._inner import LoopSwitches, adapt
 from fsseg_methods._prototype import _PrototypeMethod, labels_of
 from fsseg_methods._recipes import biopt_recipe
 
@@ -43,57 +43,20 @@ class _Stages(NamedTuple):
 
 
 class BiOpt(_PrototypeMethod):
-    """Bilevel optimisation: support prototypes, a gated start (Eq. 5), T inner steps (Eq. 7), three losses (Eq. 8).
+    """Bilevel optimisation: support prototypes, a gated start (Eq. 5), T inner steps (Eq. 7), three losses (Eq. 8)."""
 
-    Switches:
-        steps: T, inner gradient steps.
-        eta: inner step size.
-        alpha_inner: factor of the cosines inside the inner loss.
-        inner_reduction: ``mean`` over the cells, or ``sum`` as the paper prints.
-        proto_unit_norm: whether prototypes have norm 1 before the first step; the paper does not scale them.
-        inner_pixel_ref: with ``sum``: M_ref times the mean, so that the step is the same at every scale; 0 is the
-            plain sum.
-        inner_res: the inner loss on the feature cells or on the input's pixels.
-        inner_grad: what the outer gradient sees: the inner steps as constants (``first``), all (``second``), or
-            neither steps nor start (``leaf``).
-        soft_mask: whether the query's own prototypes weigh all cells by their probabilities instead of averaging the
-            cells predicted as the class.
-        map_res: how masks meet features: ``adjoint`` (as if features were upsampled), ``nearest``, ``bilinear``.
-        align_corners: of every bilinear resizing.
-        void_in_bg: whether void pixels of supports count as background (1-way only).
-        alpha: factor of the cosines outside the inner loss.
-    """
+    @dataclass(frozen=True)
+    class Switches(LoopSwitches):
+        """Of the prototypes, the scores and the inner loop."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        steps: int = 10,
-        eta: float = 0.1,
-        alpha_inner: float = 20.0,
-        inner_reduction: InnerReduction = "mean",
-        proto_unit_norm: bool = True,
-        inner_pixel_ref: float = PIXEL_REF,
-        inner_res: InnerRes = "feature",
-        inner_grad: InnerGrad = "first",
-        soft_mask: bool = False,
-        map_res: MapRes = "adjoint",
-        align_corners: bool = False,
-        void_in_bg: bool = False,
-        alpha: float = 20.0,
-    ) -> None:
-        super().__init__(backbone, map_res=map_res, align_corners=align_corners, void_in_bg=void_in_bg, alpha=alpha)
-        self.soft_mask = soft_mask
-        self.options = InnerOptions(
-            steps=steps,
-            eta=eta,
-            alpha=alpha_inner,
-            reduction=inner_reduction,
-            pixel_ref=inner_pixel_ref,
-            unit_norm=proto_unit_norm,
-            gradient=inner_grad,
-            resolution=inner_res,
-        )
+        soft_mask: bool = False
+        """Whether the query's prototypes weigh all cells by their probabilities instead of averaging the cells
+        predicted as the class."""
+
+    switches: Switches
+
+    def __init__(self, backbone: Backbone, switches: Switches) -> None:
+        super().__init__(backbone, switches)
         channels = backbone.out_channels
         self.gate = nn.Linear(2 * channels, channels)
 
@@ -106,17 +69,17 @@ class BiOpt(_PrototypeMethod):
         labels = labels_of(episode)
         stages = self._stages(episode)
         logits = {"support": stages.support, "start": stages.start, "final": stages.final.logits}
-        return {name: segmentation_loss(value, labels, self.align_corners) for name, value in logits.items()}
+        return {name: segmentation_loss(value, labels, self.switches.align_corners) for name, value in logits.items()}
 
     def _stages(self, episode: Episode) -> _Stages:
         features = feature_map(episode.query)
         query = unit_cells(features)
         supports = self.prototypes(episode)
-        first = cosine_scores(query.cells, supports, alpha=self.alpha)
-        own = predicted_prototypes(features, first, supports, soft=self.soft_mask)
+        first = cosine_scores(query.cells, supports, alpha=self.switches.alpha)
+        own = predicted_prototypes(features, first, supports, soft=self.switches.soft_mask)
         start = fuse(own, supports, gate=self.gate)
-        second = cosine_scores(query.cells, start, alpha=self.alpha)
-        return _Stages(first, second, adapt(episode, query, start, self.options, self.alpha, self.align_corners))
+        second = cosine_scores(query.cells, start, alpha=self.switches.alpha)
+        return _Stages(first, second, adapt(episode, query, start, self.switches))
 
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:

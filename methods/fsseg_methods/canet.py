@@ -18,7 +18,8 @@ Differences: heads below 256 channels start from He's weights and without dropou
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,9 @@ from fsseg_bench.nn.refinement import Refinement
 from fsseg_bench.nn.tiled import TiledConvolution
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_bench.schema import Range
 from fsseg_methods._prototype import labels_of
+from fsseg_methods._ranges import Count, Share
 from fsseg_methods._recipes import canet_recipe, light_recipe
 
 _CODE = "the authors' code"
@@ -49,17 +52,28 @@ _AREA_EPS = 5e-4  # added to the mask's area in cells: an empty mask gives a zer
 class CANet(Method):
     """Compares each query cell with the support's mean vector, then refines the comparison.
 
-    Switches:
-        refinements: passes after the first, each told the softmax of the one before.
-        fusion: of several shots' comparisons: ``attention`` (learned weights) or ``average``.
-        history_rate: how often training gives a sample the map remembered from its last visit instead of zeros.
-        dropout: the share of channels that training drops, where the authors' code does; None: 0.5, light form 0.
-        small_start: whether new weights begin at N(0, 0.01^2) as in the authors' code; None: not in the light form.
-        width: channels of the head; never more than the backbone has.
-
     The light form is a head of fewer than 256 channels, as on backbones that are trained from scratch in seconds:
     there He's larger initial weights, and no dropout, let short training succeed.
     """
+
+    @dataclass(frozen=True)
+    class Switches:
+        """Of the head and its training."""
+
+        refinements: Annotated[int, Range(least=0)] = 4
+        """Passes after the first, each of which reads the softmax of the one before."""
+        fusion: Literal["attention", "average"] = "attention"
+        """Of several shots' comparisons: learned weights, or their mean."""
+        history_rate: Annotated[float, Range(least=0, most=1)] = 0.3
+        """How often training gives a sample the map remembered from its last visit instead of zeros."""
+        dropout: Share | None = None
+        """The share of channels that training drops, where the authors' code does; `none`: 0.5, light form 0."""
+        small_start: bool | None = None
+        """Whether new weights begin at N(0, 0.01^2) as in the authors' code; `none`: not in the light form."""
+        width: Count = _WIDTH
+        """Channels of the head; never more than the backbone has."""
+
+    switches: Switches
 
     max_ways: ClassVar[int | None] = 1
     keeps_history: ClassVar[bool] = True
@@ -68,38 +82,21 @@ class CANet(Method):
         last="layer3", resnet=ResNetLayout(dilate_first=True, stride_in_first=True, ceil_pool=True)
     )
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        refinements: int = 4,
-        fusion: Literal["attention", "average"] = "attention",
-        history_rate: float = 0.3,
-        dropout: float | None = None,
-        small_start: bool | None = None,
-        width: int = _WIDTH,
-    ) -> None:
-        super().__init__(backbone)
-        if refinements < 0:
-            raise ValueError(f"refinements is {refinements}; it must be at least 0")
-        if not 0 <= history_rate <= 1:
-            raise ValueError(f"history_rate is {history_rate}; it must be from 0 to 1")
-        if dropout is not None and not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")
-        self.refinements = refinements
-        self.history_rate = history_rate
-        width = min(width, backbone.out_channels)
+    def __init__(self, backbone: Backbone, switches: Switches) -> None:
+        super().__init__(backbone, switches)
+        width = min(switches.width, backbone.out_channels)
         light = width < _WIDTH
-        dropout = (0.0 if light else _DROPOUT) if dropout is None else dropout
+        dropout = (0.0 if light else _DROPOUT) if switches.dropout is None else switches.dropout
+        small = not light if switches.small_start is None else switches.small_start
         self.embed = MidLevel(backbone, width, dropout=dropout)
         self.compare = TiledConvolution(width, width, width, dilation=2)
         self.compared = nn.Sequential(nn.ReLU(), nn.Dropout2d(dropout))
-        self.attention = ShotAttention(width) if fusion == "attention" else None
+        self.attention = ShotAttention(width) if switches.fusion == "attention" else None
         self.refine = Refinement(width)
         self.decode = ASPPClassifier(width, dropout=dropout, project_dropout=dropout)
         for name, part in self.named_children():
             if name != "backbone":
-                _start(part, small=not light if small_start is None else small_start)
+                _start(part, small=small)
 
     def encode(self, images: Tensor) -> Tensor:
         """Embedded mid-level features (M, width, h, w) >= 0."""
@@ -115,7 +112,7 @@ class CANet(Method):
         """Logits (B, 2, H, W) of the last pass, at image size."""
         compared = self._compared(episode)
         logits = self.head(compared)
-        for _ in range(self.refinements):
+        for _ in range(self.switches.refinements):
             logits = self.head(compared, logits.softmax(dim=1))
         return resize(logits, episode.size, align_corners=True)
 
@@ -159,7 +156,7 @@ class CANet(Method):
         """What each sample is told, (B, 2, h, w): its remembered map at a rate, else zeros."""
         if episode.history is None:
             return None
-        told = torch.rand(episode.batch) < self.history_rate
+        told = torch.rand(episode.batch) < self.switches.history_rate
         zeros = torch.zeros(2, *size, device=episode.support_masks.device)
         return torch.stack(
             [

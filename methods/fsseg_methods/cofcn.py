@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,9 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.transposed import transposed_bilinear
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_bench.schema import Must
 from fsseg_methods._prototype import labels_of
+from fsseg_methods._ranges import Count, Share
 from fsseg_methods._recipes import fcn_recipe
 
 _CODE = "the authors' code"
@@ -39,14 +42,23 @@ _KERNEL = 7
 
 
 class CoFCN(Method):
-    """Query features and the support's mean feature, side by side, scored cell by cell and upsampled.
+    """Query features and the support's mean feature, side by side, scored cell by cell and upsampled."""
 
-    Switches:
-        width: channels of fc6 and fc7; never more than the backbone has.
-        dropout: share of channels of fc6 and fc7 that are dropped in training.
-        dilation: side in pixels of the square by which annotations grow; odd, 1 leaves them.
-        annotation_value: a map is plus this where it is marked and minus this elsewhere.
-    """
+    @dataclass(frozen=True)
+    class Switches:
+        """Of the annotation maps and the head."""
+
+        width: Count = 256
+        """Channels of fc6 and fc7; never more than the backbone has."""
+        dropout: Share = 0.5
+        """Share of channels of fc6 and fc7 that are dropped in training."""
+        dilation: Annotated[int, Must("odd and at least 1", lambda side: side > 0 and side % 2 == 1)] = 11
+        """Side in pixels of the square by which annotations grow, into each other and into void as in the authors'
+        code; 1 leaves them."""
+        annotation_value: float = 2.22  # 128 of 255, over the normalisation's mean deviation of 0.226
+        """A map is plus this where it is marked and minus this elsewhere."""
+
+    switches: Switches
 
     max_ways: ClassVar[int | None] = 1
     default_backbone: ClassVar[str] = "vgg16"
@@ -55,21 +67,9 @@ class CoFCN(Method):
         vgg=VGGLayout(pool_kernel=2, pool_strides=(2, 2, 2, 2, 2), dilations=(1, 1, 1, 1, 1), first_padding=81),
     )
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        width: int = 256,
-        dropout: float = 0.5,
-        dilation: int = 11,
-        annotation_value: float = 2.22,  # 128 of 255, over the normalisation's mean deviation of 0.226
-    ) -> None:
-        super().__init__(backbone)
-        if dilation < 1 or dilation % 2 == 0:
-            raise ValueError(f"dilation is {dilation}; it must be odd and at least 1")
-        self.dilation = dilation
-        self.annotation_value = annotation_value
-        channels = min(width, backbone.out_channels)
+    def __init__(self, backbone: Backbone, switches: Switches) -> None:
+        super().__init__(backbone, switches)
+        channels = min(switches.width, backbone.out_channels)
         padded = padded_in_front(backbone)
         self.offset = 0 if padded else backbone.stride
         self.query_fc6 = nn.Conv2d(backbone.out_channels, channels, _KERNEL, padding=0 if padded else _KERNEL // 2)
@@ -81,7 +81,7 @@ class CoFCN(Method):
         nn.init.zeros_(self.score.weight)
         assert self.score.bias is not None
         nn.init.zeros_(self.score.bias)
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = nn.Dropout2d(switches.dropout)
 
     def encode(self, images: Tensor) -> Tensor:
         """Query features (M, C, h, w) >= 0; C is ``width`` or less."""
@@ -105,8 +105,8 @@ class CoFCN(Method):
         Each is grown by itself, so that near an edge, and in void, a pixel may be marked in both.
         """
         maps = torch.stack((masks == 0, masks == 1), dim=1).float()
-        grown = F.max_pool2d(maps, self.dilation, stride=1, padding=self.dilation // 2)
-        return self.annotation_value * (2 * grown - 1)
+        grown = F.max_pool2d(maps, self.switches.dilation, stride=1, padding=self.switches.dilation // 2)
+        return self.switches.annotation_value * (2 * grown - 1)
 
     def predict(self, episode: Episode) -> Tensor:
         """Logits (B, 2, H, W)."""

@@ -16,6 +16,7 @@ Differences: the encoder is frozen; for fine-tuning at a tenth of the rate set r
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -31,6 +32,7 @@ from fsseg_bench.recipe import Recipe
 from fsseg_methods._dan.fusion import FusionDecoder
 from fsseg_methods._dan.rank_attention import SignRule, rank_attention
 from fsseg_methods._prototype import labels_of
+from fsseg_methods._ranges import Count
 from fsseg_methods._recipes import light_recipe
 
 _ATTENTION_STRIDE = 8
@@ -40,13 +42,20 @@ _SKIP = 64
 
 
 class DAN(Method):
-    """Rank-weighted attention at several stages, decoded from coarse to fine; 1-way.
+    """Rank-weighted attention at several stages, decoded from coarse to fine; 1-way."""
 
-    Switches:
-        rerank: whether ranks weigh the attention; without (and with scores=signed) it is PGNet's plain softmax.
-        scores: what is weighed: ``relu`` positive scores, ``shift`` scores less their row's minimum, ``signed`` all.
-        width: most channels of the decoder's coarse steps.
-    """
+    @dataclass(frozen=True)
+    class Switches:
+        """Of the attention and the decoder."""
+
+        rerank: bool = True
+        """Whether ranks weigh the attention; without (and with `scores=signed`) it is PGNet's plain softmax."""
+        scores: SignRule = "relu"
+        """What is weighed: positive scores (`relu`), scores less their row's minimum (`shift`), or all (`signed`)."""
+        width: Count = 256
+        """Most channels of the decoder's coarse steps; never more than the backbone has."""
+
+    switches: Switches
 
     max_ways: ClassVar[int | None] = 1
     default_backbone: ClassVar[str] = "resnet101"
@@ -55,18 +64,14 @@ class DAN(Method):
         vgg=VGGLayout(pool_strides=(2, 2, 2, 2), dilations=(1, 1, 1, 1, 1)),
     )
 
-    def __init__(self, backbone: Backbone, *, rerank: bool = True, scores: SignRule = "relu", width: int = 256) -> None:
-        if width < 1:
-            raise ValueError(f"width is {width}; it must be at least 1")
-        super().__init__(backbone)
-        self.rerank = rerank
-        self.scores: SignRule = scores
+    def __init__(self, backbone: Backbone, switches: Switches) -> None:
+        super().__init__(backbone, switches)
         self.stages = attention_stages(backbone)
         channels = [backbone.channels[stage] for stage in self.stages]
         self.keys = [c // 8 for c in channels]
         self.embed = nn.ModuleList(nn.Conv2d(c, c // 8 + c // 2, 3, padding=1) for c in channels)
         attended = [2 * (c // 2) for c in reversed(channels)]
-        widths = [min(width, backbone.out_channels)] * len(channels)
+        widths = [min(switches.width, backbone.out_channels)] * len(channels)
         self.skip_stages = skip_stage(backbone)
         self.skip = nn.ModuleList(nn.Conv2d(backbone.channels[s], _SKIP, 1) for s in self.skip_stages)
         extra = [_SKIP] * len(self.skip)
@@ -86,7 +91,9 @@ class DAN(Method):
         maps = []
         for keys, support, query in zip(self.keys, episode.support, episode.query, strict=False):
             cells = foreground_cells(masks, (support.shape[-2], support.shape[-1]))
-            read = rank_attention(query, support[:, 0], cells, keys=keys, rerank=self.rerank, rule=self.scores)
+            read = rank_attention(
+                query, support[:, 0], cells, keys=keys, rerank=self.switches.rerank, rule=self.switches.scores
+            )
             maps.append(torch.cat((read, query[:, keys:]), dim=1))
         return maps
 

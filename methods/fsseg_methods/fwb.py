@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.prototypes import background_mask
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_bench.schema import Range
 from fsseg_methods._fwb.boosting import vote
 from fsseg_methods._fwb.experts import (
     NONE,
@@ -53,18 +55,29 @@ _MAJORITY = 0.5
 
 
 class FWB(Method):
-    """Low-level features times the relevance-weighted similarity, then two convolutions; boosted at test.
+    """Low-level features times the relevance-weighted similarity, then two convolutions; boosted at test."""
 
-    Switches:
-        boosting: whether predictions are the experts' vote; otherwise those of the trained network as it is.
-        relevance: whether channels are weighted by r = (f - b) / |f - b|.
-        threshold: the score above which a pixel is foreground.
-        normalise_score: divide the score by the sum of the experts' weights, and compare it with 0.5 instead.
-        steps: Adam steps of the boosting; there is one expert more.
-        last_support_low: whether the experts segment the last support's low-level map instead of the query's, as
-            the released code does with several shots.
-        void_in_bg: whether void counts as background in supports and labels.
-    """
+    @dataclass(frozen=True)
+    class Switches:
+        """Of the class vector, the boosting and its vote."""
+
+        boosting: bool = True
+        """Whether predictions are the experts' vote; otherwise those of the trained network as it is."""
+        relevance: bool = True
+        """Whether channels are weighted by r = (f - b) / |f - b|."""
+        threshold: float = 0.8
+        """The score above which a pixel is foreground."""
+        normalise_score: bool = False
+        """Whether the score is divided by the sum of the experts' weights, and compared with 0.5 instead."""
+        steps: Annotated[int, Range(least=0)] = 10
+        """Adam steps of the boosting; there is one expert more."""
+        last_support_low: bool = False
+        """Whether the experts segment the last support's low-level map instead of the query's, as the released code
+        does with several shots."""
+        void_in_bg: bool = False
+        """Whether void counts as background in supports and labels, as in the authors' code."""
+
+    switches: Switches
 
     max_ways: ClassVar[int | None] = 1
     needs_grad_at_test: ClassVar[bool] = True
@@ -73,28 +86,8 @@ class FWB(Method):
         vgg=VGGLayout(batch_norm=True, pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 2, 4))
     )
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        boosting: bool = True,
-        relevance: bool = True,
-        threshold: float = 0.8,
-        normalise_score: bool = False,
-        steps: int = 10,
-        last_support_low: bool = False,
-        void_in_bg: bool = False,
-    ) -> None:
-        if steps < 0:
-            raise ValueError(f"steps is {steps}; it must be at least 0")
-        super().__init__(backbone)
-        self.boosting = boosting
-        self.relevance = relevance
-        self.threshold = threshold
-        self.normalise_score = normalise_score
-        self.steps = steps
-        self.last_support_low = last_support_low
-        self.void_in_bg = void_in_bg
+    def __init__(self, backbone: Backbone, switches: Switches) -> None:
+        super().__init__(backbone, switches)
         low = next((stage for stage in _LOW if stage in backbone.stages), backbone.stages[-1])
         self.levels = (low, backbone.stages[-1])
         self.exit = ExitLayer(backbone.channels[low])
@@ -119,12 +112,12 @@ class FWB(Method):
 
     def predict(self, episode: Episode) -> Tensor | Prediction:
         """Logits (B, 2, H, W) at image size: the experts' score against the threshold, or the network's own."""
-        if not self.boosting:
+        if not self.switches.boosting:
             return self.logits(episode)
         ensemble = self.ensemble(episode)
         weights = ensemble.ious.mean(dim=2)
-        score, bound = vote(ensemble.masks, weights), self.threshold
-        if self.normalise_score:
+        score, bound = vote(ensemble.masks, weights), self.switches.threshold
+        if self.switches.normalise_score:
             score, bound = score / (weights.sum(dim=1)[:, None, None] + NONE), _MAJORITY
         logits = torch.stack((torch.full_like(score, bound), score), dim=1)
         return Prediction(logits, {"support_iou": weights, "support_loss": ensemble.losses.mean(dim=2)})
@@ -132,7 +125,7 @@ class FWB(Method):
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query; gradients reach the trunk through the query's features alone."""
         labels = labels_of(episode)
-        if self.void_in_bg:
+        if self.switches.void_in_bg:
             labels = labels.masked_fill(labels == VOID, 0)
         return {"query": segmentation_loss(self.logits(episode), labels)}
 
@@ -147,16 +140,16 @@ class FWB(Method):
         """Weighted class vector and relevance, constants as far as gradients go."""
         _, top = episode.support
         masks = episode.support_masks[:, 0]
-        background = background_mask(episode.support_masks, self.void_in_bg)[:, 0]
+        background = background_mask(episode.support_masks, self.switches.void_in_bg)[:, 0]
         means = class_means(top.detach().flatten(0, 2), (masks == 1).flatten(0, 1), background.flatten(0, 1))
         sums = means.unflatten(0, masks.shape[:2]).sum(dim=1)
-        return weighted_vector(sums[:, 0], sums[:, 1], relevance=self.relevance)
+        return weighted_vector(sums[:, 0], sums[:, 1], relevance=self.switches.relevance)
 
     def ensemble(self, episode: Episode) -> Ensemble:
         """The boosted experts and their masks of the query."""
         known = self.class_vectors(episode)
         masks = episode.support_masks[:, 0]
-        labels = masks.masked_fill(masks == VOID, 0) if self.void_in_bg else masks
+        labels = masks.masked_fill(masks == VOID, 0) if self.switches.void_in_bg else masks
         low, top = episode.support
         shots = ((low[:, 0, k], top[:, 0, k], labels[:, k]) for k in range(episode.shots))
         return experts(
@@ -165,8 +158,8 @@ class FWB(Method):
             *(tensor for shot in shots for tensor in shot),
             exit_layer=self.exit,
             size=episode.size,
-            steps=self.steps,
-            last_support_low=self.last_support_low,
+            steps=self.switches.steps,
+            last_support_low=self.switches.last_support_low,
         )
 
     @classmethod

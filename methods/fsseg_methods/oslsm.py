@@ -17,6 +17,7 @@ Differences: ResNets (not in the paper): supports at full size, mean feature, on
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -47,11 +48,18 @@ class OSLSM(Method):
     With a VGG-16 both branches have their own fully connected layers: fc6 to fc8 on the support, fc6 and fc7,
     applied at every cell, on the query.
 
-    Switches:
-        hash_seed: of the random places and signs that turn the support's numbers into weights.
-        void_in_bg: whether void pixels of the query count as background in training, as in the authors' code.
     """
 
+    @dataclass(frozen=True)
+    class Switches:
+        """Of the hash and the loss."""
+
+        hash_seed: int = 0
+        """Of the random places and signs that turn the support's numbers into weights."""
+        void_in_bg: bool = False
+        """Whether void pixels of the query count as background in training, as in the authors' code."""
+
+    switches: Switches
     places: Tensor
     """(D + 1,) int64: from which number of the support's network each weight comes."""
     signs: Tensor
@@ -69,9 +77,8 @@ class OSLSM(Method):
         )
     )
 
-    def __init__(self, backbone: Backbone, *, hash_seed: int = 0, void_in_bg: bool = False) -> None:
-        super().__init__(backbone)
-        self.void_in_bg = void_in_bg
+    def __init__(self, backbone: Backbone, switches: Switches) -> None:
+        super().__init__(backbone, switches)
         self.conditioning = copy.deepcopy(backbone)
         classifier = backbone._modules.get("classifier")
         self.fully_connected = classifier is not None
@@ -85,7 +92,7 @@ class OSLSM(Method):
             channels = backbone.out_channels
             codes = -(-channels // _WEIGHTS_A_CODE)
             self.conditioning_codes = nn.Linear(channels, codes)
-        places, signs = random_hash(channels + 1, codes, hash_seed)
+        places, signs = random_hash(channels + 1, codes, switches.hash_seed)
         self.register_buffer("places", places)
         self.register_buffer("signs", signs)
 
@@ -130,7 +137,7 @@ class OSLSM(Method):
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Logistic loss, the mean over all pixels that count."""
         labels = labels_of(episode)
-        if self.void_in_bg:
+        if self.switches.void_in_bg:
             labels = labels.masked_fill(labels == VOID, 0)
         return {"query": segmentation_loss(self.predict(episode), labels)}
 

@@ -12,15 +12,15 @@ Differences: the protocol's training lists and episodes; the authors' PASCAL run
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from fsseg_bench.method import Episode, feature_map
-from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.pooling import MapRes, masked_average
+from fsseg_bench.nn.pooling import masked_average
 from fsseg_bench.nn.prototypes import assigned, cosine_scores, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
@@ -32,50 +32,41 @@ _CODE = "the authors' code"
 
 
 class PANet(_PrototypeMethod):
-    """Scores alpha * cos(query cell, prototype), trained with the alignment loss.
+    """Scores alpha * cos(query cell, prototype), trained with the alignment loss."""
 
-    Switches:
-        align_weight: weight of the alignment loss; 0 leaves it out.
-        map_res: how masks meet features: ``adjoint`` (as if features were upsampled), ``nearest``, ``bilinear``.
-        align_corners: of every bilinear resizing.
-        void_in_bg: whether void pixels of supports count as background (1-way only), as in the authors' code.
-        alpha: factor of the cosines.
-    """
+    @dataclass(frozen=True)
+    class Switches(_PrototypeMethod.Switches):
+        """Of the prototypes, the scores and the alignment loss."""
+
+        align_weight: float = 1.0
+        """Weight of the alignment loss; 0 leaves it out."""
+
+    switches: Switches
 
     default_backbone: ClassVar[str] = "vgg16"
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        align_weight: float = 1.0,
-        map_res: MapRes = "adjoint",
-        align_corners: bool = False,
-        void_in_bg: bool = False,
-        alpha: float = 20.0,
-    ) -> None:
-        super().__init__(backbone, map_res=map_res, align_corners=align_corners, void_in_bg=void_in_bg, alpha=alpha)
-        self.align_weight = align_weight
 
     def predict(self, episode: Episode) -> Tensor:
         """Scores (B, N+1, h, w)."""
         query = unit_cells(feature_map(episode.query))
-        return cosine_scores(query.cells, self.prototypes(episode), alpha=self.alpha)
+        return cosine_scores(query.cells, self.prototypes(episode), alpha=self.switches.alpha)
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query, and the weighted alignment loss (mean over episodes)."""
         scores = self.predict(episode)
-        losses = {"query": segmentation_loss(scores, labels_of(episode), self.align_corners)}
-        if self.align_weight:
-            losses["align"] = self.align_weight * self._alignment(episode, scores).mean()
+        losses = {"query": segmentation_loss(scores, labels_of(episode), self.switches.align_corners)}
+        if self.switches.align_weight:
+            losses["align"] = self.switches.align_weight * self._alignment(episode, scores).mean()
         return losses
 
     def _alignment(self, episode: Episode, scores: Tensor) -> Tensor:
         """Alignment loss (B,) from the query's scores (B, N+1, h, w)."""
         prototypes, present = query_prototypes(feature_map(episode.query), scores)
-        back = support_scores(feature_map(episode.support), prototypes, self.alpha)
+        back = support_scores(feature_map(episode.support), prototypes, self.switches.alpha)
         return alignment_losses(
-            back, alignment_labels(episode.support_masks, self.void_in_bg), present, self.align_corners
+            back,
+            alignment_labels(episode.support_masks, self.switches.void_in_bg),
+            present,
+            self.switches.align_corners,
         )
 
     @classmethod

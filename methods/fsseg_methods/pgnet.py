@@ -16,6 +16,7 @@ Differences: batch-norm stays fixed; initial weights are He's, and a head below 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -33,6 +34,7 @@ from fsseg_bench.nn.mid_level import MidLevel
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._prototype import labels_of
+from fsseg_methods._ranges import Count, Share
 from fsseg_methods._recipes import canet_recipe, light_recipe
 
 _CANET = "CANet's authors' code, whose authors are the same"
@@ -41,16 +43,30 @@ _DROPOUT = 0.5
 
 
 class PGNet(Method):
-    """A pyramid of graph attention units, then residual blocks and ASPP.
+    """A pyramid of graph attention units, then residual blocks and ASPP."""
 
-    Switches:
-        grids: divisors of the feature map's sides; one attention unit for each.
-        global_unit: whether a further unit weighs all nodes equally.
-        fusion: of the units' maps: ``sum``, or ``concat`` and a 1x1 convolution.
-        masked: whether foreground cells alone are nodes; false leaves background cells in as zero vectors.
-        dropout: the share of channels that training drops; None: 0.5, and 0 in a head below 256 channels.
-        width: channels of the head; never more than the backbone has.
-    """
+    @dataclass(frozen=True)
+    class Switches:
+        """Of the graph and the head."""
+
+        grids: tuple[Count, ...] = (1, 2, 4)
+        """Divisors of the feature map's sides; one attention unit for each."""
+        global_unit: bool = True
+        """Whether a further unit weighs all nodes equally; needed where `grids` is empty."""
+        fusion: Literal["sum", "concat"] = "sum"
+        """Of the units' maps: their sum, or side by side through a 1x1 convolution."""
+        masked: bool = True
+        """Whether foreground cells alone are nodes; `false` leaves background cells in as zero vectors."""
+        dropout: Share | None = None
+        """The share of channels that training drops; `none`: 0.5, and 0 in a head below 256 channels."""
+        width: Count = _WIDTH
+        """Channels of the head; never more than the backbone has."""
+
+        def __post_init__(self) -> None:
+            if not self.grids and not self.global_unit:
+                raise ValueError("grids is empty and global_unit is false; at least one unit must remain")
+
+    switches: Switches
 
     max_ways: ClassVar[int | None] = 1
     default_backbone: ClassVar[str] = "resnet50"
@@ -58,29 +74,16 @@ class PGNet(Method):
         last="layer3", resnet=ResNetLayout(dilate_first=True, stride_in_first=True, ceil_pool=True)
     )
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        grids: tuple[int, ...] = (1, 2, 4),
-        global_unit: bool = True,
-        fusion: Literal["sum", "concat"] = "sum",
-        masked: bool = True,
-        dropout: float | None = None,
-        width: int = _WIDTH,
-    ) -> None:
-        super().__init__(backbone)
-        _check(grids, global_unit, dropout)
-        self.grids = grids
-        self.masked = masked
-        width = min(width, backbone.out_channels)
-        dropout = (_DROPOUT if width >= _WIDTH else 0.0) if dropout is None else dropout
+    def __init__(self, backbone: Backbone, switches: Switches) -> None:
+        super().__init__(backbone, switches)
+        width = min(switches.width, backbone.out_channels)
+        dropout = (_DROPOUT if width >= _WIDTH else 0.0) if switches.dropout is None else switches.dropout
         self.embed = MidLevel(backbone, width, dropout=dropout)
         self.value = nn.Linear(width, width)
-        self.units = nn.ModuleList(GraphAttention(width) for _ in grids)
-        self.equal = Fusion(width) if global_unit else None
-        count = len(grids) + global_unit
-        self.merge = nn.Conv2d(count * width, width, 1) if fusion == "concat" else None
+        self.units = nn.ModuleList(GraphAttention(width) for _ in switches.grids)
+        self.equal = Fusion(width) if switches.global_unit else None
+        count = len(switches.grids) + switches.global_unit
+        self.merge = nn.Conv2d(count * width, width, 1) if switches.fusion == "concat" else None
         self.blocks = nn.ModuleList(_block(width) for _ in range(3))
         self.decode = ASPPClassifier(width, dropout=dropout, project_dropout=dropout)
         for name, part in self.named_children():
@@ -119,7 +122,7 @@ class PGNet(Method):
         values = F.relu(self.value(told))
         own = _map(F.relu(self.value(_tokens(query))), size)
         maps = []
-        for unit, grid in zip(self.units, self.grids, strict=True):
+        for unit, grid in zip(self.units, self.switches.grids, strict=True):
             regions = (max(1, size[0] // grid), max(1, size[1] // grid))
             read = unit(_tokens(pooled(query, regions)), _tokens(pooled(own, regions)), told, values, nodes.real)
             maps.append(resize(_map(read, regions), size))
@@ -132,8 +135,8 @@ class PGNet(Method):
 
     def _graph(self, support: Tensor, cells: Tensor) -> tuple[Nodes, Tensor]:
         """The nodes, and their features (B, S, width)."""
-        nodes = nodes_of(cells if self.masked else torch.ones_like(cells))
-        kept = support if self.masked else support * cells[:, :, None]
+        nodes = nodes_of(cells if self.switches.masked else torch.ones_like(cells))
+        kept = support if self.switches.masked else support * cells[:, :, None]
         return nodes, take(kept, nodes)
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
@@ -231,12 +234,3 @@ def _start(part: nn.Module) -> None:
     for module in part.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-
-
-def _check(grids: tuple[int, ...], global_unit: bool, dropout: float | None) -> None:
-    if min(grids, default=1) < 1:
-        raise ValueError(f"grids is {grids}; each must be at least 1")
-    if not grids and not global_unit:
-        raise ValueError("grids is empty and global_unit is false; at least one unit must remain")
-    if dropout is not None and not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")

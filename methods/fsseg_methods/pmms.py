@@ -16,54 +16,35 @@ Differences: new layers start from PyTorch's default initialisation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import Tensor
 
 from fsseg_bench.method import Episode
-from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_methods._pmms.method import _MixtureMethod
+from fsseg_methods._pmms.method import MapInto, _MixtureMethod
 from fsseg_methods._prototype import labels_of
+from fsseg_methods._ranges import Count
 
 
 class PMMs(_MixtureMethod):
-    """One stage; the probability map takes the place of an earlier prediction. K shots make one mixture.
+    """One stage; the probability map takes the place of an earlier prediction. K shots make one mixture."""
 
-    Switches:
-        components: prototypes of the class, and as many of the background.
-        support_grad: whether gradient reaches the supports, through the last maximisation step.
-        kappa: factor of the inner products in expectation-maximisation.
-        em_iterations: its iterations.
-        void_in_bg: whether void pixels of supports count as background, as in the authors' code.
-        dropout: share of the channels that training drops, in the pyramid's branches.
-        separate_passes: whether training normalises supports and queries apart, as in the authors' code.
-        width: channels of the head, at most those of the backbone.
-    """
+    @dataclass(frozen=True)
+    class Switches(_MixtureMethod.Switches):
+        """Of the mixture, the head and its training."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        components: int = 3,
-        support_grad: bool = False,
-        kappa: float = 20.0,
-        em_iterations: int = 10,
-        void_in_bg: bool = False,
-        dropout: float = 0.5,
-        separate_passes: bool = True,
-        width: int = 256,
-    ) -> None:
-        super().__init__(
-            backbone,
-            components=(components,),
-            map_into="history",
-            support_grad=support_grad,
-            kappa=kappa,
-            em_iterations=em_iterations,
-            void_in_bg=void_in_bg,
-            dropout=dropout,
-            separate_passes=separate_passes,
-            width=width,
-        )
+        components: Count = 3
+        """Prototypes of the class, and as many of the background."""
+
+    switches: Switches
+    map_into: ClassVar[MapInto] = "history"
+
+    @property
+    def components(self) -> tuple[int, ...]:
+        """One stage."""
+        return (self.switches.components,)
 
     def predict(self, episode: Episode) -> Tensor:
         """Logits (B, 2, h, w)."""

@@ -20,6 +20,7 @@ Differences: the protocol's training lists and episodes; the authors' PASCAL run
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,7 @@ from fsseg_methods._alignment import alignment_labels
 from fsseg_methods._ppnet.graph import LatentGraph, gathered, like_prototypes
 from fsseg_methods._ppnet.method import Parts, _PartMethod, part_recipe
 from fsseg_methods._ppnet.superpixels import slic_labels, superpixel_means
+from fsseg_methods._ranges import Count
 
 
 class Nodes(NamedTuple):
@@ -46,86 +48,59 @@ class Nodes(NamedTuple):
 
 
 class PPNetUD(_PartMethod):
-    """PPNet whose parts attend to the superpixels of unlabelled images of the episode's classes.
+    """PPNet whose parts attend to the superpixels of unlabelled images of the episode's classes."""
 
-    Switches:
-        parts, assignments, part_weight, semantic_weight, align_weight, void_in_bg, alpha: as in ``ppnet``.
-        unlabelled: images of each way's class; those of all ways serve every class.
-        segments: superpixels an image (about), by SLIC.
-        top: an image's superpixels that a class keeps at most (the authors' 5-shot setting: 5).
-        threshold: cosine to the class's whole prototype that a superpixel must exceed (5-shot: 0.9).
-        group: unlabelled images that are attended to together (5-shot: 6).
-        running_mean: share of the parts that stays after each group (5-shot: 0.9).
-        graph_trainable: whether the graph's layers learn; the authors' are in no optimiser group.
-        joint_align: the authors' alignment loss of this variant: one mean over all supports of a way, over N K.
-        width: of the graph's embeddings, not above the backbone's channels.
-    """
+    @dataclass(frozen=True)
+    class Switches(_PartMethod.Switches):
+        """Those of ppnet, and of the graph."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        base_classes: int,
-        *,
-        parts: int = 5,
-        assignments: int = 20,
-        part_weight: float = 0.8,
-        semantic_weight: float = 0.1,
-        align_weight: float = 1.0,
-        unlabelled: int = 6,
-        segments: int = 100,
-        top: int = 30,
-        threshold: float = 0.5,
-        group: int = 2,
-        running_mean: float = 0.8,
-        graph_trainable: bool = False,
-        joint_align: bool = True,
-        width: int = 512,
-        void_in_bg: bool = False,
-        alpha: float = 20.0,
-    ) -> None:
-        super().__init__(
-            backbone,
-            base_classes,
-            parts=parts,
-            assignments=assignments,
-            part_weight=part_weight,
-            semantic_weight=semantic_weight,
-            align_weight=align_weight,
-            void_in_bg=void_in_bg,
-            alpha=alpha,
-        )
-        for name, value in {
-            "unlabelled": unlabelled,
-            "segments": segments,
-            "top": top,
-            "group": group,
-            "width": width,
-        }.items():
-            if value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        self.unlabelled, self.segments, self.top, self.threshold = unlabelled, segments, top, threshold
-        self.group, self.running_mean, self.joint_align = group, running_mean, joint_align
-        self.graph = LatentGraph(backbone.out_channels, min(width, backbone.out_channels))
-        self.graph.requires_grad_(graph_trainable)
+        assignments: Count = 20
+        part_weight: float = 0.8
+        unlabelled: Count = 6
+        """Images of each way's class; those of all ways serve every class."""
+        segments: Count = 100
+        """Superpixels an image (about), by SLIC."""
+        top: Count = 30
+        """An image's superpixels that a class keeps at most (the authors' 5-shot setting: 5)."""
+        threshold: float = 0.5
+        """Cosine to the class's whole prototype that a superpixel must exceed (5-shot: 0.9)."""
+        group: Count = 2
+        """Unlabelled images that are attended to together (5-shot: 6)."""
+        running_mean: float = 0.8
+        """Share of the parts that stays after each group (5-shot: 0.9)."""
+        graph_trainable: bool = False
+        """Whether the graph's layers learn; the authors' are in no optimiser group."""
+        joint_align: bool = True
+        """Whether the alignment loss of a way is the authors' of this variant: one mean over all its supports, over
+        N K."""
+        width: Count = 512
+        """Of the graph's embeddings, not above the backbone's channels."""
+
+    switches: Switches
+
+    def __init__(self, backbone: Backbone, base_classes: int, switches: Switches) -> None:
+        super().__init__(backbone, base_classes, switches)
+        self.graph = LatentGraph(backbone.out_channels, min(switches.width, backbone.out_channels))
+        self.graph.requires_grad_(switches.graph_trainable)
 
     @property
     def unlabelled_images(self) -> int:
         """Images of each way's class besides the episode's."""
-        return self.unlabelled
+        return self.switches.unlabelled
 
     @torch.no_grad()
     def encode_unlabelled(self, images: Tensor) -> Features:
         """Mean features (M, S, C) of each image's superpixels, and (M, S) of 1 where there is one; no gradient."""
         features = feature_map(self.encode(images))
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.backbone.mean, self.backbone.std))
-        labels = slic_labels((images * std + mean).clamp(0, 1), self.segments)
-        return tuple(superpixel_means(features, labels, places=2 * self.segments))
+        labels = slic_labels((images * std + mean).clamp(0, 1), self.switches.segments)
+        return tuple(superpixel_means(features, labels, places=2 * self.switches.segments))
 
     def query_parts(self, episode: Episode, parts: Parts) -> Tensor:
         """The supports' parts, renewed group by group: (B, N+1, P, C)."""
         nodes = self.nodes(episode, parts.whole)
         renewed: Tensor = self.graph(
-            parts.prototypes, nodes.features, nodes.kept, group=self.group, momentum=self.running_mean
+            parts.prototypes, nodes.features, nodes.kept, group=self.switches.group, momentum=self.switches.running_mean
         )
         return renewed
 
@@ -134,14 +109,16 @@ class PPNetUD(_PartMethod):
         if not isinstance(episode.unlabelled, tuple):
             raise ValueError("the episode has no unlabelled images")
         features, valid = (level.flatten(1, 2) for level in episode.unlabelled)
-        kept = like_prototypes(features, valid, whole.detach(), top=self.top, threshold=self.threshold)
+        kept = like_prototypes(
+            features, valid, whole.detach(), top=self.switches.top, threshold=self.switches.threshold
+        )
         return Nodes(gathered(features, kept.places), kept.mask)
 
     def alignment(self, episode: Episode, scores: Tensor, present: Tensor) -> Tensor:
         """(B,): see :class:`PPNetUD` for ``joint_align``."""
-        if not self.joint_align:
+        if not self.switches.joint_align:
             return super().alignment(episode, scores, present)
-        return joint_alignment(scores, alignment_labels(episode.support_masks, self.void_in_bg), present)
+        return joint_alignment(scores, alignment_labels(episode.support_masks, self.switches.void_in_bg), present)
 
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:

@@ -18,66 +18,47 @@ Differences: new layers start from PyTorch's default initialisation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
 import torch
 from torch import Tensor
 
 from fsseg_bench.method import Episode
-from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_methods._pmms.method import _MixtureMethod
+from fsseg_bench.schema import Must
+from fsseg_methods._pmms.method import MapInto, _MixtureMethod
 from fsseg_methods._prototype import labels_of
+from fsseg_methods._ranges import Count
 
 _DIVISOR = 5
 """Of the sum of the stages' softmaxes in the authors' code, whatever the numbers of shots and stages."""
 
 
 class RPMMs(_MixtureMethod):
-    """A stage for each number of components, all with the same weights. K shots make one mixture a stage.
+    """A stage for each number of components, all with the same weights. K shots make one mixture a stage."""
 
-    Switches:
-        stages: the numbers of components, in turn.
-        five_shot_ensemble: whether several shots give the sum of the stages' softmaxes over 5 instead of logits.
-        support_grad: whether gradient reaches the supports, through the last maximisation step.
-        kappa: factor of the inner products in expectation-maximisation.
-        em_iterations: its iterations.
-        void_in_bg: whether void pixels of supports count as background, as in the authors' code.
-        dropout: share of the channels that training drops, before and after the refinement.
-        separate_passes: whether training normalises supports and queries apart, as in the authors' code.
-        width: channels of the head, at most those of the backbone.
-    """
+    @dataclass(frozen=True)
+    class Switches(_MixtureMethod.Switches):
+        """Of the stages, the head and its training."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        stages: tuple[int, ...] = (1, 3, 6),
-        five_shot_ensemble: bool = True,
-        support_grad: bool = False,
-        kappa: float = 20.0,
-        em_iterations: int = 10,
-        void_in_bg: bool = False,
-        dropout: float = 0.5,
-        separate_passes: bool = True,
-        width: int = 256,
-    ) -> None:
-        super().__init__(
-            backbone,
-            components=stages,
-            map_into="activation",
-            support_grad=support_grad,
-            kappa=kappa,
-            em_iterations=em_iterations,
-            void_in_bg=void_in_bg,
-            dropout=dropout,
-            separate_passes=separate_passes,
-            width=width,
-        )
-        self.five_shot_ensemble = five_shot_ensemble
+        stages: Annotated[tuple[Count, ...], Must("one or more", bool)] = (1, 3, 6)
+        """The numbers of components, in turn."""
+        five_shot_ensemble: bool = True
+        """Whether several shots give the sum of the stages' softmaxes over 5 instead of logits."""
+
+    switches: Switches
+    map_into: ClassVar[MapInto] = "activation"
+
+    @property
+    def components(self) -> tuple[int, ...]:
+        """One stage each."""
+        return self.switches.stages
 
     def predict(self, episode: Episode) -> Tensor:
         """(B, 2, h, w): the last stage's logits, or with several shots the stages' summed softmaxes over 5."""
         every = self.stage_logits(episode)
-        if episode.shots == 1 or not self.five_shot_ensemble:
+        if episode.shots == 1 or not self.switches.five_shot_ensemble:
             return every[-1]
         return torch.stack([logits.softmax(dim=1) for logits in every]).sum(dim=0) / _DIVISOR
 

@@ -16,7 +16,8 @@ Differences: the authors do not say which of their snapshots is the published on
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,9 @@ from fsseg_bench.nn.pooling import masked_average
 from fsseg_bench.nn.prototypes import cosine_scores, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_bench.schema import Range
 from fsseg_methods._prototype import labels_of
+from fsseg_methods._ranges import Count
 from fsseg_methods._recipes import fcn_recipe
 
 _CODE = "the authors' code"
@@ -39,43 +42,42 @@ _LEVELS = ("pool3", "pool4", "pool5", "layer2", "layer3", "layer4")
 
 
 class SGOne(Method):
-    """Side-path features times cosine similarity, then two convolutions.
+    """Side-path features times cosine similarity, then two convolutions."""
 
-    Switches:
-        fusion: of several shots: ``avg`` of their vectors, or ``max``, the union of the predictions of each shot.
-        exit_padding: padding of the last 1x1 convolution; 1 rings the logits with its bias, 0 does not.
-        void_in_fg: whether void counts as foreground, in supports and labels, as in the authors' training.
-        width: channels of the segmentation branch; never more than the backbone has.
-        guidance_width: channels of the guidance branch; never more than the backbone has.
-    """
+    @dataclass(frozen=True)
+    class Switches:
+        """Of the branches, the shots and void."""
+
+        fusion: Literal["avg", "max"] = "avg"
+        """Of several shots: the mean of their vectors, or the union of the predictions of each shot (`max`)."""
+        exit_padding: Annotated[int, Range(least=0)] = 1
+        """Padding of the last 1x1 convolution. 1 as published: its bias rings the logits, and resizing zooms in by
+        that ring; 0 is clean."""
+        void_in_fg: bool = False
+        """Whether void counts as foreground, in supports and labels, as in the authors' training."""
+        width: Count = 128
+        """Channels of the segmentation branch; never more than the backbone has."""
+        guidance_width: Count = 512
+        """Channels of the guidance branch; never more than the backbone has."""
+
+    switches: Switches
 
     max_ways: ClassVar[int | None] = 1
     default_backbone: ClassVar[str] = "vgg16"
     layout: ClassVar[Layout] = Layout(vgg=VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1)))
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        fusion: Literal["avg", "max"] = "avg",
-        exit_padding: int = 1,
-        void_in_fg: bool = False,
-        width: int = 128,
-        guidance_width: int = 512,
-    ) -> None:
-        super().__init__(backbone)
-        self.fusion = fusion
-        self.void_in_fg = void_in_fg
+    def __init__(self, backbone: Backbone, switches: Switches) -> None:
+        super().__init__(backbone, switches)
         self.levels = tuple(stage for stage in backbone.stages if stage in _LEVELS) or backbone.stages[-1:]
         channels = [backbone.channels[level] for level in self.levels]
-        width = min(width, backbone.out_channels)
-        self.guidance = _convolution(channels[-1], min(guidance_width, backbone.out_channels))
+        width = min(switches.width, backbone.out_channels)
+        self.guidance = _convolution(channels[-1], min(switches.guidance_width, backbone.out_channels))
         self.side = nn.ModuleList(
             _convolution(own + (width if place else 0), width) for place, own in enumerate(channels)
         )
         # Xavier's start belongs to the authors' trunk module; these two lie outside it, with PyTorch's own start
         self.fuse = nn.Conv2d(width, width, 3, padding=1)
-        self.exit = nn.Conv2d(width, 2, 1, padding=exit_padding)
+        self.exit = nn.Conv2d(width, 2, 1, padding=switches.exit_padding)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The segmentation branch (M, D, h, w) and the guidance branch (M, C, h, w), both signed."""
@@ -97,7 +99,7 @@ class SGOne(Method):
         """The mean guidance (B, K, C) under each support's mask, as if it were upsampled; 0 for an empty mask."""
         _, guidance = episode.support
         masks = episode.support_masks[:, 0]
-        shown = masks != 0 if self.void_in_fg else masks == 1
+        shown = masks != 0 if self.switches.void_in_fg else masks == 1
         averages = masked_average(guidance.flatten(0, 2), shown.flatten(0, 1)[:, None])
         return averages.reshape(*masks.shape[:2], -1)
 
@@ -105,7 +107,7 @@ class SGOne(Method):
         """Logits (B, 2, h + 2, w + 2) with ``exit_padding`` 1; at image size where predictions are united."""
         vectors = self.vectors(episode)
         side, guidance = episode.query
-        if self.fusion == "avg" or episode.shots == 1:
+        if self.switches.fusion == "avg" or episode.shots == 1:
             return self.head(side, similarity(guidance, vectors.mean(dim=1)))
         shots = [self.head(side, similarity(guidance, vector)) for vector in vectors.unbind(dim=1)]
         return united(resize(torch.stack(shots, dim=1), episode.size))
@@ -118,7 +120,7 @@ class SGOne(Method):
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy at the labels' size over all pixels that are not void."""
         labels = labels_of(episode)
-        if self.void_in_fg:
+        if self.switches.void_in_fg:
             labels = labels.masked_fill(labels == VOID, 1)
         return {"query": segmentation_loss(self.predict(episode), labels)}
 

@@ -229,14 +229,14 @@ def test_a_folder_that_holds_another_run(data: Path, capsys: pytest.CaptureFixtu
 
 def test_check_method_of_a_third_partys_adapter(capsys: pytest.CaptureFixture[str]) -> None:
     example = Path(__file__).parents[2] / "methods" / "example"
-    assert len((example / "nearest_mean.py").read_text().splitlines()) <= 40
+    assert len((example / "nearest_mean.py").read_text().splitlines()) < 40
     assert call("check-method", "nearest-mean", "--methods-path", example) == 0
     assert "contract tests passed" in capsys.readouterr().out
 
 
 def test_a_broken_contract_ends_with_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example = Path(__file__).parents[2] / "methods" / "example" / "nearest_mean.py"
-    spoilt = example.read_text().replace("return -(self", "return torch.rand(1) - (self")
+    spoilt = example.read_text().replace("return -self", "return nn.init.normal_(tensor([0.0])) - self")
     (tmp_path / "spoilt.py").write_text(spoilt)
     assert call("check-method", "spoilt", "--methods-path", tmp_path) == 1
     assert "FAIL evaluation is deterministic" in capsys.readouterr().out

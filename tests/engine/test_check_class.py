@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import pytest
 
@@ -12,7 +14,11 @@ from fsseg_bench.engine.check_class import check_card, check_members, check_name
 from fsseg_bench.engine.outputs import ContractError
 from fsseg_bench.method import Method
 from fsseg_bench.registry import FIDELITIES, Card, cards, find_method, method_names
+from fsseg_bench.schema import Range
 from tests.engine.test_check import Good
+
+WRONG = [(int, 0.5), (float, True), (bool, 1), (int, None), (int, "5")]
+"""Types and defaults of another type."""
 
 
 def told(check: Any, subject: Any) -> str:
@@ -69,61 +75,65 @@ class TestNames:
         assert check_names(Own)
 
 
-def with_init(init: Any) -> type[Method]:
-    return type("Switched", (Good,), {"__init__": init})
+def with_switches(*fields: Any, frozen: bool = True) -> type[Method]:
+    """A method with fields (name, type) or (name, type, default)."""
+    made = [(*field[:2], dataclasses.field(default=field[2])) if len(field) == 3 else field for field in fields]
+    return type("Switched", (Good,), {"Switches": dataclasses.make_dataclass("Switches", made, frozen=frozen)})
+
+
+class Untyped(Good):
+    @dataclass(frozen=True)
+    class Switches:
+        width: int = 3
+        steps = 5
+
+
+class Keywords(Good):
+    def __init__(self, backbone, *, steps: int = 5, mode: Literal["a", "b"] = "a"):
+        super().__init__(backbone)
+
+
+class Bare(Good):
+    class Switches:
+        steps: int = 5
 
 
 class TestSwitches:
-    def test_without_a_type(self):
-        def init(self, backbone, *, steps=5):
-            pass
-
-        assert told(check_switches, with_init(init)) == "switch steps has no type; write it as steps: float = 1.0, say"
-
-    def test_without_a_default(self):
-        def init(self, backbone, *, steps: int):
-            pass
-
-        assert "switch steps has no default" in told(check_switches, with_init(init))
-
-    def test_of_a_type_that_no_text_can_give(self):
-        def init(self, backbone, *, layers: list[int] = None):  # noqa: RUF013
-            pass
-
-        assert "switch layers has the type list[int], which --set cannot give" in told(check_switches, with_init(init))
-
-    @pytest.mark.parametrize(("kind", "default"), [(int, 0.5), (float, True), (bool, 1), (int, None), (int, "5")])
-    def test_a_default_of_another_type(self, kind: Any, default: Any):
-        def init(self, backbone, *, steps=default):
-            pass
-
-        init.__annotations__["steps"] = kind
-        assert "default" in told(check_switches, with_init(init))
-
-    def test_an_annotation_of_something_unknown(self):
-        def init(self, backbone, *, steps: Nowhere = 5):  # noqa: F821
-            pass
-
-        checks = {c.name: c for c in check_method(with_init(init), lambda: None)}
-        assert "an annotation cannot be read" in checks["switches have a type and a default"].detail
+    @pytest.mark.parametrize(
+        ("cls", "expected"),
+        [
+            (Untyped, "switch steps has no type; write it as steps: float = 1.0 in Untyped.Switches"),
+            (with_switches(("steps", int)), "switch steps has no default"),
+            (with_switches(("layers", list[int], None)), "layers has the type list[int], which --set cannot give"),
+            (with_switches(("steps", "Nowhere", 5)), "an annotation cannot be read"),
+            (with_switches(("steps", int, 5), frozen=False), "write @dataclass(frozen=True) above it"),
+            (Bare, "write @dataclass(frozen=True) above it"),
+            (Keywords, "steps, mode as keyword-only arguments"),
+            (Keywords, "        steps: int = 5\n        mode: Literal['a', 'b'] = 'a'\n"),
+            (Keywords, "    def __init__(self, backbone: Backbone, switches: Switches) -> None:\n"),
+            (with_switches(("steps", Annotated[int, Range(least=1)], 0)), "steps is 0; it must be at least 1"),
+            *((with_switches(("steps", kind, default)), "steps") for kind, default in WRONG),
+        ],
+    )
+    def test_mistakes_are_said_before_anything_is_built(self, cls: type[Method], expected: str):
+        assert expected in told(check_switches, cls)
+        checks = {c.name: c for c in check_method(cls, lambda: None)}
+        assert expected in checks["switches have a type and a default"].detail
 
     def test_all_kinds(self):
-        def init(
-            self,
-            backbone,
-            *,
-            a: int = 1,
-            b: float = 1,
-            c: Literal["x", "y"] = "x",
-            d: tuple[int, ...] = (),
-            e: float | None = None,
-            f: Mapping[str, float] | None = None,
-            g: str = "",
-            h: bool = True,
-        ):
-            pass
-
-        assert check_switches(with_init(init)) == "a, b, c, d, e, f, g, h"
+        kinds = {
+            int: 1,
+            float: 1,
+            Literal["x", "y"]: "x",
+            tuple[int, ...]: (),
+            float | None: None,
+            Mapping[str, float] | None: None,
+            str: "",
+            bool: True,
+            Annotated[int, Range(least=1)] | None: None,
+        }
+        cls = with_switches(*((f"s{i}", kind, default) for i, (kind, default) in enumerate(kinds.items())))
+        assert check_switches(cls) == ", ".join(f"s{i}" for i in range(len(kinds)))
 
 
 class TestMembers:

@@ -35,7 +35,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_says_everything(trained: Path) -> None:
     found = open_model(trained)
     assert (found.name, found.backbone, found.size) == ("baseline", "resnet18-layer2", 48)
-    assert found.method.alpha == 15
+    assert found.method.switches.alpha == 15
     assert found.origin == str(trained / "checkpoint.pt")
     stored = torch.load(trained / "checkpoint.pt", weights_only=True)["model"]
     state = found.method.state_dict()
@@ -46,12 +46,12 @@ def test_a_run_says_everything(trained: Path) -> None:
 def test_what_is_given_goes_first(trained: Path) -> None:
     found = open_model(trained, size=64, switches={"alpha": "9"})
     assert found.size == 64
-    assert found.method.alpha == 9
+    assert found.method.switches.alpha == 9
 
 
 def test_switches_may_be_python_values(trained: Path) -> None:
     found = open_model(trained, switches={"alpha": 9, "align_corners": True})
-    assert (found.method.alpha, found.method.align_corners) == (9.0, True)
+    assert (found.method.switches.alpha, found.method.switches.align_corners) == (9.0, True)
     with pytest.raises(UserError, match="alpha=true is not a number"):
         open_model(trained, switches={"alpha": True})
 

@@ -105,20 +105,26 @@ def test_switches_that_do_not_exist_and_wrong_values(trained: Path, switch: str,
 
 OWN = '''
 """A head with a switch for each mistake."""
+from dataclasses import dataclass
 import torch
 from torch import nn
 from fsseg_bench.method import Method
 from fsseg_bench.recipe import Recipe
 
 class Own(Method):
-    def __init__(self, backbone, *, gain: float = 1.0, width: int = 1, bias: float = 0.0):
-        super().__init__(backbone)
-        self.gain, self.bias, self.extra = gain, bias, nn.Parameter(torch.ones(width))
+    @dataclass(frozen=True)
+    class Switches:
+        gain: float = 1.0
+        width: int = 1
+        bias: float = 0.0
+    def __init__(self, backbone, switches):
+        super().__init__(backbone, switches)
+        self.extra = nn.Parameter(torch.ones(switches.width))
     def encode(self, images):
-        return self.backbone(images) * self.gain
+        return self.backbone(images) * self.switches.gain
     def predict(self, episode):
         own = episode.query.mean(dim=1, keepdim=True)
-        return torch.cat([own.mean().expand_as(own), own + self.bias], dim=1)
+        return torch.cat([own.mean().expand_as(own), own + self.switches.bias], dim=1)
     def loss(self, episode):
         return {"loss": self.extra.sum()}
     @classmethod

@@ -13,7 +13,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.baseline import Baseline
-from tests.support.heads import TinyBackbone, alone, first, random_episode
+from tests.support.heads import TinyBackbone, alone, first, make, random_episode
 
 
 def published_way(episode: Episode) -> Tensor:
@@ -34,13 +34,13 @@ def published_way(episode: Episode) -> Tensor:
 @pytest.mark.parametrize(("ways", "shots"), [(1, 1), (1, 5), (2, 1), (3, 2)])
 def test_scores_are_the_published_ones(ways: int, shots: int) -> None:
     episode = random_episode(3, ways, shots, dtype=torch.float64)
-    scores = Baseline(TinyBackbone()).predict(episode)
+    scores = make(Baseline, TinyBackbone()).predict(episode)
     torch.testing.assert_close(scores, published_way(episode), atol=1e-12, rtol=0)
 
 
 def test_loss_is_the_cross_entropy_of_upsampled_scores() -> None:
     episode = random_episode(3, 2, 2)
-    losses = Baseline(TinyBackbone()).loss(episode)
+    losses = make(Baseline, TinyBackbone()).loss(episode)
     full = F.interpolate(published_way(episode), size=episode.size, mode="bilinear")
     expected = F.cross_entropy(full, episode.query_labels.long(), ignore_index=255)
     assert list(losses) == ["query"]
@@ -48,7 +48,7 @@ def test_loss_is_the_cross_entropy_of_upsampled_scores() -> None:
 
 
 def test_gradient_reaches_the_trunk_through_support_and_query() -> None:
-    method = Baseline(TinyBackbone())
+    method = make(Baseline, TinyBackbone())
     assert sum(p.numel() for p in method.parameters()) == sum(p.numel() for p in method.backbone.parameters())
     for detached in ("support", "query"):
         images = torch.randn(2, 3, 40, 32)
@@ -65,7 +65,7 @@ def test_empty_support_mask() -> None:
     episode = random_episode(2, 2, 1)
     masks = episode.support_masks.clone()
     masks[0, 1] = 0
-    scores = Baseline(TinyBackbone()).predict(dataclasses.replace(episode, support_masks=masks))
+    scores = make(Baseline, TinyBackbone()).predict(dataclasses.replace(episode, support_masks=masks))
     assert scores.isfinite().all()
     assert not scores[0, 2].any()
 
@@ -73,7 +73,7 @@ def test_empty_support_mask() -> None:
 @pytest.mark.parametrize(("ways", "shots"), [(1, 1), (2, 3)])
 def test_the_same_bits_in_every_batch(ways: int, shots: int) -> None:
     episode = random_episode(8, ways, shots, channels=37, cells=(9, 7), size=(65, 51))
-    method = Baseline(TinyBackbone())
+    method = make(Baseline, TinyBackbone())
     one_by_one = torch.cat([method.predict(alone(episode, i)) for i in range(8)])
     for count in (1, 3, 8):
         assert torch.equal(method.predict(first(episode, count)), one_by_one[:count])
@@ -81,22 +81,22 @@ def test_the_same_bits_in_every_batch(ways: int, shots: int) -> None:
 
 def test_switches_change_the_scores() -> None:
     episode = random_episode(2, size=(41, 33))
-    usual = Baseline(TinyBackbone()).predict(episode)
+    usual = make(Baseline, TinyBackbone()).predict(episode)
     for switch in ({"map_res": "nearest"}, {"map_res": "bilinear"}, {"align_corners": True}, {"void_in_bg": True}):
-        assert not torch.allclose(Baseline(TinyBackbone(), **switch).predict(episode), usual, atol=1e-3), switch
-    half = Baseline(TinyBackbone(), alpha=10.0).predict(episode)
+        assert not torch.allclose(make(Baseline, TinyBackbone(), **switch).predict(episode), usual, atol=1e-3), switch
+    half = make(Baseline, TinyBackbone(), alpha=10.0).predict(episode)
     torch.testing.assert_close(2 * half, usual)
 
 
 def test_void_in_bg_refuses_several_ways() -> None:
     with pytest.raises(UserError, match="2 ways"):
-        Baseline(TinyBackbone(), void_in_bg=True).predict(random_episode(1, 2))
+        make(Baseline, TinyBackbone(), void_in_bg=True).predict(random_episode(1, 2))
 
 
 def test_loss_needs_labels() -> None:
     episode = dataclasses.replace(random_episode(1), query_labels=None)
     with pytest.raises(ValueError, match="query labels"):
-        Baseline(TinyBackbone()).loss(episode)
+        make(Baseline, TinyBackbone()).loss(episode)
 
 
 def test_recipes_are_those_of_the_biopt_paper() -> None:

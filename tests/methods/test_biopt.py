@@ -10,15 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.baseline import Baseline
 from fsseg_methods.biopt import BiOpt, fuse, predicted_prototypes
-from tests.support.heads import TinyBackbone, alone, first, random_episode
+from tests.support.heads import TinyBackbone, alone, first, make, random_episode
 
 
 @pytest.mark.parametrize(("channels", "count"), [(2048, 8_390_656), (512, 524_800)])
 def test_parameters_of_the_gate(channels: int, count: int) -> None:
-    assert sum(p.numel() for p in BiOpt(TinyBackbone(channels)).gate.parameters()) == count
+    assert sum(p.numel() for p in make(BiOpt, TinyBackbone(channels)).gate.parameters()) == count
 
 
 def test_predicted_prototypes_by_hand() -> None:
@@ -81,7 +80,7 @@ def _reference(method: BiOpt, query: Tensor, supports: Tensor) -> tuple[Tensor, 
 @pytest.mark.parametrize(("ways", "shots"), [(1, 1), (1, 5), (2, 3), (3, 1)])
 def test_every_stage_against_a_plain_version(ways: int, shots: int) -> None:
     episode = random_episode(3, ways, shots, dtype=torch.float64)
-    method = BiOpt(TinyBackbone()).double()
+    method = make(BiOpt, TinyBackbone()).double()
     stages = method._stages(episode)
     supports = method.prototypes(episode)
     expected = [_reference(method, q, p) for q, p in zip(episode.query, supports, strict=True)]
@@ -95,10 +94,10 @@ def test_every_stage_against_a_plain_version(ways: int, shots: int) -> None:
 
 def test_three_losses() -> None:
     episode = random_episode(2, 2, 2)
-    method = BiOpt(TinyBackbone())
+    method = make(BiOpt, TinyBackbone())
     losses, stages = method.loss(episode), method._stages(episode)
     assert list(losses) == ["support", "start", "final"]
-    assert torch.equal(losses["support"], Baseline(TinyBackbone()).loss(episode)["query"])
+    assert torch.equal(losses["support"], make(Baseline, TinyBackbone()).loss(episode)["query"])
     for name, logits in (("start", stages.start), ("final", stages.final.logits)):
         full = F.interpolate(logits, size=episode.size, mode="bilinear")
         expected = F.cross_entropy(full, episode.query_labels.long(), ignore_index=255)
@@ -114,7 +113,7 @@ def test_three_losses() -> None:
     ],
 )
 def test_which_losses_teach_the_gate(mode: str, taught: dict[str, bool]) -> None:
-    method = BiOpt(TinyBackbone(), inner_grad=mode)
+    method = make(BiOpt, TinyBackbone(), inner_grad=mode)
     losses = method.loss(random_episode(2))
     for name, expected in taught.items():
         if not losses[name].requires_grad:
@@ -125,7 +124,7 @@ def test_which_losses_teach_the_gate(mode: str, taught: dict[str, bool]) -> None
 
 
 def test_all_parameters_learn() -> None:
-    method = BiOpt(TinyBackbone())
+    method = make(BiOpt, TinyBackbone())
     features = method.encode(torch.randn(2, 3, 40, 32))
     episode = dataclasses.replace(
         random_episode(1, size=(40, 32)), support=features[:1][None, None], query=features[1:]
@@ -144,7 +143,7 @@ def test_empty_support_mask() -> None:
     masks = episode.support_masks.clone()
     masks[0, 1] = 0
     masks[1] = 0
-    method = BiOpt(TinyBackbone())
+    method = make(BiOpt, TinyBackbone())
     support = episode.support.clone().requires_grad_()
     episode = dataclasses.replace(episode, support_masks=masks, support=support)
     assert method.predict(episode).logits.isfinite().all()
@@ -156,15 +155,10 @@ def test_empty_support_mask() -> None:
 @pytest.mark.parametrize("switches", [{}, {"soft_mask": True}], ids=str)
 def test_the_same_bits_in_every_batch(switches: dict[str, bool]) -> None:
     episode = random_episode(8, 1, 2, channels=37, cells=(9, 7), size=(65, 51))
-    method = BiOpt(TinyBackbone(37), **switches)
+    method = make(BiOpt, TinyBackbone(37), **switches)
     parts = [method.predict(alone(episode, i)) for i in range(8)]
     for count in (1, 3, 8):
         logits, diagnostics = method.predict(first(episode, count))
         assert torch.equal(logits, torch.cat([part.logits for part in parts[:count]]))
         for name, values in diagnostics.items():
             assert torch.equal(values, torch.cat([part.diagnostics[name] for part in parts[:count]])), name
-
-
-def test_recipe_is_the_papers() -> None:
-    recipe = BiOpt.recipe(load_protocol("coco20i-a"), 5)
-    assert (recipe.iterations, recipe.batch, recipe.lr, recipe.milestones) == (20_000, 2, 7e-3, (10_000,))

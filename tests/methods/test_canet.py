@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.check import check_method
 from fsseg_bench.engine.optimise import prepare
 from fsseg_bench.method import Episode, History
-from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.canet import CANet
-from tests.support.heads import TinyBackbone
-
-
-@pytest.mark.parametrize("fusion", ["attention", "average"])
-def test_the_contract(fusion: str) -> None:
-    checks = check_method(CANet, lambda: assemble(CANet, "resnet18-layer2", "none", {"fusion": fusion}, 0)[0])
-    assert not [(check.name, check.detail) for check in checks if not check.passed]
 
 
 def test_stages_at_the_authors_size() -> None:
@@ -49,24 +42,6 @@ def test_stages_at_the_authors_size() -> None:
     ]
 
 
-def test_numbers_of_parameters() -> None:
-    built = CANet(build_backbone("resnet50", CANet.layout))
-
-    def count(part: torch.nn.Module) -> int:
-        return sum(p.numel() for p in part.parameters())
-
-    def conv(inputs: int, outputs: int, kernel: int = 3) -> int:
-        return inputs * outputs * kernel**2 + outputs
-
-    assert count(built.embed) == conv(1536, 256)
-    assert count(built.compare) == conv(512, 256)
-    assert count(built.refine) == conv(258, 256) + 5 * conv(256, 256)
-    assert count(built.decode) == 2 * conv(256, 256, 1) + 3 * conv(256, 256) + conv(1280, 256, 1) + conv(256, 2, 1)
-    assert built.attention is not None
-    assert count(built.attention) == conv(512, 256) + conv(256, 1)
-    assert CANet(build_backbone("resnet50", CANet.layout), fusion="average").attention is None
-
-
 @pytest.mark.parametrize(
     ("backbone", "width"),
     [("resnet101", 256), ("vgg16", 256), ("resnet18", 256), ("resnet18-layer3", 256), ("resnet18-layer2", 128)],
@@ -88,7 +63,7 @@ def test_gradient_reaches_the_head_alone() -> None:
     episode = Episode(
         support.view(2, 1, 2, *support.shape[1:]), masks, query, (65, 65), (0, 1), labels, history=History((past, past))
     )
-    built.history_rate = 1.0
+    built.switches = dataclasses.replace(built.switches, history_rate=1.0)
     built.loss(episode)["query"].backward()
     for name, parameter in built.named_parameters():
         trained = not name.startswith("backbone.")
@@ -115,26 +90,7 @@ def test_the_light_form_starts_larger_and_drops_nothing() -> None:
     assert abs(float(chosen.compare.joined.weight.detach().std()) - 0.01) < 1e-4
 
 
-def test_wrong_switches() -> None:
-    with pytest.raises(ValueError, match=r"dropout is 1\.0"):
-        CANet(TinyBackbone(), dropout=1.0)
-    with pytest.raises(ValueError, match="refinements is -1"):
-        CANet(TinyBackbone(), refinements=-1)
-    with pytest.raises(ValueError, match=r"history_rate is 1\.5"):
-        CANet(TinyBackbone(), history_rate=1.5)
-
-
-def test_recipe() -> None:
-    for name in ("pascal5i", "coco20i-a"):
-        recipe = CANet.recipe(load_protocol(name), 1)
-        assert (recipe.lr, recipe.momentum, recipe.weight_decay, recipe.batch) == (2.5e-3, 0.9, 5e-4, 4)
-        assert (recipe.schedule, recipe.freeze, recipe.bn, recipe.augment) == (
-            "constant",
-            "all",
-            "stats",
-            "enlarged-crop-supports",
-        )
-        assert set(recipe.sources) <= set(recipe.settings())
+def test_length_of_training() -> None:
     epochs = 200 * sum(3 * n for n in (2286, 3425, 5883, 2086)) / 4 / 4
     assert CANet.recipe(load_protocol("pascal5i"), 1).iterations == round(epochs, -3)
     light = CANet.recipe(load_protocol("shapes5i"), 1)

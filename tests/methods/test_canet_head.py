@@ -12,13 +12,13 @@ from torch import Tensor
 
 from fsseg_bench.method import Episode, History
 from fsseg_methods.canet import CANet, support_vectors
-from tests.support.heads import TinyBackbone, alone, random_episode
+from tests.support.heads import TinyBackbone, alone, make, random_episode
 
 
 def method(**switches: Any) -> CANet:
     """A head of 6 channels with weights large enough to matter, in evaluation mode."""
     torch.manual_seed(0)
-    built = CANet(TinyBackbone(), **switches).eval()
+    built = make(CANet, TinyBackbone(), **switches).eval()
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             if not name.startswith("backbone."):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.canet import CANet, support_vectors
 from tests.support import golden
 from tests.support.golden import Golden
+from tests.support.heads import make
 
 pytestmark = pytest.mark.real_data
 
@@ -73,7 +75,7 @@ class Case(NamedTuple):
 @pytest.fixture(scope="module", params=["canet-1", "canet-2"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
     data = golden.load(test_data / "golden", request.param)
-    method = CANet(build_backbone("resnet50", CANet.layout), history_rate=1.0)
+    method = make(CANet, build_backbone("resnet50", CANet.layout), history_rate=1.0)
     method.load_state_dict(_state(method, data))
     return Case(
         data,
@@ -185,7 +187,7 @@ def _check_labels(case: Case, name: str, logits: Tensor) -> None:
 @torch.no_grad()
 def test_predict_is_the_last_pass_at_image_size(case: Case, features: tuple[Tensor, Tensor]) -> None:
     method = copy.copy(case.method)
-    method.refinements = 2
+    method.switches = dataclasses.replace(method.switches, refinements=2)
     logits = method.predict(case.episode(*features))
     stored = torch.from_numpy(case.golden.stored["logits.pass2"]).view(len(case.labels), 2, *features[0].shape[2:])
     size = (case.labels.shape[1], case.labels.shape[2])

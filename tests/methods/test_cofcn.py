@@ -11,14 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.check import check_method
 from fsseg_bench.engine.optimise import build_optimizer, prepare
-from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import Backbone, build_backbone, folded
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.cofcn import CoFCN, support_vector, widen
-from tests.support.heads import TinyBackbone, alone, random_masks
+from tests.support.heads import TinyBackbone, alone, make, random_masks
 from tests.support.networks import noise_images, shuffle_norms
 
 VGG_PARAMETERS = 14_714_688
@@ -27,7 +25,7 @@ VGG_PARAMETERS = 14_714_688
 def _method(backbone: Backbone | None = None, **switches: float) -> CoFCN:
     """In evaluation mode, with scores that are not all 0 and trunks that have gone apart."""
     torch.manual_seed(0)
-    method = CoFCN(backbone or TinyBackbone(), **switches).eval()
+    method = make(CoFCN, backbone or TinyBackbone(), **switches).eval()
     with torch.no_grad():
         for parameter in (*method.score.parameters(), *method.conditioning.parameters()):
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -55,7 +53,7 @@ def _alone(episode: Episode, i: int) -> Episode:
 @pytest.mark.parametrize(("side", "cells"), [(500, 15), (417, 13), (321, 10), (65, 2), (33, 1)])
 def test_stage_shapes_of_the_published_network(side: int, cells: int) -> None:
     with torch.device("meta"):
-        method = CoFCN(build_backbone("vgg16", CoFCN.layout)).eval()
+        method = make(CoFCN, build_backbone("vgg16", CoFCN.layout)).eval()
         images, masks = torch.empty(1, 3, side, side), torch.empty(1, side, side, dtype=torch.uint8)
         pool5 = method.backbone(images)
         query = method.encode(images)
@@ -68,29 +66,13 @@ def test_stage_shapes_of_the_published_network(side: int, cells: int) -> None:
     assert (cells + 1) * 32 >= side  # the crop fits
 
 
-def test_parameters_of_the_published_network() -> None:
-    with torch.device("meta"):
-        method = CoFCN(build_backbone("vgg16", CoFCN.layout))
-    counts = {name: sum(p.numel() for p in child.parameters()) for name, child in method.named_children()}
-    fc6 = 256 * 512 * 7 * 7 + 256
-    assert counts == {
-        "backbone": VGG_PARAMETERS,
-        "query_fc6": fc6,
-        "conditioning": VGG_PARAMETERS + 2 * 64 * 3 * 3,
-        "support_fc6": fc6,
-        "fc7": 512 * 256 + 256,
-        "score": 2 * 256 + 2,
-        "dropout": 0,
-    }
-
-
 @pytest.mark.parametrize(
     ("name", "stride", "width"), [("resnet50", 32, 256), ("resnet18-layer3", 16, 256), ("resnet18-layer2", 8, 128)]
 )
 def test_resnets_keep_the_size_of_their_maps(name: str, stride: int, width: int) -> None:
     for side in (65, 128, 417):
         with torch.device("meta"):
-            method = CoFCN(build_backbone(name, CoFCN.layout)).eval()
+            method = make(CoFCN, build_backbone(name, CoFCN.layout)).eval()
             query = method.encode(torch.empty(1, 3, side, side))
         cells = -(-side // stride)
         assert query.shape == (1, width, cells, cells)
@@ -101,7 +83,7 @@ def test_resnets_keep_the_size_of_their_maps(name: str, stride: int, width: int)
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet18-layer2"])
 def test_the_branches_begin_as_copies(name: str) -> None:
-    method = CoFCN(build_backbone(name, CoFCN.layout))
+    method = make(CoFCN, build_backbone(name, CoFCN.layout))
     query, support = dict(method.backbone.named_parameters()), dict(method.conditioning.named_parameters())
     own, wide = method.backbone.first_convolution, method.conditioning.first_convolution
     assert query.keys() == support.keys()
@@ -238,12 +220,6 @@ def test_the_mask_steers_the_support_alone() -> None:
     assert not torch.equal(empty, void)
 
 
-@pytest.mark.parametrize("dilation", [0, 4])
-def test_dilation_is_odd(dilation: int) -> None:
-    with pytest.raises(UserError, match="dilation"):
-        assemble(CoFCN, "resnet18-layer2", "none", {"dilation": dilation}, 0)
-
-
 def _by_loops(method: CoFCN, episode: Episode, images: tuple[Tensor, Tensor]) -> Tensor:
     """Logits of a single episode, from its support and query images, cell by cell."""
     supports, query = images
@@ -306,22 +282,3 @@ def test_dropout_takes_whole_channels_in_training_alone() -> None:
     dropped = method.encode(images)
     kept = dropped.flatten(2).any(dim=2)
     torch.testing.assert_close(dropped, 2 * usual * kept[:, :, None, None])
-
-
-@pytest.mark.parametrize("name", ["pascal5i", "coco20i-a"])
-def test_recipe_is_the_authors(name: str) -> None:
-    recipe = CoFCN.recipe(load_protocol(name), 5)
-    assert (recipe.iterations, recipe.batch, recipe.lr, recipe.momentum) == (100_000, 1, 1e-5, 0.99)
-    assert (recipe.weight_decay, recipe.schedule, recipe.augment, recipe.train_shots) == (5e-4, "constant", "none", 1)
-    assert set(recipe.sources) <= set(recipe.settings())
-    assert CoFCN.default_backbone == "vgg16"
-
-
-def test_recipe_for_small_networks() -> None:
-    recipe = CoFCN.recipe(load_protocol("shapes5i"), 1)
-    assert (recipe.iterations, recipe.lr, recipe.schedule, recipe.clip) == (300, 0.1, "poly", 1.0)
-
-
-def test_contract() -> None:
-    checks = check_method(CoFCN, lambda: assemble(CoFCN, "resnet18-layer2", "none", {}, 0)[0])
-    assert [check for check in checks if not check.passed] == []

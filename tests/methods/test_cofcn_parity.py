@@ -16,6 +16,7 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_methods.cofcn import CoFCN, support_vector, widen
 from tests.support import golden
 from tests.support.golden import Golden
+from tests.support.heads import make
 
 pytestmark = pytest.mark.real_data
 
@@ -49,7 +50,7 @@ class Case(NamedTuple):
 @pytest.fixture(scope="module", params=["cofcn-1", "cofcn-2"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
     data = golden.load(test_data / "golden", request.param)
-    method = CoFCN(build_backbone("vgg16", CoFCN.layout), annotation_value=128).eval()
+    method = make(CoFCN, build_backbone("vgg16", CoFCN.layout), annotation_value=128).eval()
     count = sum(entry["name"].endswith("image") for entry in data.info["inputs"]) - 1
     return Case(
         data,

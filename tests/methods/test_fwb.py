@@ -20,7 +20,7 @@ from fsseg_methods._fwb.experts import (
     weighted_vector,
 )
 from fsseg_methods.fwb import FWB
-from tests.support.heads import TinyBackbone, random_masks
+from tests.support.heads import TinyBackbone, make, random_masks
 
 D, C = 5, 7
 
@@ -28,7 +28,7 @@ D, C = 5, 7
 def _method(**switches: object) -> FWB:
     """With an exit layer whose experts are neither all foreground nor all background."""
     torch.manual_seed(3)
-    method = FWB(TinyBackbone(C), **switches).eval()
+    method = make(FWB, TinyBackbone(C), **switches).eval()
     method.exit = ExitLayer(D)
     with torch.no_grad():
         method.exit.inner.weight *= 5

@@ -27,6 +27,7 @@ from fsseg_methods._fwb.experts import (
 from fsseg_methods.fwb import FWB
 from tests.support import golden
 from tests.support.golden import Golden
+from tests.support.heads import make
 
 pytestmark = pytest.mark.real_data
 
@@ -100,7 +101,7 @@ def _value(data: Golden, entry: dict[str, Any]) -> np.ndarray:
 
 def _case(name: str, backbone: str, test_data: Path) -> Case:
     data = golden.load(test_data / "golden", name)
-    method = FWB(build_backbone(backbone, FWB.layout)).eval()
+    method = make(FWB, build_backbone(backbone, FWB.layout)).eval()
     tensors = {k: t for k, t in method.backbone.state_dict(keep_vars=True).items() if "num_batches" not in k}
     layers = {"exit_layer.0": method.exit.inner, "exit_layer.2": method.exit.outer}
     tensors |= {f"{prefix}.{k}": p for prefix, layer in layers.items() for k, p in layer.named_parameters()}

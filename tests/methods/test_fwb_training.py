@@ -6,19 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.check import check_method
 from fsseg_bench.nn.backbones import build_backbone
-from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.fwb import FWB
-from tests.support.heads import TinyBackbone
+from tests.support.heads import make
 from tests.support.networks import changed_keys, copied_state, noise_images, random_backbone
 
 
 def test_training_passes() -> None:
     """The query moves the batch-norm statistics once; the supports read them, without gradient."""
-    method = FWB(random_backbone("resnet18-layer2")).train()
-    twin = FWB(random_backbone("resnet18-layer2")).train()
+    method = make(FWB, random_backbone("resnet18-layer2")).train()
+    twin = make(FWB, random_backbone("resnet18-layer2")).train()
     supports, queries = noise_images(3, (33, 33), seed=1), noise_images(2, (33, 33), seed=2)
     before = copied_state(method.backbone)
     support, query = method.encode_training(supports, torch.zeros(3, 33, 33, dtype=torch.uint8), queries)
@@ -52,7 +49,7 @@ def test_training_passes() -> None:
 def test_taps_and_parameters(
     name: str, levels: tuple[str, str], low: tuple[int, ...], top: tuple[int, ...], head: int
 ) -> None:
-    method = FWB(build_backbone(name, FWB.layout)).eval()
+    method = make(FWB, build_backbone(name, FWB.layout)).eval()
     with torch.no_grad():
         features = method.encode(noise_images(1, (65, 81)))
     assert method.levels == levels
@@ -64,7 +61,7 @@ def test_taps_and_parameters(
 
 def test_start_and_momentum_of_the_released_models() -> None:
     torch.manual_seed(0)
-    vgg, resnet = (FWB(build_backbone(name, FWB.layout)) for name in ("vgg16", "resnet18"))
+    vgg, resnet = (make(FWB, build_backbone(name, FWB.layout)) for name in ("vgg16", "resnet18"))
     norms = [[m for m in method.backbone.modules() if isinstance(m, nn.BatchNorm2d)] for method in (vgg, resnet)]
     assert len(norms[0]) == 13
     assert {norm.momentum for norm in norms[0]} == {0.1}
@@ -72,26 +69,3 @@ def test_start_and_momentum_of_the_released_models() -> None:
     assert float(resnet.exit.inner.weight.detach().std()) == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.02)
     assert float(resnet.exit.outer.weight.detach().std()) == pytest.approx(1.0, rel=0.2)
     assert float(vgg.exit.inner.weight.detach().abs().max()) <= (128 * 9) ** -0.5
-
-
-@pytest.mark.parametrize("shot", [1, 5])
-def test_recipe_is_the_authors(shot: int) -> None:
-    for name in ("pascal5i", "coco20i-b"):
-        recipe = FWB.recipe(load_protocol(name), shot)
-        assert (recipe.iterations, recipe.batch, recipe.lr, recipe.schedule) == (10_000, 8, 7e-3, "poly")
-        assert (recipe.momentum, recipe.weight_decay, recipe.bn, recipe.freeze) == (0.9, 1e-4, "train", "none")
-        assert (recipe.augment, recipe.train_shots) == ("none", 1)
-        assert set(recipe.sources) <= set(recipe.settings())
-    light = FWB.recipe(load_protocol("shapes5i"), shot)
-    assert (light.bn, light.train_shots) == ("train", 1)
-
-
-def test_steps_must_not_be_negative() -> None:
-    with pytest.raises(ValueError, match="steps is -1"):
-        FWB(TinyBackbone(), steps=-1)
-
-
-@pytest.mark.parametrize("switches", [{}, {"boosting": False}])
-def test_contract(switches: dict[str, bool]) -> None:
-    checks = check_method(FWB, lambda: assemble(FWB, "resnet18-layer2", "none", switches, 0)[0])
-    assert [check for check in checks if not check.passed] == []

@@ -11,15 +11,14 @@ from torch import Tensor
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
-from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.baseline import Baseline
 from fsseg_methods.inopt_dagger import InOptDagger
-from tests.support.heads import TinyBackbone, alone, first, random_episode
+from tests.support.heads import TinyBackbone, alone, first, make, random_episode
 
 
 def by_autograd(episode: Episode, steps: int, *, unit_norm: bool, factor: float | None) -> Tensor:
     """Scores (B, N+1, h, w) after gradient descent on each query by autograd; factor None is the plain sum."""
-    prototypes = Baseline(TinyBackbone()).prototypes(episode)
+    prototypes = make(Baseline, TinyBackbone()).prototypes(episode)
     if unit_norm:
         prototypes = prototypes / prototypes.norm(dim=2, keepdim=True)
     results = []
@@ -43,9 +42,9 @@ def by_autograd(episode: Episode, steps: int, *, unit_norm: bool, factor: float 
 def test_scores_equal_autograd(ways: int, shots: int) -> None:
     episode = random_episode(3, ways, shots, dtype=torch.float64)
     expected = by_autograd(episode, 10, unit_norm=True, factor=1.0)
-    logits, diagnostics = InOptDagger(TinyBackbone()).predict(episode)
+    logits, diagnostics = make(InOptDagger, TinyBackbone()).predict(episode)
     torch.testing.assert_close(logits, expected, atol=1e-11, rtol=0)
-    assert (logits - Baseline(TinyBackbone()).predict(episode)).abs().max() > 0.05
+    assert (logits - make(Baseline, TinyBackbone()).predict(episode)).abs().max() > 0.05
     assert {name: tuple(v.shape) for name, v in diagnostics.items()} == {
         "feature_norm": (3,),
         "prototype_norm": (3,),
@@ -58,34 +57,36 @@ def test_scores_equal_autograd(ways: int, shots: int) -> None:
 
 def test_the_papers_reading_is_reachable() -> None:
     episode = random_episode(2, dtype=torch.float64)
-    literal = InOptDagger(TinyBackbone(), steps=3, inner_reduction="sum", proto_unit_norm=False, inner_pixel_ref=0.0)
+    literal = make(
+        InOptDagger, TinyBackbone(), steps=3, inner_reduction="sum", proto_unit_norm=False, inner_pixel_ref=0.0
+    )
     expected = by_autograd(episode, 3, unit_norm=False, factor=None)
     torch.testing.assert_close(literal.predict(episode).logits, expected, atol=1e-11, rtol=0)
-    rescaled = InOptDagger(TinyBackbone(), steps=3, inner_reduction="sum", proto_unit_norm=False)
+    rescaled = make(InOptDagger, TinyBackbone(), steps=3, inner_reduction="sum", proto_unit_norm=False)
     expected = by_autograd(episode, 3, unit_norm=False, factor=2809.0)
     torch.testing.assert_close(rescaled.predict(episode).logits, expected, atol=1e-11, rtol=0)
     with pytest.raises(UserError, match="proto_unit_norm"):
-        InOptDagger(TinyBackbone(), inner_reduction="sum")
+        make(InOptDagger, TinyBackbone(), inner_reduction="sum")
 
 
 def test_no_steps_is_the_baseline() -> None:
     episode = random_episode(2, 2, 2)
     assert torch.equal(
-        InOptDagger(TinyBackbone(), steps=0, proto_unit_norm=False).predict(episode).logits,
-        Baseline(TinyBackbone()).predict(episode),
+        make(InOptDagger, TinyBackbone(), steps=0, proto_unit_norm=False).predict(episode).logits,
+        make(Baseline, TinyBackbone()).predict(episode),
     )
 
 
 def test_losses() -> None:
     episode = random_episode(2, 2, 2)
-    method = InOptDagger(TinyBackbone())
+    method = make(InOptDagger, TinyBackbone())
     losses = method.loss(episode)
     assert list(losses) == ["support", "final"]
-    assert torch.equal(losses["support"], Baseline(TinyBackbone()).loss(episode)["query"])
+    assert torch.equal(losses["support"], make(Baseline, TinyBackbone()).loss(episode)["query"])
     full = F.interpolate(method.predict(episode).logits, size=episode.size, mode="bilinear")
     expected = F.cross_entropy(full, episode.query_labels.long(), ignore_index=255)
     torch.testing.assert_close(losses["final"], expected, atol=1e-5, rtol=1e-5)
-    doubled = InOptDagger(TinyBackbone(), dup_loss=True).loss(episode)
+    doubled = make(InOptDagger, TinyBackbone(), dup_loss=True).loss(episode)
     assert list(doubled) == ["support", "start", "final"]
     assert torch.equal(doubled["start"], doubled["support"])
 
@@ -95,7 +96,7 @@ def test_what_the_final_loss_teaches_the_supports(mode: str, reaches: bool) -> N
     episode = random_episode(1)
     support = episode.support.clone().requires_grad_()
     query = episode.query.clone().requires_grad_()
-    losses = InOptDagger(TinyBackbone(), inner_grad=mode).loss(
+    losses = make(InOptDagger, TinyBackbone(), inner_grad=mode).loss(
         dataclasses.replace(episode, support=support, query=query)
     )
     on_support, on_query = torch.autograd.grad(losses["final"], (support, query), allow_unused=True)
@@ -105,8 +106,8 @@ def test_what_the_final_loss_teaches_the_supports(mode: str, reaches: bool) -> N
 
 def test_inner_loss_on_pixels() -> None:
     episode = random_episode(2, 1, 1, dtype=torch.float64)
-    logits, diagnostics = InOptDagger(TinyBackbone(), inner_res="input").predict(episode)
-    on_cells = InOptDagger(TinyBackbone()).predict(episode)
+    logits, diagnostics = make(InOptDagger, TinyBackbone(), inner_res="input").predict(episode)
+    on_cells = make(InOptDagger, TinyBackbone()).predict(episode)
     assert logits.shape == on_cells.logits.shape
     assert not torch.allclose(diagnostics["inner_loss"], on_cells.diagnostics["inner_loss"], atol=1e-3)
 
@@ -114,7 +115,7 @@ def test_inner_loss_on_pixels() -> None:
 def test_empty_support_mask() -> None:
     episode = random_episode(2, 1, 1)
     masks = torch.zeros_like(episode.support_masks)
-    logits, diagnostics = InOptDagger(TinyBackbone()).predict(dataclasses.replace(episode, support_masks=masks))
+    logits, diagnostics = make(InOptDagger, TinyBackbone()).predict(dataclasses.replace(episode, support_masks=masks))
     assert logits.isfinite().all()
     assert not logits[:, 1].any()
     assert all(values.isfinite().all() for values in diagnostics.values())
@@ -123,15 +124,10 @@ def test_empty_support_mask() -> None:
 @pytest.mark.parametrize("switches", [{}, {"inner_res": "input"}], ids=str)
 def test_the_same_bits_in_every_batch(switches: dict[str, str]) -> None:
     episode = random_episode(8, 2, 2, channels=37, cells=(9, 7), size=(65, 51))
-    method = InOptDagger(TinyBackbone(), **switches)
+    method = make(InOptDagger, TinyBackbone(), **switches)
     parts = [method.predict(alone(episode, i)) for i in range(8)]
     for count in (1, 3, 8):
         logits, diagnostics = method.predict(first(episode, count))
         assert torch.equal(logits, torch.cat([part.logits for part in parts[:count]]))
         for name, values in diagnostics.items():
             assert torch.equal(values, torch.cat([part.diagnostics[name] for part in parts[:count]])), name
-
-
-def test_recipe_is_biopts() -> None:
-    for name in ("pascal5i", "coco20i-b"):
-        assert InOptDagger.recipe(load_protocol(name), 1) == Baseline.recipe(load_protocol(name), 1)

@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsseg_bench.method import Episode
-from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods._alignment import alignment_labels
 from fsseg_methods.baseline import Baseline
 from fsseg_methods.panet import PANet, query_prototypes, support_scores
-from tests.support.heads import TinyBackbone, alone, first, random_episode
+from tests.support.heads import TinyBackbone, alone, first, make, random_episode
 
 
 def _alignment_by_loops(episode: Episode, scores: Tensor, *, void_in_bg: bool = False) -> Tensor:
@@ -46,18 +45,18 @@ def _alignment_by_loops(episode: Episode, scores: Tensor, *, void_in_bg: bool = 
 @pytest.mark.parametrize(("ways", "shots"), [(1, 1), (1, 5), (2, 1), (3, 2)])
 def test_alignment_against_loops(ways: int, shots: int) -> None:
     episode = random_episode(3, ways, shots, dtype=torch.float64)
-    method = PANet(TinyBackbone())
+    method = make(PANet, TinyBackbone())
     losses = method.loss(episode)
     expected = _alignment_by_loops(episode, method.predict(episode)).mean()
     assert list(losses) == ["query", "align"]
     torch.testing.assert_close(losses["align"].double(), expected, atol=1e-5, rtol=1e-5)
-    assert torch.equal(losses["query"], Baseline(TinyBackbone()).loss(episode)["query"])
-    assert torch.equal(method.predict(episode), Baseline(TinyBackbone()).predict(episode))
+    assert torch.equal(losses["query"], make(Baseline, TinyBackbone()).loss(episode)["query"])
+    assert torch.equal(method.predict(episode), make(Baseline, TinyBackbone()).predict(episode))
 
 
 def test_a_way_that_is_not_predicted_is_skipped_and_still_counted() -> None:
     episode = random_episode(2, 2, 2, dtype=torch.float64)
-    method = PANet(TinyBackbone())
+    method = make(PANet, TinyBackbone())
     scores = method.predict(episode)
     scores[0, 2] = -100  # no cell of the first episode shows the second way
     actual = method._alignment(episode, scores)
@@ -68,7 +67,7 @@ def test_a_way_that_is_not_predicted_is_skipped_and_still_counted() -> None:
 
 def test_void_in_bg_reaches_the_alignment_labels() -> None:
     episode = random_episode(2, 1, 2, dtype=torch.float64)
-    method = PANet(TinyBackbone(), void_in_bg=True)
+    method = make(PANet, TinyBackbone(), void_in_bg=True)
     scores = method.predict(episode)
     expected = _alignment_by_loops(episode, scores, void_in_bg=True)
     torch.testing.assert_close(method._alignment(episode, scores).double(), expected, atol=1e-5, rtol=1e-5)
@@ -79,16 +78,16 @@ def test_void_in_bg_reaches_the_alignment_labels() -> None:
 
 def test_weight() -> None:
     episode = random_episode(2)
-    usual = PANet(TinyBackbone()).loss(episode)["align"]
-    torch.testing.assert_close(PANet(TinyBackbone(), align_weight=0.25).loss(episode)["align"], usual / 4)
-    assert list(PANet(TinyBackbone(), align_weight=0.0).loss(episode)) == ["query"]
+    usual = make(PANet, TinyBackbone()).loss(episode)["align"]
+    torch.testing.assert_close(make(PANet, TinyBackbone(), align_weight=0.25).loss(episode)["align"], usual / 4)
+    assert list(make(PANet, TinyBackbone(), align_weight=0.0).loss(episode)) == ["query"]
 
 
 def test_alignment_gradient_reaches_query_and_support_but_not_through_the_mask() -> None:
     episode = random_episode(1)
     query, support = episode.query.clone().requires_grad_(), episode.support.clone().requires_grad_()
     scores = torch.randn(1, 2, 5, 4, requires_grad=True)
-    PANet(TinyBackbone())._alignment(
+    make(PANet, TinyBackbone())._alignment(
         dataclasses.replace(episode, query=query, support=support), scores
     ).sum().backward()
     assert query.grad.any()
@@ -108,7 +107,7 @@ def test_hand_computed_query_prototypes() -> None:
 
 
 def test_gradient_reaches_the_trunk_and_nothing_else_is_learned() -> None:
-    method = PANet(TinyBackbone())
+    method = make(PANet, TinyBackbone())
     assert {name.split(".")[0] for name, _ in method.named_parameters()} == {"backbone"}
     features = method.encode(torch.randn(2, 3, 40, 32))
     episode = dataclasses.replace(
@@ -124,7 +123,7 @@ def test_empty_support_mask_and_void_supports_stay_finite() -> None:
     masks[0] = 0
     masks[1, 0, 0] = 255
     support = episode.support.clone().requires_grad_()
-    losses = PANet(TinyBackbone()).loss(dataclasses.replace(episode, support_masks=masks, support=support))
+    losses = make(PANet, TinyBackbone()).loss(dataclasses.replace(episode, support_masks=masks, support=support))
     total = losses["query"] + losses["align"]
     total.backward()
     assert total.isfinite()
@@ -133,18 +132,7 @@ def test_empty_support_mask_and_void_supports_stay_finite() -> None:
 
 def test_the_same_bits_in_every_batch() -> None:
     episode = random_episode(8, 2, 2, channels=37, cells=(9, 7), size=(65, 51))
-    method = PANet(TinyBackbone())
+    method = make(PANet, TinyBackbone())
     one_by_one = torch.cat([method.predict(alone(episode, i)) for i in range(8)])
     for count in (1, 3, 8):
         assert torch.equal(method.predict(first(episode, count)), one_by_one[:count])
-
-
-@pytest.mark.parametrize("name", ["pascal5i", "coco20i-a"])
-@pytest.mark.parametrize("shot", [1, 5])
-def test_recipe_is_the_authors(name: str, shot: int) -> None:
-    recipe = PANet.recipe(load_protocol(name), shot)
-    assert (recipe.iterations, recipe.batch, recipe.lr) == (30_000, 1, 1e-3)
-    assert (recipe.schedule, recipe.milestones, recipe.gamma) == ("step", (10_000, 20_000), 0.1)
-    assert (recipe.momentum, recipe.weight_decay, recipe.augment) == (0.9, 5e-4, "flip")
-    assert set(recipe.sources) <= set(recipe.settings())
-    assert PANet.default_backbone == "vgg16"

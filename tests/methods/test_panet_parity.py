@@ -18,6 +18,7 @@ from fsseg_bench.nn.prototypes import image_prototypes
 from fsseg_methods.panet import PANet, query_prototypes, support_scores
 from tests.support import golden
 from tests.support.golden import Golden
+from tests.support.heads import make
 
 pytestmark = pytest.mark.real_data
 
@@ -57,7 +58,7 @@ class Case(NamedTuple):
 @pytest.fixture(scope="module", params=["panet-1", "panet-2", "panet-3"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
     data = golden.load(test_data / "golden", request.param)
-    method = PANet(build_backbone("vgg16"))
+    method = make(PANet, build_backbone("vgg16"))
     parameters = _fill(method, data)
     mask = data.input("support_mask")
     colour = 2 * data.input("colour")

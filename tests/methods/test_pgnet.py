@@ -12,19 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.check import check_method
 from fsseg_bench.engine.optimise import prepare
 from fsseg_bench.method import Episode
-from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_methods.pgnet import Fusion, GraphAttention, PGNet, pooled
-from tests.support.heads import TinyBackbone, alone, random_episode
+from fsseg_methods.pgnet import GraphAttention, PGNet, pooled
+from tests.support.heads import TinyBackbone, alone, make, random_episode
 
 
 def method(**switches: Any) -> PGNet:
     """A head of 6 channels in evaluation mode."""
     torch.manual_seed(0)
-    return PGNet(TinyBackbone(), **switches).eval()
+    return make(PGNet, TinyBackbone(), **switches).eval()
 
 
 def maps_of(shots: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,7 +59,7 @@ def _by_loops(built: PGNet, query: Tensor, support: Tensor, cells: Tensor) -> li
     own = torch.stack([linear(built.value, query[:, y, x]).clamp_min(0) for y in range(h) for x in range(w)])
     own = own.T.reshape(-1, h, w)
     maps = []
-    for unit, grid in zip(built.units, built.grids, strict=True):
+    for unit, grid in zip(built.units, built.switches.grids, strict=True):
         regions = (max(1, h // grid), max(1, w // grid))
         small = [F.adaptive_avg_pool2d(m[None], regions)[0].flatten(1).T for m in (query, own)]
         out = torch.stack(_unit_by_loops(unit, list(small[0]), list(small[1]), nodes, values))
@@ -164,24 +162,6 @@ def test_stages_at_the_authors_size() -> None:
     assert logits.shape == (1, 2, 41, 41)
 
 
-def test_numbers_of_parameters() -> None:
-    built = PGNet(build_backbone("resnet50", PGNet.layout))
-
-    def count(part: nn.Module) -> int:
-        return sum(p.numel() for p in part.parameters())
-
-    def conv(inputs: int, outputs: int, kernel: int = 3) -> int:
-        return inputs * outputs * kernel**2 + outputs
-
-    assert count(built.embed) == conv(1536, 256)
-    assert [count(unit) for unit in built.units] == [2 * conv(256, 256, 1) + conv(512, 256, 1)] * 3
-    assert count(built.value) == conv(256, 256, 1)
-    assert isinstance(built.equal, Fusion)
-    assert count(built.equal) == conv(512, 256, 1)
-    assert count(built.blocks) == 6 * conv(256, 256)
-    assert count(built.decode) == 2 * conv(256, 256, 1) + 3 * conv(256, 256) + conv(1280, 256, 1) + conv(256, 2, 1)
-
-
 def test_residual_blocks() -> None:
     built, episode = method(), random_episode()
     features = torch.randn(2, 6, 5, 4)
@@ -191,12 +171,6 @@ def test_residual_blocks() -> None:
         inner = F.conv2d(expected, block[0].weight, block[0].bias, padding=1).clamp_min(0)
         expected = (expected + F.conv2d(inner, block[2].weight, block[2].bias, padding=1)).clamp_min(0)
     torch.testing.assert_close(built.predict(episode), built.decode(expected))
-
-
-@pytest.mark.parametrize("switches", [{}, {"fusion": "concat", "grids": (1, 3), "masked": False}])
-def test_the_contract(switches: dict[str, Any]) -> None:
-    checks = check_method(PGNet, lambda: assemble(PGNet, "resnet18-layer2", "none", switches, 0)[0])
-    assert not [(check.name, check.detail) for check in checks if not check.passed]
 
 
 @pytest.mark.parametrize("backbone", ["resnet101", "vgg16", "resnet18", "resnet18-layer3"])
@@ -243,25 +217,3 @@ def test_empty_void_and_tiny_masks() -> None:
     built.predict(dataclasses.replace(episode, support_masks=masks))
     assert seen[0].flatten(1).sum(dim=1).tolist() == [0, 0, 1]
     assert bool(seen[0][2, 0, 0, 0])
-
-
-def test_wrong_switches() -> None:
-    with pytest.raises(ValueError, match="each must be at least 1"):
-        PGNet(TinyBackbone(), grids=(1, 0))
-    with pytest.raises(ValueError, match="at least one unit"):
-        PGNet(TinyBackbone(), grids=(), global_unit=False)
-    with pytest.raises(ValueError, match="dropout is 1"):
-        PGNet(TinyBackbone(), dropout=1.0)
-
-
-def test_recipe() -> None:
-    for name in ("pascal5i", "coco20i-a"):
-        recipe = PGNet.recipe(load_protocol(name), 1)
-        assert (recipe.lr, recipe.momentum, recipe.weight_decay, recipe.batch) == (2.5e-3, 0.9, 5e-4, 4)
-        assert (recipe.schedule, recipe.freeze, recipe.bn, recipe.augment) == (
-            "constant",
-            "all",
-            "eval",
-            "enlarged-crop-supports",
-        )
-        assert set(recipe.sources) <= set(recipe.settings())

@@ -10,43 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.check import check_method
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
-from fsseg_bench.nn.backbones import build_backbone
-from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods._pmms.mixture import fit_mixtures, probability_map
 from fsseg_methods.pmms import PMMs
-from fsseg_methods.rpmms import RPMMs
-from tests.support.heads import TinyBackbone, alone, random_episode
+from tests.support.heads import TinyBackbone, alone, make, random_episode
 
 
 def _method(**switches: Any) -> PMMs:
     torch.manual_seed(0)
-    return PMMs(TinyBackbone(16), **switches).eval()
+    return make(PMMs, TinyBackbone(16), **switches).eval()
 
 
 def _episode(batch: int = 2, shots: int = 1) -> Episode:
     episode = random_episode(batch, 1, shots, 16, cells=(6, 5), size=(41, 35))
     return dataclasses.replace(episode, support=episode.support.relu(), query=episode.query.relu())
-
-
-def test_contract() -> None:
-    failed = [
-        check
-        for check in check_method(PMMs, lambda: assemble(PMMs, "resnet18-layer2", "none", {}, 0)[0])
-        if not check.passed
-    ]
-    assert not failed
-
-
-@pytest.mark.parametrize(("backbone", "total", "head"), [("resnet50", 19.63e6, 11.09e6), ("vgg16", 25.80e6, 8.73e6)])
-def test_parameters(backbone: str, total: float, head: float) -> None:
-    with torch.device("meta"):
-        method = PMMs(build_backbone(backbone, PMMs.layout))
-    every, trunk = (sum(p.numel() for p in part.parameters()) for part in (method, method.backbone))
-    assert every == pytest.approx(total, abs=6e3)
-    assert every - trunk == pytest.approx(head, abs=6e3)
 
 
 def test_batch_norm_in_the_head_and_dropout_in_the_pyramid_alone() -> None:
@@ -120,8 +98,3 @@ def test_an_empty_mask_stays_finite() -> None:
     episode = _episode()
     empty = dataclasses.replace(episode, support_masks=torch.zeros_like(episode.support_masks))
     assert _method().predict(empty).isfinite().all()
-
-
-def test_recipe_is_that_of_rpmms() -> None:
-    for name in ("shapes5i", "pascal5i", "coco20i-a"):
-        assert PMMs.recipe(load_protocol(name), 1) == RPMMs.recipe(load_protocol(name), 1)

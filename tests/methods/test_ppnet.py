@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.check import check_method
 from fsseg_bench.engine.optimise import build_optimizer, prepare
 from fsseg_bench.method import ClassLabels, Episode
 from fsseg_bench.nn.prototypes import support_prototypes
@@ -19,7 +18,7 @@ from fsseg_methods._ppnet import method as _parts
 from fsseg_methods._ppnet.method import _uniform, part_scores
 from fsseg_methods.panet import PANet
 from fsseg_methods.ppnet import PPNet
-from tests.support.heads import TinyBackbone, alone, first, random_episode, random_masks
+from tests.support.heads import TinyBackbone, alone, first, make, random_episode, random_masks
 
 BASE = 15
 
@@ -39,7 +38,7 @@ def _episode(batch: int = 2, ways: int = 1, shots: int = 1, *, blocks: int = 6, 
 
 def _method(**switches: object) -> PPNet:
     torch.manual_seed(0)
-    return PPNet(TinyBackbone(), BASE, **switches)
+    return make(PPNet, TinyBackbone(), BASE, **switches)
 
 
 def _rows(images: Tensor, masks: Tensor, zoom: int, size: tuple[int, int]) -> Tensor:
@@ -133,13 +132,13 @@ def test_hand_computed_best_part() -> None:
 def test_one_part_without_the_whole_is_a_mean_and_the_whole_alone_is_panet() -> None:
     episode = _episode(2, 1, 2)
     method = _method(part_weight=1e6)  # the centres vanish beside the whole prototypes
-    panet = PANet(TinyBackbone(), align_corners=True)
+    panet = make(PANet, TinyBackbone(), align_corners=True)
     full = F.interpolate(panet.predict(episode), size=episode.size, mode="bilinear", align_corners=True)
     torch.testing.assert_close(method.predict(episode), full, atol=1e-3, rtol=0)
 
 
 def test_shapes_at_the_released_size() -> None:
-    method = PPNet(TinyBackbone(), BASE)
+    method = make(PPNet, TinyBackbone(), BASE)
     episode = _episode(1, 1, 1, cells=(53, 53), size=(417, 417), blocks=40)
     parts = method.support_parts(episode, _uniform(episode.seeds, 1, 5))
     assert parts.prototypes.shape == (1, 2, 5, 6)
@@ -149,7 +148,7 @@ def test_shapes_at_the_released_size() -> None:
 
 
 def test_size_of_the_semantic_branch_and_none_without_it() -> None:
-    assert sum(p.numel() for p in PPNet(TinyBackbone(2048), 15).semantic.parameters()) == 1_179_712
+    assert sum(p.numel() for p in make(PPNet, TinyBackbone(2048), 15).semantic.parameters()) == 1_179_712
     parts_alone = _method(semantic_weight=0.0)
     assert {name.split(".")[0] for name, _ in parts_alone.named_parameters()} == {"backbone"}
     episode = dataclasses.replace(_episode(1), class_labels=None)
@@ -204,7 +203,7 @@ def test_draws_in_the_order_of_the_authors() -> None:
 
 def test_the_same_bits_in_every_batch() -> None:
     episode = _episode(6, 2, 2, channels=37, cells=(9, 7), size=(65, 51))
-    method = PPNet(TinyBackbone(37), BASE)
+    method = make(PPNet, TinyBackbone(37), BASE)
     one_by_one = torch.cat([method.predict(alone(episode, i)) for i in range(6)])
     for count in (1, 3, 6):
         torch.testing.assert_close(method.predict(first(episode, count)), one_by_one[:count], atol=2e-4, rtol=0)
@@ -231,22 +230,6 @@ def test_void_of_supports_is_background_on_request() -> None:
     torch.testing.assert_close(_method(void_in_bg=True).predict(episode), _method().predict(plain))
 
 
-@pytest.mark.parametrize("switches", [{}, {"semantic_weight": 0.0, "part_weight": 0.8}])
-def test_contract(switches: dict[str, float]) -> None:
-    checks = check_method(PPNet, lambda: assemble(PPNet, "resnet18-layer2", "none", switches, 0)[0])
-    assert [check for check in checks if not check.passed] == []
-
-
-@pytest.mark.parametrize("name", ["pascal5i", "coco20i-a"])
-@pytest.mark.parametrize("shot", [1, 5])
-def test_recipe_is_the_authors(name: str, shot: int) -> None:
-    recipe = PPNet.recipe(load_protocol(name), shot)
-    assert (recipe.iterations, recipe.batch, recipe.lr) == (24_000, 1, 5e-4)
-    assert (recipe.schedule, recipe.milestones, recipe.gamma) == ("step", (10_000, 20_000), 0.1)
-    assert (recipe.freeze, recipe.bn, recipe.augment) == ("layer2", "train", "flip")
-    assert set(recipe.sources) <= set(recipe.settings())
-
-
 @pytest.mark.parametrize("semantic_weight", [0.0, 0.1])
 def test_rates_of_the_semantic_branch(semantic_weight: float) -> None:
     recipe = PPNet.recipe(load_protocol("pascal5i"), 1)
@@ -259,12 +242,6 @@ def test_rates_of_the_semantic_branch(semantic_weight: float) -> None:
     branch = {name: rate for name, rate in names.items() if name.startswith("semantic.")}
     assert len(branch) == (8 if semantic_weight else 0)
     assert all(rate == pytest.approx(1e-2 if name.endswith("bias") else 5e-3) for name, rate in branch.items())
-
-
-@pytest.mark.parametrize("switch", ["parts", "assignments"])
-def test_too_few(switch: str) -> None:
-    with pytest.raises(ValueError, match=switch):
-        _method(**{switch: 0})
 
 
 def test_numbers_that_choose_the_starts_are_below_one() -> None:

@@ -26,7 +26,7 @@ from fsseg_methods.ppnet import PPNet
 from fsseg_methods.ppnet_ud import PPNetUD
 from tests.support import golden
 from tests.support.golden import Golden
-from tests.support.heads import TinyBackbone
+from tests.support.heads import TinyBackbone, make
 
 pytestmark = pytest.mark.real_data
 
@@ -169,7 +169,7 @@ def check_parts(method: _PartMethod, episode: Episode, check: Checked, uniform: 
     check("whole_prototypes", parts.whole[0])
     check("centres", parts.centres[0])
     check("part_prototypes", parts.prototypes[0])
-    scores = part_scores(episode.query, method.query_parts(episode, parts), method.alpha)
+    scores = part_scores(episode.query, method.query_parts(episode, parts), method.switches.alpha)
     check("query_scores", scores)
     check("logits", resize(scores, episode.size, align_corners=True))
     own, seen = method.predicted_parts(episode, scores, uniform)
@@ -224,7 +224,11 @@ def test_star_head(test_data: Path) -> None:
     for name in ("ppnet-2", "ppnet-5"):
         case = golden.load(test_data / "golden", name)
         features, episode = whole_episode(case)
-        method, check, present = PANet(TinyBackbone(features.shape[1])), Checked(case, "star."), shown(case, "star")
+        method, check, present = (
+            make(PANet, TinyBackbone(features.shape[1])),
+            Checked(case, "star."),
+            shown(case, "star"),
+        )
         check_star(method, episode, check, present)
         sum(method.loss(episode).values()).backward()
         check("grad.features", features.grad)
@@ -250,7 +254,7 @@ def test_part_heads(name: str, variant: str, test_data: Path, injected: Any) -> 
     case = golden.load(test_data / "golden", name)
     features, episode = whole_episode(case)
     options = {"part_weight": 0.8, "semantic_weight": 0.0} if variant == "pap" else {}
-    method = PPNet(TinyBackbone(features.shape[1]), BASE_CLASSES, **options)
+    method = make(PPNet, TinyBackbone(features.shape[1]), BASE_CLASSES, **options)
     if method.semantic is not None:
         fill_semantic(method.semantic, case)
     check, present = Checked(case, f"{variant}."), shown(case, variant)
@@ -281,7 +285,7 @@ def fill(named: dict[str, Any], case: Golden) -> dict[str, Any]:
 def test_graph_head(test_data: Path, injected: Any) -> None:
     case = golden.load(test_data / "golden", "ppnet-4")
     features, episode = whole_episode(case)
-    method = PPNetUD(TinyBackbone(features.shape[1]), BASE_CLASSES, unlabelled=4, width=32)
+    method = make(PPNetUD, TinyBackbone(features.shape[1]), BASE_CLASSES, unlabelled=4, width=32)
     fill_semantic(method.semantic, case)
     graph = method.graph
     fill(
@@ -365,7 +369,7 @@ def check_stages(method: nn.Module, images: Tensor, check: Checked) -> None:
 
 def test_star_model(test_data: Path) -> None:
     case = golden.load(test_data / "golden", "ppnet-1")
-    method = PANet(build_backbone("resnet50"))
+    method = make(PANet, build_backbone("resnet50"))
     parameters = fill_backbone(method, case, "encoder.backbone.")
     method.eval()
     images, masks, labels = images_of(case)
@@ -387,7 +391,7 @@ def check_gradients(parameters: dict[str, Any], check: Checked) -> None:
 
 def test_semantic_model_in_training(test_data: Path, injected: Any) -> None:
     case = golden.load(test_data / "golden", "ppnet-3")
-    method = PPNet(build_backbone("resnet50"), BASE_CLASSES)
+    method = make(PPNet, build_backbone("resnet50"), BASE_CLASSES)
     state = fill_backbone(method, case, "encoder.") | fill_semantic(method.semantic, case)
     method.train()
     method.backbone.freeze("layer2")

@@ -9,16 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.check import check_method
 from fsseg_bench.method import ClassLabels, Episode
-from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods._alignment import alignment_losses
 from fsseg_methods._ppnet.method import _uniform
 from fsseg_methods._ppnet.superpixels import slic_labels
 from fsseg_methods.ppnet import PPNet
 from fsseg_methods.ppnet_ud import PPNetUD, joint_alignment
-from tests.support.heads import TinyBackbone, alone, random_episode, random_masks
+from tests.support.heads import TinyBackbone, alone, make, random_episode, random_masks
 from tests.support.networks import noise_images
 
 BASE, IMAGES, PLACES = 15, 3, 11
@@ -39,7 +36,7 @@ def _episode(batch: int = 2, ways: int = 1, shots: int = 1, *, channels: int = 6
 
 def _method(channels: int = 6, **switches: object) -> PPNetUD:
     torch.manual_seed(0)
-    return PPNetUD(TinyBackbone(channels), BASE, unlabelled=IMAGES, threshold=0.0, top=4, **switches)
+    return make(PPNetUD, TinyBackbone(channels), BASE, unlabelled=IMAGES, threshold=0.0, top=4, **switches)
 
 
 def _parts_by_loops(method: PPNetUD, episode: Episode, parts: Tensor, whole: Tensor) -> Tensor:
@@ -50,13 +47,14 @@ def _parts_by_loops(method: PPNetUD, episode: Episode, parts: Tensor, whole: Ten
         nodes, flags = (level[b].flatten(0, 1) for level in episode.unlabelled)
         for c in range(episode.ways + 1):
             current = parts[b, c]
-            for start in range(0, len(nodes), method.group):
+            for start in range(0, len(nodes), method.switches.group):
                 joined = []
-                for image, there in zip(nodes[start:][: method.group], flags[start:][: method.group], strict=True):
+                group = slice(start, start + method.switches.group)
+                for image, there in zip(nodes[group], flags[group], strict=True):
                     x = image[there > 0]
                     cosines = F.cosine_similarity(x, whole[b, c][None], dim=1)
-                    order = cosines.argsort(descending=True)[: method.top]
-                    x = x[order][cosines[order] > method.threshold]
+                    order = cosines.argsort(descending=True)[: method.switches.top]
+                    x = x[order][cosines[order] > method.switches.threshold]
                     if len(x) > 1:
                         embedded = graph.within(x)
                         attention = (embedded @ embedded.T / width**0.5).softmax(dim=1)
@@ -82,7 +80,7 @@ def test_nothing_like_the_classes_only_shrinks_the_parts() -> None:
     episode = _episode(1)
     method = _method()
     nothing = dataclasses.replace(episode, unlabelled=tuple(torch.zeros_like(level) for level in episode.unlabelled))
-    usual = PPNet(TinyBackbone(), BASE, assignments=20, part_weight=0.8)
+    usual = make(PPNet, TinyBackbone(), BASE, assignments=20, part_weight=0.8)
     torch.testing.assert_close(method.predict(nothing), usual.predict(episode), atol=1e-4, rtol=0)
     assert not torch.allclose(method.predict(episode), usual.predict(episode), atol=1e-2)
 
@@ -141,7 +139,7 @@ def test_the_graph_stays_as_it_was_drawn_unless_asked_otherwise() -> None:
 
 
 def test_sizes_of_the_graph() -> None:
-    assert sum(p.numel() for p in PPNetUD(TinyBackbone(2048), BASE).graph.parameters()) == 7_340_032
+    assert sum(p.numel() for p in make(PPNetUD, TinyBackbone(2048), BASE).graph.parameters()) == 7_340_032
     assert _method(channels=16).graph.within.weight.shape == (16, 16)
     assert _method(width=3).graph.within.weight.shape == (3, 6)
 
@@ -172,19 +170,3 @@ def test_what_it_asks_of_the_engine() -> None:
     assert method.stochastic
     with pytest.raises(ValueError, match="unlabelled"):
         method.predict(dataclasses.replace(_episode(1), unlabelled=None))
-
-
-@pytest.mark.parametrize("switch", ["unlabelled", "segments", "top", "group", "width"])
-def test_too_few(switch: str) -> None:
-    with pytest.raises(ValueError, match=switch):
-        PPNetUD(TinyBackbone(), BASE, **{switch: 0})
-
-
-def test_contract() -> None:
-    checks = check_method(PPNetUD, lambda: assemble(PPNetUD, "resnet18-layer2", "none", {"unlabelled": 2}, 0)[0])
-    assert [check for check in checks if not check.passed] == []
-
-
-def test_recipe_is_that_of_ppnet() -> None:
-    protocol = load_protocol("pascal5i")
-    assert PPNetUD.recipe(protocol, 1) == PPNet.recipe(protocol, 1)

@@ -9,22 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.check import check_method
-from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.layout import VGGLayout
-from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods._pmms.method import Mixtures, group_masks
 from fsseg_methods.rpmms import RPMMs
-from tests.support.heads import TinyBackbone, alone, random_episode
+from tests.support.heads import TinyBackbone, alone, make, random_episode
 
 
 def _method(**switches: Any) -> RPMMs:
     torch.manual_seed(0)
-    return RPMMs(TinyBackbone(16), **switches).eval()
+    return make(RPMMs, TinyBackbone(16), **switches).eval()
 
 
 def _episode(batch: int = 2, shots: int = 1) -> Episode:
@@ -33,27 +29,9 @@ def _episode(batch: int = 2, shots: int = 1) -> Episode:
     return dataclasses.replace(episode, support=episode.support.relu(), query=episode.query.relu())
 
 
-def test_contract() -> None:
-    failed = [
-        check
-        for check in check_method(RPMMs, lambda: assemble(RPMMs, "resnet18-layer2", "none", {}, 0)[0])
-        if not check.passed
-    ]
-    assert not failed
-
-
-@pytest.mark.parametrize(("backbone", "total", "head"), [("resnet50", 19.63e6, 11.09e6), ("vgg16", 25.80e6, 8.73e6)])
-def test_parameters(backbone: str, total: float, head: float) -> None:
-    with torch.device("meta"):
-        method = RPMMs(build_backbone(backbone, RPMMs.layout))
-    every, trunk = (sum(p.numel() for p in part.parameters()) for part in (method, method.backbone))
-    assert every == pytest.approx(total, abs=6e3)
-    assert every - trunk == pytest.approx(head, abs=6e3)
-
-
 @pytest.mark.parametrize(("pixels", "cells"), [(321, 41), (481, 61)])
 def test_feature_size(pixels: int, cells: int) -> None:
-    method = RPMMs(build_backbone("resnet18", RPMMs.layout), width=4).eval()
+    method = make(RPMMs, build_backbone("resnet18", RPMMs.layout), width=4).eval()
     with torch.no_grad():
         assert method.encode(torch.zeros(1, 3, pixels, pixels)).shape == (1, 4, cells, cells)
 
@@ -117,7 +95,7 @@ def test_each_stage_reads_the_softmax_before() -> None:
 
 def test_hand_computed_activation() -> None:
     """Two prototypes, one channel, one cell: ReLU(q - p) summed, plus the map, through weights of 1."""
-    method = RPMMs(TinyBackbone(1)).eval()
+    method = make(RPMMs, TinyBackbone(1)).eval()
     activation = method.activation
     for convolution in (activation.join.joined, activation.merge[0]):
         nn.init.zeros_(convolution.weight)
@@ -140,7 +118,7 @@ def test_several_shots_average_the_stages_softmaxes(shots: int) -> None:
     else:
         expected = sum(x.softmax(dim=1) for x in stages) / 5
         torch.testing.assert_close(method.predict(episode), expected)
-    method.five_shot_ensemble = False
+    method.switches = dataclasses.replace(method.switches, five_shot_ensemble=False)
     assert torch.equal(method.predict(episode), stages[-1])
 
 
@@ -180,7 +158,7 @@ def test_gradient_reaches_the_query_and_the_supports_only_if_asked(support_grad:
 
 @pytest.mark.parametrize("support_grad", [False, True])
 def test_supports_pass_first_with_statistics_of_their_own(support_grad: bool) -> None:
-    method = RPMMs(TinyBackbone(8), support_grad=support_grad).train()
+    method = make(RPMMs, TinyBackbone(8), support_grad=support_grad).train()
     supports, queries = torch.randn(4, 3, 16, 16), 2 + torch.randn(2, 3, 16, 16)
     norm, convolution = method.mid.embed[1], method.mid.embed[0]
     support, query = method.encode_training(supports, torch.ones(4, 16, 16, dtype=torch.uint8), queries)
@@ -199,7 +177,7 @@ def test_supports_pass_first_with_statistics_of_their_own(support_grad: bool) ->
 
 
 def test_joint_passes_share_their_statistics() -> None:
-    method = RPMMs(TinyBackbone(8), separate_passes=False).train()
+    method = make(RPMMs, TinyBackbone(8), separate_passes=False).train()
     supports, queries = torch.randn(4, 3, 16, 16), 2 + torch.randn(2, 3, 16, 16)
     masks = torch.ones(4, 16, 16, dtype=torch.uint8)
     together = torch.cat(method.encode_training(supports, masks, queries))
@@ -226,24 +204,7 @@ def test_an_empty_mask_stays_finite() -> None:
     assert support.grad.isfinite().all()
 
 
-def test_wrong_switches() -> None:
-    for switches in ({"stages": ()}, {"stages": (0,)}, {"em_iterations": 0}, {"width": 0}, {"dropout": 1.0}):
-        with pytest.raises(UserError, match=r"at least|one or more"):
-            assemble(RPMMs, "resnet18-layer2", "none", switches, 0)
-
-
 def test_the_extra_convolution_of_vgg_belongs_to_the_trunk() -> None:
-    method = RPMMs(build_backbone("vgg16", RPMMs.layout), width=8)
+    method = make(RPMMs, build_backbone("vgg16", RPMMs.layout), width=8)
     assert sum(p.numel() for p in method.backbone.extra.parameters()) == 512 * 512 * 9 + 512
     assert method.encode(torch.randn(1, 3, 33, 33)).shape == (1, 8, 5, 5)
-
-
-@pytest.mark.parametrize("name", ["pascal5i", "coco20i-b"])
-@pytest.mark.parametrize("shot", [1, 5])
-def test_recipe_is_the_authors(name: str, shot: int) -> None:
-    recipe = RPMMs.recipe(load_protocol(name), shot)
-    assert (recipe.iterations, recipe.batch, recipe.lr, recipe.schedule) == (200_001, 8, 3.5e-4, "poly")
-    assert (recipe.momentum, recipe.weight_decay, recipe.head_lr_factor, recipe.bias_lr_factor) == (0.9, 5e-4, 10, 2)
-    assert (recipe.freeze, recipe.bn, recipe.augment, recipe.train_shots) == ("none", "stats", "resized-crop", 1)
-    assert set(recipe.sources) <= set(recipe.settings())
-    assert RPMMs.recipe(load_protocol("shapes5i"), shot).head_lr_factor == 10

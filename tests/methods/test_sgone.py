@@ -10,14 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.check import check_method
 from fsseg_bench.engine.optimise import build_optimizer, prepare
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import Backbone, build_backbone
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.sgone import SGOne, similarity, united
-from tests.support.heads import TinyBackbone, random_masks
+from tests.support.heads import TinyBackbone, make, random_masks
 from tests.support.networks import noise_images
 
 SIZE = (40, 32)
@@ -25,7 +23,7 @@ SIZE = (40, 32)
 
 def _method(backbone: Backbone | None = None, **switches: Any) -> SGOne:
     torch.manual_seed(0)
-    method = SGOne(backbone or TinyBackbone(), **switches).eval()
+    method = make(SGOne, backbone or TinyBackbone(), **switches).eval()
     with torch.no_grad():
         for layer in (method.guidance, *method.side, method.fuse, method.exit):
             layer.bias.uniform_(-0.2, 0.2)
@@ -61,7 +59,7 @@ def _part(episode: Episode, i: int) -> Episode:
 @pytest.mark.parametrize(("side", "cells"), [(321, 41), (500, 63), (417, 53)])
 def test_stage_shapes_of_the_published_network(side: int, cells: int) -> None:
     with torch.device("meta"):
-        method = SGOne(build_backbone("vgg16", SGOne.layout)).eval()
+        method = make(SGOne, build_backbone("vgg16", SGOne.layout)).eval()
         images = torch.empty(1, 3, side, side)
         levels = method.trunk(images)
         steps = method.side_path(levels)
@@ -75,7 +73,7 @@ def test_stage_shapes_of_the_published_network(side: int, cells: int) -> None:
 
 def test_parameters_of_the_published_network() -> None:
     with torch.device("meta"):
-        method = SGOne(build_backbone("vgg16", SGOne.layout))
+        method = make(SGOne, build_backbone("vgg16", SGOne.layout))
     convolutions = [m for m in method.backbone.modules() if isinstance(m, nn.Conv2d)]
     assert {(m.kernel_size, m.padding, m.dilation, m.stride) for m in convolutions} == {
         ((3, 3), (1, 1), (1, 1), (1, 1))
@@ -103,14 +101,14 @@ def test_parameters_of_the_published_network() -> None:
 )
 def test_levels_that_exist(name: str, levels: tuple[str, ...], width: int, guidance: int) -> None:
     with torch.device("meta"):
-        method = SGOne(build_backbone(name, SGOne.layout)).eval()
+        method = make(SGOne, build_backbone(name, SGOne.layout)).eval()
         branch, guide = method.encode(torch.empty(1, 3, 65, 65))
     assert method.levels == levels
     assert (branch.shape, guide.shape) == ((1, width, 9, 9), (1, guidance, 9, 9))
 
 
 def test_initial_weights_of_both_branches_are_xavier() -> None:
-    method = SGOne(build_backbone("resnet18-layer3"))
+    method = make(SGOne, build_backbone("resnet18-layer3"))
     for layer in (method.guidance, *method.side):
         bound = (6 / (9 * (layer.in_channels + layer.out_channels))) ** 0.5
         assert 0.95 * bound < layer.weight.abs().max() <= bound
@@ -119,7 +117,7 @@ def test_initial_weights_of_both_branches_are_xavier() -> None:
 
 def test_initial_weights_after_the_product_are_pytorch_s() -> None:
     """Uniform to 1/sqrt(inputs), weights and biases: the authors initialise neither convolution."""
-    method = SGOne(build_backbone("resnet18-layer3"))
+    method = make(SGOne, build_backbone("resnet18-layer3"))
     for layer, area in ((method.fuse, 9), (method.exit, 1)):
         bound = (area * layer.in_channels) ** -0.5
         assert 0.95 * bound < layer.weight.abs().max() <= bound
@@ -269,7 +267,7 @@ def test_gradients_reach_all_parts_through_query_and_support() -> None:
 
 def test_rates_of_the_parts() -> None:
     recipe = SGOne.recipe(load_protocol("pascal5i"), 1)
-    method = SGOne(build_backbone("resnet18-layer3"))
+    method = make(SGOne, build_backbone("resnet18-layer3"))
     prepare(method, recipe)
     rates = {id(p): group["lr"] for group in build_optimizer(method, recipe).param_groups for p in group["params"]}
     by_name = {name: rates.get(id(p)) for name, p in method.named_parameters()}
@@ -279,22 +277,3 @@ def test_rates_of_the_parts() -> None:
         assert by_name[f"{part}.weight"] == pytest.approx(1e-5)
         assert by_name[f"{part}.bias"] == pytest.approx(2e-5)
     assert by_name["backbone.conv1.weight"] == pytest.approx(1e-5)
-
-
-@pytest.mark.parametrize("name", ["pascal5i", "coco20i-a"])
-def test_recipe_is_the_authors(name: str) -> None:
-    recipe = SGOne.recipe(load_protocol(name), 5)
-    assert (recipe.iterations, recipe.batch, recipe.lr, recipe.momentum) == (100_000, 1, 1e-5, 0.99)
-    assert (recipe.weight_decay, recipe.schedule, recipe.augment, recipe.train_shots) == (5e-4, "constant", "none", 1)
-    assert set(recipe.sources) <= set(recipe.settings())
-    assert SGOne.default_backbone == "vgg16"
-
-
-def test_recipe_for_small_networks() -> None:
-    recipe = SGOne.recipe(load_protocol("shapes5i"), 1)
-    assert (recipe.iterations, recipe.lr, recipe.schedule, recipe.clip) == (300, 0.1, "poly", 1.0)
-
-
-def test_contract() -> None:
-    checks = check_method(SGOne, lambda: assemble(SGOne, "resnet18-layer2", "none", {}, 0)[0])
-    assert [check for check in checks if not check.passed] == []

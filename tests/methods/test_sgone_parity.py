@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from fsseg_bench.nn.bilinear import resize
 from fsseg_methods.sgone import SGOne, similarity, united
 from tests.support import golden
 from tests.support.golden import Golden
+from tests.support.heads import make
 
 pytestmark = pytest.mark.real_data
 
@@ -67,7 +69,7 @@ class Case(NamedTuple):
 @pytest.fixture(scope="module", params=["sgone-1", "sgone-2"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
     data = golden.load(test_data / "golden", request.param)
-    method = SGOne(build_backbone("vgg16", SGOne.layout)).eval()
+    method = make(SGOne, build_backbone("vgg16", SGOne.layout)).eval()
     return Case(
         data,
         method,
@@ -133,7 +135,7 @@ def test_max_fusion(case: Case) -> None:
     if case.supports.shape[0] == 1:
         pytest.skip("one support")
     method = copy.deepcopy(case.method)
-    method.fusion = "max"
+    method.switches = dataclasses.replace(method.switches, fusion="max")
     with torch.no_grad():
         episode = case.episode(method)
         side, guidance = episode.query

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from fsseg_bench.method import Episode
+from fsseg_bench.method import Episode, Method
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.catalogue import BackboneFacts, Stage
+
+M = TypeVar("M", bound=Method)
 
 
 class TinyBackbone(Backbone):
@@ -21,6 +24,11 @@ class TinyBackbone(Backbone):
 
     def stage_modules(self, stage: str) -> tuple[nn.Module, ...]:
         return (self.conv,)
+
+
+def make(cls: type[M], backbone: Backbone, *given: int, **switches: Any) -> M:
+    """A method on a backbone with some switches; ``given`` is the number of base classes, where it takes one."""
+    return cls(backbone, *given, *([cls.Switches(**switches)] if cls.Switches else []))
 
 
 def random_masks(shape: tuple[int, ...], seed: int, *, void: float = 0.1, ways: int = 1) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -22,6 +24,7 @@ from fsseg_bench.nn.tiled import TiledConvolution
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._pmms.mixture import fit_mixtures, mixture_starts, probability_map
+from fsseg_methods._ranges import Count, Share
 from fsseg_methods._recipes import light_recipe
 
 _CODE = "the authors' code"
@@ -78,56 +81,35 @@ class _MixtureMethod(Method):
         vgg=VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1)),
     )
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        components: tuple[int, ...],
-        map_into: MapInto,
-        support_grad: bool,
-        kappa: float,
-        em_iterations: int,
-        void_in_bg: bool,
-        dropout: float,
-        separate_passes: bool,
-        width: int,
-    ) -> None:
-        """Builds the head.
+    @dataclass(frozen=True)
+    class Switches:
+        """Of the mixtures, the head and its training."""
 
-        Args:
-            backbone: laid out as ``layout`` says; a VGG is given one more convolution, at the trunk's rate.
-            components: K of each stage.
-            map_into: ``activation`` (its layers and the last one with dropout) or ``history`` (with batch-norm).
-            support_grad: whether gradient reaches the supports, through the last means of each mixture.
-            kappa: factor of the inner products in expectation-maximisation.
-            em_iterations: its iterations.
-            void_in_bg: whether void pixels of supports count as background.
-            dropout: share of the channels that training drops; of the pyramid's branches with either map.
-            separate_passes: whether supports and queries have batch-norm statistics of their own in training.
-            width: channels of the head, at most those of the backbone.
+        support_grad: bool = False
+        """Whether gradient reaches the supports, through the last maximisation step of each mixture."""
+        kappa: float = 20.0
+        """Factor of the inner products in expectation-maximisation."""
+        em_iterations: Count = 10
+        """Iterations of expectation-maximisation."""
+        void_in_bg: bool = False
+        """Whether void pixels of supports count as background, as in the authors' code."""
+        dropout: Share = 0.5
+        """Share of the channels that training drops: in the pyramid's branches, and in rpmms before and after the
+        refinement too."""
+        separate_passes: bool = True
+        """Whether training normalises supports and queries apart, as in the authors' code."""
+        width: Count = 256
+        """Channels of the head, at most those of the backbone."""
 
-        Raises:
-            ValueError: a number is out of its range.
-        """
-        super().__init__(backbone)
-        if not components or min(components) < 1:
-            raise ValueError(f"the numbers of components are {components}; give one or more, each at least 1")
-        for name, value in (("em_iterations", em_iterations), ("width", width)):
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")
-        self.components = components
-        self.map_into = map_into
-        self.support_grad = support_grad
-        self.kappa = kappa
-        self.em_iterations = em_iterations
-        self.void_in_bg = void_in_bg
-        self.separate_passes = separate_passes
-        self.width = min(width, backbone.out_channels)
-        self._build(batch_norm=map_into == "history", dropout=dropout)
+    switches: Switches
+    map_into: ClassVar[MapInto]
+    """``activation``: its layers, and the last one, have dropout. ``history``: they have batch-norm."""
 
-    def _build(self, *, batch_norm: bool, dropout: float) -> None:
+    def __init__(self, backbone: Backbone, switches: Switches) -> None:
+        """Builds the head; a VGG is given one more convolution, at the trunk's rate."""
+        super().__init__(backbone, switches)
+        self.width = min(switches.width, backbone.out_channels)
+        batch_norm, dropout = self.map_into == "history", switches.dropout
         beside = 0.0 if batch_norm else dropout
         self.mid = MidLevel(self.backbone, self.width, batch_norm=True)
         self.activation = Activation(self.width, batch_norm=batch_norm, dropout=beside, reads_map=not batch_norm)
@@ -139,6 +121,11 @@ class _MixtureMethod(Method):
             # a part of the trunk: it has the trunk's learning rate and goes where the trunk goes
             self.backbone.add_module("extra", _extra_convolution(self.backbone.out_channels))
 
+    @property
+    @abstractmethod
+    def components(self) -> tuple[int, ...]:
+        """K of each stage."""
+
     def encode(self, images: Tensor) -> Tensor:
         """Features (M, width, h, w) >= 0 of normalised images (M, 3, H, W)."""
         features = mid_level_features(self.backbone, images)
@@ -149,9 +136,9 @@ class _MixtureMethod(Method):
 
     def encode_training(self, supports: Tensor, masks: Tensor, queries: Tensor) -> tuple[Features, Features]:
         """Supports first, then queries: each pass has its own batch statistics, and only the queries' learns."""
-        if not self.separate_passes:
+        if not self.switches.separate_passes:
             return super().encode_training(supports, masks, queries)
-        with torch.set_grad_enabled(self.support_grad and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(self.switches.support_grad and torch.is_grad_enabled()):
             support = self.encode(supports)
         return support, self.encode(queries)
 
@@ -163,15 +150,15 @@ class _MixtureMethod(Method):
         """The mixtures of each stage, fitted to all shots together."""
         query, support = feature_map(episode.query), feature_map(episode.support)
         cells = support[:, 0].transpose(1, 2).flatten(2)
-        cells = cells if self.support_grad else cells.detach()
-        groups = group_masks(episode.support_masks, (support.shape[4], support.shape[5]), self.void_in_bg)
+        cells = cells if self.switches.support_grad else cells.detach()
+        groups = group_masks(episode.support_masks, (support.shape[4], support.shape[5]), self.switches.void_in_bg)
         for start in self.starts(episode):
             prototypes = fit_mixtures(
                 cells,
                 groups.to(cells),
                 start.to(cells),
-                kappa=self.kappa,
-                iterations=self.em_iterations,
+                kappa=self.switches.kappa,
+                iterations=self.switches.em_iterations,
             )
             yield Mixtures(prototypes[:, 0], probability_map(query, prototypes).flip(1))
 

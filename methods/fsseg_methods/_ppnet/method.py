@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from fsseg_methods._alignment import alignment_labels, alignment_losses
 from fsseg_methods._ppnet.parts import Rows, drawn_rows, part_centres, row_counts, rows_of_masks
 from fsseg_methods._ppnet.semantic import SemanticHead
 from fsseg_methods._prototype import labels_of
+from fsseg_methods._ranges import Count
 from fsseg_methods._recipes import light_recipe
 
 _BACKGROUND_ZOOM, _FOREGROUND_ZOOM = 1, 2
@@ -44,41 +46,46 @@ class _PartMethod(Method):
     reads_class_labels: ClassVar[bool] = True
     default_backbone: ClassVar[str] = "resnet50"
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        base_classes: int,
-        *,
-        parts: int,
-        assignments: int,
-        part_weight: float,
-        semantic_weight: float,
-        align_weight: float,
-        void_in_bg: bool,
-        alpha: float,
-    ) -> None:
-        super().__init__(backbone)
-        if min(parts, assignments) < 1:
-            raise ValueError(f"parts={parts}, assignments={assignments}: both must be at least 1")
-        self.parts, self.assignments, self.part_weight = parts, assignments, part_weight
-        self.align_weight, self.semantic_weight = align_weight, semantic_weight
-        self.void_in_bg, self.alpha = void_in_bg, alpha
-        self.semantic = SemanticHead(backbone.out_channels, base_classes + 1) if semantic_weight else None
+    @dataclass(frozen=True)
+    class Switches:
+        """Of the parts, the scores and the losses."""
+
+        parts: Count = 5
+        """Clusters of each class, background included."""
+        assignments: Count = 10
+        """How often k-means assigns features to clusters."""
+        part_weight: float = 0.5
+        """Lambda, the share of the whole prototype in each part; the authors' 0.5 goes with the semantic branch, 0.8
+        with parts alone and with unlabelled images."""
+        semantic_weight: float = 0.1
+        """Weight of the semantic loss; 0 leaves the branch out (parts alone)."""
+        align_weight: float = 1.0
+        """Weight of the alignment loss; 0 leaves it out."""
+        void_in_bg: bool = False
+        """Whether void pixels of supports count as background (1-way only), as in the authors' code."""
+        alpha: float = 20.0
+        """Factor of the cosines."""
+
+    switches: Switches
+
+    def __init__(self, backbone: Backbone, base_classes: int, switches: Switches) -> None:
+        super().__init__(backbone, switches)
+        self.semantic = SemanticHead(backbone.out_channels, base_classes + 1) if switches.semantic_weight else None
 
     def predict(self, episode: Episode) -> Tensor:
         """Scores (B, N+1, H, W), enlarged with aligned corners, as the loss does."""
-        scores = self._scored(episode, _uniform(episode.seeds, episode.ways, self.parts))
+        scores = self._scored(episode, _uniform(episode.seeds, episode.ways, self.switches.parts))
         return resize(scores, episode.size, align_corners=True)
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query, and the weighted alignment (mean over episodes) and semantic losses."""
-        uniform = _uniform(episode.seeds, episode.ways, self.parts)
+        uniform = _uniform(episode.seeds, episode.ways, self.switches.parts)
         scores = self._scored(episode, uniform)
         losses = {"query": segmentation_loss(scores, labels_of(episode), align_corners=True)}
-        if self.align_weight:
-            losses["align"] = self.align_weight * self._alignment(episode, scores, uniform).mean()
+        if self.switches.align_weight:
+            losses["align"] = self.switches.align_weight * self._alignment(episode, scores, uniform).mean()
         if self.semantic is not None:
-            losses["semantic"] = self.semantic_weight * self._semantic_loss(self.semantic, episode)
+            losses["semantic"] = self.switches.semantic_weight * self._semantic_loss(self.semantic, episode)
         return losses
 
     def query_parts(self, episode: Episode, parts: Parts) -> Tensor:
@@ -88,16 +95,18 @@ class _PartMethod(Method):
     def support_parts(self, episode: Episode, uniform: Tensor) -> Parts:
         """Parts of the supports; all shots of a way, and all supports' background, are clustered together."""
         support = feature_map(episode.support)
-        whole = support_prototypes(support, episode.support_masks, align_corners=True, void_in_bg=self.void_in_bg)
+        whole = support_prototypes(
+            support, episode.support_masks, align_corners=True, void_in_bg=self.switches.void_in_bg
+        )
         rows = self.support_rows(episode)
         starts = drawn_rows(row_counts(rows), uniform[:, 0].to(support.device))
-        centres = part_centres(support.flatten(1, 2), rows, starts, self.assignments)
+        centres = part_centres(support.flatten(1, 2), rows, starts, self.switches.assignments)
         return self._joined(centres, whole)
 
     def support_rows(self, episode: Episode) -> Rows:
         """Rows of the lists (background, then ways): foreground at twice the features' size, background at theirs."""
         _, N, K = episode.support_masks.shape[:3]
-        background = background_mask(episode.support_masks, self.void_in_bg)
+        background = background_mask(episode.support_masks, self.switches.void_in_bg)
         masks = torch.stack((background, episode.support_masks == 1), dim=3).flatten(1, 2)
         owners = tuple((0, 1 + way) for way in range(N) for _ in range(K))
         size = (masks.shape[3], masks.shape[4])
@@ -110,12 +119,12 @@ class _PartMethod(Method):
         whole = masked_average(query, masks)
         rows = predicted_rows(masks, episode.size)
         starts = drawn_rows(row_counts(rows), uniform[:, 1].to(query.device))
-        centres = part_centres(query[:, None], rows, starts, self.assignments)
+        centres = part_centres(query[:, None], rows, starts, self.switches.assignments)
         return self._joined(centres, whole), masks.sum(dim=(2, 3)) > 0
 
     def alignment(self, episode: Episode, scores: Tensor, present: Tensor) -> Tensor:
         """(B,) from the supports' scores (B, N, K, 2, h, w) and the ways (B, N+1) that the query shows."""
-        labels = alignment_labels(episode.support_masks, self.void_in_bg)
+        labels = alignment_labels(episode.support_masks, self.switches.void_in_bg)
         return alignment_losses(scores, labels, present, align_corners=True)
 
     def support_scores(self, episode: Episode, prototypes: Tensor) -> Tensor:
@@ -123,7 +132,7 @@ class _PartMethod(Method):
         B, N, K = episode.support_masks.shape[:3]
         pairs = torch.stack((prototypes[:, :1].expand(-1, N, -1, -1), prototypes[:, 1:]), dim=2)
         every = pairs[:, :, None].expand(-1, -1, K, -1, -1, -1)
-        scores = part_scores(feature_map(episode.support).flatten(0, 2), every.flatten(0, 2), self.alpha)
+        scores = part_scores(feature_map(episode.support).flatten(0, 2), every.flatten(0, 2), self.switches.alpha)
         folded: Tensor = scores.unflatten(0, (B, N, K))
         return folded
 
@@ -134,10 +143,10 @@ class _PartMethod(Method):
 
     def _scored(self, episode: Episode, uniform: Tensor) -> Tensor:
         parts = self.query_parts(episode, self.support_parts(episode, uniform))
-        return part_scores(feature_map(episode.query), parts, self.alpha)
+        return part_scores(feature_map(episode.query), parts, self.switches.alpha)
 
     def _joined(self, centres: Tensor, whole: Tensor) -> Parts:
-        return Parts(centres, whole, centres + self.part_weight * whole[:, :, None])
+        return Parts(centres, whole, centres + self.switches.part_weight * whole[:, :, None])
 
     def _alignment(self, episode: Episode, scores: Tensor, uniform: Tensor) -> Tensor:
         parts, present = self.predicted_parts(episode, scores, uniform)

@@ -1,0 +1,297 @@
+"""What is asked of every method: a row a method, or a method's form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fsseg_bench.engine.build import assemble
+from fsseg_bench.engine.check import check_method
+from fsseg_bench.errors import UserError
+from fsseg_bench.nn.backbones import build_backbone
+from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.registry import find_method, method_names
+from tests.support.heads import make
+
+LAYER2, LAYER3 = "resnet18-layer2", "resnet18-layer3"
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "switches"),
+    [
+        ("baseline", LAYER2, {}),
+        ("biopt", LAYER2, {}),
+        ("canet", LAYER2, {"fusion": "attention"}),
+        ("canet", LAYER2, {"fusion": "average"}),
+        ("cofcn", LAYER2, {}),
+        ("dan", LAYER2, {}),
+        ("fwb", LAYER2, {}),
+        ("fwb", LAYER2, {"boosting": False}),
+        ("inopt-dagger", LAYER2, {}),
+        ("oslsm", LAYER2, {}),
+        ("oslsm", LAYER3, {}),
+        ("panet", LAYER2, {}),
+        ("pgnet", LAYER2, {}),
+        ("pgnet", LAYER2, {"fusion": "concat", "grids": (1, 3), "masked": False}),
+        ("pmms", LAYER2, {}),
+        ("ppnet", LAYER2, {}),
+        ("ppnet", LAYER2, {"semantic_weight": 0.0, "part_weight": 0.8}),
+        ("ppnet-ud", LAYER2, {"unlabelled": 2}),
+        ("rpmms", LAYER2, {}),
+        ("sgone", LAYER2, {}),
+    ],
+    ids=str,
+)
+def test_the_contract(name: str, backbone: str, switches: dict[str, Any]) -> None:
+    cls = find_method(name)
+    checks = check_method(cls, lambda: assemble(cls, backbone, "none", switches, 0)[0])
+    assert [(check.name, check.detail) for check in checks if not check.passed] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "switches", "message"),
+    [
+        ("biopt", {"steps": -1}, "steps is -1; it must be at least 0"),
+        ("canet", {"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
+        ("canet", {"refinements": -1}, "refinements is -1; it must be at least 0"),
+        ("canet", {"history_rate": 1.5}, "history_rate is 1.5; it must be at least 0 and at most 1"),
+        ("cofcn", {"dilation": 0}, "dilation is 0; it must be odd and at least 1"),
+        ("cofcn", {"dilation": 4}, "dilation is 4; it must be odd and at least 1"),
+        ("dan", {"width": 0}, "width is 0; it must be at least 1"),
+        ("fwb", {"steps": -1}, "steps is -1; it must be at least 0"),
+        ("inopt-dagger", {"inner_pixel_ref": -2.0}, "inner_pixel_ref is -2.0; it must be at least 0"),
+        ("pgnet", {"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
+        ("pgnet", {"grids": (1, 0)}, "grids[1] is 0; it must be at least 1"),
+        ("pgnet", {"grids": (), "global_unit": False}, "grids is empty and global_unit is false"),
+        ("pmms", {"components": 0}, "components is 0; it must be at least 1"),
+        ("ppnet", {"parts": 0}, "parts is 0; it must be at least 1"),
+        ("ppnet", {"assignments": 0}, "assignments is 0; it must be at least 1"),
+        *(("ppnet-ud", {key: 0}, f"{key} is 0") for key in ("unlabelled", "segments", "top", "group", "width")),
+        ("rpmms", {"stages": ()}, "stages is []; it must be one or more"),
+        ("rpmms", {"stages": (0,)}, "stages[0] is 0; it must be at least 1"),
+        ("rpmms", {"em_iterations": 0}, "em_iterations is 0; it must be at least 1"),
+        ("rpmms", {"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
+        ("sgone", {"exit_padding": -1}, "exit_padding is -1; it must be at least 0"),
+    ],
+    ids=str,
+)
+def test_switches_outside_their_range(name: str, switches: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        assemble(find_method(name), LAYER2, "none", switches, 0)
+    assert message in str(error.value)
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3) -> int:
+    """Parameters of a convolution."""
+    return inputs * outputs * kernel**2 + outputs
+
+
+def linear(inputs: int, outputs: int) -> int:
+    """Parameters of a linear layer."""
+    return conv(inputs, outputs, 1)
+
+
+_VGG = 14_714_688
+_ASPP = 2 * conv(256, 256, 1) + 3 * conv(256, 256) + conv(1280, 256, 1) + conv(256, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "switches", "parts"),
+    [
+        ("biopt", "resnet50", {}, {"gate": 8_390_656}),
+        ("biopt", "vgg16", {}, {"backbone": _VGG, "gate": 524_800}),
+        (
+            "canet",
+            "resnet50",
+            {},
+            {
+                "embed": conv(1536, 256),
+                "compare": conv(512, 256),
+                "attention": conv(512, 256) + conv(256, 1),
+                "refine": conv(258, 256) + 5 * conv(256, 256),
+                "decode": _ASPP,
+            },
+        ),
+        ("canet", "resnet50", {"fusion": "average"}, {"attention": 0}),
+        (
+            "cofcn",
+            "vgg16",
+            {},
+            {
+                "backbone": _VGG,
+                "query_fc6": conv(512, 256, 7),
+                "conditioning": _VGG + 2 * 64 * 3 * 3,
+                "support_fc6": conv(512, 256, 7),
+                "fc7": linear(512, 256),
+                "score": linear(256, 2),
+            },
+        ),
+        (
+            "pgnet",
+            "resnet50",
+            {},
+            {
+                "embed": conv(1536, 256),
+                "units": 3 * (2 * linear(256, 256) + linear(512, 256)),
+                "value": linear(256, 256),
+                "equal": linear(512, 256),
+                "blocks": 6 * conv(256, 256),
+                "decode": _ASPP,
+                "merge": 0,
+            },
+        ),
+        ("ppnet", "resnet50", {}, {"semantic": 1_179_712}),
+        ("ppnet-ud", "resnet50", {}, {"semantic": 1_179_712, "graph": 7_340_032}),
+        (
+            "sgone",
+            "vgg16",
+            {},
+            {
+                "backbone": _VGG,
+                "guidance": conv(512, 512),
+                "side": conv(256, 128) + 2 * conv(640, 128),
+                "fuse": conv(128, 128),
+                "exit": linear(128, 2),
+            },
+        ),
+    ],
+    ids=str,
+)
+def test_numbers_of_parameters(name: str, backbone: str, switches: dict[str, Any], parts: dict[str, int]) -> None:
+    method = on_meta(name, backbone, **switches)
+    children = dict(method.named_children())
+    assert {part: count(children[part]) if part in children else 0 for part in parts} == parts
+    assert count(method) - count(method.backbone) >= sum(parts.values()) - parts.get("backbone", 0)
+
+
+@pytest.mark.parametrize("name", ["pmms", "rpmms"])
+@pytest.mark.parametrize(("backbone", "total", "head"), [("resnet50", 19.63e6, 11.09e6), ("vgg16", 25.80e6, 8.73e6)])
+def test_rounded_numbers_of_parameters(name: str, backbone: str, total: float, head: float) -> None:
+    method = on_meta(name, backbone)
+    assert count(method) == pytest.approx(total, abs=6e3)
+    assert count(method) - count(method.backbone) == pytest.approx(head, abs=6e3)
+
+
+def on_meta(name: str, backbone: str, **switches: Any) -> nn.Module:
+    cls = find_method(name)
+    with torch.device("meta"):
+        trunk = build_backbone(backbone, cls.layout)
+        return make(cls, trunk, *([15] if cls.reads_class_labels else []), **switches)
+
+
+def count(part: nn.Module) -> int:
+    return sum(p.numel() for p in part.parameters())
+
+
+_FCN = {
+    "iterations": 100_000,
+    "batch": 1,
+    "lr": 1e-5,
+    "momentum": 0.99,
+    "weight_decay": 5e-4,
+    "schedule": "constant",
+    "augment": "none",
+    "train_shots": 1,
+}
+_SMALL_FCN = {"iterations": 300, "lr": 0.1, "schedule": "poly", "clip": 1.0}
+_BIOPT = {"iterations": 20_000, "lr": 7e-3, "schedule": "step", "milestones": (10_000,), "gamma": 0.1}
+_CANET = {
+    "lr": 2.5e-3,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "batch": 4,
+    "schedule": "constant",
+    "freeze": "all",
+    "augment": "enlarged-crop-supports",
+}
+_FWB = {
+    "iterations": 10_000,
+    "batch": 8,
+    "lr": 7e-3,
+    "schedule": "poly",
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "bn": "train",
+    "freeze": "none",
+    "augment": "none",
+    "train_shots": 1,
+}
+_STEPS = {"batch": 1, "schedule": "step", "milestones": (10_000, 20_000), "gamma": 0.1, "augment": "flip"}
+_PPNET = {**_STEPS, "iterations": 24_000, "lr": 5e-4, "freeze": "layer2", "bn": "train"}
+_PMMS = {
+    "iterations": 200_001,
+    "batch": 8,
+    "lr": 3.5e-4,
+    "schedule": "poly",
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "head_lr_factor": 10,
+    "bias_lr_factor": 2,
+    "freeze": "none",
+    "bn": "stats",
+    "augment": "resized-crop",
+    "train_shots": 1,
+}
+_OSLSM = {"lr": 1e-10 * 417**2, "weight_decay": 5e-4 / 417**2}  # a sum over pixels, as a mean
+REAL, SMALL = ("pascal5i", "coco20i-a", "coco20i-b"), ("shapes5i",)
+
+
+@pytest.mark.parametrize(
+    ("name", "protocols", "shots", "expected"),
+    [
+        *((name, REAL[1:], (1,), _BIOPT) for name in ("baseline", "biopt", "inopt-dagger")),
+        *((name, REAL[:1], (5,), {"batch": 2, "iterations": 10_000}) for name in ("baseline", "biopt", "inopt-dagger")),
+        ("canet", REAL, (1, 5), {**_CANET, "bn": "stats"}),
+        ("cofcn", REAL, (1, 5), _FCN),
+        ("cofcn", SMALL, (1,), _SMALL_FCN),
+        ("fwb", REAL, (1, 5), _FWB),
+        ("fwb", SMALL, (1, 5), {"bn": "train", "train_shots": 1}),
+        ("oslsm", REAL, (1, 5), {**_FCN, "iterations": 60_000, "batch": 10, **_OSLSM}),
+        ("panet", REAL, (1, 5), {**_STEPS, "iterations": 30_000, "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}),
+        ("pgnet", REAL, (1, 5), {**_CANET, "bn": "eval"}),
+        ("pmms", REAL, (1, 5), _PMMS),
+        ("pmms", SMALL, (1, 5), {"head_lr_factor": 10}),
+        ("ppnet", REAL, (1, 5), _PPNET),
+        ("ppnet-ud", REAL, (1, 5), _PPNET),
+        ("rpmms", REAL, (1, 5), _PMMS),
+        ("rpmms", SMALL, (1, 5), {"head_lr_factor": 10}),
+        ("sgone", REAL, (1, 5), {**_FCN, "bias_lr_factor": 2.0}),
+        ("sgone", SMALL, (1,), _SMALL_FCN),
+    ],
+)
+def test_recipes(name: str, protocols: tuple[str, ...], shots: tuple[int, ...], expected: dict[str, Any]) -> None:
+    for protocol in protocols:
+        for shot in shots:
+            recipe = find_method(name).recipe(load_protocol(protocol), shot)
+            for key, value in expected.items():
+                close = pytest.approx(value) if isinstance(value, float) else value
+                assert getattr(recipe, key) == close, (protocol, shot, key)
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_recipes_are_in_range_and_give_the_sources_of_their_own_values(name: str) -> None:
+    for protocol in (*REAL, *SMALL):
+        recipe = find_method(name).recipe(load_protocol(protocol), 1).checked()
+        assert recipe.sources
+        assert set(recipe.sources) <= set(recipe.settings())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "names"),
+    [
+        ("vgg16", {"cofcn", "oslsm", "panet", "sgone"}),
+        ("resnet101", {"dan", "fwb"}),
+        ("resnet50", {"baseline", "biopt", "canet", "inopt-dagger", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"}),
+    ],
+)
+def test_default_backbones(backbone: str, names: set[str]) -> None:
+    assert {name for name in method_names() if find_method(name).default_backbone == backbone} == names
+
+
+def test_methods_of_any_number_of_ways() -> None:
+    several = {"baseline", "biopt", "inopt-dagger", "panet", "ppnet", "ppnet-ud"}
+    for name in method_names():
+        assert find_method(name).max_ways == (None if name in several else 1), name
