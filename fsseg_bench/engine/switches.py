@@ -123,11 +123,11 @@ def _allowed(kind: Any) -> str:
         bounds = [note.words for note in arguments[1:] if isinstance(note, (Range, Must))]
         return ", ".join([_allowed(arguments[0]), *bounds])
     if origin is Literal:
-        return " or ".join(f"`{text_of(value)}`" for value in arguments)
+        return ", ".join(f"`{text_of(value)}`" for value in arguments)
     if origin is tuple:
         return f"list: {_allowed(arguments[0])}"
     if origin in UNIONS:
-        return " or ".join("`none`" if argument is type(None) else _allowed(argument) for argument in arguments)
+        return ", or ".join("`none`" if argument is type(None) else _allowed(argument) for argument in arguments)
     return _WORDS.get(kind) or type_text(kind)
 
 

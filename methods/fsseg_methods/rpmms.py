@@ -42,7 +42,7 @@ class RPMMs(_MixtureMethod):
     class Switches(_MixtureMethod.Switches):
         """Of the stages, the head and its training."""
 
-        stages: Annotated[tuple[Count, ...], Must("one or more", bool)] = (1, 3, 6)
+        stages: Annotated[tuple[Count, ...], Must("not empty", bool)] = (1, 3, 6)
         """The numbers of components, in turn."""
         five_shot_ensemble: bool = True
         """Whether several shots give the sum of the stages' softmaxes over 5 instead of logits."""

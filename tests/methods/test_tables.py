@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ from torch import nn
 
 from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.check import check_method
+from fsseg_bench.engine.switches import described
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.registry import find_method, method_names
+from tests.support.fresh import ROOT
 from tests.support.heads import make
 
 LAYER2, LAYER3 = "resnet18-layer2", "resnet18-layer3"
@@ -70,7 +73,7 @@ def test_the_contract(name: str, backbone: str, switches: dict[str, Any]) -> Non
         ("ppnet", {"parts": 0}, "parts is 0; it must be at least 1"),
         ("ppnet", {"assignments": 0}, "assignments is 0; it must be at least 1"),
         *(("ppnet-ud", {key: 0}, f"{key} is 0") for key in ("unlabelled", "segments", "top", "group", "width")),
-        ("rpmms", {"stages": ()}, "stages is []; it must be one or more"),
+        ("rpmms", {"stages": ()}, "stages is []; it must be not empty"),
         ("rpmms", {"stages": (0,)}, "stages[0] is 0; it must be at least 1"),
         ("rpmms", {"em_iterations": 0}, "em_iterations is 0; it must be at least 1"),
         ("rpmms", {"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
@@ -295,3 +298,12 @@ def test_methods_of_any_number_of_ways() -> None:
     several = {"baseline", "biopt", "inopt-dagger", "panet", "ppnet", "ppnet-ud"}
     for name in method_names():
         assert find_method(name).max_ways == (None if name in several else 1), name
+
+
+def test_the_documentation_shows_the_switches_as_they_are() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "switch_tables.py"))
+    page = script["PAGE"].read_text(encoding="utf-8")
+    assert script["with_tables"](page) == page, "run: python docs/switch_tables.py"
+    for name in method_names():
+        assert f"<!-- switches of {name} -->" in page
+        assert all(switch.meaning and switch.allowed for switch in described(find_method(name))), name
