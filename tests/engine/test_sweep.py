@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsseg_bench.engine import reopen as reopening
+from fsseg_bench.engine import open_run as reopening
 from fsseg_bench.engine import sweep as sweeping
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
