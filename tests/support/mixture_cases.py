@@ -17,6 +17,7 @@ from fsseg_methods._pmms.method import _MixtureMethod, group_masks
 from fsseg_methods._pmms.mixture import component_probabilities, fit_mixtures, probability_map
 from tests.support import golden
 from tests.support.golden import Golden
+from tests.support.heads import make
 
 _NAMES = (
     (r"model_res\.(.*)", r"backbone.\1"),
@@ -62,7 +63,7 @@ class Case:
     def load(cls, folder: Path, name: str, kind: type[_MixtureMethod]) -> Case:
         data = golden.load(folder, name)
         backbone = "vgg16" if "vgg" in data.info["network"] else "resnet50"
-        method = kind(build_backbone(backbone, kind.layout)).eval()
+        method = make(kind, build_backbone(backbone, kind.layout)).eval()
         case = cls(data, method)
         case._fill()
         starts = tuple(
