@@ -13,7 +13,8 @@ from fsseg_bench.engine.build import LIGHT_BACKBONE, default_backbone
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.made_up import evaluation_episode
 from fsseg_bench.engine.outputs import ContractError, checked_prediction
-from fsseg_bench.engine.plan import PUBLISHED, Opened, Plan, make_plan, protocol_of
+from fsseg_bench.engine.plan import PUBLISHED, Opened, Plan, make_plan
+from fsseg_bench.engine.request_checks import protocol_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.protocol.images import EpisodeImages, few_images

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fsseg_bench.engine.build import BASE_CLASSES, assemble
-from fsseg_bench.engine.plan import Opened, Plan, make_plan, protocol_of
+from fsseg_bench.engine.plan import Opened, Plan, make_plan
+from fsseg_bench.engine.request_checks import protocol_of
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.engine.trained import TrainedFile, find_trained
 from fsseg_bench.errors import UserError

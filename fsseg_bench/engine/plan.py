@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from fsseg_bench.data.content import Evaluated, examine
 from fsseg_bench.data.index import PairIndex, build_index
@@ -14,20 +14,21 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import assemble, default_backbone
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.optimise import check_training
+from fsseg_bench.engine.request_checks import checked_protocol, grouped, recipe_of
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.engine.trained import TrainedFile, find_trained
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.weight_files import file_hash
 from fsseg_bench.nn.weights import WeightsInfo
-from fsseg_bench.paths import data_root, storable
+from fsseg_bench.paths import data_root
 from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
 from fsseg_bench.protocol.given import is_count, list_path
-from fsseg_bench.protocol.load import load_protocol, replace_episodes, replace_list
+from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.unlabelled import Further, further_of_table
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.records.request import Precision, RunRequest
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import RunSettings
 from fsseg_bench.records.trained import CheckpointTraining
 from fsseg_bench.registry import find_method, method_module
@@ -68,8 +69,6 @@ class Plan:
 
 PUBLISHED = "published"
 """For ``--backbone``: each method's own, even where several methods would share one."""
-_LARGEST = 2**63
-_LEAST_SIDE = 16  # pixels: two cells at output stride 8
 
 Opened = dict[tuple[str, str], tuple[Source, PairIndex]]
 """Sources and indices by protocol digest and data root: opened once for the runs of one command, which read each test
@@ -86,23 +85,13 @@ def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
     Raises:
         UserError: anything in it is unknown, contradictory or cannot be had here.
     """
-    _check_texts(request)
-    groups = _split(request.settings)
-    protocol = protocol_of(request)
-    protocol.check_fold(request.fold)
-    _check_numbers(request)
-    _check_scales(request, protocol)
+    protocol = checked_protocol(request)
     cls = find_method(request.method, request.methods_path)
     if cls.max_ways is not None and request.way > cls.max_ways:
         raise UserError(f"--way {request.way}: {request.method} does at most {cls.max_ways}-way episodes")
-    switches = parse_switches(request.method, cls, groups["switch"])
-    recipe = _recipe(request, cls, protocol, groups["recipe"])
+    switches = parse_switches(request.method, cls, grouped(request.settings)["switch"])
+    recipe = recipe_of(request, cls, protocol)
     base = len(protocol.base_classes(request.fold))
-    if recipe.iterations and not base:
-        raise UserError(
-            f"{protocol.label} has one fold, and so no base classes to train on; evaluate a trained model with "
-            "--eval-only, or the untrained one with --iterations 0"
-        )
     source, index = _open(protocol, request.data_root, {} if opened is None else opened)
     table = _episodes(request, protocol, index)
     if request.episodes is not None and not is_count(request.episodes):
@@ -191,94 +180,12 @@ def _identity(
     )
 
 
-def _split(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    groups: dict[str, dict[str, Any]] = {"protocol": {}, "recipe": {}, "switch": {}}
-    for key, value in settings.items():
-        if not isinstance(key, str):
-            raise UserError(f"settings: {key!r} is no name; write 'recipe.KEY', 'protocol.SECTION.KEY' or a switch")
-        group, _, rest = key.partition(".")
-        if group in {"protocol", "recipe"} and rest:
-            groups[group][rest] = value
-        else:
-            name = key.removeprefix("method.")
-            if name in groups["switch"]:
-                raise UserError(f"--set {name} and --set method.{name} are the same switch; give one")
-            groups["switch"][name] = value
-    return groups
-
-
-def protocol_of(request: RunRequest) -> Protocol:
-    """The protocol of a request, with its changes.
-
-    Raises:
-        UserError: as :func:`fsseg_bench.protocol.load.load_protocol`.
-    """
-    protocol = load_protocol(request.dataset, _split(request.settings)["protocol"])
-    if request.episodes is not None and is_count(request.episodes):
-        return replace_episodes(protocol, int(request.episodes))
-    return protocol
-
-
-def _check_scales(request: RunRequest, protocol: Protocol) -> None:
-    for scale in request.scales:
-        side = round(scale * protocol.image.size)
-        if side < _LEAST_SIDE:
-            raise UserError(
-                f"--scales {scale}: {side} pixels of {protocol.image.size}; queries need at least {_LEAST_SIDE}"
-            )
-
-
 def _open(protocol: Protocol, root: str | None, opened: Opened) -> tuple[Source, PairIndex]:
     key = (protocol.digest, str(data_root(root)))
     if key not in opened:
         source = open_source(protocol, data_root(root))
         opened[key] = (source, build_index(source, protocol))
     return opened[key]
-
-
-def _check_texts(request: RunRequest) -> None:
-    """Refuses text that a record cannot hold; a terminal's arguments are looked at before they come here."""
-    texts = [value for value in vars(request).values() if isinstance(value, str)]
-    for text in (*texts, *map(str, request.settings), *map(str, request.settings.values())):
-        if not storable(text):
-            raise UserError(f"{text!a}: this is not valid UTF-8, or holds a NUL character")
-
-
-def _check_numbers(request: RunRequest) -> None:
-    for name, value, least in (
-        ("way", request.way, 1),
-        ("shot", request.shot, 1),
-        ("seed", request.seed, 0),
-        ("iterations", request.iterations, 0),
-        ("workers", request.workers, 0),
-        ("head-batch", request.head_batch, 1),
-        ("cache-gib", request.cache_gib, 0),
-        ("panels", request.panels, 0),
-    ):
-        if value is not None and not least <= value < _LARGEST:
-            raise UserError(f"--{name} {value}: it must be at least {least} and below 2**63")
-    if request.precision not in get_args(Precision):
-        raise UserError(f"--precision {request.precision}: use one of {', '.join(get_args(Precision))}")
-    if not request.scales or any(not 0 < scale <= 4 for scale in request.scales):
-        raise UserError(f"--scales {','.join(map(str, request.scales))}: scales are above 0 and at most 4")
-    if request.eval_only is not None and request.iterations not in {None, 0}:
-        raise UserError("--eval-only and --iterations exclude each other: a checkpoint is evaluated as it is")
-    if request.eval_only is not None and request.weights not in {None, "none", "imagenet"}:
-        raise UserError(f"--eval-only and --weights {request.weights} exclude each other: it holds all parameters")
-
-
-def _recipe(request: RunRequest, cls: type[Method], protocol: Protocol, given: Mapping[str, Any]) -> Recipe:
-    changes = dict(given)
-    if given and request.eval_only is not None:
-        key = next(iter(given))
-        raise UserError(f"--set recipe.{key} and --eval-only exclude each other: a checkpoint is evaluated as it is")
-    if "iterations" in given and request.iterations is not None:
-        raise UserError("--set recipe.iterations contradicts --iterations; give one")
-    if request.iterations is not None:
-        changes["iterations"] = request.iterations
-    if request.eval_only is not None:
-        changes["iterations"] = 0
-    return cls.recipe(protocol, request.shot).with_settings(changes)
 
 
 def _episodes(request: RunRequest, protocol: Protocol, index: PairIndex) -> EpisodeTable:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fsseg_bench.protocol.given import is_count
+from fsseg_bench.schema import Must, Range
 
 Precision = Literal["fp32", "bf16"]
+AtLeastZero = Annotated[int, Range(least=0)]
+AtLeastOne = Annotated[int, Range(least=1)]
 
 
 @dataclass(frozen=True)
@@ -19,25 +22,25 @@ class RunRequest:
     """Empty only where a record does not say it."""
     dataset: str = ""
     """The protocol's name or file; empty as ``method``."""
-    fold: int = 1
-    way: int = 1
-    shot: int = 1
+    fold: AtLeastOne = 1
+    way: AtLeastOne = 1
+    shot: AtLeastOne = 1
     backbone: str | None = None
     """None: the method's own, or a light one for the embedded images. ``published``: the method's own."""
     weights: str | None = None
     """``imagenet``, ``none`` or a file. None: ``imagenet``, or ``none`` for the embedded images."""
     data_root: str | None = None
-    seed: int = 0
+    seed: AtLeastZero = 0
     device: str = "auto"
     precision: Precision = "fp32"
-    iterations: int | None = None
+    iterations: AtLeastZero | None = None
     """None: as the recipe says. 0: evaluate without training."""
     episodes: str | None = None
     """A number, or a CSV file to replay (``{fold}`` in its name is the fold's number). None: as the protocol says."""
-    scales: tuple[float, ...] = (1.0,)
+    scales: Annotated[tuple[Annotated[float, Range(above=0, most=4)], ...], Must("at least one number", bool)] = (1.0,)
     settings: Mapping[str, Any] = field(default_factory=dict)
     """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, or a switch of the method; text, or Python values."""
-    workers: int | None = None
+    workers: AtLeastZero | None = None
     eval_only: str | None = None
     """A checkpoint or a run folder to evaluate instead of training."""
     fresh: bool = False
@@ -45,9 +48,9 @@ class RunRequest:
     methods_path: str | None = None
     no_check: bool = False
     """Test images and masks are not decoded before the run begins (their bytes are digested all the same)."""
-    head_batch: int | None = None
-    cache_gib: float | None = None
-    panels: int = 5
+    head_batch: AtLeastOne | None = None
+    cache_gib: Annotated[float, Range(least=0)] | None = None
+    panels: AtLeastZero = 5
 
     def given(self) -> dict[str, Any]:
         """The options that differ from their defaults, by name."""

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.records.identity import flat, identity_hash
-from fsseg_bench.records.request import Precision
-from fsseg_bench.schema import Must, Range
+from fsseg_bench.records.request import AtLeastOne, Precision
+from fsseg_bench.schema import Must
 
 
 class Rules(NamedTuple):
@@ -69,9 +69,9 @@ class RunSettings:
     backbone: str
     weights: str | None
     weights_digest: str | None
-    fold: Annotated[int, Range(least=1)]
-    way: Annotated[int, Range(least=1)]
-    shot: Annotated[int, Range(least=1)]
+    fold: AtLeastOne
+    way: AtLeastOne
+    shot: AtLeastOne
     seed: int
     precision: Precision
     scales: tuple[int | float, ...]

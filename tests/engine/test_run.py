@@ -290,7 +290,7 @@ def test_an_unfinished_training_is_not_evaluated(tmp_path: Path) -> None:
     with pytest.raises(_StoppedError):
         execute(make_plan(request), _StopAt(3), EVERY_STEP)
     (checkpoint,) = (tmp_path / "runs").rglob("checkpoint.pt")
-    with pytest.raises(UserError, match="trained 2 of 4 iterations; finish that run first"):
+    with pytest.raises(UserError, match="trained 2 of 4 iterations; finish the run"):
         make_plan(tiny_request(tmp_path, iterations=None, eval_only=str(checkpoint)))
 
 
@@ -327,11 +327,11 @@ def test_timings_add_up_over_sessions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"precision": "fp16"}, "--precision fp16: use one of fp32, bf16"),
+        ({"precision": "fp16"}, '--precision is "fp16"; allowed: "fp32", "bf16"'),
         ({"scales": (0.01,)}, "queries need at least"),
-        ({"seed": 2**70}, "below 2"),
-        ({"cache_gib": float("inf")}, "--cache-gib inf"),
-        ({"cache_gib": float("nan")}, "--cache-gib nan"),
+        ({"seed": 2**70}, "--seed .* at most 63 bits"),
+        ({"cache_gib": float("inf")}, "--cache-gib is inf"),
+        ({"cache_gib": float("nan")}, "--cache-gib is nan"),
         ({"episodes": "\u00b2"}, "no such"),
         ({"settings": {"steps": "2", "method.steps": "3"}, "method": "biopt"}, "same switch"),
         ({"settings": {"recipe.iterations": "7"}, "iterations": 0}, "contradicts --iterations"),

@@ -48,6 +48,11 @@ def trunk() -> dict[str, Tensor]:
 # --- files that are no weights ---
 
 
+def test_a_pipe_is_no_weight_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w.pth")
+    assert "not a regular file" in refusal(tmp_path / "w.pth")
+
+
 class _Hostile:
     """Unpickled carelessly, it makes a folder."""
 

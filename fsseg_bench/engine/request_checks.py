@@ -1,0 +1,117 @@
+"""What a request says by itself: its protocol and recipe, and what contradicts itself before any data is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.method import Method
+from fsseg_bench.paths import storable
+from fsseg_bench.protocol.given import is_count
+from fsseg_bench.protocol.load import load_protocol, replace_episodes
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
+from fsseg_bench.records.request import RunRequest
+from fsseg_bench.schema import WrongError, fields_of, fitted
+
+_LEAST_SIDE = 16  # pixels: two cells at output stride 8
+
+
+def checked_protocol(request: RunRequest) -> Protocol:
+    """The protocol of a request that contradicts neither itself nor the protocol.
+
+    Raises:
+        UserError: it does; names the option.
+    """
+    _check_texts(request)
+    protocol = protocol_of(request)
+    protocol.check_fold(request.fold)
+    _check_values(request)
+    for scale in request.scales:
+        side = round(scale * protocol.image.size)
+        if side < _LEAST_SIDE:
+            raise UserError(
+                f"--scales {scale}: {side} pixels of {protocol.image.size}; queries need at least {_LEAST_SIDE}"
+            )
+    return protocol
+
+
+def protocol_of(request: RunRequest) -> Protocol:
+    """The protocol of a request, with its changes.
+
+    Raises:
+        UserError: as :func:`fsseg_bench.protocol.load.load_protocol`.
+    """
+    protocol = load_protocol(request.dataset, grouped(request.settings)["protocol"])
+    if request.episodes is not None and is_count(request.episodes):
+        return replace_episodes(protocol, int(request.episodes))
+    return protocol
+
+
+def grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What ``--set`` gives, by what it changes: ``protocol``, ``recipe`` or ``switch``.
+
+    Raises:
+        UserError: a key is no text, or names a switch twice.
+    """
+    groups: dict[str, dict[str, Any]] = {"protocol": {}, "recipe": {}, "switch": {}}
+    for key, value in settings.items():
+        if not isinstance(key, str):
+            raise UserError(f"settings: {key!r} is no name; write 'recipe.KEY', 'protocol.SECTION.KEY' or a switch")
+        group, _, rest = key.partition(".")
+        if group in {"protocol", "recipe"} and rest:
+            groups[group][rest] = value
+        else:
+            name = key.removeprefix("method.")
+            if name in groups["switch"]:
+                raise UserError(f"--set {name} and --set method.{name} are the same switch; give one")
+            groups["switch"][name] = value
+    return groups
+
+
+def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Recipe:
+    """The method's recipe with the changes of the request; of no iterations where a checkpoint is evaluated.
+
+    Raises:
+        UserError: options contradict each other, a value does not fit, or there is nothing to train on.
+    """
+    given = grouped(request.settings)["recipe"]
+    changes = dict(given)
+    if given and request.eval_only is not None:
+        key = next(iter(given))
+        raise UserError(f"--set recipe.{key} and --eval-only exclude each other: a checkpoint is evaluated as it is")
+    if "iterations" in given and request.iterations is not None:
+        raise UserError("--set recipe.iterations contradicts --iterations; give one")
+    if request.iterations is not None:
+        changes["iterations"] = request.iterations
+    if request.eval_only is not None:
+        changes["iterations"] = 0
+    recipe = cls.recipe(protocol, request.shot).with_settings(changes)
+    if recipe.iterations and not protocol.base_classes(request.fold):
+        raise UserError(
+            f"{protocol.label} has one fold, and so no base classes to train on; evaluate a trained model with "
+            "--eval-only, or the untrained one with --iterations 0"
+        )
+    return recipe
+
+
+def _check_texts(request: RunRequest) -> None:
+    """Refuses text that a record cannot hold; a terminal's arguments are looked at before they come here."""
+    texts = [value for value in vars(request).values() if isinstance(value, str)]
+    for text in (*texts, *map(str, request.settings), *map(str, request.settings.values())):
+        if not storable(text):
+            raise UserError(f"{text!a}: this is not valid UTF-8, or holds a NUL character")
+
+
+def _check_values(request: RunRequest) -> None:
+    for name, kind, _ in fields_of(RunRequest):
+        if name != "settings":  # each of these is checked by what it changes
+            try:
+                fitted(getattr(request, name), kind, f"--{name.replace('_', '-')}")
+            except WrongError as wrong:
+                raise UserError(str(wrong)) from None
+    if request.eval_only is not None and request.iterations not in {None, 0}:
+        raise UserError("--eval-only and --iterations exclude each other: a checkpoint is evaluated as it is")
+    if request.eval_only is not None and request.weights not in {None, "none", "imagenet"}:
+        raise UserError(f"--eval-only and --weights {request.weights} exclude each other: it holds all parameters")
