@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import pandas as pd
 
 from fsseg_bench.engine.batch import plan_all, requests_for
-from fsseg_bench.engine.plan import Opened
+from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError, unknown
@@ -60,7 +60,7 @@ def run(
         raise UserError("nothing to run: name at least one method and one fold")
     told = progress or Progress()
     wanted = requests_for(methods, folds, dataset=str(dataset), settings=dict(settings or {}), **_checked(options))
-    opened: Opened = {}
+    opened: OpenSources = {}
     batch = plan_all(wanted.requests, opened)
     notes = [*wanted.notes, *batch.notes, *what_differs([(p.shown.method, p.shown) for p in batch.runs])]
     for note in notes:

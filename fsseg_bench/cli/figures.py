@@ -138,10 +138,10 @@ def _sweep(contenders: Sequence[Contender], values: Sequence[str], places: dict[
     """Evaluates the runs that lack one of ``values``."""
     from fsseg_bench.cli.progress import screen_progress
     from fsseg_bench.engine.open_run import RunPlaces
-    from fsseg_bench.engine.plan import Opened
+    from fsseg_bench.engine.plan import OpenSources
     from fsseg_bench.engine.sweep import sweep
 
-    opened: Opened = {}
+    opened: OpenSources = {}
     for contender in contenders:
         for fold, run in single_seed(contender).items():
             found = find_sweep(run, SWITCH)
@@ -152,17 +152,17 @@ def _sweep(contenders: Sequence[Contender], values: Sequence[str], places: dict[
 
 def _episodes(contenders: Sequence[Contender], places: dict[str, Any]) -> Figure:
     from fsseg_bench.engine.open_run import RunPlaces
-    from fsseg_bench.engine.qualitative import Asked, predicted_tiles
+    from fsseg_bench.engine.qualitative import ShownEpisode, predicted_tiles
 
     about = _about(contenders)
     choices = choose_episodes(contenders)
-    asked = []
+    shown = []
     for choice in choices:
         titles = [f"{c.label}: IoU {100 * iou:.1f} %" for c, iou in zip(contenders, choice.ious, strict=True)]
         folders = [run.folder for run in choice.runs]
-        asked.append(Asked(choice.episode, dict(zip(titles, folders, strict=True))))
+        shown.append(ShownEpisode(choice.episode, dict(zip(titles, folders, strict=True))))
     rows = [
         EpisodeRow(f"{choice.reason} (fold {choice.fold}, episode {choice.episode})", tiles)
-        for choice, tiles in zip(choices, predicted_tiles(asked, RunPlaces(**places)), strict=True)
+        for choice, tiles in zip(choices, predicted_tiles(shown, RunPlaces(**places)), strict=True)
     ]
     return episodes_figure(rows, f"{about}; episodes chosen by foreground IoU at the input size")

@@ -12,7 +12,7 @@ from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.classes import class_tables
 from fsseg_bench.report.collect import Collection, Resolution
-from fsseg_bench.report.commands import Here, paper_commands, runs_commands
+from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
 from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
 from fsseg_bench.report.flat import to_csv, to_json
 from fsseg_bench.report.html import to_html
@@ -110,7 +110,7 @@ def commands_text(choice: Choice, collection: Collection, results: str | None) -
     from fsseg_bench.nn.catalogue import BACKBONES
     from fsseg_bench.registry import method_names
 
-    here = Here(method_names(), tuple(BACKBONES), results)
+    here = Installation(method_names(), tuple(BACKBONES), results)
     lines = paper_commands(choice.papers, Measured(collection), here)
     lines += runs_commands(collection, here) if choice.runs else []
     return "".join(f"{line}\n" for line in dict.fromkeys(lines)) or "# nothing is missing\n"

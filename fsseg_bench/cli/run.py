@@ -15,7 +15,7 @@ from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings
 
 if TYPE_CHECKING:
     from fsseg_bench.engine.batch import Batch
-    from fsseg_bench.engine.plan import Opened
+    from fsseg_bench.engine.plan import OpenSources
 
 
 @click.command()
@@ -69,7 +69,7 @@ def run(
 
     wanted = requests_for(methods, folds, settings=parse_settings(settings), **options)
     _say(wanted.notes)
-    opened: Opened = {}
+    opened: OpenSources = {}
     batch = plan_all(wanted.requests, opened, here=not dry_run)
     _say(batch.notes)
     _show_differences(batch)
@@ -102,7 +102,7 @@ def _show_differences(batch: Batch) -> None:
     click.echo(tabulate(cells, [c.title for c in table.columns], tablefmt="plain", disable_numparse=True), err=True)
 
 
-def _execute(batch: Batch, opened: Opened) -> list[Path]:
+def _execute(batch: Batch, opened: OpenSources) -> list[Path]:
     from fsseg_bench.cli.progress import screen_progress
     from fsseg_bench.engine.run import execute
 

@@ -13,7 +13,7 @@ from fsseg_bench.engine.build import LIGHT_BACKBONE, default_backbone
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.made_up import evaluation_episode
 from fsseg_bench.engine.outputs import ContractError, checked_prediction
-from fsseg_bench.engine.plan import PUBLISHED, Opened, Plan, make_plan
+from fsseg_bench.engine.plan import PUBLISHED, OpenSources, Plan, make_plan
 from fsseg_bench.engine.request_checks import protocol_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
@@ -51,7 +51,7 @@ class Planned:
     """Of the protocol."""
     _plan: Plan | None = field(default=None, repr=False)
 
-    def plan(self, opened: Opened) -> Plan:
+    def plan(self, opened: OpenSources) -> Plan:
         """The plan, made again unless it is the only one: the models of many runs would fill the memory."""
         return self._plan or make_plan(self.request, opened)
 
@@ -126,7 +126,7 @@ def _defaults(classes: Mapping[str, type[Method]], protocol: Protocol) -> tuple[
     return {backbone for backbone, _ in found}, found[0][1]
 
 
-def plan_all(requests: Iterable[RunRequest], opened: Opened, *, here: bool = True) -> Batch:
+def plan_all(requests: Iterable[RunRequest], opened: OpenSources, *, here: bool = True) -> Batch:
     """Plans every run and finds what would stop it before its first step: nothing is written.
 
     Models are dropped again, unless there is one run only.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fsseg_bench.engine.build import BASE_CLASSES, assemble
-from fsseg_bench.engine.plan import Opened, Plan, make_plan
+from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
 from fsseg_bench.engine.request_checks import protocol_of
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.engine.trained import TrainedFile, find_trained
@@ -53,7 +53,7 @@ class OpenRun:
     """Whether the method's code is not what the run was made with; its counts must then be checked."""
 
 
-def open_run(folder: Path, places: RunPlaces | None = None, opened: Opened | None = None) -> OpenRun:
+def open_run(folder: Path, places: RunPlaces | None = None, opened: OpenSources | None = None) -> OpenRun:
     """The run in ``folder`` with its protocol, data, episodes and trained model.
 
     Args:

@@ -70,12 +70,12 @@ class Plan:
 PUBLISHED = "published"
 """For ``--backbone``: each method's own, even where several methods would share one."""
 
-Opened = dict[tuple[str, str], tuple[Source, PairIndex]]
+OpenSources = dict[tuple[str, str], tuple[Source, PairIndex]]
 """Sources and indices by protocol digest and data root: opened once for the runs of one command, which read each test
 image once for all of them."""
 
 
-def make_plan(request: RunRequest, opened: Opened | None = None) -> Plan:
+def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
     """Resolves and checks a request.
 
     Args:
@@ -180,7 +180,7 @@ def _identity(
     )
 
 
-def _open(protocol: Protocol, root: str | None, opened: Opened) -> tuple[Source, PairIndex]:
+def _open(protocol: Protocol, root: str | None, opened: OpenSources) -> tuple[Source, PairIndex]:
     key = (protocol.digest, str(data_root(root)))
     if key not in opened:
         source = open_source(protocol, data_root(root))

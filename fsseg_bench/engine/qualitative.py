@@ -17,7 +17,7 @@ from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
 from fsseg_bench.engine.panels import Pixels, Tile, episode_tiles
-from fsseg_bench.engine.plan import Opened
+from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.errors import UserError
 
@@ -25,7 +25,7 @@ _KEEP_NOTHING = Budget(0, 0)
 
 
 @dataclass(frozen=True)
-class Asked:
+class ShownEpisode:
     """One episode of runs that share their episodes."""
 
     episode: int
@@ -33,7 +33,7 @@ class Asked:
     """The title of each prediction, and the run that makes it."""
 
 
-def predicted_tiles(asked: Sequence[Asked], places: RunPlaces | None = None) -> list[list[Tile]]:
+def predicted_tiles(shown: Sequence[ShownEpisode], places: RunPlaces | None = None) -> list[list[Tile]]:
     """For each episode: supports, query, each run's prediction, truth.
 
     Each run is opened once.
@@ -42,9 +42,9 @@ def predicted_tiles(asked: Sequence[Asked], places: RunPlaces | None = None) -> 
         UserError: as :func:`fsseg_bench.engine.open_run.open_run`; code has changed and a prediction is not the
             recorded one.
     """
-    opened: Opened = {}
+    opened: OpenSources = {}
     wanted: dict[Path, list[tuple[int, str]]] = defaultdict(list)
-    for place, one in enumerate(asked):
+    for place, one in enumerate(shown):
         for title, folder in one.folders.items():
             wanted[folder].append((place, title))
     labels: dict[tuple[int, str], Pixels] = {}
@@ -55,11 +55,11 @@ def predicted_tiles(asked: Sequence[Asked], places: RunPlaces | None = None) -> 
         model = InferenceModel(again.plan.model.to(device), device, again.plan.request.precision)
         evaluator = build_evaluator(again.plan, model, _KEEP_NOTHING)
         for place, title in uses:
-            labels[place, title] = _prediction(again, evaluator, asked[place].episode)
+            labels[place, title] = _prediction(again, evaluator, shown[place].episode)
             plans[place] = again.plan
     return [
         episode_tiles(plans[place], one.episode, [(title, labels[place, title]) for title in one.folders])
-        for place, one in enumerate(asked)
+        for place, one in enumerate(shown)
     ]
 
 

@@ -16,7 +16,7 @@ from fsseg_bench.engine.device import describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
-from fsseg_bench.engine.plan import Opened, Plan
+from fsseg_bench.engine.plan import OpenSources, Plan
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.engine.switches import parse_switches
@@ -37,7 +37,7 @@ def sweep(
     values: Sequence[Any],
     places: RunPlaces | None = None,
     progress: Progress | None = None,
-    opened: Opened | None = None,
+    opened: OpenSources | None = None,
 ) -> Path:
     """Writes ``sweep-<switch>.jsonl`` into a finished run's folder, or what is missing of it.
 

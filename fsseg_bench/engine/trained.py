@@ -56,8 +56,7 @@ class TrainedFile:
                 f"{where}: trained with fold {settings.fold} held out, so that it has seen classes of fold {fold} "
                 f"({', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}); use --fold {settings.fold}"
             )
-        folder, info = str(self.file.parent.absolute()), self.run.info
-        return CheckpointTraining(self.file.name, folder, info.identity, settings, info.document["settings"])
+        return self.run.info.as_training(self.file.absolute())
 
 
 def find_trained(given: str | Path, option: str) -> TrainedFile:

@@ -100,6 +100,11 @@ class RunInfo:
         if self.settings.fold > self.folds:
             raise ValueError(f"settings.fold is {self.settings.fold} of {self.folds}; there is no such fold")
 
+    def as_training(self, checkpoint: Path) -> CheckpointTraining:
+        """What the record of an evaluation keeps of this run, whose folder holds ``checkpoint``."""
+        folder, stored = str(checkpoint.parent), self.document["settings"]
+        return CheckpointTraining(checkpoint.name, folder, self.identity, self.settings, stored)
+
 
 _OPEN = (RunInfo, RunRequest, Provenance, Timings, Seal, LossSummary, CheckpointTraining)
 """Tables that may hold more than is read here; of the settings every key counts."""

@@ -24,7 +24,7 @@ _SWITCHES = ("way", "shot", "backbone", "weights", "data_root", "seed", "precisi
 
 
 @dataclass(frozen=True)
-class Here:
+class Installation:
     """What can be run with this installation."""
 
     methods: Names[str]
@@ -33,7 +33,7 @@ class Here:
     """The folder of the records, where it is not the default."""
 
 
-def paper_commands(tables: Iterable[PaperTable], measured: Measured, here: Here) -> list[str]:
+def paper_commands(tables: Iterable[PaperTable], measured: Measured, here: Installation) -> list[str]:
     """A line for each run that a published number of ``tables`` waits for; then a comment with what is not here.
 
     Rows that exist in part are filled with the settings of their runs.
@@ -48,7 +48,7 @@ def paper_commands(tables: Iterable[PaperTable], measured: Measured, here: Here)
     return [*lines, *([f"# no method or backbone here for: {names}"] if absent else [])]
 
 
-def runs_commands(collection: Collection, here: Here) -> list[str]:
+def runs_commands(collection: Collection, here: Installation) -> list[str]:
     """A line for each row of runs that lacks some of its folds."""
     groups: dict[tuple[Any, ...], list[Any]] = {}
     for run in collection.done:
@@ -62,7 +62,7 @@ def runs_commands(collection: Collection, here: Here) -> list[str]:
     return list(lines)
 
 
-def _pair_commands(table: PaperTable, pair: Pair, here: Here, absent: dict[str, None]) -> list[str]:
+def _pair_commands(table: PaperTable, pair: Pair, here: Installation, absent: dict[str, None]) -> list[str]:
     printed = pair.printed
     if printed is None:
         return []
@@ -94,7 +94,7 @@ def _known(name: str, names: Names[str]) -> str:
     return next((known for known in sorted(names) if plain(known) == plain(name)), "")
 
 
-def _again(runs: Runs, here: Here) -> list[str]:
+def _again(runs: Runs, here: Installation) -> list[str]:
     """The command of ``runs`` for the folds that they lack."""
     record = next(iter(runs.values())).record
     lacking = ",".join(str(fold) for fold in record.folds if fold not in runs)
@@ -121,7 +121,7 @@ def _again(runs: Runs, here: Here) -> list[str]:
     return [line]
 
 
-def _line(request: RunRequest, folds: str, here: Here) -> str:
+def _line(request: RunRequest, folds: str, here: Installation) -> str:
     words = ["fsseg-bench", "run", "--method", request.method, "--dataset", request.dataset]
     given = {**request.given(), "shot": request.shot}
     for key in _SWITCHES:

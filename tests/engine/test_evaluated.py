@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from fsseg_bench.engine.open_run import open_run
-from fsseg_bench.engine.plan import Opened, make_plan
+from fsseg_bench.engine.plan import OpenSources, make_plan
 from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
@@ -139,7 +139,7 @@ def test_the_check_is_no_part_of_the_identity(tmp_path: Path) -> None:
 def test_each_image_is_read_and_decoded_once_for_all_plans_of_a_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: Opened = {}
+    opened: OpenSources = {}
     request = tiny_request(tmp_path)
     make_plan(request, opened)
     ((own, _),) = opened.values()

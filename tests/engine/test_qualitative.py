@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from fsseg_bench.data.loading import load_image, query_label
-from fsseg_bench.engine import reopen as reopening
+from fsseg_bench.engine import open_run as opening
 from fsseg_bench.engine.open_run import open_run
 from fsseg_bench.engine.panels import episode_tiles
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.qualitative import Asked, predicted_tiles
+from fsseg_bench.engine.qualitative import ShownEpisode, predicted_tiles
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.scoring import episode_ious
@@ -53,7 +53,7 @@ def test_tiles_are_supports_query_predictions_truth(made: Path) -> None:
 
 def test_predictions_are_those_that_were_counted(trained: Path, baseline: Path) -> None:
     """The IoU of the overlay in the picture against the recorded counts (void pixels aside)."""
-    asked = [Asked(e, {"mine": trained, "other": baseline}) for e in (0, 7)]
+    asked = [ShownEpisode(e, {"mine": trained, "other": baseline}) for e in (0, 7)]
     plan = open_run(trained).plan
     for one, tiles in zip(asked, predicted_tiles(asked), strict=True):
         assert [t.title for t in tiles][1:] == ["query", "mine", "other", "truth"]
@@ -66,21 +66,21 @@ def test_predictions_are_those_that_were_counted(trained: Path, baseline: Path) 
 
 def test_each_run_is_opened_once(trained: Path, baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders: list[Path] = []
-    whole = reopening.read_run
-    monkeypatch.setattr(reopening, "read_run", lambda folder: folders.append(folder) or whole(folder))
-    predicted_tiles([Asked(e, {"mine": trained, "other": baseline}) for e in (0, 1, 2)])
+    whole = opening.read_run
+    monkeypatch.setattr(opening, "read_run", lambda folder: folders.append(folder) or whole(folder))
+    predicted_tiles([ShownEpisode(e, {"mine": trained, "other": baseline}) for e in (0, 1, 2)])
     assert sorted(folders) == sorted([trained, baseline])
 
 
 def test_changed_code_shows_nothing_that_was_not_counted(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = reopening.make_plan
+    whole = opening.make_plan
 
     def changed(request, opened=None):
         plan = whole(request, opened)
         return replace(plan, settings=replace(plan.settings, method_digest="0" * 64))
 
-    monkeypatch.setattr(reopening, "make_plan", changed)
-    asked = [Asked(0, {"mine": trained})]
+    monkeypatch.setattr(opening, "make_plan", changed)
+    asked = [ShownEpisode(0, {"mine": trained})]
     assert len(predicted_tiles(asked)) == 1
     monkeypatch.setattr(
         "fsseg_bench.engine.counts.F.interpolate", lambda scores, size, **_: -scores.new_ones(1, 1, *size)

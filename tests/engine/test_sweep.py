@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsseg_bench.engine import open_run as reopening
+from fsseg_bench.engine import open_run as opening
 from fsseg_bench.engine import sweep as sweeping
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
@@ -148,13 +148,13 @@ def test_switches_that_change_features_or_parameters_are_refused(tmp_path: Path)
 
 
 def test_changed_code_is_accepted_when_the_counts_come_out_again(trained: Path, monkeypatch) -> None:
-    whole = reopening.make_plan
+    whole = opening.make_plan
 
     def changed(request, opened=None):
         plan = whole(request, opened)
         return replace(plan, settings=replace(plan.settings, method_digest="0" * 64))
 
-    monkeypatch.setattr(reopening, "make_plan", changed)
+    monkeypatch.setattr(opening, "make_plan", changed)
     sweep(trained, "steps", ["1"])
     found = find_sweep(read_run(trained), "steps")
     assert found is not None

@@ -7,15 +7,15 @@ from fsseg_bench.cli.options import parse_numbers
 from fsseg_bench.cli.run import run
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, find_runs
-from fsseg_bench.report.commands import Here, paper_commands, runs_commands
+from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
 from tests.support.paper import TABLES, paper_run, paper_runs
 from tests.support.runs import write_run
 
-HERE = Here(("baseline", "biopt", "inopt-dagger", "panet"), ("vgg16", "resnet50", "resnet101"))
+HERE = Installation(("baseline", "biopt", "inopt-dagger", "panet"), ("vgg16", "resnet50", "resnet101"))
 NOTHING = Collection(Path(), (), (), ())
 
 
-def commands(*numbers: str, found: Collection = NOTHING, here: Here = HERE) -> list[str]:
+def commands(*numbers: str, found: Collection = NOTHING, here: Installation = HERE) -> list[str]:
     return paper_commands([TABLES[n] for n in numbers], Measured(found), here)
 
 
@@ -74,7 +74,7 @@ def test_nothing_is_missing_for_runs_with_all_folds(tmp_path: Path) -> None:
 def test_runs_of_one_s_own_protocol(tmp_path: Path) -> None:
     passed = {"dataset": "my/own.toml", "seed": 2, "scales": [0.5, 1.0], "data_root": "/d", "shot": 1}
     write_run(tmp_path, fold=4, way=1, seed=2, passed=passed)
-    here = Here(HERE.methods, HERE.backbones, out="my runs")
+    here = Installation(HERE.methods, HERE.backbones, out="my runs")
     assert runs_commands(find_runs(tmp_path), here) == [
         "fsseg-bench run --method baseline --dataset my/own.toml --shot 1 --backbone resnet18 --data-root /d --seed 2 "
         "--scales 0.5,1 --fold 1,2,3 --out 'my runs'"
