@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from fsseg_bench.cli.options import parse_settings
+from fsseg_bench.cli.options import parse_settings, user_folders
 
 if TYPE_CHECKING:
     from fsseg_bench.method import Method
@@ -17,13 +16,16 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--backbone", default="resnet18-layer3", show_default=True, help="Feature extractor, random weights.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A switch of the method.")
-@click.option("--methods-path", type=click.Path(), help="A folder with further method files.")
-def check_method(name: str, backbone: str, settings: tuple[str, ...], methods_path: str | None) -> None:
+@user_folders("method", "backbone")
+def check_method(
+    name: str, backbone: str, settings: tuple[str, ...], methods_path: str | None, backbones_path: str | None
+) -> None:
     """Test that a method keeps the contract (shapes, determinism, gradients, caching, empty masks).
 
     Exit code 1 when a test fails.
     """
-    from fsseg_bench.engine.build import assemble
+    from fsseg_bench.cli.checking import show
+    from fsseg_bench.engine.build import assemble, geometry_note
     from fsseg_bench.engine.check import check_method as run_checks
     from fsseg_bench.engine.switches import parse_switches
     from fsseg_bench.registry import cards, find_method
@@ -33,12 +35,9 @@ def check_method(name: str, backbone: str, settings: tuple[str, ...], methods_pa
     given = parse_settings(settings)
 
     def build() -> Method:
-        return assemble(cls, backbone, "none", parse_switches(name, cls, given), seed=0)[0]
+        switches = parse_switches(name, cls, given)
+        return assemble(cls, backbone, "none", switches, seed=0, backbones_path=backbones_path)[0]
 
-    checks = run_checks(cls, build, card)
-    for check in checks:
-        click.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
-    failed = sum(not check.passed for check in checks)
-    click.echo(f"{name} on {backbone}: {len(checks) - failed} of {len(checks)} contract tests passed")
-    if failed:
-        sys.exit(1)
+    if note := geometry_note(name, cls.layout, backbone, backbones_path):
+        click.echo(note, err=True)
+    show(f"{name} on {backbone}", run_checks(cls, build, card))

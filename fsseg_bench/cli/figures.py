@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from fsseg_bench.cli.options import user_folders
 from fsseg_bench.cli.selecting import Chosen, chosen, selecting
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.statistics import Metric
@@ -60,7 +61,7 @@ _STEMS: dict[Number, str] = {"5": "figure5-steps", "6": "figure6-episodes", "7":
 @click.option("--weights", help="5, 6: the weights file, where it has moved.")
 @click.option("--device", default="auto", show_default=True, help="5, 6: auto, cpu, cuda or cuda:INDEX.")
 @click.option("--workers", type=int, help="5, 6: loader workers.")
-@click.option("--methods-path", type=click.Path(), help="5, 6: a folder with further method files.")
+@user_folders("method", "backbone", note="5, 6: ")
 def figures(
     number: Number,
     out: str,
@@ -77,6 +78,7 @@ def figures(
     device: str,
     workers: int | None,
     methods_path: str | None,
+    backbones_path: str | None,
     **filters: Any,
 ) -> None:
     """Draw Figure 5 (IoU against inner steps), 6 (episodes in pictures) or 7 (training loss) from finished runs."""
@@ -89,6 +91,7 @@ def figures(
         "device": device,
         "workers": workers,
         "methods_path": methods_path,
+        "backbones_path": backbones_path,
     }
     if number == "5":
         if make:

@@ -1,4 +1,4 @@
-"""``fsseg-bench list``: what there is to run and what has been run. Imports no torch and no method."""
+"""``fsseg-bench list``: what there is to run and what has been run. No method is imported, torch for backbones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import click
 from tabulate import tabulate
 
+from fsseg_bench.cli.options import user_folders
 from fsseg_bench.report.model import printable
 
 Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -19,14 +20,20 @@ Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
 @click.option(
     "--results", type=click.Path(), help="runs: folder of the records [default: FSSEG_RESULTS, else results/runs]."
 )
-@click.option("--methods-path", type=click.Path(), help="methods: a folder with further method files.")
+@user_folders("method", "backbone")
 @click.option("--papers-path", type=click.Path(), help="tables: a folder with further papers' tables.")
-def list_(what: str, results: str | None, methods_path: str | None, papers_path: str | None) -> None:
+def list_(
+    what: str,
+    results: str | None,
+    methods_path: str | None,
+    backbones_path: str | None,
+    papers_path: str | None,
+) -> None:
     """List methods, datasets, backbones, papers' tables or runs."""
     makers: dict[str, Callable[[], Listing]] = {
         "methods": lambda: _methods(methods_path),
         "datasets": _datasets,
-        "backbones": _backbones,
+        "backbones": lambda: _backbones(backbones_path),
         "tables": lambda: _tables(papers_path),
         "runs": lambda: _runs(results),
     }
@@ -52,14 +59,28 @@ def _datasets() -> Listing:
     return ("dataset", "version", "classes a fold", "size", "episodes", "description"), rows
 
 
-def _backbones() -> Listing:
-    from fsseg_bench.nn.catalogue import BACKBONES
+def _backbones(backbones_path: str | None) -> Listing:
+    from fsseg_bench.nn.catalogue import backbone_names
 
-    rows = [
-        (b.name, str(b.channels), str(b.stride), f"{b.parameters / 1e6:.1f} M", b.weights_enum, b.stages[-1].name)
-        for b in BACKBONES.values()
-    ]
-    return ("backbone", "channels", "stride", "parameters", "imagenet weights", "last stage"), rows
+    rows = [_backbone(name, backbones_path) for name in backbone_names(backbones_path)]
+    return ("backbone", "channels", "stride", "parameters", "imagenet weights", "stages (stride)"), rows
+
+
+def _backbone(name: str, backbones_path: str | None) -> tuple[str, ...]:
+    """A row; parameters are counted in the network, built without numbers."""
+    import torch
+
+    from fsseg_bench.nn.backbones import build_backbone
+
+    try:
+        with torch.device("meta"):
+            backbone = build_backbone(name, path=backbones_path)
+        count = sum(map(backbone.parameters_of, backbone.stages))
+    except Exception as error:  # noqa: BLE001 - a user's file may raise anything; the others are listed all the same
+        return (name, "?", "?", "?", "?", f"cannot be used: {error}")
+    stages = ", ".join(f"{stage.name} ({stage.stride})" for stage in backbone.facts.stages)
+    numbers = (str(backbone.out_channels), str(backbone.stride), f"{count / 1e6:.1f} M")
+    return (name, *numbers, backbone.facts.weights or "none", stages)
 
 
 def _tables(papers_path: str | None) -> Listing:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "list": ("fsseg_bench.cli.listing", "list_"),
     "episodes": ("fsseg_bench.cli.episodes", "episodes"),
     "check-method": ("fsseg_bench.cli.check_method", "check_method"),
+    "check-backbone": ("fsseg_bench.cli.check_backbone", "check_backbone"),
     "predict": ("fsseg_bench.cli.predict", "predict"),
     "data": ("fsseg_bench.cli.data", "data"),
 }

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import click
 
 from fsseg_bench.errors import UserError
+
+C = TypeVar("C", bound=Callable[..., object])
+
+
+def user_folders(*kinds: str, note: str = "") -> Callable[[C], C]:
+    """The options ``--methods-path``, ``--backbones-path``, ... of a command.
+
+    Args:
+        kinds: in the singular: ``method``, ``backbone``.
+        note: how their help begins.
+    """
+
+    def decorated(command: C) -> C:
+        for kind in reversed(kinds):
+            text = f"{note}{'a' if note else 'A'} folder with further {kind} files."
+            command = click.option(f"--{kind}s-path", type=click.Path(), help=text)(command)
+        return command
+
+    return decorated
 
 
 def parse_folds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fsseg_bench.cli.options import parse_settings
+from fsseg_bench.cli.options import parse_settings, user_folders
 
 _FILE = click.Path(path_type=Path)
 
@@ -23,7 +23,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A switch of the method; repeatable.")
 @click.option("--size", type=int, help="Side of the square input in pixels [default: the run's, else 417].")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
-@click.option("--methods-path", type=click.Path(), help="A folder with further method files.")
+@user_folders("method", "backbone")
 def predict(
     support: tuple[tuple[Path, Path], ...],
     queries: tuple[Path, ...],

@@ -107,10 +107,10 @@ def tables(choice: Choice, collection: Collection) -> list[Table]:
 
 def commands_text(choice: Choice, collection: Collection, results: str | None) -> str:
     """The lines of ``--commands``."""
-    from fsseg_bench.nn.catalogue import BACKBONES
+    from fsseg_bench.nn.catalogue import backbone_names
     from fsseg_bench.registry import method_names
 
-    here = Installation(method_names(), tuple(BACKBONES), results)
+    here = Installation(method_names(), backbone_names(), results)
     lines = paper_commands(choice.papers, Measured(collection), here)
     lines += runs_commands(collection, here) if choice.runs else []
     return "".join(f"{line}\n" for line in dict.fromkeys(lines)) or "# nothing is missing\n"

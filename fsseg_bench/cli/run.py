@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tabulate import tabulate
 
-from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings
+from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings, user_folders
 
 if TYPE_CHECKING:
     from fsseg_bench.engine.batch import Batch
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option("--eval-only", type=click.Path(), metavar="CHECKPOINT", help="Evaluate this checkpoint or run folder.")
 @click.option("--fresh", is_flag=True, help="Start again; an earlier record is moved aside.")
 @click.option("--dry-run", is_flag=True, help="Show what would run, and stop.")
-@click.option("--methods-path", type=click.Path(), help="A folder with further method files.")
+@user_folders("method", "backbone")
 @click.option("--head-batch", type=int, help="Episodes at a time in the head [default: 1 on CPU, 16 on GPU].")
 @click.option("--cache-gib", type=float, help="Memory for features in GiB [default: 40% of what is free]; 0: none.")
 @click.option("--no-check", is_flag=True, help="Do not decode the test images once before training.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fsseg_bench.engine.build import LIGHT_BACKBONE, default_backbone
+from fsseg_bench.engine.build import LIGHT_BACKBONE, default_backbone, geometry_note
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.made_up import evaluation_episode
 from fsseg_bench.engine.outputs import ContractError, checked_prediction
@@ -157,7 +157,7 @@ def plan_all(requests: Iterable[RunRequest], opened: OpenSources, *, here: bool 
         if identity in runs:
             notes.append(f"{request.method} fold {request.fold}: asked for twice; it is run once")
             continue
-        notes += [*_without_part(plan), *_few_images(plan)]
+        notes += [*_without_part(plan), *_geometry(plan), *_few_images(plan)]
         shown = settings_shown(plan.settings, plan.trained)
         kept = plan if len(wanted) == 1 else None
         runs[identity] = Planned(request, plan.settings, shown, plan.protocol.label, kept)
@@ -206,6 +206,11 @@ def _without_part(plan: Plan) -> list[str]:
     if plan.trained is None or plan.request.seed == 0:
         return []
     return [f"--seed {plan.request.seed} has no part in the evaluation of a checkpoint: all its parameters are stored"]
+
+
+def _geometry(plan: Plan) -> list[str]:
+    note = geometry_note(plan.request.method, plan.cls.layout, plan.backbone, plan.request.backbones_path)
+    return [note] if note else []
 
 
 def _few_images(plan: Plan) -> list[str]:

@@ -12,6 +12,8 @@ from fsseg_bench.engine.switches import parse_switches, switch_types
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import build_backbone
+from fsseg_bench.nn.catalogue import find_backbone
+from fsseg_bench.nn.layout import Layout
 from fsseg_bench.nn.weights import WeightsInfo, load_weights
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.registry import find_method
@@ -38,6 +40,7 @@ def build_method(
     seed: int = 0,
     base_classes: int = BASE_CLASSES,
     methods_path: Path | str | None = None,
+    backbones_path: Path | str | None = None,
     **switches: Any,
 ) -> Method:
     """A method ready to use: ``build_method("panet", "resnet18", "none")``.
@@ -49,6 +52,7 @@ def build_method(
         seed: of the random initial parameters.
         base_classes: how many classes it is to be trained on, for methods that tell them apart.
         methods_path: a folder with further method files.
+        backbones_path: a folder with further backbone files.
         switches: by name, as in ``Switches`` of the method.
 
     Raises:
@@ -60,11 +64,12 @@ def build_method(
         128
     """
     cls = find_method(name, methods_path)
-    known = {*switch_types(cls), "seed", "base_classes", "methods_path"}
+    known = {*switch_types(cls), "seed", "base_classes", "methods_path", "backbones_path"}
     for key in switches:
         if key not in known:
             raise unknown(f"switch of {name} or option of build_method", key, known)
-    return assemble(cls, backbone, weights, parse_switches(name, cls, switches), seed, base_classes)[0]
+    values = parse_switches(name, cls, switches)
+    return assemble(cls, backbone, weights, values, seed, base_classes, backbones_path)[0]
 
 
 def assemble(
@@ -74,12 +79,13 @@ def assemble(
     switches: Mapping[str, Any],
     seed: int,
     base_classes: int = BASE_CLASSES,
+    backbones_path: Path | str | None = None,
 ) -> tuple[Method, WeightsInfo]:
     """The method with its backbone, its random parameters drawn from ``seed``; and what its weights are."""
     given: list[Any] = [base_classes] if cls.reads_class_labels else []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trunk = build_backbone(backbone, cls.layout)
+        trunk = build_backbone(backbone, cls.layout, backbones_path)
         info = load_weights(trunk, weights)
         try:
             # a method without switches has no argument for them
@@ -87,3 +93,17 @@ def assemble(
         except ValueError as error:
             raise UserError(f"{cls.__name__} on {backbone}: {error}") from error
     return method, info
+
+
+def geometry_note(method: str, layout: Layout, backbone: str, backbones_path: Path | str | None = None) -> str | None:
+    """A line where a method states the geometry of other families than the backbone's; None where it states its own.
+
+    Raises:
+        UserError: no such backbone.
+    """
+    stated = [type(entry) for entry in layout.families]
+    family = find_backbone(backbone, backbones_path)[0].family
+    if not stated or family in stated:
+        return None
+    names = " and ".join(kind.__name__.removesuffix("Layout") for kind in stated)
+    return f"{method} states strides and dilations for {names} alone; {backbone} is used as it is listed"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fsseg_bench.engine.check_class import check_card, check_members, check_names, check_switches
 from fsseg_bench.engine.check_void import check_loss, check_supports
+from fsseg_bench.engine.checks import TOLERANCE, Check, difference, outcomes, require
 from fsseg_bench.engine.made_up import (
     evaluation_episode,
     images_of,
@@ -25,23 +25,10 @@ from fsseg_bench.method import Episode, Method
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.registry import Card
 
-_TOLERANCE = 1e-4  # relative to the largest logit: batching may change the order of sums, nothing more
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one contract test."""
-
-    name: str
-    passed: bool
-    detail: str
-    """What was found; for a failure, what to mend."""
-
 
 def check_method(cls: type[Method], build: Callable[[], Method], card: Card | None = None) -> list[Check]:
     """Runs every contract test on fresh instances from ``build``.
 
-    A test that raises counts as failed, with the exception as its detail: a third party's code may raise anything.
     Where the class itself is not fit to be built, only what concerns the class is tested.
 
     Args:
@@ -56,10 +43,10 @@ def check_method(cls: type[Method], build: Callable[[], Method], card: Card | No
     }
     if card is not None:
         about_class["card"] = lambda: check_card(card)
-    checks = [_outcome(name, test) for name, test in about_class.items()]
+    checks = outcomes(about_class)
     if not (checks[0].passed and checks[2].passed):
         return checks
-    built = _outcome("it can be built", lambda: type(build()).__name__)
+    (built,) = outcomes({"it can be built": lambda: type(build()).__name__})
     if not built.passed:
         return [*checks, built]
     tests: Mapping[str, Callable[[], str]] = {
@@ -74,22 +61,7 @@ def check_method(cls: type[Method], build: Callable[[], Method], card: Card | No
         "loss: void labels count nowhere": lambda: check_loss(build()),
         "supports: void pixels count nowhere": lambda: check_supports(build()),
     }
-    return [*checks, *(_outcome(name, test) for name, test in tests.items())]
-
-
-def _outcome(name: str, test: Callable[[], str]) -> Check:
-    torch.manual_seed(0)
-    try:
-        return Check(name, True, test())
-    except ContractError as error:
-        return Check(name, False, str(error))
-    except Exception as error:  # noqa: BLE001 - whatever a method raises is a finding
-        return Check(name, False, f"{type(error).__name__}: {error}")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ContractError(message)
+    return [*checks, *outcomes(tests)]
 
 
 def _recipe(cls: type[Method]) -> str:
@@ -108,7 +80,7 @@ def _logits(method: Method) -> str:
     tried = [(way, shot) for way in range(1, most + 1) for shot in (1, 2, 5)]
     for way, shot in tried:
         logits = _predict(method, evaluation_episode(method, batch=2, way=way, shot=shot))
-        _require(bool(logits.isfinite().all()), f"{way}-way {shot}-shot: logits are not finite")
+        require(bool(logits.isfinite().all()), f"{way}-way {shot}-shot: logits are not finite")
     return ", ".join(f"{way}-way {shot}-shot" for way, shot in tried)
 
 
@@ -118,7 +90,7 @@ def _deterministic(method: Method) -> str:
     first = _predict(method, episode)
     torch.manual_seed(2)
     second = _predict(method, episode)
-    _require(torch.equal(first, second), "two predictions of one episode differ; draw from episode.seeds alone")
+    require(torch.equal(first, second), "two predictions of one episode differ; draw from episode.seeds alone")
     return "equal under two global seeds"
 
 
@@ -128,8 +100,8 @@ def _batched(method: Method) -> str:
         episode = evaluation_episode(method, batch=3, way=way, shot=2)
         together = _predict(method, episode)
         alone = torch.cat([_predict(method, part_of(episode, i)) for i in range(3)])
-        worst = max(worst, _difference(together, alone))
-    _require(worst <= _TOLERANCE, f"three episodes together and alone differ by {worst:.2g} of the largest logit")
+        worst = max(worst, difference(together, alone))
+    require(worst <= TOLERANCE, f"three episodes together and alone differ by {worst:.2g} of the largest logit")
     return f"largest relative difference {worst:.1g}"
 
 
@@ -139,9 +111,9 @@ def _encode_alone(method: Method) -> str:
     with torch.no_grad():
         together = levels_of(method.encode(images))
         alone = [levels_of(method.encode(image[None])) for image in images]
-    worst = max(_difference(level, torch.cat([one[i] for one in alone])) for i, level in enumerate(together))
-    _require(
-        worst <= _TOLERANCE,
+    worst = max(difference(level, torch.cat([one[i] for one in alone])) for i, level in enumerate(together))
+    require(
+        worst <= TOLERANCE,
         f"encode gives other features in a batch than alone (by {worst:.2g}); the engine caches features per image",
     )
     return f"largest relative difference {worst:.1g}"
@@ -152,7 +124,7 @@ def _inputs_unchanged(method: Method) -> str:
     tensors = [*levels_of(episode.support), *levels_of(episode.query), episode.support_masks]
     before = [tensor.clone() for tensor in tensors]
     _predict(method, episode)
-    _require(
+    require(
         all(map(torch.equal, before, tensors)),
         "predict changed its input in place; cached features would be spoilt",
     )
@@ -162,7 +134,7 @@ def _inputs_unchanged(method: Method) -> str:
 def _empty_mask(method: Method) -> str:
     episode = evaluation_episode(method, batch=1)
     empty = dataclasses.replace(episode, support_masks=torch.zeros_like(episode.support_masks))
-    _require(
+    require(
         bool(_predict(method, empty).isfinite().all()),
         "an empty support mask gives logits that are not finite",
     )
@@ -180,15 +152,15 @@ def _gradient(cls: type[Method], method: Method) -> str:
     named = {id(p): name for name, p in method.named_parameters()}
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     without = sorted(named[id(p)] for p in trained if p.grad is None or not bool(p.grad.any()))
-    _require(not without, f"no gradient reaches {', '.join(without[:5])}{' ...' if len(without) > 5 else ''}")
-    _require(all(bool(p.grad.isfinite().all()) for p in trained), "gradients are not finite")
+    require(not without, f"no gradient reaches {', '.join(without[:5])}{' ...' if len(without) > 5 else ''}")
+    require(all(bool(p.grad.isfinite().all()) for p in trained), "gradients are not finite")
     return f"{len(trained)} trained tensors, each with a gradient"
 
 
 def _total(method: Method, episode: Episode) -> Tensor:
     parts = checked_losses(method.loss(episode))
     for name, value in parts.items():
-        _require(bool(value.isfinite()), f"loss {name!r} is {float(value.detach())}")
+        require(bool(value.isfinite()), f"loss {name!r} is {float(value.detach())}")
     return torch.stack(list(parts.values())).sum()
 
 
@@ -196,8 +168,3 @@ def _predict(method: Method, episode: Episode) -> Tensor:
     method.eval()
     with torch.no_grad():
         return checked_prediction(method.predict(episode), episode)[0]
-
-
-def _difference(a: Tensor, b: Tensor) -> float:
-    """Largest absolute difference relative to the largest magnitude."""
-    return float((a - b).abs().max() / b.abs().max().clamp_min(1e-12))

@@ -11,6 +11,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.engine.closure import Module, closure, read_source
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
+from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.plugins import portable_name
 from fsseg_bench.registry import METHODS
 
@@ -64,22 +65,23 @@ _seen: dict[Path, str] = {}
 """What each file said when this process first took its digest; the modules in memory are of that time."""
 
 
-def method_digest(cls: type[Method], module: str, source: type[Source]) -> str:
-    """SHA-256 (hex) over the import closure of a method, of its data source and of the engine that runs them.
+def method_digest(classes: Iterable[type], modules: Iterable[str], source: type[Source]) -> str:
+    """SHA-256 (hex) over the import closure of a method, its backbones, its data source and the engine that runs them.
 
     A run's identity holds it, so that changed code never gets an earlier one's result. It is the same wherever the
     code lies.
 
     Args:
-        cls: the method.
-        module: the module that its name leads to (:func:`fsseg_bench.registry.method_module`).
+        classes: of the method and of its backbones.
+        modules: what the names of method and backbone lead to (:func:`fsseg_bench.registry.method_module`,
+            :func:`fsseg_bench.nn.catalogue.backbone_module`); their classes may be defined elsewhere.
         source: the reader of the protocol's data.
 
     Raises:
         UserError: a file cannot be read, or is not what it was when this process took its digest first.
     """
-    bases = [base.__module__ for base in cls.__mro__ if issubclass(base, Method)]
-    starts = [ENTRY, source.__module__, module, *bases]
+    bases = {base.__module__ for cls in classes for base in cls.__mro__ if issubclass(base, (Method, Backbone))}
+    starts = [ENTRY, source.__module__, *modules, *sorted(bases)]
     code = code_of(starts, _tops(starts))
     for name, (file, text) in code.items():
         if _seen.setdefault(file, text) != text:

@@ -14,7 +14,7 @@ from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.engine.trained import TrainedFile, find_trained
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
-from fsseg_bench.nn.catalogue import laid_out
+from fsseg_bench.nn.backbones import laid_out
 from fsseg_bench.nn.layout import Layout
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.records.identity import differences
@@ -40,6 +40,7 @@ class RunPlaces:
     device: str = "auto"
     workers: int | None = None
     methods_path: str | None = None
+    backbones_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def open_model(
     switches: Mapping[str, Any] | None = None,
     size: int | None = None,
     methods_path: str | None = None,
+    backbones_path: str | None = None,
 ) -> TrainedModel:
     """Builds a method and fills in its parameters.
 
@@ -136,7 +138,8 @@ def open_model(
         weights: of the backbone, where no checkpoint is; None: the run's, else ``imagenet``.
         switches: by name, as text or Python values.
         size: None: the run's, else 417.
-        methods_path: a folder with further method files.
+        methods_path: a folder with further method files; None: the run's.
+        backbones_path: a folder with further backbone files; None: the run's.
 
     Raises:
         UserError: anything is unknown, missing, contradictory or damaged.
@@ -148,15 +151,17 @@ def open_model(
         raise UserError("--method is needed: only a run's folder, given as --checkpoint, says which method it is")
     if size is not None and size < _LEAST_SIZE:
         raise UserError(f"--size {size}: it must be at least {_LEAST_SIZE}")
-    cls = find_method(name, methods_path or (run.info.passed.methods_path if run else None))
+    passed = run.info.passed if run else RunRequest()
+    cls = find_method(name, methods_path or passed.methods_path)
+    backbones = backbones_path or passed.backbones_path
     values = dict(settings.switches) if settings and name == settings.method else {}
     chosen = parse_switches(name, cls, values | dict(switches or {}))
     trunk = backbone or (settings.backbone if settings else cls.default_backbone)
     if found is not None and weights is not None:
         raise UserError(f"--weights {weights}: the checkpoint {found.file} holds all parameters; leave --weights out")
-    spec = "none" if found else weights or (_weights(settings, cls.layout) if settings else "imagenet")
+    spec = "none" if found else weights or (_weights(settings, cls.layout, backbones) if settings else "imagenet")
     base = BASE_CLASSES if settings is None or settings.base_classes is None else settings.base_classes
-    model, info = assemble(cls, trunk, spec, chosen, settings.seed if settings else 0, base)
+    model, info = assemble(cls, trunk, spec, chosen, settings.seed if settings else 0, base, backbones)
     if found is not None:
         found.fill(model)
     origin = str(found.file) if found else f"not trained, weights {info.source}"
@@ -173,10 +178,10 @@ def _find(checkpoint: Path) -> tuple[TrainedFile | None, StoredRun | None]:
     return found, found.run
 
 
-def _weights(settings: RunSettings, layout: Layout) -> str:
+def _weights(settings: RunSettings, layout: Layout, backbones_path: str | None) -> str:
     """The run's weights as ``--weights`` takes them."""
     source = settings.weights or "imagenet"
-    return "imagenet" if source == laid_out(settings.backbone, layout).weights_enum else source
+    return "imagenet" if source == laid_out(settings.backbone, layout, backbones_path).weights else source
 
 
 def _size(run: StoredRun) -> int:

@@ -13,12 +13,13 @@ from fsseg_bench.data.open import open_source
 from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import assemble, default_backbone
 from fsseg_bench.engine.code_digest import method_digest
-from fsseg_bench.engine.optimise import check_training
+from fsseg_bench.engine.optimise import check_training, trunks
 from fsseg_bench.engine.request_checks import checked_protocol, grouped, recipe_of
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.engine.trained import TrainedFile, find_trained
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
+from fsseg_bench.nn.catalogue import backbone_module
 from fsseg_bench.nn.weight_files import file_hash
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import data_root
@@ -106,7 +107,7 @@ def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
     chosen, seed = (request.weights or weights, request.seed) if checkpoint is None else ("none", 0)
     if trained and trained.settings and trained.settings.base_classes is not None:
         base = trained.settings.base_classes
-    model, info = assemble(cls, backbone, chosen, switches, seed, base)
+    model, info = assemble(cls, backbone, chosen, switches, seed, base, request.backbones_path)
     if recipe.iterations:
         check_training(model, recipe)
     pairs, count = index.test_pairs(request.fold), model.unlabelled_images
@@ -117,7 +118,14 @@ def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
         "episode_digest": table.digest,
         "evaluated_digest": evaluated.digest,
         "unlabelled_digest": unlabelled.digest if unlabelled else None,
-        "method_digest": method_digest(cls, method_module(request.method, request.methods_path), type(source)),
+        "method_digest": method_digest(
+            [cls, *(type(trunk) for trunk in trunks(model))],
+            [
+                method_module(request.method, request.methods_path),
+                backbone_module(backbone, request.backbones_path),
+            ],
+            type(source),
+        ),
     }
     settings = _identity(request, protocol, backbone, switches, recipe, info, digests)
     if checkpoint is not None:

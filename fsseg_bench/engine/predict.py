@@ -117,6 +117,7 @@ def predict(
     size: int | None = None,
     device: str = "auto",
     methods_path: AnyPath | None = None,
+    backbones_path: AnyPath | None = None,
     out: AnyPath | None = None,
     **misspelt: Any,
 ) -> list[Segmentation]:
@@ -132,7 +133,8 @@ def predict(
         switches: of the method, by name.
         size: side of the square input in pixels; None: the run's, else 417.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``.
-        methods_path: a folder with further method files.
+        methods_path: a folder with further method files; None: the run's.
+        backbones_path: a folder with further backbone files; None: the run's.
         out: a folder for the pictures of :func:`save_segmentation`; None: nothing is written.
         misspelt: refused, with the name that was probably meant.
 
@@ -149,6 +151,7 @@ def predict(
         switches=switches,
         size=size,
         methods_path=None if methods_path is None else str(methods_path),
+        backbones_path=None if backbones_path is None else str(backbones_path),
     )
     segment = Segmenter(trained, [(Path(image), Path(mask)) for image, mask in support], resolve_device(device))
     queries = [Path(path) for path in query]

@@ -1,13 +1,9 @@
-"""How a method wants its backbone laid out: where it ends, strides, dilations, paddings. Needs no torch."""
+"""How a method wants its backbone laid out: what it requires of any, and the geometry of each family. No torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-RESNET_STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
-"""Stages of a ResNet, in order."""
-VGG_STAGES = tuple(f"{kind}{block}" for block in range(1, 6) for kind in ("conv", "pool"))
-"""Stages of a VGG, in order; ``pool5`` only where a layout has a fifth pool."""
+from typing import ClassVar, TypeVar
 
 
 def _require(condition: bool, message: str) -> None:
@@ -16,9 +12,30 @@ def _require(condition: bool, message: str) -> None:
 
 
 @dataclass(frozen=True)
-class ResNetLayout:
+class FamilyLayout:
+    """Geometry of one family of backbones; each family that can be laid out has its subclass, all with defaults."""
+
+    stages: ClassVar[tuple[str, ...]] = ()
+    """The stages that the family can have."""
+
+    last: str | None = None
+    """The stage after which a deeper network of the family is cut."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.last is None or self.last in self.stages,
+            f"{type(self).__name__}: last is {self.last!r}; it must be one of {', '.join(self.stages)}",
+        )
+
+
+F = TypeVar("F", bound=FamilyLayout)
+
+
+@dataclass(frozen=True)
+class ResNetLayout(FamilyLayout):
     """Geometry of a ResNet."""
 
+    stages = ("stem", "layer1", "layer2", "layer3", "layer4")
     output_stride: int = 8
     """Image pixels a cell of the last stage: 8 (layer3 and layer4 dilated), 16 (layer4) or 32 (none)."""
     dilate_first: bool = False
@@ -32,12 +49,15 @@ class ResNetLayout:
     ceil(S / stride)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.output_stride in (8, 16, 32), f"output_stride is {self.output_stride}; it must be 8, 16 or 32")
 
 
 @dataclass(frozen=True)
-class VGGLayout:
-    """Geometry of a VGG-16."""
+class VGGLayout(FamilyLayout):
+    """Geometry of a VGG-16. It has the stage ``pool5`` only with a fifth pool."""
+
+    stages = tuple(f"{kind}{block}" for block in range(1, 6) for kind in ("conv", "pool"))
 
     batch_norm: bool = False
     """Whether a batch-norm follows each convolution; then the ImageNet weights are those of that network."""
@@ -53,6 +73,7 @@ class VGGLayout:
     """Whether the backbone also holds the fully connected layers (fc6, fc7, fc8), which it does not apply."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         strides = self.pool_strides
         _require(self.pool_kernel in (2, 3), f"pool_kernel is {self.pool_kernel}; it must be 2 or 3")
         _require(
@@ -71,17 +92,21 @@ class VGGLayout:
 class Layout:
     """What a method wants of whichever backbone it is given. The default is every backbone as it is listed."""
 
-    last: str | None = None
-    """The stage after which a deeper network is cut; a network without this stage stays as it is."""
-    resnet: ResNetLayout = ResNetLayout()
-    """For ResNets."""
-    vgg: VGGLayout = VGGLayout()
-    """For VGG-16."""
+    families: tuple[FamilyLayout, ...] = ()
+    """The geometry of single families, at most one entry for each. A backbone of another family is used as it is
+    listed, and the user is told so."""
+    max_stride: int | None = None
+    """Image pixels that a cell of the last stage may be wide at most. A backbone that is coarser is refused."""
 
     def __post_init__(self) -> None:
-        known = (*RESNET_STAGES, *VGG_STAGES)
-        _require(self.last is None or self.last in known, f"last is {self.last!r}; it must be one of {known}")
+        kinds = [type(family) for family in self.families]
+        _require(len(set(kinds)) == len(kinds), "families has two entries of one family")
+        _require(self.max_stride is None or self.max_stride >= 1, f"max_stride is {self.max_stride}; it is from 1")
+
+    def of(self, family: type[F]) -> F:
+        """The geometry of a family: as the method states it, else the default."""
+        return next((entry for entry in self.families if isinstance(entry, family)), family())
 
 
 AS_LISTED = Layout()
-"""Every backbone as the catalogue lists it."""
+"""Every backbone as it is listed."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.nn.backbones import Backbone, folded_norms
-from fsseg_bench.nn.catalogue import BACKBONES
 from fsseg_bench.nn.weight_files import file_hash, find_file, published_file, read_file
 
 _COUNTER = "num_batches_tracked"
@@ -55,9 +54,10 @@ def load_weights(backbone: Backbone, spec: str) -> WeightsInfo:
     if spec == "none":
         return WeightsInfo("none", "none")
     if spec == "imagenet":
-        facts = backbone.facts
-        file = published_file(facts.weights_file, official_url(facts.weights_enum), facts.weights_hash)
-        return _fill(backbone, file, facts.weights_enum)
+        name = backbone.facts.weights
+        if name is None:
+            raise UserError(f"{backbone.name} has no published ImageNet weights: use --weights none, or a file")
+        return _fill(backbone, _imagenet_file(official_url(name)), name)
     path = Path(spec)
     if not path.suffix and path.name == spec and not path.exists():
         raise unknown("weights", spec, ["none", "imagenet", "a path to a .pth, .pt or .safetensors file"])
@@ -68,6 +68,12 @@ def official_url(weights_enum: str) -> str:
     """Where torchvision publishes weights, by name (``ResNet50_Weights.IMAGENET1K_V1``)."""
     url: str = torchvision.models.get_weight(weights_enum).url
     return url
+
+
+def _imagenet_file(url: str) -> Path:
+    """torchvision's file; the part of its name after the last hyphen begins its SHA-256."""
+    name = url.rpartition("/")[2]
+    return published_file(name, url, name.rpartition("-")[2].partition(".")[0])
 
 
 def _fill(backbone: Backbone, path: Path, source: str) -> WeightsInfo:
@@ -119,9 +125,7 @@ def _explain(backbone: Backbone, problems: Mapping[str, str]) -> str:
     if affected == {None}:
         return f"{shown}{more}. The method needs the network's classifier too, and the file has none that fits"
     whole = next(place for place, stage in enumerate(backbone.stages) if stage in affected)
-    network = backbone.facts.network
-    cuts = [facts for facts in BACKBONES.values() if facts.network == network and len(facts.stages) <= whole]
-    if not cuts or set(problems.values()) != {_MISSING}:
+    if not whole or set(problems.values()) != {_MISSING}:
         return f"{shown}{more}"
-    fitting = max(cuts, key=lambda facts: len(facts.stages)).name
+    fitting = f"{backbone.name.removesuffix(f'-{backbone.stages[-1]}')}-{backbone.stages[whole - 1]}"
     return f"{shown}{more}. The file does fit {fitting}: use --backbone {fitting}"

@@ -79,7 +79,7 @@ class CANet(Method):
     keeps_history: ClassVar[bool] = True
     default_backbone: ClassVar[str] = "resnet50"
     layout: ClassVar[Layout] = Layout(
-        last="layer3", resnet=ResNetLayout(dilate_first=True, stride_in_first=True, ceil_pool=True)
+        families=(ResNetLayout(last="layer3", dilate_first=True, stride_in_first=True, ceil_pool=True),)
     )
 
     def __init__(self, backbone: Backbone, switches: Switches) -> None:

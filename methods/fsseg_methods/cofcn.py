@@ -63,8 +63,10 @@ class CoFCN(Method):
     max_ways: ClassVar[int | None] = 1
     default_backbone: ClassVar[str] = "vgg16"
     layout: ClassVar[Layout] = Layout(
-        resnet=ResNetLayout(output_stride=32),
-        vgg=VGGLayout(pool_kernel=2, pool_strides=(2, 2, 2, 2, 2), dilations=(1, 1, 1, 1, 1), first_padding=81),
+        families=(
+            ResNetLayout(output_stride=32),
+            VGGLayout(pool_kernel=2, pool_strides=(2, 2, 2, 2, 2), dilations=(1, 1, 1, 1, 1), first_padding=81),
+        )
     )
 
     def __init__(self, backbone: Backbone, switches: Switches) -> None:

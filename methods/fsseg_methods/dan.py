@@ -60,8 +60,10 @@ class DAN(Method):
     max_ways: ClassVar[int | None] = 1
     default_backbone: ClassVar[str] = "resnet101"
     layout: ClassVar[Layout] = Layout(
-        resnet=ResNetLayout(output_stride=32),
-        vgg=VGGLayout(pool_strides=(2, 2, 2, 2), dilations=(1, 1, 1, 1, 1)),
+        families=(
+            ResNetLayout(output_stride=32),
+            VGGLayout(pool_strides=(2, 2, 2, 2), dilations=(1, 1, 1, 1, 1)),
+        )
     )
 
     def __init__(self, backbone: Backbone, switches: Switches) -> None:

@@ -68,12 +68,14 @@ class OSLSM(Method):
     max_ways: ClassVar[int | None] = 1
     default_backbone: ClassVar[str] = "vgg16"
     layout: ClassVar[Layout] = Layout(
-        vgg=VGGLayout(
-            pool_kernel=2,
-            pool_strides=(2, 2, 2, 2, 2),
-            dilations=(1, 1, 1, 1, 1),
-            first_padding=121,
-            classifier=True,
+        families=(
+            VGGLayout(
+                pool_kernel=2,
+                pool_strides=(2, 2, 2, 2, 2),
+                dilations=(1, 1, 1, 1, 1),
+                first_padding=121,
+                classifier=True,
+            ),
         )
     )
 

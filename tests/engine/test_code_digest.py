@@ -30,16 +30,17 @@ def copied(folder: Path) -> dict[str, Module]:
     return tree(folder)
 
 
-def starts(method: str, source: str = "voc") -> list[str]:
-    return [code_digest.ENTRY, f"fsseg_bench.data.sources.{source}", f"fsseg_methods.{method}"]
+def starts(method: str, source: str = "voc", backbone: str = "resnet50") -> list[str]:
+    names = (f"fsseg_bench.data.sources.{source}", f"fsseg_bench.nn.networks.{backbone}", f"fsseg_methods.{method}")
+    return [code_digest.ENTRY, *names]
 
 
 def identity(method: str, tops: dict[str, Module], source: str = "voc") -> str:
     return code_digest.digest({n: text for n, (_, text) in code_digest.code_of(starts(method, source), tops).items()})
 
 
-def files(method: str, source: str = "voc") -> set[str]:
-    return set(code_digest.code_of(starts(method, source), tree_of_the_package()))
+def files(method: str, source: str = "voc", backbone: str = "resnet50") -> set[str]:
+    return set(code_digest.code_of(starts(method, source, backbone), tree_of_the_package()))
 
 
 def tree_of_the_package() -> dict[str, Module]:
@@ -118,6 +119,14 @@ def test_only_what_a_method_imports_counts_for_it() -> None:
     assert "fsseg_methods._ppnet.superpixels" in files("ppnet_ud")
 
 
+def test_only_the_backbone_that_is_used_counts() -> None:
+    resnet, vgg = (files("canet", backbone=name) for name in ("resnet50", "vgg16"))
+    networks = {name for name in resnet | vgg if name.startswith(("fsseg_bench.nn.networks.", "fsseg_bench.nn.back"))}
+    differ = {name.rpartition(".")[2] for name in networks if (name in resnet) != (name in vgg)}
+    assert differ == {"resnet50", "resnet", "dilation", "vgg16", "vgg"}
+    assert {"fsseg_bench.nn.networks.vgg16", "fsseg_bench.nn.backbones.vgg"} <= vgg - resnet
+
+
 def test_only_the_source_that_is_used_counts() -> None:
     voc, coco, shapes = (files("baseline", source) for source in ("voc", "coco", "shapes"))
     assert {"fsseg_bench.data.sbd", "fsseg_bench.data.mat5"} <= voc
@@ -156,7 +165,7 @@ def test_every_import_by_name_is_known() -> None:
 
 def test_all_methods_have_a_digest_of_their_own() -> None:
     digests = {
-        code_digest.method_digest(find_method(name), method_module(name), VocSource)
+        code_digest.method_digest([find_method(name)], [method_module(name)], VocSource)
         for name in method_names()
         if name != "demanding"
     }
@@ -185,7 +194,7 @@ ASK = """
 from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.registry import find_method, method_module
-print(method_digest(find_method({0!r}, {1!r}), method_module({0!r}, {1!r}), VocSource))
+print(method_digest([find_method({0!r}, {1!r})], [method_module({0!r}, {1!r})], VocSource))
 """
 
 
@@ -268,7 +277,7 @@ def test_code_that_changed_under_a_running_process_is_refused(tmp_path: Path) ->
     (folder / "_helper.py").write_text("FACTOR = 1.0\n")
 
     def found() -> str:
-        return code_digest.method_digest(find_method("theirs", folder), method_module("theirs", folder), VocSource)
+        return code_digest.method_digest([find_method("theirs", folder)], [method_module("theirs", folder)], VocSource)
 
     before = found()
     (folder / "_helper.py").write_text("FACTOR = 1.0  # a comment\n")

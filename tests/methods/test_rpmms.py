@@ -45,7 +45,7 @@ def test_layout_is_that_of_the_specification() -> None:
     }
     first = backbone.get_submodule("layer2.0")
     assert (first.conv1.stride, first.conv2.stride) == ((2, 2), (1, 1))
-    assert RPMMs.layout.vgg == VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1))
+    assert RPMMs.layout.of(VGGLayout) == VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1))
 
 
 def test_shapes_of_every_stage() -> None:

@@ -1,65 +1,132 @@
+"""Names and facts of the built-in backbones, and backbones from elsewhere."""
+
 from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
+import torch
 import torchvision
 
-from fsseg_bench.nn.catalogue import BACKBONES
+from fsseg_bench.errors import UserError
+from fsseg_bench.nn.backbones import build_backbone, laid_out
+from fsseg_bench.nn.catalogue import BACKBONES, backbone_module, backbone_names, find_backbone
+from fsseg_bench.plugins import finding
+from tests.support.backbones import EXAMPLE, PLAIN, write_backbone
+from tests.support.networks import meta_backbone
 
-# the numbers of the classifiers that torchvision counts and a trunk has not
-HEADS = {
+CLASSIFIERS = {
     "vgg16": (512 * 7 * 7 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000,
     "resnet18": (512 + 1) * 1000,
     "resnet50": (2048 + 1) * 1000,
     "resnet101": (2048 + 1) * 1000,
 }
+"""The numbers of the classifiers that torchvision counts and a trunk has not."""
 
 
-def test_names() -> None:
-    assert set(BACKBONES) == {
-        "vgg16",
-        "resnet18",
-        "resnet18-layer2",
-        "resnet18-layer3",
-        "resnet50",
-        "resnet50-layer2",
-        "resnet50-layer3",
-        "resnet101",
-        "resnet101-layer2",
-        "resnet101-layer3",
-    }
-    assert all(facts.name == name for name, facts in BACKBONES.items())
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_built_in_backbones_have_torchvisions_weights_and_parameters(name: str) -> None:
+    assert name in backbone_names()
+    facts, backbone = laid_out(name), meta_backbone(name)
+    assert facts.weights is not None and facts.weights.endswith(".IMAGENET1K_V1")
+    counted_by_torchvision = torchvision.models.get_weight(facts.weights).meta["num_params"]
+    assert sum(map(backbone.parameters_of, backbone.stages)) == counted_by_torchvision - CLASSIFIERS[name]
 
 
-def test_it_needs_no_torch() -> None:
-    program = "import sys, fsseg_bench.nn.catalogue; sys.exit('torch' in sys.modules)"
+def test_names_need_no_torch() -> None:
+    program = "import sys; from fsseg_bench.nn.catalogue import backbone_names; backbone_names()"
+    program += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_weights_are_torchvisions(name: str) -> None:
-    facts = BACKBONES[name]
-    weights = torchvision.models.get_weight(facts.weights_enum)
-    assert facts.weights_enum.endswith(".IMAGENET1K_V1")
-    assert weights.url.rpartition("/")[2] == facts.weights_file
-    assert len(facts.weights_hash) == 8
-    assert f"-{facts.weights_hash}.pth" in weights.url
+@pytest.mark.parametrize(
+    ("name", "stages", "channels", "stride"),
+    [
+        ("resnet50", ("stem", "layer1", "layer2", "layer3", "layer4"), 2048, 8),
+        ("resnet50-layer3", ("stem", "layer1", "layer2", "layer3"), 1024, 8),
+        ("resnet18-layer2", ("stem", "layer1", "layer2"), 128, 8),
+        ("resnet101-stem", ("stem",), 64, 4),
+        ("vgg16-pool2", ("conv1", "pool1", "conv2", "pool2"), 128, 4),
+    ],
+)
+def test_any_backbone_can_be_cut_by_name(name: str, stages: tuple[str, ...], channels: int, stride: int) -> None:
+    facts = laid_out(name)
+    assert tuple(stage.name for stage in facts.stages) == stages
+    assert (facts.channels, facts.stride) == (channels, stride)
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_parameters_of_whole_trunks(name: str) -> None:
-    facts = BACKBONES[name]
-    counted_by_torchvision = torchvision.models.get_weight(facts.weights_enum).meta["num_params"]
-    assert facts.parameters == counted_by_torchvision - HEADS[name]
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet-50", r"unknown backbone 'resnet-50'.*'resnet50'"),
+        ("resnet50-layer9", r"unknown stage to cut resnet50 after 'layer9'.*'layer1'"),
+        ("resnet50-layer4", r"unknown stage to cut resnet50 after 'layer4'"),  # the whole network has one name
+    ],
+)
+def test_unknown_names(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        find_backbone(name)
 
 
-def test_cuts() -> None:
-    whole, cut = BACKBONES["resnet50"], BACKBONES["resnet50-layer3"]
-    assert (whole.channels, whole.stride) == (2048, 8)
-    assert (cut.channels, cut.stride) == (1024, 8)
-    assert cut.stages == whole.stages[:-1]
-    assert [stage.name for stage in BACKBONES["resnet18-layer2"].stages] == ["stem", "layer1", "layer2"]
-    with pytest.raises(ValueError, match="layer9"):
-        whole.cut("layer9")
+# --- from elsewhere ---
+
+
+def test_a_folder_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_backbone(tmp_path, "two_steps")
+    assert backbone_names(tmp_path) == sorted([*CLASSIFIERS, "two-steps"])
+    backbone = build_backbone("two-steps", path=tmp_path)
+    assert (backbone.name, backbone.stages, backbone.strides) == ("two-steps", ("a", "b"), {"a": 2, "b": 4})
+    assert build_backbone("two-steps-a", path=tmp_path)(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 4, 4)
+    assert backbone_module("two-steps-a", tmp_path) == type(backbone).__module__
+    monkeypatch.setenv("FSSEG_BACKBONES_PATH", str(tmp_path))
+    assert "two-steps" in backbone_names()
+
+
+def test_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_backbone(tmp_path, "theirs_nn")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("theirs", "theirs_nn:TwoSteps", BACKBONES.group)
+    monkeypatch.setattr(finding, "entry_points", lambda group: [point] if group == "fsseg_bench.backbones" else [])
+    assert build_backbone("theirs-a").out_channels == 4
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "name", "message"),
+    [
+        ("resnet50", PLAIN, "resnet18", r"two backbones are called 'resnet50': .*networks.*resnet50\.py and"),
+        (
+            "resnet50_layer2",
+            PLAIN,
+            "resnet50-layer2",
+            r"two backbones are called .*_layer2\.py and resnet50 cut",
+        ),
+        (
+            "mine",
+            "x = 1",
+            "mine",
+            r"mine\.py: a backbone file defines exactly one public Backbone sub.*none",
+        ),
+        ("mine", "import not_there", "mine", r"mine\.py\) cannot be imported: No module named"),
+        ("mine", PLAIN.replace("facts = F", "fact = F"), "mine", r"TwoSteps needs `facts = Facts"),
+        ("mine", PLAIN.replace('"b"', '"a"'), "mine", r"cannot be imported: ValueError: stages a, a: each needs"),
+        (
+            "mine",
+            PLAIN.replace('"b"', '"all"'),
+            "mine",
+            r"stages a, all: each needs a name of its own, other",
+        ),
+        ("mine", PLAIN.replace("4, 2)", "4, 0)"), "mine", r"channels and stride are numbers from 1"),
+    ],
+)
+def test_files_that_are_no_backbones(tmp_path: Path, file: str, content: str, name: str, message: str) -> None:
+    write_backbone(tmp_path, file, content)
+    with pytest.raises(UserError, match=message):
+        find_backbone(name, tmp_path)
+
+
+def test_the_example_is_one_short_file() -> None:
+    (file,) = EXAMPLE.glob("*.py")
+    assert len(file.read_text().splitlines()) < 40

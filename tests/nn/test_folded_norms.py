@@ -15,7 +15,7 @@ from fsseg_bench.nn.weights import load_weights
 from tests.support.networks import fold_by_hand, noise_images, norms_of, random_backbone
 from tests.support.weights import SMALL, published_resnet18
 
-VGG_BN = Layout(last="conv2", vgg=VGGLayout(batch_norm=True))
+VGG_BN = Layout((VGGLayout(last="conv2", batch_norm=True),))
 
 
 @pytest.mark.parametrize(("name", "layout"), [("resnet18-layer3", Layout()), ("vgg16", VGG_BN)])

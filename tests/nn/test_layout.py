@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,10 @@ import torchvision
 from torch import Tensor, nn
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.nn.backbones import Backbone, build_backbone
-from fsseg_bench.nn.catalogue import BACKBONES, laid_out
-from fsseg_bench.nn.layout import Layout, ResNetLayout, VGGLayout
+from fsseg_bench.nn.backbones import Backbone, build_backbone, laid_out
+from fsseg_bench.nn.layout import FamilyLayout, Layout, ResNetLayout, VGGLayout
 from tests.support.golden import load
-from tests.support.networks import meta_backbone, noise_images, random_backbone, stage_shapes
+from tests.support.networks import NAMES, meta_backbone, noise_images, random_backbone, stage_shapes
 
 FWB = VGGLayout(batch_norm=True, pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 2, 4))
 SG_ONE = VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1))
@@ -45,7 +45,10 @@ def test_it_needs_no_torch() -> None:
         (VGGLayout, {"dilations": (1, 1, 1, 1)}, "dilations"),
         (VGGLayout, {"dilations": (1, 1, 1, 1, 0)}, "dilations"),
         (VGGLayout, {"first_padding": -1}, "first_padding"),
-        (Layout, {"last": "layer5"}, "layer5"),
+        (ResNetLayout, {"last": "layer5"}, "layer5"),
+        (VGGLayout, {"last": "layer1"}, "layer1"),
+        (Layout, {"families": (ResNetLayout(), ResNetLayout(last="stem"))}, "two entries"),
+        (Layout, {"max_stride": 0}, "max_stride"),
     ],
 )
 def test_impossible_layouts(kind: type, values: dict[str, object], message: str) -> None:
@@ -54,32 +57,30 @@ def test_impossible_layouts(kind: type, values: dict[str, object], message: str)
 
 
 def test_the_default_is_what_is_listed() -> None:
-    assert Layout() == Layout(None, ResNetLayout(), VGGLayout())
-    assert {name: laid_out(name) for name in BACKBONES} == dict(BACKBONES)
+    for name in NAMES:
+        stated = laid_out(name, Layout((ResNetLayout(), VGGLayout())))
+        assert dataclasses.replace(stated, layout=Layout()) == laid_out(name)
     with pytest.raises(UserError, match=r"unknown backbone 'resnet-50'.*'resnet50'"):
         laid_out("resnet-50")
 
 
 LAYOUTS = [
-    Layout(resnet=ResNetLayout(output_stride=16), vgg=FWB),
-    Layout(resnet=ResNetLayout(output_stride=32), vgg=PLAIN),
-    Layout(last="layer3", vgg=SG_ONE),
-    Layout(last="conv4", resnet=CANET),
-    Layout(last="pool4", vgg=FWB),
+    Layout((ResNetLayout(output_stride=16), FWB)),
+    Layout((ResNetLayout(output_stride=32), PLAIN)),
+    Layout((ResNetLayout(last="layer3"), SG_ONE)),
+    Layout((CANET, VGGLayout(last="conv4"))),
+    Layout((dataclasses.replace(FWB, last="pool4"),)),
 ]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_facts_are_those_of_the_network(name: str, layout: Layout) -> None:
     facts = laid_out(name, layout)
     backbone = meta_backbone(name, layout)
     assert backbone.facts == facts
-    assert (backbone.name, facts.name) == (name, name)
-    assert sum(p.numel() for p in backbone.parameters()) == facts.parameters
-    for stage in facts.stages:
-        count = sum(p.numel() for m in backbone.stage_modules(stage.name) for p in m.parameters())
-        assert (stage.name, count) == (stage.name, stage.parameters)
+    assert backbone.name == name
+    assert sum(p.numel() for p in backbone.parameters()) == sum(map(backbone.parameters_of, backbone.stages))
     expected = {s.name: (s.channels, -(-417 // s.stride), -(-321 // s.stride)) for s in facts.stages}
     assert stage_shapes(backbone, 417, 321) == expected
     assert (backbone.out_channels, backbone.stride) == (facts.channels, facts.stride)
@@ -89,21 +90,32 @@ def test_facts_are_those_of_the_network(name: str, layout: Layout) -> None:
 @pytest.mark.parametrize(
     ("name", "last", "stages"),
     [
-        ("resnet50", "layer3", 4),
-        ("resnet50-layer3", "layer3", 4),
-        ("resnet50-layer2", "layer3", 3),
-        ("vgg16", "layer3", 9),
-        ("vgg16", "conv4", 7),
-        ("resnet18", None, 5),
+        ("resnet50", ResNetLayout(last="layer3"), 4),
+        ("resnet50-layer3", ResNetLayout(last="layer3"), 4),
+        ("resnet50-layer2", ResNetLayout(last="layer3"), 3),
+        ("vgg16", ResNetLayout(last="layer3"), 9),
+        ("vgg16", VGGLayout(last="conv4"), 7),
+        ("resnet18", ResNetLayout(last=None), 5),
     ],
 )
-def test_a_deeper_network_is_cut(name: str, last: str | None, stages: int) -> None:
-    assert len(laid_out(name, Layout(last=last)).stages) == stages
+def test_a_deeper_network_is_cut(name: str, last: FamilyLayout, stages: int) -> None:
+    assert len(laid_out(name, Layout((last,))).stages) == stages
+
+
+def test_a_method_that_needs_finer_cells_refuses_coarser_backbones() -> None:
+    coarse = ResNetLayout(output_stride=32)
+    assert laid_out("resnet50", Layout(max_stride=8)).stride == 8
+    assert laid_out("resnet50-layer2", Layout((coarse,), max_stride=8)).stride == 8
+    for name in ("resnet50", "resnet50-layer3"):
+        with pytest.raises(UserError, match=r"needs at most 8; cut it earlier: --backbone resnet50-layer2"):
+            build_backbone(name, Layout((coarse,), max_stride=8))
+    with pytest.raises(UserError, match=r"4 image pixels wide, the method needs at most 2$"):
+        laid_out("resnet50-stem", Layout(max_stride=2))
 
 
 def test_a_cut_network_is_the_listed_cut() -> None:
     torch.manual_seed(3)
-    cut = build_backbone("resnet18", Layout(last="layer3")).eval()
+    cut = build_backbone("resnet18", Layout((ResNetLayout(last="layer3"),))).eval()
     torch.manual_seed(3)
     listed = build_backbone("resnet18-layer3").eval()
     assert cut.state_dict().keys() == listed.state_dict().keys()
@@ -132,7 +144,7 @@ def _torchvision_trunk(network: nn.Module, images: Tensor) -> list[Tensor]:
     ],
 )
 def test_output_strides_are_torchvisions(name: str, stride: int, replaced: tuple[bool, ...]) -> None:
-    backbone = random_backbone(name, Layout(resnet=ResNetLayout(output_stride=stride))).eval()
+    backbone = random_backbone(name, Layout((ResNetLayout(output_stride=stride),))).eval()
     network = getattr(torchvision.models, name)(replace_stride_with_dilation=replaced).eval()
     network.load_state_dict(backbone.state_dict(), strict=False)
     images = noise_images(1, (97, 65))
@@ -157,7 +169,7 @@ def test_geometry_of_dilated_stages() -> None:
     usual = meta_backbone("resnet50", Layout())
     assert _geometry(usual, "layer3.0.conv2") == {"layer3.0.conv2": (1, 1, 1)}
     assert set(_geometry(usual.layer3[1:], "conv2").values()) == {(1, 2, 2)}
-    canet = meta_backbone("resnet50", Layout(resnet=CANET))
+    canet = meta_backbone("resnet50", Layout((CANET,)))
     assert set(_geometry(canet.layer3, "conv2").values()) == {(1, 2, 2)}
     assert set(_geometry(canet.layer4, "conv2").values()) == {(1, 4, 4)}
     assert _geometry(canet.layer2[0], "") == {
@@ -166,7 +178,7 @@ def test_geometry_of_dilated_stages() -> None:
         "conv3": (1, 1, 0),
         "downsample.0": (2, 1, 0),
     }
-    basic = meta_backbone("resnet18", Layout(resnet=CANET))
+    basic = meta_backbone("resnet18", Layout((CANET,)))
     assert _geometry(basic.layer2[0], "conv1") == {"conv1": (2, 1, 1)}
     assert set(_geometry(basic.layer3, "conv1").values()) == {(1, 2, 2)}
     assert set(_geometry(basic.layer3, "conv2").values()) == {(1, 2, 2)}
@@ -174,7 +186,7 @@ def test_geometry_of_dilated_stages() -> None:
 
 def test_stride_in_first_without_dilation_by_hand() -> None:
     """A block of layer2 and of layer3, strided, one line a layer."""
-    layout = Layout(last="layer3", resnet=ResNetLayout(output_stride=32, stride_in_first=True))
+    layout = Layout((ResNetLayout(last="layer3", output_stride=32, stride_in_first=True),))
     backbone = random_backbone("resnet50", layout).eval()
     block = backbone.layer3[0]
     x = noise_images(1, (13, 9)).repeat(1, 171, 1, 1)[:, :512]
@@ -190,7 +202,7 @@ def test_stride_in_first_without_dilation_by_hand() -> None:
 @pytest.mark.parametrize("case", ["canet-1", "canet-2"])
 def test_features_of_canet_are_the_official_ones(test_data: Path, case: str) -> None:
     golden = load(test_data / "golden", case)
-    backbone = build_backbone("resnet50", Layout(last="layer3", resnet=CANET)).eval()
+    backbone = build_backbone("resnet50", Layout((dataclasses.replace(CANET, last="layer3"),))).eval()
     state = backbone.state_dict()
     entries = [entry for entry in golden.info["parameters"] if entry["name"] in state]
     with torch.no_grad():

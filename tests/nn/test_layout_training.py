@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.nn.backbones import Backbone, build_backbone, folded
-from fsseg_bench.nn.catalogue import laid_out
-from fsseg_bench.nn.layout import Layout, VGGLayout
+from fsseg_bench.nn.backbones import Backbone, build_backbone, folded, laid_out
+from fsseg_bench.nn.layout import Layout, ResNetLayout, VGGLayout
 from fsseg_bench.nn.weights import load_weights
 from tests.support.networks import changed_keys, copied_state, noise_images, random_backbone
 
@@ -23,7 +22,7 @@ PLAIN = VGGLayout(pool_kernel=2, pool_strides=(2, 2, 2, 2, 2), dilations=(1, 1, 
 
 
 def test_batch_norms_of_vgg_are_trained_fixed_and_frozen() -> None:
-    backbone = random_backbone("vgg16", Layout(vgg=FWB))
+    backbone = random_backbone("vgg16", Layout((FWB,)))
     norms = {name for name, module in backbone.named_modules() if isinstance(module, nn.BatchNorm2d)}
     assert len(norms) == 13
     backbone.freeze("pool2")
@@ -72,7 +71,14 @@ def test_moving_statistics_alone(freeze: str) -> None:
     assert backbone.bn1.weight.requires_grad == (freeze == "none")
 
 
-@pytest.mark.parametrize("layout", [Layout(vgg=FWB), Layout(last="conv4", vgg=FWB), Layout(last="pool1", vgg=FWB)])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        Layout((FWB,)),
+        Layout((dataclasses.replace(FWB, last="conv4"),)),
+        Layout((dataclasses.replace(FWB, last="pool1"),)),
+    ],
+)
 def test_folded_vggs_give_the_same(layout: Layout) -> None:
     backbone = random_backbone("vgg16", layout).eval()
     twin = folded(backbone)
@@ -85,7 +91,7 @@ def test_folded_vggs_give_the_same(layout: Layout) -> None:
 
 
 def test_the_classifier_belongs_to_no_stage() -> None:
-    backbone = build_backbone("vgg16", Layout(last="conv1", vgg=dataclasses.replace(PLAIN, classifier=True)))
+    backbone = build_backbone("vgg16", Layout((dataclasses.replace(PLAIN, last="conv1", classifier=True),)))
     assert backbone.stage_of("classifier.0.weight") is None
     backbone.freeze("conv1")
     assert {k for k, p in backbone.named_parameters() if p.requires_grad} == {
@@ -104,7 +110,7 @@ def _small_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_weights_fill_the_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _small_classifier(monkeypatch)
-    layout = Layout(last="conv2", vgg=dataclasses.replace(PLAIN, classifier=True))
+    layout = Layout((dataclasses.replace(PLAIN, last="conv2", classifier=True),))
     given = copied_state(build_backbone("vgg16", layout))
     torch.save(given, tmp_path / "whole.pth")
     backbone = build_backbone("vgg16", layout)
@@ -114,11 +120,11 @@ def test_weights_fill_the_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyP
     torch.save({k: t for k, t in given.items() if "classifier" not in k}, tmp_path / "trunk.pth")
     with pytest.raises(UserError, match=r"classifier.0.weight: missing.*needs the network's classifier"):
         load_weights(backbone, str(tmp_path / "trunk.pth"))
-    load_weights(build_backbone("vgg16", Layout(last="conv1")), str(tmp_path / "whole.pth"))
+    load_weights(build_backbone("vgg16", Layout((VGGLayout(last="conv1"),))), str(tmp_path / "whole.pth"))
 
 
 def test_weights_with_and_without_batch_norm_are_told_apart(tmp_path: Path) -> None:
-    kinds = {norm: Layout(last="conv2", vgg=dataclasses.replace(PLAIN, batch_norm=norm)) for norm in (False, True)}
+    kinds = {norm: Layout((dataclasses.replace(PLAIN, last="conv2", batch_norm=norm),)) for norm in (False, True)}
     for norm, layout in kinds.items():
         torch.save(build_backbone("vgg16", layout).state_dict(), tmp_path / f"{norm}.pth")
     load_weights(build_backbone("vgg16", kinds[True]), str(tmp_path / "True.pth"))
@@ -131,13 +137,13 @@ def test_imagenet_weights_are_those_of_the_layout(tmp_path: Path, monkeypatch: p
     """Asks for vgg16_bn's file, and for a whole ResNet's where a layout cuts it."""
     monkeypatch.setenv("FSSEG_WEIGHTS", str(tmp_path))
     wanted = {
-        "vgg16_bn-6c64b313.pth": ("vgg16", Layout(vgg=FWB)),
-        "vgg16-397923af.pth": ("vgg16", Layout(vgg=SG_ONE)),
-        "resnet18-f37072fd.pth": ("resnet18", Layout(last="layer2")),
+        "vgg16_bn-6c64b313.pth": ("vgg16", Layout((FWB,))),
+        "vgg16-397923af.pth": ("vgg16", Layout((SG_ONE,))),
+        "resnet18-f37072fd.pth": ("resnet18", Layout((ResNetLayout(last="layer2"),))),
     }
     for file, (name, layout) in wanted.items():
         (tmp_path / file).write_bytes(b"half a download")
         with pytest.raises(UserError, match=f"{file} is not the published file"):
             load_weights(build_backbone(name, layout), "imagenet")
         (tmp_path / file).unlink()
-    assert laid_out("vgg16", Layout(vgg=FWB)).weights_hash == "6c64b313"
+    assert laid_out("vgg16", Layout((FWB,))).weights == "VGG16_BN_Weights.IMAGENET1K_V1"

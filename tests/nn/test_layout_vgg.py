@@ -31,7 +31,7 @@ def _torchvision_vgg(backbone: Backbone, *, batch_norm: bool) -> nn.Sequential:
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_a_plain_vgg_is_torchvisions(batch_norm: bool) -> None:
     """Their last pool's output is ours after a ReLU; sizes of which every pool takes half."""
-    backbone = random_backbone("vgg16", Layout(vgg=dataclasses.replace(PLAIN, batch_norm=batch_norm))).eval()
+    backbone = random_backbone("vgg16", Layout((dataclasses.replace(PLAIN, batch_norm=batch_norm),))).eval()
     features = _torchvision_vgg(backbone, batch_norm=batch_norm)
     images = noise_images(1, (96, 64))
     with torch.inference_mode():
@@ -45,14 +45,13 @@ def test_a_plain_vgg_is_torchvisions(batch_norm: bool) -> None:
 
 
 def test_names_with_batch_norm_are_torchvisions() -> None:
-    backbone = meta_backbone("vgg16", Layout(vgg=dataclasses.replace(FWB, classifier=True)))
+    backbone = meta_backbone("vgg16", Layout((dataclasses.replace(FWB, classifier=True),)))
     with torch.device("meta"):
         theirs = torchvision.models.vgg16_bn().state_dict()
     assert {k: t.shape for k, t in backbone.state_dict().items()} == {k: t.shape for k, t in theirs.items()}
-    weights = torchvision.models.get_weight(backbone.facts.weights_enum)
-    assert weights.url.rpartition("/")[2] == backbone.facts.weights_file
+    weights = torchvision.models.get_weight(str(backbone.facts.weights))
     head = sum(p.numel() for p in backbone.classifier.parameters())
-    assert backbone.facts.parameters + head == weights.meta["num_params"]
+    assert sum(map(backbone.parameters_of, backbone.stages)) + head == weights.meta["num_params"]
 
 
 def _vgg_by_hand(backbone: Backbone, layout: VGGLayout, images: Tensor) -> dict[str, Tensor]:
@@ -87,7 +86,7 @@ def _vgg_by_hand(backbone: Backbone, layout: VGGLayout, images: Tensor) -> dict[
 
 @pytest.mark.parametrize("layout", [FWB, SG_ONE, CO_FCN, dataclasses.replace(FWB, pool_strides=(2, 2, 2, 1))])
 def test_vggs_by_hand(layout: VGGLayout) -> None:
-    backbone = random_backbone("vgg16", Layout(vgg=layout)).eval()
+    backbone = random_backbone("vgg16", Layout((layout,))).eval()
     images = noise_images(1, (33, 25))
     with torch.inference_mode():
         expected = _vgg_by_hand(backbone, layout, images)
@@ -100,14 +99,14 @@ def test_vggs_by_hand(layout: VGGLayout) -> None:
 
 def test_shapes_of_published_vggs() -> None:
     """The figures that the authors' networks give."""
-    fwb = stage_shapes(meta_backbone("vgg16", Layout(vgg=FWB)), 512, 512)
+    fwb = stage_shapes(meta_backbone("vgg16", Layout((FWB,))), 512, 512)
     assert (fwb["pool2"], fwb["pool5"]) == ((128, 128, 128), (512, 64, 64))
-    sg_one = meta_backbone("vgg16", Layout(vgg=SG_ONE))
+    sg_one = meta_backbone("vgg16", Layout((SG_ONE,)))
     for size, cells in ((321, 41), (500, 63)):
         taps = stage_shapes(sg_one, size, size)
         assert [taps[f"pool{i}"] for i in (3, 4, 5)] == [(c, cells, cells) for c in (256, 512, 512)]
-    co_fcn = meta_backbone("vgg16", Layout(vgg=CO_FCN))
+    co_fcn = meta_backbone("vgg16", Layout((CO_FCN,)))
     for size, cells in ((500, 15), (417, 13), (321, 10), (65, 2)):
         assert stage_shapes(co_fcn, size, size)["pool5"][1] - 6 == cells
-    oslsm = stage_shapes(meta_backbone("vgg16", Layout(vgg=dataclasses.replace(CO_FCN, first_padding=121))), 500, 500)
+    oslsm = stage_shapes(meta_backbone("vgg16", Layout((dataclasses.replace(CO_FCN, first_padding=121),))), 500, 500)
     assert [oslsm["conv1"][1], *(oslsm[f"pool{i}"][1] for i in range(1, 6))] == [740, 370, 185, 93, 47, 24]

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fsseg_bench.method import Episode, Method
-from fsseg_bench.nn.backbones import Backbone
-from fsseg_bench.nn.catalogue import BackboneFacts, Stage
+from fsseg_bench.nn.backbones import Backbone, Facts, Stage
 
 M = TypeVar("M", bound=Method)
 
@@ -19,7 +18,7 @@ class TinyBackbone(Backbone):
     """One convolution, stride 8."""
 
     def __init__(self, channels: int = 6) -> None:
-        super().__init__(BackboneFacts("tiny", "tiny", (Stage("conv", channels, 8, 0),), "", ""))
+        super().__init__(Facts((Stage("conv", channels, 8),)))
         self.conv = nn.Conv2d(3, channels, 8, stride=8)
 
     def stage_modules(self, stage: str) -> tuple[nn.Module, ...]:

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from fsseg_bench.nn.backbones import Backbone, build_backbone
 from fsseg_bench.nn.layout import AS_LISTED, Layout
 
+NAMES = ("vgg16", *(f"resnet{depth}{cut}" for depth in (18, 50, 101) for cut in ("", "-layer3", "-layer2")))
+"""The built-in backbones, ResNets also cut."""
+
 
 def noise_images(count: int = 1, size: tuple[int, int] = (65, 65), seed: int = 0) -> Tensor:
     """(count, 3, *size) normally distributed."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from fsseg_bench.errors import unknown
-from fsseg_bench.nn.catalogue import IMAGENET_MEAN, IMAGENET_STD, BackboneFacts
+from fsseg_bench.nn.backbones.facts import Facts
+from fsseg_bench.nn.layout import FamilyLayout, Layout
 
 NormMode = Literal["eval", "train", "stats"]
 """What training does to batch-norms: nothing, everything, or moving the statistics alone."""
@@ -18,14 +19,18 @@ NormMode = Literal["eval", "train", "stats"]
 class Backbone(nn.Module, ABC):
     """A feature extractor at one output stride.
 
-    The names of its parameters are torchvision's, so that published weights fit without renaming. S image
-    pixels give ``ceil(S / stride)`` cells, unless a layout adds padding or rounds a pool's size up.
+    A subclass states its ``facts``, takes the facts that hold for it (it may be cut) as the one argument of
+    ``__init__``, and defines :meth:`stage_modules`. The names of its parameters are those of its published weights
+    (torchvision's), so that these fit without renaming. S image pixels give about ``S / stride`` cells: how a network
+    rounds, and what a layout pads, is its affair.
     """
 
-    facts: BackboneFacts
-    """What is known about it: its entry of the catalogue, as it was laid out."""
+    facts: Facts
+    """Of the class: what is known about it as it is listed. Of a built backbone: as it was laid out and cut."""
+    family: ClassVar[type[FamilyLayout] | None] = None
+    """The geometry that methods may state for it (:attr:`fsseg_bench.nn.layout.Layout.families`); None: nothing."""
     name: str
-    """Its name in the catalogue."""
+    """The name by which it was asked for."""
     stages: tuple[str, ...]
     """Stage names, in order."""
     channels: dict[str, int]
@@ -45,22 +50,27 @@ class Backbone(nn.Module, ABC):
     folded_norms: tuple[str, ...]
     """Names of the batch-norms that its weights hold folded into convolutions."""
 
-    def __init__(self, facts: BackboneFacts) -> None:
+    def __init__(self, facts: Facts) -> None:
         super().__init__()
         self.facts = facts
-        self.name = facts.name
+        self.name = type(self).__name__
         self.stages = tuple(stage.name for stage in facts.stages)
         self.channels = {stage.name: stage.channels for stage in facts.stages}
         self.strides = {stage.name: stage.stride for stage in facts.stages}
         self.out_channels = facts.channels
         self.stride = facts.stride
-        self.mean = IMAGENET_MEAN
-        self.std = IMAGENET_STD
+        self.mean = facts.mean
+        self.std = facts.std
         self.filled = False
         self.folded_norms = ()
         self._frozen_stages = 0
         self._norm_mode: NormMode = "train"
         self._first_parts: list[nn.Module | nn.Parameter] | None = None
+
+    @classmethod
+    def lay_out(cls, layout: Layout) -> Facts:
+        """The facts of the backbone as a method wants it; a family with a geometry overrides this."""
+        return cls.facts
 
     @abstractmethod
     def stage_modules(self, stage: str) -> tuple[nn.Module, ...]:
@@ -99,6 +109,10 @@ class Backbone(nn.Module, ABC):
             if place in places:
                 outputs[place] = features
         return tuple(outputs[place] for place in places)
+
+    def parameters_of(self, stage: str) -> int:
+        """How many trainable numbers a stage has (batch-norm weight and bias included)."""
+        return sum(p.numel() for module in self.stage_modules(stage) for p in module.parameters())
 
     @property
     def first_convolution(self) -> nn.Conv2d:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import ClassVar
+
 import torchvision
 from torch import Tensor, nn
 
 from fsseg_bench.nn.backbones.base import Backbone
 from fsseg_bench.nn.backbones.dilation import move_stride_first, replace_stride
-from fsseg_bench.nn.catalogue import BackboneFacts
-from fsseg_bench.nn.layout import ResNetLayout
+from fsseg_bench.nn.backbones.facts import Facts, Stage
+from fsseg_bench.nn.layout import Layout, ResNetLayout
 
 _DILATED: dict[int, tuple[str, ...]] = {8: ("layer3", "layer4"), 16: ("layer4",), 32: ()}  # by output stride
+_STRIDES = (4, 4, 8, 16, 32)  # of the stages where nothing is dilated
+
+
+def resnet_facts(widening: int, weights: str) -> Facts:
+    """A ResNet at output stride 8 whose blocks put out ``widening`` times 64, 128, 256, 512 channels."""
+    channels = (64, *(64 * 2**i * widening for i in range(4)))
+    strides = (min(stride, ResNetLayout().output_stride) for stride in _STRIDES)
+    stages = map(Stage, ResNetLayout.stages, channels, strides)
+    return Facts(tuple(stages), weights)
 
 
 class ResNet(Backbone):
@@ -19,9 +31,22 @@ class ResNet(Backbone):
     Stages are ``stem`` (convolution, batch-norm, ReLU, max-pool), ``layer1``, ... up to the cut.
     """
 
-    def __init__(self, facts: BackboneFacts, layout: ResNetLayout) -> None:
+    network: ClassVar[str]
+    """torchvision's name of it."""
+    family = ResNetLayout
+
+    @classmethod
+    def lay_out(cls, layout: Layout) -> Facts:
+        """Strides end at the layout's output stride."""
+        wanted = layout.of(ResNetLayout)
+        pairs = zip(cls.facts.stages, _STRIDES, strict=True)
+        stages = [replace(stage, stride=min(stride, wanted.output_stride)) for stage, stride in pairs]
+        return replace(cls.facts, stages=tuple(stages)).cut(wanted.last)
+
+    def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
-        network = getattr(torchvision.models, facts.network)(weights=None)
+        layout = facts.layout.of(ResNetLayout)
+        network = getattr(torchvision.models, self.network)(weights=None)
         self.conv1, self.bn1, self.relu, self.maxpool = (
             network.conv1,
             network.bn1,
@@ -37,6 +62,9 @@ class ResNet(Backbone):
             if name in _DILATED[layout.output_stride]:
                 dilation = replace_stride(stage, dilation, dilate_first=layout.dilate_first)
             self.add_module(name, stage)
+        if self.stages[-1] == "stem":
+            self.relu = nn.Identity()
+            return
         last = self.get_submodule(self.stages[-1])
         assert isinstance(last, nn.Sequential)
         last[-1] = SignedBlock(last[-1])

@@ -7,12 +7,28 @@ from itertools import pairwise
 from torch import nn
 
 from fsseg_bench.nn.backbones.base import Backbone
-from fsseg_bench.nn.catalogue import VGG_CONVOLUTIONS, BackboneFacts
-from fsseg_bench.nn.layout import VGGLayout
+from fsseg_bench.nn.backbones.facts import Facts, Stage
+from fsseg_bench.nn.layout import Layout, VGGLayout
 
+_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each block
+_CHANNELS = (64, 128, 256, 512, 512)
 _CLASSES = 1000  # of ImageNet
 _WIDTH = 4096
 _SIDE = 7  # cells of the last pool for 224 pixels at stride 32
+
+
+def vgg_facts(layout: Layout) -> Facts:
+    """A VGG-16 with the layout's pools and, if asked for, batch-norms."""
+    wanted = layout.of(VGGLayout)
+    stages: list[Stage] = []
+    stride = 1
+    for block, channels in enumerate(_CHANNELS):
+        stages.append(Stage(f"conv{block + 1}", channels, stride))
+        if block < len(wanted.pool_strides):
+            stride *= wanted.pool_strides[block]
+            stages.append(Stage(f"pool{block + 1}", channels, stride))
+    network = "VGG16_BN" if wanted.batch_norm else "VGG16"
+    return Facts(tuple(stages), f"{network}_Weights.IMAGENET1K_V1").cut(wanted.last)
 
 
 class VGG(Backbone):
@@ -28,8 +44,16 @@ class VGG(Backbone):
             for it, and for a method to apply: the backbone itself does not.
     """
 
-    def __init__(self, facts: BackboneFacts, layout: VGGLayout) -> None:
+    family = VGGLayout
+
+    @classmethod
+    def lay_out(cls, layout: Layout) -> Facts:
+        """The layout's pools; with batch-norms the weights are those of that network."""
+        return vgg_facts(layout)
+
+    def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
+        layout = facts.layout.of(VGGLayout)
         layers: list[nn.Module] = []
         bounds = [0]
         width = 3
@@ -77,7 +101,7 @@ def _convolutions(layout: VGGLayout, block: int, inputs: int, outputs: int) -> l
     """The layers of one block: convolutions, each followed by its batch-norm (if any) and ReLU."""
     spread = layout.dilations[block]
     layers: list[nn.Module] = []
-    for place in range(VGG_CONVOLUTIONS[block]):
+    for place in range(_CONVOLUTIONS[block]):
         padding = layout.first_padding if block == place == 0 else spread
         layers.append(nn.Conv2d(inputs if place == 0 else outputs, outputs, 3, padding=padding, dilation=spread))
         if layout.batch_norm:

@@ -76,9 +76,10 @@ class _MixtureMethod(Method):
     max_ways: ClassVar[int | None] = 1
     stochastic: ClassVar[bool] = True
     layout: ClassVar[Layout] = Layout(
-        last="layer3",
-        resnet=ResNetLayout(dilate_first=True, stride_in_first=True, ceil_pool=True),
-        vgg=VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1)),
+        families=(
+            ResNetLayout(last="layer3", dilate_first=True, stride_in_first=True, ceil_pool=True),
+            VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1)),
+        )
     )
 
     @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""Backbones by name, laid out as a method wants them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.nn.backbones.base import Backbone
+from fsseg_bench.nn.backbones.facts import Facts
+from fsseg_bench.nn.catalogue import find_backbone
+from fsseg_bench.nn.layout import AS_LISTED, Layout
+
+
+def build_backbone(name: str, layout: Layout = AS_LISTED, path: Path | str | None = None) -> Backbone:
+    """The backbone ``name`` with random numbers drawn under torch's global seed.
+
+    Args:
+        name: of a backbone, perhaps cut after a stage: ``resnet50``, ``resnet50-layer3``.
+        layout: strides, dilations and the end of the network, as a method wants them.
+        path: a folder with further backbone files.
+
+    Raises:
+        UserError: no backbone has this name (near matches are named), its file is broken, or it cannot be what the
+            method requires.
+    """
+    cls, last = find_backbone(name, path)
+    backbone = cls(_laid_out(name, cls, last, layout))
+    backbone.name = name
+    backbone.remember_parts()
+    return backbone
+
+
+def laid_out(name: str, layout: Layout = AS_LISTED, path: Path | str | None = None) -> Facts:
+    """The facts of the backbone that :func:`build_backbone` would build; the arguments are the same.
+
+    Raises:
+        UserError: as :func:`build_backbone`.
+    """
+    return _laid_out(name, *find_backbone(name, path), layout)
+
+
+def _laid_out(name: str, cls: type[Backbone], last: str | None, layout: Layout) -> Facts:
+    facts = replace(cls.lay_out(layout), layout=layout).cut(last)
+    most = layout.max_stride
+    if most is None or facts.stride <= most:
+        return facts
+    fine = [stage for stage in facts.stages if stage.stride <= most]
+    advice = f"; cut it earlier: --backbone {name.removesuffix(f'-{last}')}-{fine[-1].name}" if fine else ""
+    raise UserError(
+        f"backbone {name}: a feature cell is {facts.stride} image pixels wide, the method needs at most {most}{advice}"
+    )

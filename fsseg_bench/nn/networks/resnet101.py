@@ -1,0 +1,12 @@
+"""ResNet-101 of He et al. (CVPR 2016): bottleneck blocks."""
+
+from __future__ import annotations
+
+from fsseg_bench.nn.backbones.resnet import ResNet, resnet_facts
+
+
+class ResNet101(ResNet):
+    """torchvision's ``resnet101``."""
+
+    network = "resnet101"
+    facts = resnet_facts(widening=4, weights="ResNet101_Weights.IMAGENET1K_V1")
