@@ -23,7 +23,7 @@ class MadeUpSource(Source):
         super().__init__(Path(), ["ellipse"])
         self._size = size
 
-    def ids(self, list_name: str) -> tuple[str, ...]:
+    def listed(self, list_name: str) -> tuple[str, ...]:
         """None: there are no lists."""
         return ()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fsseg_bench.cli.data_init import init
+from fsseg_bench.cli.options import user_folders
 from fsseg_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ def prepare(
 
     if subset and not given:
         raise UserError("--subset: name the folder or the archives with --from")
+    if _is_file(name):
+        raise UserError(
+            f"{name}: nothing is known to download for a protocol of your own; check its data with data verify"
+        )
     dataset = _dataset(name, year, sources)
     patience = Patience(timeout=timeout)
     options = Options(tuple(path.expanduser() for path in given), subset, mirrors, keep_archives, patience)
@@ -108,15 +113,19 @@ def prepare(
 
 @data.command()
 @_shared
+@user_folders("source")
 @click.option("--fast", is_flag=True, help="Lists, names and sizes alone; no image or mask is read.")
-def verify(name: str, root: Path | None, year: int | None, sources: Path | None, fast: bool) -> None:
-    """Check the data of NAME for damage. Exit code 1 when there is any; each problem names a file."""
+def verify(
+    name: str, root: Path | None, year: int | None, sources: Path | None, sources_path: str | None, fast: bool
+) -> None:
+    """Check the data of NAME, or of a protocol file, for damage. Exit code 1 when there is any; each names a file."""
     from fsseg_bench.cli.data_progress import screen_progress
     from fsseg_bench.data.prepare.prepare import protocol_of
     from fsseg_bench.data.prepare.verify import verify as run_checks
 
     dataset = _dataset(name, year, sources)
-    found = run_checks(dataset, protocol_of(dataset, name), _root(dataset, root), screen_progress(), fast)
+    protocol = protocol_of(dataset, name, sources_path)
+    found = run_checks(dataset, protocol, _root(dataset, root), screen_progress(), fast)
     for note in found.notes:
         click.echo(note)
     for problem in found.problems[:_SHOWN]:
@@ -131,22 +140,31 @@ def verify(name: str, root: Path | None, year: int | None, sources: Path | None,
 
 @data.command()
 @_shared
-def info(name: str, root: Path | None, year: int | None, sources: Path | None) -> None:
-    """Show where the data of NAME are, their fingerprint, and the images of each class."""
+@user_folders("source")
+def info(name: str, root: Path | None, year: int | None, sources: Path | None, sources_path: str | None) -> None:
+    """Show where the data of NAME, or of a protocol file, are, their fingerprint, and the images of each class."""
     from fsseg_bench.data.prepare.info import describe
     from fsseg_bench.data.prepare.prepare import protocol_of
 
     dataset = _dataset(name, year, sources)
-    protocol = protocol_of(dataset, name)
+    protocol = protocol_of(dataset, name, sources_path)
     facts = describe(dataset, protocol, _root(dataset, root))
     click.echo(_text(protocol.label, protocol.data.min_object_pixels, facts))
-    click.echo(_example(dataset, root))
+    click.echo(_example(dataset, root, sources_path))
 
 
 def _dataset(name: str, year: int | None, sources: Path | None) -> Dataset:
-    from fsseg_bench.data.prepare.sources import load_sources
+    from fsseg_bench.data.prepare.sources import load_sources, of_protocol_file
 
+    if _is_file(name):
+        if year is not None:
+            raise UserError(f"--year {year}: {name} says the edition itself, as data.year")
+        return of_protocol_file(name)
     return load_sources(sources).dataset(name, year)
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".toml") or "/" in name
 
 
 def _root(dataset: Dataset, given: Path | None) -> Path | None:
@@ -155,11 +173,12 @@ def _root(dataset: Dataset, given: Path | None) -> Path | None:
     root = data_root(given)
     if root is None and dataset.parts:
         raise UserError(f"{dataset.name}: name the folder of the data sets with --root or FSSEG_DATA")
-    return root if dataset.parts else None
+    return root
 
 
-def _example(dataset: Dataset, root: Path | None) -> str:
-    place = f" --data-root {root}" if root is not None and dataset.parts else ""
+def _example(dataset: Dataset, root: Path | None, sources_path: str | None = None) -> str:
+    place = f" --data-root {root}" if root is not None and (dataset.parts or _is_file(dataset.name)) else ""
+    place += f" --sources-path {sources_path}" if sources_path else ""
     year = f" --set protocol.data.year={dataset.year}" if dataset.year == 2017 else ""
     return f"for example: fsseg-bench run --method baseline --dataset {dataset.protocols[0]}{year}{place}"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fsseg_bench.cli.options import parse_settings
+from fsseg_bench.cli.options import parse_settings, user_folders
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _BASE = click.Choice(["0", "1"])
@@ -20,6 +20,7 @@ _BASE = click.Choice(["0", "1"])
 @click.option("--way", type=int, help="Classes of an episode (N) [default: 1; imported: the file's].")
 @click.option("--episodes", type=int, help="How many [default: the protocol's].")
 @click.option("--data-root", type=click.Path(), help="Folder of the data sets [default: FSSEG_DATA].")
+@user_folders("source")
 @click.option("--set", "settings", multiple=True, metavar="protocol.KEY=VALUE", help="A change of the protocol.")
 @click.option("--out", type=click.Path(), help="Write the CSV here; {fold} in the name is the fold's number.")
 @click.option(
@@ -39,7 +40,7 @@ def episodes(dataset: str, settings: tuple[str, ...], out: str | None, source: P
     from fsseg_bench.protocol.load import load_protocol
 
     overrides = {key.removeprefix("protocol."): value for key, value in parse_settings(settings).items()}
-    protocol = load_protocol(dataset, overrides)
+    protocol = load_protocol(dataset, overrides, options["sources_path"])
     if options["fold"] is not None:
         protocol.check_fold(options["fold"])
     if source is None:

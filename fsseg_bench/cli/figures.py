@@ -61,7 +61,7 @@ _STEMS: dict[Number, str] = {"5": "figure5-steps", "6": "figure6-episodes", "7":
 @click.option("--weights", help="5, 6: the weights file, where it has moved.")
 @click.option("--device", default="auto", show_default=True, help="5, 6: auto, cpu, cuda or cuda:INDEX.")
 @click.option("--workers", type=int, help="5, 6: loader workers.")
-@user_folders("method", "backbone", note="5, 6: ")
+@user_folders("method", "backbone", "source", note="5, 6: ")
 def figures(
     number: Number,
     out: str,
@@ -79,6 +79,7 @@ def figures(
     workers: int | None,
     methods_path: str | None,
     backbones_path: str | None,
+    sources_path: str | None,
     **filters: Any,
 ) -> None:
     """Draw Figure 5 (IoU against inner steps), 6 (episodes in pictures) or 7 (training loss) from finished runs."""
@@ -92,6 +93,7 @@ def figures(
         "workers": workers,
         "methods_path": methods_path,
         "backbones_path": backbones_path,
+        "sources_path": sources_path,
     }
     if number == "5":
         if make:

@@ -16,23 +16,25 @@ Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["methods", "datasets", "backbones", "tables", "runs"]))
+@click.argument("what", type=click.Choice(["methods", "datasets", "sources", "backbones", "tables", "runs"]))
 @click.option(
     "--results", type=click.Path(), help="runs: folder of the records [default: FSSEG_RESULTS, else results/runs]."
 )
-@user_folders("method", "backbone")
+@user_folders("method", "backbone", "source")
 @click.option("--papers-path", type=click.Path(), help="tables: a folder with further papers' tables.")
 def list_(
     what: str,
     results: str | None,
     methods_path: str | None,
     backbones_path: str | None,
+    sources_path: str | None,
     papers_path: str | None,
 ) -> None:
-    """List methods, datasets, backbones, papers' tables or runs."""
+    """List methods, datasets, data sources, backbones, papers' tables or runs."""
     makers: dict[str, Callable[[], Listing]] = {
         "methods": lambda: _methods(methods_path),
         "datasets": _datasets,
+        "sources": lambda: _sources(sources_path),
         "backbones": lambda: _backbones(backbones_path),
         "tables": lambda: _tables(papers_path),
         "runs": lambda: _runs(results),
@@ -46,6 +48,15 @@ def _methods(methods_path: str | None) -> Listing:
 
     rows = [(c.name, c.title, " ".join((c.venue, c.year)), c.fidelity, c.summary) for c in cards(methods_path)]
     return ("method", "paper", "venue", "fidelity", "summary"), rows
+
+
+def _sources(sources_path: str | None) -> Listing:
+    from fsseg_bench import plugins
+    from fsseg_bench.protocol.source import SOURCES
+
+    places = plugins.places(SOURCES, sources_path)
+    rows = [(name, plugins.docstring(place).partition("\n")[0], place.origin) for name, place in places.items()]
+    return ("source", "summary", "file"), rows
 
 
 def _datasets() -> Listing:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option("--eval-only", type=click.Path(), metavar="CHECKPOINT", help="Evaluate this checkpoint or run folder.")
 @click.option("--fresh", is_flag=True, help="Start again; an earlier record is moved aside.")
 @click.option("--dry-run", is_flag=True, help="Show what would run, and stop.")
-@user_folders("method", "backbone")
+@user_folders("method", "backbone", "source")
 @click.option("--head-batch", type=int, help="Episodes at a time in the head [default: 1 on CPU, 16 on GPU].")
 @click.option("--cache-gib", type=float, help="Memory for features in GiB [default: 40% of what is free]; 0: none.")
 @click.option("--no-check", is_flag=True, help="Do not decode the test images once before training.")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from fsseg_bench.data.cachefile import Arrays, load_arrays, save_arrays
+from fsseg_bench.data.files import sha256
 from fsseg_bench.data.lists import read_list
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
@@ -75,7 +78,7 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
         UserError: a list, an image or a mask is missing or wrong; names the file.
     """
     data = protocol.data
-    settings = [_FORMAT, str(source.root), data.source, data.options, source.classes]
+    settings = [_FORMAT, str(source.root), data.source, data.options, _code(type(source)), source.classes]
     settings += [data.train_list, data.test_list, data.train_excludes_test, dict(protocol.list_digests)]
     key = hashlib.sha256(json.dumps(settings, default=vars).encode()).hexdigest()[:32]
     state = source.fingerprint(tuple(dict.fromkeys((*data.train_list, *data.test_list))))
@@ -85,6 +88,14 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
         arrays = {"state": np.array(state), **_read(source, protocol)}
         save_arrays(path, arrays)
     return PairIndex(protocol, str(arrays["fingerprint"]), _frame(arrays))
+
+
+def _code(kind: type[Source]) -> str:
+    """Digests of the Python files beside a source from outside the package, whose author cannot raise ``_FORMAT``."""
+    file = getattr(sys.modules[kind.__module__], "__file__", None)
+    if file is None or kind.__module__.startswith("fsseg_bench."):
+        return ""
+    return " ".join(sha256(path.read_bytes()) for path in sorted(Path(file).parent.glob("*.py")))
 
 
 def _read(source: Source, protocol: Protocol) -> Arrays:

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fsseg_bench import plugins
 from fsseg_bench.data.files import read_file, sha256
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.source import SourceKind
@@ -51,6 +52,13 @@ class Known:
         return (image_id, True) in self.contents or (kind == "image" and (image_id, False) in self.contents)
 
 
+def _unpickled(module: str, name: str, folder: str | None, state: Mapping[str, Any]) -> Source:
+    cls = plugins.class_at(module, name, folder)
+    source: Source = object.__new__(cls)
+    vars(source).update(state)
+    return source
+
+
 class Source(SourceKind, ABC):
     """Images with class masks, read one at a time. Safe to pickle (loader workers) and for threads.
 
@@ -85,6 +93,10 @@ class Source(SourceKind, ABC):
     def needs(cls, protocol: Protocol) -> tuple[str, ...]:
         """What a folder must hold to be taken for the data: files, and folders with a slash behind their names."""
         return ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a user's folder is no package yet in a loader's process that was not forked from this one
+        return _unpickled, (*plugins.place_of_class(type(self)), self.__getstate__())
 
     @cached_property
     def known(self) -> Known:
@@ -122,9 +134,21 @@ class Source(SourceKind, ABC):
         image = sha256(read_file(path, "image"))
         return Content(image, self.label_digest(image_id) if labels else "", {path: image})
 
-    @abstractmethod
     def ids(self, list_name: str) -> tuple[str, ...]:
         """Image ids of a list, sorted, without repetition. The list is a name or a list file (``.txt``).
+
+        Raises:
+            UserError: as :meth:`listed` and :func:`fsseg_bench.data.lists.read_list_file`.
+        """
+        if is_list_file(list_name):
+            from fsseg_bench.data.lists import read_list_file
+
+            return read_list_file(self, Path(list_name)).images
+        return tuple(sorted(set(self.listed(list_name))))
+
+    @abstractmethod
+    def listed(self, list_name: str) -> Iterable[str]:
+        """Image ids of a named list, in any order.
 
         Raises:
             UserError: no such list; names the file looked for and what to do.

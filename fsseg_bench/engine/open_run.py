@@ -41,6 +41,7 @@ class RunPlaces:
     workers: int | None = None
     methods_path: str | None = None
     backbones_path: str | None = None
+    sources_path: str | None = None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def protocol_of(request: RunRequest) -> Protocol:
     Raises:
         UserError: as :func:`fsseg_bench.protocol.load.load_protocol`.
     """
-    protocol = load_protocol(request.dataset, grouped(request.settings)["protocol"])
+    protocol = load_protocol(request.dataset, grouped(request.settings)["protocol"], request.sources_path)
     if request.episodes is not None and is_count(request.episodes):
         return replace_episodes(protocol, int(request.episodes))
     return protocol

@@ -6,6 +6,6 @@ Finding names imports none of them; :func:`find` imports the one asked for.
 from __future__ import annotations
 
 from fsseg_bench.plugins.finding import Kind, Place, docstring, find, place_of, places
-from fsseg_bench.plugins.folders import portable_name
+from fsseg_bench.plugins.folders import class_at, place_of_class, portable_name
 
-__all__ = ["Kind", "Place", "docstring", "find", "place_of", "places", "portable_name"]
+__all__ = ["Kind", "Place", "class_at", "docstring", "find", "place_of", "place_of_class", "places", "portable_name"]

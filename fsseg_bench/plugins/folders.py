@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fsseg_bench.errors import UserError
 
-_TOP = re.compile(r"(fsseg_user_[a-z]+_)[0-9a-f]{8}\Z")
+_TOP = re.compile(r"(fsseg_user_([a-z]+)_)[0-9a-f]{8}\Z")
 
 
 def package_name(plural: str, folder: Path) -> str:
@@ -58,6 +58,24 @@ def make_package(plural: str, folder: Path) -> None:
         except BaseException:
             del sys.modules[name]
             raise
+
+
+def place_of_class(cls: type) -> tuple[str, str, str | None]:
+    """What :func:`class_at` needs in another process: module, name, and the user's folder that is its package."""
+    top = cls.__module__.partition(".")[0]
+    return cls.__module__, cls.__name__, sys.modules[top].__path__[0] if _TOP.match(top) else None
+
+
+def class_at(module: str, name: str, folder: str | None) -> type:
+    """The class that :func:`place_of_class` tells of; the folder becomes a package where it is none yet.
+
+    Raises:
+        ImportError: the module cannot be imported.
+    """
+    if folder is not None and (top := _TOP.match(module.partition(".")[0])):
+        make_package(top[2], Path(folder))
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
 
 def check_file(file: Path, folder: Path, plural: str, builtin: str) -> None:

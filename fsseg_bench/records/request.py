@@ -47,6 +47,7 @@ class RunRequest:
     out: str | None = None
     methods_path: str | None = None
     backbones_path: str | None = None
+    sources_path: str | None = None
     no_check: bool = False
     """Test images and masks are not decoded before the run begins (their bytes are digested all the same)."""
     head_batch: AtLeastOne | None = None

@@ -130,8 +130,8 @@ def _line(request: RunRequest, folds: str, here: Installation) -> str:
     words += ["--fold", folds]
     for key, value in request.settings.items():
         words += ["--set", f"{key}={text_of(value)}"]
-    for kind, folder in (("methods", request.methods_path), ("backbones", request.backbones_path)):
-        words += [f"--{kind}-path", folder] if folder else []
+    for key in ("methods_path", "backbones_path", "sources_path"):
+        words += [f"--{key.replace('_', '-')}", given[key]] if key in given else []
     if here.out:
         words += ["--out", here.out]
     return shlex.join(map(str, words))

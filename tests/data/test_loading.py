@@ -25,7 +25,7 @@ class Overlapping(Source):
         rng = np.random.RandomState(5)
         self.masks = rng.choice([0, 0, 1, 255], size=(3, HEIGHT, WIDTH)).astype(np.uint8)
 
-    def ids(self, list_name: str) -> tuple[str, ...]:
+    def listed(self, list_name: str) -> tuple[str, ...]:
         return (list_name,)
 
     def files(self, image_id: str) -> tuple[Path, ...]:

@@ -57,7 +57,7 @@ class Coded(Source):
         labels = self.labels(image_id)
         return np.stack([np.where(labels == 255, 255, labels == c) for c in class_ids]).astype(np.uint8)
 
-    def ids(self, list_name: str) -> tuple[str, ...]:
+    def listed(self, list_name: str) -> tuple[str, ...]:
         return tuple(f"{j:03d}" for j in range(IMAGES))
 
     def files(self, image_id: str) -> tuple[Path, ...]:

@@ -187,7 +187,7 @@ def write_protocol(path: Path, source: str = "voc", **values: Any) -> Path:
         "min_object_pixels": 60,
         "novel_in_train": "background",
     }
-    data |= {"masks": ["SegmentationClass"]} if source == "voc" else {"year": 2017}
+    data |= {"voc": {"masks": ["SegmentationClass"]}, "coco": {"year": 2017}}.get(source, {})
     data |= values
     bounds = [round(i * len(names) / 4) for i in range(5)]
     lines = [

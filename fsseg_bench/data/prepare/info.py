@@ -50,7 +50,7 @@ def describe(dataset: Dataset, protocol: Protocol, root: Path | None) -> Info:
         UserError: the data are nowhere, or a file is missing or wrong.
     """
     source = open_source(protocol, root)
-    record = read_record(root, dataset.name) if root is not None else None
+    record = read_record(root, dataset.name) if root is not None and dataset.parts else None
     manifests = [(part, read_manifest(root, part.name)) for part in dataset.parts] if root is not None else []
     index = build_index(source, protocol)
     lists = dict.fromkeys((*protocol.data.train_list, *protocol.data.test_list))

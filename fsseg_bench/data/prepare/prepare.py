@@ -39,18 +39,19 @@ class Options:
     patience: Patience = field(default_factory=Patience)
 
 
-def protocol_of(dataset: Dataset, name: str | None = None) -> Protocol:
+def protocol_of(dataset: Dataset, name: str | None = None, sources_path: Path | str | None = None) -> Protocol:
     """A protocol of a data set, with its year.
 
     Args:
         dataset: the data set.
         name: which of its protocols; None and names of the data set itself are the first.
+        sources_path: a folder with further data sources.
 
     Raises:
         UserError: the protocol file is missing or wrong.
     """
     name = name if name in dataset.protocols else dataset.protocols[0]
-    return load_protocol(name, {"data.year": str(dataset.year)} if dataset.year else {})
+    return load_protocol(name, {"data.year": str(dataset.year)} if dataset.year else {}, sources_path)
 
 
 def prepare_dataset(
@@ -69,7 +70,7 @@ def prepare_dataset(
         UserError: no network (lists what to fetch by hand), a wrong or unsafe archive, no room, or a result that is
             not the data set.
     """
-    if root is None:
+    if root is None or not dataset.parts:
         return _index(dataset, None, False, progress)
     with FolderLock(root / FOLDER, "preparing data", "wait for it"):
         with writing(root / FOLDER):

@@ -112,6 +112,11 @@ class Sources:
         raise UserError(f"--year {year}: {name} has {'the years ' + ', '.join(years) if years else 'no years'}")
 
 
+def of_protocol_file(path: str) -> Dataset:
+    """The data set of a protocol file of the user's own: nothing is known of it but what the protocol says."""
+    return Dataset(path, (path,), year=None, parts=(), images={}, published=None)
+
+
 def _family(name: str) -> str:
     stem, _, year = name.rpartition("-")
     return stem if year.isdigit() else name

@@ -58,7 +58,7 @@ def verify(
     """
     found = Findings()
     source = open_source(protocol, root)
-    record = read_record(root, dataset.name) if root is not None else None
+    record = read_record(root, dataset.name) if root is not None and dataset.parts else None
     if expected is None:
         expected = record.images if record is not None and record.subset else dataset.images
     lists = _check_lists(source, protocol, expected, found)

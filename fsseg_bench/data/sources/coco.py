@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -14,10 +14,9 @@ import numpy as np
 
 from fsseg_bench.data.decode import image_size, read_image
 from fsseg_bench.data.instances import Instances, Region, load_instances
-from fsseg_bench.data.lists import read_list_file
 from fsseg_bench.data.source import VOID, Source, UInt8
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.protocol.spec import Protocol, is_list_file
+from fsseg_bench.protocol.spec import Protocol
 
 _NAME = re.compile(r"COCO_(?P<list>[a-z]+[0-9]{4})_[0-9]{12}")
 _LOADING = threading.Lock()
@@ -95,15 +94,13 @@ class CocoSource(Source):
         """``annotations/instances_<list_name><year>.json``, whether or not it is there."""
         return self._annotations(f"{list_name}{self.year or ''}")
 
-    def ids(self, list_name: str) -> tuple[str, ...]:
-        """Ids of all images of ``instances_<list_name><year>.json``, or of a list file, sorted.
+    def listed(self, list_name: str) -> Iterable[str]:
+        """Ids of all images of ``instances_<list_name><year>.json``.
 
         Raises:
             UserError: no such file, not COCO's, a class of the protocol is not in it, or image files are missing.
         """
-        if is_list_file(list_name):
-            return read_list_file(self, Path(list_name)).images
-        return tuple(sorted(self._split(f"{list_name}{self.year or ''}").numbers))
+        return self._split(f"{list_name}{self.year or ''}").numbers
 
     def has_image(self, image_id: str) -> bool:
         """Whether the annotations have the image (its file is checked when they are loaded).
@@ -170,7 +167,7 @@ class CocoSource(Source):
         """A digest of the annotation files' content and of the names, sizes and times of their images.
 
         Raises:
-            UserError: as :meth:`ids`.
+            UserError: as :meth:`listed`.
         """
         digest = hashlib.sha256()
         for name in lists:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_binary_mask
-from fsseg_bench.data.lists import read_list_file
 from fsseg_bench.data.source import Source, UInt8
 from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.source import NoKeys
-from fsseg_bench.protocol.spec import Protocol, is_list_file
+from fsseg_bench.protocol.spec import Protocol
 
 ALL = "all"
 """The only named list: every image of every class."""
@@ -53,23 +52,21 @@ class FolderSource(VocSource):
         """None: the only named list is all that lies in the folders."""
         return None
 
-    def ids(self, list_name: str) -> tuple[str, ...]:
-        """All images (``all``), or those of a list file, sorted.
+    def listed(self, list_name: str) -> Iterable[str]:
+        """All images: of the list ``all``.
 
         Raises:
             UserError: another name; a class has no images, or two whose names differ in the suffix alone.
         """
-        if is_list_file(list_name):
-            return read_list_file(self, Path(list_name)).images
         if list_name != ALL:
             raise unknown("list", list_name, [ALL, "a file that ends in .txt"], where=str(self.root))
-        return tuple(sorted(self._files))
+        return self._files
 
     def image_path(self, image_id: str) -> Path:
         """The image file.
 
         Raises:
-            UserError: there is none, or as :meth:`ids`.
+            UserError: there is none, or as :meth:`listed`.
         """
         if image_id not in self._files:
             name, _, stem = image_id.partition("/")

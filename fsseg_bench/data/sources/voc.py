@@ -15,7 +15,6 @@ from PIL import Image
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_mask_size, read_image, read_labels
 from fsseg_bench.data.files import read_file, sha256
-from fsseg_bench.data.lists import read_list_file
 from fsseg_bench.data.sbd import read_sbd_labels
 from fsseg_bench.data.source import VOID, Content, Source, UInt8
 from fsseg_bench.errors import UserError
@@ -82,16 +81,14 @@ class VocSource(Source):
         """The last part of a path."""
         return PurePosixPath(name).name or name
 
-    def ids(self, list_name: str) -> tuple[str, ...]:
-        """Image ids of ``ImageSets/Segmentation/<list_name>.txt``, or of a list file, sorted, without repetition.
+    def listed(self, list_name: str) -> Iterable[str]:
+        """Image ids of ``ImageSets/Segmentation/<list_name>.txt``.
 
         ``trainaug`` without a file is VOC's train list and SBD's two lists, less VOC's val list.
 
         Raises:
             UserError: no such list, or an empty one; names the file and what to do.
         """
-        if is_list_file(list_name):
-            return read_list_file(self, Path(list_name)).images
         path = self._list_path(list_name)
         if list_name == _TRAINAUG and not path.is_file():
             return self._trainaug(path)
@@ -115,7 +112,7 @@ class VocSource(Source):
                 added[self._list_path(name)] = "".join(f"{image}\n" for image in sorted(images))
         return added
 
-    def _trainaug(self, missing: Path) -> tuple[str, ...]:
+    def _trainaug(self, missing: Path) -> set[str]:
         """The 10,582 images that papers call trainaug, from the lists that define it."""
         folders = [(self.root / name).parent for name in self.masks if Path(name).name == _SBD_FOLDER]
         for folder in folders:
@@ -123,7 +120,7 @@ class VocSource(Source):
             if all(path.is_file() for path in extra):
                 lists = [self._list_path("train"), *extra]
                 images = {image for path in lists for image in _read_list(path)}
-                return tuple(sorted(images - set(self.ids("val"))))
+                return images - set(self.ids("val"))
         places = " or ".join(f"{folder}/train.txt and val.txt" for folder in folders)
         rule = f", or SBD's own lists as {places} (it is then computed)" if places else ""
         raise UserError(f"{missing}: no such list; put the list of {_TRAINAUG} (10,582 lines) there{rule}")
@@ -171,7 +168,7 @@ class VocSource(Source):
         for image in sorted(test_images):
             with suppress(UserError):
                 folders[image] = self.mask_path(image).parent
-        if not folders:
+        if not folders or len(self.masks) < 2:
             return []
         (usual, _), *_ = Counter(folders.values()).most_common(1)
         return [
@@ -260,7 +257,7 @@ def _first_file(folder: Path, stem: str, suffixes: Iterable[str]) -> Path | None
     return None
 
 
-def _read_list(path: Path) -> tuple[str, ...]:
+def _read_list(path: Path) -> set[str]:
     try:
         lines = regular(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -270,7 +267,7 @@ def _read_list(path: Path) -> tuple[str, ...]:
     images = {_image_id(line) for line in lines if line.strip()}
     if not images:
         raise UserError(f"{path}: the list is empty; it must have one image name a line")
-    return tuple(sorted(images))
+    return images
 
 
 def _image_id(line: str) -> str:
