@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,35 +11,19 @@ import pytest
 
 from tests.support.fresh import ROOT, python
 
-_BASE = {"choices", "errors", "paths", "schema", "storage", "values", "version"}
-_TORCH_FREE = {*_BASE, "protocol", "records"}
-_MODEL = {*_BASE, "plugins", "recipe", "protocol", "data", "nn", "method"}
-_RUN = {*_MODEL, "registry", "records", "engine"}
+TABLE = ROOT / "docs" / "architecture.md"
 
-# Each area of fsseg_bench (a folder or a file at the top) and the areas that it may import besides itself.
-ALLOWED = {
-    "errors": set[str](),
-    "version": set[str](),
-    "paths": {"errors"},
-    "schema": {"errors"},
-    "values": {"errors", "schema"},
-    "choices": {"errors"},
-    "storage": {"errors", "paths"},
-    "recipe": {*_BASE, "protocol", "data"},
-    "protocol": {*_BASE, "plugins"},
-    "data": {*_BASE, "plugins", "protocol"},
-    "nn": {*_BASE, "plugins", "protocol", "data"},
-    "method": _MODEL,
-    "registry": _MODEL,
-    "plugins": {"errors", "paths"},
-    "records": {*_BASE, "protocol"},
-    "report": {*_TORCH_FREE, "registry"},
-    "engine": _RUN,
-    "api": {*_RUN, "report"},
-    "cli": {*_RUN, "report", "api"},
-    "__init__": {*_RUN, "report", "api"},
-    "__main__": {"cli"},
-}
+
+def _allowed() -> dict[str, set[str]]:
+    """Each area of fsseg_bench (a folder or a file at the top) and the areas that it may import besides itself."""
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*) \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
+    named = {area: set(re.findall(r"`(\w+)`", words)) for area, words in rows}
+    ground = set(list(named)[: list(named).index("protocol")])
+    return {area: named[area] | (ground if words.startswith("ground") else set()) for area, words in rows}
+
+
+ALLOWED = _allowed()
+_TORCH_FREE = {"records", *ALLOWED["records"]}
 METHODS_MAY_IMPORT = {"errors", "protocol", "nn", "method", "recipe", "schema"}
 METHODS_MUST_NOT_IMPORT = {"io", "json", "logging", "os", "pathlib", "pandas", "PIL", "shutil", "subprocess", "sys"}
 
@@ -98,6 +83,11 @@ def name_of(path: Path) -> str:
 )
 def test_the_walk_sees_every_kind_of_import(text: str, expected: set[str]) -> None:
     assert areas(ast.parse(text), ["fsseg_bench", "report"]) == expected
+
+
+def test_the_table_names_every_area_and_no_other() -> None:
+    assert list(ALLOWED)[:2] == ["errors", "version"]
+    assert set(ALLOWED) == {area_of(path) for path in LIBRARY}
 
 
 def test_there_is_something_to_walk() -> None:

@@ -1,1 +1,1 @@
-"""Few-shot segmentation methods: one file a method, found by name (see methods/README.md)."""
+"""Few-shot segmentation methods: one file a method, found by name (see docs/extending/method.md)."""
