@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fsseg_bench.protocol.constant import constant_loss
-
 LAST_STEPS = 50
 """Steps at the end of a training over which its loss is averaged."""
 
@@ -40,6 +38,8 @@ class LossSummary:
 
 def training_summary(rows: Sequence[Mapping[str, Any]]) -> LossSummary | None:
     """The summary of a training log; None without rows."""
+    from fsseg_bench.protocol.constant import constant_loss  # it brings numpy, which listing runs does without
+
     last = rows[-LAST_STEPS:]
     if not last:
         return None

@@ -81,7 +81,7 @@ def test_a_run_needs_no_further_options(photos: Path, tmp_path: Path) -> None:
         (("--method", "bipot"), "unknown method 'bipot'"),
         (("--backbone", "resnet19"), "unknown backbone 'resnet19'"),
         (("--set", "step=3"), "unknown switch of biopt 'step'"),
-        (("--checkpoint", "gone"), "--checkpoint gone: no such file and no such run folder"),
+        (("--checkpoint", "gone"), "--checkpoint gone: no such checkpoint"),
     ],
 )
 def test_mistakes_write_nothing(photos: Path, tmp_path: Path, arguments: tuple[str, str], message: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from fsseg_bench.report.recipes import differences_table
 from tests.cli.test_main import call, data
+from tests.support.runs import settings
 
 __all__ = ["data"]  # a fixture
 
@@ -69,7 +70,7 @@ def test_the_table_of_differences_is_drawn_on_a_terminal(
     from fsseg_bench.cli.drawn import draw
 
     monkeypatch.setenv("COLUMNS", "160")
-    runs = [(name, {"backbone": name, "weights": "none", "recipe": {}}) for name in ("vgg16", "resnet50")]
+    runs = [(name, settings(backbone=name, recipe={})) for name in ("vgg16", "resnet50")]
     table = differences_table(runs)
     assert table is not None
     draw([table], stderr=True)
