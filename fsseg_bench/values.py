@@ -36,7 +36,7 @@ def checked_value(name: str, given: Any, kind: Any) -> Any:
             "Literal, tuple, Mapping, or one of them | None"
         )
     try:
-        return fitted(plain_value(given), kind, name, _read)
+        return fitted(plain_value(given), kind, name, from_text)
     except MisfitError as misfit:
         if isinstance(misfit.condition, Range):
             raise UserError(str(misfit)) from None
@@ -69,8 +69,8 @@ def type_text(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
 
 
-def _read(given: Any, kind: Any) -> Any:
-    """Text as the value of a type that it stands for; all else, and text that stands for none, as it is."""
+def from_text(given: Any, kind: Any) -> Any:
+    """Text from a shell as the value that it stands for in a type; all else, and text that fits none, as it is."""
     if not isinstance(given, str):
         return given
     origin = get_origin(kind)

@@ -9,15 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.source import NoKeys, SourceKind
+from fsseg_bench.schema import Must, Range
 
 K = TypeVar("K")
 
 MOST_CLASSES = 254
 """Label values are bytes: 0 is background and 255 void."""
+
+MOST_EPISODES = 10**6
+"""Of a fold: a table of more would take minutes and gigabytes."""
 
 Resolution = Literal["input", "native"]
 """Where pixels are counted: at the protocol's input size, or at the query's own."""
@@ -50,7 +54,7 @@ class DataKeys:
     """Lists whose images the episodes are drawn from."""
     train_excludes_test: bool
     """Whether images of the test lists are removed from training."""
-    min_object_pixels: int
+    min_object_pixels: Annotated[int, Range(least=1)]
     """A pair (image, class) counts only with at least this many native pixels of the class."""
     novel_in_train: Literal["background", "ignore", "drop-image"]
     """What pixels of held-out classes are in training images."""
@@ -86,7 +90,7 @@ class DataSpec(DataKeys):
 class EpisodeSpec:
     """How the test episodes are drawn."""
 
-    count: int
+    count: Annotated[int, Range(least=1, most=MOST_EPISODES)]
     """Episodes a fold."""
     seed: int
     """Seed of the episode table."""
@@ -100,12 +104,16 @@ class EpisodeSpec:
 class ImageSpec:
     """The geometry of what the models see."""
 
-    size: int
+    size: Annotated[int, Range(least=32, most=2**14)]
     """Side of the square input, in pixels."""
     resize: Literal["squash"]
     """Images are resized to the square without keeping the aspect ratio (bilinear; masks nearest)."""
     decoder: Literal["pillow"]
     """The library that decodes and resizes."""
+
+
+def _are_scales(scales: tuple[float, ...]) -> bool:
+    return 0 < len(set(scales)) == len(scales) and all(0 < scale <= 4 for scale in scales)
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ class ScoringSpec:
     """Pixels labelled 255 count nowhere."""
     headline: Resolution
     """The resolution whose score is the headline; counts are recorded at both."""
-    scales: tuple[float, ...]
+    scales: Annotated[tuple[float, ...], Must("a list of different numbers above 0, at most 4", _are_scales)]
     """Query scales of the multi-scale variant."""
 
 

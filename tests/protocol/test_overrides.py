@@ -54,14 +54,14 @@ def test_an_override_that_changes_nothing_is_not_in_the_label(tmp_path: Path) ->
     ("key", "text", "message"),
     [
         ("image.size", "big", 'image.size is "big"; it must be a whole number'),
-        ("image.size", "417.0", "image.size is 417.0; it must be a whole number"),
+        ("image.size", "417.0", 'image.size is "417.0"; it must be a whole number'),
         ("image.size", "8", "image.size is 8; it must be at least 32"),
         ("image.size", "", 'image.size is ""; it must be a whole number'),
         ("scoring.scales", "1,x", 'scoring.scales[1] is "x"; it must be a number'),
-        ("scoring.scales", "nan", "scoring.scales is [nan]; it must hold different numbers above 0, at most 4"),
-        ("data.train_excludes_test", "True", 'data.train_excludes_test is "True"; it must be true or false'),
+        ("scoring.scales", "nan", 'scoring.scales[0] is "nan"; it must be a finite number'),
+        ("data.train_excludes_test", "1", 'data.train_excludes_test is "1"; it must be true or false'),
         ("data.novel_in_train", "keep", 'data.novel_in_train is "keep"; allowed: "background"'),
-        ("episodes.support_replacement", "0", "episodes.support_replacement is 0; it must be true or false"),
+        ("episodes.support_replacement", "0", 'episodes.support_replacement is "0"; it must be true or false'),
         ("episodes.support_replacement", "yes", 'episodes.support_replacement is "yes"; it must be true or false'),
     ],
 )
