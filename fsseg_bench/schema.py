@@ -57,7 +57,7 @@ class Must(NamedTuple):
 
     words: str
     """What "it must be" goes on with."""
-    fits: Callable[[Any], bool]
+    fits: Callable[[Any], object]
 
 
 class WrongError(Exception):

@@ -11,7 +11,7 @@ from typing import IO
 from fsseg_bench.data.prepare.archives import ArchiveError, Member, Selection, damage, look_through, unpack
 from fsseg_bench.data.prepare.manifest import Content, crc_of
 from fsseg_bench.data.prepare.progress import Progress
-from fsseg_bench.data.prepare.sources import Layout, Part
+from fsseg_bench.data.prepare.sources import FileSet, Part
 from fsseg_bench.errors import UserError
 from fsseg_bench.storage.files import atomic_writer, link_atomic, make_folder, remove_leftovers
 
@@ -48,7 +48,7 @@ def place_archive(archive: Path, part: Part, root: Path, progress: Progress) -> 
     return placed
 
 
-def find_files(folder: Path, layout: Layout) -> dict[str, Path] | None:
+def find_files(folder: Path, layout: FileSet) -> dict[str, Path] | None:
     """The files of a folder that has a layout, by path relative to it; None when a pattern matches nothing."""
     found: dict[str, Path] = {}
     for pattern in layout.files:
@@ -59,7 +59,7 @@ def find_files(folder: Path, layout: Layout) -> dict[str, Path] | None:
     return found
 
 
-def place_folder(files: Mapping[str, Path], layout: Layout, root: Path, progress: Progress) -> dict[str, Content]:
+def place_folder(files: Mapping[str, Path], layout: FileSet, root: Path, progress: Progress) -> dict[str, Content]:
     """Links the files of a layout to their place, or copies them where links are not possible.
 
     Hard links take no room; nothing of this package ever writes into an existing file. Files that are in their

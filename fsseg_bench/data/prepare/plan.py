@@ -13,7 +13,7 @@ from fsseg_bench.data.prepare.download import PARTIAL
 from fsseg_bench.data.prepare.manifest import FOLDER, Manifest, read_manifest
 from fsseg_bench.data.prepare.place import find_files
 from fsseg_bench.data.prepare.record import read_record
-from fsseg_bench.data.prepare.sources import Dataset, Layout, Part
+from fsseg_bench.data.prepare.sources import Dataset, FileSet, Part
 from fsseg_bench.errors import UserError
 
 DOWNLOADS = f"{FOLDER}/downloads"
@@ -32,7 +32,7 @@ class Step:
     how: How
     archive: Path | None = None
     """archive: the file that is unpacked."""
-    layout: Layout | None = None
+    layout: FileSet | None = None
     """there and folder: how the files lie."""
     files: Mapping[str, Path] = field(default_factory=dict)
     """there and folder: the files by their path in the layout."""
@@ -186,7 +186,7 @@ def _lacking(manifest: Manifest, root: Path) -> bool:
     return any(True for _ in manifest.changed(root))
 
 
-def _layouts(part: Part) -> Iterator[Layout]:
+def _layouts(part: Part) -> Iterator[FileSet]:
     yield part.layout
     if part.instead is not None:
         yield part.instead
@@ -201,17 +201,17 @@ def _whole(part: Part, manifest: Manifest) -> bool:
     return False
 
 
-def _complete(root: Path, layout: Layout) -> dict[str, Path]:
+def _complete(root: Path, layout: FileSet) -> dict[str, Path]:
     files = find_files(root / layout.target, layout) or {}
     return files if _all_there(layout, files) else {}
 
 
-def _all_there(layout: Layout, names: Iterable[str]) -> bool:
+def _all_there(layout: FileSet, names: Iterable[str]) -> bool:
     found = _matches(layout, names)
     return all(found[pattern] >= count for pattern, count in layout.files.items())
 
 
-def _matches(layout: Layout, names: Iterable[str]) -> Counter[str]:
+def _matches(layout: FileSet, names: Iterable[str]) -> Counter[str]:
     return Counter(pattern for name in names for pattern in layout.files if PurePosixPath(name).match(pattern))
 
 
@@ -228,7 +228,7 @@ def _find_archive(part: Part, place: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _find_folder(part: Part, layout: Layout, place: Path) -> dict[str, Path]:
+def _find_folder(part: Part, layout: FileSet, place: Path) -> dict[str, Path]:
     """The files of a layout in ``place``: under the layout's folder, a tail of its path, or right there."""
     tails = [PurePosixPath(*PurePosixPath(layout.target).parts[i:]) for i in range(layout.target.count("/") + 1)]
     folders = [place / tail for tail in [*tails, PurePosixPath(part.inside)]]

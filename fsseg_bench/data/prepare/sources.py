@@ -6,16 +6,32 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, get_origin
+from typing import Annotated
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import regular
+from fsseg_bench.schema import Must, Range, parse
 
 _BUILT_IN = Path(__file__).with_name("sources.toml")
-_DIGESTS = {"sha256": 64, "md5": 32}
-"""Hexadecimal digits of each kind of checksum."""
 
-T = TypeVar("T")
+
+def _stays_below(folder: str) -> bool:
+    path = PurePosixPath(folder)
+    return bool(folder) and not path.is_absolute() and ".." not in path.parts
+
+
+def _is_archive(name: str) -> bool:
+    return PurePosixPath(name).name == name and name.endswith((".tar", ".tgz", ".tar.gz", ".zip"))
+
+
+def _hexadecimal(digits: int) -> Must:
+    return Must(
+        f"{digits} hexadecimal digits", lambda text: len(text) == digits and set(text) <= set("0123456789abcdef")
+    )
+
+
+_Count = Annotated[int, Range(least=0)]
+_Folder = Annotated[str, Must("a folder below the data root or in the archive", _stays_below)]
 
 
 @dataclass(frozen=True)
@@ -31,12 +47,12 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Files as they lie under the data root."""
+class FileSet:
+    """Files of a part as they lie under the data root."""
 
-    target: str
+    target: _Folder
     """Their folder, relative to the data root."""
-    files: Mapping[str, int]
+    files: Mapping[str, _Count]
     """Pattern, relative to ``target``, to how many files it must match."""
 
 
@@ -53,8 +69,8 @@ class Part:
     """About how many bytes the kept files take."""
     inside: str
     """The folder in the archive that holds the kept files."""
-    layout: Layout
-    instead: Layout | None
+    layout: FileSet
+    instead: FileSet | None
     """Other files that serve as well when they are there already."""
 
 
@@ -62,7 +78,8 @@ class Part:
 class Published:
     """Counts of (image, class) pairs that others published."""
 
-    list_name: str
+    list: str
+    """The list's name."""
     origin: str
     min_object_pixels: int
     pairs: tuple[int, ...]
@@ -135,130 +152,56 @@ def load_sources(path: Path | None = None) -> Sources:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
-    top = _Table(path, "", table)
-    parts = {name: _part(name, t) for name, t in top.tables("parts").items()}
-    datasets = {name: _dataset(name, t, parts) for name, t in top.tables("datasets").items()}
-    top.end()
-    return Sources(datasets)
+    file = parse(_File, table, path)
+    parts = {name: entry.part(name) for name, entry in file.parts.items()}
+    for name, entry in file.datasets.items():
+        for part in entry.parts:
+            if part not in parts:
+                raise unknown("part", part, parts, where=f"{path}: datasets.{name}.parts")
+    return Sources({name: entry.dataset(name, parts) for name, entry in file.datasets.items()})
 
 
-class _Table:
-    """A table of the file whose keys are taken one by one; what is left in the end is a mistake."""
+@dataclass(frozen=True)
+class _PartEntry:
+    """A part as the file has it."""
 
-    def __init__(self, path: Path, where: str, values: Any) -> None:
-        self.path, self.where = path, where
-        if not isinstance(values, dict):
-            raise UserError(f"{path}: {where} must be a table")
-        self.values = dict(values)
+    title: str
+    terms: str
+    archive: Annotated[str, Must("the name of a .tar, .tgz, .tar.gz or .zip file", _is_archive)]
+    urls: tuple[str, ...]
+    size: _Count
+    unpacked: _Count
+    inside: _Folder
+    target: _Folder
+    files: Mapping[str, _Count]
+    sha256: Annotated[str, _hexadecimal(64)] | None = None
+    md5: Annotated[str, _hexadecimal(32)] | None = None
+    instead: FileSet | None = None
 
-    def refuse(self, key: str, what: str) -> UserError:
-        return UserError(f"{self.path}: {self.where}{key}: {what}")
-
-    def take(self, key: str, kind: type[T], default: T | None = None) -> T:
-        value = self.values.pop(key, default)
-        if value is None:
-            raise self.refuse(key, "is missing")
-        wanted = get_origin(kind) or kind
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise self.refuse(key, f"is {value!r}; it must be of type {wanted.__name__}")
-        if isinstance(value, int) and value < 0:
-            raise self.refuse(key, f"is {value}; it must not be negative")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        values = self.take(key, list[Any])
-        if not all(isinstance(value, str) for value in values):
-            raise self.refuse(key, "must be a list of texts")
-        return tuple(values)
-
-    def counts(self, key: str) -> dict[str, int]:
-        values = self.take(key, dict[str, Any])
-        if not all(type(value) is int and value >= 0 for value in values.values()):
-            raise self.refuse(key, "must give a whole number for each name")
-        return values
-
-    def folder(self, key: str) -> str:
-        text = self.take(key, str)
-        path = PurePosixPath(text)
-        if not text or path.is_absolute() or ".." in path.parts:
-            raise self.refuse(key, f"is {text!r}; it must be a folder below the data root or in the archive")
-        return text
-
-    def table(self, key: str) -> _Table | None:
-        value = self.values.pop(key, None)
-        return None if value is None else _Table(self.path, f"{self.where}{key}.", value)
-
-    def tables(self, key: str) -> dict[str, _Table]:
-        table = self.table(key)
-        if table is None:
-            raise self.refuse(key, "is missing")
-        return {name: _Table(self.path, f"{table.where}{name}.", value) for name, value in table.values.items()}
-
-    def end(self) -> None:
-        for key in self.values:
-            raise self.refuse(key, "is unknown")
+    def part(self, name: str) -> Part:
+        digest = f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}" if self.md5 else ""
+        archive = Archive(self.archive, self.urls, self.size, digest)
+        layout = FileSet(self.target, self.files)
+        return Part(name, self.title, self.terms, archive, self.unpacked, self.inside, layout, self.instead)
 
 
-def _part(name: str, table: _Table) -> Part:
-    instead = table.table("instead")
-    part = Part(
-        name=name,
-        title=table.take("title", str),
-        terms=table.take("terms", str),
-        archive=_archive(table),
-        unpacked=table.take("unpacked", int),
-        inside=table.folder("inside"),
-        layout=Layout(table.folder("target"), table.counts("files")),
-        instead=None if instead is None else Layout(instead.folder("target"), instead.counts("files")),
-    )
-    for rest in (table, instead):
-        if rest is not None:
-            rest.end()
-    return part
+@dataclass(frozen=True)
+class _DatasetEntry:
+    """A data set as the file has it."""
+
+    protocols: Annotated[tuple[str, ...], Must("a list of at least one name", bool)]
+    parts: tuple[str, ...]
+    images: Mapping[str, _Count]
+    year: int | None = None
+    published: Published | None = None
+
+    def dataset(self, name: str, parts: Mapping[str, Part]) -> Dataset:
+        return Dataset(
+            name, self.protocols, self.year, tuple(parts[p] for p in self.parts), self.images, self.published
+        )
 
 
-def _archive(table: _Table) -> Archive:
-    name = table.take("archive", str)
-    if PurePosixPath(name).name != name or not name.endswith((".tar", ".tgz", ".tar.gz", ".zip")):
-        raise table.refuse("archive", f"is {name!r}; it must be the name of a .tar, .tgz, .tar.gz or .zip file")
-    digest = ""
-    for kind, digits in _DIGESTS.items():
-        text = table.take(kind, str, "").lower()
-        if text and (len(text) != digits or set(text) - set("0123456789abcdef")):
-            raise table.refuse(kind, f"is {text!r}; it must have {digits} hexadecimal digits")
-        digest = digest or (text and f"{kind}:{text}")
-    return Archive(name, table.texts("urls"), table.take("size", int), digest)
-
-
-def _dataset(name: str, table: _Table, parts: Mapping[str, Part]) -> Dataset:
-    names = table.texts("parts")
-    for part in names:
-        if part not in parts:
-            raise unknown("part", part, parts, where=f"{table.path}: {table.where}parts")
-    published = table.table("published")
-    dataset = Dataset(
-        name=name,
-        protocols=table.texts("protocols"),
-        year=table.take("year", int, 0) or None,
-        parts=tuple(parts[part] for part in names),
-        images=table.counts("images"),
-        published=None if published is None else _published(published),
-    )
-    if not dataset.protocols:
-        raise table.refuse("protocols", "must name at least one")
-    table.end()
-    return dataset
-
-
-def _published(table: _Table) -> Published:
-    pairs = table.take("pairs", list[Any])
-    if not all(type(value) is int for value in pairs):
-        raise table.refuse("pairs", "must be a list of whole numbers")
-    published = Published(
-        list_name=table.take("list", str),
-        origin=table.take("origin", str),
-        min_object_pixels=table.take("min_object_pixels", int),
-        pairs=tuple(pairs),
-    )
-    table.end()
-    return published
+@dataclass(frozen=True)
+class _File:
+    parts: Mapping[str, _PartEntry]
+    datasets: Mapping[str, _DatasetEntry]

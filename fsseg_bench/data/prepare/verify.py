@@ -177,11 +177,11 @@ def _check_index(index: PairIndex, dataset: Dataset, record: Record | None, foun
     published = dataset.published
     if published is None or published.min_object_pixels != least or (record is not None and record.subset):
         return
-    if (published.list_name,) != index.protocol.data.test_list:
+    if (published.list,) != index.protocol.data.test_list:
         return
     counts = Counter(large.loc[large["split"] == "test", "class"].tolist())
     for number, (name, count) in enumerate(zip(index.protocol.classes, published.pairs, strict=True), start=1):
         if counts[number] != count:
             found.notes.append(
-                f"{name}: {counts[number]:,} images of {published.list_name}; {published.origin} have {count:,}"
+                f"{name}: {counts[number]:,} images of {published.list}; {published.origin} have {count:,}"
             )

@@ -13,12 +13,12 @@ from fsseg_bench.data.prepare.archives import ArchiveError
 from fsseg_bench.data.prepare.manifest import Content, Manifest, crc_of, read_manifest
 from fsseg_bench.data.prepare.place import find_files, place_archive, place_folder
 from fsseg_bench.data.prepare.progress import Progress
-from fsseg_bench.data.prepare.sources import Archive, Layout, Part
+from fsseg_bench.data.prepare.sources import Archive, FileSet, Part
 from fsseg_bench.storage.files import TEMPORARY
 from tests.data.prepare.layouts import tar, tree, zipped
 
 FILES = {"top/a.jpg": b"first", "top/b.jpg": b"second" * 1000, "top/list.txt": b"a\nb\n"}
-LAYOUT = Layout("data/set", {"*.jpg": 2, "list.txt": 1})
+LAYOUT = FileSet("data/set", {"*.jpg": 2, "list.txt": 1})
 PLACED = {f"data/set/{name.removeprefix('top/')}": content for name, content in FILES.items()}
 
 

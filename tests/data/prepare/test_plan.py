@@ -10,13 +10,15 @@ import pytest
 
 from fsseg_bench.data.prepare import plan as module
 from fsseg_bench.data.prepare.plan import DOWNLOADS, How, Plan, Step, gigabytes, make_plan
-from fsseg_bench.data.prepare.sources import Archive, Dataset, Layout, Part
+from fsseg_bench.data.prepare.sources import Archive, Dataset, FileSet, Part
 from fsseg_bench.errors import UserError
 
 
 def part(name: str, size: int, unpacked: int) -> Part:
     archive = Archive(f"{name}.zip", ("http://127.0.0.1:9/x",), size, "")
-    return Part(name, name.upper(), "free", archive, unpacked, name, Layout(f"{name}/{name}_files", {"*.jpg": 2}), None)
+    return Part(
+        name, name.upper(), "free", archive, unpacked, name, FileSet(f"{name}/{name}_files", {"*.jpg": 2}), None
+    )
 
 
 def dataset(*parts: Part) -> Dataset:
@@ -143,7 +145,7 @@ def test_a_bare_pattern_needs_a_folder_of_the_right_name(tmp_path: Path) -> None
     with pytest.raises(UserError, match="holds nothing"):
         make_plan(dataset(one), tmp_path / "r", [tmp_path / "holiday"], False, False)
     assert make_plan(dataset(one), tmp_path / "r", [tmp_path / "one_files"], False, False).steps[0].how == "folder"
-    fixed = dataclasses.replace(one, layout=Layout("one/one_files", {"a.jpg": 1}))
+    fixed = dataclasses.replace(one, layout=FileSet("one/one_files", {"a.jpg": 1}))
     assert make_plan(dataset(fixed), tmp_path / "r", [tmp_path / "holiday"], False, False).steps[0].how == "folder"
 
 
