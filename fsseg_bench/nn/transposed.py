@@ -37,6 +37,7 @@ def transposed_bilinear(maps: Tensor, stride: int, size: tuple[int, int], offset
     if stride < 1 or offset < 0 or min(size) < 1:
         raise ValueError(f"stride {stride}, size {size}, offset {offset}: must be at least 1, 1 and 0")
     for cells, pixels in zip(maps.shape[-2:], size, strict=True):
+        # kernels of side 2 s laid every s pixels reach over (h - 1) s + 2 s pixels: one stride more than the cells
         if offset + pixels > (cells + 1) * stride:
             raise ValueError(
                 f"{pixels} pixels from pixel {offset} on do not lie inside the {(cells + 1) * stride} pixels that "
@@ -55,5 +56,6 @@ def _weights(cells: int, stride: int, pixels: int, offset: int, dtype: torch.dty
     # a tensor made in inference mode could not be saved for a later backward pass
     with torch.inference_mode(False), torch.no_grad():
         pixel = torch.arange(offset, offset + pixels, dtype=torch.float64)
+        # a kernel of even side has its centre between two pixels, hence the half
         centre = torch.arange(cells, dtype=torch.float64)[:, None] * stride + stride - 0.5
         return (1 - (pixel - centre).abs() / stride).clamp_min(0).to(dtype=dtype, device=device)

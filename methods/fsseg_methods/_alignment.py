@@ -31,5 +31,5 @@ def alignment_losses(scores: Tensor, labels: Tensor, present: Tensor, align_corn
     Returns:
         (B,): the sum over the supports of each one's mean cross-entropy, divided by N * K, skipped ways included.
     """
-    every = image_losses(scores.flatten(0, 2), labels.flatten(0, 2), align_corners).reshape(labels.shape[:3])
-    return (every * present[:, 1:, None]).mean(dim=(1, 2))
+    losses = image_losses(scores.flatten(0, 2), labels.flatten(0, 2), align_corners).reshape(labels.shape[:3])
+    return (losses * present[:, 1:, None]).mean(dim=(1, 2))

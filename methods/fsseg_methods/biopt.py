@@ -34,7 +34,7 @@ from fsseg_methods._prototype import _PrototypeMethod, labels_of
 from fsseg_methods._recipes import biopt_recipe
 
 
-class _Stages(NamedTuple):
+class Stages(NamedTuple):
     """Logits (B, N+1, h, w) from the support prototypes and the start, and the final prediction."""
 
     support: Tensor
@@ -62,24 +62,25 @@ class BiOpt(_PrototypeMethod):
 
     def predict(self, episode: Episode) -> Prediction:
         """Scores (B, N+1, h, w) of the last prototypes, and the inner loop's figures."""
-        return self._stages(episode).final
+        return self.stages(episode).final
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy from the support prototypes, from the start and from the last prototypes (Eq. 8)."""
         labels = labels_of(episode)
-        stages = self._stages(episode)
+        stages = self.stages(episode)
         logits = {"support": stages.support, "start": stages.start, "final": stages.final.logits}
         return {name: segmentation_loss(value, labels, self.switches.align_corners) for name, value in logits.items()}
 
-    def _stages(self, episode: Episode) -> _Stages:
+    def stages(self, episode: Episode) -> Stages:
+        """The three predictions that the loss looks at."""
         features = feature_map(episode.query)
         query = unit_cells(features)
         supports = self.prototypes(episode)
         first = cosine_scores(query.cells, supports, alpha=self.switches.alpha)
-        own = predicted_prototypes(features, first, supports, soft=self.switches.soft_mask)
-        start = fuse(own, supports, gate=self.gate)
+        predicted = predicted_prototypes(features, first, supports, soft=self.switches.soft_mask)
+        start = fuse(predicted, supports, gate=self.gate)
         second = cosine_scores(query.cells, start, alpha=self.switches.alpha)
-        return _Stages(first, second, adapt(episode, query, start, self.switches))
+        return Stages(first, second, adapt(episode, query, start, self.switches))
 
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
@@ -87,6 +88,7 @@ class BiOpt(_PrototypeMethod):
         return biopt_recipe(protocol, shot)
 
 
+# One episode at a time on a CPU: sums over cells, and the gate's product, round differently in another batch.
 @itemwise
 def predicted_prototypes(features: Tensor, scores: Tensor, supports: Tensor, *, soft: bool) -> Tensor:
     """P': the mean of the query's features over the cells predicted as each class.
@@ -107,16 +109,16 @@ def predicted_prototypes(features: Tensor, scores: Tensor, supports: Tensor, *, 
 
 
 @itemwise
-def fuse(own: Tensor, supports: Tensor, *, gate: nn.Linear) -> Tensor:
+def fuse(predicted: Tensor, supports: Tensor, *, gate: nn.Linear) -> Tensor:
     """P_q^0 = w * P_s + (1 - w) * P', w = sigmoid(gate([P'; P_s])), one gate for all classes (Eq. 5).
 
     Args:
-        own: P' (B, N+1, C).
+        predicted: P' (B, N+1, C).
         supports: P_s (B, N+1, C).
         gate: linear layer, 2C to C.
 
     Returns:
         (B, N+1, C).
     """
-    weights = torch.sigmoid(gate(torch.cat((own, supports), dim=2)))
-    return weights * supports + (1 - weights) * own
+    weights = torch.sigmoid(gate(torch.cat((predicted, supports), dim=2)))
+    return weights * supports + (1 - weights) * predicted

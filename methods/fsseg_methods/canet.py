@@ -110,7 +110,7 @@ class CANet(Method):
 
     def predict(self, episode: Episode) -> Tensor:
         """Logits (B, 2, H, W) of the last pass, at image size."""
-        compared = self._compared(episode)
+        compared = self.compared_features(episode)
         logits = self.head(compared)
         for _ in range(self.switches.refinements):
             logits = self.head(compared, logits.softmax(dim=1))
@@ -118,13 +118,14 @@ class CANet(Method):
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of one pass, which is told a remembered map or zeros; its softmax is remembered."""
-        compared = self._compared(episode)
-        logits = self.head(compared, self._remembered(episode, (compared.shape[2], compared.shape[3])))
+        compared = self.compared_features(episode)
+        logits = self.head(compared, self.remembered(episode, (compared.shape[2], compared.shape[3])))
         if episode.history is not None:
             episode.history.keep(logits.softmax(dim=1))
         return {"query": segmentation_loss(logits, labels_of(episode), align_corners=True)}
 
-    def _compared(self, episode: Episode) -> Tensor:
+    def compared_features(self, episode: Episode) -> Tensor:
+        """D (B, width, h, w) of an episode: see :meth:`comparison`."""
         vectors = support_vectors(feature_map(episode.support)[:, 0], episode.support_masks[:, 0] == 1)
         return self.comparison(feature_map(episode.query), vectors)
 
@@ -139,7 +140,7 @@ class CANet(Method):
             (B, width, h, w).
         """
         maps: Tensor = self.compared(_beside(self.compare, query, vectors))
-        shots = _unfold(maps, vectors)
+        shots = _by_shot(maps, vectors)
         if vectors.shape[1] == 1:
             return shots[:, 0]
         if self.attention is None:
@@ -152,16 +153,16 @@ class CANet(Method):
         logits: Tensor = self.decode(self.refine(compared, history))
         return logits
 
-    def _remembered(self, episode: Episode, size: tuple[int, int]) -> Tensor | None:
-        """What each sample is told, (B, 2, h, w): its remembered map at a rate, else zeros."""
+    def remembered(self, episode: Episode, size: tuple[int, int]) -> Tensor | None:
+        """What each sample reads, (B, 2, h, w): its remembered map at a rate, else zeros."""
         if episode.history is None:
             return None
-        told = torch.rand(episode.batch) < self.switches.history_rate
+        remembers = torch.rand(episode.batch) < self.switches.history_rate
         zeros = torch.zeros(2, *size, device=episode.support_masks.device)
         return torch.stack(
             [
                 zeros if past is None or not use else resize(past.to(zeros), size, align_corners=True)
-                for use, past in zip(told.tolist(), episode.history.past, strict=True)
+                for use, past in zip(remembers.tolist(), episode.history.past, strict=True)
             ]
         )
 
@@ -171,11 +172,11 @@ class CANet(Method):
         if protocol.synthetic:
             return _light()
         recipe = canet_recipe(_CODE)
-        own = {
+        further = {
             "bn": f"{_CODE}; the paper calls the backbone fixed (recipe.bn=eval)",
             "train_shots": f"{_OURS}: as in the evaluation, so that attention over several shots is learned",
         }
-        return dataclasses.replace(recipe, sources={**recipe.sources, **own})
+        return dataclasses.replace(recipe, sources={**recipe.sources, **further})
 
 
 class ShotAttention(nn.Module):
@@ -190,7 +191,7 @@ class ShotAttention(nn.Module):
     def forward(self, query: Tensor, vectors: Tensor) -> Tensor:
         """Query (B, C, h, w) and vectors (B, K, C) to weights (B, K) that sum to 1."""
         scores = self.last(self.pool(_beside(self.first, query, vectors))).mean(dim=(1, 2, 3))
-        return _unfold(scores.float(), vectors).softmax(dim=1)
+        return _by_shot(scores.float(), vectors).softmax(dim=1)
 
 
 def support_vectors(features: Tensor, masks: Tensor) -> Tensor:
@@ -205,16 +206,16 @@ def support_vectors(features: Tensor, masks: Tensor) -> Tensor:
     """
     weights = masks.flatten(0, 1)[:, None].to(features.dtype)
     vectors = masked_average(features.flatten(0, 1), weights, map_res="bilinear", align_corners=True, eps=_AREA_EPS)
-    return _unfold(vectors.squeeze(1), masks)
+    return _by_shot(vectors.squeeze(1), masks)
 
 
 def _beside(convolution: TiledConvolution, maps: Tensor, vectors: Tensor) -> Tensor:
     """The convolution of maps (B, C, h, w) beside each of their K vectors (B, K, C): (B * K, outputs, h, w)."""
     parts = convolution.of_vector(vectors.flatten(0, 1), (maps.shape[2], maps.shape[3]))
-    return (convolution.of_map(maps)[:, None] + _unfold(parts, vectors)).flatten(0, 1)
+    return (convolution.of_map(maps)[:, None] + _by_shot(parts, vectors)).flatten(0, 1)
 
 
-def _unfold(tensor: Tensor, like: Tensor) -> Tensor:
+def _by_shot(tensor: Tensor, like: Tensor) -> Tensor:
     """The first axis (B * K) of a tensor as the first two (B, K) of ``like``."""
     return tensor.view(*like.shape[:2], *tensor.shape[1:])
 

@@ -73,6 +73,8 @@ class CoFCN(Method):
         super().__init__(backbone, switches)
         channels = min(switches.width, backbone.out_channels)
         padded = padded_in_front(backbone)
+        # Cell (0, 0) must lie over the pixels that it sees. An image padded in front does that by itself; where fc6 is
+        # padded instead, the upsampled map has one stride too many before the image.
         self.offset = 0 if padded else backbone.stride
         self.query_fc6 = nn.Conv2d(backbone.out_channels, channels, _KERNEL, padding=0 if padded else _KERNEL // 2)
         self.conditioning = copy.deepcopy(backbone)
@@ -134,8 +136,8 @@ class CoFCN(Method):
         recipe = fcn_recipe(protocol)
         if protocol.synthetic:
             return recipe
-        own = {"lr": f"{_CODE}: its default; the script it ships, for a later model, has 1e-6"}
-        return dataclasses.replace(recipe, sources={**recipe.sources, **own})
+        further = {"lr": f"{_CODE}: its default; the script it ships, for a later model, has 1e-6"}
+        return dataclasses.replace(recipe, sources={**recipe.sources, **further})
 
 
 def support_vector(episode: Episode) -> Tensor:

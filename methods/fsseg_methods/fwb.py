@@ -169,7 +169,7 @@ class FWB(Method):
             light = light_recipe()
             sources = {**light.sources, "train_shots": _CODE, "bn": _CODE}
             return dataclasses.replace(light, train_shots=1, bn="train", sources=sources)
-        told = ("batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "bn", "augment", "train_shots")
+        from_code = ("batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "bn", "augment", "train_shots")
         return Recipe(
             iterations=10_000,
             batch=8,
@@ -181,7 +181,7 @@ class FWB(Method):
             bn="train",
             augment="none",
             train_shots=1,
-            sources={**dict.fromkeys(told, _CODE), "iterations": f"{_CODE}; 20,000 in one of its scripts"},
+            sources={**dict.fromkeys(from_code, _CODE), "iterations": f"{_CODE}; 20,000 in one of its scripts"},
         )
 
 

@@ -208,6 +208,7 @@ def at_every_cell(layers: nn.Module, features: Tensor) -> Tensor:
     return features
 
 
+# One episode at a time on a CPU: the matrix product rounds differently in another batch.
 @itemwise
 def shot_maps(query: Tensor, weights: Tensor) -> Tensor:
     """Logits (B, K, h, w) of query features (B, D, h, w) under K classifiers (B, K, D + 1), the bias last."""

@@ -55,10 +55,10 @@ class PANet(_PrototypeMethod):
         scores = self.predict(episode)
         losses = {"query": segmentation_loss(scores, labels_of(episode), self.switches.align_corners)}
         if self.switches.align_weight:
-            losses["align"] = self.switches.align_weight * self._alignment(episode, scores).mean()
+            losses["align"] = self.switches.align_weight * self.alignment_loss(episode, scores).mean()
         return losses
 
-    def _alignment(self, episode: Episode, scores: Tensor) -> Tensor:
+    def alignment_loss(self, episode: Episode, scores: Tensor) -> Tensor:
         """Alignment loss (B,) from the query's scores (B, N+1, h, w)."""
         prototypes, present = query_prototypes(feature_map(episode.query), scores)
         back = support_scores(feature_map(episode.support), prototypes, self.switches.alpha)
@@ -116,6 +116,6 @@ def support_scores(support: Tensor, prototypes: Tensor, alpha: float) -> Tensor:
     B, N, K = support.shape[:3]
     background = prototypes[:, :1].expand(-1, N, -1)
     pairs = torch.stack((background, prototypes[:, 1:]), dim=2)
-    every = pairs[:, :, None].expand(-1, -1, K, -1, -1)
+    repeated = pairs[:, :, None].expand(-1, -1, K, -1, -1)
     cells = unit_cells(support.flatten(0, 2)).cells
-    return cosine_scores(cells, every.flatten(0, 2), alpha=alpha).reshape(B, N, K, 2, *cells.shape[-2:])
+    return cosine_scores(cells, repeated.flatten(0, 2), alpha=alpha).reshape(B, N, K, 2, *cells.shape[-2:])

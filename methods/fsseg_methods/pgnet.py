@@ -117,18 +117,20 @@ class PGNet(Method):
             (B, width, h, w).
         """
         size = (query.shape[2], query.shape[3])
-        nodes, told = self._graph(support, cells)
+        nodes, features = self._graph(support, cells)
         foreground = cells.flatten(1).gather(1, nodes.places)
-        values = F.relu(self.value(told))
-        own = _map(F.relu(self.value(_tokens(query))), size)
+        values = F.relu(self.value(features))
+        embedded = _map(F.relu(self.value(_tokens(query))), size)
         maps = []
         for unit, grid in zip(self.units, self.switches.grids, strict=True):
             regions = (max(1, size[0] // grid), max(1, size[1] // grid))
-            read = unit(_tokens(pooled(query, regions)), _tokens(pooled(own, regions)), told, values, nodes.real)
+            read = unit(
+                _tokens(pooled(query, regions)), _tokens(pooled(embedded, regions)), features, values, nodes.real
+            )
             maps.append(resize(_map(read, regions), size))
         if self.equal is not None:
             mean = _mean(values, foreground)[:, None].expand(-1, size[0] * size[1], -1)
-            maps.append(_map(self.equal(mean, _tokens(own)), size))
+            maps.append(_map(self.equal(mean, _tokens(embedded)), size))
         if self.merge is None:
             return torch.stack(maps).sum(dim=0)
         return F.relu(self.merge(torch.cat(maps, dim=1)))
@@ -160,9 +162,9 @@ class Fusion(nn.Module):
         super().__init__()
         self.linear = nn.Linear(2 * width, width)
 
-    def forward(self, read: Tensor, own: Tensor) -> Tensor:
+    def forward(self, read: Tensor, embedded: Tensor) -> Tensor:
         """Both (B, Q, C); the result too."""
-        joined: Tensor = self.linear(torch.cat((read, own), dim=2))
+        joined: Tensor = self.linear(torch.cat((read, embedded), dim=2))
         return joined.relu()
 
 
@@ -175,12 +177,12 @@ class GraphAttention(nn.Module):
         self.phi = nn.Linear(width, width)
         self.fuse = Fusion(width)
 
-    def forward(self, query: Tensor, own: Tensor, support: Tensor, values: Tensor, real: Tensor) -> Tensor:
+    def forward(self, query: Tensor, embedded: Tensor, support: Tensor, values: Tensor, real: Tensor) -> Tensor:
         """One unit.
 
         Args:
             query: query nodes q, (B, Q, C).
-            own: g(q), (B, Q, C).
+            embedded: g(q), (B, Q, C).
             support: support nodes s, (B, S, C).
             values: g(s), (B, S, C).
             real: (B, S) bool, which of them exist.
@@ -189,7 +191,7 @@ class GraphAttention(nn.Module):
             (B, Q, C) >= 0.
         """
         scores = self.phi(query) @ self.theta(support).mT
-        fused: Tensor = self.fuse(attend(scores, values, real), own)
+        fused: Tensor = self.fuse(attend(scores, values, real), embedded)
         return fused
 
 

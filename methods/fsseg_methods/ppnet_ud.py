@@ -136,7 +136,7 @@ def joint_alignment(scores: Tensor, labels: Tensor, present: Tensor) -> Tensor:
     """
     B, N, K = labels.shape[:3]
     ways = [
-        segmentation_loss(own, target, align_corners=True)
-        for own, target in zip(scores.flatten(0, 1), labels.flatten(0, 1), strict=True)
+        segmentation_loss(logits, target, align_corners=True)
+        for logits, target in zip(scores.flatten(0, 1), labels.flatten(0, 1), strict=True)
     ]
     return (torch.stack(ways).view(B, N) * present[:, 1:]).sum(dim=1) / (N * K)

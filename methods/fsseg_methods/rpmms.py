@@ -57,10 +57,10 @@ class RPMMs(_MixtureMethod):
 
     def predict(self, episode: Episode) -> Tensor:
         """(B, 2, h, w): the last stage's logits, or with several shots the stages' summed softmaxes over 5."""
-        every = self.stage_logits(episode)
+        stages = self.stage_logits(episode)
         if episode.shots == 1 or not self.switches.five_shot_ensemble:
-            return every[-1]
-        return torch.stack([logits.softmax(dim=1) for logits in every]).sum(dim=0) / _DIVISOR
+            return stages[-1]
+        return torch.stack([logits.softmax(dim=1) for logits in stages]).sum(dim=0) / _DIVISOR
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query at every stage."""

@@ -73,7 +73,7 @@ class SGOne(Method):
         width = min(switches.width, backbone.out_channels)
         self.guidance = _convolution(channels[-1], min(switches.guidance_width, backbone.out_channels))
         self.side = nn.ModuleList(
-            _convolution(own + (width if place else 0), width) for place, own in enumerate(channels)
+            _convolution(inputs + (width if place else 0), width) for place, inputs in enumerate(channels)
         )
         # Xavier's start belongs to the authors' trunk module; these two lie outside it, with PyTorch's own start
         self.fuse = nn.Conv2d(width, width, 3, padding=1)

@@ -81,7 +81,7 @@ def _reference(method: BiOpt, query: Tensor, supports: Tensor) -> tuple[Tensor, 
 def test_every_stage_against_a_plain_version(ways: int, shots: int) -> None:
     episode = random_episode(3, ways, shots, dtype=torch.float64)
     method = make(BiOpt, TinyBackbone()).double()
-    stages = method._stages(episode)
+    stages = method.stages(episode)
     supports = method.prototypes(episode)
     expected = [_reference(method, q, p) for q, p in zip(episode.query, supports, strict=True)]
     ours = (stages.support, stages.start, stages.final.logits)
@@ -95,7 +95,7 @@ def test_every_stage_against_a_plain_version(ways: int, shots: int) -> None:
 def test_three_losses() -> None:
     episode = random_episode(2, 2, 2)
     method = make(BiOpt, TinyBackbone())
-    losses, stages = method.loss(episode), method._stages(episode)
+    losses, stages = method.loss(episode), method.stages(episode)
     assert list(losses) == ["support", "start", "final"]
     assert torch.equal(losses["support"], make(Baseline, TinyBackbone()).loss(episode)["query"])
     for name, logits in (("start", stages.start), ("final", stages.final.logits)):

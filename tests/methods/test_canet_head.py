@@ -114,7 +114,7 @@ def test_training_tells_the_remembered_map_or_zeros() -> None:
         built = method(history_rate=rate)
         history = History((past, None, past.double()))
         losses = built.loss(dataclasses.replace(episode, history=history))
-        compared = built._compared(episode)
+        compared = built.compared_features(episode)
         zeros = torch.zeros(2, 5, 4)
         resized = F.interpolate(used[None], size=(5, 4), mode="bilinear", align_corners=True)[0]
         told = torch.stack((resized, zeros, resized))
@@ -138,7 +138,7 @@ def test_the_rate_is_drawn_for_each_sample_from_the_global_generator() -> None:
 
     def draw(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        told = built._remembered(marked, (1, 1))
+        told = built.remembered(marked, (1, 1))
         assert told is not None
         return told[:, 0, 0, 0]
 

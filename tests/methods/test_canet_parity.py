@@ -232,7 +232,7 @@ def test_a_training_pass(case: Case) -> None:
     assert isinstance(support, Tensor)
     assert isinstance(query, Tensor)
     episode = case.episode(query, support)
-    compared = method._compared(episode)
+    compared = method.compared_features(episode)
     case.check("train.logits", method.head(compared))
     case.check("train.loss", method.loss(episode)["query"][None])
     for name, buffer in method.backbone.named_buffers():

@@ -59,10 +59,10 @@ def test_a_way_that_is_not_predicted_is_skipped_and_still_counted() -> None:
     method = make(PANet, TinyBackbone())
     scores = method.predict(episode)
     scores[0, 2] = -100  # no cell of the first episode shows the second way
-    actual = method._alignment(episode, scores)
+    actual = method.alignment_loss(episode, scores)
     torch.testing.assert_close(actual.double(), _alignment_by_loops(episode, scores), atol=1e-5, rtol=1e-5)
     scores[0, 1] = -100  # nothing but background
-    assert method._alignment(episode, scores)[0] == 0
+    assert method.alignment_loss(episode, scores)[0] == 0
 
 
 def test_void_in_bg_reaches_the_alignment_labels() -> None:
@@ -70,7 +70,7 @@ def test_void_in_bg_reaches_the_alignment_labels() -> None:
     method = make(PANet, TinyBackbone(), void_in_bg=True)
     scores = method.predict(episode)
     expected = _alignment_by_loops(episode, scores, void_in_bg=True)
-    torch.testing.assert_close(method._alignment(episode, scores).double(), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(method.alignment_loss(episode, scores).double(), expected, atol=1e-5, rtol=1e-5)
     masks = torch.tensor([0, 1, 255], dtype=torch.uint8).view(1, 1, 1, 1, 3)
     assert alignment_labels(masks, False).flatten().tolist() == [0, 1, 255]
     assert alignment_labels(masks, True).flatten().tolist() == [0, 1, 0]
@@ -87,7 +87,7 @@ def test_alignment_gradient_reaches_query_and_support_but_not_through_the_mask()
     episode = random_episode(1)
     query, support = episode.query.clone().requires_grad_(), episode.support.clone().requires_grad_()
     scores = torch.randn(1, 2, 5, 4, requires_grad=True)
-    make(PANet, TinyBackbone())._alignment(
+    make(PANet, TinyBackbone()).alignment_loss(
         dataclasses.replace(episode, query=query, support=support), scores
     ).sum().backward()
     assert query.grad.any()

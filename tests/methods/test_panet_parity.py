@@ -132,7 +132,7 @@ def test_head_and_losses(case: Case) -> None:
     case.check("query_prototypes", own)
     case.check("support_scores", support_scores(episode.support, own, 20.0))
     case.check("query_loss_per_episode", image_losses(scores, case.query_labels))
-    case.check("align_loss_per_episode", case.method._alignment(episode, scores))
+    case.check("align_loss_per_episode", case.method.alignment_loss(episode, scores))
     case.check("query_loss", losses["query"])
     case.check("align_loss", losses["align"])
     case.check("total_loss", losses["query"] + losses["align"])

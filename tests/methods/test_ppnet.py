@@ -15,7 +15,7 @@ from fsseg_bench.method import ClassLabels, Episode
 from fsseg_bench.nn.prototypes import support_prototypes
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods._ppnet import method as _parts
-from fsseg_methods._ppnet.method import _uniform, part_scores
+from fsseg_methods._ppnet.method import drawn_numbers, part_scores
 from fsseg_methods.panet import PANet
 from fsseg_methods.ppnet import PPNet
 from tests.support.heads import TinyBackbone, alone, first, make, random_episode, random_masks
@@ -71,7 +71,7 @@ def _score(features: Tensor, parts: Tensor) -> Tensor:
 
 def _losses_by_loops(episode: Episode, weight: float) -> tuple[Tensor, Tensor]:
     """Query loss of the batch and alignment losses (B,)."""
-    uniform = _uniform(episode.seeds, episode.ways, 5)
+    uniform = drawn_numbers(episode.seeds, episode.ways, 5)
     scores, losses = [], []
     for b in range(episode.batch):
         support, masks, query = episode.support[b], episode.support_masks[b], episode.query[b]
@@ -140,7 +140,7 @@ def test_one_part_without_the_whole_is_a_mean_and_the_whole_alone_is_panet() -> 
 def test_shapes_at_the_released_size() -> None:
     method = make(PPNet, TinyBackbone(), BASE)
     episode = _episode(1, 1, 1, cells=(53, 53), size=(417, 417), blocks=40)
-    parts = method.support_parts(episode, _uniform(episode.seeds, 1, 5))
+    parts = method.support_parts(episode, drawn_numbers(episode.seeds, 1, 5))
     assert parts.prototypes.shape == (1, 2, 5, 6)
     rows = method.support_rows(episode)
     assert [tuple(grid.shape[3:]) for grid in rows.grids] == [(53, 53), (106, 106)]
@@ -176,7 +176,7 @@ def test_gradients_reach_features_and_branch_but_not_through_predicted_masks() -
     sum(method.loss(episode).values()).backward()
     assert all(p.grad.any() for p in method.semantic.parameters())
     scores = torch.randn(2, 2, 5, 4, requires_grad=True)
-    method._alignment(episode, scores, _uniform((0, 1), 1, 5)).sum().backward()
+    method.alignment_loss(episode, scores, drawn_numbers((0, 1), 1, 5)).sum().backward()
     assert scores.grad is None
 
 
@@ -195,7 +195,7 @@ def test_starts_come_from_the_seed_of_each_episode_alone() -> None:
 
 def test_draws_in_the_order_of_the_authors() -> None:
     drawn = torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(4))
-    uniform = _uniform((9, 4), 2, 5)[1]
+    uniform = drawn_numbers((9, 4), 2, 5)[1]
     supports, queries = drawn.double()
     assert torch.equal(uniform[0], supports[[2, 0, 1]])  # ways first, then the background
     assert torch.equal(uniform[1], queries)
@@ -245,7 +245,7 @@ def test_rates_of_the_semantic_branch(semantic_weight: float) -> None:
 
 
 def test_numbers_that_choose_the_starts_are_below_one() -> None:
-    uniform = _parts._uniform(tuple(range(200)), 2, 5)
+    uniform = _parts.drawn_numbers(tuple(range(200)), 2, 5)
     assert uniform.shape == (200, 2, 3, 5)
     assert uniform.min() >= 0
     assert uniform.max() < 1

@@ -206,7 +206,7 @@ def injected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A function that makes every k-means start where the given numbers say."""
 
     def inject(uniform: Tensor) -> None:
-        monkeypatch.setattr(_parts, "_uniform", lambda *_: uniform)
+        monkeypatch.setattr(_parts, "drawn_numbers", lambda *_: uniform)
 
     yield inject
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fsseg_bench.method import ClassLabels, Episode
 from fsseg_methods._alignment import alignment_losses
-from fsseg_methods._ppnet.method import _uniform
+from fsseg_methods._ppnet.method import drawn_numbers
 from fsseg_methods._ppnet.superpixels import slic_labels
 from fsseg_methods.ppnet import PPNet
 from fsseg_methods.ppnet_ud import PPNetUD, joint_alignment
@@ -71,7 +71,7 @@ def _parts_by_loops(method: PPNetUD, episode: Episode, parts: Tensor, whole: Ten
 def test_parts_of_the_query_against_loops(ways: int, shots: int) -> None:
     episode = _episode(2, ways, shots)
     method = _method()
-    parts = method.support_parts(episode, _uniform(episode.seeds, ways, 5))
+    parts = method.support_parts(episode, drawn_numbers(episode.seeds, ways, 5))
     expected = _parts_by_loops(method, episode, parts.prototypes, parts.whole)
     torch.testing.assert_close(method.query_parts(episode, parts), expected, atol=1e-5, rtol=1e-5)
 

@@ -130,6 +130,7 @@ def similarity(cells: Tensor, vectors: Tensor, size: tuple[int, ...]) -> Tensor:
     return full / (peaks + _LEAST_PEAK)[:, None, None, None]
 
 
+# One episode at a time on a CPU: Adam's steps enlarge any other rounding, until experts vote otherwise.
 @itemwise
 def experts(
     start: Tensor,
@@ -162,8 +163,8 @@ def experts(
 
     def margins(vectors: Tensor) -> list[Tensor]:
         grids = [low.shape[2:] for low in lows]
-        gates = [similarity(one, vectors, grid) for one, grid in zip(cells, grids, strict=True)]
-        scores = [exit_layer.margin(one, gate) for one, gate in zip(strips, gates, strict=True)]
+        gates = [similarity(cell, vectors, grid) for cell, grid in zip(cells, grids, strict=True)]
+        scores = [exit_layer.margin(strip, gate) for strip, gate in zip(strips, gates, strict=True)]
         return [_at(score, true.shape[1:]) for score, true in zip(scores, labels, strict=True)]
 
     boosted = boost(start, margins, labels, steps=steps)

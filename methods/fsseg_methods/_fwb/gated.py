@@ -75,12 +75,12 @@ def gated_response(strips: Sequence[Strip], gates: Tensor, bias: Tensor, readout
 def gated_responses(strips: Iterable[Strip], gates: Sequence[Tensor], bias: Tensor, readout: Tensor) -> list[Tensor]:
     """:func:`gated_response` for several gates, without gradient: no strip is needed after the next one came."""
     with torch.no_grad():
-        results = [torch.empty_like(one[:, 0]) for one in gates]
+        results = [torch.empty_like(gate[:, 0]) for gate in gates]
         padded: list[Tensor] = []
         for strip in strips:
-            padded = padded or [_pad(one, strip) for one in gates]
-            for result, one in zip(results, padded, strict=True):
-                result[:, strip.rows] = _readout(_hidden(strip, one, bias), readout)
+            padded = padded or [_pad(gate, strip) for gate in gates]
+            for result, gate in zip(results, padded, strict=True):
+                result[:, strip.rows] = _readout(_hidden(strip, gate, bias), readout)
         return results
 
 

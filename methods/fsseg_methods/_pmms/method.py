@@ -166,14 +166,14 @@ class _MixtureMethod(Method):
     def stage_logits(self, episode: Episode) -> list[Tensor]:
         """Logits (B, 2, h, w) of each stage; with an ``activation`` map each stage reads the one before."""
         part = self.activation.query_part(feature_map(episode.query))
-        every: list[Tensor] = []
+        stages: list[Tensor] = []
         earlier: Tensor | None = None
         for mixtures in self.mixtures(episode):
             history = mixtures.likely if self.map_into == "history" else earlier
             logits = self.classify(self.refine(self.activation(part, mixtures), history))
-            every.append(logits)
+            stages.append(logits)
             earlier = logits.softmax(dim=1)
-        return every
+        return stages
 
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:

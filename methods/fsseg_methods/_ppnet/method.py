@@ -74,16 +74,16 @@ class _PartMethod(Method):
 
     def predict(self, episode: Episode) -> Tensor:
         """Scores (B, N+1, H, W), enlarged with aligned corners, as the loss does."""
-        scores = self._scored(episode, _uniform(episode.seeds, episode.ways, self.switches.parts))
+        scores = self._scored(episode, drawn_numbers(episode.seeds, episode.ways, self.switches.parts))
         return resize(scores, episode.size, align_corners=True)
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query, and the weighted alignment (mean over episodes) and semantic losses."""
-        uniform = _uniform(episode.seeds, episode.ways, self.switches.parts)
+        uniform = drawn_numbers(episode.seeds, episode.ways, self.switches.parts)
         scores = self._scored(episode, uniform)
         losses = {"query": segmentation_loss(scores, labels_of(episode), align_corners=True)}
         if self.switches.align_weight:
-            losses["align"] = self.switches.align_weight * self._alignment(episode, scores, uniform).mean()
+            losses["align"] = self.switches.align_weight * self.alignment_loss(episode, scores, uniform).mean()
         if self.semantic is not None:
             losses["semantic"] = self.switches.semantic_weight * self._semantic_loss(self.semantic, episode)
         return losses
@@ -131,10 +131,10 @@ class _PartMethod(Method):
         """Supports scored with the parts (B, N+1, P, C) of the background and their own way: (B, N, K, 2, h, w)."""
         B, N, K = episode.support_masks.shape[:3]
         pairs = torch.stack((prototypes[:, :1].expand(-1, N, -1, -1), prototypes[:, 1:]), dim=2)
-        every = pairs[:, :, None].expand(-1, -1, K, -1, -1, -1)
-        scores = part_scores(feature_map(episode.support).flatten(0, 2), every.flatten(0, 2), self.switches.alpha)
-        folded: Tensor = scores.unflatten(0, (B, N, K))
-        return folded
+        repeated = pairs[:, :, None].expand(-1, -1, K, -1, -1, -1)
+        scores = part_scores(feature_map(episode.support).flatten(0, 2), repeated.flatten(0, 2), self.switches.alpha)
+        by_support: Tensor = scores.unflatten(0, (B, N, K))
+        return by_support
 
     def semantic_logits(self, head: SemanticHead, episode: Episode) -> Tensor:
         """Scores (B*N*K + B, base classes + 1, h, w) of the supports, then the queries."""
@@ -148,7 +148,7 @@ class _PartMethod(Method):
     def _joined(self, centres: Tensor, whole: Tensor) -> Parts:
         return Parts(centres, whole, centres + self.switches.part_weight * whole[:, :, None])
 
-    def _alignment(self, episode: Episode, scores: Tensor, uniform: Tensor) -> Tensor:
+    def alignment_loss(self, episode: Episode, scores: Tensor, uniform: Tensor) -> Tensor:
         parts, present = self.predicted_parts(episode, scores, uniform)
         return self.alignment(episode, self.support_scores(episode, parts.prototypes), present)
 
@@ -156,14 +156,14 @@ class _PartMethod(Method):
         labels = episode.class_labels
         if labels is None:
             raise ValueError("the semantic loss needs class_labels; only training episodes have them")
-        every = torch.cat((labels.support.flatten(0, 2), labels.query))
-        return segmentation_loss(self.semantic_logits(head, episode), every, align_corners=True)
+        images = torch.cat((labels.support.flatten(0, 2), labels.query))
+        return segmentation_loss(self.semantic_logits(head, episode), images, align_corners=True)
 
 
 def part_scores(features: Tensor, prototypes: Tensor, alpha: float) -> Tensor:
     """alpha * max_j cos(cell, part j): (B, L, h, w) from features (B, C, h, w) and parts (B, L, P, C)."""
-    every = cosine_scores(unit_cells(features).cells, prototypes.flatten(1, 2), alpha=alpha)
-    best: Tensor = every.unflatten(1, prototypes.shape[1:3]).max(dim=2).values
+    cosines = cosine_scores(unit_cells(features).cells, prototypes.flatten(1, 2), alpha=alpha)
+    best: Tensor = cosines.unflatten(1, prototypes.shape[1:3]).max(dim=2).values
     return best
 
 
@@ -173,15 +173,16 @@ def predicted_rows(masks: Tensor, size: tuple[int, int]) -> Rows:
     return rows_of_masks(masks[:, None] > 0, (tuple(range(groups)),), cells, size, (_FOREGROUND_ZOOM,) * groups)
 
 
-def _uniform(seeds: tuple[int, ...], ways: int, parts: int) -> Tensor:
+def drawn_numbers(seeds: tuple[int, ...], ways: int, parts: int) -> Tensor:
     """Numbers (B, 2, N+1, P) in [0, 1) that choose the starts: of the supports' lists, then of the query's.
 
     Lists are in the order background, ways; they are drawn as in the authors' code: the supports' ways, their
     background, the query's background, its ways.
     """
     drawn = [torch.rand(2, ways + 1, parts, generator=torch.Generator().manual_seed(s)).double() for s in seeds]
-    every = torch.stack(drawn)
-    return torch.stack((every[:, 0].roll(1, dims=1), every[:, 1]), dim=1)
+    # drawn ways first and background last, as the authors do for supports; lists here begin with the background
+    numbers = torch.stack(drawn)
+    return torch.stack((numbers[:, 0].roll(1, dims=1), numbers[:, 1]), dim=1)
 
 
 def _cells(features: Tensor | tuple[Tensor, ...]) -> tuple[int, int]:

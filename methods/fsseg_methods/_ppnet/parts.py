@@ -168,8 +168,8 @@ def _assign(
     cells: Tensor, size: tuple[int, int], centres: Tensor, blank: Tensor, lattices: list[_Lattice], owners: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Each image's clusters as weights of its cells (B, I, G, P, h*w), and how many rows they hold (B, I, G, P)."""
-    own = centres[:, owners]
-    dots = (own.flatten(2, 3) @ cells).unflatten(2, own.shape[2:4]).unflatten(4, size)
+    assigned = centres[:, owners]
+    dots = (assigned.flatten(2, 3) @ cells).unflatten(2, assigned.shape[2:4]).unflatten(4, size)
     lengths = _lengths(centres)[:, owners]
     weights = torch.zeros_like(dots)
     counts = _nearest_centre(lengths) * blank[..., None]
@@ -219,11 +219,11 @@ def _at_rows(
         weights = weights + lattice.pull_back(hot[..., :-1].unflatten(3, shape))
         begin += area
     chosen = images[:, None] == torch.arange(cells.shape[1], device=cells.device)[:, None, None]
-    every = (weights.flatten(3)[:, None] * chosen[..., None]).flatten(2, 3)
-    rows = (every @ cells.mT).sum(dim=1).unflatten(1, starts.shape[1:])
+    by_image = (weights.flatten(3)[:, None] * chosen[..., None]).flatten(2, 3)
+    rows = (by_image @ cells.mT).sum(dim=1).unflatten(1, starts.shape[1:])
     first = (starts[..., None] == starts[..., None, :]).to(torch.uint8).argmax(dim=3)  # one row, one set of bits
-    own: Tensor = rows.gather(2, first[..., None].expand_as(rows))
-    return own
+    equal: Tensor = rows.gather(2, first[..., None].expand_as(rows))
+    return equal
 
 
 def _find(flat: Tensor, starts: Tensor, membership: Tensor) -> tuple[Tensor, Tensor]:

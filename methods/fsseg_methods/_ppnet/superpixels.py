@@ -39,10 +39,10 @@ def slic_labels(images: Tensor, segments: int = 100, compactness: float = 10.0) 
     Raises:
         UserError: scikit-image is not installed.
     """
-    own = functools.partial(_slic(), n_segments=segments, compactness=compactness, start_label=0)
+    segment = functools.partial(_slic(), n_segments=segments, compactness=compactness, start_label=0)
     pictures = images.detach().permute(0, 2, 3, 1).float().cpu().numpy()
     with ThreadPoolExecutor() as pool:  # SLIC releases Python's global lock, so that threads share the work
-        labels = list(pool.map(own, pictures))
+        labels = list(pool.map(segment, pictures))
     return torch.from_numpy(np.stack(labels).astype(np.int64)).to(images.device)
 
 
@@ -67,6 +67,7 @@ def superpixel_means(features: Tensor, labels: Tensor, *, places: int) -> Superp
         labels: (M, H, W) int64 >= 0, resized to the nearest pixel.
         places: S; labels from ``places`` on are left out.
     """
+    # nearest, not bilinear: a label between two labels would be a third superpixel
     small = F.interpolate(labels[:, None].double(), size=features.shape[-2:], mode="nearest").long().flatten(1)
     members = F.one_hot(small.clamp(max=places), places + 1)[..., :places].to(features.dtype).mT
     counts = members.sum(dim=2)
