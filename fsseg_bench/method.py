@@ -142,12 +142,12 @@ class Method(nn.Module, ABC):
 
         Raises:
             UserError: a switch is outside its range.
-            TypeError: ``switches`` is no instance of ``Switches``.
+            ValueError: ``switches`` is no instance of ``Switches``.
         """
         super().__init__()
         if not isinstance(switches, self.Switches or type(None)):
             name = type(self).__name__
-            raise TypeError(f"{name}: give super().__init__ the backbone and an instance of {name}.Switches")
+            raise ValueError(f"{name}: give super().__init__ the backbone and an instance of {name}.Switches")
         if self.Switches is not None:
             schema.check(switches)
         self.backbone = backbone

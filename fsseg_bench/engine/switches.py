@@ -15,6 +15,10 @@ from fsseg_bench.method import Method
 from fsseg_bench.schema import UNIONS, Must, Range
 from fsseg_bench.values import checked_value, text_of, type_text
 
+_ARGUMENTS = {
+    False: "backbone: Backbone, switches: Switches",
+    True: "backbone: Backbone, base_classes: int, switches: Switches",
+}
 _WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
 
@@ -37,7 +41,7 @@ def switch_types(cls: type[Method]) -> dict[str, Any]:
         UserError: ``Switches`` is no frozen dataclass, a field has no type or one that names nothing, or ``__init__``
             takes switches as keyword-only arguments; says what to write.
     """
-    _refuse_keywords(cls)
+    _check_init(cls)
     if cls.Switches is None:
         return {}
     parameters = getattr(cls.Switches, "__dataclass_params__", None)
@@ -131,20 +135,23 @@ def _allowed(kind: Any) -> str:
     return _WORDS.get(kind) or type_text(kind)
 
 
-def _refuse_keywords(cls: type[Method]) -> None:
-    """Says how to write the switches of a method that has them as keyword-only arguments of ``__init__``."""
-    signature = inspect.signature(cls.__init__)
-    old = [p for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+def _check_init(cls: type[Method]) -> None:
+    """Says how to write an ``__init__`` that takes no switches, or takes them as keyword-only arguments."""
+    parameters = inspect.signature(cls.__init__).parameters
+    old = [p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    arguments = f"(self, {_ARGUMENTS[cls.reads_class_labels]})"
     if not old:
+        taken = any(p.name == "switches" or p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values())
+        if cls.Switches is not None and not taken:
+            raise UserError(f"{cls.__name__} has Switches, and its __init__ must take them: write {arguments}")
         return
-    first = ", ".join(("self", "backbone: Backbone", *(["base_classes: int"] if cls.reads_class_labels else [])))
     lines = [
         f"class {cls.__name__}(Method):",
         "    @dataclass(frozen=True)",
         "    class Switches:",
         *(f"        {_field(parameter)}" for parameter in old),
         "",
-        f"    def __init__({first}, switches: Switches) -> None:",
+        f"    def __init__{arguments} -> None:",
         "        super().__init__(backbone, switches)",
     ]
     raise UserError(

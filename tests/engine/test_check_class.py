@@ -93,6 +93,11 @@ class Keywords(Good):
         super().__init__(backbone)
 
 
+class Forgetful(with_switches(("steps", int, 5))):
+    def __init__(self, backbone):
+        super().__init__(backbone)
+
+
 class Bare(Good):
     class Switches:
         steps: int = 5
@@ -108,6 +113,7 @@ class TestSwitches:
             (with_switches(("steps", "Nowhere", 5)), "an annotation cannot be read"),
             (with_switches(("steps", int, 5), frozen=False), "write @dataclass(frozen=True) above it"),
             (Bare, "write @dataclass(frozen=True) above it"),
+            (Forgetful, "its __init__ must take them: write (self, backbone: Backbone, switches: Switches)"),
             (Keywords, "steps, mode as keyword-only arguments"),
             (Keywords, "        steps: int = 5\n        mode: Literal['a', 'b'] = 'a'\n"),
             (Keywords, "    def __init__(self, backbone: Backbone, switches: Switches) -> None:\n"),

@@ -22,7 +22,7 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.registry import find_method, method_names
 from fsseg_methods.baseline import Baseline
-from tests.support.heads import TinyBackbone
+from tests.support.heads import TinyBackbone, make
 from tests.support.networks import fold_by_hand, random_backbone
 
 
@@ -43,15 +43,15 @@ def test_rates_by_hand(changes: dict, expected: dict) -> None:
 class Small(Baseline):
     """A trunk and two heads."""
 
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone)
+    def __init__(self, backbone: Backbone, switches: Baseline.Switches) -> None:
+        super().__init__(backbone, switches)
         self.near = nn.Conv2d(6, 2, 1)
         self.near_side = nn.Conv2d(6, 2, 1, bias=False)
 
 
 def groups(**changes: Any) -> dict[str, tuple[float, float]]:
     """Rate and decay of every parameter under a recipe."""
-    method = Small(TinyBackbone())
+    method = make(Small, TinyBackbone())
     optimizer = build_optimizer(method, Recipe(iterations=1, batch=1, lr=0.1, weight_decay=0.01, **changes))
     names = {id(p): name for name, p in method.named_parameters()}
     return {names[id(p)]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
@@ -92,8 +92,8 @@ SMALL = "resnet18-layer3"
 class TwoTrunks(Baseline):
     """A second trunk that no weights fill, beside a copy of the first."""
 
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone)
+    def __init__(self, backbone: Backbone, switches: Baseline.Switches) -> None:
+        super().__init__(backbone, switches)
         self.twin = copy.deepcopy(backbone)
         self.fresh = build_backbone("vgg16")
 
@@ -107,13 +107,13 @@ def test_a_trunk_that_no_weights_fill_is_not_frozen(tmp_path: Path) -> None:
     torch.save(random_backbone(SMALL).state_dict(), tmp_path / "weights.pth")
     backbone = build_backbone(SMALL)
     load_weights(backbone, str(tmp_path / "weights.pth"))
-    learning = _learning(TwoTrunks(backbone), Recipe(iterations=1, batch=1, lr=0.1, freeze="layer3"))
+    learning = _learning(make(TwoTrunks, backbone), Recipe(iterations=1, batch=1, lr=0.1, freeze="layer3"))
     assert {name.partition(".")[0] for name in learning} == {"fresh"}
     assert len(learning) == 26  # 13 convolutions
 
 
 def test_without_weights_all_trunks_are_frozen_as_they_are() -> None:
-    method = TwoTrunks(build_backbone(SMALL))
+    method = make(TwoTrunks, build_backbone(SMALL))
     method.fresh = build_backbone(SMALL)
     learning = _learning(method, Recipe(iterations=1, batch=1, lr=0.1, freeze="layer2"))
     assert {name.partition(".")[0] for name in learning} == {"backbone", "twin", "fresh"}
@@ -153,7 +153,7 @@ def test_folded_norms_of_frozen_stages_harm_nothing(tmp_path: Path) -> None:
 
 def test_folded_weights_of_a_second_trunk_alone_are_refused(tmp_path: Path) -> None:
     """The first trunk's norms are fine; the message comes from the second."""
-    method = TwoTrunks(build_backbone(SMALL))
+    method = make(TwoTrunks, build_backbone(SMALL))
     method.fresh = build_backbone(SMALL)
     load_weights(method.fresh, _folded_file(tmp_path, SMALL, Layout()))
     with pytest.raises(UserError, match="hold 15 batch-norms folded"):

@@ -203,7 +203,7 @@ def test_annotations_against_loops() -> None:
 
 def test_default_annotation_is_as_strong_as_the_authors_beside_the_image() -> None:
     std = torch.tensor(TinyBackbone().std)
-    assert _method().annotation_value == pytest.approx(128 / 255 / std.mean().item(), abs=5e-3)
+    assert CoFCN.Switches().annotation_value == pytest.approx(128 / 255 / std.mean().item(), abs=5e-3)
 
 
 def test_the_mask_steers_the_support_alone() -> None:

@@ -284,7 +284,7 @@ def test_loss_is_the_logistic_loss_of_labelled_pixels(small: OSLSM) -> None:
     expected = F.binary_cross_entropy_with_logits(z[kept], (labels[kept] == 1).float())
     assert list(losses) == ["query"]
     torch.testing.assert_close(losses["query"], expected)
-    small.void_in_bg = True
+    small.switches = dataclasses.replace(small.switches, void_in_bg=True)
     expected = F.binary_cross_entropy_with_logits(z, (labels == 1).float())
     torch.testing.assert_close(small.loss(episode)["query"], expected)
 
