@@ -55,7 +55,7 @@ def strict_json(data: bytes | str) -> Any:
             or more, or text that has no UTF-8 form; says which.
     """
     try:
-        value = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_distinct)
+        value = json.loads(data, parse_constant=_no_constant, object_pairs_hook=distinct_keys)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     _check(value)
@@ -66,7 +66,12 @@ def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON text, for ``object_pairs_hook``.
+
+    Raises:
+        ValueError: a key is there twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key is there twice")
