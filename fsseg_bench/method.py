@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fsseg_bench import schema
+from fsseg_bench.conventions import VOID as VOID  # noqa: PLC0414 - part of the contract
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.layout import Layout
 from fsseg_bench.recipe import Recipe
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 Features = Tensor | tuple[Tensor, ...]
 """What ``encode`` returns: one tensor or several (feature levels), each with the images as first axis."""
-
-VOID = 255
-"""The label of pixels that count nowhere: not in prototypes, losses or scores."""
 
 
 class ClassLabels(NamedTuple):
@@ -93,6 +91,26 @@ class Episode:
     def shots(self) -> int:
         """K, the number of supports of each class."""
         return self.support_masks.shape[2]
+
+    def item(self, i: int) -> Episode:
+        """Episode ``i`` of the batch as evaluation knows it, in memory of its own; labels and history are left out.
+
+        The copy matters: how a CPU rounds may depend on where numbers lie in memory.
+        """
+
+        def cut(features: Features) -> Features:
+            if isinstance(features, Tensor):
+                return features[i : i + 1].clone()
+            return tuple(level[i : i + 1].clone() for level in features)
+
+        return Episode(
+            support=cut(self.support),
+            support_masks=self.support_masks[i : i + 1].clone(),
+            query=cut(self.query),
+            size=self.size,
+            seeds=self.seeds[i : i + 1],
+            unlabelled=None if self.unlabelled is None else cut(self.unlabelled),
+        )
 
 
 class Prediction(NamedTuple):

@@ -13,8 +13,8 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as v2
 
 from fsseg_bench.choices import Choices
+from fsseg_bench.conventions import VOID, UInt8
 from fsseg_bench.data.loading import squash, squash_image
-from fsseg_bench.data.source import VOID, UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.streams import below, stream
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.files import read_file
-from fsseg_bench.data.source import UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 

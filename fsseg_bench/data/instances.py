@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.cachefile import load_arrays, save_arrays
 from fsseg_bench.data.coco_json import parse_instances
-from fsseg_bench.data.source import UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import cache_root
 

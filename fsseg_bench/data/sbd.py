@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.files import read_file
 from fsseg_bench.data.mat5 import FormatError, read_field
-from fsseg_bench.data.source import UInt8
 from fsseg_bench.errors import UserError
 
 

@@ -12,12 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Bool = npt.NDArray[np.bool_]
-Float = npt.NDArray[np.float64]
-UInt8 = npt.NDArray[np.uint8]
-Pattern = Callable[[Float, Float], Bool]
+from fsseg_bench.conventions import Bool, Float64
+
+Pattern = Callable[[Float64, Float64], Bool]
 
 TURNS = 360
 """Directions in the table: a direction is an integer in [0, TURNS)."""
@@ -41,7 +39,7 @@ def between(rng: np.random.RandomState, low: float, high: float) -> float:
     return low + (high - low) * float(rng.random_sample())
 
 
-def value_noise(rng: np.random.RandomState, shape: tuple[int, ...], cell: float) -> Float:
+def value_noise(rng: np.random.RandomState, shape: tuple[int, ...], cell: float) -> Float64:
     """Smooth noise in [0, 1) of ``shape`` (height, width): values on a grid ``cell`` pixels apart, interpolated."""
     height, width = shape
     grid = rng.random_sample((int(height / cell) + 2, int(width / cell) + 2))
@@ -49,7 +47,7 @@ def value_noise(rng: np.random.RandomState, shape: tuple[int, ...], cell: float)
     row, column = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
     fy, fx = (y - row)[:, None], (x - column)[None, :]
     lines = grid[row] * (1.0 - fy) + grid[row + 1] * fy
-    noise: Float = lines[:, column] * (1.0 - fx) + lines[:, column + 1] * fx
+    noise: Float64 = lines[:, column] * (1.0 - fx) + lines[:, column + 1] * fx
     return noise
 
 
@@ -76,7 +74,7 @@ class Pose:
         columns = slice(max(0, int(self.x - reach)), min(width, int(self.x + reach) + 1))
         return rows, columns
 
-    def coordinates(self, window: tuple[slice, slice]) -> tuple[Float, Float]:
+    def coordinates(self, window: tuple[slice, slice]) -> tuple[Float64, Float64]:
         """Object coordinates (unit: ``radius``) of the pixel centres of a window."""
         along, across = _turned(window, self.x, self.y, self.turn)
         return along / (self.radius * self.stretch), across / (self.radius / self.stretch)
@@ -91,13 +89,13 @@ class Weave:
     period: float
     turn: int
 
-    def coordinates(self, window: tuple[slice, slice]) -> tuple[Float, Float]:
+    def coordinates(self, window: tuple[slice, slice]) -> tuple[Float64, Float64]:
         """Texture coordinates (unit: ``period``) of the pixel centres of a window."""
         along, across = _turned(window, self.x, self.y, self.turn)
         return along / self.period, across / self.period
 
 
-def _turned(window: tuple[slice, slice], x: float, y: float, turn: int) -> tuple[Float, Float]:
+def _turned(window: tuple[slice, slice], x: float, y: float, turn: int) -> tuple[Float64, Float64]:
     """Pixel centres of a window relative to (x, y), along the direction ``turn`` and across it."""
     rows, columns = window
     dx = np.arange(columns.start, columns.stop)[None, :] + (0.5 - x)
@@ -124,7 +122,7 @@ _CROSS = (
 )
 
 
-def _inside(vertices: tuple[tuple[float, float], ...], x: Float, y: Float) -> Bool:
+def _inside(vertices: tuple[tuple[float, float], ...], x: Float64, y: Float64) -> Bool:
     """Whether points lie in a polygon: an odd number of edges is crossed on the way to the right."""
     inside = np.zeros(x.shape, dtype=np.bool_)
     for (x1, y1), (x2, y2) in zip(vertices, (*vertices[1:], vertices[0]), strict=True):
@@ -133,7 +131,7 @@ def _inside(vertices: tuple[tuple[float, float], ...], x: Float, y: Float) -> Bo
     return inside
 
 
-def _disc(x: Float, y: Float) -> Bool:
+def _disc(x: Float64, y: Float64) -> Bool:
     return x * x + y * y <= 1.0
 
 
@@ -150,30 +148,30 @@ OUTLINES: dict[str, Pattern] = {
 # --- textures -------------------------------------------------------------------------------------------------------
 
 
-def _odd(x: Float) -> Bool:
+def _odd(x: Float64) -> Bool:
     """Whether the whole part of each number is odd."""
     odd: Bool = np.floor(x).astype(np.int64) % 2 == 1
     return odd
 
 
-def _fraction(x: Float) -> Float:
+def _fraction(x: Float64) -> Float64:
     return x - np.floor(x)
 
 
-def _stripes(u: Float, _: Float) -> Bool:
+def _stripes(u: Float64, _: Float64) -> Bool:
     return _odd(2.0 * u)
 
 
-def _checks(u: Float, v: Float) -> Bool:
+def _checks(u: Float64, v: Float64) -> Bool:
     return _odd(1.1 * u) ^ _odd(1.1 * v)
 
 
-def _dots(u: Float, v: Float) -> Bool:
+def _dots(u: Float64, v: Float64) -> Bool:
     du, dv = _fraction(0.8 * u) - 0.5, _fraction(0.8 * v) - 0.5
     return du * du + dv * dv < 0.07
 
 
-def _mesh(u: Float, v: Float) -> Bool:
+def _mesh(u: Float64, v: Float64) -> Bool:
     return (_fraction(1.35 * u) < 0.3) | (_fraction(1.35 * v) < 0.3)
 
 

@@ -9,19 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fsseg_bench.conventions import VOID, Bool, Float64, UInt8
 from fsseg_bench.data.shapes_draw import (
     OUTLINES,
     TEXTURES,
     TURNS,
-    Bool,
-    Float,
     Pose,
-    UInt8,
     Weave,
     between,
     value_noise,
 )
-from fsseg_bench.data.source import VOID
 from fsseg_bench.protocol.streams import below
 
 FINE = 2
@@ -43,7 +40,7 @@ _TRIES = 20
 _LUMA = np.array([0.25, 0.625, 0.125])
 
 Window = tuple[slice, slice]
-Colours = tuple[Float, Float]
+Colours = tuple[Float64, Float64]
 
 
 class Kind(NamedTuple):
@@ -200,7 +197,7 @@ def _weave(rng: np.random.RandomState) -> Weave:
     return Weave(between(rng, 0.0, 100.0), between(rng, 0.0, 100.0), period, below(rng, TURNS))
 
 
-def _colour(rng: np.random.RandomState) -> Float:
+def _colour(rng: np.random.RandomState) -> Float64:
     return np.floor(rng.random_sample(3) * 256.0)
 
 
@@ -213,7 +210,7 @@ def _two_colours(rng: np.random.RandomState) -> Colours:
             return first, second
 
 
-def _paint(canvas: _Canvas, place: Window, mask: Bool, mix: Float, colours: Colours, label: int = 0) -> None:
+def _paint(canvas: _Canvas, place: Window, mask: Bool, mix: Float64, colours: Colours, label: int = 0) -> None:
     """Lays colours over the canvas where ``mask`` is: the first where ``mix`` is 0, the second where it is 1."""
     first, second = colours
     canvas.colours[place][mask] = (first + mix[mask][:, None] * (second - first)).astype(np.uint8)

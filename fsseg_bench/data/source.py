@@ -11,19 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from fsseg_bench import plugins
+from fsseg_bench.conventions import VOID as VOID  # noqa: PLC0414 - part of the contract
+from fsseg_bench.conventions import UInt8 as UInt8  # noqa: PLC0414
 from fsseg_bench.data.files import read_file, sha256
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.source import SourceKind
 from fsseg_bench.protocol.spec import Protocol, is_list_file
-
-UInt8 = npt.NDArray[np.uint8]
-
-VOID = 255
-"""The mask value of pixels that count nowhere."""
 
 
 class Content(NamedTuple):

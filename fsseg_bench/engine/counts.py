@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_VOID = 255
+from fsseg_bench.conventions import VOID
 
 
 def scores_from_logits(logits: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def confusion(prediction: Tensor, label: Tensor, ways: int) -> Tensor:
         return torch.stack([torch.count_nonzero(c, dim=(1, 2)) for c in cells], dim=1).view(-1, 2, 2)
     n = ways + 1
     batch = prediction.shape[0]
-    valid = label != _VOID
+    valid = label != VOID
     cell = label.long() * n + prediction.long()
     offset = torch.arange(batch, device=label.device).view(-1, 1, 1) * (n * n)
     counts = torch.bincount((cell + offset)[valid], minlength=batch * n * n)

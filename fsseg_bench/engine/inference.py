@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -57,17 +56,17 @@ class InferenceModel:
     @torch.no_grad()
     def encode(self, images: list[Tensor]) -> list[Features]:
         """Features of single images (3, H, W) uint8, all of one size; each result has no image axis."""
-        return self._in_batches(images, None, self._method.encode)
+        return self._in_batches(self._method.encode, images)
 
     @torch.no_grad()
     def encode_unlabelled(self, images: list[Tensor]) -> list[Features]:
         """The same for images without masks."""
-        return self._in_batches(images, None, self._method.encode_unlabelled)
+        return self._in_batches(self._method.encode_unlabelled, images)
 
     @torch.no_grad()
     def encode_support(self, images: list[Tensor], masks: list[Tensor]) -> list[Features]:
         """The same for supports, with masks (H, W) uint8."""
-        return self._in_batches(images, masks, self._method.encode)
+        return self._in_batches(self._method.encode_support, images, masks)
 
     def predict(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (B, N+1, h, w) and the method's diagnostics.
@@ -76,7 +75,7 @@ class InferenceModel:
         nothing is lost in speed.
         """
         if self.device.type == "cpu" and episode.batch > 1:
-            results = [self._predict(_alone(episode, i)) for i in range(episode.batch)]
+            results = [self._predict(episode.item(i)) for i in range(episode.batch)]
             names = results[0][1]
             told = {name: torch.cat([own[name] for _, own in results]) for name in names}
             return torch.cat([logits for logits, _ in results]), told
@@ -86,44 +85,23 @@ class InferenceModel:
         with torch.no_grad(), exact(self.device), autocast(self.device, self._precision):
             return checked_prediction(self._method.predict(episode), episode)
 
-    def _in_batches(
-        self, images: list[Tensor], masks: list[Tensor] | None, encode: Callable[[Tensor], Features]
-    ) -> list[Features]:
+    def _in_batches(self, encode: Callable[..., Features], *tensors: list[Tensor]) -> list[Features]:
+        """``encode`` of batches of images and what else it takes of each."""
+        images, *others = tensors
         results: list[Features] = []
         for start in range(0, len(images), self._encode_batch):
             chosen = range(start, min(start + self._encode_batch, len(images)))
             indices = [*chosen, *[chosen[-1]] * (self._encode_batch - len(chosen))]
             batch = normalise(torch.stack([images[i] for i in indices]), self._method.backbone, self.device)
+            stacked = [torch.stack([other[i] for i in indices]).to(self.device) for other in others]
             with exact(self.device), autocast(self.device, self._precision):
-                if masks is None:
-                    features = encode(batch)
-                else:
-                    stacked = torch.stack([masks[i] for i in indices]).to(self.device)
-                    features = self._method.encode_support(batch, stacked)
+                features = encode(batch, *stacked)
             results.extend(_item(features, i) for i in range(len(chosen)))
         return results
 
 
 def _trunks(method: Method) -> list[tuple[str, Backbone]]:
     return [(name, child) for name, child in method.named_children() if isinstance(child, Backbone)]
-
-
-def _alone(episode: Episode, i: int) -> Episode:
-    """Episode ``i`` of a batch in evaluation, alone."""
-
-    def cut(features: Features) -> Features:
-        if isinstance(features, Tensor):
-            return features[i : i + 1].clone()
-        return tuple(level[i : i + 1].clone() for level in features)
-
-    return dataclasses.replace(
-        episode,
-        support=cut(episode.support),
-        support_masks=episode.support_masks[i : i + 1].clone(),
-        query=cut(episode.query),
-        seeds=episode.seeds[i : i + 1],
-        unlabelled=None if episode.unlabelled is None else cut(episode.unlabelled),
-    )
 
 
 def _item(features: Features, i: int) -> Features:

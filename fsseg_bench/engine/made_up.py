@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,19 +109,3 @@ def _items(features: Features) -> Iterator[Features]:
         yield from features
     else:
         yield from zip(*features, strict=True)
-
-
-def part_of(episode: Episode, i: int) -> Episode:
-    """Episode ``i`` of a batch, alone."""
-
-    def cut(features: Features) -> Any:
-        return features[i : i + 1] if isinstance(features, Tensor) else tuple(f[i : i + 1] for f in features)
-
-    return dataclasses.replace(
-        episode,
-        support=cut(episode.support),
-        support_masks=episode.support_masks[i : i + 1],
-        query=cut(episode.query),
-        seeds=episode.seeds[i : i + 1],
-        unlabelled=None if episode.unlabelled is None else cut(episode.unlabelled),
-    )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from fsseg_bench.conventions import VOID, Bool, UInt8
 
 _COLOURS = ((230, 60, 50), (40, 130, 230), (50, 170, 80), (240, 160, 30), (150, 80, 200))
-_VOID = 255
 _VOID_COLOUR = (128, 128, 128)
 _OUTLINE_COLOUR = 255
 _BLEND = 0.55
 _OUTLINE = 160  # the image's shorter side in outline widths
 
 
-def overlay(image: Pixels, labels: Pixels) -> Pixels:
+def overlay(image: UInt8, labels: UInt8) -> UInt8:
     """``image`` (H, W, 3) with each class in a colour of its own within a white outline, and void (255) in grey.
 
     Args:
@@ -26,14 +24,14 @@ def overlay(image: Pixels, labels: Pixels) -> Pixels:
     width = max(1, min(labels.shape) // _OUTLINE)
     for label in np.unique(labels[labels > 0]):
         chosen = labels == label
-        colour = _VOID_COLOUR if label == _VOID else _COLOURS[(int(label) - 1) % len(_COLOURS)]
+        colour = _VOID_COLOUR if label == VOID else _COLOURS[(int(label) - 1) % len(_COLOURS)]
         out[chosen] = (1 - _BLEND) * out[chosen] + _BLEND * np.asarray(colour, np.float32)
-        if label != _VOID:
+        if label != VOID:
             out[_edge(chosen, width)] = _OUTLINE_COLOUR
     return out.round().astype(np.uint8)
 
 
-def _edge(chosen: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
+def _edge(chosen: Bool, width: int) -> Bool:
     """The pixels of a region within ``width`` of its border; the image's border is none."""
     inner = chosen
     for _ in range(width):

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.overlay import overlay
@@ -20,14 +20,12 @@ from fsseg_bench.storage.json_text import write_json
 
 _GAP = 4
 
-Pixels = npt.NDArray[np.uint8]
-
 
 class Tile(NamedTuple):
     """One square picture of an episode."""
 
     title: str
-    pixels: Pixels
+    pixels: UInt8
     """(S, S, 3)."""
 
 
@@ -63,7 +61,7 @@ def draw_panels(plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]]
     write_json(folder / "panels.json", captions)
 
 
-def episode_tiles(plan: Plan, episode: int, predictions: Sequence[tuple[str, Pixels]]) -> list[Tile]:
+def episode_tiles(plan: Plan, episode: int, predictions: Sequence[tuple[str, UInt8]]) -> list[Tile]:
     """The first support of each way with its mask, the query, each of ``predictions`` over it, and the truth.
 
     Args:
@@ -85,12 +83,12 @@ def episode_tiles(plan: Plan, episode: int, predictions: Sequence[tuple[str, Pix
     return [*tiles, Tile("truth", overlay(query, truth))]
 
 
-def _panel(tiles: Sequence[Tile]) -> Pixels:
+def _panel(tiles: Sequence[Tile]) -> UInt8:
     gap = np.full((tiles[0].pixels.shape[0], _GAP, 3), 255, np.uint8)
     row = [part for tile in tiles for part in (tile.pixels, gap)][:-1]
     return np.concatenate(row, axis=1)
 
 
-def _pixels(plan: Plan, image: str, size: int) -> Pixels:
-    pixels: Pixels = load_image(plan.source, image, size).permute(1, 2, 0).numpy()
+def _pixels(plan: Plan, image: str, size: int) -> UInt8:
+    pixels: UInt8 = load_image(plan.source, image, size).permute(1, 2, 0).numpy()
     return pixels

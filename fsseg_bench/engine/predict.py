@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.decode import check_mask_size, read_binary_mask, read_image
 from fsseg_bench.data.loading import squash, squash_image
-from fsseg_bench.data.source import UInt8
 from fsseg_bench.engine.counts import predict_labels, scores_from_logits
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.inference import InferenceModel, stack_features

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.loading import query_label
 from fsseg_bench.engine.cache import Budget
 from fsseg_bench.engine.counts import confusion
@@ -16,7 +17,7 @@ from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
-from fsseg_bench.engine.panels import Pixels, Tile, episode_tiles
+from fsseg_bench.engine.panels import Tile, episode_tiles
 from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.errors import UserError
@@ -47,7 +48,7 @@ def predicted_tiles(shown: Sequence[ShownEpisode], places: RunPlaces | None = No
     for place, one in enumerate(shown):
         for title, folder in one.folders.items():
             wanted[folder].append((place, title))
-    labels: dict[tuple[int, str], Pixels] = {}
+    labels: dict[tuple[int, str], UInt8] = {}
     plans = {}
     for folder, uses in wanted.items():
         again = open_run(folder, places, opened)
@@ -63,7 +64,7 @@ def predicted_tiles(shown: Sequence[ShownEpisode], places: RunPlaces | None = No
     ]
 
 
-def _prediction(again: OpenRun, evaluator: Evaluator, episode: int) -> Pixels:
+def _prediction(again: OpenRun, evaluator: Evaluator, episode: int) -> UInt8:
     """Labels (S, S) uint8."""
     (prediction,) = evaluator.predict(range(episode, episode + 1))
     if again.changed_code:
@@ -77,5 +78,5 @@ def _prediction(again: OpenRun, evaluator: Evaluator, episode: int) -> Pixels:
                 f"{again.run.folder}: the code has changed since the run was made, and episode {episode} comes out "
                 "differently now; run it again"
             )
-    pixels: Pixels = prediction.numpy()
+    pixels: UInt8 = prediction.numpy()
     return pixels

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.data.source import VOID
+from fsseg_bench.conventions import VOID
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.bilinear import pull_back, resize
 from fsseg_bench.nn.itemwise import itemwise

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.data.source import VOID
+from fsseg_bench.conventions import VOID
 from fsseg_bench.nn.bilinear import resize
 
 

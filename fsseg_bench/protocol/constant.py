@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Float64 = npt.NDArray[np.float64]
+from fsseg_bench.conventions import Float64
 
 
 def constant_loss(counts: npt.ArrayLike) -> float:

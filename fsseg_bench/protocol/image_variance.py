@@ -32,9 +32,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fsseg_bench.conventions import Float64, Int64
 from fsseg_bench.protocol.images import EpisodeImages, common_numbers, sums
 from fsseg_bench.protocol.influence import Influence
-from fsseg_bench.protocol.scoring import Float64, Int64
 from fsseg_bench.protocol.statistics import Interval
 from fsseg_bench.protocol.student import t_quantile, two_sided_p
 

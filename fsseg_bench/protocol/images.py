@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fsseg_bench.protocol.scoring import Float64, Int64
+from fsseg_bench.conventions import Float64, Int64
 from fsseg_bench.protocol.table import EpisodeTable
 
 _FEW = 30

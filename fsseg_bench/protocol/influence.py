@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fsseg_bench.conventions import Float64
 from fsseg_bench.protocol.images import EpisodeImages
-from fsseg_bench.protocol.scoring import Float64
 from fsseg_bench.protocol.statistics import FoldCounts, Metric, episode_terms
 
 

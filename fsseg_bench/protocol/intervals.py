@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fsseg_bench.conventions import Float64, Int64
 from fsseg_bench.protocol.image_variance import Effects, Estimate, estimates, image_effects
 from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.influence import class_influence, fold_influence, images_of
-from fsseg_bench.protocol.scoring import Float64, Int64
 from fsseg_bench.protocol.statistics import (
     FoldCounts,
     Interval,

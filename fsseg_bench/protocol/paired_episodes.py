@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fsseg_bench.conventions import Float64, Int64
 from fsseg_bench.protocol.paired import Difference, PairedResult, PairedScores, Replicas, check_pairs
-from fsseg_bench.protocol.scoring import Float64, Int64
 from fsseg_bench.protocol.statistics import (
     Metric,
     episode_terms,

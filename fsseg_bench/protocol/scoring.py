@@ -12,10 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fsseg_bench.conventions import Float64, Int64
 from fsseg_bench.errors import UserError
-
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
 
 
 class ClassCounts(NamedTuple):

@@ -13,10 +13,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fsseg_bench.conventions import Float64, Int64
 from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.scoring import (
-    Float64,
-    Int64,
     binary_iou,
     binary_terms,
     class_iou,

@@ -13,12 +13,8 @@ from fsseg_bench.records.lines import Inspect, Row, parse_lines
 from fsseg_bench.storage.json_text import distinct_keys
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
+    from fsseg_bench.conventions import Int64
     from fsseg_bench.protocol.table import EpisodeTable
-
-    Int64 = npt.NDArray[np.int64]
 
 _MOST_PIXELS = 2**48  # sums of counts below this stay within int64
 _KEYS = {"episode", "classes", "input", "native", "diagnostics"}

@@ -16,10 +16,7 @@ from fsseg_bench.records.lines import Chain, read_lines
 from fsseg_bench.records.read import RecordError, StoredRun
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Int64 = npt.NDArray[np.int64]
+    from fsseg_bench.conventions import Int64
 
 
 @dataclass(frozen=True, eq=False)

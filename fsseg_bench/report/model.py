@@ -38,11 +38,6 @@ class Cell:
     source: str = ""
     """Where a number that was not measured here was read."""
 
-    @property
-    def half_width(self) -> float | None:
-        """Half the width of the interval."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
-
 
 @dataclass(frozen=True)
 class Column:

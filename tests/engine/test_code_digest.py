@@ -138,7 +138,7 @@ def test_only_the_source_that_is_used_counts() -> None:
 
 def test_nothing_that_shows_results_counts() -> None:
     areas = {name.split(".")[1] for name in files("ppnet_ud") if name.startswith("fsseg_bench.")}
-    assert areas <= {"data", "engine", "method", "nn", "protocol", "recipe", "records", "storage"}
+    assert areas <= {"conventions", "data", "engine", "method", "nn", "protocol", "recipe", "records", "storage"}
 
 
 def test_what_is_excluded_exists_and_would_count() -> None:

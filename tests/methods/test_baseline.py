@@ -13,7 +13,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.baseline import Baseline
-from tests.support.heads import TinyBackbone, alone, first, make, random_episode
+from tests.support.heads import TinyBackbone, first, make, random_episode
 
 
 def published_way(episode: Episode) -> Tensor:
@@ -74,7 +74,7 @@ def test_empty_support_mask() -> None:
 def test_the_same_bits_in_every_batch(ways: int, shots: int) -> None:
     episode = random_episode(8, ways, shots, channels=37, cells=(9, 7), size=(65, 51))
     method = make(Baseline, TinyBackbone())
-    one_by_one = torch.cat([method.predict(alone(episode, i)) for i in range(8)])
+    one_by_one = torch.cat([method.predict(episode.item(i)) for i in range(8)])
     for count in (1, 3, 8):
         assert torch.equal(method.predict(first(episode, count)), one_by_one[:count])
 

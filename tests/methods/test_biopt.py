@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fsseg_methods.baseline import Baseline
 from fsseg_methods.biopt import BiOpt, fuse, predicted_prototypes
-from tests.support.heads import TinyBackbone, alone, first, make, random_episode
+from tests.support.heads import TinyBackbone, first, make, random_episode
 
 
 @pytest.mark.parametrize(("channels", "count"), [(2048, 8_390_656), (512, 524_800)])
@@ -156,7 +156,7 @@ def test_empty_support_mask() -> None:
 def test_the_same_bits_in_every_batch(switches: dict[str, bool]) -> None:
     episode = random_episode(8, 1, 2, channels=37, cells=(9, 7), size=(65, 51))
     method = make(BiOpt, TinyBackbone(37), **switches)
-    parts = [method.predict(alone(episode, i)) for i in range(8)]
+    parts = [method.predict(episode.item(i)) for i in range(8)]
     for count in (1, 3, 8):
         logits, diagnostics = method.predict(first(episode, count))
         assert torch.equal(logits, torch.cat([part.logits for part in parts[:count]]))

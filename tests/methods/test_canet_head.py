@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fsseg_bench.method import Episode, History
 from fsseg_methods.canet import CANet, support_vectors
-from tests.support.heads import TinyBackbone, alone, make, random_episode
+from tests.support.heads import TinyBackbone, make, random_episode
 
 
 def method(**switches: Any) -> CANet:
@@ -180,7 +180,7 @@ def test_batched_is_one_by_one(shots: int) -> None:
     built, episode = method(), episode_of(3, shots)
     together = built.predict(episode)
     for i in range(3):
-        torch.testing.assert_close(built.predict(alone(episode, i)), together[i : i + 1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(built.predict(episode.item(i)), together[i : i + 1], atol=1e-5, rtol=1e-5)
 
 
 def test_empty_and_void_masks_stay_finite() -> None:

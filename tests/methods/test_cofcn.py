@@ -16,7 +16,7 @@ from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import Backbone, build_backbone, folded
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.cofcn import CoFCN, support_vector, widen
-from tests.support.heads import TinyBackbone, alone, make, random_masks
+from tests.support.heads import TinyBackbone, make, random_masks
 from tests.support.networks import noise_images, shuffle_norms
 
 VGG_PARAMETERS = 14_714_688
@@ -43,11 +43,6 @@ def _episode(method: CoFCN, batch: int, shots: int, size: tuple[int, int] = (40,
         seeds=tuple(range(batch)),
         query_labels=random_masks((batch, *size), seed + 2),
     )
-
-
-def _alone(episode: Episode, i: int) -> Episode:
-    own = tuple(level[i : i + 1] for level in episode.support)
-    return dataclasses.replace(alone(dataclasses.replace(episode, support=own[0]), i), support=own)
 
 
 @pytest.mark.parametrize(("side", "cells"), [(500, 15), (417, 13), (321, 10), (65, 2), (33, 1)])
@@ -268,7 +263,7 @@ def test_one_by_one() -> None:
     with torch.no_grad():
         episode = _episode(method, 3, 2, (65, 65))
         together = method.predict(episode)
-        single = torch.cat([method.predict(_alone(episode, i)) for i in range(3)])
+        single = torch.cat([method.predict(episode.item(i)) for i in range(3)])
     assert together.std() > 0
     torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-4)
 

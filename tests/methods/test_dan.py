@@ -41,16 +41,6 @@ def _episode(method: DAN, batch: int = 2, shots: int = 1, seed: int = 0) -> Epis
     )
 
 
-def _part(episode: Episode, i: int) -> Episode:
-    return dataclasses.replace(
-        episode,
-        support=tuple(level[i : i + 1] for level in episode.support),
-        support_masks=episode.support_masks[i : i + 1],
-        query=tuple(level[i : i + 1] for level in episode.query),
-        seeds=episode.seeds[i : i + 1],
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "stages", "skip"),
     [
@@ -152,7 +142,7 @@ def test_one_to_five_shots() -> None:
 def test_batched_equals_one_by_one() -> None:
     method = _method()
     episode = _episode(method, batch=3, shots=2)
-    alone = torch.cat([method.predict(_part(episode, i)) for i in range(3)])
+    alone = torch.cat([method.predict(episode.item(i)) for i in range(3)])
     torch.testing.assert_close(method.predict(episode), alone, atol=1e-5, rtol=1e-4)
 
 

@@ -57,18 +57,6 @@ def _episode(batch: int = 2, shots: int = 1, *, void: float = 0.1, seed: int = 0
     )
 
 
-def _part(episode: Episode, i: int) -> Episode:
-    cut = slice(i, i + 1)
-    return dataclasses.replace(
-        episode,
-        support=tuple(level[cut] for level in episode.support),
-        support_masks=episode.support_masks[cut],
-        query=tuple(level[cut] for level in episode.query),
-        seeds=episode.seeds[cut],
-        query_labels=None,
-    )
-
-
 def _means(top: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """f and b of one support, cell by cell."""
     height, width = top.shape[1:]
@@ -125,7 +113,7 @@ def test_prediction_against_plain_pytorch(shots: int, relevance: bool) -> None:
     with torch.no_grad():
         logits, diagnostics = method.predict(dataclasses.replace(episode, query_labels=None))
     for i in range(episode.batch):
-        score, weights = _score(method.exit, _part(episode, i), steps=4, relevance=relevance)
+        score, weights = _score(method.exit, episode.item(i), steps=4, relevance=relevance)
         torch.testing.assert_close(logits[i, 1], score, atol=1e-5, rtol=0)
         torch.testing.assert_close(diagnostics["support_iou"][i], weights)
     assert logits[:, 0].unique().tolist() == pytest.approx([0.4])
@@ -151,7 +139,7 @@ def test_the_same_bits_in_every_batch() -> None:
     method, episode = _method(steps=3), _episode(batch=5, shots=2)
     together = method.predict(episode)
     for i in range(5):
-        own = method.predict(_part(episode, i))
+        own = method.predict(episode.item(i))
         assert torch.equal(own.logits, together.logits[i : i + 1])
         assert torch.equal(own.diagnostics["support_loss"], together.diagnostics["support_loss"][i : i + 1])
 

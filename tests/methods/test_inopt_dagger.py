@@ -13,7 +13,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
 from fsseg_methods.baseline import Baseline
 from fsseg_methods.inopt_dagger import InOptDagger
-from tests.support.heads import TinyBackbone, alone, first, make, random_episode
+from tests.support.heads import TinyBackbone, first, make, random_episode
 
 
 def by_autograd(episode: Episode, steps: int, *, unit_norm: bool, factor: float | None) -> Tensor:
@@ -125,7 +125,7 @@ def test_empty_support_mask() -> None:
 def test_the_same_bits_in_every_batch(switches: dict[str, str]) -> None:
     episode = random_episode(8, 2, 2, channels=37, cells=(9, 7), size=(65, 51))
     method = make(InOptDagger, TinyBackbone(), **switches)
-    parts = [method.predict(alone(episode, i)) for i in range(8)]
+    parts = [method.predict(episode.item(i)) for i in range(8)]
     for count in (1, 3, 8):
         logits, diagnostics = method.predict(first(episode, count))
         assert torch.equal(logits, torch.cat([part.logits for part in parts[:count]]))

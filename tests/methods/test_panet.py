@@ -13,7 +13,7 @@ from fsseg_bench.method import Episode
 from fsseg_methods._alignment import alignment_labels
 from fsseg_methods.baseline import Baseline
 from fsseg_methods.panet import PANet, query_prototypes, support_scores
-from tests.support.heads import TinyBackbone, alone, first, make, random_episode
+from tests.support.heads import TinyBackbone, first, make, random_episode
 
 
 def _alignment_by_loops(episode: Episode, scores: Tensor, *, void_in_bg: bool = False) -> Tensor:
@@ -133,6 +133,6 @@ def test_empty_support_mask_and_void_supports_stay_finite() -> None:
 def test_the_same_bits_in_every_batch() -> None:
     episode = random_episode(8, 2, 2, channels=37, cells=(9, 7), size=(65, 51))
     method = make(PANet, TinyBackbone())
-    one_by_one = torch.cat([method.predict(alone(episode, i)) for i in range(8)])
+    one_by_one = torch.cat([method.predict(episode.item(i)) for i in range(8)])
     for count in (1, 3, 8):
         assert torch.equal(method.predict(first(episode, count)), one_by_one[:count])

@@ -16,7 +16,7 @@ from fsseg_bench.engine.optimise import prepare
 from fsseg_bench.method import Episode
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.pgnet import GraphAttention, PGNet, pooled
-from tests.support.heads import TinyBackbone, alone, make, random_episode
+from tests.support.heads import TinyBackbone, make, random_episode
 
 
 def method(**switches: Any) -> PGNet:
@@ -200,7 +200,7 @@ def test_batched_is_one_by_one(shots: int) -> None:
     built, episode = method(), random_episode(3, 1, shots)
     together = built.predict(episode)
     for i in range(3):
-        torch.testing.assert_close(built.predict(alone(episode, i)), together[i : i + 1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(built.predict(episode.item(i)), together[i : i + 1], atol=1e-5, rtol=1e-5)
 
 
 def test_empty_void_and_tiny_masks() -> None:

@@ -14,7 +14,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
 from fsseg_methods._pmms.mixture import fit_mixtures, probability_map
 from fsseg_methods.pmms import PMMs
-from tests.support.heads import TinyBackbone, alone, make, random_episode
+from tests.support.heads import TinyBackbone, make, random_episode
 
 
 def _method(**switches: Any) -> PMMs:
@@ -91,7 +91,7 @@ def test_batched_equals_one_by_one() -> None:
     method, episode = _method(), _episode(3)
     together = method.predict(episode)
     for i in range(3):
-        torch.testing.assert_close(method.predict(alone(episode, i))[0], together[i], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(method.predict(episode.item(i))[0], together[i], atol=1e-6, rtol=1e-5)
 
 
 def test_an_empty_mask_stays_finite() -> None:

@@ -18,7 +18,7 @@ from fsseg_methods._ppnet import method as _parts
 from fsseg_methods._ppnet.method import drawn_numbers, part_scores
 from fsseg_methods.panet import PANet
 from fsseg_methods.ppnet import PPNet
-from tests.support.heads import TinyBackbone, alone, first, make, random_episode, random_masks
+from tests.support.heads import TinyBackbone, first, make, random_episode, random_masks
 
 BASE = 15
 
@@ -204,7 +204,7 @@ def test_draws_in_the_order_of_the_authors() -> None:
 def test_the_same_bits_in_every_batch() -> None:
     episode = _episode(6, 2, 2, channels=37, cells=(9, 7), size=(65, 51))
     method = make(PPNet, TinyBackbone(37), BASE)
-    one_by_one = torch.cat([method.predict(alone(episode, i)) for i in range(6)])
+    one_by_one = torch.cat([method.predict(episode.item(i)) for i in range(6)])
     for count in (1, 3, 6):
         torch.testing.assert_close(method.predict(first(episode, count)), one_by_one[:count], atol=2e-4, rtol=0)
 

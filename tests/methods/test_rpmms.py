@@ -15,7 +15,7 @@ from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.layout import VGGLayout
 from fsseg_methods._pmms.method import Mixtures, group_masks
 from fsseg_methods.rpmms import RPMMs
-from tests.support.heads import TinyBackbone, alone, make, random_episode
+from tests.support.heads import TinyBackbone, make, random_episode
 
 
 def _method(**switches: Any) -> RPMMs:
@@ -190,7 +190,7 @@ def test_starts_come_from_the_episode() -> None:
     torch.manual_seed(99)
     assert torch.equal(method.predict(episode), together)
     for i in range(3):
-        torch.testing.assert_close(method.predict(alone(episode, i))[0], together[i], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(method.predict(episode.item(i))[0], together[i], atol=1e-6, rtol=1e-5)
     other = method.predict(dataclasses.replace(episode, seeds=(7, 8, 9)))
     assert not torch.equal(other, together)
 

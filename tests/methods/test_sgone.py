@@ -43,16 +43,6 @@ def _episode(method: SGOne, batch: int, shots: int, size: tuple[int, int] = SIZE
     )
 
 
-def _part(episode: Episode, i: int) -> Episode:
-    return dataclasses.replace(
-        episode,
-        support=tuple(level[i : i + 1] for level in episode.support),
-        support_masks=episode.support_masks[i : i + 1],
-        query=tuple(level[i : i + 1] for level in episode.query),
-        seeds=episode.seeds[i : i + 1],
-    )
-
-
 # --- sizes ---
 
 
@@ -238,7 +228,7 @@ def test_one_by_one(fusion: str) -> None:
     with torch.no_grad():
         episode = _episode(method, 3, 2, (65, 65))
         together = method.predict(episode)
-        single = torch.cat([method.predict(_part(episode, i)) for i in range(3)])
+        single = torch.cat([method.predict(episode.item(i)) for i in range(3)])
     torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-4)
 
 

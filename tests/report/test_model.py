@@ -21,11 +21,6 @@ def test_ranked_says_whether_any_number_is():
     assert table((Cell("a"), Cell("1", 1.0), Cell("2", 2.0, rank=2))).ranked
 
 
-def test_half_width():
-    assert Cell("x", 50.0, 40.0, 70.0).half_width == 15.0
-    assert Cell("-").half_width is None
-
-
 def test_column_title_skips_empty_headings():
     assert Column(("", "method")).title == "method"
     assert Column(("1-shot", "mean")).title == "1-shot mean"

@@ -64,18 +64,6 @@ def random_episode(
     )
 
 
-def alone(episode: Episode, i: int) -> Episode:
-    """Episode ``i`` of a batch as a batch of one."""
-    return dataclasses.replace(
-        episode,
-        support=episode.support[i : i + 1],
-        support_masks=episode.support_masks[i : i + 1],
-        query=episode.query[i : i + 1],
-        seeds=episode.seeds[i : i + 1],
-        query_labels=None if episode.query_labels is None else episode.query_labels[i : i + 1],
-    )
-
-
 def first(episode: Episode, count: int) -> Episode:
     """The first ``count`` episodes of a batch."""
     return dataclasses.replace(

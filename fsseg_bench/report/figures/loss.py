@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from fsseg_bench.conventions import Float64
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.constant import constant_losses
 from fsseg_bench.records.losses import loss_row
@@ -21,7 +21,6 @@ from fsseg_bench.report.figures.canvas import colour, label, new_figure, tidy
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Float64 = npt.NDArray[np.float64]
 FINAL = "final"
 """The name of the part of a loss that the final prediction gives."""
 _WINDOWS = 25  # a window of the moving average is this part of the training

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fsseg_bench.conventions import Float64
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import RecordWarning
 from fsseg_bench.records.run import TRAIN_FILE
 from fsseg_bench.report.contender import Contender
-from fsseg_bench.report.figures.loss import FINAL, Float64, LossCurve, loss_curve, smoothed
+from fsseg_bench.report.figures.loss import FINAL, LossCurve, loss_curve, smoothed
 from fsseg_bench.report.html.runs import Group
 from fsseg_bench.report.html.text import escape
 from fsseg_bench.report.rows import Row
