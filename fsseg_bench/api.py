@@ -13,9 +13,9 @@ import pandas as pd
 
 from fsseg_bench.engine.batch import plan_all, requests_for
 from fsseg_bench.engine.plan import OpenSources
-from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.progress import Progress
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.report.collect import results_of
 from fsseg_bench.report.recipes import what_differs

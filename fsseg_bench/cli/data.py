@@ -85,7 +85,7 @@ def prepare(
 
     Says first what it will download and how much room that takes. Stopped at any point, the same command goes on.
     """
-    from fsseg_bench.cli.data_progress import screen_progress
+    from fsseg_bench.cli.progress import screen_progress
     from fsseg_bench.data.prepare.download import Patience
     from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
 
@@ -119,7 +119,7 @@ def verify(
     name: str, root: Path | None, year: int | None, sources: Path | None, sources_path: str | None, fast: bool
 ) -> None:
     """Check the data of NAME, or of a protocol file, for damage. Exit code 1 when there is any; each names a file."""
-    from fsseg_bench.cli.data_progress import screen_progress
+    from fsseg_bench.cli.progress import screen_progress
     from fsseg_bench.data.prepare.prepare import protocol_of
     from fsseg_bench.data.prepare.verify import verify as run_checks
 

@@ -21,7 +21,7 @@ ENTRY = "fsseg_bench.engine.run"
 EXCLUDED = {
     # What is said and shown.
     "fsseg_bench.errors": "words of messages",
-    "fsseg_bench.engine.progress": "who is told how far a run is",
+    "fsseg_bench.progress": "who is told how far a run is",
     "fsseg_bench.engine.panels": "pictures of episodes that are counted already",
     # What finds things whose content has a digest of its own in the identity, or counts by itself.
     "fsseg_bench.paths": "in which folder data, caches and results lie",

@@ -16,10 +16,10 @@ from fsseg_bench.engine.counts import average_scores, confusion, predict_labels,
 from fsseg_bench.engine.device import synchronise
 from fsseg_bench.engine.feed import Feed, ImageKey, MaskKey
 from fsseg_bench.engine.inference import InferenceModel, stack_features
-from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.reader import FeatureReader
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode, Features
+from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.unlabelled import Further
 

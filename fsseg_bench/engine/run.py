@@ -21,10 +21,10 @@ from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.panels import draw_panels
 from fsseg_bench.engine.plan import Plan
-from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import UserError, explain, last_words
 from fsseg_bench.paths import results_root
+from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.records.content import runs_with_other_content
 from fsseg_bench.records.counts import Pixels, row_inspector

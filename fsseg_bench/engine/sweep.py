@@ -17,11 +17,11 @@ from fsseg_bench.engine.evaluate import EpisodeResult
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
 from fsseg_bench.engine.plan import OpenSources, Plan
-from fsseg_bench.engine.progress import Progress
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Features, Method
+from fsseg_bench.progress import Progress
 from fsseg_bench.records.lines import LineLog, LinesError, read_lines
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.sweep import same_sweep, sweep_chain, sweep_header, sweep_path

@@ -18,9 +18,9 @@ from fsseg_bench.engine.images import normalise
 from fsseg_bench.engine.inference import fold_features
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, rate, set_rate
 from fsseg_bench.engine.outputs import checked_losses
-from fsseg_bench.engine.progress import Progress
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
+from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.constant import constant_loss
 from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe

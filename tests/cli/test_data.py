@@ -8,12 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
-from rich.console import Console
 
-from fsseg_bench.cli import data_progress
-from fsseg_bench.cli.data_progress import screen_progress
 from fsseg_bench.cli.main import main
 from tests.data.prepare.layouts import Small, small_coco, small_pascal, tree
 from tests.data.prepare.server import Server, serving
@@ -161,50 +157,6 @@ def test_many_problems_are_cut(
 def test_preparing_needs_no_torch() -> None:
     code = "import sys\nimport fsseg_bench.cli.data, fsseg_bench.data.prepare.prepare, fsseg_bench.data.prepare.info\n"
     assert python(code + "print('torch' in sys.modules)").strip() == "False"
-
-
-def test_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line at the beginning, then one every 15 seconds with the rate."""
-    now = 100.0
-    monkeypatch.setattr(data_progress.time, "monotonic", lambda: now)
-    progress = screen_progress()
-    progress.say("hello")
-    with progress.meter("x.tar", 50_000_000, 10_000_000) as meter:
-        for seconds, amount in ((5, 1_000_000), (10, 19_000_000), (10, 10_000_000), (5, 5_000_000)):
-            now += seconds
-            meter.advance(amount)
-    with progress.meter("masks", 3000, unit="files") as meter:
-        now += 20
-        meter.advance(2000)
-    assert capsys.readouterr().err.splitlines() == [
-        "hello",
-        "x.tar ...",
-        "x.tar: 30.0 of 50.0 MB, 1.3 MB/s",
-        "x.tar: 45.0 of 50.0 MB, 1.2 MB/s",
-        "masks ...",
-        "masks: 2,000 of 3,000 files, 100/s",
-    ]
-
-
-def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bars may lie in one another: a download is checked while its own bar stands."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    screen = io.StringIO()
-    monkeypatch.setattr(
-        data_progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=120, color_system=None)
-    )
-    progress = screen_progress()
-    with progress.meter("x.tar", 2_000_000, 500_000) as outer:
-        outer.advance(1_000_000)
-        with progress.meter("[checking] x.tar", 100, unit="files") as inner:
-            inner.advance(40)
-            progress.say("a line [with brackets]")
-    text = click.unstyle(screen.getvalue())
-    assert "x.tar" in text
-    assert "1.5/2.0 MB" in text
-    assert "[checking] x.tar" in text
-    assert " 0/100" in text
-    assert "a line [with brackets]" in text
 
 
 @pytest.mark.slow

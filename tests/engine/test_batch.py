@@ -13,8 +13,8 @@ import torch
 import fsseg_bench
 from fsseg_bench.engine import batch as batches
 from fsseg_bench.engine.batch import COMMON_BACKBONE, plan_all, requests_for
-from fsseg_bench.engine.progress import Progress
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Progress
 from fsseg_bench.records.request import RunRequest
 from tests.support.tiny_run import tiny_request, tiny_training
 

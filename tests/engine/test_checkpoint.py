@@ -14,11 +14,11 @@ import torch
 
 from fsseg_bench.engine.checkpoint import load_state, save_state
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.engine.trained import TrainedFile
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Meter, Progress, Unit
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.request import RunRequest
 from tests.support.tiny_run import tiny_request, tiny_training
@@ -32,7 +32,7 @@ class Stop(Progress):
         self._title, self._steps = title, steps
 
     @contextmanager
-    def meter(self, title: str, total: int, done: int = 0):
+    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps"):
         outer = self
 
         class Counting(Meter):

@@ -360,7 +360,7 @@ class _StopAt:
     def __init__(self, step: int) -> None:
         self._step = step
 
-    def meter(self, title: str, total: int, done: int = 0):
+    def meter(self, title: str, total: int, done: int = 0, unit: str = "steps"):
         from contextlib import nullcontext
 
         owner = self

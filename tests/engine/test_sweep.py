@@ -14,10 +14,10 @@ from fsseg_bench.engine import open_run as opening
 from fsseg_bench.engine import sweep as sweeping
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Meter, Progress, Unit
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.request import RunRequest
@@ -173,7 +173,7 @@ class _Counting(Progress):
         self.steps = 0
 
     @contextmanager
-    def meter(self, title: str, total: int, done: int = 0) -> Iterator[Meter]:
+    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
         owner = self
 
         class Counter(Meter):

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import _training_episodes, execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Meter, Progress, Unit
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.request import RunRequest
 from tests.support.networks import fold_by_hand, random_backbone
@@ -36,7 +36,7 @@ class _Notes(Progress):
         self._stop_at = stop_at
 
     @contextmanager
-    def meter(self, title: str, total: int, done: int = 0) -> Any:
+    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Any:
         owner = self
 
         class Counter(Meter):

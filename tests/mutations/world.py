@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 from fsseg_bench.cli.main import main
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.progress import Meter, Progress
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.engine.train import Cadence
+from fsseg_bench.progress import Meter, Progress, Unit
 from fsseg_bench.records.request import RunRequest
 from tests.support.datasets import write_coco, write_protocol, write_voc
 
@@ -99,7 +99,7 @@ class _Stop(Progress):
         self._title, self._left = title, steps
 
     @contextmanager
-    def meter(self, title: str, total: int, done: int = 0) -> Iterator[Meter]:
+    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
         if title != self._title:
             yield Meter()
             return

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsseg_bench.data.prepare.http import BrokenOffError, WrongFileError, ask
-from fsseg_bench.data.prepare.progress import Meter, Progress
 from fsseg_bench.data.prepare.sources import Archive
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Meter, Progress
 from fsseg_bench.storage.files import make_folder, write_all, writing
 
 PARTIAL = ".part"
@@ -62,7 +62,7 @@ def download(archive: Archive, folder: Path, mirrors: Sequence[str], patience: P
     reasons = dict.fromkeys(addresses, "not tried")
     idle = 0
     have = min(partial.stat().st_size, archive.size)
-    with progress.meter(archive.name, archive.size, have) as meter:
+    with progress.meter(archive.name, archive.size, have, "bytes") as meter:
         counter = _Counter(meter, have)
         while addresses and idle < patience.tries:
             address = addresses[0]
@@ -116,7 +116,7 @@ def difference(path: Path, archive: Archive, progress: Progress) -> str:
             return ""
         kind, _, expected = archive.digest.partition(":")
         digest = hashlib.new(kind, usedforsecurity=False)
-        with path.open("rb") as file, progress.meter(f"checking {archive.name}", size) as meter:
+        with path.open("rb") as file, progress.meter(f"checking {archive.name}", size, unit="bytes") as meter:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 meter.advance(len(chunk))

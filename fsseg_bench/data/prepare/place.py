@@ -10,9 +10,9 @@ from typing import IO
 
 from fsseg_bench.data.prepare.archives import ArchiveError, Member, Selection, damage, look_through, unpack
 from fsseg_bench.data.prepare.manifest import Content, crc_of
-from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.sources import FileSet, Part
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Progress
 from fsseg_bench.storage.files import atomic_writer, link_atomic, make_folder, remove_leftovers
 
 _CHUNK = 1 << 20
@@ -35,7 +35,7 @@ def place_archive(archive: Path, part: Part, root: Path, progress: Progress) -> 
     folder = root / part.layout.target
     placed: dict[str, Content] = {}
     total = sum(member.size for member in members.values())
-    with progress.meter(f"unpacking {archive.name}", total) as meter:
+    with progress.meter(f"unpacking {archive.name}", total, unit="bytes") as meter:
         for member, file in unpack(archive, selection, members):
             target = folder / member.path
             if member.crc is None or not _holds(target, Content(member.size, member.crc)):

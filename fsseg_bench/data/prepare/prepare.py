@@ -12,10 +12,10 @@ from fsseg_bench.data.prepare.download import PARTIAL, DownloadError, Patience, 
 from fsseg_bench.data.prepare.manifest import FOLDER, Content, Manifest
 from fsseg_bench.data.prepare.place import place_archive, place_folder
 from fsseg_bench.data.prepare.plan import DOWNLOADS, Plan, Step, gigabytes, make_plan
-from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.record import Record
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.storage.files import remove_leftovers, write_atomic, writing

@@ -12,11 +12,11 @@ from pathlib import Path
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.prepare.manifest import Manifest, crc_of, read_manifest
-from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.record import Record, read_record
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.spec import Protocol, is_list_file
 
 _THREADS = 4

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fsseg_bench.data.prepare.progress import Meter, Progress, Unit
+from fsseg_bench.progress import Meter, Progress, Unit
 
 
 class _Counting(Meter):
     def __init__(self, done: Counter[str], title: str) -> None:
         self._done, self._title = done, title
 
-    def advance(self, steps: int = 1) -> None:
+    def advance(self, steps: int = 1, note: str = "") -> None:
         self._done[self._title] += steps
 
 
@@ -25,7 +25,7 @@ class Recorder(Progress):
         self.said: list[str] = []
 
     @contextmanager
-    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "bytes") -> Iterator[Meter]:
+    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
         self.done[title] = done
         yield _Counting(self.done, title)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.data.prepare.download import DownloadError, Patience, difference, download
-from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.sources import Archive
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Progress
 from tests.data.prepare import server as serve
 from tests.data.prepare.server import Behaviour, Server, serving
 

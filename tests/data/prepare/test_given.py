@@ -11,10 +11,10 @@ import pytest
 
 from fsseg_bench.data.prepare.manifest import read_manifest
 from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
-from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.record import read_record
 from fsseg_bench.data.prepare.sources import load_sources
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Progress
 from tests.data.prepare.layouts import SBD, TRAINAUG, VAL, VOC, Small, tree
 from tests.data.prepare.running import put, run, unpacked
 from tests.data.prepare.server import Server

@@ -12,8 +12,8 @@ import pytest
 from fsseg_bench.data.prepare.archives import ArchiveError
 from fsseg_bench.data.prepare.manifest import Content, Manifest, crc_of, read_manifest
 from fsseg_bench.data.prepare.place import find_files, place_archive, place_folder
-from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.sources import Archive, FileSet, Part
+from fsseg_bench.progress import Progress
 from fsseg_bench.storage.files import TEMPORARY
 from tests.data.prepare.layouts import tar, tree, zipped
 

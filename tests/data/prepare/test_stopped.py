@@ -19,9 +19,9 @@ import pytest
 
 from fsseg_bench.data.prepare.download import Patience
 from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
-from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.sources import load_sources
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Progress
 from tests.data.prepare import server as serve
 from tests.data.prepare.layouts import Small, tree
 from tests.data.prepare.server import Server, serving

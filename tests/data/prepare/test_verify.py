@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.data.prepare.prepare import Options, prepare_dataset, protocol_of
-from fsseg_bench.data.prepare.progress import Progress
 from fsseg_bench.data.prepare.sources import load_sources
 from fsseg_bench.data.prepare.verify import Findings, verify
 from fsseg_bench.errors import UserError
+from fsseg_bench.progress import Progress
 from tests.data.prepare.damage import ALL, COCO, JPEG, LISTS, MAT, PASCAL, PNG, SBD, VOC, edit, same_size_other_content
 from tests.data.prepare.layouts import Small, labels, mask
 from tests.data.prepare.recorder import Recorder

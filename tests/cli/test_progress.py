@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import io
+import sys
+
+import click
+import pytest
+from rich.console import Console
+
+from fsseg_bench.cli import progress as screen
+from fsseg_bench.cli.progress import screen_progress
+
+
+def test_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line every 15 seconds: of files and bytes with the rate, and one before them; of steps one at the end."""
+    now = 100.0
+    monkeypatch.setattr(screen.time, "monotonic", lambda: now)
+    progress = screen_progress("panet:")
+    progress.say("hello")
+    with progress.meter("x.tar", 50_000_000, 10_000_000, "bytes") as meter:
+        for seconds, amount in ((5, 1_000_000), (10, 19_000_000), (10, 10_000_000), (5, 5_000_000)):
+            now += seconds
+            meter.advance(amount)
+    with progress.meter("masks", 3000, unit="files") as meter:
+        now += 20
+        meter.advance(2000)
+    with progress.meter("train", 100, 20) as meter:
+        for seconds, amount in ((5, 10), (10, 10), (1, 60)):
+            now += seconds
+            meter.advance(amount, f"loss {amount}")
+    assert capsys.readouterr().err.splitlines() == [
+        "hello",
+        "panet: x.tar ...",
+        "panet: x.tar: 30.0 of 50.0 MB, 1.3 MB/s",
+        "panet: x.tar: 45.0 of 50.0 MB, 1.2 MB/s",
+        "panet: masks ...",
+        "panet: masks: 2,000 of 3,000 files, 100/s",
+        "panet: train 40/100 loss 10",
+        "panet: train 100/100 loss 60",
+    ]
+
+
+def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars may lie in one another: a download is checked while its own bar stands. The last loss stays."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    text = io.StringIO()
+    terminal = Console(file=text, force_terminal=True, width=120, color_system=None)
+    monkeypatch.setattr(screen, "Console", lambda **_: terminal)
+    progress = screen_progress()
+    with progress.meter("x.tar", 2_000_000, 500_000, "bytes") as outer:
+        outer.advance(1_000_000)
+        with progress.meter("[checking] x.tar", 100, unit="files") as inner:
+            inner.advance(40)
+            progress.say("a line [with brackets]")
+    with progress.meter("train", 100) as meter:
+        meter.advance(100, "loss [0.25]")
+    shown = click.unstyle(text.getvalue())
+    for part in ("x.tar", "1.5/2.0 MB", "[checking] x.tar", " 0/100", "a line [with brackets]"):
+        assert part in shown
+    assert "100/100" in shown.rstrip().splitlines()[-1]
+    assert "loss [0.25]" in shown.rstrip().splitlines()[-1]
