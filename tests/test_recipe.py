@@ -48,10 +48,53 @@ def test_what_the_user_set_is_said_so() -> None:
     assert RECIPE.with_settings({}) == RECIPE
 
 
-def test_settings_are_all_fields_but_the_sources() -> None:
-    settings = RECIPE.settings()
+OF_EACH_RUN = {
+    *("iterations", "batch", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup", "clip"),
+    *("head_lr_factor", "lr_factors", "bias_lr_factor", "bias_decay", "freeze", "bn", "augment", "train_shots"),
+}
+"""What the first version's records say of a recipe: runs by SGD are known by exactly these."""
+
+
+@pytest.mark.parametrize(
+    ("given", "left_out", "more"),
+    [
+        ({}, set(), {}),
+        ({"optimizer": "sgd"}, set(), {}),
+        ({"optimizer": "adam"}, {"momentum"}, {"optimizer": "adam", "betas": [0.9, 0.999], "eps": 1e-8}),
+        (
+            {"optimizer": "adamw", "betas": "0.8,0.95", "eps": "1e-6"},
+            {"momentum"},
+            {"optimizer": "adamw", "betas": [0.8, 0.95], "eps": 1e-6},
+        ),
+    ],
+)
+def test_settings_are_what_the_optimiser_reads(given: dict, left_out: set[str], more: dict) -> None:
+    settings = RECIPE.with_settings(given).settings()
     assert json.loads(json.dumps(settings)) == settings
-    assert set(settings) == {field.name for field in dataclasses.fields(Recipe)} - {"sources"}
+    assert settings == {key: value for key, value in RECIPE.settings().items() if key not in left_out} | more
+    assert set(settings) == (OF_EACH_RUN - left_out) | set(more)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"optimizer": "adam", "momentum": "0.8"},
+            "recipe.momentum means nothing to adam, which reads betas, eps; leave it out",
+        ),
+        ({"betas": "0.8,0.9"}, "recipe.betas means nothing to sgd, which reads momentum; leave it out"),
+    ],
+)
+def test_what_the_optimiser_does_not_read_is_refused(given: dict, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        RECIPE.with_settings(given)
+    assert str(error.value) == message
+    momentum = dataclasses.replace(RECIPE, momentum=0.99)  # of the method's recipe, for SGD
+    assert "momentum" not in momentum.with_settings({"optimizer": "adam"}).settings()
+
+
+def test_settings_are_plain_values() -> None:
+    settings = RECIPE.settings()
     assert settings["milestones"] == [10_000, 20_000]
     assert dataclasses.replace(RECIPE, sources={}).settings() == settings
     assert RECIPE.with_settings({"gamma": "0.5"}).settings() == {**settings, "gamma": 0.5}
@@ -64,7 +107,7 @@ def test_unknown_keys_show_near_matches(key: str, near: str) -> None:
     with pytest.raises(UserError, match=f"unknown recipe key '{key}'") as error:
         RECIPE.with_settings({key: "1"})
     assert not near or f"Did you mean '{near}'" in str(error.value)
-    assert "augment, batch, bias_decay" in str(error.value)
+    assert "augment, batch, betas, bias_decay" in str(error.value)
 
 
 def test_sources_cannot_be_set() -> None:
@@ -83,26 +126,23 @@ def test_sources_cannot_be_set() -> None:
         ("momentum", "nan", "recipe.momentum=nan is not a finite number"),
         ("clip", "inf", "recipe.clip=inf is not a finite number"),
         ("milestones", "10,x", "recipe.milestones=x is not a whole number"),
-        ("schedule", "cosine", "recipe.schedule=cosine is not allowed; use one of: constant, step, poly"),
+        ("betas", "0.9", "recipe.betas=0.9 is not a list of 2 values"),
+        ("betas", "0.9,1", "recipe.betas[1] is 1.0; it must be at least 0 and below 1"),
+        ("eps", "0", "recipe.eps is 0.0; it must be above 0"),
         ("bn", "", "recipe.bn= is not allowed; use one of: eval, train, stats"),
-        (
-            "augment",
-            "crop",
-            "unknown recipe.augment 'crop'. Did you mean 'resized-crop'? Known: enlarged-crop, "
-            "enlarged-crop-supports, flip, none, resized-crop.",
-        ),
-        ("iterations", "-1", "recipe.iterations is -1; it must be at least 0"),
-        ("batch", "0", "recipe.batch is 0; it must be at least 1"),
+        ("iterations", "-1", "recipe.iterations is -1; it must be at least 0 and at most 1000000000"),
+        ("batch", "0", "recipe.batch is 0; it must be at least 1 and at most 1024"),
+        ("batch", "100000", "recipe.batch is 100000; it must be at least 1 and at most 1024"),
         ("lr", "0", "recipe.lr is 0.0; it must be above 0"),
         ("lr", "-1", "recipe.lr is -1.0; it must be above 0"),
         ("gamma", "0", "recipe.gamma is 0.0; it must be above 0"),
         ("momentum", "1", "recipe.momentum is 1.0; it must be at least 0 and below 1"),
         ("momentum", "-0.1", "recipe.momentum is -0.1; it must be at least 0 and below 1"),
         ("weight_decay", "-1e-4", "recipe.weight_decay is -0.0001; it must be at least 0"),
-        ("warmup", "-5", "recipe.warmup is -5; it must be at least 0"),
+        ("warmup", "-5", "recipe.warmup is -5; it must be at least 0 and at most 1000000000"),
         ("clip", "-1", "recipe.clip is -1.0; it must be at least 0"),
         ("head_lr_factor", "-1", "recipe.head_lr_factor is -1.0; it must be at least 0"),
-        ("train_shots", "-1", "recipe.train_shots is -1; it must be at least 0"),
+        ("train_shots", "-1", "recipe.train_shots is -1; it must be at least 0 and at most 1000"),
         ("milestones", "20,10", "recipe.milestones is [20, 10]; it must be ascending, from 1"),
         ("milestones", "10,10", "recipe.milestones is [10, 10]; it must be ascending, from 1"),
         ("milestones", "0,10", "recipe.milestones is [0, 10]; it must be ascending, from 1"),
@@ -112,6 +152,14 @@ def test_wrong_values_say_what_is_allowed(key: str, text: str, message: str) -> 
     with pytest.raises(UserError) as error:
         RECIPE.with_settings({key: text})
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "near"), [("schedule", "stp", "step"), ("optimizer", "sdg", "sgd"), ("augment", "flp", "flip")]
+)
+def test_names_that_mean_nothing_show_near_matches(key: str, text: str, near: str) -> None:
+    with pytest.raises(UserError, match=rf"^unknown recipe\.{key} '{text}'\. Did you mean '{near}'\? Known: "):
+        RECIPE.with_settings({key: text})
 
 
 @pytest.mark.parametrize("key", ["lr", "momentum", "gamma", "clip", "weight_decay", "head_lr_factor"])

@@ -16,6 +16,8 @@ from fsseg_bench.nn.torch_file import save_sealed
 from fsseg_bench.nn.weight_files import SEALED, open_file
 from fsseg_bench.storage.files import atomic_writer
 
+_OF_PARAMETERS = {"momentum_buffer", "exp_avg", "exp_avg_sq"}
+"""What SGD, Adam and AdamW keep of each parameter's number; other optimisers keep what they like."""
 _ADVICE = "remove it, or start again with --fresh"
 
 
@@ -143,32 +145,33 @@ def _same_kind(own: Tensor, given: Tensor) -> bool:
     )
 
 
-def fill_optimizer(optimizer: torch.optim.SGD, state: Mapping[str, Any], file: Path, *, begun: bool = True) -> None:
-    """Gives ``optimizer``, which is as the recipe builds it, the momenta of ``file``.
+def fill_optimizer(
+    optimizer: torch.optim.Optimizer, state: Mapping[str, Any], file: Path, *, begun: bool = True
+) -> None:
+    """Gives ``optimizer``, which is as the recipe builds it, the state of ``file``.
 
     Args:
-        optimizer: without momenta.
+        optimizer: without any state.
         state: of a checkpoint.
         file: where it is from.
         begun: whether steps were done, so that there must be momenta where the recipe has them.
 
     Raises:
-        UserError: the state is of other parameters or of another recipe, or holds something else than momenta.
+        UserError: the state is of other parameters or of another recipe, or holds what no optimiser leaves.
     """
-    own = optimizer.state_dict()
-    groups = state["param_groups"]
+    own = optimizer.state_dict()["param_groups"]
+    groups, entries = state["param_groups"], state["state"]
     shapes = dict(enumerate(p.shape for group in optimizer.param_groups for p in group["params"]))
     if not (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)):
         raise UserError(f"{file}: its 'optimizer' has no list of parameter groups; {_ADVICE}")
-    if [_rules(group) for group in groups] != [_rules(group) for group in own["param_groups"]]:
+    if [_rules(group) for group in groups] != [_rules(group) for group in own]:
         raise UserError(f"{file}: its 'optimizer' has other parameters or another recipe than this run; {_ADVICE}")
-    momenta = state["state"]
-    if not isinstance(momenta, dict) or not all(
-        type(key) is int and key in shapes and _is_momentum(entry, shapes[key]) for key, entry in momenta.items()
+    if not isinstance(entries, dict) or not all(
+        type(key) is int and key in shapes and _fits_parameter(entry, shapes[key]) for key, entry in entries.items()
     ):
-        raise UserError(f"{file}: its 'optimizer' holds no momenta of this method's parameters; {_ADVICE}")
-    if begun and not momenta and any(group["momentum"] for group in own["param_groups"]):
-        raise UserError(f"{file}: its 'optimizer' has lost the momenta of its parameters; {_ADVICE}")
+        raise UserError(f"{file}: its 'optimizer' holds no state of this method's parameters; {_ADVICE}")
+    if begun and not entries and any(group.get("momentum") or group.get("betas") for group in own):
+        raise UserError(f"{file}: its 'optimizer' has lost the state of its parameters; {_ADVICE}")
     optimizer.load_state_dict(dict(state))
 
 
@@ -177,11 +180,12 @@ def _rules(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key not in {"lr", "initial_lr"}}
 
 
-def _is_momentum(entry: Any, shape: torch.Size) -> bool:
-    if not isinstance(entry, dict) or not entry.keys() <= {"momentum_buffer"}:
+def _fits_parameter(entry: Any, shape: torch.Size) -> bool:
+    """Whether an optimiser can have left it for a parameter: finite numbers, and running means of its shape."""
+    if not isinstance(entry, dict):
         return False
-    buffer = entry.get("momentum_buffer")
-    if buffer is None:
-        return True
-    fits = isinstance(buffer, Tensor) and buffer.shape == shape and buffer.is_floating_point()
-    return fits and bool(buffer.isfinite().all())
+    tensors = [value for value in entry.values() if isinstance(value, Tensor)]
+    means = [value for name, value in entry.items() if name in _OF_PARAMETERS and value is not None]
+    return all(bool(value.isfinite().all()) for value in tensors) and all(
+        isinstance(value, Tensor) and value.shape == shape and value.is_floating_point() for value in means
+    )

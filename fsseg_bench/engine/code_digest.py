@@ -74,14 +74,19 @@ def method_digest(classes: Iterable[type], modules: Iterable[str], source: type[
     Args:
         classes: of the method and of its backbones.
         modules: what the names of method and backbone lead to (:func:`fsseg_bench.registry.method_module`,
-            :func:`fsseg_bench.nn.catalogue.backbone_module`); their classes may be defined elsewhere.
+            :func:`fsseg_bench.nn.catalogue.backbone_module`); their classes may be defined elsewhere. And where the
+            recipe's functions are defined.
         source: the reader of the protocol's data.
 
     Raises:
-        UserError: a file cannot be read, or is not what it was when this process took its digest first.
+        UserError: a file cannot be read, or is not what it was when this process took its digest first; or a module has
+            no file.
     """
     bases = {base.__module__ for cls in classes for base in cls.__mro__ if issubclass(base, (Method, Backbone))}
     starts = [ENTRY, source.__module__, *modules, *sorted(bases)]
+    for name in sys.modules.keys() & starts:
+        if getattr(sys.modules[name], "__file__", None) is None:
+            raise UserError(f"{name} has no file, so that no record could say by which code a run was made; write one")
     code = code_of(starts, _tops(starts))
     for name, (file, text) in code.items():
         if _seen.setdefault(file, text) != text:

@@ -1,8 +1,9 @@
-"""Optimiser and schedule of a recipe."""
+"""What a recipe does to a method: what is trained, at which rates, by which optimiser."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,10 +11,9 @@ from torch import nn
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import Backbone
-from fsseg_bench.recipe import BY_USER, Recipe
+from fsseg_bench.recipe import BY_USER, OPTIMIZERS, Recipe
 
 _SHOWN = 3
-_POLY_POWER = 0.9  # the exponent of the "poly" schedule in the DeepLab line of work
 
 
 def prepare(method: Method, recipe: Recipe) -> None:
@@ -59,12 +59,12 @@ def trunks(method: Method) -> list[Backbone]:
     return [module for module in method.modules() if isinstance(module, Backbone)]
 
 
-def build_optimizer(method: Method, recipe: Recipe) -> torch.optim.SGD:
-    """SGD over the trained parameters, each at its own rate (:func:`_factor`) and decay.
+def build_optimizer(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the trained parameters, each at its own rate (:func:`_factor`) and decay.
 
     Raises:
-        UserError: nothing is left to train, or ``lr_factors`` names parameters that do not exist. A method's own
-            ``lr_factors`` (with a source) may name parts that its switches leave out.
+        UserError: nothing is left to train, the optimiser cannot be made, or ``lr_factors`` names parameters that do
+            not exist. A method's own ``lr_factors`` (with a source) may name parts that its switches leave out.
     """
     inside = {id(p) for trunk in trunks(method) for p in trunk.parameters()}
     named = list(method.named_parameters())
@@ -89,7 +89,19 @@ def build_optimizer(method: Method, recipe: Recipe) -> torch.optim.SGD:
         {"params": parameters, "lr": recipe.lr * factor, "factor": factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
     ]
-    return torch.optim.SGD(listed, lr=recipe.lr, momentum=recipe.momentum)
+    return _made(recipe, listed)
+
+
+def _made(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    make = OPTIMIZERS.find(recipe.optimizer)
+    where = f"recipe.optimizer={recipe.optimizer} ({'.'.join(make.origin)})"
+    try:
+        optimizer = make.call(recipe, groups)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {error}") from error
+    if not isinstance(optimizer, torch.optim.Optimizer) or any("factor" not in g for g in optimizer.param_groups):
+        raise UserError(f"{where}: it must return a torch.optim.Optimizer of the groups it is given, with their keys")
+    return optimizer
 
 
 def _factor(name: str, inside: bool, recipe: Recipe) -> float:
@@ -98,17 +110,6 @@ def _factor(name: str, inside: bool, recipe: Recipe) -> float:
     if prefixes:
         return recipe.lr_factors[max(prefixes, key=len)]
     return 1.0 if inside else recipe.head_lr_factor
-
-
-def rate(recipe: Recipe, iteration: int) -> float:
-    """The learning rate of step ``iteration`` (from 0), before the head's factor."""
-    if iteration < recipe.warmup:
-        return recipe.lr * (iteration + 1) / recipe.warmup
-    if recipe.schedule == "step":
-        return recipe.lr * recipe.gamma ** sum(iteration >= m for m in recipe.milestones)
-    if recipe.schedule == "poly":
-        return float(recipe.lr * (1 - iteration / recipe.iterations) ** _POLY_POWER)
-    return recipe.lr
 
 
 def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:

@@ -123,6 +123,7 @@ def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
             [
                 method_module(request.method, request.methods_path),
                 backbone_module(backbone, request.backbones_path),
+                *(recipe.modules if recipe.iterations else ()),
             ],
             type(source),
         ),

@@ -16,7 +16,7 @@ from fsseg_bench.engine.device import autocast, exact
 from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.images import normalise
 from fsseg_bench.engine.inference import fold_features
-from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, rate, set_rate
+from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, set_rate
 from fsseg_bench.engine.outputs import checked_losses
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
@@ -24,6 +24,7 @@ from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.constant import constant_loss
 from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
+from fsseg_bench.recipe.schedules import rate
 from fsseg_bench.records.lines import LineLog
 from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.request import Precision
@@ -126,7 +127,7 @@ class Trainer:
         seconds = time.perf_counter() - begin
         return {"train_seconds": seconds, "train_images_per_second": images / seconds if images else 0.0}
 
-    def _restore(self, record: RunRecord, optimizer: torch.optim.SGD) -> int:
+    def _restore(self, record: RunRecord, optimizer: torch.optim.Optimizer) -> int:
         if not record.checkpoint.exists():
             return 0
         state = load_state(record.checkpoint, record.info.identity)
@@ -138,7 +139,7 @@ class Trainer:
         self._history = HistoryStore(state.history, self._device)
         return state.iteration
 
-    def _save(self, record: RunRecord, optimizer: torch.optim.SGD, done: int) -> None:
+    def _save(self, record: RunRecord, optimizer: torch.optim.Optimizer, done: int) -> None:
         state = TrainingState(
             iteration=done,
             model=self._method.state_dict(),
@@ -166,7 +167,7 @@ class Trainer:
         except UserError as error:  # a worker process wraps the message in its traceback
             raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
-    def _step(self, optimizer: torch.optim.SGD, batch: TrainingBatch, iteration: int) -> _Losses:
+    def _step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> _Losses:
         torch.manual_seed(seed_of("train step", self._seed, iteration))  # dropout and the like: resumable
         set_rate(optimizer, rate(self._recipe, iteration))
         history = self._history.of(batch.keys) if self._method.keeps_history else None

@@ -89,6 +89,11 @@ def _episodes(recipe: _Recipe, _: RunSettings) -> str:
     return f"{steps * batch:,} ({steps:,} steps of {batch:,})"
 
 
+def _optimizer(recipe: _Recipe, _: RunSettings) -> str:
+    betas = ", ".join(map(short, recipe.get("betas") or ()))
+    return str(recipe.get("optimizer", "sgd")) + (f" (betas {betas})" if betas else "")
+
+
 def _schedule(recipe: _Recipe, _: RunSettings) -> str:
     parts = [str(recipe.get("schedule") or "")]
     if recipe.get("schedule") == "step":
@@ -110,6 +115,7 @@ def _plain(key: str) -> Callable[[_Recipe, RunSettings], str]:
 
 _OF_A_RECIPE: Mapping[str, Callable[[_Recipe, RunSettings], str]] = {
     "training episodes": _episodes,
+    "optimizer": _optimizer,
     "rate": _plain("lr"),
     "schedule": _schedule,
     "frozen stages": _plain("freeze"),

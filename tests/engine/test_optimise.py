@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.optimise import build_optimizer, check_training, prepare, rate
+from fsseg_bench.engine.optimise import build_optimizer, check_training, prepare, set_rate
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import Backbone, build_backbone
@@ -20,6 +20,7 @@ from fsseg_bench.nn.layout import Layout
 from fsseg_bench.nn.weights import load_weights
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.recipe import Recipe
+from fsseg_bench.recipe.schedules import rate
 from fsseg_bench.registry import find_method, method_names
 from fsseg_methods.baseline import Baseline
 from tests.support.heads import TinyBackbone, make
@@ -38,6 +39,53 @@ from tests.support.networks import fold_by_hand, random_backbone
 def test_rates_by_hand(changes: dict, expected: dict) -> None:
     recipe = Recipe(iterations=100, batch=1, lr=0.1, **changes)
     assert {i: rate(recipe, i) for i in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "reference"),
+    [
+        ("constant", lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0)),
+        ("step", lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [4, 7], 0.3)),
+        ("poly", lambda o: torch.optim.lr_scheduler.PolynomialLR(o, 12, 0.9)),
+        ("cosine", lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12)),
+    ],
+)
+def test_rates_are_torchs(schedule: str, reference: Any) -> None:
+    recipe = Recipe(iterations=12, batch=1, lr=0.2, schedule=schedule, milestones=(4, 7), gamma=0.3)
+    optimizer = torch.optim.SGD([torch.zeros(1)], recipe.lr)
+    scheduler = reference(optimizer)
+    for iteration in range(recipe.iterations):
+        assert rate(recipe, iteration) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reference"),
+    [
+        ({"momentum": 0.7}, lambda p: torch.optim.SGD(p, 0.1, 0.7, weight_decay=0.01)),
+        (
+            {"optimizer": "adam", "betas": (0.7, 0.9), "eps": 1e-4},
+            lambda p: torch.optim.Adam(p, 0.1, (0.7, 0.9), 1e-4, weight_decay=0.01),
+        ),
+        ({"optimizer": "adamw"}, lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.01)),
+    ],
+)
+def test_steps_are_torchs_bit_by_bit(changes: dict[str, Any], reference: Any) -> None:
+    recipe = Recipe(iterations=9, batch=1, lr=0.1, weight_decay=0.01, schedule="poly", **changes)
+    ours = make(Small, TinyBackbone())
+    theirs = copy.deepcopy(ours)
+    start = [p.clone() for p in ours.parameters()]
+    pairs = (ours, build_optimizer(ours, recipe)), (theirs, reference(theirs.parameters()))
+    for iteration in range(recipe.iterations):
+        set_rate(pairs[0][1], rate(recipe, iteration))
+        pairs[1][1].param_groups[0]["lr"] = 0.1 * (1 - iteration / 9) ** 0.9
+        for model, optimizer in pairs:
+            optimizer.zero_grad()
+            sum((p * p.sin()).sum() for p in model.parameters()).backward()
+            optimizer.step()
+    assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+    assert not any(map(torch.equal, ours.parameters(), start))
 
 
 class Small(Baseline):

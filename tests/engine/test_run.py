@@ -94,8 +94,10 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     assert (folder / "run.json").stat().st_mtime_ns == before
 
 
-def test_training_stopped_and_resumed_equals_training_in_one_go(tmp_path: Path) -> None:
-    whole_request = tiny_request(tmp_path, method="biopt", iterations=6, settings=tiny_training())
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_training_stopped_and_resumed_equals_training_in_one_go(optimizer: str, tmp_path: Path) -> None:
+    settings = tiny_training(**{"recipe.optimizer": optimizer, "recipe.schedule": "cosine"})
+    whole_request = tiny_request(tmp_path, method="biopt", iterations=6, settings=settings)
     whole = finish(whole_request, EVERY_STEP)
     stopped_request = replace(whole_request, out=str(tmp_path / "stopped"))
     for stop_at in (2, 5):
