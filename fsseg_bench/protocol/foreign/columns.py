@@ -31,12 +31,15 @@ _ROLES = {
 }
 """What a column is, by the pattern of its name in lower case with ``_`` for all other signs; the first that fits."""
 
+_Numbered = tuple[tuple[int, ...], int]
+"""The numbers in a column's name, and where the column is."""
+
 SKIP = "-"
 """Stands for a column that does not matter, where the columns are named by the user."""
 
 
 @dataclass(frozen=True)
-class Layout:
+class Columns:
     """Where in a row everything is; numbers are columns, from 0."""
 
     fold: int | None
@@ -52,43 +55,49 @@ class Layout:
     numbers: tuple[int, ...]
     """Columns that only count the rows."""
     masks: tuple[int, ...]
+    """Columns of mask files."""
     unknown: tuple[int, ...]
 
 
-class LayoutError(Exception):
+class ColumnsError(Exception):
     """The names do not say where class, query and supports are; the text says what is missing."""
 
 
-def layout_of(names: Sequence[str]) -> Layout:
-    """The layout that a header's names mean.
+def columns_of(names: Sequence[str]) -> Columns:
+    """What the columns of these names are.
 
     Raises:
-        LayoutError: no query, no class, no supports; or several columns for one thing.
+        ColumnsError: no query, no class, no supports; or several columns for one thing.
     """
-    found: dict[str, list[tuple[tuple[int, ...], int]]] = defaultdict(list)
+    found: dict[str, list[_Numbered]] = defaultdict(list)
     for column, name in enumerate(names):
         role, numbers = _role(name)
         found[role].append((numbers, column))
     folds = found["fold"] + found["fold from 0"]
-    for role, own in (("query", found["query"]), ("fold", folds), ("shot", found["shot"]), ("way", found["way"])):
-        if len(own) > 1:
-            raise LayoutError(f"{', '.join(repr(names[column]) for _, column in own)} all seem to be the {role}")
-    lacking = [role for role in ("class", "query", "support") if not found[role]]
-    if lacking:
-        raise LayoutError(f"no column seems to be the {' or the '.join(lacking)}")
+    for role, those in (("query", found["query"]), ("fold", folds), ("shot", found["shot"]), ("way", found["way"])):
+        if len(those) > 1:
+            raise ColumnsError(f"{', '.join(repr(names[column]) for _, column in those)} all seem to be the {role}")
+    if lacking := [role for role in ("class", "query", "support") if not found[role]]:
+        raise ColumnsError(f"no column seems to be the {' or the '.join(lacking)}")
     classes = _by_way(found["class"])
-    supports = _supports(found["support"], len(classes), names)
-    return Layout(
-        fold=folds[0][1] if folds else None,
+
+    def all_of(role: str) -> tuple[int, ...]:
+        return tuple(column for _, column in found[role])
+
+    def first(columns: Sequence[_Numbered]) -> int | None:
+        return columns[0][1] if columns else None
+
+    return Columns(
+        fold=first(folds),
         fold_from_0=bool(found["fold from 0"]),
-        shot=found["shot"][0][1] if found["shot"] else None,
-        way=found["way"][0][1] if found["way"] else None,
+        shot=first(found["shot"]),
+        way=first(found["way"]),
         classes=classes,
         query=found["query"][0][1],
-        supports=supports,
-        numbers=tuple(column for _, column in found["number"]),
-        masks=tuple(column for _, column in found["masks"]),
-        unknown=tuple(column for _, column in found["unknown"]),
+        supports=_supports(found["support"], len(classes), names),
+        numbers=all_of("number"),
+        masks=all_of("masks"),
+        unknown=all_of("unknown"),
     )
 
 
@@ -104,39 +113,37 @@ def _role(name: str) -> tuple[str, tuple[int, ...]]:
     return "unknown", ()
 
 
-def _by_way(found: Sequence[tuple[tuple[int, ...], int]]) -> tuple[tuple[int, ...], ...]:
+def _by_way(found: Sequence[_Numbered]) -> tuple[tuple[int, ...], ...]:
     """Columns of equal number belong to one way; without numbers all are of the only one."""
     ways: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for numbers, column in found:
         ways[numbers].append(column)
     if len(ways) > 1 and () in ways:
-        raise LayoutError("some class columns are numbered and some are not")
+        raise ColumnsError("some class columns are numbered and some are not")
     return tuple(tuple(ways[numbers]) for numbers in sorted(ways))
 
 
-def _supports(
-    found: Sequence[tuple[tuple[int, ...], int]], ways: int, names: Sequence[str]
-) -> tuple[tuple[int, ...], ...]:
+def _supports(found: Sequence[_Numbered], ways: int, names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     pairs = sorted(found) if len({numbers for numbers, _ in found}) == len(found) else list(found)
     double = [numbers for numbers, _ in pairs if len(numbers) == 2]
     if not double:
         if ways > 1:
-            raise LayoutError(f"supports of {ways} ways need columns support_1_1 .. support_{ways}_K")
-        numbers = [own[0] for own, _ in pairs if own]
+            raise ColumnsError(f"supports of {ways} ways need columns support_1_1 .. support_{ways}_K")
+        numbers = [of_column[0] for of_column, _ in pairs if of_column]
         start = numbers[0] - (len(pairs) - len(numbers)) if numbers else 0  # pandas: support, support.1, support.2
         if numbers and (start not in {0, 1} or numbers != list(range(numbers[0], numbers[0] + len(numbers)))):
-            raise LayoutError(
+            raise ColumnsError(
                 f"the supports {', '.join(names[column] for _, column in pairs)} are not numbered 1, 2, ..."
             )
         return (tuple(column for _, column in pairs),)
     if len(double) < len(pairs):
-        raise LayoutError("some support columns have two numbers and some do not")
+        raise ColumnsError("some support columns have two numbers and some do not")
     by_way: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for (way, shot), column in pairs:
         by_way[way].append((shot, column))
-    shots = {tuple(shot for shot, _ in own) for own in by_way.values()}
+    shots = {tuple(shot for shot, _ in of_way) for of_way in by_way.values()}
     if len(by_way) != ways or len(shots) > 1 or not _in_order(sorted(by_way)) or not _in_order(next(iter(shots))):
-        raise LayoutError(f"support columns of {len(by_way)} ways do not fit {ways} classes, or numbers are left out")
+        raise ColumnsError(f"support columns of {len(by_way)} ways do not fit {ways} classes, or numbers are left out")
     return tuple(tuple(column for _, column in by_way[way]) for way in sorted(by_way))
 
 

@@ -35,30 +35,30 @@ class TestImages:
 
     def shows(self, image: str, class_id: int, fold: int) -> bool:
         """Whether an image shows enough of a held-out class."""
-        return image in self._pools.get((fold, class_id), ())
+        return (fold, class_id, image) in self._shown
 
     @cached_property
-    def _pools(self) -> Mapping[tuple[int, int], frozenset[str]]:
-        return {(fold, c): frozenset(own) for fold, classes in self.pairs.items() for c, own in classes.items()}
+    def _shown(self) -> frozenset[tuple[int, int, str]]:
+        return frozenset((fold, c, i) for fold, pairs in self.pairs.items() for c, ids in pairs.items() for i in ids)
 
     @cached_property
-    def by_name(self) -> Mapping[str, tuple[str, ...]]:
+    def by_name(self) -> Mapping[str, Sequence[str]]:
         """Ids by their last part."""
         found: dict[str, list[str]] = defaultdict(list)
-        for own in sorted(self.ids):
-            found[own.rpartition("/")[2]].append(own)
-        return {name: tuple(ids) for name, ids in found.items()}
+        for image in sorted(self.ids):
+            found[image.rpartition("/")[2]].append(image)
+        return found
 
     @cached_property
-    def by_number(self) -> Mapping[int, tuple[str, ...]]:
+    def by_number(self) -> Mapping[int, Sequence[str]]:
         """Ids by the number that they end in; empty unless each ends in one, behind a sign or a letter."""
         found: dict[int, list[str]] = defaultdict(list)
-        for own in sorted(self.ids):
-            match = re.search(r"[^0-9]([0-9]{1,18})$", own)
+        for image in sorted(self.ids):
+            match = re.search(r"[^0-9]([0-9]{1,18})$", image)
             if match is None:
                 return {}
-            found[int(match[1])].append(own)
-        return {value: tuple(ids) for value, ids in found.items()}
+            found[int(match[1])].append(image)
+        return found
 
 
 class Names:

@@ -20,7 +20,7 @@ from fsseg_bench.protocol.foreign.readings import (
     uncovered,
 )
 from fsseg_bench.protocol.foreign.rows import number, rows_of
-from fsseg_bench.protocol.foreign.sheet import Sheet, read_sheet
+from fsseg_bench.protocol.foreign.sheet import read_sheet
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable, column_names, read_text
 
@@ -55,35 +55,28 @@ def import_episodes(path: Path, protocol: Protocol, choice: Choice, images: Test
             the file and the line, and the option that decides.
     """
     names = Names(protocol, images)
-    sheet = read_sheet(path, choice.columns, lambda text: number(text) is not None or _is_class(text, protocol))
+    sheet = read_sheet(
+        path, choice.columns, lambda text: number(text) is not None or class_name(text, protocol) is not None
+    )
     rows, notes = rows_of(sheet, path, choice.shot, names.is_image)
     if choice.way not in {None, len(rows[0].classes)}:
         raise UserError(f"{path}: its episodes are {len(rows[0].classes)}-way, not {choice.way}-way")
     own_form = list(sheet.names) == column_names(len(rows[0].classes), rows[0].shots)
-    found = readings(rows, protocol, choice, fold_from_0=sheet.layout.fold_from_0, own_form=own_form, where=path)
+    found = readings(rows, protocol, choice, fold_from_0=sheet.columns.fold_from_0, own_form=own_form, where=path)
     reading, decided = _decided(found, protocol, names, images, path)
-    tables, lines = _tables(reading, names, path)
-    if images is not None:
-        _check(tables, lines, protocol, images, path)
+    tables = _tables(reading, protocol, names, images, path)
     unchanged = len(tables) == 1 and next(iter(tables.values())).text() == _same_lines(read_text(path))
-    said = [*sheet.notes, *notes, *_reading_notes(sheet, reading, protocol, choice, own_form)]
+    fold_column = "" if sheet.columns.fold is None else sheet.names[sheet.columns.fold]
+    notes = [*sheet.notes, *notes, *notes_on(reading, protocol, choice, fold_column, own_form)]
     if len(reading.placed) < len(rows):
-        said.append(f"left out {len(rows) - len(reading.placed):,} rows of other folds (--fold {choice.fold})")
-    said += [*decided, *names.notes(_used(reading.placed)), *_warnings(tables, reading, protocol, images)]
-    return Imported(tables, tuple(said), unchanged)
-
-
-def _is_class(text: str, protocol: Protocol) -> bool:
-    return class_name(text, protocol) is not None
+        notes.append(f"left out {len(rows) - len(reading.placed):,} rows of other folds (--fold {choice.fold})")
+    used = (cell for row in reading.placed for cell in _cells(row))
+    notes += [*decided, *names.notes(used), *_warnings(tables, reading, protocol, images)]
+    return Imported(tables, tuple(notes), unchanged)
 
 
 def _same_lines(text: str) -> str:
     return text.replace("\r\n", "\n").rstrip("\n") + "\n"
-
-
-def _reading_notes(sheet: Sheet, reading: Reading, protocol: Protocol, choice: Choice, own_form: bool) -> list[str]:
-    column = "" if sheet.layout.fold is None else sheet.names[sheet.layout.fold]
-    return notes_on(reading, protocol, choice, column, own_form)
 
 
 def _decided(
@@ -101,27 +94,28 @@ def _decided(
     if len(found) == 1 or (len(complete) == 1 and not _misfits(complete[0], names, images, path)):
         return complete[0], []
     wrong = {reading.options: _misfits(reading, names, images, path) for reading in found}
-    fitting = [own for own in complete if not wrong[own.options]] or [own for own in found if not wrong[own.options]]
+    fitting = [r for r in complete if not wrong[r.options]] or [r for r in found if not wrong[r.options]]
     if len(fitting) != 1:
         raise ambiguous(
             fitting or found,
             path,
-            lambda own: f"; {wrong[own.options]:,} rows have images that do not show their class",
+            lambda reading: f"; {wrong[reading.options]:,} rows have images that do not show their class",
         )
     others = ", ".join(f"{options}: {count:,}" for options, count in wrong.items() if count)
     return fitting[0], [f"the data decided what the numbers mean: rows whose images do not show their class: {others}"]
 
 
 def _misfits(reading: Reading, names: Names, images: TestImages, path: Path) -> int:
-    return sum(not _fits(own, names, images, path) for own in reading.placed)
+    """In how many rows an image does not show its class."""
 
+    def fits(row: Placed) -> bool:
+        where = f"{path}: line {row.row.line}"
+        try:
+            return all(images.shows(names.id_of(text, c, where), c, row.fold) for text, c in _cells(row))
+        except UserError:  # a name that is ambiguous under this reading
+            return False
 
-def _fits(placed: Placed, names: Names, images: TestImages, path: Path) -> bool:
-    where = f"{path}: line {placed.row.line}"
-    try:
-        return all(images.shows(names.id_of(text, c, where), c, placed.fold) for text, c in _cells(placed))
-    except UserError:  # a name that is ambiguous under this reading
-        return False
+    return sum(not fits(row) for row in reading.placed)
 
 
 def _cells(placed: Placed) -> Iterator[tuple[str, int]]:
@@ -131,67 +125,51 @@ def _cells(placed: Placed) -> Iterator[tuple[str, int]]:
         yield from ((text, c) for text in texts)
 
 
-def _used(placed: Sequence[Placed]) -> Iterator[tuple[str, int]]:
-    for own in placed:
-        yield from _cells(own)
-
-
-def _tables(reading: Reading, names: Names, path: Path) -> tuple[dict[int, EpisodeTable], dict[int, list[int]]]:
-    tables, lines = {}, {}
-    for fold in sorted({own.fold for own in reading.placed}):
-        mine = [own for own in reading.placed if own.fold == fold]
-        ids = [[names.id_of(text, c, f"{path}: line {own.row.line}") for text, c in _cells(own)] for own in mine]
-        ways, shots = len(mine[0].classes), mine[0].row.shots
+def _tables(
+    reading: Reading, protocol: Protocol, names: Names, images: TestImages | None, path: Path
+) -> dict[int, EpisodeTable]:
+    """The table of each fold, compared with the data where they are known."""
+    tables = {}
+    folds = sorted({row.fold for row in reading.placed})
+    for fold in folds:
+        rows = [row for row in reading.placed if row.fold == fold]
+        ids = [[names.id_of(text, c, f"{path}: line {row.row.line}") for text, c in _cells(row)] for row in rows]
+        ways, shots = len(rows[0].classes), rows[0].row.shots
         starts = range(1, 1 + ways * shots, shots)
         tables[fold] = EpisodeTable(
-            classes=tuple(own.classes for own in mine),
-            queries=tuple(own[0] for own in ids),
-            supports=tuple(tuple(tuple(own[start : start + shots]) for start in starts) for own in ids),
+            classes=tuple(row.classes for row in rows),
+            queries=tuple(row[0] for row in ids),
+            supports=tuple(tuple(tuple(row[start : start + shots]) for start in starts) for row in ids),
         )
-        lines[fold] = [own.row.line for own in mine]
-    return tables, lines
-
-
-def _check(
-    tables: Mapping[int, EpisodeTable],
-    lines: Mapping[int, Sequence[int]],
-    protocol: Protocol,
-    images: TestImages,
-    path: Path,
-) -> None:
-    for fold, table in tables.items():
-        novel = protocol.novel_classes(fold)
-        check_episodes(
-            table,
-            images.pairs[fold],
-            novel,
-            table.ways,
-            table.shots,
-            f"{path} (fold {fold})" if len(tables) > 1 else path,
-            support_replacement=True,  # the list is what it is; what a run needs for it is said
-            lines=lines[fold],
-        )
+        if images is not None:
+            check_episodes(
+                tables[fold],
+                images.pairs[fold],
+                protocol.novel_classes(fold),
+                ways,
+                shots,
+                f"{path} (fold {fold})" if len(folds) > 1 else path,
+                support_replacement=True,  # the list is what it is; what a run needs for it is said
+                lines=[row.row.line for row in rows],
+            )
+    return tables
 
 
 def _warnings(
     tables: Mapping[int, EpisodeTable], reading: Reading, protocol: Protocol, images: TestImages | None
 ) -> list[str]:
     """What a run will ask for."""
-    said = []
-    repeated = sum(_repeats(table) for table in tables.values())
+    notes = []
+    supports = [table.images(i)[1:] for table in tables.values() for i in range(len(table))]
+    repeated = sum(len(set(ids)) < len(ids) for ids in supports)
     if repeated and not protocol.episodes.support_replacement:
-        said.append(
+        notes.append(
             f"{repeated:,} episodes have an image among their supports several times: `run` needs "
             "--set protocol.episodes.support_replacement=true"
         )
     if images is None:
-        said.append("not compared with the data (--no-check); `run` does")
+        notes.append("not compared with the data (--no-check); `run` does")
         for fold, classes in uncovered(reading, protocol).items():
             missing = ", ".join(map(protocol.class_name, classes))
-            said.append(f"fold {fold}: no episode has {missing} as its first class; `run` refuses such a list")
-    return said
-
-
-def _repeats(table: EpisodeTable) -> int:
-    images = (table.images(i)[1:] for i in range(len(table)))
-    return sum(len(set(own)) < len(own) for own in images)
+            notes.append(f"fold {fold}: no episode has {missing} as its first class; `run` refuses such a list")
+    return notes

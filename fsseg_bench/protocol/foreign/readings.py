@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +43,7 @@ class Reading:
     @property
     def outcome(self) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
         """What the rows become: readings of one outcome are one."""
-        return tuple((own.row.line, own.fold, own.classes) for own in self.placed)
+        return tuple((placed.row.line, placed.fold, placed.classes) for placed in self.placed)
 
     @property
     def options(self) -> str:
@@ -102,30 +103,29 @@ def readings(
         try:
             placed = tuple(_place(row, reading, protocol, choice) for row in rows)
             _check_one_name(placed, reading)
+            chosen = tuple(row for row in placed if choice.fold in {None, row.fold})
+            if not chosen:
+                raise UserError(f"no row is of fold {choice.fold}")
         except UserError as error:
             reasons[f"{_words(reading)}: {error}"] = None
             continue
-        chosen = tuple(own for own in placed if choice.fold in {None, own.fold})
-        if not chosen:
-            reasons[f"{_words(reading)}: no row is of fold {choice.fold}"] = None
-            continue
-        full = Reading(reading.fold_base, reading.scope, reading.class_base, chosen)
+        full = replace(reading, placed=chosen)
         if own_form and (full.scope, full.class_base) == ("all", 1):
             return [full]
         made.setdefault(full.outcome, full)
     if not made:
-        told = "; ".join(reasons) or "the options exclude every meaning of its class column"
-        raise UserError(f"{where}: its folds and classes fit {protocol.label} in no way. {told}")
+        why = "; ".join(reasons) or "the options exclude every meaning of its class column"
+        raise UserError(f"{where}: its folds and classes fit {protocol.label} in no way. {why}")
     return list(made.values())
 
 
 def uncovered(reading: Reading, protocol: Protocol) -> dict[int, list[int]]:
     """For each fold of the reading the held-out classes that no episode has as its first; empty if there is none."""
     firsts: dict[int, set[int]] = {}
-    for own in reading.placed:
-        firsts.setdefault(own.fold, set()).add(own.classes[0])
-    missing = {fold: sorted(set(protocol.novel_classes(fold)) - own) for fold, own in sorted(firsts.items())}
-    return {fold: own for fold, own in missing.items() if own}
+    for row in reading.placed:
+        firsts.setdefault(row.fold, set()).add(row.classes[0])
+    missing = {fold: sorted(set(protocol.novel_classes(fold)) - found) for fold, found in sorted(firsts.items())}
+    return {fold: classes for fold, classes in missing.items() if classes}
 
 
 def ambiguous(
@@ -142,12 +142,12 @@ def ambiguous(
 def notes_on(reading: Reading, protocol: Protocol, choice: Choice, fold_column: str, read_as_given: bool) -> list[str]:
     """What the reading says of the numbers, with what it changes."""
     notes = []
-    counts: dict[int, int] = {}
-    for own in reading.placed:
-        counts[own.fold] = counts.get(own.fold, 0) + 1
+    counts = Counter(row.fold for row in reading.placed)
     if reading.fold_base == 0:
-        told = ", ".join(f"{count:,} rows of fold {fold - 1} are fold {fold}" for fold, count in sorted(counts.items()))
-        notes.append(f"column {fold_column!r} counted from 0: {told}")
+        moved = ", ".join(
+            f"{count:,} rows of fold {fold - 1} are fold {fold}" for fold, count in sorted(counts.items())
+        )
+        notes.append(f"column {fold_column!r} counted from 0: {moved}")
     elif reading.fold_base == 1:
         notes.append(f"column {fold_column!r} counts from 1, as here; left out, since a file holds one fold")
     elif choice.fold is not None and reading.scope == "fold":
@@ -157,16 +157,15 @@ def notes_on(reading: Reading, protocol: Protocol, choice: Choice, fold_column: 
             f"no column says the fold: rows are of folds {', '.join(map(str, sorted(counts)))} by their classes"
         )
     if reading.scope == "name":
-        texts = [text for own in reading.placed for way in own.row.classes for text in way]
+        texts = [text for placed in reading.placed for way in placed.row.classes for text in way]
         spelled = sum(text not in protocol.classes and class_name(text, protocol) is not None for text in texts)
         notes.append(
             "class names became label values" + (f" ({spelled:,} are written otherwise here)" if spelled else "")
         )
     elif reading.scope == "fold":
-        start = "0" if reading.class_base == 0 else "1"
         first = reading.placed[0]
         example = f"{first.row.classes[0][0]} of fold {first.fold} became {first.classes[0]}"
-        notes.append(f"class numbers are places in the fold, counted from {start}: {example}")
+        notes.append(f"class numbers are places in the fold, counted from {reading.class_base}: {example}")
     elif reading.class_base == 0:
         notes.append("class numbers were counted from 0: +1")
     elif not read_as_given:
@@ -208,7 +207,7 @@ def _place(row: Row, reading: Reading, protocol: Protocol, choice: Choice) -> Pl
         raise UserError("no column says the fold (give --fold)")
     classes = tuple(_label(texts, reading, protocol, fold, where) for texts in row.classes)
     if fold is None or (row.fold is None and reading.scope != "fold"):
-        fold = next((own for own in protocol.folds if classes[0] in protocol.novel_classes(own)), None)
+        fold = next((known for known in protocol.folds if classes[0] in protocol.novel_classes(known)), None)
     if fold is None:
         raise UserError(f"{where}: class {protocol.class_name(classes[0])!r} is held out in no fold")
     wrong = [protocol.class_name(c) for c in classes if c not in protocol.novel_classes(fold)]
@@ -224,11 +223,11 @@ def _check_one_name(placed: Sequence[Placed], reading: Reading) -> None:
         UserError: it stands for two.
     """
     seen: dict[tuple[int, int], int] = {}
-    for own in placed if reading.scope == "name" else ():
-        for texts, c in zip(own.row.classes, own.classes, strict=True):
+    for each in placed if reading.scope == "name" else ():
+        for texts, c in zip(each.row.classes, each.classes, strict=True):
             for value in (number(text) for text in texts if len(texts) > 1):
-                if value is not None and seen.setdefault((own.fold, value), c) != c:
-                    raise UserError(f"line {own.row.line}: class {value} has another name than before")
+                if value is not None and seen.setdefault((each.fold, value), c) != c:
+                    raise UserError(f"line {each.row.line}: class {value} has another name than before")
 
 
 def _label(texts: Sequence[str], reading: Reading, protocol: Protocol, fold: int | None, where: str) -> int:

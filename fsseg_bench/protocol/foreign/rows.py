@@ -79,22 +79,21 @@ def rows_of(
 
 def _without_list_names(sheet: Sheet) -> Sheet:
     """The sheet, where a column ``split`` that says val or trn is taken for what it is: no fold."""
-    layout, column = sheet.layout, sheet.layout.fold
-    if column is None or any(_FOLD.fullmatch(line.cells[column]) for line in sheet.rows if column < len(line.cells)):
+    columns, column = sheet.columns, sheet.columns.fold
+    if column is None or any(_FOLD.fullmatch(line.cells[column]) for line in sheet.rows):
         return sheet
     if "split" not in sheet.names[column].lower():
         return sheet
-    return replace(sheet, layout=replace(layout, fold=None, unknown=(*layout.unknown, column)))
+    return replace(sheet, columns=replace(columns, fold=None, unknown=(*columns.unknown, column)))
 
 
 def _row(sheet: Sheet, line: Line, split: Callable[[str], tuple[str, ...]] | None, where: str) -> Row:
-    layout = sheet.layout
+    columns = sheet.columns
 
     def cell(column: int) -> str:
-        text = line.cells[column] if column < len(line.cells) else ""
-        if not text:
+        if not line.cells[column]:
             raise UserError(f"{where}: {sheet.names[column] or 'a column without a name'} is empty")
-        return text
+        return line.cells[column]
 
     def whole(column: int, pattern: re.Pattern[str] = _NUMBER) -> int:
         match = pattern.fullmatch(cell(column))
@@ -102,43 +101,37 @@ def _row(sheet: Sheet, line: Line, split: Callable[[str], tuple[str, ...]] | Non
             raise UserError(f"{where}: {sheet.names[column]} is {cell(column)!r}; it must be a whole number")
         return int(match[1])
 
-    supports = tuple(
-        split(cell(own[0])) if len(own) == 1 and split else _filled(sheet, line, own, where) for own in layout.supports
-    )
+    def supports(way: Sequence[int]) -> tuple[str, ...]:
+        if len(way) == 1 and split:
+            return split(cell(way[0]))
+        texts = [line.cells[column] for column in way]
+        while len(texts) > 1 and not texts[-1]:  # lists of several K leave the last columns of a row empty
+            texts.pop()
+        if len(texts) > 1 and not all(texts):
+            raise UserError(f"{where}: {sheet.names[way[texts.index('')]]} is empty, but a later support is not")
+        return (cell(way[0]), *texts[1:])
+
     row = Row(
         line=line.number,
-        fold=None if layout.fold is None else whole(layout.fold, _FOLD),
-        classes=tuple(tuple(cell(column) for column in own) for own in layout.classes),
-        query=cell(layout.query),
-        supports=supports,
+        fold=None if columns.fold is None else whole(columns.fold, _FOLD),
+        classes=tuple(tuple(map(cell, way)) for way in columns.classes),
+        query=cell(columns.query),
+        supports=tuple(map(supports, columns.supports)),
     )
-    if len({len(own) for own in supports}) > 1 or not row.shots:
-        raise UserError(f"{where}: its ways have {', '.join(str(len(own)) for own in supports)} supports")
-    for column, found, what in ((layout.shot, row.shots, "supports"), (layout.way, len(row.classes), "classes")):
+    if len({len(way) for way in row.supports}) > 1 or not row.shots:
+        raise UserError(f"{where}: its ways have {', '.join(str(len(way)) for way in row.supports)} supports")
+    for column, found, what in ((columns.shot, row.shots, "supports"), (columns.way, len(row.classes), "classes")):
         if column is not None and whole(column) != found:
             raise UserError(f"{where}: {sheet.names[column]} is {whole(column)}, but there are {found} {what}")
     return row
 
 
-def _filled(sheet: Sheet, line: Line, columns: Sequence[int], where: str) -> tuple[str, ...]:
-    """The supports of a way; lists of several K leave the last columns of a row empty."""
-    texts = [line.cells[column] if column < len(line.cells) else "" for column in columns]
-    while texts and not texts[-1]:
-        texts.pop()
-    if not all(texts):
-        raise UserError(f"{where}: {sheet.names[columns[texts.index('')]]} is empty, but a later support is not")
-    if not texts:
-        raise UserError(f"{where}: {sheet.names[columns[0]]} is empty")
-    return tuple(texts)
-
-
 def _separator(sheet: Sheet, is_image: Callable[[str], bool]) -> tuple[str | None, list[str]]:
-    """What separates supports that share a cell; None where each has one of its own."""
-    columns = [own[0] for own in sheet.layout.supports if len(own) == 1]
-    if len(columns) < len(sheet.layout.supports):
+    """What separates supports that share a cell; None where each has a cell to itself."""
+    columns = [way[0] for way in sheet.columns.supports if len(way) == 1]
+    if len(columns) < len(sheet.columns.supports):
         return None, []
-    cells = (line.cells[column] for line in sheet.rows for column in columns if column < len(line.cells))
-    texts = [text for text in cells if not is_image(text)]
+    texts = [line.cells[column] for line in sheet.rows for column in columns if not is_image(line.cells[column])]
     separator = next((sign for sign in _SEPARATORS if any(sign in _bare(text) for text in texts)), None)
     if separator is None:
         return (",", []) if any(_LISTED.fullmatch(text) for text in texts) else (None, [])
@@ -161,8 +154,8 @@ def _split(text: str, separator: str) -> tuple[str, ...]:
 
 
 def _check_unknown(sheet: Sheet, path: Path) -> None:
-    for column in sheet.layout.unknown:
-        values = dict.fromkeys(line.cells[column] if column < len(line.cells) else "" for line in sheet.rows)
+    for column in sheet.columns.unknown:
+        values = dict.fromkeys(line.cells[column] for line in sheet.rows)
         if len(values) > 1:
             shown = ", ".join(repr(value) for value in list(values)[:3])
             given = ",".join("-" if i == column else name or "-" for i, name in enumerate(sheet.names))
@@ -174,11 +167,11 @@ def _check_unknown(sheet: Sheet, path: Path) -> None:
 
 
 def _columns_left_out(sheet: Sheet) -> list[str]:
-    layout, notes = sheet.layout, []
+    notes = []
     for columns, why in (
-        (layout.numbers, "they number the rows; the order is that of the file"),
-        (layout.masks, "masks come from the data set"),
-        (layout.unknown, "one value in all rows"),
+        (sheet.columns.numbers, "they number the rows; the order is that of the file"),
+        (sheet.columns.masks, "masks come from the data set"),
+        (sheet.columns.unknown, "one value in all rows"),
     ):
         if columns:
             names = ", ".join(repr(sheet.names[column]) for column in columns)

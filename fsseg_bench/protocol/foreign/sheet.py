@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.foreign.columns import Layout, LayoutError, layout_of
+from fsseg_bench.protocol.foreign.columns import Columns, ColumnsError, columns_of
 from fsseg_bench.protocol.table import read_text
 
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
@@ -26,6 +26,7 @@ class Line:
     number: int
     """From 1."""
     cells: tuple[str, ...]
+    """One for each column; empty where the file's line has fewer."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Sheet:
     """A file as rows of cells."""
 
     names: tuple[str, ...]
-    """Of the columns: the file's own, or those that the user gave."""
-    layout: Layout
+    """Of the columns: as the file has them, or those that the user gave."""
+    columns: Columns
     rows: tuple[Line, ...]
     notes: tuple[str, ...]
     """What was left out or assumed."""
@@ -63,11 +64,10 @@ def read_sheet(path: Path, columns: Sequence[str] | None, is_class: Callable[[st
             raise UserError(f"{path}: holds no episodes")
         try:
             sheets.append(_sheet(lines, columns, is_class, delimiter, comments))
-        except LayoutError as error:
+        except ColumnsError as error:
             failures.append((len(lines[0].cells), str(error)))
     if len(sheets) == 1:
-        _check_width(sheets[0], path)
-        return sheets[0]
+        return _filled_up(sheets[0], path)
     if sheets:
         raise UserError(f"{path}: its columns may be separated by several signs; save it as comma-separated text")
     raise UserError(f"{path}: line 1: {max(failures)[1]}; {_HOW}")
@@ -97,8 +97,8 @@ def _lines(text: str, delimiter: str, path: Path) -> tuple[list[Line], int]:
 
 def _names_columns(cells: Sequence[str]) -> bool:
     try:
-        layout_of(cells)
-    except LayoutError:
+        columns_of(cells)
+    except ColumnsError:
         return False
     return True
 
@@ -111,35 +111,36 @@ def _sheet(
         notes.append(f"left out the comments at the beginning ({comments} in number)")
     first = lines[0]
     if columns is None:
-        names, rows = first.cells, lines[1:]
-        layout = _read_names(first, is_class)
+        names, rows, known = first.cells, lines[1:], _read_names(first, is_class)
     else:
         if len(columns) != len(first.cells):
-            raise LayoutError(f"--columns names {len(columns)} columns, the file has {len(first.cells)}")
-        names, layout = tuple(columns), layout_of(columns)
-        header = not any(is_class(first.cells[column]) for own in layout.classes for column in own)
+            raise ColumnsError(f"--columns names {len(columns)} columns, the file has {len(first.cells)}")
+        names, known = tuple(columns), columns_of(columns)
+        header = not any(is_class(first.cells[column]) for way in known.classes for column in way)
         rows = lines[1:] if header else lines
         if header:
             notes.append(f"line {first.number} is taken as the names of the columns, which --columns replaces")
-    return Sheet(names, layout, tuple(rows), tuple(notes))
+    return Sheet(names, known, tuple(rows), tuple(notes))
 
 
-def _read_names(first: Line, is_class: Callable[[str], bool]) -> Layout:
+def _read_names(first: Line, is_class: Callable[[str], bool]) -> Columns:
     try:
-        return layout_of(first.cells)
-    except LayoutError as error:
+        return columns_of(first.cells)
+    except ColumnsError as error:
         if any(map(is_class, first.cells)):
-            raise LayoutError(
+            raise ColumnsError(
                 f"{','.join(first.cells)!r} seems to be an episode, so that no line names the columns"
             ) from error
         raise
 
 
-def _check_width(sheet: Sheet, path: Path) -> None:
+def _filled_up(sheet: Sheet, path: Path) -> Sheet:
+    """The sheet with a cell for each column in each row."""
     if not sheet.rows:
         raise UserError(f"{path}: holds no episodes, only the names of its columns")
+    width = len(sheet.names)
     for line in sheet.rows:
-        if len(line.cells) > len(sheet.names):
-            raise UserError(
-                f"{path}: line {line.number}: has {len(line.cells)} columns; there are names for {len(sheet.names)}"
-            )
+        if len(line.cells) > width:
+            raise UserError(f"{path}: line {line.number}: has {len(line.cells)} columns; there are names for {width}")
+    rows = (Line(line.number, line.cells + ("",) * (width - len(line.cells))) for line in sheet.rows)
+    return replace(sheet, rows=tuple(rows))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from fsseg_bench.protocol.foreign.columns import LayoutError, layout_of
+from fsseg_bench.protocol.foreign.columns import ColumnsError, columns_of
 
 
 def test_the_layouts_of_known_lists() -> None:
-    fss = layout_of(["class", "query", "support_1", "support_2"])
+    fss = columns_of(["class", "query", "support_1", "support_2"])
     assert (fss.classes, fss.query, fss.supports, fss.fold) == (((0,),), 1, ((2, 3),), None)
-    isaid = layout_of(
+    isaid = columns_of(
         ["fold0", "shot", "episode", "label", "query", "support_1", "support_2", "support_3", "support_4", "support_5"]
     )
     assert (isaid.fold, isaid.fold_from_0, isaid.shot, isaid.numbers) == (0, True, 1, (2,))
     assert (isaid.classes, isaid.query, isaid.supports) == (((3,),), 4, ((5, 6, 7, 8, 9),))
-    own = layout_of(["class_1", "class_2", "query", "support_1_1", "support_1_2", "support_2_1", "support_2_2"])
+    own = columns_of(["class_1", "class_2", "query", "support_1_1", "support_1_2", "support_2_1", "support_2_2"])
     assert (own.classes, own.query, own.supports) == (((0,), (1,)), 2, ((3, 4), (5, 6)))
-    batch = layout_of(["Unnamed: 0", "query_name", "support_names", "class_id", "query_mask", "support_masks", "shot"])
+    batch = columns_of(["Unnamed: 0", "query_name", "support_names", "class_id", "query_mask", "support_masks", "shot"])
     assert (batch.numbers, batch.masks, batch.supports, batch.shot) == ((0,), (4, 5), ((2,),), 6)
 
 
@@ -35,11 +35,11 @@ def test_the_layouts_of_known_lists() -> None:
     ],
 )  # fmt: skip
 def test_supports_are_in_the_order_of_their_numbers(names: str, supports: tuple[tuple[int, ...], ...]) -> None:
-    assert layout_of(names.split(",")).supports == supports
+    assert columns_of(names.split(",")).supports == supports
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         ("query,support", "no column seems to be the class"),
         ("1,2,3", "no column seems to be the class or the query or the support"),
@@ -54,7 +54,7 @@ def test_supports_are_in_the_order_of_their_numbers(names: str, supports: tuple[
         ("class,query,support_2,support_3", "support_2, support_3 are not numbered 1, 2, ..."),
     ],
 )
-def test_names_that_do_not_say_it(names: str, told: str) -> None:
-    with pytest.raises(LayoutError) as error:
-        layout_of(names.split(","))
-    assert told in str(error.value)
+def test_names_that_do_not_say_it(names: str, message: str) -> None:
+    with pytest.raises(ColumnsError) as error:
+        columns_of(names.split(","))
+    assert message in str(error.value)
