@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fsseg_bench.data.source import VOID, Source, UInt8
+from fsseg_bench.conventions import VOID, UInt8
+from fsseg_bench.data.source import Source
 from fsseg_bench.protocol.streams import seed_of, stream
 
 _BLOTCHES = 14  # a side: smooth regions with some texture, as superpixels expect

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fsseg_bench.data.source import VOID, Source, UInt8
+from fsseg_bench.conventions import VOID, UInt8
+from fsseg_bench.data.source import Source
 
 
 def load_image(source: Source, image_id: str, size: int) -> torch.Tensor:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fsseg_bench import plugins
-from fsseg_bench.conventions import VOID as VOID  # noqa: PLC0414 - part of the contract
-from fsseg_bench.conventions import UInt8 as UInt8  # noqa: PLC0414
+from fsseg_bench.conventions import UInt8
+from fsseg_bench.data.decode import read_image
 from fsseg_bench.data.files import read_file, sha256
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.source import SourceKind
@@ -183,13 +183,14 @@ class Source(SourceKind, ABC):
         except UserError:
             return False
 
-    @abstractmethod
     def image(self, image_id: str) -> UInt8:
         """(H, W, 3) uint8, RGB.
 
         Raises:
             UserError: the file is missing or cannot be decoded; names it.
         """
+        path = self.image_path(image_id)
+        return read_image(path, self.read(image_id, path, "image"))
 
     @abstractmethod
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:

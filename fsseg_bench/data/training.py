@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.augment import Role, View, augment
 from fsseg_bench.data.loading import all_ways, one_way, training_masks
-from fsseg_bench.data.source import Source, UInt8
+from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import distinct, seed_of, stream

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from scipy import stats
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data import augment as module
 from fsseg_bench.data.augment import Role, View
 from fsseg_bench.data.augment import augment as augment_all
-from fsseg_bench.data.source import UInt8
 
 SIZE = 64
 CROPS: list[tuple[str, Role]] = [

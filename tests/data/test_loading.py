@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.loading import load_image, query_label, support_mask, training_masks
-from fsseg_bench.data.source import Source, UInt8
+from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.voc import VocSource
 from tests.support.datasets import CLASSES, write_voc
 

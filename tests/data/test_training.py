@@ -15,7 +15,8 @@ from PIL import Image
 from scipy import stats
 from torch.utils.data import DataLoader
 
-from fsseg_bench.data.source import Source, UInt8
+from fsseg_bench.conventions import UInt8
+from fsseg_bench.data.source import Source
 from fsseg_bench.data.training import Extras, TrainingBatch, TrainingEpisodes, TrainingSample, collate
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fsseg_bench.data.decode import image_size, read_image
+from fsseg_bench.conventions import VOID, UInt8
+from fsseg_bench.data.decode import image_size
 from fsseg_bench.data.instances import Instances, Region, load_instances
-from fsseg_bench.data.source import VOID, Source, UInt8
+from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.spec import Protocol
 
@@ -112,29 +113,12 @@ class CocoSource(Source):
         return self._annotations(folder).is_file() and image_id in self._split(folder).numbers
 
     def files(self, image_id: str) -> tuple[Path, ...]:
-        """The image file alone (whether it exists is checked when the list is loaded).
-
-        Raises:
-            UserError: the annotations have no such image.
-        """
+        """The image file alone (whether it exists is checked when the list is loaded)."""
         split, number = self._find(image_id)
         return (split.images / split.instances.names[number],)
 
-    def image(self, image_id: str) -> UInt8:
-        """(H, W, 3) uint8, RGB.
-
-        Raises:
-            UserError: the file is missing or cannot be decoded; names it.
-        """
-        path = self.image_path(image_id)
-        return read_image(path, self.read(image_id, path, "image"))
-
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
-        """(len(class_ids), H, W) uint8 at native size: 1 = the class, 0 = not, 255 = a crowd of the class.
-
-        Raises:
-            UserError: the image file is missing, unreadable or of another size than the annotations say.
-        """
+        """As :meth:`Source.class_masks`: void is a crowd of the class itself where no single instance lies."""
         split, number = self._find(image_id)
         height, width = self._checked_size(image_id)
         masks = np.zeros((len(class_ids), height, width), dtype=np.uint8)
@@ -147,11 +131,7 @@ class CocoSource(Source):
         return masks
 
     def class_pixels(self, image_id: str) -> dict[int, int]:
-        """Native pixels of each class that the image shows (class id to count, no zeros, no crowds).
-
-        Raises:
-            UserError: the annotations have no such image.
-        """
+        """As :meth:`Source.class_pixels`, from the annotations alone."""
         regions = self._find(image_id)[0].regions(image_id)
         return dict(sorted((class_id, region.pixels) for class_id, region in regions if not region.crowd))
 
@@ -164,11 +144,7 @@ class CocoSource(Source):
         return digest.hexdigest()
 
     def fingerprint(self, lists: Sequence[str]) -> str:
-        """A digest of the annotation files' content and of the names, sizes and times of their images.
-
-        Raises:
-            UserError: as :meth:`listed`.
-        """
+        """A digest of the annotation files' content and of the names, sizes and times of their images."""
         digest = hashlib.sha256()
         for name in lists:
             images = self.ids(name)

@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_binary_mask
-from fsseg_bench.data.source import Source, UInt8
+from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.source import NoKeys

@@ -17,10 +17,11 @@ from typing import Annotated, Literal
 
 from PIL import Image
 
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.files import read_file, sha256
 from fsseg_bench.data.shapes_draw import OUTLINES, TEXTURES
 from fsseg_bench.data.shapes_scene import Kind, draw_scene
-from fsseg_bench.data.source import Content, Source, UInt8
+from fsseg_bench.data.source import Content, Source
 from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.spec import Protocol
@@ -104,11 +105,7 @@ class ShapesSource(VocSource):
         return cls(folder, protocol.classes, digest, pixels)
 
     def image(self, image_id: str) -> UInt8:
-        """(H, W, 3) uint8, RGB.
-
-        Raises:
-            UserError: the file is missing or damaged, or does not show what was drawn.
-        """
+        """As :meth:`Source.image`; a file that does not show what was drawn is refused."""
         return self._as_drawn(image_id, super().image(image_id), self._pixels[image_id][0], self.image_path(image_id))
 
     def read(self, image_id: str, path: Path, kind: Literal["image", "mask"]) -> bytes:

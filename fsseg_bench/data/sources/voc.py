@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_mask_size, read_image, read_labels
+from fsseg_bench.conventions import VOID, UInt8
+from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_mask_size, read_labels
 from fsseg_bench.data.files import read_file, sha256
 from fsseg_bench.data.sbd import read_sbd_labels
-from fsseg_bench.data.source import VOID, Content, Source, UInt8
+from fsseg_bench.data.source import Content, Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import Protocol, is_list_file
@@ -152,11 +153,7 @@ class VocSource(Source):
         )
 
     def files(self, image_id: str) -> tuple[Path, ...]:
-        """The files of the image and of its mask.
-
-        Raises:
-            UserError: there is none; names it.
-        """
+        """The files of the image and of its mask."""
         return self.image_path(image_id), self.mask_path(image_id)
 
     def doubts(self, test_images: Iterable[str]) -> list[str]:
@@ -177,22 +174,8 @@ class VocSource(Source):
             if folder != usual
         ]
 
-    def image(self, image_id: str) -> UInt8:
-        """(H, W, 3) uint8, RGB.
-
-        Raises:
-            UserError: the file is missing or cannot be decoded; names it.
-        """
-        path = self.image_path(image_id)
-        return read_image(path, self.read(image_id, path, "image"))
-
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
-        """(len(class_ids), H, W) uint8 at native size: 1 = the class, 0 = not, 255 = void.
-
-        Raises:
-            UserError: mask missing, unreadable, of another size than the image, or with labels outside the
-                classes.
-        """
+        """As :meth:`Source.class_masks`: a pixel labelled 255 is void for each class."""
         values = self._labels(image_id).values
         void = (values == VOID) * np.uint8(VOID)
         masks = np.empty((len(class_ids), *values.shape), dtype=np.uint8)
@@ -201,11 +184,7 @@ class VocSource(Source):
         return masks
 
     def class_pixels(self, image_id: str) -> dict[int, int]:
-        """Native pixels of each class that the image shows (class id to count, no zeros, no void).
-
-        Raises:
-            UserError: as :meth:`class_masks`.
-        """
+        """As :meth:`Source.class_pixels`, from one histogram of the mask."""
         counts = self._labels(image_id).counts
         return {c: int(counts[c]) for c in range(1, len(self.classes) + 1) if counts[c]}
 
@@ -214,11 +193,7 @@ class VocSource(Source):
         return sha256(read_file(self.mask_path(image_id), "mask"))
 
     def content(self, image_id: str, *, labels: bool) -> Content:
-        """The digests of the image file and, with ``labels``, of the mask file, read now.
-
-        Raises:
-            UserError: one is missing or unreadable.
-        """
+        """As :meth:`Source.content`; with ``labels``, the mask is one of the files."""
         content = super().content(image_id, labels=labels)
         masks = {self.mask_path(image_id): content.label} if labels else {}
         return content._replace(files={**content.files, **masks})
