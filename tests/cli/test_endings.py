@@ -166,7 +166,7 @@ def test_pipes_are_refused_before_they_are_opened(tmp_path: Path, name: str) -> 
         "e.csv": ["--dataset", "shapes5i", "--episodes", tmp_path / name],
     }
     words = given[name]
-    done = process("run", "--method", "baseline", "--fold", "1", *words, FSSEG_CACHE=str(tmp_path / "cache"))
+    done = process("run", "--method", "baseline", "--fold", "1", *words)
     assert done.returncode == 2
     assert b"not a regular file" in done.stderr
 

@@ -234,7 +234,7 @@ def test_several_methods_from_python(tmp_path: Path) -> None:
         ({"shot": True}, "shot=true is not a whole number"),
         ({"shot": 1.0}, "shot=1.0 is not a whole number"),
         ({"weights": 5}, "weights=5 is not text"),
-        ({"scales": 0.5}, "scales=0.5 is not allowed; it must be a list"),
+        ({"scales": 0.5}, "scales=0.5 is not a list"),
     ],
 )
 def test_options_from_python_are_checked(given: dict[str, Any], said: str) -> None:

@@ -84,6 +84,7 @@ def test_a_good_method_passes() -> None:
     assert failures(Good) == set()
 
 
+@pytest.mark.slow
 def test_each_broken_contract_is_found() -> None:
     assert "logits" in failures(WrongShape)
     assert "evaluation is deterministic" in failures(Random)

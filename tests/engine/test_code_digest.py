@@ -66,6 +66,7 @@ def with_one_token_changed(text: str) -> str:
     return b"\n".join(lines).decode()
 
 
+@pytest.mark.slow
 def test_one_token_in_each_file_that_counts_gives_another_identity_and_in_no_other(tmp_path: Path) -> None:
     tops = copied(tmp_path)
     counted = code_digest.code_of(starts("ppnet_ud"), tops)

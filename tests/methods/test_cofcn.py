@@ -140,7 +140,7 @@ def _training_step(method: CoFCN, optimizer: torch.optim.Optimizer) -> None:
 
 
 @pytest.mark.parametrize("freeze", ["stem", "layer2", "all"])
-@pytest.mark.parametrize("name", ["resnet18-layer3", "vgg16"])
+@pytest.mark.parametrize("name", ["resnet18-layer3", pytest.param("vgg16", marks=pytest.mark.slow)])
 def test_freezing_leaves_the_annotation_filters_to_learn(name: str, freeze: str, tmp_path: Path) -> None:
     """Else the mask never reaches the network; the pretrained stages of both trunks stay."""
     freeze = {"stem": "conv1", "layer2": "pool2"}.get(freeze, freeze) if name == "vgg16" else freeze

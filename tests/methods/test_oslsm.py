@@ -289,6 +289,7 @@ def test_loss_is_the_logistic_loss_of_labelled_pixels(small: OSLSM) -> None:
     torch.testing.assert_close(small.loss(episode)["query"], expected)
 
 
+@pytest.mark.slow
 def test_gradients_reach_both_branches_and_the_hash_stays(small: OSLSM) -> None:
     method = small.eval()  # without dropout
     method.loss(_episode(method, 1, 1, labels=True))["query"].backward()
@@ -318,6 +319,7 @@ def test_one_mean_step_is_the_authors_summed_step() -> None:
     assert recipe.lr * (gradient_of_mean + recipe.weight_decay * weight) == pytest.approx(authors)
 
 
+@pytest.mark.slow
 def test_batches_and_empty_masks_of_the_published_form(small: OSLSM) -> None:
     with torch.no_grad():
         episode = _episode(small, 2, 2)

@@ -31,5 +31,6 @@ def test_learns_four_episodes_by_heart(name: str) -> None:
     assert training_iou(name, **{"size": SIDE, **OWN.get(name, {})}) > 0.9
 
 
+@pytest.mark.slow
 def test_more_steps_fit_better() -> None:
     assert training_iou("baseline", iterations=1, size=33) < training_iou("baseline", iterations=12, size=33)
