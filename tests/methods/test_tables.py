@@ -38,7 +38,9 @@ LAYER2, LAYER3 = "resnet18-layer2", "resnet18-layer3"
         pytest.param(*("oslsm", LAYER3, {}), marks=pytest.mark.slow),
         ("panet", LAYER2, {}),
         ("pgnet", LAYER2, {}),
-        pytest.param(*("pgnet", LAYER2, {"fusion": "concat", "grids": (1, 3), "masked": False}), marks=pytest.mark.slow),
+        pytest.param(
+            *("pgnet", LAYER2, {"fusion": "concat", "grids": (1, 3), "masked": False}), marks=pytest.mark.slow
+        ),
         ("pmms", LAYER2, {}),
         ("ppnet", LAYER2, {}),
         pytest.param(*("ppnet", LAYER2, {"semantic_weight": 0.0, "part_weight": 0.8}), marks=pytest.mark.slow),
