@@ -76,7 +76,7 @@ def examine(source: Source, images: Iterable[str], *, labels: bool, decode: bool
         unseen = [i for i in wanted if (i, labels) in known.contents and (i, labels) not in known.decoded]
         known.decoded.update((image, labels) for image, _ in _each(decoded, unseen, broken))
     if broken:
-        raise UserError(_told(broken, len(wanted)))
+        raise UserError(_message(broken, len(wanted)))
     return Evaluated(tuple((image, known.contents[image, labels]) for image in wanted))
 
 
@@ -97,7 +97,7 @@ def _each(work: Callable[[str], _T], images: Sequence[str], broken: list[str]) -
                 yield image, result
 
 
-def _told(broken: Sequence[str], count: int) -> str:
+def _message(broken: Sequence[str], count: int) -> str:
     more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
     return (
         f"{len(broken)} of {count} test images cannot be evaluated, they or their masks are missing or broken: "

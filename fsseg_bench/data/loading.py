@@ -76,8 +76,8 @@ def training_masks(source: Source, image_id: str, classes: Sequence[int], ignore
     Raises:
         UserError: the mask is missing or wrong.
     """
-    every = source.class_masks(image_id, (*classes, *ignore))
-    wanted, unwanted = every[: len(classes)], every[len(classes) :]
+    masks = source.class_masks(image_id, (*classes, *ignore))
+    wanted, unwanted = masks[: len(classes)], masks[len(classes) :]
     hidden = unwanted.any(axis=0) & ~(wanted == 1).any(axis=0)
     wanted[:, hidden] = VOID
     return wanted

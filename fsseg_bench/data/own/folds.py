@@ -45,8 +45,8 @@ def propose_folds(survey: Survey, least_pixels: int, count: int | None = None) -
         UserError: fewer classes than folds remain, or a fold would have too few training images of a class.
     """
     train, test = _images(survey.train, least_pixels), _images(survey.test, least_pixels)
-    every = range(1, len(survey.classes) + 1)
-    usable = [c for c in every if min(train[c], test[c]) >= LEAST_IMAGES]
+    classes = range(1, len(survey.classes) + 1)
+    usable = [c for c in classes if min(train[c], test[c]) >= LEAST_IMAGES]
     if count is None:
         count = max(1, min(USUAL, len(usable)))
     if len(usable) < count:
@@ -57,7 +57,7 @@ def propose_folds(survey: Survey, least_pixels: int, count: int | None = None) -
     dealt = {fold: tuple(sorted(ranked[i] for i in _places(turns, fold, len(ranked)))) for fold in numbers}
     if survey.shared:
         _check_training(survey, dealt, least_pixels)
-    return Folds(dealt, tuple(c for c in every if c not in usable), train, test)
+    return Folds(dealt, tuple(c for c in classes if c not in usable), train, test)
 
 
 def _places(turns: list[int], fold: int, count: int) -> list[int]:
@@ -90,8 +90,8 @@ def _check_training(survey: Survey, folds: Mapping[int, tuple[int, ...]], least:
 def _too_few(survey: Survey, count: int, usable: list[int], train: Counter[int], test: Counter[int], least: int) -> str:
     names = ", ".join(survey.classes[c - 1] for c in usable) or "none"
     others = [c for c in range(1, len(survey.classes) + 1) if c not in usable]
-    told = ", ".join(f"{survey.classes[c - 1]} ({min(train[c], test[c])})" for c in others[:_SHOWN])
-    short = f"; with fewer, and so not counted: {told}{', ...' if len(others) > _SHOWN else ''}" if others else ""
+    counts = ", ".join(f"{survey.classes[c - 1]} ({min(train[c], test[c])})" for c in others[:_SHOWN])
+    short = f"; with fewer, and so not counted: {counts}{', ...' if len(others) > _SHOWN else ''}" if others else ""
     needed = f"{count} folds need at least {count} classes, each" if count > 1 else "a fold needs a class"
     return (
         f"{survey.root}: {needed} with at least {LEAST_IMAGES} images of {least} pixels of it or more; "

@@ -123,13 +123,13 @@ def _folds_section(survey: Survey, folds: Folds, least: int) -> list[str]:
         )
     ]
     if folds.left_out:
-        told = ", ".join(
+        counts = ", ".join(
             f"{survey.classes[c - 1]} ({min(folds.train_images[c], folds.test_images[c])})" for c in folds.left_out
         )
         lines.append(
             _comment(
                 f"In no fold, hence background, because fewer than {LEAST_IMAGES} images show at least {least} pixels "
-                f"of them: {told}."
+                f"of them: {counts}."
             )
         )
     lines.append("[folds]")
@@ -192,8 +192,8 @@ def _summary(survey: Survey, folds: Folds, least: int, *, chosen: bool) -> str:
         lines.append("one fold holds out all classes: methods can be tested here, but not trained")
     lines.append(f"images with at least {least} pixels of the class (training / test):")
     for fold, classes in folds.folds.items():
-        told = [f"{names[c - 1]} {folds.train_images[c]}/{folds.test_images[c]}" for c in classes]
-        lines.append(f"  fold {fold}: {', '.join(told)}")
+        counts = [f"{names[c - 1]} {folds.train_images[c]}/{folds.test_images[c]}" for c in classes]
+        lines.append(f"  fold {fold}: {', '.join(counts)}")
     if folds.left_out:
         lines.append(f"  in no fold, too few images: {', '.join(names[c - 1] for c in folds.left_out)}")
     dealt = [c for classes in folds.folds.values() for c in classes]

@@ -16,9 +16,9 @@ from fsseg_bench.data.sources.coco import CocoSource
 from fsseg_bench.data.sources.folder import ALL, FolderSource
 from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.spec import MOST_CLASSES
 
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug", "SBD/dataset/cls")
-_MOST_CLASSES = 254
 _THREADS = 4
 _NEW_LIST = "all.txt"
 _SAMPLE = 500  # images whose size is looked at
@@ -28,8 +28,8 @@ Pixels = Mapping[str, Mapping[int, int]]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How files lie, in the words of a proposed protocol."""
+class Words:
+    """How a proposed protocol speaks of a layout."""
 
     source: str
     """The value of ``data.source``."""
@@ -40,20 +40,20 @@ class Layout:
     """What the lists' names are."""
 
 
-_VOC = Layout(
+_VOC = Words(
     "voc",
     "VOC's layout",
     "The label value of a class in the masks is its position in this list, from 1; 0 is background and 255 void. Names "
     "like class-1 are placeholders: put the real ones in their places.",
     "Lists: names of files in ImageSets/Segmentation/, without .txt",
 )
-_COCO = Layout(
+_COCO = Words(
     "coco",
     "COCO's instance annotations",
     "Categories of the instance annotations. Those that are not listed are background.",
     "Lists: names of annotations/instances_<list>.json, their images in <list>/ or images/",
 )
-_FOLDERS = Layout(
+_FOLDERS = Words(
     "folder",
     "one folder a class, with images/ and masks/",
     "The names of the class folders. In masks, 0 is background and the one other value the object; there is no void.",
@@ -66,7 +66,7 @@ class Survey:
     """What a folder holds."""
 
     root: Path
-    layout: Layout
+    layout: Words
     classes: tuple[str, ...]
     """Class names; the label value of a class is its position, from 1."""
     train_list: tuple[str, ...]
@@ -122,23 +122,23 @@ def _look_voc(root: Path) -> Survey:
     masks = tuple(name for name in _MASK_FOLDERS if (root / name).is_dir())
     if not masks:
         raise UserError(f"{root}: has JPEGImages/ but no masks; put them as PNGs into {root / _MASK_FOLDERS[0]}")
-    every = VocSource(root, [str(value) for value in range(1, _MOST_CLASSES + 1)], masks)
+    source = VocSource(root, [str(value) for value in range(1, MOST_CLASSES + 1)], masks)
     lists = sorted(path.stem for path in (root / "ImageSets" / "Segmentation").glob("*.txt"))
     files, notes = {}, []
     roles = list_roles(lists or [_NEW_LIST])
     if lists:
-        train, test = _of_lists(every, roles)
+        train, test = _of_lists(source, roles)
     else:
-        images, without = _voc_images(every)
+        images, without = _voc_images(source)
         files[_NEW_LIST] = "".join(f"{image}\n" for image in images)
         if without:
             shown = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
             notes.append(f"images without a mask are not used: {len(without)} ({shown})")
-        train = test = _pixels(every, images)
+        train = test = _pixels(source, images)
     largest = max((value for shown in (*train.values(), *test.values()) for value in shown), default=0)
     classes = voc_class_names(root, largest)
     keys = {"masks": (masks, "folders of the masks; the first that has the image's is taken")}
-    return Survey(root, _VOC, classes, *roles, train, test, *_sizes(every, [*train, *test]), keys, files, tuple(notes))
+    return Survey(root, _VOC, classes, *roles, train, test, *_sizes(source, [*train, *test]), keys, files, tuple(notes))
 
 
 def _voc_images(source: VocSource) -> tuple[list[str], list[str]]:
@@ -164,8 +164,8 @@ def _look_coco(root: Path) -> Survey:
     notes = []
     if partial := sorted({name for names in categories for name in names.values()} - everywhere):
         notes.append(f"categories that not every instance file has are not used: {', '.join(partial)}")
-    if len(classes) > _MOST_CLASSES:
-        raise UserError(f"{used[0]}: has {len(classes)} categories; at most {_MOST_CLASSES} classes are possible")
+    if len(classes) > MOST_CLASSES:
+        raise UserError(f"{used[0]}: has {len(classes)} categories; at most {MOST_CLASSES} classes are possible")
     source = CocoSource(root, classes, 0)
     train, test = _of_lists(source, roles)
     keys = {"year": (0, "the lists' names below are complete, with their year if they have one")}
@@ -175,8 +175,8 @@ def _look_coco(root: Path) -> Survey:
 
 def _look_folders(root: Path) -> Survey:
     classes = _class_folders(root)
-    if len(classes) > _MOST_CLASSES:
-        raise UserError(f"{root}: has {len(classes)} class folders; at most {_MOST_CLASSES} classes are possible")
+    if len(classes) > MOST_CLASSES:
+        raise UserError(f"{root}: has {len(classes)} class folders; at most {MOST_CLASSES} classes are possible")
     source = FolderSource(root, classes)
     images = source.ids(ALL)
     missing = [image for image in images if not source.expected_mask(image).is_file()]

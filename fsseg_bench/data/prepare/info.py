@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
-from fsseg_bench.data.prepare.manifest import read_manifest
-from fsseg_bench.data.prepare.record import read_record
+from fsseg_bench.data.prepare.manifest import read_manifest, read_record
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.protocol.spec import Protocol
 

@@ -1,21 +1,24 @@
-"""The record of a finished part: where its files came from, and the size and CRC-32 of each."""
+"""What a preparation records: the files of each finished part with their CRC-32, and the fingerprint of the whole."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.storage.files import make_folder, write_atomic
+from fsseg_bench.storage.json_text import write_json
 
 FOLDER = ".prepared"
 """Folder under the data root that holds the records."""
 _CHUNK = 1 << 20
+
+T = TypeVar("T")
 
 
 class Content(NamedTuple):
@@ -66,20 +69,65 @@ def read_manifest(root: Path, part: str) -> Manifest | None:
     Raises:
         UserError: the record is damaged or cannot be read.
     """
-    path = _path(root, part)
-    try:
-        head, *lines = regular(path).read_text(encoding="utf-8").splitlines()
+
+    def parsed(text: str) -> Manifest:
+        head, *lines = text.splitlines()
         facts = json.loads(head)
         rows = [line.split(" ", 2) for line in lines]
         files = {name: Content(int(size), int(crc, 16)) for crc, size, name in rows}
         if len(files) != facts["files"]:
             raise ValueError(f"{len(files)} files in place of {facts['files']}")
         return Manifest(part, str(facts["origin"]), files)
+
+    return _read(_path(root, part), parsed)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a preparation ended with."""
+
+    dataset: str
+    fingerprint: str
+    """Of the pair index: lists, image sizes and labels."""
+    subset: bool
+    """Whether less than the whole data set was asked for."""
+    images: Mapping[str, int]
+    """List name to its number of images."""
+
+    def write(self, root: Path) -> None:
+        """Puts the record under the data root.
+
+        Raises:
+            UserError: full disk or unwritable folder.
+        """
+        facts = {"fingerprint": self.fingerprint, "subset": self.subset, "images": dict(self.images)}
+        write_json(root / FOLDER / f"{self.dataset}.json", facts)
+
+
+def read_record(root: Path, dataset: str) -> Record | None:
+    """The record of a data set; None when it was not prepared under ``root``.
+
+    Raises:
+        UserError: the record is damaged or cannot be read.
+    """
+
+    def parsed(text: str) -> Record:
+        facts: dict[str, Any] = json.loads(text)
+        images = {str(name): int(count) for name, count in facts["images"].items()}
+        return Record(dataset, str(facts["fingerprint"]), bool(facts["subset"]), images)
+
+    return _read(root / FOLDER / f"{dataset}.json", parsed)
+
+
+def _read(path: Path, parsed: Callable[[str], T]) -> T | None:
+    """What ``parsed`` makes of a file's text; None where there is no file."""
+    try:
+        return parsed(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: the record is damaged ({error}); delete it and prepare the data again") from None
 
 

@@ -10,9 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from fsseg_bench.data.prepare.download import PARTIAL
-from fsseg_bench.data.prepare.manifest import FOLDER, Manifest, read_manifest
+from fsseg_bench.data.prepare.manifest import FOLDER, Manifest, read_manifest, read_record
 from fsseg_bench.data.prepare.place import find_files
-from fsseg_bench.data.prepare.record import read_record
 from fsseg_bench.data.prepare.sources import Dataset, FileSet, Part
 from fsseg_bench.errors import UserError
 
@@ -160,12 +159,12 @@ def _line(step: Step) -> str:
 def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: bool) -> Step:
     """What is to be done about a part; ``partly``: it may be finished without all of its files."""
     manifest = read_manifest(root, part.name)
-    if manifest is not None and (partly or _whole(part, manifest)) and not _lacking(manifest, root):
+    if manifest is not None and (partly or _whole(part, manifest)) and not any(manifest.changed(root)):
         return Step(part, "finished")
     for place in given:
         if archive := _find_archive(part, place):
             return Step(part, "archive", archive=archive)
-        for layout in _layouts(part):
+        for layout in part.layouts:
             if files := _find_folder(part, layout, place):
                 copied = sum(_room_of(path, root) for path in files.values())
                 return Step(part, "folder", layout=layout, files=files, copied=copied)
@@ -174,7 +173,7 @@ def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: b
     here = root / DOWNLOADS / part.archive.name
     if here.is_file():  # downloaded, and not or not wholly unpacked
         return Step(part, "download", partial=min(here.stat().st_size, part.archive.size))
-    for layout in _layouts(part):
+    for layout in part.layouts:
         if manifest is None and (files := _complete(root, layout)):
             return Step(part, "there", layout=layout, files=files)
     unfinished = here.with_name(here.name + PARTIAL)
@@ -182,23 +181,9 @@ def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: b
     return Step(part, "download", partial=size if size <= part.archive.size else 0)
 
 
-def _lacking(manifest: Manifest, root: Path) -> bool:
-    return any(True for _ in manifest.changed(root))
-
-
-def _layouts(part: Part) -> Iterator[FileSet]:
-    yield part.layout
-    if part.instead is not None:
-        yield part.instead
-
-
 def _whole(part: Part, manifest: Manifest) -> bool:
     """Whether a finished part has all files of one of its layouts; a subset of it may have fewer."""
-    for layout in _layouts(part):
-        names = [name.removeprefix(f"{layout.target}/") for name in manifest.files]
-        if _all_there(layout, names):
-            return True
-    return False
+    return any(_all_there(s, [name.removeprefix(f"{s.target}/") for name in manifest.files]) for s in part.layouts)
 
 
 def _complete(root: Path, layout: FileSet) -> dict[str, Path]:
@@ -247,11 +232,11 @@ def _check_given(dataset: Dataset, given: Sequence[Path]) -> None:
             raise UserError(f"--from {place}: no such file or folder")
         if any(_find_archive(part, place) for part in dataset.parts):
             continue
-        if any(_find_folder(part, layout, place) for part in dataset.parts for layout in _layouts(part)):
+        if any(_find_folder(part, layout, place) for part in dataset.parts for layout in part.layouts):
             continue
         wanted = "".join(
             f"\n  {part.archive.name}, or a folder with {', '.join(layout.files)}"
             for part in dataset.parts
-            for layout in _layouts(part)
+            for layout in part.layouts
         )
         raise UserError(f"--from {place}: holds nothing of {dataset.name}. What may be given:{wanted}")

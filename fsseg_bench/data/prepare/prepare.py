@@ -9,10 +9,9 @@ from pathlib import Path
 
 from fsseg_bench.data.prepare.archives import ArchiveError
 from fsseg_bench.data.prepare.download import PARTIAL, DownloadError, Patience, difference, download
-from fsseg_bench.data.prepare.manifest import FOLDER, Content, Manifest
+from fsseg_bench.data.prepare.manifest import FOLDER, Content, Manifest, Record
 from fsseg_bench.data.prepare.place import place_archive, place_folder
 from fsseg_bench.data.prepare.plan import DOWNLOADS, Plan, Step, gigabytes, make_plan
-from fsseg_bench.data.prepare.record import Record
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress

@@ -73,6 +73,11 @@ class Part:
     instead: FileSet | None
     """Other files that serve as well when they are there already."""
 
+    @property
+    def layouts(self) -> tuple[FileSet, ...]:
+        """All sets of files that serve."""
+        return (self.layout,) if self.instead is None else (self.layout, self.instead)
+
 
 @dataclass(frozen=True)
 class Published:

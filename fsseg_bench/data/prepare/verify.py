@@ -11,8 +11,7 @@ from pathlib import Path
 
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
-from fsseg_bench.data.prepare.manifest import Manifest, crc_of, read_manifest
-from fsseg_bench.data.prepare.record import Record, read_record
+from fsseg_bench.data.prepare.manifest import Manifest, Record, crc_of, read_manifest, read_record
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError

@@ -125,8 +125,8 @@ class CocoSource(Source):
         regions = list(split.regions(image_id))
         for mask, class_id in zip(masks, class_ids, strict=True):
             # Crowds first: a single instance wins where both lie.
-            own = sorted((r for c, r in regions if c == class_id), key=lambda region: not region.crowd)
-            for region in own:
+            regions_of_class = sorted((r for c, r in regions if c == class_id), key=lambda region: not region.crowd)
+            for region in regions_of_class:
                 mask[split.instances.draw(number, region)] = VOID if region.crowd else 1
         return masks
 

@@ -87,15 +87,15 @@ class ShapesSource(VocSource):
         Raises:
             UserError: a class is not ``<outline>-<texture>``, or the cache cannot be written.
         """
-        own = protocol.data.options_as(ShapesKeys)
+        options = protocol.data.options_as(ShapesKeys)
         kinds = [_kind(name, protocol) for name in protocol.classes]
-        counts = {"train": own.train_images, "val": own.test_images}
-        settings = json.dumps([GENERATOR, own.generator_seed, kinds, counts])
+        counts = {"train": options.train_images, "val": options.test_images}
+        settings = json.dumps([GENERATOR, options.generator_seed, kinds, counts])
         digest = hashlib.sha256(settings.encode()).hexdigest()
         folder = root / digest[:16]
         try:
             if not _complete(folder, counts):
-                _make(folder, kinds, counts, own.generator_seed)
+                _make(folder, kinds, counts, options.generator_seed)
             pixels = _drawn(folder)
         except OSError as error:
             raise UserError(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fsseg_bench.data.prepare.download import Patience
+from fsseg_bench.data.prepare.manifest import Record
 from fsseg_bench.data.prepare.plan import Plan
 from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
-from fsseg_bench.data.prepare.record import Record
 from fsseg_bench.data.prepare.sources import Dataset, load_sources
 from fsseg_bench.progress import Progress
 from tests.data.prepare.layouts import Small

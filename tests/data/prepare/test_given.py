@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.data.prepare.manifest import read_manifest
+from fsseg_bench.data.prepare.manifest import read_manifest, read_record
 from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
-from fsseg_bench.data.prepare.record import read_record
 from fsseg_bench.data.prepare.sources import load_sources
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress

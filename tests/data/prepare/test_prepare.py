@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.data.prepare import prepare as module
+from fsseg_bench.data.prepare.manifest import read_record
 from fsseg_bench.data.prepare.plan import Plan
 from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
-from fsseg_bench.data.prepare.record import read_record
 from fsseg_bench.data.prepare.sources import load_sources
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
