@@ -61,7 +61,7 @@ def one_way(masks: UInt8, way: int) -> UInt8:
 
 def all_ways(masks: UInt8) -> UInt8:
     """Class masks (N, H, W) as the query label (H, W); see :func:`query_label`."""
-    label = np.where((masks == VOID).any(axis=0), np.uint8(VOID), np.uint8(0))
+    label = np.where((masks == VOID).any(axis=0), np.uint8(VOID), np.uint8(0))  # void first: a class wins over it
     for way, mask in enumerate(masks, start=1):
         label[mask == 1] = way
     return label
@@ -91,4 +91,5 @@ def squash_image(image: Image.Image, size: int) -> torch.Tensor:
 
 def squash(mask: UInt8, size: int) -> UInt8:
     """A mask (H, W) as (size, size), by Pillow's nearest: no value appears that was not there."""
+    # Pillow's nearest takes the centre of each target pixel, as its bilinear does: masks stay aligned with images
     return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))

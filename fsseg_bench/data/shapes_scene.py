@@ -225,7 +225,7 @@ def _finish(rng: np.random.RandomState, canvas: _Canvas) -> Scene:
     light = light + between(rng, -0.3, 0.3) * (np.arange(height) / height - 0.5)[:, None]
     grain = np.floor(rng.random_sample((height, width)) * 4.0) * 6.0 - 9.0
     total = np.zeros((height, width, 3), np.int64)
-    labels = canvas.labels[corners[0]].copy()
+    labels = canvas.labels[corners[0]].copy()  # a view would change while the others are compared with it
     for corner in corners:
         total += canvas.colours[corner]
         labels[canvas.labels[corner] != canvas.labels[corners[0]]] = VOID

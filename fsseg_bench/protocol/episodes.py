@@ -106,7 +106,7 @@ class _Pool:
     """The images of one class in canonical order."""
 
     def __init__(self, images: Iterable[str]) -> None:
-        self.images = sorted(set(images))
+        self.images = sorted(set(images))  # a draw is a position: the index may list the images in any order
         self._position = {image: i for i, image in enumerate(self.images)}
 
     def taken(self, used: Iterable[str]) -> list[int]:
@@ -151,7 +151,7 @@ def _draws(
                     "lower --way or --shot, or add images"
                 )
             supports.append(pools[c].draw(rng, shot, used, replacement=replacement))
-            if not replacement:
+            if not replacement:  # else only the query is barred
                 used.extend(supports[-1])
         yield classes, query, tuple(supports)
 

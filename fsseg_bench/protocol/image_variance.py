@@ -162,19 +162,19 @@ def estimates(folds: Sequence[tuple[EpisodeImages, Effects]]) -> list[Estimate]:
 
     def by_image(parts: Sequence[Float64]) -> Float64:
         """(I, T) over all folds."""
-        added = (sums(own, part, count) for own, part in zip(numbers, parts, strict=True))
+        added = (sums(of_fold, part, count) for of_fold, part in zip(numbers, parts, strict=True))
         return np.asarray(sum(added) / many)
 
-    every = [effects for _, effects in folds]
-    query = by_image([effects.query for effects in every])
-    both = query + by_image([effects.support for effects in every])
-    alike = np.asarray(sum(effects.episodes for effects in every)) / many**2
-    crossed = (both**2).sum(axis=0) - np.asarray(sum(effects.chance for effects in every)) / many**2
+    of_folds = [effects for _, effects in folds]
+    query = by_image([effects.query for effects in of_folds])
+    both = query + by_image([effects.support for effects in of_folds])
+    alike = np.asarray(sum(effects.episodes for effects in of_folds)) / many**2
+    crossed = (both**2).sum(axis=0) - np.asarray(sum(effects.chance for effects in of_folds)) / many**2
     variance = np.maximum(np.maximum((query**2).sum(axis=0), crossed), alike)
-    weights = by_image([effects.mass for effects in every]) ** 2
-    df = _divided(weights.sum(axis=0) ** 2, (weights**2).sum(axis=0)) - sum(effects.strata for effects in every)
-    value = np.asarray(sum(effects.value for effects in every)) / many
-    alone = np.asarray(sum(effects.alone for effects in every))
+    weights = by_image([effects.mass for effects in of_folds]) ** 2
+    df = _divided(weights.sum(axis=0) ** 2, (weights**2).sum(axis=0)) - sum(effects.strata for effects in of_folds)
+    value = np.asarray(sum(effects.value for effects in of_folds)) / many
+    alone = np.asarray(sum(effects.alone for effects in of_folds))
     return [
         _estimate(*map(float, numbers)) for numbers in zip(value, variance, variance - alike, df, alone, strict=True)
     ]

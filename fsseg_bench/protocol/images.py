@@ -125,10 +125,11 @@ class Sharing:
         self.supports_of_class = np.bincount(self.support_class, minlength=self.classes)
         """(C,) different support images."""
 
-        asked = np.repeat(queries, ways) * self.classes + self.way_classes
-        place = np.minimum(np.searchsorted(groups, asked), len(groups) - 1)
-        here = groups[place] == asked
-        self.barred_group, self.barred_episode = place[here], self.way_episodes[here]
+        # The query as a support of each way's class: a group where it is a support of that class in other episodes.
+        wanted = np.repeat(queries, ways) * self.classes + self.way_classes
+        position = np.minimum(np.searchsorted(groups, wanted), len(groups) - 1)  # searchsorted may point past the end
+        found = groups[position] == wanted
+        self.barred_group, self.barred_episode = position[found], self.way_episodes[found]
         """(B,) group and episode of each pair where the group's image is the query, so that it cannot be a support."""
         possible = np.bincount(self.way_classes, minlength=self.classes)[self.support_class]
         possible = possible - np.bincount(self.barred_group, minlength=len(groups))

@@ -221,7 +221,7 @@ class Protocol:
         for key in LIST_KEYS:
             values["data"][key] = [self._list_text(entry) for entry in values["data"][key]]
         values["folds"] = {str(k): list(v) for k, v in sorted(self.folds.items())}
-        plain: dict[str, Any] = json.loads(json.dumps(values))
+        plain: dict[str, Any] = json.loads(json.dumps(values))  # tuples are lists, as in a record that was read
         return plain
 
     def _list_text(self, entry: str) -> str:

@@ -22,6 +22,7 @@ def stream(*parts: str | int) -> np.random.RandomState:
     doubles only: ``randint``'s default integer type depends on the platform.
     """
     text = _SEPARATOR.join(map(str, parts)).encode()
+    # little-endian on every machine: the table of episodes depends on these words
     return np.random.RandomState(np.frombuffer(hashlib.sha256(text).digest(), dtype="<u4").astype(np.uint32))
 
 
@@ -29,7 +30,7 @@ def below(rng: np.random.RandomState, n: int) -> int:
     """A uniform integer in [0, n)."""
     if n < 1:
         raise ValueError(f"nothing to draw from: n = {n}")
-    return min(int(rng.random_sample() * n), n - 1)
+    return min(int(rng.random_sample() * n), n - 1)  # for a large n the product may round up to n
 
 
 def distinct(rng: np.random.RandomState, n: int, k: int) -> list[int]:

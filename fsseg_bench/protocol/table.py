@@ -149,7 +149,7 @@ class EpisodeTable:
     def text(self) -> str:
         """The CSV text, which :attr:`digest` is taken of."""
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
+        writer = csv.writer(out, lineterminator="\n")  # csv's own ends of lines would change the digest
         writer.writerow(column_names(self.ways, self.shots))
         writer.writerows(self._row(i) for i in range(len(self)))
         return out.getvalue()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchmetrics import JaccardIndex
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.scoring import binary_iou, class_counts, class_iou, mean_iou
+from fsseg_bench.protocol.scoring import binary_iou, class_counts, class_iou, episode_ious, mean_iou
 from tests.support.counting import confusion_of, pooled_iou
 
 NOVEL = (4, 7, 9)
@@ -186,3 +186,10 @@ def test_arguments_that_do_not_fit(
 def test_binary_arguments_that_do_not_fit(confusion: npt.NDArray[np.int64]) -> None:
     with pytest.raises(ValueError, match="counts must"):
         binary_iou(confusion)
+
+
+def test_single_episodes_by_hand() -> None:
+    one_way = [[[60, 10], [10, 20]], [[100, 0], [0, 0]], [[0, 50], [50, 0]], [[0, 0], [0, 7]]]
+    assert episode_ious(one_way).tolist() == [20 / 40, 0.0, 0.0, 1.0]
+    two_ways = [[[50, 1, 2], [3, 10, 4], [5, 6, 19]]]  # a confusion between ways is still foreground
+    assert episode_ious(two_ways).tolist() == [(10 + 4 + 6 + 19) / (10 + 4 + 6 + 19 + 1 + 2 + 3 + 5)]

@@ -65,7 +65,7 @@ class Plan:
         """Bytes that the disk must have free: the largest sum of what lies there at one time."""
         used = most = 0
         for step in self.steps:
-            if step.how == "folder":
+            if step.how == "folder":  # links take no room, so only what lies on another disk counts
                 used += step.copied
                 most = max(most, used)
             if step.how not in {"archive", "download"}:

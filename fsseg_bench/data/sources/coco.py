@@ -139,6 +139,7 @@ class CocoSource(Source):
         """SHA-256 (hex) of the image's size and of its regions of the protocol's classes."""
         split, number = self._find(image_id)
         digest = hashlib.sha256(str(split.instances.sizes[number].tolist()).encode())
+        # by class, not by category: another order of the categories in the file is not another label
         for class_id, region in sorted(split.regions(image_id), key=lambda pair: (pair[0], pair[1].crowd)):
             digest.update(f"\n{class_id} {int(region.crowd)} ".encode() + region.counts)
         return digest.hexdigest()

@@ -214,7 +214,7 @@ def _write(folder: Path, kinds: Sequence[Kind], seed: int, part: str, i: int, na
     labels = Image.fromarray(scene.labels)
     labels.putpalette(_PALETTE)
     labels.save(folder / _MASKS / f"{name}.png", compress_level=1)
-    return _pixel_digest(scene.image), _pixel_digest(scene.labels)
+    return _pixel_digest(scene.image), _pixel_digest(scene.labels)  # of pixels: PNG bytes differ with the compressor
 
 
 def _put(own: Path, folder: Path, counts: dict[str, int]) -> None:
