@@ -126,6 +126,7 @@ def write_run(root: Path, settings: RunSettings, episodes: int) -> None:
         "identity": settings.identity,
         "status": "done",
         "settings": settings.to_json(),
+        "folds": len(load_protocol(settings.protocol).folds),
         "passed": {"method": settings.method, "dataset": settings.protocol},
         "lines": "unchecked",
         **{key: {} for key in ("provenance", "timings", "diagnostics")},
