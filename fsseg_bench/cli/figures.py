@@ -17,7 +17,7 @@ from fsseg_bench.report.contender import Contender, single_seed
 from fsseg_bench.report.figures.canvas import FORMATS, save_all
 from fsseg_bench.report.figures.episodes import EpisodeRow, choose_episodes, episodes_figure
 from fsseg_bench.report.figures.loss import loss_curve, loss_figure
-from fsseg_bench.report.figures.steps import STEPS, SWITCH, own_point, steps_curve, steps_figure
+from fsseg_bench.report.figures.steps import STEPS, SWITCH, other_model, steps_curve, steps_figure
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.select import select
 
@@ -135,7 +135,7 @@ def _steps(contenders: Sequence[Contender], other: Contender | None, metric: Met
     curves = [steps_curve(contender, metric) for contender in contenders]
     if len({curve.folds for curve in curves}) > 1:
         click.echo("note: the methods have different folds; their curves are not comparable", err=True)
-    point = own_point(other, curves[0].folds, metric) if other else None
+    point = other_model(other, curves[0].folds, metric) if other else None
     return steps_figure(curves, point, about, metric)
 
 

@@ -18,8 +18,8 @@ _COMMANDS = {
     "figures": ("fsseg_bench.cli.figures", "figures"),
     "list": ("fsseg_bench.cli.listing", "list_"),
     "episodes": ("fsseg_bench.cli.episodes", "episodes"),
-    "check-method": ("fsseg_bench.cli.check_method", "check_method"),
-    "check-backbone": ("fsseg_bench.cli.check_backbone", "check_backbone"),
+    "check-method": ("fsseg_bench.cli.checks", "check_method"),
+    "check-backbone": ("fsseg_bench.cli.checks", "check_backbone"),
     "predict": ("fsseg_bench.cli.predict", "predict"),
     "data": ("fsseg_bench.cli.data", "data"),
 }

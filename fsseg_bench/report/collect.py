@@ -117,6 +117,18 @@ def find_runs(
     return _collection(folder, runs, warnings, episodes, interval)
 
 
+def score_runs(runs: Iterable[StoredRun]) -> list[ScoredRun]:
+    """The runs with their counts; what one record knows of the images serves all.
+
+    Raises:
+        RecordError: a damaged record.
+    """
+    runs, known = list(runs), KnownImages()
+    for run in runs:
+        known.add(run)
+    return [ScoredRun(run, counts := run.counts(), known.of(run, counts)) for run in runs]
+
+
 def open_runs(folders: Sequence[Path], root: Path | str | None = None) -> Collection:
     """The runs in exactly these folders; a folder without a usable record becomes a warning."""
     runs, warnings = [], []

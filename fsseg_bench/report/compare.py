@@ -14,12 +14,10 @@ from fsseg_bench.protocol.paired_episodes import paired_by_episodes
 from fsseg_bench.protocol.paired_images import paired_by_images
 from fsseg_bench.protocol.significance import SeedSpread, holm, seed_spread
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
-from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.run import TABLE_FILE
-from fsseg_bench.report.collect import Resolution, ScoredRun
+from fsseg_bench.report.collect import Resolution, ScoredRun, score_runs
 from fsseg_bench.report.contender import Contender, also_different
 from fsseg_bench.report.image_words import class_names
-from fsseg_bench.report.known_images import KnownImages
 from fsseg_bench.report.matching import match
 from fsseg_bench.report.words import METRICS
 
@@ -170,19 +168,9 @@ def _few(runs: _Runs) -> list[str]:
 
 def _scored(contenders: Sequence[Contender], folds: Sequence[int], seeds: Sequence[Sequence[int]]) -> list[_Runs]:
     """The runs of each contender with their counts; what one record knows of the images serves all."""
-    chosen = [
-        [[contender.runs[fold][seed] for seed in of_contender] for fold in folds]
-        for contender, of_contender in zip(contenders, seeds, strict=True)
-    ]
-    known = KnownImages()
-    for run in (run for folds_of in chosen for of_contender in folds_of for run in of_contender):
-        known.add(run)
-
-    def scored(run: StoredRun) -> ScoredRun:
-        counts = run.counts()
-        return ScoredRun(run, counts, known.of(run, counts))
-
-    return [tuple(tuple(map(scored, of_contender)) for of_contender in folds_of) for folds_of in chosen]
+    by_contender = list(zip(contenders, seeds, strict=True))
+    scored = iter(score_runs(c.runs[fold][seed] for c, used in by_contender for fold in folds for seed in used))
+    return [tuple(tuple(next(scored) for _ in used) for _ in folds) for _, used in by_contender]
 
 
 def _versus(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -11,13 +10,9 @@ from typing import Any
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.given import given_list
-
-_HEX = re.compile(r"[0-9a-f]{32,}")
-
+from fsseg_bench.report.words import HEX
 
 _SHORTEST_PREFIX = 6
-
-
 _NO_LIST = "none"
 """What ``episodes`` is, where none were given as a list."""
 
@@ -48,7 +43,7 @@ def parameters_of(run: StoredRun) -> dict[str, str]:
 def shown_value(value: Any) -> str:
     """A setting's value in a message: digests shortened."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text[:8] if _HEX.fullmatch(text) else text
+    return text[:8] if HEX.fullmatch(text) else text
 
 
 def fitting_runs(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list[StoredRun]:
@@ -100,7 +95,7 @@ def _equal(text: str, value: Any) -> bool:
     """Whether ``text`` means ``value``: as it is, as JSON, or the first digits of a digest."""
     if isinstance(value, str):
         return value == text or (
-            len(text) >= _SHORTEST_PREFIX and bool(_HEX.fullmatch(value)) and value.startswith(text)
+            len(text) >= _SHORTEST_PREFIX and bool(HEX.fullmatch(value)) and value.startswith(text)
         )
     try:
         parsed = json.loads(text.lower() if isinstance(value, bool) else text)

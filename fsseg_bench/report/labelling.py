@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fsseg_bench.records.identity import flat
 from fsseg_bench.records.settings import OF_A_FOLD, OF_A_TABLE
+from fsseg_bench.registry import cards
 from fsseg_bench.report.collect import ScoredRun
-from fsseg_bench.report.fidelity import reconstructions
 from fsseg_bench.report.grouping import RowRuns, images_words
 from fsseg_bench.report.words import always, checkpoints, short
 
@@ -22,6 +22,15 @@ _SAID_BY_ALWAYS = ("precision", "scales", "trained_with")
 """Settings that :func:`fsseg_bench.report.words.always` puts into words."""
 _OPTIONS = {"seed": "seed", "iterations": "recipe.iterations", "weights": "weights"}
 """Options of a run that no setting of ``--set`` changes, and the settings they become."""
+
+
+def reconstructions() -> frozenset[str]:
+    """Methods whose card says that they were built from too little to be the original.
+
+    Raises:
+        UserError: as :func:`fsseg_bench.registry.cards`.
+    """
+    return frozenset(card.name for card in cards() if card.fidelity == "reconstruction")
 
 
 class RowSettings:

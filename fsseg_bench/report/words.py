@@ -15,7 +15,7 @@ from fsseg_bench.records.trained import UNKNOWN
 
 METRIC_NAMES: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
 METRICS = tuple(METRIC_NAMES)
-_HEX = re.compile(r"[0-9a-f]{32,}")
+HEX = re.compile(r"[0-9a-f]{32,}")
 
 
 def always(settings: ShownSettings) -> list[str]:
@@ -48,7 +48,7 @@ def checkpoints(runs: Iterable[ShownSettings]) -> str:
 def short(value: Any) -> str:
     """A setting's value in few characters: digests shortened, of a path the file name."""
     if isinstance(value, str):
-        if _HEX.fullmatch(value):
+        if HEX.fullmatch(value):
             return value[:8]
         return PurePath(value).name if "/" in value else value
     if isinstance(value, list):

@@ -9,17 +9,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.intervals import Score, bootstrap_intervals, image_estimates
-from fsseg_bench.protocol.scoring import binary_iou, mean_iou
-from fsseg_bench.protocol.statistics import FoldCounts, Interval, IntervalKind, Metric
-from fsseg_bench.records.read import EpisodeCounts, StoredRun
+from fsseg_bench.protocol.statistics import Interval, IntervalKind, Metric
+from fsseg_bench.records.read import EpisodeCounts
 from fsseg_bench.records.sweep import Sweep, find_sweep
-from fsseg_bench.report.collect import Resolution
+from fsseg_bench.report.collect import Resolution, ScoredRun, score_runs
 from fsseg_bench.report.compare_tables import overall_name
 from fsseg_bench.report.contender import Contender, single_seed
 from fsseg_bench.report.figures.canvas import OVER, colour, label, middle, new_figure, tidy
-from fsseg_bench.report.known_images import KnownImages
 from fsseg_bench.report.words import METRIC_NAMES
 
 if TYPE_CHECKING:
@@ -53,7 +50,7 @@ class StepsCurve:
 
 
 @dataclass(frozen=True)
-class OwnPoint:
+class OtherModel:
     """The score of another model that stands beside the curves."""
 
     name: str
@@ -76,24 +73,21 @@ def steps_curve(contender: Contender, metric: Metric = "mean", resolution: Resol
     if not steps:
         raise UserError(f"{contender.label}: its sweeps have no number of {SWITCH} in common; add --sweep")
     resolution = resolution or contender.settings.headline
-    known = {fold: _known(runs[fold]) for fold in whole}
-    counts = [
-        [_swept(found, step, resolution, runs[fold].novel, *known[fold]) for fold, found in whole.items()]
-        for step in steps
-    ]
+    scored = score_runs(runs[fold] for fold in whole)
+    swept = [[_swept(run, whole[run.record.fold], step) for run in scored] for step in steps]
     return StepsCurve(
         contender.label,
         tuple(whole),
         overall_name(tuple(whole), contender.example.folds, "mean of all folds"),
         tuple(steps),
-        tuple(_mean(folds, metric) for folds in counts),
-        *_intervals([Score(folds, metric) for folds in counts]),
+        tuple(fmean(run.score(metric, resolution) for run in folds) for folds in swept),
+        *_intervals(swept, metric, resolution),
     )
 
 
-def own_point(
+def other_model(
     contender: Contender, folds: Sequence[int], metric: Metric = "mean", resolution: Resolution | None = None
-) -> OwnPoint:
+) -> OtherModel:
     """The recorded score of another contender, the mean over ``folds``.
 
     Raises:
@@ -103,47 +97,29 @@ def own_point(
     if lacking := sorted(set(folds) - set(runs)):
         raise UserError(f"{contender.label}: fold {', '.join(map(str, lacking))} is missing; run it")
     resolution = resolution or contender.settings.headline
-    counts = []
-    for fold in folds:
-        stored, images = _known(runs[fold])
-        counts.append(FoldCounts(getattr(stored, resolution), stored.classes, runs[fold].novel, images))
-    (interval,), _ = _intervals([Score(counts, metric)])
-    return OwnPoint(contender.label, _mean(counts, metric), interval)
+    scored = score_runs(runs[fold] for fold in folds)
+    (interval,), _ = _intervals([scored], metric, resolution)
+    return OtherModel(contender.label, fmean(run.score(metric, resolution) for run in scored), interval)
 
 
-def _known(run: StoredRun) -> tuple[EpisodeCounts, EpisodeImages | None]:
-    """A run's counts and the images of its episodes."""
-    known, counts = KnownImages(), run.counts()
-    known.add(run)
-    return counts, known.of(run, counts)
+def _swept(run: ScoredRun, sweep: Sweep, step: int) -> ScoredRun:
+    """The run as it would be with ``step`` steps."""
+    i = [int(value) for value in sweep.values].index(step)
+    # A new object, not dataclasses.replace, which would hand on the sums of the run's own counts.
+    return ScoredRun(run.record, EpisodeCounts(run.counts.classes, sweep.input[i], sweep.native[i]), run.images)
 
 
-def _swept(
-    sweep: Sweep,
-    step: int,
-    resolution: Resolution,
-    novel: Sequence[int],
-    counts: EpisodeCounts,
-    images: EpisodeImages | None,
-) -> FoldCounts:
-    place = [int(value) for value in sweep.values].index(step)
-    return FoldCounts(getattr(sweep, resolution)[place], counts.classes, novel, images)
-
-
-def _intervals(scores: Sequence[Score]) -> tuple[tuple[Interval | None, ...], IntervalKind]:
+def _intervals(
+    runs: Sequence[Sequence[ScoredRun]], metric: Metric, resolution: Resolution
+) -> tuple[tuple[Interval | None, ...], IntervalKind]:
     """Over images and episodes where all images are known, else over episodes alone."""
+    scores = [Score([run.fold_counts(resolution) for run in folds], metric) for folds in runs]
     if all(fold.images is not None for score in scores for fold in score.folds):
         return tuple(found.interval() for found in image_estimates(scores)), "images"
     return tuple(bootstrap_intervals(scores)), "episodes"
 
 
-def _mean(folds: Sequence[FoldCounts], metric: Metric) -> float:
-    if metric == "binary":
-        return fmean(binary_iou(fold.confusion) for fold in folds)
-    return fmean(mean_iou(fold.confusion, fold.classes, fold.novel) for fold in folds)
-
-
-def steps_figure(curves: Sequence[StepsCurve], other: OwnPoint | None, about: str, metric: Metric = "mean") -> Figure:
+def steps_figure(curves: Sequence[StepsCurve], other: OtherModel | None, about: str, metric: Metric = "mean") -> Figure:
     """Curves over 1 and more steps; the point of 0 steps hollow and unconnected.
 
     Args:

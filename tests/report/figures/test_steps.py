@@ -12,7 +12,7 @@ from fsseg_bench.protocol.statistics import FoldCounts
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.sweep import sweep_header, sweep_path
 from fsseg_bench.report.contender import Contender
-from fsseg_bench.report.figures.steps import ZERO_NOTE, OwnPoint, own_point, steps_curve, steps_figure
+from fsseg_bench.report.figures.steps import ZERO_NOTE, OtherModel, other_model, steps_curve, steps_figure
 from fsseg_bench.report.select import select
 from tests.support.bootstrap import bootstrap_interval
 from tests.support.pairs import pair, write_fold
@@ -94,16 +94,16 @@ def test_several_seeds_are_asked_about(tmp_path: Path, folds: dict[int, FoldCoun
 def test_the_point_beside(tmp_path: Path, folds: dict[int, FoldCounts]):
     for number, fold in folds.items():
         write_fold(tmp_path, fold, number, method="baseline")
-    point = own_point(contender(tmp_path, "baseline"), (1, 2))
+    point = other_model(contender(tmp_path, "baseline"), (1, 2))
     assert point.score == pytest.approx(np.mean([mean_iou(f.confusion, f.classes, f.novel) for f in folds.values()]))
     assert point.interval.low < point.score < point.interval.high
     with pytest.raises(UserError, match="baseline: fold 3 is missing"):
-        own_point(contender(tmp_path, "baseline"), (1, 3))
+        other_model(contender(tmp_path, "baseline"), (1, 3))
 
 
 def test_the_figure_shows_the_numbers_and_draws_zero_apart(tmp_path: Path, folds: dict[int, FoldCounts]):
     curve = steps_curve(contender(tmp_path))
-    figure = steps_figure([curve], OwnPoint("baseline", 0.4, curve.intervals[0]), "a_b 1-way")
+    figure = steps_figure([curve], OtherModel("baseline", 0.4, curve.intervals[0]), "a_b 1-way")
     (axes,) = figure.axes
     (line,) = [one for one in axes.lines if one.get_label() == "biopt"]
     assert line.get_xdata().tolist() == [1, 3]  # not 0

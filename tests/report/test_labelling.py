@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.report.fidelity import reconstructions
+from fsseg_bench.report.labelling import reconstructions
 
 CARD = '"""A method.\n\nTitle: T\nFidelity: {}\n"""\n'
 
