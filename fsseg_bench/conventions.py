@@ -8,6 +8,9 @@ import numpy.typing as npt
 VOID = 255
 """The label of pixels that count nowhere: not in prototypes, losses or scores."""
 
+MOST_LABELS = 254
+"""Classes that a map of label values can tell apart: its values are bytes, 0 is background and 255 void."""
+
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fsseg_bench.conventions import UInt8
+from fsseg_bench.conventions import MOST_LABELS, UInt8
 from fsseg_bench.data.augment import Role, View, augment
 from fsseg_bench.data.loading import all_ways, one_way, training_masks
 from fsseg_bench.data.source import Source
@@ -225,6 +225,11 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         return augment(self._augmentation, "query", image, nothing, self._size, seed).image
 
     def _check(self, protocol: Protocol) -> None:
+        if self._extras.class_labels and len(self._base) > MOST_LABELS:
+            raise UserError(
+                f"{self._where}: the method trains with one map of labels over all base classes, which holds "
+                f"{MOST_LABELS}; the fold has {len(self._base)}. Use a method or switches without class labels"
+            )
         if len(self._pairs) < self._way:
             raise UserError(
                 f"{self._where}: {self._way}-way training needs {self._way} base classes, found {len(self._pairs)}; "

@@ -15,7 +15,6 @@ from fsseg_bench.protocol.lists import absolute_lists, locate_lists
 from fsseg_bench.protocol.source import SourceKind, find_source
 from fsseg_bench.protocol.spec import (
     LIST_KEYS,
-    MOST_CLASSES,
     MOST_EPISODES,
     CheckpointSpec,
     DataKeys,
@@ -178,8 +177,9 @@ def _text(protocol: Protocol, key: str) -> str:
 
 def _build(table: dict[str, Any], source: type[SourceKind], path: Path, home: Path | None) -> Protocol:
     file = parse(_File, table, path)
-    if not 1 <= len(file.classes) <= MOST_CLASSES:
-        raise UserError(f"{path}: classes has {len(file.classes)} names; 1 to {MOST_CLASSES} are allowed (255 is void)")
+    if not 1 <= len(file.classes) <= source.most_classes:
+        allowed = f"1 to {source.most_classes} are allowed with data.source {file.data.get('source')}"
+        raise UserError(f"{path}: classes has {len(file.classes)} names; {allowed}")
     _check_names("classes", file.classes, path)
     folds = _folds(file.folds, file.classes, path)
     data, list_digests = locate_lists(_data(file.data, source, path), path.parent, path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fsseg_bench import plugins
+from fsseg_bench.conventions import MOST_LABELS
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.schema import fields_of
 
@@ -27,6 +28,8 @@ class SourceKind:
     training are the default."""
     trains_like_coco: ClassVar[bool] = False
     """Whether a recipe that a paper states for COCO alone applies; else its recipe for PASCAL does."""
+    most_classes: ClassVar[int] = MOST_LABELS
+    """How many classes a protocol may name; more than the default only where no mask holds label values."""
     numbered: ClassVar[bool] = False
     """Whether in other tools' lists a bare number means the image whose id ends in it."""
 

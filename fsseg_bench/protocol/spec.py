@@ -17,9 +17,6 @@ from fsseg_bench.schema import Must, Range
 
 K = TypeVar("K")
 
-MOST_CLASSES = 254
-"""Label values are bytes: 0 is background and 255 void."""
-
 MOST_EPISODES = 10**6
 """Of a fold: a table of more would take minutes and gigabytes."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
+from fsseg_bench.conventions import MOST_LABELS
 from fsseg_bench.protocol.given import is_count
 from fsseg_bench.schema import Must, Range
 
@@ -23,7 +24,7 @@ class RunRequest:
     dataset: str = ""
     """The protocol's name or file; empty as ``method``."""
     fold: AtLeastOne = 1
-    way: AtLeastOne = 1
+    way: Annotated[int, Range(least=1, most=MOST_LABELS)] = 1
     shot: AtLeastOne = 1
     backbone: str | None = None
     """None: the method's own, or a light one for the embedded images. ``published``: the method's own."""

@@ -39,6 +39,18 @@ def test_ids_and_paths(root: Path) -> None:
     assert source.image(ID).shape == (HEIGHT, WIDTH, 3)
 
 
+def test_more_classes_than_a_byte_has_values(root: Path) -> None:
+    """LVIS-92i has 920 over its folds."""
+    fillers = [f"filler-{i}" for i in range(300)]
+    for path in (root / "annotations").iterdir():
+        content = json.loads(path.read_text())
+        content["categories"] += [{"id": 1000 + i, "name": name} for i, name in enumerate(fillers)]
+        path.write_text(json.dumps(content))
+    few, many = CocoSource(root, CLASSES, 2017), CocoSource(root, [*fillers, *CLASSES], 2017)
+    assert many.class_pixels(ID) == {300 + c: count for c, count in few.class_pixels(ID).items()}
+    assert (many.class_masks(ID, [303, 1]) == few.class_masks(ID, [3, 1]) * np.array([[[1]], [[0]]])).all()
+
+
 def test_masks_of_every_image(root: Path) -> None:
     source = CocoSource(root, CLASSES, 2017)
     for scene in scenes("val", 2):

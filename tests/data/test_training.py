@@ -298,6 +298,14 @@ def test_more_ways_than_base_classes(protocol: Protocol) -> None:
         episodes(protocol, way=7)
 
 
+def test_class_labels_of_more_base_classes_than_a_map_holds(protocol: Protocol) -> None:
+    names = tuple(f"c{i}" for i in range(300))
+    large = dataclasses.replace(protocol, classes=(*protocol.classes, *names), folds={**protocol.folds, 9: names})
+    assert len(episodes(large)) == 40
+    with pytest.raises(UserError, match=r"one map of labels over all base classes, which holds 254; the fold has 306"):
+        episodes(large, extras=Extras(class_labels=True))
+
+
 def shared(**lists: Sequence[str]) -> Mapping[int, Sequence[str]]:
     """Image lists of classes 1 and 2 (both of which images 40 and 8, ..., show)."""
     return {int(name[1:]): images for name, images in lists.items()}

@@ -297,10 +297,11 @@ def test_wrong_classes_and_folds(tmp_path: Path, old: str, new: str, message: st
 def test_how_many_classes_a_mask_can_hold(tmp_path: Path) -> None:
     line = 'classes = ["ant", "bee", "cat", "dog", "eel", "fox"]'
 
-    def text(count: int) -> str:
+    def text(count: int, source: str = "voc") -> str:
         names = ["ant", "bee", "cat", "dog", "eel", *(f"c{i}" for i in range(count - 5))]
-        return changed(line, f"classes = {names}")
+        return changed(line, f"classes = {names}", with_source(source))
 
     assert len(load_protocol(write(tmp_path, text(254))).classes) == 254
-    assert refused(tmp_path, text(255)) == "classes has 255 names; 1 to 254 are allowed (255 is void)"
+    assert refused(tmp_path, text(255)) == "classes has 255 names; 1 to 254 are allowed with data.source voc"
+    assert load_protocol(write(tmp_path, text(920, "coco"))).class_id("c914") == 920
     assert refused(tmp_path, changed(line, "classes = []")).startswith("classes has 0 names")

@@ -16,7 +16,6 @@ from fsseg_bench.data.sources.coco import CocoSource
 from fsseg_bench.data.sources.folder import ALL, FolderSource
 from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.spec import MOST_CLASSES
 
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug", "SBD/dataset/cls")
 _THREADS = 4
@@ -122,7 +121,7 @@ def _look_voc(root: Path) -> Survey:
     masks = tuple(name for name in _MASK_FOLDERS if (root / name).is_dir())
     if not masks:
         raise UserError(f"{root}: has JPEGImages/ but no masks; put them as PNGs into {root / _MASK_FOLDERS[0]}")
-    source = VocSource(root, [str(value) for value in range(1, MOST_CLASSES + 1)], masks)
+    source = VocSource(root, [str(value) for value in range(1, VocSource.most_classes + 1)], masks)
     lists = sorted(path.stem for path in (root / "ImageSets" / "Segmentation").glob("*.txt"))
     files, notes = {}, []
     roles = list_roles(lists or [_NEW_LIST])
@@ -164,8 +163,8 @@ def _look_coco(root: Path) -> Survey:
     notes = []
     if partial := sorted({name for names in categories for name in names.values()} - everywhere):
         notes.append(f"categories that not every instance file has are not used: {', '.join(partial)}")
-    if len(classes) > MOST_CLASSES:
-        raise UserError(f"{used[0]}: has {len(classes)} categories; at most {MOST_CLASSES} classes are possible")
+    if len(classes) > (most := CocoSource.most_classes):
+        raise UserError(f"{used[0]}: has {len(classes)} categories; at most {most} classes are possible")
     source = CocoSource(root, classes, 0)
     train, test = _of_lists(source, roles)
     keys = {"year": (0, "the lists' names below are complete, with their year if they have one")}
@@ -175,8 +174,8 @@ def _look_coco(root: Path) -> Survey:
 
 def _look_folders(root: Path) -> Survey:
     classes = _class_folders(root)
-    if len(classes) > MOST_CLASSES:
-        raise UserError(f"{root}: has {len(classes)} class folders; at most {MOST_CLASSES} classes are possible")
+    if len(classes) > (most := FolderSource.most_classes):
+        raise UserError(f"{root}: has {len(classes)} class folders; at most {most} classes are possible")
     source = FolderSource(root, classes)
     images = source.ids(ALL)
     missing = [image for image in images if not source.expected_mask(image).is_file()]

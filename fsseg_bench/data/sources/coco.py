@@ -61,6 +61,7 @@ class CocoSource(Source):
     """
 
     keys = CocoKeys
+    most_classes = 10_000  # regions are drawn class by class, so that no byte holds a label value
     trains_like_coco = True
     numbered = True
 
