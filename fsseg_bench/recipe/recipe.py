@@ -102,6 +102,10 @@ class Recipe:
         Raises:
             UserError: unknown key, a value of the wrong type or range, or one that the optimiser does not read; names
                 the key and what is allowed.
+
+        Example:
+            >>> Recipe(iterations=100, batch=4, lr=1e-3).with_settings({"lr": "5e-4"}).lr
+            0.0005
         """
         kinds = {name: kind for name, kind, _ in fields_of(Recipe) if name != "sources"}
         changes = {}
