@@ -95,11 +95,15 @@ def _backbone(name: str, backbones_path: str | None) -> tuple[str, ...]:
 
 
 def _tables(papers_path: str | None) -> Listing:
+    from fsseg_bench.report.doubts import paper_doubts
     from fsseg_bench.report.find_papers import papers
 
+    found = papers(papers_path)
+    for line in (line for paper in found for line in paper_doubts(paper)):
+        click.echo(printable(f"note: {line}"), err=True)
     rows = [
         (t.full_name, t.alias, t.title, ", ".join(p.name for p in t.rules), t.metric, str(len(t.numbers)))
-        for paper in papers(papers_path)
+        for paper in found
         for t in paper.tables
     ]
     return ("table", "alias", "title", "protocols", "metric", "numbers"), rows

@@ -20,6 +20,7 @@ from fsseg_bench.report.blocks import (
 )
 from fsseg_bench.report.cells import MeasuredCells, ranked
 from fsseg_bench.report.collect import Collection, Resolution
+from fsseg_bench.report.doubts import table_doubts
 from fsseg_bench.report.given import given_list
 from fsseg_bench.report.image_words import image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
@@ -217,6 +218,7 @@ def _facts(table: PaperTable, protocols: Sequence[Protocol], resolution: Resolut
 
 def _remarks(table: PaperTable, found: Sequence[Block]) -> list[str]:
     remarks = [e.text for e in table.paper.errata if e.whole_table and e.table in {None, table.name}]
+    remarks += map(printable, table_doubts(table))
     if names := [block.protocol.name for block in found if block.protocol.rules is None]:
         remarks.append(f"No protocol file of {', '.join(names)} is here, so that nothing can be measured under it.")
     return remarks + [_elsewhere(block) for block in found if block.elsewhere]

@@ -97,6 +97,24 @@ def test_listed_with_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert last == "other:main The other paper, Table 1 pascal5i mean 1"
 
 
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ({"shot": "5"}, "1 number stands in no table (shot 5, where table main has 1)."),
+        ({"metric": "binary"}, "1 number stands in no table (metric binary, where table main has mean)."),
+        ({"name": "baselin"}, "line 2, column name: no method here is called 'baselin'. Did you mean 'baseline'?"),
+    ],
+)
+def test_numbers_in_no_table_and_misspelt_names_are_said(tmp_path: Path, cells: dict[str, str], words: str) -> None:
+    home = write_paper(tmp_path, [changed(**cells)])
+    assert f"other/numbers.csv: {words}" in shown("--table", "other", "--papers-path", home)
+    listed = CliRunner().invoke(list_, ["tables", "--papers-path", str(home)])
+    assert listed.stderr.splitlines() == [
+        "note: later/numbers.csv: 12 numbers stand in no table (way 2; protocol coco20i; shot unstated).",
+        f"note: other/numbers.csv: {words}",
+    ]
+
+
 @pytest.mark.parametrize("folds", [1, 2, 4, 10])
 def test_a_protocol_of_one_s_own(tmp_path: Path, folds: int) -> None:
     protocol = own_protocol(tmp_path / "papers", folds)
