@@ -13,6 +13,7 @@ from fsseg_bench.cli.selecting import chosen, selecting
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.statistics import IntervalKind
 from fsseg_bench.report.collect import Resolution
+from fsseg_bench.report.compare import TOO_FEW
 from fsseg_bench.report.compare import compare as compare_runs
 from fsseg_bench.report.compare_json import compare_json
 from fsseg_bench.report.compare_tables import compare_tables
@@ -74,6 +75,8 @@ def compare(
         raise UserError(
             f"--power {power:g}: give the difference to resolve in percent points, 0.001 to 100, e.g. --power 0.5"
         )
+    if len(contenders) < 2:
+        raise UserError(TOO_FEW)
     options = chosen(**filters)
     selection = select(contenders, options.root, options.where)
     for warning in selection.warnings:

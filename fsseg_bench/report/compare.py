@@ -21,6 +21,7 @@ from fsseg_bench.report.image_words import class_names
 from fsseg_bench.report.matching import match
 from fsseg_bench.report.words import METRICS
 
+TOO_FEW = "nothing to compare; name a baseline and at least one other"
 _Runs = tuple[tuple[ScoredRun, ...], ...]
 """Folds, then seeds."""
 
@@ -117,7 +118,7 @@ def compare(
             digests); no fold or no training seed in common; a damaged record.
     """
     if len(contenders) < 2:
-        raise UserError("nothing to compare; name a baseline and at least one other")
+        raise UserError(TOO_FEW)
     folds, seeds, notes = match(contenders)
     runs = _scored(contenders, folds, seeds)
     resolution = resolution or contenders[0].settings.headline

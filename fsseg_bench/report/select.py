@@ -42,11 +42,15 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
     Raises:
         UserError: nothing fits, or several settings fit one text; says what tells them apart.
     """
+    if twice := [text for text in dict.fromkeys(texts) if texts.count(text) > 1]:
+        raise UserError(f"{', '.join(texts)}: names one contender twice ({', '.join(twice)}); compare different runs")
     named = [text for text in texts if not _is_folder(text)]
     known, warnings = find_records(root) if named else ((), ())
     skipped = list(warnings)
     contenders = []
     try:
+        for text in named:  # a misspelt name is said before the runs of another are found to be of several kinds
+            _of_method(_parse(text)[0], known, root)
         for text in texts:
             if _is_folder(text):
                 inside, more = find_records(Path(text))
@@ -142,16 +146,24 @@ def _ambiguous(text: str, examples: Sequence[StoredRun]) -> UserError:
     """What to say when runs with several settings fit: every setting with its values."""
     values: dict[str, dict[str, None]] = defaultdict(dict)
     leaves = [dict(flat(_core(run))) for run in examples]
-    for key in sorted({key for settings in leaves for key in settings}):
+    for key in sorted({key for settings in leaves for key in settings}, key=_order):
         for settings in leaves:
             values[key][shown_value(settings[key]) if key in settings else "not set"] = None
     differing = [f"{key}: {' / '.join(texts)}" for key, texts in values.items() if len(texts) > 1]
     listing = "; ".join(differing[:_MOST_SHOWN]) + ("; ..." if len(differing) > _MOST_SHOWN else "")
-    key = next((line for line in differing if not line.startswith("method_digest")), differing[0]).partition(":")[0]
+    key = differing[0].partition(":")[0]
+    key, option = ("dataset", "--dataset NAME") if key == "protocol_label" else (key, f"--where {key}=VALUE")
     return UserError(
-        f"{text}: runs with {len(examples)} different settings fit ({listing}). Choose with --where {key}=VALUE for "
-        f"all, METHOD,{key}=VALUE for one, or give a folder"
+        f"{text}: runs with {len(examples)} different settings fit ({listing}). Choose with {option} for all, "
+        f"METHOD,{key}=VALUE for one, or give a folder"
     )
+
+
+def _order(key: str) -> tuple[int, str]:
+    """Sorts the dataset first, and what only follows from others or is not for people, last."""
+    if key.endswith(("digest", "fingerprint")):
+        return 3, key
+    return 0 if key == "protocol_label" else 2 if key.startswith("protocol") else 1, key
 
 
 def _distinct(contenders: Sequence[Contender], texts: Sequence[str]) -> list[Contender]:

@@ -62,8 +62,10 @@ def test_other_protocols_shots_and_backbones_are_never_mixed(tmp_path: Path):
         {"protocol_label": "toy (x=1)", "protocol_digest": "b" * 64},
     ):
         write_run(tmp_path, **changes)
-    with pytest.raises(UserError, match=r"4 different settings fit .*backbone: .*; protocol_digest: .*; shot: "):
+    with pytest.raises(UserError, match=r"4 different settings fit .*backbone: .*; shot: .*Choose with --dataset NAME"):
         chosen(tmp_path, "baseline")
+    with pytest.raises(UserError, match="Choose with --where backbone=VALUE for all, METHOD,backbone=VALUE for one"):
+        chosen(tmp_path, "baseline", protocol_label="toy")
     where = {"shot": "1", "backbone": "resnet18", "dataset": "toy (x=1)"}
     assert chosen(tmp_path, "baseline", **where) == [("baseline", {1: [0]})]
     assert chosen(tmp_path, "baseline,protocol_digest=bbbbbb") == [("baseline", {1: [0]})]
@@ -112,6 +114,7 @@ def test_values_are_compared_by_type(tmp_path: Path, key: str, text: str, fits: 
         (["no/such/folder"], "no/such/folder: no such folder"),
         (["biopt"], "biopt: none of its 1 runs is finished"),
         (["baseline", "baseline"], "names one contender twice"),
+        (["biopt", "baselin"], "unknown method among the runs 'baselin'. Did you mean 'baseline'"),
     ],
 )
 def test_mistakes(tmp_path: Path, texts: Sequence[str], told: str):
