@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from fsseg_bench.engine.switches import parse_switches, switch_types
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.method import Method
-from fsseg_bench.nn.backbones import build_backbone
+from fsseg_bench.nn.backbones import Backbone, build_backbone
 from fsseg_bench.nn.catalogue import find_backbone
 from fsseg_bench.nn.layout import Layout
 from fsseg_bench.nn.weights import WeightsInfo, load_weights
@@ -23,6 +24,8 @@ LIGHT_BACKBONE = "resnet18-layer2"
 
 BASE_CLASSES = 15
 """Classes to train on where no fold says how many: PASCAL-5i's."""
+
+_SIDE = 256  # pixels: a multiple of the usual strides, so that a message names the stride as it is
 
 
 def default_backbone(cls: type[Method], protocol: Protocol) -> tuple[str, str]:
@@ -86,6 +89,7 @@ def assemble(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk = build_backbone(backbone, cls.layout, backbones_path)
+        _check_facts(trunk)
         info = load_weights(trunk, weights)
         try:
             # a method without switches has no argument for them
@@ -93,6 +97,38 @@ def assemble(
         except ValueError as error:
             raise UserError(f"{cls.__name__} on {backbone}: {error}") from error
     return method, info
+
+
+def _check_facts(backbone: Backbone) -> None:
+    """Whether a backbone's stages put out what its facts say; those of this package are known to.
+
+    What it raises may be about the size of the made-up image: the first real one tells.
+
+    Raises:
+        UserError: a stage has other channels, or another stride.
+    """
+    if type(backbone).__module__.startswith("fsseg_bench."):
+        return
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():  # the method's numbers are drawn afterwards
+            levels = copy.deepcopy(backbone).eval().levels(torch.zeros(1, 3, _SIDE, _SIDE), backbone.stages)
+    except UserError:
+        raise
+    except Exception:  # noqa: BLE001 - see above
+        return
+    name = backbone.name.removesuffix(f"-{backbone.stages[-1]}")
+    advice = f"correct its facts (fsseg-bench check-backbone {name} shows all)"
+    for stage, level in zip(backbone.facts.stages, levels, strict=True):
+        where = f"backbone {name}: stage {stage.name}"
+        if level.ndim != 4:
+            raise UserError(f"{where} has the shape {tuple(level.shape)}, not (M, C, h, w); {advice}")
+        if level.shape[1] != stage.channels:
+            raise UserError(f"{where} has {level.shape[1]} channels, facts say {stage.channels}; {advice}")
+        for cells in level.shape[2:]:
+            # an edge that is not padded, or padded more, costs or gives a few cells
+            if not (2 / 3 <= cells * stage.stride / _SIDE <= 3 / 2 or abs(cells - _SIDE / stage.stride) <= 1):
+                found = round(_SIDE / max(cells, 1))
+                raise UserError(f"{where} has stride {found}, facts say {stage.stride}; {advice}")
 
 
 def geometry_note(method: str, layout: Layout, backbone: str, backbones_path: Path | str | None = None) -> str | None:

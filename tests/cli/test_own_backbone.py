@@ -37,6 +37,19 @@ def test_a_run_and_what_is_opened_from_it(tmp_path: Path, capsys: pytest.Capture
     assert f"--backbones-path {mine}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ('Stage("b", 8, 16)', "backbone two-steps: stage b has stride 4, facts say 16; correct its facts .fsseg-bench"),
+        ('Stage("b", 9, 4)', "backbone two-steps: stage b has 8 channels, facts say 9; correct its facts"),
+    ],
+)
+def test_facts_that_are_not_true_stop_a_run(tmp_path: Path, facts: str, message: str) -> None:
+    mine = folder_with(tmp_path / "mine", PLAIN.replace('Stage("b", 8, 4)', facts))
+    with pytest.raises(UserError, match=message):
+        make_plan(tiny_request(tmp_path, backbone="two-steps", backbones_path=mine))
+
+
 def test_the_backbones_code_is_part_of_the_identity(tmp_path: Path) -> None:
     texts = {"one": PLAIN, "same": PLAIN + "# a comment\n", "other": PLAIN.replace("nn.ReLU()", "nn.GELU()")}
     digests = {}
