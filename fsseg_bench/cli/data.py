@@ -133,7 +133,7 @@ def verify(
     if len(found.problems) > _SHOWN:
         click.echo(f"and {len(found.problems) - _SHOWN:,} problems more")
     if found.problems:
-        click.echo(f"{dataset.name}: {len(found.problems):,} problems")
+        click.echo(f"{dataset.name}: {len(found.problems):,} problem{'s' if len(found.problems) > 1 else ''}")
         sys.exit(1)
     click.echo(f"{dataset.name}: no problem found" + (" (images and masks were not read)" if fast else ""))
 

@@ -60,10 +60,17 @@ def _differences(comparison: Comparison) -> list[Table]:
         _NUMBERS,
         rows,
         f"{_setting(comparison)} Percent; a difference is the method minus {first}, in percent points, with its "
-        f"{100 * comparison.level:g} % paired interval {_over(comparison)} p (Holm): corrected for the "
-        f"{len(comparison.versus)} methods compared with {first}, line by line. Neither interval nor p-value "
-        f"covers training again. {_notes(comparison)}",
+        f"{100 * comparison.level:g} % paired interval {_over(comparison)} p (Holm): {_family(comparison)} Neither "
+        f"interval nor p-value covers training again. {_notes(comparison)}",
     )
+
+
+def _family(comparison: Comparison) -> str:
+    """What the p-values of the differences are corrected for."""
+    count, first = len(comparison.versus), comparison.baseline.label
+    if count == 1:
+        return f"as p, since one method is compared with {first}."
+    return f"corrected for the {count} methods compared with {first}, line by line."
 
 
 def _over(comparison: Comparison) -> str:

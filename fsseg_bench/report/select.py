@@ -17,6 +17,7 @@ from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.given import given_list
 
 _MOST_SHOWN = 6
+_UNFINISHED = "its only run is not finished; give its command"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def _contender(
         runs = fitting_runs(text, runs, key, value)
     finished = [run for run in runs if run.status == "done"]
     if not finished:
-        raise UserError(f"{text}: none of its {len(runs)} runs is finished; give their commands again")
+        which = f"none of its {len(runs)} runs is finished; give their commands" if len(runs) > 1 else _UNFINISHED
+        raise UserError(f"{text}: {which} again")
     damaged = {run.folder: damage for run in finished if (damage := _damage(run))}
     done = [run for run in finished if run.folder not in damaged]
     if not done:

@@ -116,13 +116,14 @@ def mean_words(folds: int) -> str:
     """What a table's mean is, for its caption."""
     if folds == 1:
         return "The protocol has one fold, whose score is the mean."
-    return f"The mean is that of all {folds} folds of the protocol and is given only where all exist."
+    over = "both folds" if folds == 2 else f"all {folds} folds"
+    return f"The mean is over {over} of the protocol; it is left out where a fold is missing."
 
 
 def training_remarks(rows: Sequence[Row]) -> list[str]:
     """A remark where the rows of a table were not trained alike."""
-    lines = differences_of_training(rows)
-    return [f"Rows compare methods together with their trainings: {'. '.join(lines)}."] if lines else []
+    lines = [line[0].upper() + line[1:] for line in differences_of_training(rows)]
+    return [f"Rows compare methods together with their trainings. {'. '.join(lines)}."] if lines else []
 
 
 def _columns(shot: int, metric: Metric, folds: Sequence[int]) -> list[Column]:

@@ -28,6 +28,8 @@ def always(settings: ShownSettings) -> list[str]:
     if settings.parameters == "untrained":
         parts.append("untrained")
     changed = dict(flat(settings.trained_with or {}))
+    if dataset := changed.pop("protocol_label", None):
+        parts.append(f"trained on {dataset}")
     if changed:
         listing = ", ".join(f"{key.rpartition('.')[2]}={short(value)}" for key, value in changed.items())
         parts.append(f"trained with {listing}")

@@ -70,7 +70,9 @@ def test_columns_are_named_after_the_contenders(tmp_path: Path):
     assert heads(classes)[3:5] == ["panet", "baseline"]
     assert heads(seeds)[2:5] == ["panet", "baseline", "difference"]
     assert "the method minus panet" in differences.caption
+    assert "p (Holm): as p, since one method is compared with panet." in differences.caption
     several = compare_tables(compared(tmp_path, "panet", "baseline", "biopt"))
+    assert "corrected for the 2 methods compared with panet" in several[0].caption
     assert [heads(table)[3:5] for table in several[:4]] == 2 * [["panet", "baseline"], ["panet", "biopt"]]
     assert [{row[0] for row in texts(table)} for table in several[:2]] == [{"baseline"}, {"biopt"}]
     assert len({table.name for table in several}) == len({table.title for table in several}) == len(several) == 6

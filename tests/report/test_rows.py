@@ -106,11 +106,11 @@ class TestRows:
         write_run(tmp_path, method="b", recipe={**recipe, "iterations": 10_000, "batch": 8})
         (remark,) = self.of_trainings(tmp_path)
         assert (
-            "different training episodes: a, b 80,000 (10,000 steps of 8); panet 30,000 (30,000 steps of 1)" in remark
+            "Different training episodes: a, b 80,000 (10,000 steps of 8); panet 30,000 (30,000 steps of 1)" in remark
         )
-        assert "different frozen stages: a layer2; b, panet none" in remark
+        assert "Different frozen stages: a layer2; b, panet none" in remark
         assert "rate" not in remark
-        assert "different training episodes" in to_markdown(only(tmp_path))
+        assert "Different training episodes" in to_markdown(only(tmp_path))
 
     def test_a_recipe_for_a_shot_is_compared_with_that_of_the_same_shot(self, tmp_path: Path):
         for shot, steps in ((1, 300), (5, 100)):
@@ -214,16 +214,16 @@ class TestEvaluatedCheckpoints:
             shot=5,
             recipe={},
             checkpoint_digest="1" * 64,
-            extra=trained(recipe=self.RECIPE, shot=1, switches={"temperature": 10.0}),
+            extra=trained(recipe=self.RECIPE, shot=1, switches={"temperature": 10.0}, protocol_label="shapes5i"),
         )
-        assert "trained with shot=1, temperature=10; checkpoint run" in texts(only(tmp_path))[0][2]
+        assert "trained on shapes5i; trained with shot=1, temperature=10; checkpoint run" in texts(only(tmp_path))[0][2]
 
     def test_a_file_has_its_name_and_no_training(self, tmp_path: Path):
         write_run(tmp_path, recipe={}, checkpoint_digest="1" * 64, extra={"trained": {"file": "theirs.pth"}})
         write_run(tmp_path, method="panet", recipe=self.RECIPE)
         table = only(tmp_path)
         assert texts(table)[0][2] == "checkpoint theirs.pth 11111111 (training unknown)"
-        assert "different training episodes: baseline unknown; panet 200 (100 steps of 2)" in table.remarks[0]
+        assert "Different training episodes: baseline unknown; panet 200 (100 steps of 2)" in table.remarks[0]
 
     def test_one_checkpoint_under_two_protocols_or_identities_is_not_merged(self, tmp_path: Path):
         for digit in "12":

@@ -112,7 +112,7 @@ def test_values_are_compared_by_type(tmp_path: Path, key: str, text: str, fits: 
         (["baseline,steps"], "use KEY=VALUE"),
         (["baseline,lr=1,lr=2"], "lr is given twice"),
         (["no/such/folder"], "no/such/folder: no such folder"),
-        (["biopt"], "biopt: none of its 1 runs is finished"),
+        (["biopt"], "biopt: its only run is not finished; give its command again"),
         (["baseline", "baseline"], "names one contender twice"),
         (["biopt", "baselin"], "unknown method among the runs 'baselin'. Did you mean 'baseline'"),
     ],

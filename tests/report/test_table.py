@@ -66,6 +66,8 @@ class TestNumbers:
                 write_run(tmp_path, episodes, fold=fold, folds=folds, shot=shot, novel=[1], base_classes=20 - fold)
         found = find_runs(tmp_path)
         tables = runs_tables(found, "mean")
+        words = {2: "over both folds of", 4: "over all 4 folds of", 10: "over all 10 folds of"}
+        assert words.get(folds, "has one fold") in tables[0].caption
         assert [t.title for t in tables] == (
             ["toy: mean-IoU, 1-way"] if folds <= 4 else [f"toy: mean-IoU, 1-way {k}-shot" for k in (1, 5)]
         )
