@@ -106,6 +106,11 @@ class Recipe:
         Example:
             >>> Recipe(iterations=100, batch=4, lr=1e-3).with_settings({"lr": "5e-4"}).lr
             0.0005
+
+        Example:
+            >>> changed = Recipe(iterations=100, batch=4, lr=1e-3).with_settings({"lr": "5e-4", "optimizer": "adam"})
+            >>> changed.lr, changed.optimizer, changed.sources["lr"]
+            (0.0005, 'adam', 'set by the user')
         """
         kinds = {name: kind for name, kind, _ in fields_of(Recipe) if name != "sources"}
         changes = {}

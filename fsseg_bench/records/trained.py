@@ -41,6 +41,7 @@ class CheckpointTraining:
 def settings_shown(settings: RunSettings, trained: CheckpointTraining | None) -> ShownSettings:
     """The settings of a run as tables and filters use them; see :class:`ShownSettings`."""
     values = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    values["recipe"] = _with_optimizer(settings.recipe)
     if not settings.checkpoint_digest:
         return ShownSettings(**values)
     source = trained.settings if trained else None
@@ -50,8 +51,14 @@ def settings_shown(settings: RunSettings, trained: CheckpointTraining | None) ->
     pairs = {name: (getattr(source, name), getattr(settings, name)) for name in _OF_BOTH}
     changed = {name: _other(then, now) for name, (then, now) in pairs.items() if then != now}
     own = {name: getattr(source, name) for name in _OF_TRAINING}
+    own["recipe"] = _with_optimizer(source.recipe)
     words = f"run {str(trained.identity)[:8]}"
     return ShownSettings(**values | own | {"checkpoint": words, "trained_with": changed})
+
+
+def _with_optimizer(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A recipe that names its optimiser: records leave it out where it is SGD, the only one of earlier versions."""
+    return {"optimizer": "sgd", **recipe} if recipe else recipe
 
 
 def _other(value: Any, than: Any) -> Any:

@@ -112,6 +112,16 @@ class TestRows:
         assert "rate" not in remark
         assert "Different training episodes" in to_markdown(only(tmp_path))
 
+    def test_optimisers_are_told_apart_also_where_a_record_leaves_sgd_out(self, tmp_path: Path):
+        recipe = {"iterations": 300, "batch": 1, "lr": 1.0}
+        write_run(tmp_path, recipe=recipe)
+        write_run(tmp_path, recipe={**recipe, "optimizer": "adam", "betas": [0.9, 0.99]})
+        variants = [row[2] for row in texts(only(tmp_path))]
+        assert variants == ["betas=0.9,0.99; optimizer=adam", "betas=not set; optimizer=sgd"]
+        write_run(tmp_path, recipe=recipe, method="panet")
+        (remark,) = self.of_trainings(tmp_path)
+        assert "different optimizer: baseline on resnet18 adam (betas 0.9, 0.99) / sgd; panet sgd" in remark
+
     def test_a_recipe_for_a_shot_is_compared_with_that_of_the_same_shot(self, tmp_path: Path):
         for shot, steps in ((1, 300), (5, 100)):
             write_run(tmp_path, shot=shot, method="a", recipe={"iterations": steps, "batch": 1, "lr": 1.0})
@@ -200,7 +210,7 @@ class TestEvaluatedCheckpoints:
         assert [row[2] for row in texts(table)] == [f"checkpoints run {names[0]}, run {names[1]}", ""]
         assert "baseline 200 (100 steps of 2); panet 600 (300 steps of 2)" in table.remarks[0]
         (run, *_) = find_runs(tmp_path).done
-        assert (run.record.settings.recipe, run.record.settings.seed) == (self.RECIPE, 4)
+        assert (run.record.settings.recipe, run.record.settings.seed) == ({**self.RECIPE, "optimizer": "sgd"}, 4)
 
     def test_a_training_and_the_evaluation_of_its_checkpoint_stay_apart(self, tmp_path: Path):
         write_run(tmp_path, recipe=self.RECIPE)
