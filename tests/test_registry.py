@@ -97,6 +97,9 @@ def test_two_methods_of_one_name_name_both_origins(own: Path) -> None:
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         registry.method_names(tmp_path / "nowhere")
+    (tmp_path / "my_net.py").touch()
+    with pytest.raises(UserError, match=r"my_net.py is a file; give its folder; the method in it is my-net"):
+        registry.method_names(tmp_path / "my_net.py")
 
 
 @pytest.mark.parametrize(

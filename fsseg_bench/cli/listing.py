@@ -78,20 +78,24 @@ def _backbones(backbones_path: str | None) -> Listing:
 
 
 def _backbone(name: str, backbones_path: str | None) -> tuple[str, ...]:
-    """A row; parameters are counted in the network, built without numbers."""
-    import torch
-
-    from fsseg_bench.nn.backbones import build_backbone
+    """A row; parameters are counted in the network."""
+    from fsseg_bench.nn.backbones import build_backbone, for_shapes
 
     try:
-        with torch.device("meta"):
-            backbone = build_backbone(name, path=backbones_path)
+        backbone = for_shapes(lambda: build_backbone(name, path=backbones_path))
         count = sum(map(backbone.parameters_of, backbone.stages))
     except Exception as error:  # noqa: BLE001 - a user's file may raise anything; the others are listed all the same
         return (name, "?", "?", "?", "?", f"cannot be used: {error}")
     stages = ", ".join(f"{stage.name} ({stage.stride})" for stage in backbone.facts.stages)
-    numbers = (str(backbone.out_channels), str(backbone.stride), f"{count / 1e6:.1f} M")
+    numbers = (str(backbone.out_channels), str(backbone.stride), _short(count))
     return (name, *numbers, backbone.facts.weights or "none", stages)
+
+
+def _short(count: int) -> str:
+    """A number of parameters: 408, 24 k, 23.5 M."""
+    if count < 1000:
+        return str(count)
+    return f"{count / 1e6:.1f} M" if count >= 999_500 else f"{count / 1e3:.0f} k"
 
 
 def _tables(papers_path: str | None) -> Listing:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     help="Feature extractor; published: each method's own [default: the method's; one for all where methods are "
     "several].",
 )
-@click.option("--weights", help="imagenet, none, or a .pth/.safetensors file [default: imagenet; none for shapes5i].")
+@click.option(
+    "--weights", help="imagenet, none, or a .pth/.safetensors file [default: imagenet; none for images made by code]."
+)
 @click.option("--data-root", type=click.Path(), help="Folder of the data sets [default: FSSEG_DATA].")
 @click.option("--seed", default=0, show_default=True, help="Seed of initialisation and training.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsseg_bench import plugins
-from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.errors import UserError
 
 if TYPE_CHECKING:
     from fsseg_bench.nn.backbones.base import Backbone
@@ -50,7 +50,11 @@ def find_backbone(name: str, path: Path | str | None = None) -> tuple[type[Backb
     if name in known or not wholes:
         return _class(name, path), None
     whole = wholes[-1]
-    raise unknown(f"stage to cut {whole} after", name[len(whole) + 1 :], _cuts(_class(whole, path)))
+    stage, cls = name[len(whole) + 1 :], _class(whole, path)
+    if stage == cls.facts.stages[-1].name:
+        raise UserError(f"{name}: {stage} is the last stage of {whole}, so this is the whole network; write {whole}")
+    cuts = f"it can be cut after {', '.join(_cuts(cls))}" if _cuts(cls) else "it has one stage, and cannot be cut"
+    raise UserError(f"{whole} has no stage {stage!r} to cut after; {cuts}")
 
 
 def backbone_module(name: str, path: Path | str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import http.client
 import os
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from fsseg_bench import paths
-from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.errors import UserError
 from fsseg_bench.nn.torch_file import state_of
 from fsseg_bench.paths import regular
 
@@ -72,7 +73,11 @@ def find_file(given: str) -> Path:
         raise UserError(f"weights {given}: no such file, and the folder {folder} holds no weight file")
     if is_folder:
         raise UserError(f"weights {given}: this is a folder; name a file in it: {', '.join(sorted(present))}")
-    raise unknown("weight file", path.name, present, str(folder))
+    near = difflib.get_close_matches(path.name, present, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise UserError(
+        f"weights {given}: no such file.{hint} Weight files in {folder.resolve()}: {', '.join(sorted(present))}"
+    )
 
 
 def read_file(path: Path) -> dict[str, Tensor]:

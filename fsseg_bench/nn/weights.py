@@ -81,6 +81,13 @@ def _fill(backbone: Backbone, path: Path, source: str) -> WeightsInfo:
     given = read_file(path)
     wanted = backbone.state_dict()
     fitting = {key: tensor for key, tensor in given.items() if key in wanted}
+    first = {key.partition(".")[0] for key in given}
+    if not fitting and len(first) == 1 and (names := {key.partition(".")[2] for key in given} & wanted.keys()):
+        prefix = f"{first.pop()}."
+        raise UserError(
+            f"weights {path} do not fit {backbone.name}: all names in it begin with {prefix!r}, as in "
+            f"{prefix}{min(names)}; save it without: {{name.removeprefix({prefix!r}): value for name, value in ...}}"
+        )
     if problems := _problems(backbone, wanted, given):
         raise UserError(f"weights {path} do not fit {backbone.name}: {_explain(backbone, problems)}")
     backbone.load_state_dict(fitting, strict=False)

@@ -162,6 +162,9 @@ def _user_folder(kind: Kind[T], path: Path | str | None) -> Path | None:
     if not given:
         return None
     folder = Path(given).expanduser().resolve()
+    if folder.is_file():
+        name = folder.stem.replace("_", "-")
+        raise UserError(f"{kind.option} {given} is a file; give its folder; the {kind.name} in it is {name}")
     if not folder.is_dir():
         raise UserError(f"{kind.option} {given}: no such folder")
     return folder

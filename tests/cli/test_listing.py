@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from fsseg_bench.cli import listing
 from fsseg_bench.cli.listing import list_
 from fsseg_bench.errors import UserError
-from tests.support.backbones import write_backbone
+from tests.support.backbones import PLAIN, write_backbone
 from tests.support.runs import write_run
 
 
@@ -41,10 +41,15 @@ def test_datasets():
 def test_backbones(tmp_path: Path):
     write_backbone(tmp_path, "two_steps")
     write_backbone(tmp_path, "broken", "1 / 0")
+    reads = PLAIN.replace("(4, 8, 3,", "(4, 640, 3,").replace(
+        "        if ", "        self.a.weight.sum().item()\n        if "
+    )
+    write_backbone(tmp_path, "reading", reads)  # cannot be built without numbers
     lines = call("backbones", "--backbones-path", tmp_path).stdout.splitlines()
     rows = {line.split()[0]: line.split() for line in lines}
     assert rows["resnet50"][1:6] == ["2048", "8", "23.5", "M", "ResNet50_Weights.IMAGENET1K_V1"]
-    assert rows["two-steps"][1:] == ["8", "4", "0.0", "M", "none", "a", "(2),", "b", "(4)"]
+    assert rows["two-steps"][1:] == ["8", "4", "408", "none", "a", "(2),", "b", "(4)"]
+    assert rows["reading"][3:5] == ["24", "k"]
     (broken,) = (line for line in lines if line.startswith("broken"))
     assert "cannot be used: " in broken
     assert "ZeroDivisionError" in broken

@@ -62,8 +62,11 @@ def test_any_backbone_can_be_cut_by_name(name: str, stages: tuple[str, ...], cha
     ("name", "message"),
     [
         ("resnet-50", r"unknown backbone 'resnet-50'.*'resnet50'"),
-        ("resnet50-layer9", r"unknown stage to cut resnet50 after 'layer9'.*'layer1'"),
-        ("resnet50-layer4", r"unknown stage to cut resnet50 after 'layer4'"),  # the whole network has one name
+        (
+            "resnet50-layer9",
+            r"resnet50 has no stage 'layer9' to cut after; it can be cut after stem, layer1, layer2, layer3$",
+        ),
+        ("resnet50-layer4", "layer4 is the last stage of resnet50, so this is the whole network; write resnet50"),
     ],
 )
 def test_unknown_names(name: str, message: str) -> None:

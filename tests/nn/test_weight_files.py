@@ -105,7 +105,8 @@ def test_paths_that_name_no_file(tmp_path: Path) -> None:
     (tmp_path / "resnet18_mine.pth").write_bytes(b"")
     (tmp_path / "notes.txt").write_bytes(b"")
     (tmp_path / "bare").mkdir()
-    assert "'resnet18_mine.pth'" in refusal(tmp_path / "resnet18-mine.pth")
+    message = f"resnet18-mine.pth: no such file. Did you mean 'resnet18_mine.pth'? Weight files in {tmp_path}: resn"
+    assert message in refusal(tmp_path / "resnet18-mine.pth")
     assert "this is a folder; name a file in it: resnet18_mine.pth" in refusal(tmp_path)
     assert "holds no weight file" in refusal(tmp_path / "bare")
     assert "no such file" in refusal(tmp_path / "absent" / "x.pth")

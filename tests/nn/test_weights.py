@@ -132,6 +132,11 @@ def test_deeper_networks_do_not_pass_for_shallower_ones(tmp_path: Path) -> None:
     assert "--backbone" not in text
 
 
+def test_a_common_prefix_is_named(trunk: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({f"backbone.{key}": tensor for key, tensor in trunk.items()}, tmp_path / "inner.pth")
+    assert "all names in it begin with 'backbone.', as in backbone.bn1.bias; save" in refusal(tmp_path / "inner.pth")
+
+
 def test_the_fitting_cut_is_named(trunk: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(trunk, tmp_path / "short.pth")
     for name in ("resnet18", "resnet18-layer3"):

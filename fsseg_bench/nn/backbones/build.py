@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.backbones.base import Backbone
 from fsseg_bench.nn.backbones.facts import Facts
 from fsseg_bench.nn.catalogue import find_backbone
 from fsseg_bench.nn.layout import AS_LISTED, Layout
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def build_backbone(name: str, layout: Layout = AS_LISTED, path: Path | str | None = None) -> Backbone:
@@ -29,6 +36,19 @@ def build_backbone(name: str, layout: Layout = AS_LISTED, path: Path | str | Non
     backbone.name = name
     backbone.remember_parts()
     return backbone
+
+
+def for_shapes(build: Callable[[], M]) -> M:
+    """The network that ``build`` makes, for its names and shapes: without numbers, which is quick, where it can be.
+
+    A network whose ``__init__`` reads numbers is built on the CPU; torch's random state stays as it is.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except Exception:  # noqa: BLE001 - what is wrong other than the device, the second attempt raises again
+        with torch.random.fork_rng(devices=[]):
+            return build()
 
 
 def laid_out(name: str, layout: Layout = AS_LISTED, path: Path | str | None = None) -> Facts:
