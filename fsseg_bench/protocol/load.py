@@ -100,6 +100,8 @@ def load_protocol(
 
 def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
+    if (inside := Path(text).expanduser() / "protocol.toml").is_file() and text not in builtin_protocols():
+        raise UserError(f"{text} is a folder; give {inside}")
     if text.endswith(".toml") or "/" in text or isinstance(name_or_path, Path):
         return Path(text).expanduser()
     known = builtin_protocols()

@@ -104,7 +104,8 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
 def test_fewer_folds_are_said(tmp_path: Path, classes: int, told: str) -> None:
     root = write_class_folders(tmp_path, 3, CLASSES[:classes])
     assert len(proposed(root).folds) == classes
-    assert told in propose(root).summary.splitlines()
+    assert told in (lines := propose(root).summary.splitlines())
+    assert ("  fold 1: anchor 3" in lines) == (classes == 1)
 
 
 # VOC's layout

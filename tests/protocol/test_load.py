@@ -86,6 +86,12 @@ def test_a_missing_file_shows_near_matches(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_with_a_protocol_is_no_protocol(tmp_path: Path) -> None:
+    (tmp_path / "protocol.toml").touch()
+    with pytest.raises(UserError, match=r"is a folder; give .*/protocol\.toml$"):
+        load_protocol(str(tmp_path))
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere: unknown protocol file 'own.toml'\. Known: none"):
         load_protocol(f"{tmp_path}/nowhere/own.toml")

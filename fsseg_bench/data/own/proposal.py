@@ -190,9 +190,11 @@ def _summary(survey: Survey, folds: Folds, least: int, *, chosen: bool) -> str:
         lines.append(f"{count} fold{'s' if count > 1 else ''} in place of {USUAL}: no more classes have enough images")
     if count == 1:
         lines.append("one fold holds out all classes: methods can be tested here, but not trained")
-    lines.append(f"images with at least {least} pixels of the class (training / test):")
+    images = "test images" if count == 1 else "images"
+    lines.append(f"{images} with at least {least} pixels of the class{'' if count == 1 else ' (training / test)'}:")
     for fold, classes in folds.folds.items():
-        counts = [f"{names[c - 1]} {folds.train_images[c]}/{folds.test_images[c]}" for c in classes]
+        train = {c: "" if count == 1 else f"{folds.train_images[c]}/" for c in classes}
+        counts = [f"{names[c - 1]} {train[c]}{folds.test_images[c]}" for c in classes]
         lines.append(f"  fold {fold}: {', '.join(counts)}")
     if folds.left_out:
         lines.append(f"  in no fold, too few images: {', '.join(names[c - 1] for c in folds.left_out)}")
