@@ -98,5 +98,5 @@ def test_no_torch(tmp_path: Path, what: str):
         "list_([sys.argv[1], '--results', sys.argv[2]], standalone_mode=False); "
         "assert not {'torch', 'pandas', *sys.argv[3:]} & set(sys.modules)"
     )
-    without = [] if what == "datasets" else ["numpy"]  # a protocol's source is a class that reads images
+    without = [] if what in {"datasets", "sources"} else ["numpy"]  # a source is a class that reads images
     subprocess.run([sys.executable, "-c", code, what, str(tmp_path), *without], check=True, capture_output=True)
