@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -92,11 +92,7 @@ def requests_for(methods: Sequence[str], folds: Sequence[int] | None, **options:
         except UserError:  # planning says so, together with whatever else is wrong
             return Requests(tuple(requests), tuple(notes))
         notes.append(note)
-        requests = [
-            RunRequest(method=name, fold=fold, **{**options, "backbone": backbone})
-            for name in names
-            for fold in numbers
-        ]
+        requests = [replace(request, backbone=backbone) for request in requests]
     return Requests(tuple(requests), tuple(notes))
 
 

@@ -11,12 +11,8 @@ from torch import Tensor
 from fsseg_bench.engine.check_class import check_card, check_members, check_names, check_switches
 from fsseg_bench.engine.check_void import check_loss, check_supports
 from fsseg_bench.engine.checks import TOLERANCE, Check, difference, outcomes, require
-from fsseg_bench.engine.made_up import (
-    evaluation_episode,
-    images_of,
-    levels_of,
-    training_episode,
-)
+from fsseg_bench.engine.inference import levels_of
+from fsseg_bench.engine.made_up import evaluation_episode, images_of, training_episode
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare
 from fsseg_bench.engine.outputs import ContractError, checked_losses, checked_prediction
 from fsseg_bench.errors import UserError

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.engine.inference import fold_features
-from fsseg_bench.engine.made_up import images_of, levels_of, training_episode
+from fsseg_bench.engine.inference import fold_features, levels_of
+from fsseg_bench.engine.made_up import images_of, training_episode
 from fsseg_bench.engine.optimise import trunks
 from fsseg_bench.engine.outputs import ContractError, checked_losses, checked_prediction
 from fsseg_bench.method import VOID, ClassLabels, Episode, Features, Method

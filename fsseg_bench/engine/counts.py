@@ -37,8 +37,8 @@ def average_scores(logits: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         (B, 1, H, W) foreground minus background probability for N = 1, else (B, N+1, H, W) probabilities.
     """
     total = torch.zeros(())
-    for one in logits:
-        full = F.interpolate(one.float(), size, mode="bilinear", align_corners=False)
+    for at_scale in logits:
+        full = F.interpolate(at_scale.float(), size, mode="bilinear", align_corners=False)
         total = total.to(full.device) + full.softmax(dim=1)
     mean = total / len(logits)
     return mean[:, 1:] - mean[:, :1] if mean.shape[1] == 2 else mean

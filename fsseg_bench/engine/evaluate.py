@@ -175,7 +175,11 @@ class Evaluator:
         values = {name: tensor.float().cpu().tolist() for name, tensor in diagnostics.items()}
         return [
             EpisodeResult(
-                i, self._table.classes[i], both[0, row], both[1, row], {name: own[row] for name, own in values.items()}
+                i,
+                self._table.classes[i],
+                both[0, row],
+                both[1, row],
+                {name: rows[row] for name, rows in values.items()},
             )
             for row, i in enumerate(chunk)
         ]
@@ -202,13 +206,13 @@ class Evaluator:
             episode = self._episode(feed, chunk, scale)
             for i, head in enumerate(heads):
                 clock = time.perf_counter()
-                one, own = head.predict(episode)
+                head_logits, head_diagnostics = head.predict(episode)
                 synchronise(self._model.device)
                 self.timings.predict += time.perf_counter() - clock
-                logits[i].append(one)
+                logits[i].append(head_logits)
                 if scale == 1.0 or not diagnostics[i]:
-                    diagnostics[i] = own
-        return [(self._combined(own), told) for own, told in zip(logits, diagnostics, strict=True)]
+                    diagnostics[i] = head_diagnostics
+        return [(self._combined(by_scale), values) for by_scale, values in zip(logits, diagnostics, strict=True)]
 
     def _combined(self, logits: Sequence[Tensor]) -> Tensor:
         if len(logits) == 1:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from fsseg_bench.engine.device import autocast, exact
-from fsseg_bench.engine.images import normalise
 from fsseg_bench.engine.outputs import checked_prediction
 from fsseg_bench.method import Episode, Features, Method
 from fsseg_bench.nn.backbones import Backbone, folded
@@ -77,8 +76,8 @@ class InferenceModel:
         if self.device.type == "cpu" and episode.batch > 1:
             results = [self._predict(episode.item(i)) for i in range(episode.batch)]
             names = results[0][1]
-            told = {name: torch.cat([own[name] for _, own in results]) for name in names}
-            return torch.cat([logits for logits, _ in results]), told
+            joined = {name: torch.cat([diagnostics[name] for _, diagnostics in results]) for name in names}
+            return torch.cat([logits for logits, _ in results]), joined
         return self._predict(episode)
 
     def _predict(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
@@ -105,28 +104,40 @@ def _trunks(method: Method) -> list[tuple[str, Backbone]]:
 
 
 def _item(features: Features, i: int) -> Features:
-    """Image ``i``'s own features in row-major order, the heads' layout: copied once here, not in every episode."""
+    """The features of image ``i`` in row-major order, the heads' layout: copied once here, not in every episode."""
     if isinstance(features, Tensor):
-        return _own(features, i)
-    return tuple(_own(level, i) for level in features)
+        return _unbatched(features, i)
+    return tuple(_unbatched(level, i) for level in features)
 
 
-def _own(level: Tensor, i: int) -> Tensor:
+def _unbatched(level: Tensor, i: int) -> Tensor:
     """A copy, so that it does not keep the whole batch alive; without one where there is nothing to change."""
     alone = level.shape[0] == 1 and level[i].is_contiguous()
     return level[i] if alone else level[i].clone(memory_format=torch.contiguous_format)
+
+
+def normalise(images: Tensor, backbone: Backbone, device: torch.device) -> Tensor:
+    """(M, 3, H, W) uint8 RGB to normalised float32 on ``device``, channels last.
+
+    The bytes travel to the device; the floats are made there.
+    """
+    moved = images.to(device, non_blocking=True).float().div_(255)
+    mean = torch.tensor(backbone.mean, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(backbone.std, device=device).view(1, 3, 1, 1)
+    return moved.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+
+
+def levels_of(features: Features) -> tuple[Tensor, ...]:
+    """The feature tensors, one or several."""
+    return (features,) if isinstance(features, Tensor) else features
 
 
 def stack_features(items: list[Features], shape: tuple[int, ...]) -> Features:
     """Features of single images as one tensor (or tuple) with leading axes ``shape``."""
     first = items[0]
     if isinstance(first, Tensor):
-        tensors = [item for item in items if isinstance(item, Tensor)]
-        return _stack(tensors, shape)
-    levels = []
-    for level in range(len(first)):
-        levels.append(_stack([item[level] for item in items], shape))
-    return tuple(levels)
+        return _stack([item for item in items if isinstance(item, Tensor)], shape)
+    return tuple(_stack([item[level] for item in items], shape) for level in range(len(first)))
 
 
 def _stack(tensors: list[Tensor], shape: tuple[int, ...]) -> Tensor:

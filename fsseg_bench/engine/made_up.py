@@ -15,11 +15,22 @@ from fsseg_bench.protocol.streams import seed_of
 _SIDE = 65
 
 
+@torch.no_grad()
 def evaluation_episode(method: Method, *, batch: int, way: int = 1, shot: int = 1) -> Episode:
     """Deterministic made-up episodes; each depends on its own index alone."""
     method.eval()
-    with torch.no_grad():
-        return _made_up(method, batch, way, shot)
+    shape = (batch, way, shot)
+    images, masks = images_of(batch * way * shot, "support"), masks_of(batch * way * shot, "mask")
+    support = list(_items(method.encode_support(images, masks)))
+    query = list(_items(method.encode(images_of(batch, "query"))))
+    return Episode(
+        support=stack_features(support, shape),
+        support_masks=masks.view(*shape, _SIDE, _SIDE),
+        query=stack_features(query, (batch,)),
+        size=(_SIDE, _SIDE),
+        seeds=tuple(seed_of("check", i) for i in range(batch)),
+        unlabelled=_unlabelled(method, batch, way),
+    )
 
 
 def training_episode(method: Method, shot: int = 1) -> Episode:
@@ -60,21 +71,6 @@ def _assembled(
     )
 
 
-def _made_up(method: Method, batch: int, way: int, shot: int) -> Episode:
-    shape = (batch, way, shot)
-    images, masks = images_of(batch * way * shot, "support"), masks_of(batch * way * shot, "mask")
-    support = list(_items(method.encode_support(images, masks)))
-    query = list(_items(method.encode(images_of(batch, "query"))))
-    return Episode(
-        support=stack_features(support, shape),
-        support_masks=masks.view(*shape, _SIDE, _SIDE),
-        query=stack_features(query, (batch,)),
-        size=(_SIDE, _SIDE),
-        seeds=tuple(seed_of("check", i) for i in range(batch)),
-        unlabelled=_unlabelled(method, batch, way),
-    )
-
-
 def _unlabelled(method: Method, batch: int, way: int) -> Features | None:
     count = method.unlabelled_images
     if not count:
@@ -97,11 +93,6 @@ def masks_of(count: int, name: str) -> Tensor:
         mask[top : top + 30, left : left + 30] = 255
         mask[top + 2 : top + 28, left + 2 : left + 28] = 1
     return masks
-
-
-def levels_of(features: Features) -> tuple[Tensor, ...]:
-    """The feature tensors, one or several."""
-    return (features,) if isinstance(features, Tensor) else features
 
 
 def _items(features: Features) -> Iterator[Features]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from fsseg_bench.engine.build import BASE_CLASSES, assemble
 from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
@@ -18,7 +21,7 @@ from fsseg_bench.nn.backbones import laid_out
 from fsseg_bench.nn.layout import Layout
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.records.identity import differences
-from fsseg_bench.records.read import StoredRun, read_run
+from fsseg_bench.records.read import EpisodeCounts, StoredRun, read_run
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RUN_FILE, TABLE_FILE
 from fsseg_bench.records.settings import RunSettings
@@ -53,6 +56,28 @@ class OpenRun:
     """Its model has the trained parameters."""
     changed_code: bool
     """Whether the method's code is not what the run was made with; its counts must then be checked."""
+
+    @cached_property
+    def _recorded(self) -> EpisodeCounts:
+        return self.run.counts()
+
+    def check_counts(self, episode: int, **counts: Tensor) -> None:
+        """Where the code has changed, whether an episode still has its recorded counts.
+
+        Args:
+            episode: its number.
+            counts: (N+1, N+1) int64 by resolution: ``input``, ``native`` or both.
+
+        Raises:
+            UserError: it has others.
+        """
+        if self.changed_code and any(
+            (found.numpy() != getattr(self._recorded, key)[episode]).any() for key, found in counts.items()
+        ):
+            raise UserError(
+                f"{self.run.folder}: the code has changed since the run was made, and episode {episode} comes out "
+                "differently now; run it again"
+            )
 
 
 def open_run(folder: Path, places: RunPlaces | None = None, opened: OpenSources | None = None) -> OpenRun:

@@ -20,7 +20,6 @@ from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
 from fsseg_bench.engine.panels import Tile, episode_tiles
 from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.run import build_evaluator
-from fsseg_bench.errors import UserError
 
 _KEEP_NOTHING = Budget(0, 0)
 
@@ -45,38 +44,34 @@ def predicted_tiles(shown: Sequence[ShownEpisode], places: RunPlaces | None = No
     """
     opened: OpenSources = {}
     wanted: dict[Path, list[tuple[int, str]]] = defaultdict(list)
-    for place, one in enumerate(shown):
-        for title, folder in one.folders.items():
-            wanted[folder].append((place, title))
+    for number, episode in enumerate(shown):
+        for title, folder in episode.folders.items():
+            wanted[folder].append((number, title))
     labels: dict[tuple[int, str], UInt8] = {}
     plans = {}
     for folder, uses in wanted.items():
-        again = open_run(folder, places, opened)
-        device = resolve_device(again.plan.request.device)
-        model = InferenceModel(again.plan.model.to(device), device, again.plan.request.precision)
-        evaluator = build_evaluator(again.plan, model, _KEEP_NOTHING)
-        for place, title in uses:
-            labels[place, title] = _prediction(again, evaluator, shown[place].episode)
-            plans[place] = again.plan
+        run = open_run(folder, places, opened)
+        device = resolve_device(run.plan.request.device)
+        model = InferenceModel(run.plan.model.to(device), device, run.plan.request.precision)
+        evaluator = build_evaluator(run.plan, model, _KEEP_NOTHING)
+        for number, title in uses:
+            labels[number, title] = _prediction(run, evaluator, shown[number].episode)
+            plans[number] = run.plan
     return [
-        episode_tiles(plans[place], one.episode, [(title, labels[place, title]) for title in one.folders])
-        for place, one in enumerate(shown)
+        episode_tiles(plans[number], episode.episode, [(title, labels[number, title]) for title in episode.folders])
+        for number, episode in enumerate(shown)
     ]
 
 
-def _prediction(again: OpenRun, evaluator: Evaluator, episode: int) -> UInt8:
+def _prediction(run: OpenRun, evaluator: Evaluator, episode: int) -> UInt8:
     """Labels (S, S) uint8."""
     (prediction,) = evaluator.predict(range(episode, episode + 1))
-    if again.changed_code:
-        plan = again.plan
+    if run.changed_code:
+        plan = run.plan
         truth = query_label(
             plan.source, plan.table.queries[episode], plan.table.classes[episode], plan.protocol.image.size
         )
-        counts = confusion(prediction[None], torch.from_numpy(truth)[None], plan.table.ways)[0].numpy()
-        if (counts != again.run.counts().input[episode]).any():
-            raise UserError(
-                f"{again.run.folder}: the code has changed since the run was made, and episode {episode} comes out "
-                "differently now; run it again"
-            )
+        counts = confusion(prediction[None], torch.from_numpy(truth)[None], plan.table.ways)[0]
+        run.check_counts(episode, input=counts)
     pixels: UInt8 = prediction.numpy()
     return pixels

@@ -69,16 +69,12 @@ class FeatureReader:
         return self.lacks(ImageKey(key.image, size))
 
     def _fetch(self, keys: Sequence[K], encode: Callable[[list[K]], list[Features]]) -> list[Features]:
-        found = {key: self._cache.get(key) for key in dict.fromkeys(keys)}
-        missing = [key for key, features in found.items() if features is None]
-        fresh = dict(zip(missing, encode(missing), strict=True)) if missing else {}
-        for key, features in fresh.items():
+        distinct = dict.fromkeys(keys)
+        # all are looked up before any is kept: keeping one may drop another of this batch from the cache
+        found = {key: features for key in distinct if (features := self._cache.get(key)) is not None}
+        missing = [key for key in distinct if key not in found]
+        for key, features in zip(missing, encode(missing) if missing else [], strict=True):
             self._cache.put(key, features)
-        self.encoded += len(fresh)
-        return [fresh[key] if key in fresh else _present(found[key]) for key in keys]
-
-
-def _present(features: Features | None) -> Features:
-    if features is None:
-        raise AssertionError("a key is either found or fresh")
-    return features
+            found[key] = features
+        self.encoded += len(missing)
+        return [found[key] for key in keys]

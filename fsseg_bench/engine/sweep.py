@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.cache import default_budget
 from fsseg_bench.engine.device import describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult
-from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.inference import InferenceModel, levels_of
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
 from fsseg_bench.engine.plan import OpenSources, Plan
 from fsseg_bench.engine.run import build_evaluator
@@ -25,6 +24,7 @@ from fsseg_bench.progress import Progress
 from fsseg_bench.records.lines import LineLog, LinesError, read_lines
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.sweep import same_sweep, sweep_chain, sweep_header, sweep_path
+from fsseg_bench.storage.files import free_aside
 from fsseg_bench.storage.json_text import plain
 from fsseg_bench.storage.lock import FolderLock
 
@@ -81,23 +81,24 @@ def _sweep(opened: OpenRun, switch: str, values: Sequence[Any], progress: Progre
         existing = read_lines(path, chain)
     except LinesError as error:
         progress.say(f"{error}; it is moved aside and made again")
-        _move_aside(path)
+        path.rename(free_aside(path))
         existing = []
     if existing and not same_sweep(existing[0], header):
-        _move_aside(path)
+        path.rename(free_aside(path))
     elif len(existing) == len(plan.table) + 1:
         return path
     device = resolve_device(plan.request.device)
     base = InferenceModel(plan.model.to(device), device, plan.request.precision)
     heads = [_head(plan, base, switch, value) for value in values]
-    check = _Check(opened, values.index(plan.switches[switch])) if opened.changed_code else None
+    recorded = values.index(plan.switches[switch]) if opened.changed_code else None  # whose counts are known
     with LineLog(path, chain) as log:
         if log.rows == 0:
             log.append({**header, "device": describe(device), "provenance": provenance()})
 
         def sink(results: tuple[EpisodeResult, ...]) -> None:
-            if check is not None:
-                check(results)
+            if recorded is not None:
+                result = results[recorded]
+                opened.check_counts(result.episode, input=result.input, native=result.native)
             log.append(_row(results))
 
         evaluator = build_evaluator(plan, base, default_budget(device, plan.request.cache_gib))
@@ -108,24 +109,6 @@ def _sweep(opened: OpenRun, switch: str, values: Sequence[Any], progress: Progre
 def _row(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     counts = {key: [getattr(r, key).flatten().tolist() for r in results] for key in ("input", "native")}
     return {"episode": results[0].episode, **counts}
-
-
-class _Check:
-    """Stops a sweep with changed code at the first episode whose counts are not the recorded ones."""
-
-    def __init__(self, opened: OpenRun, place: int) -> None:
-        self._folder = opened.run.folder
-        self._recorded = opened.run.counts()
-        self._place = place
-
-    def __call__(self, results: Sequence[EpisodeResult]) -> None:
-        own = results[self._place]
-        recorded = self._recorded.input[own.episode], self._recorded.native[own.episode]
-        if any((now.numpy() != then).any() for now, then in zip((own.input, own.native), recorded, strict=True)):
-            raise UserError(
-                f"{self._folder}: the code has changed since the run was made, and episode {own.episode} comes out "
-                "differently now; run it again"
-            )
 
 
 def _head(plan: Plan, base: InferenceModel, switch: str, value: Any) -> InferenceModel:
@@ -143,19 +126,18 @@ def _head(plan: Plan, base: InferenceModel, switch: str, value: Any) -> Inferenc
 
 def _encodes_alike(plan: Plan, base: InferenceModel, method: Method) -> bool:
     """Whether one support of the first episode has the same features from ``base`` and from ``method`` itself."""
-    own = InferenceModel(method, base.device, plan.request.precision)
+    rebuilt = InferenceModel(method, base.device, plan.request.precision)
     size, classes, image = plan.protocol.image.size, plan.table.classes[0], plan.table.supports[0][0][0]
     pixels = [load_image(plan.source, image, size)]
     masks = [torch.from_numpy(support_mask(plan.source, image, classes, 1, size))]
-    pairs = ((m.encode(pixels), m.encode_support(pixels, masks)) for m in (base, own))
+    pairs = ((m.encode(pixels), m.encode_support(pixels, masks)) for m in (base, rebuilt))
     (plain_a, masked_a), (plain_b, masked_b) = pairs
     return _equal(plain_a[0], plain_b[0]) and _equal(masked_a[0], masked_b[0])
 
 
 def _equal(first: Features, second: Features) -> bool:
-    if isinstance(first, torch.Tensor):
-        return isinstance(second, torch.Tensor) and _alike(first, second)
-    return len(first) == len(second) and all(map(_alike, first, second))
+    levels, others = levels_of(first), levels_of(second)
+    return len(levels) == len(others) and all(map(_alike, levels, others))
 
 
 def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
@@ -163,11 +145,3 @@ def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
     if first.shape != second.shape or first.device.type == "cpu":
         return torch.equal(first, second)
     return bool((first - second).abs().max() <= _GPU_TOLERANCE * second.abs().max())
-
-
-def _move_aside(path: Path) -> None:
-    for n in itertools.count(1):
-        aside = path.with_name(f"{path.name}.old-{n}")
-        if not aside.exists():
-            path.rename(aside)
-            return

@@ -14,8 +14,7 @@ from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, collate
 from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, load_state, save_state
 from fsseg_bench.engine.device import autocast, exact
 from fsseg_bench.engine.history import HistoryStore
-from fsseg_bench.engine.images import normalise
-from fsseg_bench.engine.inference import fold_features
+from fsseg_bench.engine.inference import fold_features, normalise
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, set_rate
 from fsseg_bench.engine.outputs import checked_losses
 from fsseg_bench.errors import UserError

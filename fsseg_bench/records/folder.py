@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.records.identity import differences
 from fsseg_bench.records.info import RUN_FILE, RecordError, RunInfo, read_info
 from fsseg_bench.records.settings import RunSettings
-from fsseg_bench.storage.files import TEMPORARY, sync_folder
+from fsseg_bench.storage.files import TEMPORARY, free_aside, sync_folder
 from fsseg_bench.storage.lock import LOCK_NAME, FolderLock
 
 _ADVICE = "Nothing was changed. --fresh moves that folder aside and starts anew"
@@ -44,11 +43,7 @@ def is_empty(folder: Path) -> bool:
 
 def moved_aside(folder: Path, lock: FolderLock) -> FolderLock:
     """Renames the folder to ``<name>.old-<n>`` and locks an empty one in its place."""
-    for n in itertools.count(1):
-        aside = folder.with_name(f"{folder.name}.old-{n}")
-        if not aside.exists():
-            break
-    folder.rename(aside)
+    folder.rename(free_aside(folder))
     lock.release()
     fresh = FolderLock(folder)
     sync_folder(folder.parent)

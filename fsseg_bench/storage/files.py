@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import secrets
 import shutil
@@ -167,6 +168,12 @@ def make_folder(folder: Path, advice: str = "") -> Path:
     with writing(folder, advice):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def free_aside(path: Path) -> Path:
+    """The first free name ``<name>.old-<n>`` beside ``path``, for what must make room and is kept."""
+    names = (path.with_name(f"{path.name}.old-{n}") for n in itertools.count(1))
+    return next(aside for aside in names if not aside.exists())
 
 
 def remove_leftovers(folder: Path) -> None:

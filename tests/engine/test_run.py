@@ -240,7 +240,7 @@ def test_scores_equal_a_naive_evaluation(tmp_path: Path) -> None:
     import torch.nn.functional as F
 
     from fsseg_bench.data.loading import load_image, query_label, support_mask
-    from fsseg_bench.engine.images import normalise
+    from fsseg_bench.engine.inference import normalise
 
     request = tiny_request(tmp_path, shot=2)
     plan = make_plan(request)
