@@ -120,7 +120,7 @@ class TestRows:
         assert variants == ["betas=0.9,0.99; optimizer=adam", "betas=not set; optimizer=sgd"]
         write_run(tmp_path, recipe=recipe, method="panet")
         (remark,) = self.of_trainings(tmp_path)
-        assert "different optimizer: baseline on resnet18 adam (betas 0.9, 0.99) / sgd; panet sgd" in remark
+        assert "Different optimizer: baseline on resnet18 adam (betas 0.9, 0.99) / sgd; panet sgd" in remark
 
     def test_a_recipe_for_a_shot_is_compared_with_that_of_the_same_shot(self, tmp_path: Path):
         for shot, steps in ((1, 300), (5, 100)):
