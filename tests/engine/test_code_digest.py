@@ -49,11 +49,14 @@ def tree_of_the_package() -> dict[str, Module]:
 
 def with_one_token_changed(text: str) -> str:
     """Python text in which one name or constant that is run is another one."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.test, node.body = ast.Constant(False), []  # for type checkers alone, so that it is never run
     live = [
         node
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Name) or (isinstance(node, ast.Constant) and type(node.value) in {int, float})
-        if not isinstance(node, ast.Name) or node.id != "TYPE_CHECKING"
     ]
     if not live:
         return text + "\nCHANGED = 1\n"
