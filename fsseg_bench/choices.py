@@ -74,8 +74,3 @@ class Choices(Generic[F]):
         if name not in self._known:
             raise unknown(self._setting, name, self._known)
         return self._known[name]
-
-    @property
-    def optional(self) -> frozenset[str]:
-        """The keys that some choice reads; for the others they mean nothing."""
-        return frozenset().union(*(choice.reads for choice in self._known.values()))

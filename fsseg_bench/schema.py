@@ -205,7 +205,9 @@ def _tuple(value: Any, kinds: tuple[Any, ...], key: str, read: Read | None, othe
         kinds = (kinds[0],) * len(value)
     if len(value) != len(kinds):
         raise MisfitError(key, value, f"a list of {len(kinds)} values")
-    return tuple(fitted(v, kind, f"{key}[{i}]", read, others) for i, (v, kind) in enumerate(zip(value, kinds)))  # noqa: B905
+    return tuple(
+        fitted(v, kind, f"{key}[{i}]", read, others) for i, (v, kind) in enumerate(zip(value, kinds, strict=True))
+    )
 
 
 def _scalar(value: Any, kind: Any, key: str, given: Any) -> Any:

@@ -118,6 +118,10 @@ def _check_facts(backbone: Backbone) -> None:
         return
     name = backbone.name.removesuffix(f"-{backbone.stages[-1]}")
     advice = f"correct its facts (fsseg-bench check-backbone {name} shows all)"
+    if len(levels) != len(backbone.stages):
+        raise UserError(
+            f"backbone {name}: levels() gives {len(levels)} maps for {len(backbone.stages)} stages; {advice}"
+        )
     for stage, level in zip(backbone.facts.stages, levels, strict=True):
         where = f"backbone {name}: stage {stage.name}"
         if level.ndim != 4:

@@ -24,6 +24,10 @@ class MakeOptimizer(Protocol):
         ...
 
 
+# not what the optimisers of this process read: one that is added must not take a key out of other recipes' identities
+OPTIONAL = frozenset({"momentum", "betas", "eps"})
+"""Keys of a recipe that mean nothing to an optimiser which does not read them."""
+
 OPTIMIZERS: Choices[MakeOptimizer] = Choices("recipe.optimizer")
 """``@OPTIMIZERS.add("NAME", reads=("KEY", ...))`` above a :class:`MakeOptimizer` adds one; ``reads`` are the keys among
 ``momentum``, ``betas`` and ``eps`` that it uses. The others are then refused and are not part of a run."""

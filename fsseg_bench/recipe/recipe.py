@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fsseg_bench.choices import Choices
 from fsseg_bench.data.augment import AUGMENTATIONS
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.recipe.optimizers import OPTIMIZERS
+from fsseg_bench.recipe.optimizers import OPTIMIZERS, OPTIONAL
 from fsseg_bench.recipe.schedules import SCHEDULES
 from fsseg_bench.schema import Range, check, fields_of
 from fsseg_bench.values import checked_value
@@ -104,10 +104,6 @@ class Recipe:
                 the key and what is allowed.
 
         Example:
-            >>> Recipe(iterations=100, batch=4, lr=1e-3).with_settings({"lr": "5e-4"}).lr
-            0.0005
-
-        Example:
             >>> changed = Recipe(iterations=100, batch=4, lr=1e-3).with_settings({"lr": "5e-4", "optimizer": "adam"})
             >>> changed.lr, changed.optimizer, changed.sources["lr"]
             (0.0005, 'adam', 'set by the user')
@@ -150,4 +146,4 @@ class Recipe:
     @property
     def _unread(self) -> frozenset[str]:
         """The keys that other optimisers read."""
-        return OPTIMIZERS.optional - OPTIMIZERS.find(self.optimizer).reads
+        return OPTIONAL - OPTIMIZERS.find(self.optimizer).reads

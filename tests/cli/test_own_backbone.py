@@ -104,3 +104,10 @@ def test_the_example_trains_and_is_reported(tmp_path: Path, capsys: pytest.Captu
     capsys.readouterr()
     assert call("report", "--results", tmp_path / "runs", "--table", "runs") == 0
     assert "convnext-tiny" in capsys.readouterr().out
+
+
+def test_levels_that_lack_a_stage_stop_a_run(tmp_path: Path) -> None:
+    short = "    def levels(self, images, stages):\n        return super().levels(images, stages)[1:]\n"
+    mine = folder_with(tmp_path / "mine", f"{PLAIN.rstrip()}\n\n{short}")
+    with pytest.raises(UserError, match=r"levels\(\) gives 1 maps for 2 stages"):
+        make_plan(tiny_request(tmp_path, backbone="two-steps", backbones_path=mine))

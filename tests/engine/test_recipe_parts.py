@@ -13,7 +13,7 @@ import torch
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
-from fsseg_bench.recipe import OPTIMIZERS, schedules
+from fsseg_bench.recipe import OPTIMIZERS, Recipe, schedules
 from fsseg_bench.records.lines import read_lines
 from tests.support.fresh import ROOT
 from tests.support.tiny_run import tiny_request
@@ -90,3 +90,10 @@ def test_a_function_in_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delattr(schedules, "__file__")
     with pytest.raises(UserError, match=r"fsseg_bench\.recipe\.schedules has no file"):
         make_plan(tiny_request(tmp_path, iterations=1))
+
+
+def test_what_an_added_optimiser_reads_leaves_other_recipes_as_they_were() -> None:
+    before = Recipe(iterations=1, batch=1, lr=0.1).settings()
+    OPTIMIZERS.add("reads-more", reads=("gamma",))(lambda recipe, groups: torch.optim.SGD(groups, lr=recipe.lr))
+    assert Recipe(iterations=1, batch=1, lr=0.1).settings() == before
+    assert "gamma" in before
