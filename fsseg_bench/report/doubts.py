@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
 
 from fsseg_bench.registry import method_names
 from fsseg_bench.report.papers import Paper, PaperTable
@@ -17,19 +16,19 @@ _NEVER = ("protocol", "way")
 for the record."""
 
 
-def paper_doubts(paper: Paper, methods_path: Path | str | None = None) -> list[str]:
+def paper_doubts(paper: Paper) -> list[str]:
     """All that ``list tables`` says of a paper."""
-    return [*_unplaced_words(paper, _unplaced(paper)), *_names(paper, methods_path)]
+    return [*_unplaced_words(paper, _unplaced(paper)), *_names(paper, paper.numbers)]
 
 
-def table_doubts(table: PaperTable, methods_path: Path | str | None = None) -> list[str]:
+def table_doubts(table: PaperTable) -> list[str]:
     """What stands under a table: numbers that may have been meant for it, and names of its rows."""
     found = [
         (n, near, column, allowed)
         for n, near, column, allowed in _unplaced(table.paper)
         if near is table and column not in _NEVER and getattr(n, column) is not None
     ]
-    return [*_unplaced_words(table.paper, found), *_names(table.paper, methods_path, table.numbers)]
+    return [*_unplaced_words(table.paper, found), *_names(table.paper, table.numbers)]
 
 
 _Unplaced = tuple[PublishedNumber, PaperTable, str, str]
@@ -61,13 +60,11 @@ def _reason(number: PublishedNumber, table: PaperTable, column: str, allowed: st
     return shown if column in _NEVER or value is None else f"{shown}, where table {table.name} has {allowed}"
 
 
-def _names(
-    paper: Paper, methods_path: Path | str | None, numbers: Iterable[PublishedNumber] | None = None
-) -> list[str]:
+def _names(paper: Paper, numbers: Iterable[PublishedNumber]) -> list[str]:
     """Names that are nearly those of methods here. Others may be methods that are installed elsewhere."""
-    known = method_names(methods_path)
+    known = method_names()
     first: dict[str, PublishedNumber] = {}
-    for number in paper.numbers if numbers is None else numbers:
+    for number in numbers:
         if number.name and number.name not in known:
             first.setdefault(number.name, number)
     lines = []

@@ -58,7 +58,7 @@ class OtherModel:
     interval: Interval | None
 
 
-def steps_curve(contender: Contender, metric: Metric = "mean", resolution: Resolution | None = None) -> StepsCurve:
+def steps_curve(contender: Contender, metric: Metric = "mean") -> StepsCurve:
     """The curve of a contender whose runs all have a sweep; the step numbers are those that all sweeps have.
 
     Raises:
@@ -72,7 +72,7 @@ def steps_curve(contender: Contender, metric: Metric = "mean", resolution: Resol
     steps = sorted(set.intersection(*(set(map(int, found.values)) for found in whole.values())))
     if not steps:
         raise UserError(f"{contender.label}: its sweeps have no number of {SWITCH} in common; add --sweep")
-    resolution = resolution or contender.settings.headline
+    resolution = contender.settings.headline
     scored = score_runs(runs[fold] for fold in whole)
     swept = [[_swept(run, whole[run.record.fold], step) for run in scored] for step in steps]
     return StepsCurve(
@@ -85,9 +85,7 @@ def steps_curve(contender: Contender, metric: Metric = "mean", resolution: Resol
     )
 
 
-def other_model(
-    contender: Contender, folds: Sequence[int], metric: Metric = "mean", resolution: Resolution | None = None
-) -> OtherModel:
+def other_model(contender: Contender, folds: Sequence[int], metric: Metric = "mean") -> OtherModel:
     """The recorded score of another contender, the mean over ``folds``.
 
     Raises:
@@ -96,7 +94,7 @@ def other_model(
     runs = single_seed(contender)
     if lacking := sorted(set(folds) - set(runs)):
         raise UserError(f"{contender.label}: fold {', '.join(map(str, lacking))} is missing; run it")
-    resolution = resolution or contender.settings.headline
+    resolution = contender.settings.headline
     scored = score_runs(runs[fold] for fold in folds)
     (interval,), _ = _intervals([scored], metric, resolution)
     return OtherModel(contender.label, fmean(run.score(metric, resolution) for run in scored), interval)
