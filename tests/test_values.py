@@ -149,6 +149,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return numbers.filter(lambda value: all(condition.fits(value) for condition in conditions))
     if origin is Literal:
         return st.sampled_from(arguments)
+    if origin is tuple and Ellipsis not in arguments:
+        return st.tuples(*map(values, arguments))
     if origin is tuple:
         return st.lists(values(arguments[0]), max_size=4).map(tuple)
     if origin is Mapping:
@@ -159,7 +161,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         bool: st.booleans(),
         int: st.integers(1 - 2**63, 2**63 - 1),
         float: st.floats(allow_nan=False, allow_infinity=False),
-        str: st.text(max_size=12),
+        str: st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12),
     }
     return plain_kinds[kind]
 
