@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +13,7 @@ from fsseg_bench.data.prepare.manifest import Content, crc_of
 from fsseg_bench.data.prepare.sources import FileSet, Part
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
-from fsseg_bench.storage.files import atomic_writer, link_atomic, make_folder, remove_leftovers
+from fsseg_bench.storage.files import atomic_writer, link_atomic, make_folder, remove_leftovers, writing
 
 _CHUNK = 1 << 20
 
@@ -123,8 +123,9 @@ def _holds(path: Path, content: Content) -> bool:
         return False
 
 
-def _settle(root: Path, placed: Sequence[str] | Mapping[str, Content]) -> None:
+def _settle(root: Path, placed: Iterable[str]) -> None:
     """Leaves nothing unfinished behind, and waits until everything is on the disk."""
-    for folder in {(root / name).parent for name in placed}:
-        remove_leftovers(folder)
-    os.sync()
+    with writing(root):
+        for folder in {(root / name).parent for name in placed}:
+            remove_leftovers(folder)
+        os.sync()
