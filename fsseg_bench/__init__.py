@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from fsseg_bench.protocol.load import load_protocol
     from fsseg_bench.recipe import Recipe
     from fsseg_bench.registry import method_names
-    from fsseg_bench.report.collect import results
-    from fsseg_bench.report.frames import table
+    from fsseg_bench.report.frames import results, table
 
 _WHERE = {
     "Episode": "fsseg_bench.method",
@@ -39,7 +38,7 @@ _WHERE = {
     "load_protocol": "fsseg_bench.protocol.load",
     "method_names": "fsseg_bench.registry",
     "predict": "fsseg_bench.engine.predict",
-    "results": "fsseg_bench.report.collect",
+    "results": "fsseg_bench.report.frames",
     "run": "fsseg_bench.api",
     "table": "fsseg_bench.report.frames",
 }

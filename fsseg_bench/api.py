@@ -17,7 +17,7 @@ from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.progress import Progress
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.report.collect import results_of
+from fsseg_bench.report.frames import results_of
 from fsseg_bench.report.recipes import what_differs
 from fsseg_bench.values import checked_value, plain_value
 

@@ -11,8 +11,8 @@ import click
 from fsseg_bench.cli.drawn import draw
 from fsseg_bench.cli.selecting import chosen, selecting
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind
-from fsseg_bench.report.collect import Resolution
 from fsseg_bench.report.compare import TOO_FEW
 from fsseg_bench.report.compare import compare as compare_runs
 from fsseg_bench.report.compare_json import compare_json

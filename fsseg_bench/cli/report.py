@@ -12,8 +12,8 @@ import click
 from fsseg_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from fsseg_bench.protocol.spec import Resolution
     from fsseg_bench.protocol.statistics import IntervalKind, Metric
-    from fsseg_bench.report.collect import Resolution
     from fsseg_bench.report.layout import Layout
 
 FORMATS = ("markdown", "latex", "csv", "json", "html")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import click
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.classes import class_tables
-from fsseg_bench.report.collect import Collection, Resolution
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
 from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
 from fsseg_bench.report.flat import to_csv, to_json

@@ -7,9 +7,10 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.report.collect import Collection, Resolution, ScoredRun, Wanted
-from fsseg_bench.report.intervals import Stated
+from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.intervals import Stated, Wanted
 from fsseg_bench.report.model import MISSING, Cell
 from fsseg_bench.report.rows import Row
 

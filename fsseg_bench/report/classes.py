@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fsseg_bench.protocol.scoring import class_iou
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.report.cells import number
-from fsseg_bench.report.collect import Collection, Resolution, ScoredRun
+from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.image_words import episodes_words, image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 from fsseg_bench.report.rows import Row, group_rows

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
+
+import numpy as np
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
@@ -22,13 +24,8 @@ from fsseg_bench.records.read import (
     find_records,
     read_run,
 )
-from fsseg_bench.report.intervals import Intervals, Wanted
-from fsseg_bench.report.known_images import KnownImages
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Collection", "Resolution", "ScoredRun", "Wanted", "find_runs", "open_runs", "results", "results_of"]
+from fsseg_bench.records.run import TABLE_FILE
+from fsseg_bench.report.intervals import Intervals
 
 
 @dataclass(frozen=True)
@@ -117,6 +114,43 @@ def find_runs(
     return _collection(folder, runs, warnings, episodes, interval)
 
 
+class KnownImages:
+    """Images by episode digest. A record without a table of its own gets the one of another with this digest."""
+
+    def __init__(self) -> None:
+        self._whole: dict[str, EpisodeImages] = {}
+        self._heads: dict[tuple[str, int], EpisodeImages] = {}
+
+    def add(self, run: StoredRun) -> None:
+        """Learns from a record's table, where it has one.
+
+        Raises:
+            RecordError: the table is damaged.
+        """
+        digest = run.settings.episode_digest
+        if digest in self._whole:
+            run.table_bytes()
+        elif (table := run.table()) is not None:
+            self._whole[digest] = EpisodeImages.of(table)
+
+    def of(self, run: StoredRun, counts: EpisodeCounts) -> EpisodeImages | None:
+        """The images of the counted episodes; None where no record knows them.
+
+        Raises:
+            RecordError: the counts are of other episodes than the table.
+        """
+        digest, count = run.settings.episode_digest, len(counts.classes)
+        if digest not in self._whole:
+            return None
+        if (digest, count) not in self._heads:
+            whole = self._whole[digest]
+            self._heads[digest, count] = whole if count == len(whole.queries) else whole.head(count)
+        images = self._heads[digest, count]
+        if not np.array_equal(images.classes, counts.classes):
+            raise RecordError(f"{run.folder}: its counts are not those of the episodes in {TABLE_FILE}")
+        return images
+
+
 def score_runs(runs: Iterable[StoredRun]) -> list[ScoredRun]:
     """The runs with their counts; what one record knows of the images serves all.
 
@@ -138,36 +172,6 @@ def open_runs(folders: Sequence[Path], root: Path | str | None = None) -> Collec
         except RecordError as error:
             warnings.append(RecordWarning(folder, str(error)))
     return _collection(results_root(root), runs, warnings)
-
-
-def results(root: Path | str | None = None, *, interval: IntervalKind = "images") -> pd.DataFrame:
-    """The long frame of all finished runs under ``root`` (None: the default results folder).
-
-    One row for each run, metric (``mean``, ``binary``) and resolution (``input``, ``native``). Columns:
-    ``protocol``, ``protocol_label``, ``protocol_version``, ``protocol_digest``, ``method``, ``backbone``, ``way``,
-    ``shot``, ``fold``, ``seed``, ``metric``, ``resolution``, ``value``, ``low``, ``high`` (in 0..1, 95 % interval; NaN
-    where there is none), ``interval`` (what it is over: ``images``, that is images and episodes, or ``episodes``
-    alone), ``note`` (why it is not the one asked for, or missing), ``episodes``, ``different_episodes`` and ``images``
-    (their numbers; NA where images are not known), ``episode_digest``, ``status``, ``path``. Skipped records are named
-    in ``frame.attrs["skipped"]``.
-
-    Args:
-        root: the folder.
-        interval: ``"images"`` for intervals over images and episodes, ``"episodes"`` for those over other episodes of
-            the same images, which are too narrow for any statement about other images. Records that do not know their
-            images get the latter, and their ``interval`` says so.
-
-    Raises:
-        UserError: there is no such folder, or no such kind of interval.
-    """
-    if interval not in get_args(IntervalKind):
-        raise UserError(f"interval {interval!r}: use one of {', '.join(get_args(IntervalKind))}")
-    return _frame(find_runs(root, interval=interval))
-
-
-def results_of(folders: Sequence[Path]) -> pd.DataFrame:
-    """The long frame of the finished runs in ``folders``; see :func:`results`."""
-    return _frame(open_runs(folders))
 
 
 def _collection(
@@ -210,52 +214,3 @@ def _first(counts: EpisodeCounts, episodes: int | None) -> EpisodeCounts:
     if len(counts.classes) < episodes:
         raise UserError(f"the run has {len(counts.classes)} episodes; the first {episodes} were asked for")
     return EpisodeCounts(*(part[:episodes] for part in counts))
-
-
-_COPIED = (
-    *("protocol", "protocol_label", "protocol_version", "protocol_digest"),
-    *("method", "backbone", "way", "shot", "fold", "seed"),
-)
-
-
-_MEASURED = (
-    *("metric", "resolution", "value", "low", "high", "interval", "note"),
-    *("episodes", "different_episodes", "images", "episode_digest", "status", "path"),
-)
-
-
-def _image_numbers(images: EpisodeImages | None) -> dict[str, int | None]:
-    different, every = (None, None) if images is None else (images.numbers.different, images.numbers.images)
-    return {"different_episodes": different, "images": every}
-
-
-def _frame(collection: Collection) -> pd.DataFrame:
-    import pandas as pd
-
-    every = [
-        Wanted((run,), metric, resolution)
-        for run in collection.done
-        for metric in get_args(Metric)
-        for resolution in get_args(Resolution)
-    ]
-    collection.intervals.prepare(every)
-    rows = []
-    for run in collection.done:
-        settings = run.record.settings
-        for metric in get_args(Metric):
-            for resolution in get_args(Resolution):
-                stated = collection.intervals.of([run], metric, resolution)
-                low, high, _ = stated.interval or (None, None, None)
-                rows.append(
-                    {key: getattr(settings, key) for key in _COPIED}
-                    | {"metric": metric, "resolution": resolution}
-                    | {"value": run.score(metric, resolution), "low": low, "high": high}
-                    | {"interval": stated.kind, "note": stated.note, "episodes": len(run.counts.classes)}
-                    | _image_numbers(run.images)
-                    | {"episode_digest": settings.episode_digest}
-                    | {"status": run.record.status, "path": str(run.record.folder)}
-                )
-    frame = pd.DataFrame(rows, columns=[*_COPIED, *_MEASURED])
-    frame = frame.astype({"low": float, "high": float, "different_episodes": "Int64", "images": "Int64"})
-    frame.attrs["skipped"] = [warning.message for warning in collection.warnings]
-    return frame

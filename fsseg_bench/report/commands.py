@@ -12,11 +12,11 @@ from fsseg_bench.records.request import RunRequest
 from fsseg_bench.report.blocks import Measured, Pair, blocks, plain
 from fsseg_bench.report.cells import Runs
 from fsseg_bench.report.collect import Collection
-from fsseg_bench.report.given import given_list
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.papers import PaperTable
 from fsseg_bench.report.published import PublishedNumber
 from fsseg_bench.report.rows import group_rows
+from fsseg_bench.report.words import given_list
 from fsseg_bench.values import text_of
 
 _SWITCHES = ("way", "shot", "backbone", "weights", "data_root", "seed", "precision", "iterations", "episodes", "scales")

@@ -13,12 +13,12 @@ from fsseg_bench.protocol.paired import Difference, PairedResult
 from fsseg_bench.protocol.paired_episodes import paired_by_episodes
 from fsseg_bench.protocol.paired_images import paired_by_images
 from fsseg_bench.protocol.significance import SeedSpread, holm, seed_spread
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.records.run import TABLE_FILE
-from fsseg_bench.report.collect import Resolution, ScoredRun, score_runs
-from fsseg_bench.report.contender import Contender, also_different
+from fsseg_bench.report.collect import ScoredRun, score_runs
+from fsseg_bench.report.contender import Contender, also_different, match
 from fsseg_bench.report.image_words import class_names
-from fsseg_bench.report.matching import match
 from fsseg_bench.report.words import METRICS
 
 TOO_FEW = "nothing to compare; name a baseline and at least one other"

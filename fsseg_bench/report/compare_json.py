@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fsseg_bench.report.compare import Adjusted, Comparison
-from fsseg_bench.report.compare_power import power_of
+from fsseg_bench.report.compare_cells import power_of
 from fsseg_bench.report.words import METRICS
 from fsseg_bench.storage.json_text import plain
 

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.compare import Adjusted, Comparison, Versus
-from fsseg_bench.report.compare_cells import label_cells, number_cells, power_cells, spread_cell
-from fsseg_bench.report.compare_power import POWER, images_a_class, power_of
+from fsseg_bench.report.compare_cells import (
+    POWER,
+    images_a_class,
+    label_cells,
+    number_cells,
+    power_cells,
+    power_of,
+    spread_cell,
+)
 from fsseg_bench.report.image_words import images_words, span
 from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.report.words import METRIC_NAMES, METRICS

@@ -9,8 +9,7 @@ from typing import Any
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.read import StoredRun
-from fsseg_bench.report.given import given_list
-from fsseg_bench.report.words import HEX
+from fsseg_bench.report.words import HEX, given_list
 
 _SHORTEST_PREFIX = 6
 _NO_LIST = "none"

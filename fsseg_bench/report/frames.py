@@ -1,22 +1,54 @@
-"""The paper's tables as pandas frames."""
+"""Pandas frames: one row for each score of each run, and the papers' tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
-from fsseg_bench.protocol.statistics import IntervalKind
+from fsseg_bench.protocol.spec import Resolution
+from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.blocks import Measured
-from fsseg_bench.report.collect import Collection, Resolution, find_runs
+from fsseg_bench.report.collect import Collection, find_runs, open_runs
 from fsseg_bench.report.find_papers import find_tables, papers
-from fsseg_bench.report.intervals import Intervals
+from fsseg_bench.report.intervals import Intervals, Wanted
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.paper import paper_table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def results(root: Path | str | None = None, *, interval: IntervalKind = "images") -> pd.DataFrame:
+    """The long frame of all finished runs under ``root`` (None: the default results folder).
+
+    One row for each run, metric (``mean``, ``binary``) and resolution (``input``, ``native``). Columns:
+    ``protocol``, ``protocol_label``, ``protocol_version``, ``protocol_digest``, ``method``, ``backbone``, ``way``,
+    ``shot``, ``fold``, ``seed``, ``metric``, ``resolution``, ``value``, ``low``, ``high`` (in 0..1, 95 % interval; NaN
+    where there is none), ``interval`` (what it is over: ``images``, that is images and episodes, or ``episodes``
+    alone), ``note`` (why it is not the one asked for, or missing), ``episodes``, ``different_episodes`` and ``images``
+    (their numbers; NA where images are not known), ``episode_digest``, ``status``, ``path``. Skipped records are named
+    in ``frame.attrs["skipped"]``.
+
+    Args:
+        root: the folder.
+        interval: ``"images"`` for intervals over images and episodes, ``"episodes"`` for those over other episodes of
+            the same images, which are too narrow for any statement about other images. Records that do not know their
+            images get the latter, and their ``interval`` says so.
+
+    Raises:
+        UserError: there is no such folder, or no such kind of interval.
+    """
+    if interval not in get_args(IntervalKind):
+        raise UserError(f"interval {interval!r}: use one of {', '.join(get_args(IntervalKind))}")
+    return _frame(find_runs(root, interval=interval))
+
+
+def results_of(folders: Sequence[Path]) -> pd.DataFrame:
+    """The long frame of the finished runs in ``folders``; see :func:`results`."""
+    return _frame(open_runs(folders))
 
 
 def table(
@@ -85,3 +117,38 @@ def any_runs(
     if root is None and not folder.is_dir():
         return Collection(folder, (), (), (), intervals=Intervals(interval))
     return find_runs(root, episodes=episodes, interval=interval)
+
+
+_COPIED = (
+    *("protocol", "protocol_label", "protocol_version", "protocol_digest"),
+    *("method", "backbone", "way", "shot", "fold", "seed"),
+)
+_MEASURED = (
+    *("metric", "resolution", "value", "low", "high", "interval", "note"),
+    *("episodes", "different_episodes", "images", "episode_digest", "status", "path"),
+)
+
+
+def _frame(collection: Collection) -> pd.DataFrame:
+    import pandas as pd
+
+    metrics, resolutions = get_args(Metric), get_args(Resolution)
+    scores = [Wanted((run,), m, resolution) for run in collection.done for m in metrics for resolution in resolutions]
+    collection.intervals.prepare(scores)
+    rows = []
+    for (run,), metric, resolution in scores:
+        settings, images = run.record.settings, run.images and run.images.numbers
+        stated = collection.intervals.of([run], metric, resolution)
+        low, high, _ = stated.interval or (None, None, None)
+        rows.append(
+            (
+                *(getattr(settings, key) for key in _COPIED),
+                *(metric, resolution, run.score(metric, resolution), low, high, stated.kind, stated.note),
+                *(len(run.counts.classes), images and images.different, images and images.images),
+                *(settings.episode_digest, run.record.status, str(run.record.folder)),
+            )
+        )
+    frame = pd.DataFrame(rows, columns=[*_COPIED, *_MEASURED])
+    frame = frame.astype({"low": float, "high": float, "different_episodes": "Int64", "images": "Int64"})
+    frame.attrs["skipped"] = [warning.message for warning in collection.warnings]
+    return frame

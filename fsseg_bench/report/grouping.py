@@ -6,12 +6,22 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
+from fsseg_bench.records.identity import flat
+from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import OF_A_FOLD, OF_A_TABLE, ShownSettings
 from fsseg_bench.report.collect import Collection, ScoredRun
-from fsseg_bench.report.given import ListNames
-from fsseg_bench.report.words import checkpoints, short
+from fsseg_bench.report.words import checkpoints, given_list, short
+
+_SAID_ELSEWHERE = (*OF_A_TABLE, *OF_A_FOLD, "shot", "method", "backbone")
+"""Settings that the table's title, columns and labels say."""
+_SAID_BY_ALWAYS = ("precision", "scales", "trained_with")
+"""Settings that :func:`fsseg_bench.report.words.always` puts into words."""
+_OPTIONS = {"seed": "seed", "iterations": "recipe.iterations", "weights": "weights"}
+"""Options of a run that no setting of ``--set`` changes, and the settings they become."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,74 @@ class RowRuns:
     def name(self) -> tuple[str, str]:
         """Method and backbone."""
         return self.settings.method, self.settings.backbone
+
+    @cached_property
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """Each setting's different values within the row, as JSON text."""
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for run in self.runs:
+            for key, value in flat(run.record.settings.without(*_SAID_ELSEWHERE, *_SAID_BY_ALWAYS)):
+                found[key][json.dumps(value, ensure_ascii=False)] = None
+        return {key: tuple(values) for key, values in found.items()}
+
+    def given(self) -> set[str]:
+        """The settings that were given explicitly and could change a number."""
+        keys = set[str]()
+        for run in self.runs:
+            request = run.record.info.passed
+            keys |= {_OPTIONS[key] for key in request.given() if key in _OPTIONS}
+            keys |= {
+                key if key.startswith("recipe.") else f"switches.{key.removeprefix('method.')}"
+                for key in request.settings
+            }
+        return keys & self.values.keys()
+
+    def within(self) -> set[str]:
+        """The settings in which the runs of the row differ, from shot to shot."""
+        return {key for key, values in self.values.items() if len(values) > 1}
+
+    def against(self, other: RowRuns) -> set[str]:
+        """The settings in which the row differs from another."""
+        keys = self.values.keys() | other.values.keys()
+        differing = {key for key in keys if self.values.get(key) != other.values.get(key)}
+        parameters = {self.settings.parameters, other.settings.parameters}
+        if len(parameters) == 1 or parameters <= {"here", "checkpoint"}:
+            return differing
+        # one of them has no known training, and its row says so in words; how the other trained adds nothing
+        return {key for key in differing if not key.startswith("recipe.")}
+
+    def value(self, key: str) -> str:
+        """The values of a setting in short."""
+        return "/".join(short(json.loads(value)) for value in self.values.get(key, ())) or "not set"
+
+
+class ListNames:
+    """Names of the given lists of some runs: equal for the folds of one experiment, never for two lists of one fold.
+
+    A file that was changed between two runs has two contents under one name; each then has a name of its own.
+    """
+
+    def __init__(self, runs: Iterable[StoredRun]) -> None:
+        self._digests: dict[tuple[str, int, int], set[str]] = defaultdict(set)
+        for run in runs:
+            self._digests[self._place(run)].add(run.settings.episode_digest)
+
+    def name(self, run: StoredRun) -> str:
+        """The list's whole name; empty for the protocol's own episodes."""
+        family = given_list(run)
+        return family + self._version(run) if family else ""
+
+    def label(self, run: StoredRun) -> str:
+        """What a table says of the list; empty for the protocol's own episodes."""
+        family = given_list(run)
+        return f"episodes {PurePath(family).name}{self._version(run)}" if family else ""
+
+    def _place(self, run: StoredRun) -> tuple[str, int, int]:
+        return given_list(run), run.fold, run.settings.shot
+
+    def _version(self, run: StoredRun) -> str:
+        digest = run.settings.episode_digest
+        return f" ({digest[:8]})" if len(self._digests[self._place(run)]) > 1 else ""
 
 
 def group_runs(runs: Iterable[ScoredRun], collection: Collection) -> list[RowRuns]:

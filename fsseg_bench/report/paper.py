@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Literal, get_args
 
-from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.spec import Protocol, Resolution
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.blocks import (
     Block,
@@ -19,15 +19,14 @@ from fsseg_bench.report.blocks import (
     several_scales,
 )
 from fsseg_bench.report.cells import MeasuredCells, ranked
-from fsseg_bench.report.collect import Collection, Resolution
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.doubts import table_doubts
-from fsseg_bench.report.given import given_list
 from fsseg_bench.report.image_words import image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
 from fsseg_bench.report.papers import PaperTable, Place
 from fsseg_bench.report.rows import Row
 from fsseg_bench.report.table import HOW, SIZES, training_remarks
-from fsseg_bench.report.words import METRIC_NAMES
+from fsseg_bench.report.words import METRIC_NAMES, given_list
 
 Number = Literal["published", "measured", "difference"]
 """What a column shows."""

@@ -1,19 +1,18 @@
-"""The rows of a table: runs that share one, and what it says of itself."""
+"""The rows of a table, and what each must say of its runs, so that a reader can tell it from the others."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import ShownSettings
+from fsseg_bench.registry import cards
 from fsseg_bench.report.collect import Collection, ScoredRun
-from fsseg_bench.report.given import given_list
-from fsseg_bench.report.grouping import group_runs, settings_text
-from fsseg_bench.report.labelling import Labels, RowSettings
+from fsseg_bench.report.grouping import RowRuns, group_runs, images_words, settings_text
 from fsseg_bench.report.recipes import what_differs
-from fsseg_bench.report.words import natural
+from fsseg_bench.report.words import always, checkpoints, given_list, natural
 
 
 @dataclass(frozen=True)
@@ -53,24 +52,74 @@ def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, all_given: 
         collection: what they are from.
         all_given: rows say every setting that was given explicitly, and not only where other rows have another value.
     """
-    groups = [RowSettings(row) for row in group_runs(runs, collection)]
-    same_name: dict[tuple[str, str], list[RowSettings]] = defaultdict(list)
+    groups = group_runs(runs, collection)
+    same_name: dict[tuple[str, str], list[RowRuns]] = defaultdict(list)
     for group in groups:
-        same_name[group.row.name].append(group)
-    labels = Labels.of(runs, all_given=all_given)
+        same_name[group.name].append(group)
+    labels = _Labels(runs, all_given)
     rows = [
         Row(
-            *group.row.name,
-            runs={at_shot.shot: at_shot.folds for at_shot in group.row.shots},
-            variant=labels.variant(group, same_name[group.row.name]),
-            episodes=group.row.shots[0].episodes,
-            evaluated=labels.evaluated(group.row),
+            *group.name,
+            runs={at_shot.shot: at_shot.folds for at_shot in group.shots},
+            variant=labels.variant(group, same_name[group.name]),
+            episodes=group.shots[0].episodes,
+            evaluated=labels.evaluated(group),
         )
         for group in groups
     ]
     return sorted(
         _distinct(rows, collection), key=lambda row: (natural(row.backbone), natural(row.method), natural(row.variant))
     )
+
+
+def reconstructions() -> frozenset[str]:
+    """Methods whose card says that they were built from too little to be the original.
+
+    Raises:
+        UserError: as :func:`fsseg_bench.registry.cards`.
+    """
+    return frozenset(card.name for card in cards() if card.fidelity == "reconstruction")
+
+
+class _Labels:
+    """Makes the labels of the rows of a table's runs."""
+
+    def __init__(self, runs: Sequence[ScoredRun], all_given: bool) -> None:
+        self._reconstructions = reconstructions() if runs else frozenset()
+        self._all_given = all_given
+        self._several_data = len({run.record.settings.data_fingerprint for run in runs}) > 1
+        seen: dict[str, set[str]] = defaultdict(set)
+        for run in runs:
+            seen[run.record.settings.episode_digest].add(images_words(run))
+        several = [run for run in runs if len(seen[run.record.settings.episode_digest]) > 1]
+        self._images = {run.record.folder: images_words(run) for run in several}
+
+    def variant(self, row: RowRuns, others: Iterable[RowRuns]) -> str:
+        """What a row says beside its method and backbone; ``others`` have these in common with it."""
+        runs, settings = row.runs, row.settings
+        parts = ["reconstruction"] if settings.method in self._reconstructions else []
+        parts += [*always(settings), checkpoints(run.record.settings for run in runs)]
+        for key in sorted(self._stated(row, others)):
+            parts.append(f"{key.removeprefix('recipe.').removeprefix('switches.')}={row.value(key)}")
+        parts += [*(at_shot.label for at_shot in row.shots), *self.evaluated(row)]
+        return "; ".join(dict.fromkeys(filter(None, parts)))
+
+    def evaluated(self, row: RowRuns) -> tuple[str, ...]:
+        """Which images the runs of a row saw, where other runs saw others in the same episodes; else nothing."""
+        return tuple(sorted({self._images[f] for run in row.runs if (f := run.record.folder) in self._images}))
+
+    def _stated(self, row: RowRuns, others: Iterable[RowRuns]) -> set[str]:
+        """The settings that the row must state: those in which it differs from others, or among its shots."""
+        stated = row.within().union(*(row.against(other) for other in others))
+        if self._all_given:
+            stated |= row.given()
+        if self._several_data:
+            stated.add("data_fingerprint")
+        if row.settings.parameters in {"untrained", "unknown"}:
+            stated.discard("recipe.iterations")
+        if "weights" in stated:
+            stated.discard("weights_digest")
+        return stated
 
 
 def differences_of_training(rows: Sequence[Row]) -> list[str]:

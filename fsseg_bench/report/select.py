@@ -14,7 +14,7 @@ from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun, find
 from fsseg_bench.records.settings import OF_A_FOLD
 from fsseg_bench.report.conditions import conditions_of, fitting_runs, parameters_of, shown_value
 from fsseg_bench.report.contender import Contender
-from fsseg_bench.report.given import given_list
+from fsseg_bench.report.words import given_list
 
 _MOST_SHOWN = 6
 _UNFINISHED = "its only run is not finished; give its command"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.cells import MeasuredCells, Runs, ranked
-from fsseg_bench.report.collect import Collection, Resolution, ScoredRun
+from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.image_words import episodes_words, image_remarks, spread_words
 from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.report.rows import Row, differences_of_training, group_rows

@@ -1,4 +1,4 @@
-"""Settings in few words."""
+"""Settings, and the episode lists that were given, in few words."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
 
+from fsseg_bench.protocol.given import list_family
+from fsseg_bench.protocol.load import LIST_GIVEN
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.identity import flat
+from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import ShownSettings
 from fsseg_bench.records.trained import UNKNOWN
 
@@ -45,6 +48,16 @@ def checkpoints(runs: Iterable[ShownSettings]) -> str:
         return ""
     words = ", ".join(name.removesuffix(UNKNOWN) if unknown else name for name in names)
     return f"checkpoint{'s' if len(names) > 1 else ''} {words}{UNKNOWN if unknown else ''}"
+
+
+def given_list(run: StoredRun) -> str:
+    """The list whose episodes were replayed, as :func:`list_family` names those of all folds; empty if none was.
+
+    A record that was made of a list and does not say of which has one that is like no other.
+    """
+    if given := run.info.passed.episode_list:
+        return list_family(given, run.fold)
+    return f"unknown {run.settings.episode_digest[:8]}" if LIST_GIVEN in run.settings.protocol_label else ""
 
 
 def short(value: Any) -> str:

@@ -10,10 +10,13 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.intervals import Score, class_estimates, image_estimates
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.report import intervals
-from fsseg_bench.report.collect import Resolution, Wanted, find_runs, open_runs, results, results_of
+from fsseg_bench.report.collect import find_runs, open_runs
+from fsseg_bench.report.frames import results, results_of
+from fsseg_bench.report.intervals import Wanted
 from tests.support.bootstrap import bootstrap_interval
 from tests.support.pairs import joined, pair, write_fold
 from tests.support.runs import NATIVE, SPREAD, write_run
@@ -250,7 +253,8 @@ def test_reports_do_not_import_torch_and_tables_not_even_pandas(tmp_path: Path):
     code = """
 import sys
 from pathlib import Path
-from fsseg_bench.report.collect import find_runs, results
+from fsseg_bench.report.frames import results
+from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.html import to_html
 from fsseg_bench.report.table import runs_tables
 found = find_runs(Path(sys.argv[1]))

@@ -14,9 +14,8 @@ from fsseg_bench.protocol.paired_episodes import NOTHING_VARIES
 from fsseg_bench.protocol.paired_images import ALIKE
 from fsseg_bench.protocol.significance import episodes_needed
 from fsseg_bench.report.compare import Comparison, compare
-from fsseg_bench.report.compare_cells import p_text
+from fsseg_bench.report.compare_cells import p_text, power_of
 from fsseg_bench.report.compare_json import compare_json
-from fsseg_bench.report.compare_power import power_of
 from fsseg_bench.report.compare_tables import compare_tables, overall_name
 from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Table

@@ -256,7 +256,7 @@ class TestMeasured:
         assert table.facts["resolution"] == "native"
 
     def test_a_reconstruction_says_so(self, tmp_path: Path, monkeypatch) -> None:
-        monkeypatch.setattr("fsseg_bench.report.labelling.reconstructions", lambda: frozenset({"dan"}))
+        monkeypatch.setattr("fsseg_bench.report.rows.reconstructions", lambda: frozenset({"dan"}))
         paper_runs(tmp_path, 40, method="dan", backbone="resnet101")
         paper_runs(tmp_path, 40, method="biopt", backbone="resnet101")
         found = {labels[1]: labels[2] for labels in rows(made("1", find_runs(tmp_path))) if labels[0] == "ResNet-101"}

@@ -9,7 +9,7 @@ import pytest
 from fsseg_bench.records.trained import CheckpointTraining
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.markdown import to_markdown
-from fsseg_bench.report.rows import claimed_twice, group_rows
+from fsseg_bench.report.rows import claimed_twice, group_rows, reconstructions
 from tests.report.test_table import only, texts, write_folds
 from tests.support.runs import edit_info, settings, write_run
 
@@ -351,3 +351,13 @@ class TestTwoRunsForOneCell:
         rows = texts(only(tmp_path))
         assert [row[2] for row in rows] == [f"episodes unknown {str(fold) * 8}" for fold in (1, 2, 3, 4)]
         assert all(row[7] == "-" for row in rows)
+
+
+def test_only_cards_that_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = '"""A method.\n\nTitle: T\nFidelity: {}\n"""\n'
+    (tmp_path / "guessed_one.py").write_text(card.format("reconstruction"))
+    (tmp_path / "sure_one.py").write_text(card.format("parity"))
+    monkeypatch.setenv("FSSEG_METHODS_PATH", str(tmp_path))
+    found = reconstructions()
+    assert "guessed-one" in found
+    assert not found & {"sure-one", "panet", "biopt"}

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.scoring import episode_ious
 from fsseg_bench.records.read import StoredRun
-from fsseg_bench.report.contender import Contender
+from fsseg_bench.report.contender import Contender, match
 from fsseg_bench.report.figures.canvas import label, new_figure
-from fsseg_bench.report.matching import match
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

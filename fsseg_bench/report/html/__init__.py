@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.records.read import RecordWarning
 from fsseg_bench.report.classes import class_tables
-from fsseg_bench.report.collect import Collection, Resolution
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.find_papers import papers
 from fsseg_bench.report.html.curves import curves_html
 from fsseg_bench.report.html.errata import errata_html
