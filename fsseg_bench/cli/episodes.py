@@ -108,7 +108,7 @@ def _test_images(protocol: Any, root: str | None) -> Any:
 
 
 def _write(tables: dict[int, Any], out: str | None) -> None:
-    from fsseg_bench.protocol.given import list_path
+    from fsseg_bench.protocol.lists import list_path
 
     for fold, table in tables.items():
         if out is None:

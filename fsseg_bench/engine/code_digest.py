@@ -34,8 +34,7 @@ EXCLUDED = {
     "fsseg_bench.registry": "finds the method's class, whose modules count",
     "fsseg_bench.data.open": "finds the source's class, whose own modules count",
     "fsseg_bench.protocol.load": "reads a protocol, whose every value is in protocol_digest",
-    "fsseg_bench.protocol.lists": "reads list files, whose content is in protocol_digest and data_fingerprint",
-    "fsseg_bench.protocol.given": "reads what --episodes names; the episodes are in episode_digest",
+    "fsseg_bench.protocol.lists": "reads list files, whose content is in the digests of protocol, data and episodes",
     "fsseg_bench.protocol.episodes": "draws the episodes, which are in episode_digest",
     # What a run is and what is noted of it: no count passes through here.
     "fsseg_bench.engine.request_checks": "refuses what contradicts itself; what a request changes is in the identity",
@@ -53,7 +52,6 @@ EXCLUDED = {
     "fsseg_bench.records.losses": "what a line of the training log may hold",
     "fsseg_bench.records.trained": "what is known of the training of a checkpoint, which has a digest of its own",
     "fsseg_bench.records.training": "words about a training's losses",
-    "fsseg_bench.protocol.constant": "the reference printed beside a training's losses",
     "fsseg_bench.protocol.scoring": "scores from counts; each table computes them from the counts again",
 }
 """Modules that the entry imports and that cannot move a number, each with the reason. All others count."""

@@ -24,7 +24,7 @@ from fsseg_bench.nn.weight_files import file_hash
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import data_root
 from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
-from fsseg_bench.protocol.given import is_count, list_path
+from fsseg_bench.protocol.lists import is_count, list_path
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.unlabelled import Further, further_of_table

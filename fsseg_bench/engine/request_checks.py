@@ -8,7 +8,7 @@ from typing import Any
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.paths import storable
-from fsseg_bench.protocol.given import is_count
+from fsseg_bench.protocol.lists import is_count
 from fsseg_bench.protocol.load import load_protocol, replace_episodes
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe

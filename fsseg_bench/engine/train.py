@@ -20,7 +20,7 @@ from fsseg_bench.engine.outputs import checked_losses
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
 from fsseg_bench.progress import Progress
-from fsseg_bench.protocol.constant import constant_loss
+from fsseg_bench.protocol.scoring import constant_loss
 from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.recipe.schedules import rate

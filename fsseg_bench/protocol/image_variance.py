@@ -1,7 +1,7 @@
 r"""How far a score would move with other images and other episodes: a two-way variance, without resampling.
 
-Episodes share images, so they are not independent: an episode's influence u (see ``influence``) contains the difficulty
-of its query image and the quality of its support images. Both are estimated for every image i:
+Episodes share images, so they are not independent: an episode's influence u (see ``statistics``) contains the
+difficulty of its query image and the quality of its support images. Both are estimated for every image i:
 
 * as a query: q_i is the sum of the influences of its episodes, divided by 1 - w_i, where w_i is its share in the pixels
   of its class. That is how far the score moves when the image is left out: a jackknife over query images;
@@ -34,9 +34,8 @@ import numpy as np
 
 from fsseg_bench.conventions import Float64, Int64
 from fsseg_bench.protocol.images import EpisodeImages, common_numbers, sums
-from fsseg_bench.protocol.influence import Influence
-from fsseg_bench.protocol.statistics import Interval
-from fsseg_bench.protocol.student import t_quantile, two_sided_p
+from fsseg_bench.protocol.significance import t_quantile, two_sided_p
+from fsseg_bench.protocol.statistics import Influence, Interval
 
 ONE_IMAGE = "all pixels of a class are on one query image, so nothing is known about other images"
 """Why a score may have no interval."""

@@ -15,12 +15,14 @@ import numpy as np
 from fsseg_bench.conventions import Float64, Int64
 from fsseg_bench.protocol.image_variance import Effects, Estimate, estimates, image_effects
 from fsseg_bench.protocol.images import EpisodeImages
-from fsseg_bench.protocol.influence import class_influence, fold_influence, images_of
 from fsseg_bench.protocol.statistics import (
     FoldCounts,
     Interval,
     Metric,
+    class_influence,
     episode_terms,
+    fold_influence,
+    images_of,
     mean_of_present,
     percentile_interval,
     ratios,

@@ -1,4 +1,9 @@
-"""Two methods on the same episodes: what is found out about them, whichever way it is computed."""
+"""Two methods on the same episodes: how far would other images and other episodes move the difference?
+
+The difference of the two methods' influences is an influence like any other, so interval and standard error are those
+of ``image_variance``. The p-value is that of the t test with the same standard error and degrees of freedom: it is
+below 0.05 exactly where the 95 % interval leaves 0 out. ``paired_episodes`` takes the images as given.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fsseg_bench.protocol.statistics import FoldCounts, Metric
+from fsseg_bench.protocol.image_variance import NOTHING_VARIES, Effects, Estimate, estimates, image_effects
+from fsseg_bench.protocol.images import EpisodeImages
+from fsseg_bench.protocol.statistics import (
+    FoldCounts,
+    Influence,
+    Metric,
+    averaged,
+    class_influence,
+    difference,
+    fold_influence,
+    images_of,
+    side_by_side,
+)
+
+ALIKE = "the two methods count alike in every episode"
+"""Why two methods may have no interval of their difference."""
+_METRICS: tuple[Metric, ...] = ("mean", "binary")
+_WHOLE = len(_METRICS)  # scores of a whole fold; those of its classes follow
 
 Replicas = Sequence[FoldCounts]
 """One fold's episodes as counted with each training seed; scores are averaged over the seeds."""
@@ -78,3 +100,70 @@ def check_pairs(baseline: Sequence[Replicas], other: Sequence[Replicas]) -> None
 
 def _alike(first: FoldCounts, second: FoldCounts) -> bool:
     return np.array_equal(first.classes, second.classes) and list(first.novel) == list(second.novel)
+
+
+def paired_by_images(baseline: Sequence[Replicas], other: Sequence[Replicas], *, level: float = 0.95) -> PairedResult:
+    """Differences per fold, per class and of the mean over folds, over images and episodes.
+
+    Args:
+        baseline: the folds of the method compared with; each fold once for each training seed, with its images.
+        other: the same folds, number of seeds and episodes, in the same order.
+        level: of the intervals.
+
+    Raises:
+        UserError: a class without an episode or without any pixel.
+        ValueError: the folds, seeds or episodes of the two sides do not match, images are not known, or the level is
+            outside (0, 1).
+    """
+    check_pairs(baseline, other)
+    sides = [(_influence(a), _influence(b)) for a, b in zip(baseline, other, strict=True)]
+    images = [images_of(fold[0]) for fold in baseline]
+    effects = [image_effects(own, difference(a, b)) for own, (a, b) in zip(images, sides, strict=True)]
+    values = [(a.value.tolist(), b.value.tolist()) for a, b in sides]
+    every = [
+        [_difference(*numbers, level) for numbers in zip(*own, estimates([(known, found)]), strict=True)]
+        for own, known, found in zip(values, images, effects, strict=True)
+    ]
+    whole = _overall(images, effects, values, level)
+    return PairedResult(
+        {m: PairedScores(whole[i], tuple(fold[i] for fold in every)) for i, m in enumerate(_METRICS)},
+        tuple(dict(zip(side[0].novel, fold[_WHOLE:], strict=True)) for side, fold in zip(baseline, every, strict=True)),
+    )
+
+
+def _influence(replicas: Replicas) -> Influence:
+    """On mean-IoU, binary-IoU and each class's IoU."""
+    return averaged([side_by_side([*(fold_influence(r, m) for m in _METRICS), class_influence(r)]) for r in replicas])
+
+
+def _overall(
+    images: Sequence[EpisodeImages],
+    effects: Sequence[Effects],
+    values: Sequence[tuple[list[float], list[float]]],
+    level: float,
+) -> list[Difference]:
+    """Of the mean over the folds, one a metric."""
+    found = estimates([(own, part.columns(slice(_WHOLE))) for own, part in zip(images, effects, strict=True)])
+    baseline, other = (
+        np.mean([side[:_WHOLE] for side in sides], axis=0).tolist() for sides in zip(*values, strict=True)
+    )
+    return [_difference(*numbers, level) for numbers in zip(baseline, other, found, strict=True)]
+
+
+def _difference(baseline: float, other: float, found: Estimate, level: float) -> Difference:
+    if found.unknown:
+        alike = found.unknown == NOTHING_VARIES and abs(other - baseline) < 1e-12
+        unknown = ALIKE if alike else found.unknown
+        return Difference(baseline, other, None, None, None, 1.0 if alike else None, unknown=unknown)
+    half = found.half_width(level)
+    value = other - baseline
+    return Difference(
+        baseline,
+        other,
+        max(-1.0, value - half),
+        min(1.0, value + half),
+        found.error,
+        found.p(),
+        found.lasting,
+        found.df,
+    )

@@ -2,6 +2,10 @@
 
 The counts of E episodes of N ways are E confusion matrices, int64 (E, N+1, N+1): rows are labels, columns
 predictions, 0 is background, void pixels are in no cell. ``classes`` (E, N) is the label value of each way.
+
+The loss of a predictor that looks at no image is the reference beside a training loss. Most pixels are background, so
+that a cross-entropy looks low long before anything is learnt. The best prediction that is the same at every pixel gives
+each label its share of the pixels; its cross-entropy is the entropy of these shares.
 """
 
 from __future__ import annotations
@@ -156,6 +160,39 @@ def positions(classes: npt.ArrayLike, novel: Sequence[int]) -> npt.NDArray[np.in
     if strange:
         raise ValueError(f"classes {strange} are not among the held-out classes {list(novel)}")
     return order[np.searchsorted(ascending, values)]
+
+
+def constant_loss(counts: npt.ArrayLike) -> float:
+    """The cross-entropy of the best constant prediction, in nats.
+
+    Args:
+        counts: (L,) pixels of each label, void left out; or (I, L), pooled over I steps.
+
+    Returns:
+        -sum_l p_l log p_l with p_l the share of label l; 0 where no pixel is labelled, as the loss is.
+    """
+    pooled = np.atleast_2d(np.asarray(counts, np.float64)).sum(axis=0)
+    total = pooled.sum()
+    if total == 0:
+        return 0.0
+    shares = pooled[pooled > 0] / total
+    return float(-(shares * np.log(shares)).sum()) + 0.0  # no -0.0
+
+
+def constant_losses(counts: npt.ArrayLike) -> Float64:
+    """(I,) what the best constant prediction of a whole training loses in each step, in nats.
+
+    Args:
+        counts: (I, L) pixels of each label by step, void left out; a step without any loses 0.
+    """
+    table = np.asarray(counts, np.float64)
+    totals = table.sum(axis=1)
+    pooled = table.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where(pooled > 0, np.log(pooled / pooled.sum()), 0.0)  # a label that never occurs costs nothing
+        shares = np.where(totals[:, None] > 0, table / totals[:, None], 0.0)
+    losses: Float64 = -shares @ logs
+    return losses
 
 
 def _cells(confusion: npt.ArrayLike) -> Int64:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 from fsseg_bench.conventions import MOST_LABELS
-from fsseg_bench.protocol.given import is_count
+from fsseg_bench.protocol.lists import is_count
 from fsseg_bench.schema import Must, Range
 
 Precision = Literal["fp32", "bf16"]

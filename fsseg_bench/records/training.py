@@ -38,7 +38,7 @@ class LossSummary:
 
 def training_summary(rows: Sequence[Mapping[str, Any]]) -> LossSummary | None:
     """The summary of a training log; None without rows."""
-    from fsseg_bench.protocol.constant import constant_loss  # it brings numpy, which listing runs does without
+    from fsseg_bench.protocol.scoring import constant_loss  # it brings numpy, which listing runs does without
 
     last = rows[-LAST_STEPS:]
     if not last:

@@ -9,9 +9,8 @@ from statistics import fmean
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.images import EpisodeImages, few_images
-from fsseg_bench.protocol.paired import Difference, PairedResult
+from fsseg_bench.protocol.paired import Difference, PairedResult, paired_by_images
 from fsseg_bench.protocol.paired_episodes import paired_by_episodes
-from fsseg_bench.protocol.paired_images import paired_by_images
 from fsseg_bench.protocol.significance import SeedSpread, holm, seed_spread
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric

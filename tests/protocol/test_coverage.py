@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fsseg_bench.protocol.intervals import Score, bootstrap_intervals, image_estimates
-from fsseg_bench.protocol.paired_images import paired_by_images
+from fsseg_bench.protocol.paired import paired_by_images
 from fsseg_bench.protocol.statistics import FoldCounts
 from tests.support.crossed import World
 

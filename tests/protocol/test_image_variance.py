@@ -11,10 +11,9 @@ from scipy import stats
 
 from fsseg_bench.protocol.image_variance import NOTHING_VARIES, ONE_IMAGE, Estimate, estimates, image_effects
 from fsseg_bench.protocol.images import EpisodeImages
-from fsseg_bench.protocol.influence import Influence, class_influence, fold_influence
 from fsseg_bench.protocol.intervals import Score, class_estimates, image_estimates
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
-from fsseg_bench.protocol.statistics import FoldCounts, Metric
+from fsseg_bench.protocol.statistics import FoldCounts, Influence, Metric, class_influence, fold_influence
 from fsseg_bench.protocol.table import EpisodeTable
 from tests.support.crossed import World
 from tests.support.pairs import pair

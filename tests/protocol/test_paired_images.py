@@ -12,11 +12,9 @@ from scipy import stats
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.image_variance import ONE_IMAGE
 from fsseg_bench.protocol.images import EpisodeImages
-from fsseg_bench.protocol.influence import class_influence, difference, fold_influence
-from fsseg_bench.protocol.paired import Difference
-from fsseg_bench.protocol.paired_images import ALIKE, paired_by_images
+from fsseg_bench.protocol.paired import ALIKE, Difference, paired_by_images
 from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
-from fsseg_bench.protocol.statistics import FoldCounts, Metric
+from fsseg_bench.protocol.statistics import FoldCounts, Metric, class_influence, difference, fold_influence
 from fsseg_bench.protocol.table import EpisodeTable
 from tests.protocol.test_image_variance import METRICS, Naive, naive_estimate
 from tests.support.pairs import pair

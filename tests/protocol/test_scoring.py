@@ -1,17 +1,27 @@
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics import JaccardIndex
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.scoring import binary_iou, class_counts, class_iou, episode_ious, mean_iou
+from fsseg_bench.protocol.scoring import (
+    binary_iou,
+    class_counts,
+    class_iou,
+    constant_loss,
+    constant_losses,
+    episode_ious,
+    mean_iou,
+)
 from tests.support.counting import confusion_of, pooled_iou
 
 NOVEL = (4, 7, 9)
@@ -193,3 +203,40 @@ def test_single_episodes_by_hand() -> None:
     assert episode_ious(one_way).tolist() == [20 / 40, 0.0, 0.0, 1.0]
     two_ways = [[[50, 1, 2], [3, 10, 4], [5, 6, 19]]]  # a confusion between ways is still foreground
     assert episode_ious(two_ways).tolist() == [(10 + 4 + 6 + 19) / (10 + 4 + 6 + 19 + 1 + 2 + 3 + 5)]
+
+
+def test_by_hand() -> None:
+    assert constant_loss([50, 50]) == pytest.approx(math.log(2))
+    assert constant_loss([75, 25]) == pytest.approx(0.5623351446188083)  # 3/4 log 4/3 + 1/4 log 4
+    assert constant_loss([2, 1, 1]) == pytest.approx(1.5 * math.log(2))  # 2-way
+    assert constant_loss([[50, 0], [25, 25]]) == pytest.approx(0.5623351446188083)  # pooled, not averaged
+    assert constant_loss([10, 0]) == 0.0
+    assert constant_loss([0, 0]) == 0.0
+
+
+@pytest.mark.parametrize("labels", [2, 4])
+def test_no_constant_logits_do_better(labels: int) -> None:
+    generator = torch.Generator().manual_seed(labels)
+    truth = (torch.rand(2, 13, 17, generator=generator) ** 3 * labels).long()
+    truth[0, :4] = 255
+    logits = torch.zeros(labels, requires_grad=True)
+    optimiser = torch.optim.LBFGS([logits], max_iter=200)
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = F.cross_entropy(logits[None, :, None, None].expand(2, -1, 13, 17), truth, ignore_index=255)
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    counts = [int((truth == label).sum()) for label in range(labels)]
+    assert constant_loss(counts) == pytest.approx(loss().item(), abs=1e-5)
+
+
+def test_each_step_under_the_constant_of_the_whole_training() -> None:
+    counts = [[60, 40], [90, 10], [100, 0], [50, 50]]  # together 300 to 100
+    expected = [-(b * math.log(0.75) + f * math.log(0.25)) / 100 for b, f in counts]
+    assert constant_losses(counts) == pytest.approx(expected)
+    assert np.mean(constant_losses(counts)) == pytest.approx(constant_loss(counts))
+    assert constant_losses([[5, 0], [7, 0]]) == pytest.approx([0, 0])
+    assert constant_losses([[0, 0], [3, 1]]) == pytest.approx([0, 0.5623351446188083])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.paired import paired_by_images
 from fsseg_bench.protocol.paired_episodes import paired_by_episodes
-from fsseg_bench.protocol.paired_images import paired_by_images
 from fsseg_bench.protocol.scoring import mean_iou
 from fsseg_bench.protocol.significance import holm
 from fsseg_bench.protocol.statistics import FoldCounts

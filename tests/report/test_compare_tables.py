@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fsseg_bench.protocol.paired import ALIKE
 from fsseg_bench.protocol.paired_episodes import NOTHING_VARIES
-from fsseg_bench.protocol.paired_images import ALIKE
 from fsseg_bench.protocol.significance import episodes_needed
 from fsseg_bench.report.compare import Comparison, compare
 from fsseg_bench.report.compare_cells import p_text, power_of

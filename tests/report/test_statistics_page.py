@@ -12,13 +12,11 @@ from scipy import stats
 
 from fsseg_bench.protocol.image_variance import image_effects
 from fsseg_bench.protocol.images import EpisodeImages
-from fsseg_bench.protocol.influence import difference, fold_influence
-from fsseg_bench.protocol.paired import Difference
+from fsseg_bench.protocol.paired import Difference, paired_by_images
 from fsseg_bench.protocol.paired_episodes import paired_by_episodes
-from fsseg_bench.protocol.paired_images import paired_by_images
 from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
 from fsseg_bench.protocol.significance import episodes_needed, holm, images_needed, resolvable, seed_spread
-from fsseg_bench.protocol.statistics import FoldCounts
+from fsseg_bench.protocol.statistics import FoldCounts, difference, fold_influence
 from fsseg_bench.protocol.table import EpisodeTable
 from tests.support.fresh import ROOT
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fsseg_bench.conventions import Float64
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.constant import constant_losses
+from fsseg_bench.protocol.scoring import constant_losses
 from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.run import TRAIN_FILE
