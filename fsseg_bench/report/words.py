@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
 
-from fsseg_bench.protocol.given import list_family
+from fsseg_bench.protocol.lists import list_family
 from fsseg_bench.protocol.load import LIST_GIVEN
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.identity import flat
