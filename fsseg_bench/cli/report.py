@@ -14,7 +14,7 @@ from fsseg_bench.errors import UserError
 if TYPE_CHECKING:
     from fsseg_bench.protocol.spec import Resolution
     from fsseg_bench.protocol.statistics import IntervalKind, Metric
-    from fsseg_bench.report.layout import Layout
+    from fsseg_bench.report.model import Layout
 
 FORMATS = ("markdown", "latex", "csv", "json", "html")
 
@@ -94,7 +94,7 @@ def report(
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from fsseg_bench.cli import report_body as body
     from fsseg_bench.report.frames import any_runs
-    from fsseg_bench.report.macros import to_macros
+    from fsseg_bench.report.latex import to_macros
     from fsseg_bench.storage.files import write_atomic
 
     if commands and macros:

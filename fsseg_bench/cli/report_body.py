@@ -11,20 +11,18 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.blocks import Measured
-from fsseg_bench.report.classes import class_tables
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
 from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
 from fsseg_bench.report.flat import to_csv, to_json
 from fsseg_bench.report.html import to_html
 from fsseg_bench.report.latex import to_latex
-from fsseg_bench.report.layout import Layout, arranged
 from fsseg_bench.report.markdown import to_markdown
-from fsseg_bench.report.model import Table, printable
+from fsseg_bench.report.model import Layout, Table, arranged, printable
 from fsseg_bench.report.paper import NUMBERS, Number, paper_table
 from fsseg_bench.report.papers import Paper, PaperTable
 from fsseg_bench.report.rows import claimed_twice
-from fsseg_bench.report.table import runs_tables, unfinished_table
+from fsseg_bench.report.table import class_tables, runs_tables, unfinished_table
 
 
 @dataclass(frozen=True)

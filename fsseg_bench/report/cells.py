@@ -12,6 +12,7 @@ from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.intervals import Stated, Wanted
 from fsseg_bench.report.model import MISSING, Cell
+from fsseg_bench.report.published import FoldOrMean
 from fsseg_bench.report.rows import Row
 
 Runs = Mapping[int, ScoredRun]
@@ -39,32 +40,18 @@ class MeasuredCells:
         for runs in (runs for row in rows for runs in row.runs.values()):
             wanted += [Wanted((run,), metric, self._resolution) for run in runs.values() for metric in folds]
             if len(runs) == len(self._folds):
-                wanted += [Wanted(_in_order(runs), metric, self._resolution) for metric in means]
+                wanted += [Wanted(tuple(runs[f] for f in sorted(runs)), metric, self._resolution) for metric in means]
         self._collection.intervals.prepare(wanted)
 
-    def fold(self, runs: Runs, fold: int, metric: Metric, missing: str = MISSING) -> Cell:
-        """The score of one fold; ``missing`` where there is no run."""
-        if fold not in runs:
-            return Cell(missing)
-        run = runs[fold]
-        interval = self._collection.intervals.of([run], metric, self._resolution)
-        return number(run.score(metric, self._resolution), interval, self._paths([run]))
-
-    def mean(self, runs: Runs, metric: Metric, missing: str = MISSING) -> Cell:
-        """The mean of all folds of the protocol; ``missing`` and how many there are where they are fewer."""
-        folds = _in_order(runs)
-        if not folds or len(folds) < len(self._folds):
-            note = f"{len(folds)} of {len(self._folds)} folds" if folds else ""
-            return Cell(missing, note=note, runs=self._paths(folds))
-        value = fmean(run.score(metric, self._resolution) for run in folds)
-        return number(value, self._collection.intervals.of(folds, metric, self._resolution), self._paths(folds))
-
-    def _paths(self, runs: Iterable[ScoredRun]) -> tuple[str, ...]:
-        return tuple(self._collection.path(run.record) for run in runs)
-
-
-def _in_order(runs: Runs) -> tuple[ScoredRun, ...]:
-    return tuple(runs[fold] for fold in sorted(runs))
+    def at(self, runs: Runs, place: FoldOrMean, metric: Metric, missing: str = MISSING) -> Cell:
+        """The score of one fold, or the mean of all folds of the protocol; ``missing`` where runs are."""
+        needed = self._folds if place == "mean" else (place,)
+        found = tuple(runs[fold] for fold in sorted(runs) if fold in needed)
+        paths = tuple(self._collection.path(run.record) for run in found)
+        if not found or len(found) < len(needed):
+            return Cell(missing, note=f"{len(found)} of {len(needed)} folds" if found else "", runs=paths)
+        value = fmean(run.score(metric, self._resolution) for run in found)
+        return number(value, self._collection.intervals.of(found, metric, self._resolution), paths)
 
 
 def number(value: float, stated: Stated, runs: tuple[str, ...]) -> Cell:

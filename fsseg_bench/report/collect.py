@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +26,7 @@ from fsseg_bench.records.read import (
     read_run,
 )
 from fsseg_bench.records.run import TABLE_FILE
+from fsseg_bench.records.settings import Rules
 from fsseg_bench.report.intervals import Intervals
 
 
@@ -86,6 +88,14 @@ class Collection:
     episodes: int | None = None
     """How many of each run's first episodes count; None: all."""
     intervals: Intervals = field(default_factory=Intervals, repr=False, compare=False)
+
+    @property
+    def by_rules(self) -> dict[Rules, list[ScoredRun]]:
+        """The finished runs of each table of runs: of one protocol (label, version, digest) and number of ways."""
+        found: dict[Rules, list[ScoredRun]] = defaultdict(list)
+        for run in self.done:
+            found[run.record.settings.rules].append(run)
+        return found
 
     def path(self, run: StoredRun) -> str:
         """The run's folder relative to the root, with forward slashes."""

@@ -50,12 +50,8 @@ def paper_commands(tables: Iterable[PaperTable], measured: Measured, here: Insta
 
 def runs_commands(collection: Collection, here: Installation) -> list[str]:
     """A line for each row of runs that lacks some of its folds."""
-    groups: dict[tuple[Any, ...], list[Any]] = {}
-    for run in collection.done:
-        settings = run.record.settings
-        groups.setdefault((settings.protocol_digest, settings.protocol_label, settings.way), []).append(run)
     lines: dict[str, None] = {}
-    for runs in groups.values():
+    for runs in collection.by_rules.values():
         for row in group_rows(runs, collection):
             for at_shot in row.runs.values():
                 lines.update(dict.fromkeys(_again(at_shot, here)))

@@ -1,13 +1,14 @@
-"""What to say of a paper's numbers that no table shows, and of names that may be misspelt."""
+"""What to say of a paper's numbers: what is wrong in print, what no table shows, and names that may be misspelt."""
 
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Iterable
 
 from fsseg_bench.registry import method_names
 from fsseg_bench.report.papers import Paper, PaperTable
-from fsseg_bench.report.published import PublishedNumber
+from fsseg_bench.report.published import Erratum, PublishedNumber, mean_note
 
 _ORDER = ("protocol", "metric", "way", "shot", "fold")
 _NEAR = 0.85
@@ -73,3 +74,34 @@ def _names(paper: Paper, numbers: Iterable[PublishedNumber]) -> list[str]:
             place = f"{paper.name}/numbers.csv: {number.where.rpartition(': ')[2]}, column name"
             lines.append(f"{place}: no method here is called {name!r}. Did you mean {near[0]!r}?")
     return lines
+
+
+def errata_words(paper: Paper) -> list[str]:
+    """The errata of the paper's tables."""
+    return [f"{_concerned(erratum, paper)}: {erratum.text}" for erratum in paper.errata]
+
+
+def _concerned(erratum: Erratum, paper: Paper) -> str:
+    table = next((table.heading for table in paper.tables if table.name == erratum.table), paper.title)
+    parts = [table, erratum.protocol, erratum.method, erratum.backbone]
+    parts += [f"{erratum.shot}-shot" if erratum.shot else None, f"{erratum.metric}-IoU" if erratum.metric else None]
+    fold = erratum.fold
+    parts.append(None if fold is None else "mean over folds" if fold == "mean" else f"fold {fold}")
+    return ", ".join(filter(None, parts))
+
+
+def means_words(paper: Paper) -> list[str]:
+    """Each printed mean that is not the mean of its folds."""
+    headings = {table.name: table.heading for table in paper.tables}
+    rows: dict[tuple[object, ...], list[PublishedNumber]] = defaultdict(list)
+    for n in paper.numbers:
+        rows[n.table, n.source, n.protocol, n.method, n.backbone, n.way, n.shot, n.metric, n.multi_scale].append(n)
+    items = []
+    for row in rows.values():
+        folds = [number for number in row if number.fold != "mean"]
+        for number in row:
+            if number.fold == "mean" and (note := mean_note(number, folds, len(paper.folds[number.protocol]))):
+                where = headings.get(number.table, number.source)
+                words = f"{where}, {number.protocol}, {number.method}, {number.backbone}, {number.shot}-shot"
+                items.append(f"{words}, {number.metric}-IoU: {note}")
+    return items

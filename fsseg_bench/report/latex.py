@@ -1,8 +1,12 @@
-"""Tables as LaTeX with booktabs."""
+r"""Tables as LaTeX with booktabs, and one macro a number, so that prose cites numbers that are updated with the tables.
+
+``\fsseg{table-1/ResNet-50/BiOpt/1-shot/mean/published}`` gives 56.85; a name that does not exist is an error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from fsseg_bench.report.model import Cell, Column, Table, printable
@@ -90,20 +94,18 @@ def _body(table: Table) -> list[str]:
     merged = [i for i, column in enumerate(table.columns) if column.merge]
     lines = []
     for r, row in enumerate(table.rows):
-        changed = [i for i in merged if r == 0 or _heading(table, r, i) != _heading(table, r - 1, i)]
+        changed = [i for i in merged if table.spans[r, i]]
         if changed and r:
             lines += _rule(changed[0], merged[-1], len(row))
-        cells = []
-        for i, cell in enumerate(row):
-            if i not in merged:
-                cells.append(_cell(cell, table))
-            elif i in changed:
-                span = sum(_heading(table, s, i) == _heading(table, r, i) for s in range(r, len(table.rows)))
-                cells.append(rf"\multirow{{{span}}}{{*}}{{{_cell(cell, table)}}}" if span > 1 else _cell(cell, table))
-            else:
-                cells.append("")
-        lines.append(" & ".join(cells) + r" \\")
+        lines.append(
+            " & ".join(_spanning(cell, table, table.spans.get((r, i), 1)) for i, cell in enumerate(row)) + r" \\"
+        )
     return lines
+
+
+def _spanning(cell: Cell, table: Table, rows: int) -> str:
+    text = _cell(cell, table) if rows else ""
+    return rf"\multirow{{{rows}}}{{*}}{{{text}}}" if rows > 1 else text
 
 
 def _rule(changed: int, innermost: int, columns: int) -> list[str]:
@@ -113,11 +115,6 @@ def _rule(changed: int, innermost: int, columns: int) -> list[str]:
     if changed < innermost:
         return [rf"\cmidrule(l){{{changed + 1}-{columns}}}"]
     return [r"\addlinespace[2pt]"]
-
-
-def _heading(table: Table, row: int, column: int) -> tuple[str, ...]:
-    """What a merged cell and those before it say."""
-    return tuple(table.rows[row][i].text for i in range(column + 1) if table.columns[i].merge)
 
 
 def _cell(cell: Cell, table: Table) -> str:
@@ -130,3 +127,41 @@ def _notes(table: Table) -> list[str]:
     notes = [rf"\textsuperscript{{{mark}}}\,{escape(note)}" for note, mark in table.footnotes.items()]
     texts = [*map(escape, table.remarks), *(["; ".join(notes)] if notes else [])]
     return [rf"\par\smallskip\footnotesize {text}" for text in texts]
+
+
+_MACROS = r"""% Numbers for \input; \fsseg{NAME} prints one. Made by fsseg-bench report --macros.
+\makeatletter
+\providecommand{\fsseg}[1]{\@ifundefined{fsseg@#1}%
+  {\PackageError{fsseg}{unknown number #1}{It is not in this report.}}{\csname fsseg@#1\endcsname}}
+"""
+_MACROS_END = "\\makeatother\n"
+
+
+def to_macros(tables: Iterable[Table]) -> str:
+    """The definitions; a file for LaTeX's ``\\input``.
+
+    A name is made of the table's name, the row's labels and the column's headings; what is neither a letter, a
+    digit nor one of ``.+=@,-`` becomes a hyphen. Equal names get ``/2``, ``/3``, ... in reading order.
+    """
+    lines = []
+    used: dict[str, int] = {}
+    for table in tables:
+        for row in table.rows:
+            for i in range(table.labels, len(table.columns)):
+                name = _name(table, row, i)
+                used[name] = used.get(name, 0) + 1
+                unique = name if used[name] == 1 else f"{name}/{used[name]}"
+                lines.append(rf"\@namedef{{fsseg@{unique}}}{{{escape(row[i].text)}}}" + "\n")
+    return _MACROS + "".join(lines) + _MACROS_END
+
+
+def _name(table: Table, row: tuple[Cell, ...], column: int) -> str:
+    labels = (cell.text for cell in row[: table.labels])
+    parts = (table.name, *labels, *table.columns[column].head)
+    return "/".join(_plain(part) for part in parts if part)
+
+
+def _plain(text: str) -> str:
+    """Signs that are safe in a control sequence's name."""
+    ascii_text = unicodedata.normalize("NFKD", text.replace("†", "+")).encode("ascii", "replace").decode()
+    return "".join(c if c.isalnum() or c in ".+=@,-" else "-" for c in ascii_text)

@@ -1,11 +1,15 @@
-"""Tables as data: what a cell says, how sure it is and where it comes from. Renderers only print."""
+"""Tables as data: what a cell says, how sure it is and where it comes from. Renderers only print.
+
+A paper's table has two shapes: what a number is (published, measured, difference) is a column, or a line of a row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +19,11 @@ MISSING = "-"
 
 Fact = str | int
 """A value that says what a table or a column is about."""
+
+Layout = Literal["auto", "columns", "lines"]
+"""``auto`` takes lines for tables that would be too wide."""
+
+_WIDEST = 12  # columns of numbers that a page or a terminal still holds
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,20 @@ class Table:
         """Whether any number is marked as the best."""
         return any(cell.rank for row in self.rows for cell in row)
 
+    @cached_property
+    def spans(self) -> Mapping[tuple[int, int], int]:
+        """By row and merged column how many rows a heading stands over; 0 where it began before."""
+        spans: dict[tuple[int, int], int] = {}
+        merged = [i for i, column in enumerate(self.columns) if column.merge]
+        for place, column in enumerate(merged):
+            first = 0
+            headings = [[(row[i].text, row[i].note) for i in merged[: place + 1]] for row in self.rows]
+            for _, same in groupby(headings):
+                length = len(list(same))
+                spans |= {(first + i, column): 0 for i in range(length)} | {(first, column): length}
+                first += length
+        return spans
+
     def frame(self) -> pd.DataFrame:
         """The values, rows indexed by the labels and columns by the headings; NaN where a number is missing.
 
@@ -126,3 +149,48 @@ def _mark(i: int) -> str:
 def printable(text: str) -> str:
     """``text`` in one line without control characters, which could steer a terminal or break a table."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def arranged(table: Table, layout: Layout) -> Table:
+    """``table`` in the layout; columns that all show one kind of number need no heading for it, and no lines."""
+    kinds = [str(k) for k in dict.fromkeys(c.facts["number"] for c in table.columns if "number" in c.facts)]
+    if len(kinds) == 1:
+        return replace(table, title=f"{table.title}, {kinds[0]}", columns=tuple(map(_shallow, table.columns)))
+    wide = len(table.columns) - table.labels > _WIDEST
+    if not kinds or layout == "columns" or (layout == "auto" and not wide):
+        return table
+    return _lines(table, kinds)
+
+
+def _lines(table: Table, kinds: Sequence[str]) -> Table:
+    places = {
+        kind: [i for i, column in enumerate(table.columns) if column.facts.get("number") == kind] for kind in kinds
+    }
+    heads = [column.head[-1] for column in table.columns[: table.labels]]
+    labels = [i for i, head in enumerate(heads) if head != "settings"]
+    settings = [i for i, head in enumerate(heads) if head == "settings"]
+    columns = [
+        *(_shallow(table.columns[i]) for i in labels),
+        Column(("", "number")),
+        *(_shallow(table.columns[i]) for i in settings),
+        *(_shallow(table.columns[i]) for i in places[kinds[0]]),
+    ]
+    rows: list[tuple[Cell, ...]] = []
+    shown: tuple[Cell, ...] = ()
+    for row in table.rows:
+        label = tuple(row[i] for i in labels)
+        for kind in kinds:
+            cells = tuple(row[i] for i in places[kind])
+            line = (*label, Cell(kind), *(row[i] if kind != "published" else Cell("") for i in settings), *cells)
+            if line == shown or all(cell.text == MISSING for cell in cells):
+                continue
+            shown = line if kind == "published" else shown
+            rows.append(line)
+    return replace(table, columns=tuple(columns), labels=len(labels) + 1 + len(settings), rows=tuple(rows))
+
+
+def _shallow(column: Column) -> Column:
+    """The column without the level of headings that becomes a label; of labels, without an empty one."""
+    head = column.head[:-1] if "number" in column.facts else column.head[1:]
+    facts = {key: value for key, value in column.facts.items() if key != "number"}
+    return replace(column, head=head, facts=facts)

@@ -143,7 +143,7 @@ def _place(table: PaperTable, pair: Pair, place: Place, cells: MeasuredCells, nu
     missing = MISSING if printed.value is None or table.paper.collected else NO_RUN
     shot, fold = place
     runs = pair.measured.runs.get(shot, {}) if pair.measured else {}
-    found = cells.mean(runs, table.metric, missing) if fold == "mean" else cells.fold(runs, fold, table.metric, missing)
+    found = cells.at(runs, fold, table.metric, missing)
     made = {"published": printed, "measured": found, "difference": _difference(pair, printed, found)}
     return [made[number] for number in numbers]
 

@@ -1,17 +1,21 @@
-"""The tables of a report: runs like the paper's Table 1, and what is not finished."""
+"""The tables of runs: their scores like the paper's Table 1, the IoU of each class, and what is not finished."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from fsseg_bench.protocol.scoring import class_iou
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import StoredRun
-from fsseg_bench.report.cells import MeasuredCells, Runs, ranked
+from fsseg_bench.records.settings import Rules
+from fsseg_bench.report.cells import MeasuredCells, number, ranked
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.image_words import episodes_words, image_remarks, spread_words
-from fsseg_bench.report.model import Cell, Column, Table, printable
+from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
+from fsseg_bench.report.published import FoldOrMean
 from fsseg_bench.report.rows import Row, differences_of_training, group_rows
 from fsseg_bench.report.words import METRIC_NAMES
 
@@ -21,7 +25,6 @@ HOW: dict[Metric, str] = {
     "classes (background excluded)",
     "binary": "all pixels of a fold are pooled; the mean of foreground and background IoU",
 }
-_Key = tuple[str, str, int, str, int]
 _WIDEST = 12
 """Columns of numbers that a page holds."""
 
@@ -39,12 +42,9 @@ def runs_tables(
         metric: of the fold columns; with ``mean`` a column with the folds' mean binary-IoU is added.
         resolution: where pixels are counted; None takes each protocol's headline.
     """
-    groups: dict[_Key, list[ScoredRun]] = defaultdict(list)
-    for run in collection.done:
-        groups[run.record.settings.rules].append(run)
     return tuple(
-        _table(key, some, collection, metric, resolution or runs[0].record.settings.headline)
-        for key, runs in sorted(groups.items())
+        _table(rules, some, collection, metric, resolution or runs[0].record.settings.headline)
+        for rules, runs in sorted(collection.by_rules.items())
         for some in _side_by_side(runs, metric)
     )
 
@@ -58,7 +58,13 @@ def _side_by_side(runs: Sequence[ScoredRun], metric: Metric) -> list[list[Scored
 
 
 def _wide(folds: Sequence[int], metric: Metric) -> bool:
-    return 2 * len(_columns(1, metric, folds)) > _WIDEST
+    return 2 * len(_places(folds, metric)) > _WIDEST
+
+
+def _places(folds: Sequence[int], metric: Metric) -> list[tuple[FoldOrMean, Metric]]:
+    """What has a column at each shot."""
+    more: list[tuple[FoldOrMean, Metric]] = [("mean", "binary")] if metric == "mean" else []
+    return [*((fold, metric) for fold in folds), ("mean", metric), *more]
 
 
 def _folds(runs: Sequence[ScoredRun]) -> range:
@@ -67,49 +73,80 @@ def _folds(runs: Sequence[ScoredRun]) -> range:
 
 
 def _table(
-    key: _Key, runs: Sequence[ScoredRun], collection: Collection, metric: Metric, resolution: Resolution
+    rules: Rules, runs: Sequence[ScoredRun], collection: Collection, metric: Metric, resolution: Resolution
 ) -> Table:
-    protocol, label, version, digest, way = key
     rows = group_rows(runs, collection)
     shots = sorted({shot for row in rows for shot in row.runs})
     folds = _folds(runs)
-    words = f"{way}-way {shots[0]}-shot" if _wide(folds, metric) else f"{way}-way"
-    variants = any(row.variant for row in rows)
-    labels = ("method", "backbone", "settings") if variants else ("method", "backbone")
-    label, protocol = printable(label), printable(protocol)
+    words = f"{rules.way}-way {shots[0]}-shot" if _wide(folds, metric) else f"{rules.way}-way"
+    labels = ("method", "backbone", "settings") if any(row.variant for row in rows) else ("method", "backbone")
     cells = MeasuredCells(collection, resolution, folds)
     cells.prepare(rows, [metric], ["mean", "binary"] if metric == "mean" else [metric])
-    columns = (
-        *(Column(("", name)) for name in labels),
-        *(column for shot in shots for column in _columns(shot, metric, folds)),
-    )
+    places = [(shot, place, own) for shot in shots for place, own in _places(folds, metric)]
+    columns = [*(Column(("", name)) for name in labels), *(_column(*place, metric) for place in places)]
     body = [
         (
-            *_label_cells(row, variants),
-            *(c for shot in shots for c in _cells(row.runs.get(shot, {}), metric, cells, folds)),
+            *(Cell(printable(text)) for text in (row.method, row.backbone, row.variant)[: len(labels)]),
+            *(cells.at(row.runs.get(shot, {}), place, own) for shot, place, own in places),
         )
         for row in rows
     ]
-    return Table(
-        name=f"runs-{label}-v{version}-{digest[:8]}-{words.replace('-', '').replace(' ', '-')}-{metric}-{resolution}",
-        title=f"{label}: {METRIC_NAMES[metric]}, {words}",
-        caption=(
-            f"Percent, counted at {SIZES[resolution]}: {HOW[metric]}. {episodes_words(runs, collection)}. "
-            f"{spread_words(collection)} {mean_words(len(folds))} "
-            f"Protocol {label}, version {version}, digest {digest[:8]}."
-        ),
+    made = _of_rules(
+        rules,
+        runs,
+        collection,
+        resolution,
+        name=("runs", f"{words.replace('-', '').replace(' ', '-')}-{metric}"),
+        title=f"{METRIC_NAMES[metric]}, {words}",
+        how=HOW[metric],
+        mean=f" {mean_words(len(folds))}",
         columns=columns,
         labels=len(labels),
         rows=ranked(body, range(len(labels), len(columns)), [(row.backbone, row.rules) for row in rows]),
+    )
+    return replace(made, remarks=(*map(printable, training_remarks(rows)), *made.remarks))
+
+
+def _column(shot: int, place: FoldOrMean, metric: Metric, of_table: Metric) -> Column:
+    name = f"fold {place}" if place != "mean" else "mean" if metric == of_table else metric
+    return Column((f"{shot}-shot", name), {"shot": shot, "fold": place, "metric": metric})
+
+
+def _of_rules(
+    rules: Rules,
+    runs: Sequence[ScoredRun],
+    collection: Collection,
+    resolution: Resolution,
+    *,
+    name: tuple[str, str],
+    title: str,
+    how: str,
+    mean: str = "",
+    columns: Sequence[Column],
+    labels: int,
+    rows: Sequence[tuple[Cell, ...]],
+) -> Table:
+    """A table of ``runs``, with what all tables of runs under one set of rules say."""
+    label, digest = printable(rules.label), rules.digest
+    return Table(
+        name=f"{name[0]}-{label}-v{rules.version}-{digest[:8]}-{name[1]}-{resolution}",
+        title=f"{label}: {title}",
+        caption=(
+            f"Percent, counted at {SIZES[resolution]}: {how}. {episodes_words(runs, collection)}. "
+            f"{spread_words(collection)}{mean} Protocol {label}, version {rules.version}, digest {digest[:8]}."
+        ),
+        columns=tuple(columns),
+        labels=labels,
+        rows=tuple(rows),
         facts={
-            "protocol": protocol,
+            "protocol": printable(rules.protocol),
             "protocol_label": label,
-            "protocol_version": version,
+            "protocol_version": rules.version,
             "protocol_digest": digest,
-            "way": way,
+            "way": rules.way,
             "resolution": resolution,
         },
-        remarks=(*map(printable, training_remarks(rows)), *image_remarks(runs, collection)),
+        remarks=image_remarks(runs, collection),
     )
 
 
@@ -127,26 +164,72 @@ def training_remarks(rows: Sequence[Row]) -> list[str]:
     return [f"Rows compare methods together with their trainings. {'. '.join(lines)}."] if lines else []
 
 
-def _columns(shot: int, metric: Metric, folds: Sequence[int]) -> list[Column]:
-    head = f"{shot}-shot"
-    columns = [Column((head, f"fold {f}"), {"shot": shot, "fold": f, "metric": metric}) for f in folds]
-    columns.append(Column((head, "mean"), {"shot": shot, "fold": "mean", "metric": metric}))
-    if metric == "mean":
-        columns.append(Column((head, "binary"), {"shot": shot, "fold": "mean", "metric": "binary"}))
-    return columns
+def class_tables(
+    collection: Collection, resolution: Resolution | None = None, protocols: Sequence[str] | None = None
+) -> tuple[Table, ...]:
+    """A table for each protocol, number of ways and shot: a row a class, a column for each row of the runs' tables.
+
+    Args:
+        collection: the runs.
+        resolution: where pixels are counted; None takes each protocol's headline.
+        protocols: only those of these names; None: all.
+    """
+    groups: dict[tuple[Rules, int], list[ScoredRun]] = defaultdict(list)
+    for rules, runs in collection.by_rules.items():
+        for run in runs if protocols is None or rules.protocol in protocols else ():
+            groups[rules, run.record.settings.shot].append(run)
+    return tuple(
+        _class_table(*key, runs, collection, resolution or runs[0].record.settings.headline)
+        for key, runs in sorted(groups.items())
+    )
 
 
-def _label_cells(row: Row, variants: bool) -> list[Cell]:
-    texts = [row.method, row.backbone, *([row.variant] if variants else [])]
-    return [Cell(printable(text)) for text in texts]
+def _class_table(
+    rules: Rules, shot: int, runs: Sequence[ScoredRun], collection: Collection, resolution: Resolution
+) -> Table:
+    rows, missing = group_rows(runs, collection), Cell(MISSING)
+    cells = _class_cells(runs, collection, resolution)
+    names = {
+        (run.record.fold, c): printable(run.record.settings.class_name(c)) for run in runs for c in run.record.novel
+    }
+    return _of_rules(
+        rules,
+        runs,
+        collection,
+        resolution,
+        name=("classes", f"{rules.way}way-{shot}shot"),
+        title=f"IoU of each class, {rules.way}-way {shot}-shot",
+        how="the class's pixels are summed over the fold's episodes",
+        columns=[
+            Column(("", "fold"), merge=True),
+            Column(("", "class")),
+            *(_class_column(row, shot) for row in rows),
+        ],
+        labels=2,
+        rows=[
+            (Cell(f"fold {fold}"), Cell(name), *(cells.get((id(row.runs[shot].get(fold)), c), missing) for row in rows))
+            for (fold, c), name in sorted(names.items())
+        ],
+    )
 
 
-def _cells(runs: Runs, metric: Metric, cells: MeasuredCells, folds: Sequence[int]) -> list[Cell]:
-    made = [cells.fold(runs, fold, metric) for fold in folds]
-    made.append(cells.mean(runs, metric))
-    if metric == "mean":
-        made.append(cells.mean(runs, "binary"))
-    return made
+def _class_column(row: Row, shot: int) -> Column:
+    method, backbone, settings = map(printable, (row.method, row.backbone, row.variant))
+    name = f"{method}; {settings}" if settings else method
+    return Column((backbone, name), {"shot": shot, "method": method, "backbone": backbone, "settings": settings})
+
+
+def _class_cells(
+    runs: Sequence[ScoredRun], collection: Collection, resolution: Resolution
+) -> dict[tuple[int, int], Cell]:
+    """The cell of each run, by its id, and class."""
+    cells = {}
+    for run, intervals in zip(runs, collection.intervals.of_classes(runs, resolution), strict=True):
+        path, fold = collection.path(run.record), run.fold_counts(resolution)
+        scores = class_iou(fold.confusion, fold.classes, fold.novel)
+        for c, score in zip(fold.novel, scores, strict=True):
+            cells[id(run), c] = number(float(score), intervals[c], (path,))
+    return cells
 
 
 def unfinished_table(collection: Collection) -> Table | None:

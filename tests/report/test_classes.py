@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.report.classes import class_tables
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.model import Table
+from fsseg_bench.report.table import class_tables
 from tests.support.paper import paper_run
 from tests.support.runs import NATIVE, SPREAD, write_run
 

@@ -5,7 +5,7 @@ import pytest
 
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.html import to_html
-from fsseg_bench.report.html.text import anchor
+from fsseg_bench.report.html.page import anchor
 from fsseg_bench.report.model import Cell, Column, Table
 from fsseg_bench.report.table import runs_tables
 from tests.support.page import HOSTILE, Page

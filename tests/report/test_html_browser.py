@@ -15,7 +15,7 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.html import to_html
-from fsseg_bench.report.layout import arranged
+from fsseg_bench.report.model import arranged
 from fsseg_bench.report.paper import paper_table
 from fsseg_bench.report.table import runs_tables
 from tests.support.page import HOSTILE

@@ -1,8 +1,7 @@
 from pathlib import Path
 
 from fsseg_bench.report.collect import find_runs
-from fsseg_bench.report.html.inner import step_tables
-from fsseg_bench.report.html.runs import groups
+from fsseg_bench.report.html.runs import groups, step_tables
 from fsseg_bench.report.model import Table
 from tests.support.runs import write_run
 

@@ -5,8 +5,7 @@ import pytest
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.latex import escape, to_latex
-from fsseg_bench.report.layout import Layout, arranged
-from fsseg_bench.report.model import Cell, Column, Table
+from fsseg_bench.report.model import Cell, Column, Layout, Table, arranged
 from fsseg_bench.report.paper import paper_table
 from tests.report.test_markdown import HOSTILE
 from tests.support.latex import compiled

@@ -1,5 +1,4 @@
-from fsseg_bench.report.layout import arranged
-from fsseg_bench.report.model import Cell, Column, Table
+from fsseg_bench.report.model import Cell, Column, Table, arranged
 
 
 def wide(*rows: tuple[str, ...], kinds: tuple[str, ...] = ("published", "measured", "difference")) -> Table:

@@ -4,7 +4,7 @@ import pytest
 
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection
-from fsseg_bench.report.macros import to_macros
+from fsseg_bench.report.latex import to_macros
 from fsseg_bench.report.model import Cell, Column, Table
 from fsseg_bench.report.paper import paper_table
 from tests.support.latex import compiled

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fsseg_bench.records.read import RecordWarning, StoredRun, read_run
 from fsseg_bench.records.run import RunRecord
-from fsseg_bench.report.html.pictures import Picture, picture, run_panels
+from fsseg_bench.report.html.gallery import Picture, picture, run_panels
 from tests.support.runs import TWO_EPISODES, request, row, settings, write_panel, write_run
 
 

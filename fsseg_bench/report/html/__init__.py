@@ -7,20 +7,18 @@ from datetime import UTC, datetime
 
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.records.read import RecordWarning
-from fsseg_bench.report.classes import class_tables
 from fsseg_bench.report.collect import Collection
+from fsseg_bench.report.doubts import errata_words, means_words
 from fsseg_bench.report.find_papers import papers
 from fsseg_bench.report.html.curves import curves_html
-from fsseg_bench.report.html.errata import errata_html
 from fsseg_bench.report.html.facts import run_html
 from fsseg_bench.report.html.gallery import Gallery
-from fsseg_bench.report.html.inner import step_tables
-from fsseg_bench.report.html.page import METHOD, PAGE
-from fsseg_bench.report.html.runs import Group, ShownRun, groups, shown_runs
+from fsseg_bench.report.html.page import METHOD, PAGE, escape, section
+from fsseg_bench.report.html.runs import Group, ShownRun, groups, shown_runs, step_tables
 from fsseg_bench.report.html.tables import folded_table, table_html
-from fsseg_bench.report.html.text import escape, section
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.papers import Paper
+from fsseg_bench.report.table import class_tables
 
 
 def to_html(
@@ -58,7 +56,7 @@ def to_html(
         ("episodes", "Other episodes"): gallery.others,
         ("training", "Training"): curves,
         ("inner", "Inner loops"): "\n".join(table_html(t, runs) for group in found for t in step_tables(group)),
-        ("errata", "Errata of the published tables"): errata_html(known_papers or papers()) if printed else "",
+        ("errata", "Errata of the published tables"): _errata(known_papers or papers()) if printed else "",
         ("made", "How each number was made"): METHOD,
         ("records", "Records"): "\n".join(map(run_html, runs.values())),
         ("skipped", "Skipped"): _skipped([*collection.warnings, *gallery.warnings, *no_curves]),
@@ -93,8 +91,15 @@ def _measured(table: Table) -> bool:
     return any(cell.runs and cell.value is not None for row in table.rows for cell in row)
 
 
+def _errata(known: Sequence[Paper]) -> str:
+    items = "\n".join(_item(line) for words in (errata_words, means_words) for paper in known for line in words(paper))
+    return f"<ul>{items}</ul>" if items else ""
+
+
 def _skipped(warnings: Sequence[RecordWarning]) -> str:
-    if not warnings:
-        return ""
-    items = "".join(f"<li>{escape(warning.message)}</li>" for warning in warnings)
-    return f"<p>These records, or parts of them, could not be used.</p><ul>{items}</ul>"
+    items = "".join(_item(warning.message) for warning in warnings)
+    return f"<p>These records, or parts of them, could not be used.</p><ul>{items}</ul>" if items else ""
+
+
+def _item(text: str) -> str:
+    return f"<li>{escape(text)}</li>"

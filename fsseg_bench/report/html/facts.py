@@ -10,8 +10,8 @@ from typing import Any, get_args
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.info import RunInfo, Timings
+from fsseg_bench.report.html.page import escape, escape_lines, folded
 from fsseg_bench.report.html.runs import ShownRun
-from fsseg_bench.report.html.text import escape, escape_lines, folded
 
 _RAW = (
     ("Settings", "settings"),

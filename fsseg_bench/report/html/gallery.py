@@ -1,14 +1,29 @@
-"""Pictures of episodes: the failures first."""
+"""Pictures of episodes as parts of a page: the failures first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import base64
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from fsseg_bench.records.read import RecordWarning
-from fsseg_bench.report.html.pictures import Panel, Picture, picture, run_panels
+from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun
+from fsseg_bench.records.run import PANELS_FILE
+from fsseg_bench.report.html.page import escape, folded
 from fsseg_bench.report.html.runs import ShownRun
-from fsseg_bench.report.html.text import escape, folded
+from fsseg_bench.storage.json_text import strict_json
 
+_WIDEST = 1200  # pixels; a panel of four tiles stays readable at this width and small as JPEG
+_QUALITY = 75
+_RANK = re.compile(r"(\d{1,12}) of \d{1,12}\b")
+_TEXTS = ("rank", "shows", "query")
+_MOST_TEXT = 500  # characters
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)  # what Pillow raises for damaged files
 _MOST = 200  # pictures; more make a page that a phone cannot hold
 _WORST = (
     "Of each run the pictured episode with the lowest foreground IoU of all its episodes. It was chosen by this rule, "
@@ -98,3 +113,115 @@ def _figure(shown: Picture, caption: str) -> str:
         f'<figure><div class="scroll"><img src="{shown.uri}" width="{shown.width}" height="{shown.height}" '
         f'alt="{text}"></div><figcaption>{text}</figcaption></figure>'
     )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of an episode."""
+
+    uri: str
+    """The pixels as a ``data:`` URI."""
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture of an episode on disk."""
+
+    run: StoredRun = field(repr=False)
+    name: str
+    """Of its file, relative to the run's folder."""
+    caption: str
+    """What it shows and by which rule it was chosen, plain text."""
+    worst: bool
+    """Whether no episode of the run has a lower score."""
+
+
+def run_panels(run: StoredRun) -> tuple[list[Panel], list[RecordWarning]]:
+    """The panels in the run's ``panels`` folder, first those that its ``panels.json`` describes, in its order.
+
+    Pictures that are described and not there are left out and named in the second value.
+    """
+    listing = run.folder / PANELS_FILE
+    entries, warnings = _entries(run, listing)
+    found = {path.name: path for path in sorted(listing.parent.glob("*.png"))}
+    panels = []
+    for name in dict.fromkeys([*entries, *found]):
+        if name not in found:
+            warnings.append(RecordWarning(listing, f"{listing}: names a picture that is not there: {name!r}"))
+            continue
+        entry = entries.get(name, {})
+        rank = _RANK.match(str(entry.get("rank", "")))
+        path = found[name].relative_to(run.folder).as_posix()
+        panels.append(Panel(run, path, _caption(name, entry), rank is not None and int(rank[1]) == 1))
+    return panels, warnings
+
+
+def picture(panel: Panel) -> Picture | RecordWarning:
+    """The panel's pixels, or what is wrong with its file."""
+    path = panel.run.folder / panel.name
+    try:
+        return _picture(panel.run.content(panel.name))
+    except RecordError as error:
+        return RecordWarning(path, str(error))
+    except _BROKEN as error:
+        return RecordWarning(path, f"{path}: not a readable picture: {error}")
+
+
+def _entries(run: StoredRun, listing: Path) -> tuple[dict[str, Mapping[str, Any]], list[RecordWarning]]:
+    """File name to description; empty where there is no listing, or a damaged one."""
+    try:
+        entries = strict_json(run.content(PANELS_FILE))
+    except FileNotFoundError:
+        return {}, []
+    except RecordError as error:
+        return {}, [RecordWarning(listing, str(error))]
+    except ValueError as error:
+        return {}, [RecordWarning(listing, f"{listing}: damaged or edited: {error}")]
+    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+        return {}, [
+            RecordWarning(listing, f"{listing}: damaged or edited: it is no list of pictures and what they show")
+        ]
+    return {entry["file"]: entry for entry in entries}, []
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether an entry holds what :mod:`fsseg_bench.engine.panels` writes, as far as it holds it."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
+        return False
+    iou, episode, classes = entry.get("iou", 0), entry.get("episode", 0), entry.get("classes", [])
+    return (
+        all(isinstance(entry.get(key, ""), str) and len(entry.get(key, "")) < _MOST_TEXT for key in _TEXTS)
+        and type(episode) is int
+        and type(iou) in {int, float}
+        and 0 <= iou <= 1
+        and isinstance(classes, list)
+        and all(isinstance(name, str) for name in classes)
+    )
+
+
+def _caption(name: str, entry: Mapping[str, Any]) -> str:
+    if not entry:
+        return Path(name).stem.replace("-", " ")
+    named = ", ".join(entry.get("classes", []))
+    parts = [f"Episode {entry.get('episode', '?')}" + (f": {named}" if named else "")]
+    if "iou" in entry:
+        parts.append(f"foreground IoU {100 * entry['iou']:.1f} %")
+    parts += [str(entry[key]) for key in ("rank", "shows") if entry.get(key)]
+    if entry.get("query"):
+        parts.append(f"query {entry['query']}")
+    return "; ".join(parts)
+
+
+def _picture(data: bytes) -> Picture:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as file:
+        image = file.convert("RGB")
+    if image.width > _WIDEST:
+        image = image.resize((_WIDEST, max(1, round(image.height * _WIDEST / image.width))), Image.Resampling.BOX)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    uri = "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+    return Picture(uri, image.width, image.height)

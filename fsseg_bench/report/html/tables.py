@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from types import MappingProxyType
 
+from fsseg_bench.report.html.page import escape, folded
 from fsseg_bench.report.html.runs import ShownRun
-from fsseg_bench.report.html.text import escape, folded
 from fsseg_bench.report.model import Cell, Column, Table
 
 _RANKED = ("{}", "<b>{}</b>", "<u>{}</u>")
@@ -15,7 +15,6 @@ _RANKS = " Bold: highest of its column and backbone, underlined: second; no test
 _NAMES_ROWS = ("method", "class")
 _LONG = 24  # characters of a label that stays in one line
 _NO_RUNS: Mapping[str, ShownRun] = MappingProxyType({})
-_Spans = dict[tuple[int, int], int]
 
 
 def table_html(table: Table, runs: Mapping[str, ShownRun] = _NO_RUNS) -> str:
@@ -36,8 +35,7 @@ def folded_table(table: Table, runs: Mapping[str, ShownRun], *, opened: bool) ->
 def _body(table: Table, runs: Mapping[str, ShownRun]) -> str:
     stuck = _sticky(table)
     head = "\n".join(f"<tr>{row}</tr>" for row in _head(table, stuck))
-    spans = _spans(table)
-    body = "\n".join(f"<tr>{''.join(_row(table, r, stuck, spans, runs))}</tr>" for r in range(len(table.rows)))
+    body = "\n".join(f"<tr>{''.join(_row(table, r, stuck, runs))}</tr>" for r in range(len(table.rows)))
     remarks = "".join(f'<p class="caption">{escape(remark)}</p>' for remark in table.remarks)
     notes = "".join(f"<li><sup>{mark}</sup> {escape(note)}</li>" for note, mark in table.footnotes.items())
     return (
@@ -54,7 +52,7 @@ def _sticky(table: Table) -> int:
 
 
 def _head(table: Table, stuck: int) -> list[str]:
-    depth = max(len(column.head) for column in table.columns)
+    depth = len(table.columns[0].head)
     return ["".join(_head_row(table.columns, level, depth, table.labels, stuck)) for level in range(depth)]
 
 
@@ -63,35 +61,17 @@ def _head_row(columns: Sequence[Column], level: int, depth: int, labels: int, st
     if level == depth - 1:
         for i, column in enumerate(columns):
             kind = "" if i >= labels else ' class="label stick"' if i == stuck else ' class="label"'
-            yield f'<th scope="col"{kind}>{escape(column.head[level] if level < len(column.head) else "")}</th>'
+            yield f'<th scope="col"{kind}>{escape(column.head[level])}</th>'
         return
     for outer, same in groupby(column.head[: level + 1] for column in columns):
-        text = outer[level] if level < len(outer) else ""
-        yield f'<th scope="colgroup" colspan="{len(list(same))}">{escape(text)}</th>'
+        yield f'<th scope="colgroup" colspan="{len(list(same))}">{escape(outer[level])}</th>'
 
 
-def _spans(table: Table) -> _Spans:
-    """How many rows each merged label covers; 0 for those that are covered."""
-    spans: _Spans = {}
-    merged = [i for i, column in enumerate(table.columns[: table.labels]) if column.merge]
-    for place, column in enumerate(merged):
-        first = 0
-        for _, same in groupby([_headings(row, merged[: place + 1]) for row in table.rows]):
-            length = len(list(same))
-            spans |= {(first + i, column): 0 for i in range(length)} | {(first, column): length}
-            first += length
-    return spans
-
-
-def _headings(row: Sequence[Cell], columns: Iterable[int]) -> list[tuple[str, str]]:
-    return [(row[i].text, row[i].note) for i in columns]
-
-
-def _row(table: Table, r: int, stuck: int, spans: _Spans, runs: Mapping[str, ShownRun]) -> Iterable[str]:
+def _row(table: Table, r: int, stuck: int, runs: Mapping[str, ShownRun]) -> Iterable[str]:
     for i, cell in enumerate(table.rows[r]):
         mark = f"<sup>{table.footnotes[cell.note]}</sup>" if cell.note else ""
         if i < table.labels:
-            span = spans.get((r, i), 1)
+            span = table.spans.get((r, i), 1)
             if span:
                 kind = ' class="stick"' if i == stuck else ' class="long"' if len(cell.text) > _LONG else ""
                 over = f' rowspan="{span}"' if span > 1 else ""
