@@ -14,9 +14,9 @@ from fsseg_bench.cli.options import user_folders
 from fsseg_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from fsseg_bench.data.prepare.info import Info
     from fsseg_bench.data.prepare.plan import Plan
     from fsseg_bench.data.prepare.sources import Dataset
+    from fsseg_bench.data.prepare.verify import Info
 
 _SHOWN = 100
 
@@ -143,8 +143,8 @@ def verify(
 @user_folders("source")
 def info(name: str, root: Path | None, year: int | None, sources: Path | None, sources_path: str | None) -> None:
     """Show where the data of NAME, or of a protocol file, are, their fingerprint, and the images of each class."""
-    from fsseg_bench.data.prepare.info import describe
     from fsseg_bench.data.prepare.prepare import protocol_of
+    from fsseg_bench.data.prepare.verify import describe
 
     dataset = _dataset(name, year, sources)
     protocol = protocol_of(dataset, name, sources_path)

@@ -1,7 +1,8 @@
-"""Reads image and label files with Pillow; what cannot be read ends in a message that names the file."""
+"""Reads files, and decodes images and masks with Pillow; what cannot be read ends in a message that names the file."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
@@ -13,7 +14,6 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fsseg_bench.conventions import UInt8
-from fsseg_bench.data.files import read_file
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 
@@ -21,6 +21,37 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 """Suffixes of image files, in the order in which they are looked for."""
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def read_file(path: Path, kind: str, advice: str = "") -> bytes:
+    """The bytes of ``path``; ``kind`` says in messages what it is, ``advice`` what to do where there is none.
+
+    Raises:
+        UserError: missing or unreadable.
+    """
+    try:
+        return regular(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such {kind}{advice}") from None
+    except OSError as error:
+        raise UserError(f"{path}: the {kind} cannot be read: {error.strerror or error}") from None
+
+
+def read_text(path: Path, kind: str, advice: str = "") -> str:
+    """The text of ``path``, with or without a byte order mark; as :func:`read_file`.
+
+    Raises:
+        UserError: missing, unreadable, or not UTF-8.
+    """
+    try:
+        return read_file(path, kind, advice).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: the {kind} cannot be read: {error}") from None
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 (hex) of ``data``."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def read_image(path: Path, data: bytes | None = None) -> UInt8:

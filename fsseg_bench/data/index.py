@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from fsseg_bench.data.cachefile import Arrays, load_arrays, save_arrays
-from fsseg_bench.data.files import sha256
+from fsseg_bench.data.decode import sha256
 from fsseg_bench.data.lists import read_list
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError

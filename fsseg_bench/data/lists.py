@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fsseg_bench.data.decode import IMAGE_SUFFIXES
+from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_text
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
-from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import is_list_file
 
 _PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>\d{1,3})")
@@ -71,13 +70,7 @@ def read_list_file(source: Source, path: Path) -> ListedImages:
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Where it is, and the text, of each line that is not empty."""
-    try:
-        lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such list file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: the list cannot be read: {error}") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, "list file").splitlines(), start=1):
         if line.strip():
             yield f"{path}, line {number}", line.strip()
 

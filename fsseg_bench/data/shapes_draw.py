@@ -56,12 +56,12 @@ def value_noise(rng: np.random.RandomState, shape: tuple[int, ...], cell: float)
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how an outline lies on the canvas (in canvas pixels)."""
+    """Where and how an outline or a texture lies on the canvas (in canvas pixels)."""
 
     x: float
     y: float
     radius: float
-    """Of the disc with the same area."""
+    """Of the disc with the outline's area; of a texture its period."""
     stretch: float
     """Widens the outline's first axis by this factor and narrows the second by it."""
     turn: int
@@ -76,31 +76,11 @@ class Pose:
 
     def coordinates(self, window: tuple[slice, slice]) -> tuple[Float64, Float64]:
         """Object coordinates (unit: ``radius``) of the pixel centres of a window."""
-        along, across = _turned(window, self.x, self.y, self.turn)
+        rows, columns = window
+        dx = np.arange(columns.start, columns.stop)[None, :] + (0.5 - self.x)
+        dy = np.arange(rows.start, rows.stop)[:, None] + (0.5 - self.y)
+        along, across = dx * cos(self.turn) + dy * sin(self.turn), dy * cos(self.turn) - dx * sin(self.turn)
         return along / (self.radius * self.stretch), across / (self.radius / self.stretch)
-
-
-@dataclass(frozen=True)
-class Weave:
-    """How a texture lies on the canvas (in canvas pixels)."""
-
-    x: float
-    y: float
-    period: float
-    turn: int
-
-    def coordinates(self, window: tuple[slice, slice]) -> tuple[Float64, Float64]:
-        """Texture coordinates (unit: ``period``) of the pixel centres of a window."""
-        along, across = _turned(window, self.x, self.y, self.turn)
-        return along / self.period, across / self.period
-
-
-def _turned(window: tuple[slice, slice], x: float, y: float, turn: int) -> tuple[Float64, Float64]:
-    """Pixel centres of a window relative to (x, y), along the direction ``turn`` and across it."""
-    rows, columns = window
-    dx = np.arange(columns.start, columns.stop)[None, :] + (0.5 - x)
-    dy = np.arange(rows.start, rows.stop)[:, None] + (0.5 - y)
-    return dx * cos(turn) + dy * sin(turn), dy * cos(turn) - dx * sin(turn)
 
 
 # --- outlines -------------------------------------------------------------------------------------------------------

@@ -10,15 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg_bench.conventions import VOID, Bool, Float64, UInt8
-from fsseg_bench.data.shapes_draw import (
-    OUTLINES,
-    TEXTURES,
-    TURNS,
-    Pose,
-    Weave,
-    between,
-    value_noise,
-)
+from fsseg_bench.data.shapes_draw import OUTLINES, TEXTURES, TURNS, Pose, between, value_noise
 from fsseg_bench.protocol.streams import below
 
 FINE = 2
@@ -192,9 +184,9 @@ def _pose(rng: np.random.RandomState, canvas: _Canvas, radius: float, inset: flo
     return Pose(x, y, radius, stretch, below(rng, TURNS))
 
 
-def _weave(rng: np.random.RandomState) -> Weave:
+def _weave(rng: np.random.RandomState) -> Pose:
     period = FINE * between(rng, *_PERIOD)
-    return Weave(between(rng, 0.0, 100.0), between(rng, 0.0, 100.0), period, below(rng, TURNS))
+    return Pose(between(rng, 0.0, 100.0), between(rng, 0.0, 100.0), period, 1.0, below(rng, TURNS))
 
 
 def _colour(rng: np.random.RandomState) -> Float64:

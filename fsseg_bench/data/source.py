@@ -13,8 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from fsseg_bench import plugins
 from fsseg_bench.conventions import UInt8
-from fsseg_bench.data.decode import read_image
-from fsseg_bench.data.files import read_file, sha256
+from fsseg_bench.data.decode import read_file, read_image, sha256
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.source import SourceKind
 from fsseg_bench.protocol.spec import Protocol, is_list_file

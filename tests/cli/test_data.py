@@ -155,7 +155,9 @@ def test_many_problems_are_cut(
 
 
 def test_preparing_needs_no_torch() -> None:
-    code = "import sys\nimport fsseg_bench.cli.data, fsseg_bench.data.prepare.prepare, fsseg_bench.data.prepare.info\n"
+    code = (
+        "import sys\nimport fsseg_bench.cli.data, fsseg_bench.data.prepare.prepare, fsseg_bench.data.prepare.verify\n"
+    )
     assert python(code + "print('torch' in sys.modules)").strip() == "False"
 
 

@@ -124,7 +124,7 @@ def test_an_empty_list_is_refused(voc: VocSource, tmp_path: Path, content: bytes
 def test_bytes_that_are_no_text(voc: VocSource, tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_bytes(b"\xff\xfe\x00")
-    assert "mine.txt: the list cannot be read" in refused(voc, path)
+    assert "mine.txt: the list file cannot be read" in refused(voc, path)
 
 
 # What the index makes of it. Odd images of class c show 64 pixels of class c + 1 as well.

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
-from fsseg_bench.data.mat5 import FormatError, read_field
+from fsseg_bench.data.sbd import FormatError, read_field
 
 KINDS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
 
@@ -103,7 +103,7 @@ def test_what_is_not_there_is_said(content: bytes, message: str) -> None:
 
 
 def test_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fsseg_bench.data.mat5._MOST", 10_000)
+    monkeypatch.setattr("fsseg_bench.data.sbd._MOST", 10_000)
     with pytest.raises(FormatError, match="too large"):
         read_field(saved(S={"x": np.zeros((200, 200), np.uint8)}), "S", "x")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.data.own.names import list_roles, voc_class_names
+from fsseg_bench.data.own.survey import list_roles, voc_class_names
 from fsseg_bench.errors import UserError
 
 

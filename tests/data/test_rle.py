@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from fsseg_bench.data.rle import run_lengths
+from fsseg_bench.data.coco_json import run_lengths
 from tests.support.datasets import run_lengths as lengths_of
 
 

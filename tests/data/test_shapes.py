@@ -22,7 +22,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from fsseg_bench.data.index import build_index
 from fsseg_bench.data.open import open_source
-from fsseg_bench.data.shapes_draw import OUTLINES, TEXTURES, TURNS, Pose, Weave, between, cos, sin, value_noise
+from fsseg_bench.data.shapes_draw import OUTLINES, TEXTURES, TURNS, Pose, between, cos, sin, value_noise
 from fsseg_bench.data.shapes_scene import Kind, Scene, draw_scene
 from fsseg_bench.data.sources import shapes
 from fsseg_bench.errors import UserError
@@ -136,7 +136,7 @@ def test_the_table_of_sines() -> None:
 
 
 def test_poses_and_weaves_against_matrices() -> None:
-    pose, weave = Pose(31.5, 20.25, 12.0, 1.1, 33), Weave(5.0, 7.5, 9.0, 200)
+    pose, weave = Pose(31.5, 20.25, 12.0, 1.1, 33), Pose(5.0, 7.5, 9.0, 1.0, 200)
     rows, columns = pose.window(64, 48)
     ys, xs = np.mgrid[rows, columns] + 0.5
     for turn, centre, scale, found in (

@@ -133,8 +133,8 @@ def test_only_the_backbone_that_is_used_counts() -> None:
 
 def test_only_the_source_that_is_used_counts() -> None:
     voc, coco, shapes = (files("baseline", source) for source in ("voc", "coco", "shapes"))
-    assert {"fsseg_bench.data.sbd", "fsseg_bench.data.mat5"} <= voc
-    assert {"fsseg_bench.data.instances", "fsseg_bench.data.coco_json", "fsseg_bench.data.rle"} <= coco
+    assert {"fsseg_bench.data.sbd"} <= voc
+    assert {"fsseg_bench.data.instances", "fsseg_bench.data.coco_json"} <= coco
     assert {"fsseg_bench.data.shapes_draw", "fsseg_bench.data.shapes_scene"} <= shapes
     assert not [name for name in voc if "coco" in name or "shapes" in name]
     assert "fsseg_bench.data.sources.voc" not in coco

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size
+from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size, read_text
 from fsseg_bench.data.instances import load_instances
-from fsseg_bench.data.own.names import Roles, list_roles, voc_class_names
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.coco import CocoSource
 from fsseg_bench.data.sources.folder import ALL, FolderSource
@@ -18,12 +17,18 @@ from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError
 
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug", "SBD/dataset/cls")
+_TRAIN = ("trainaug", "train")
+_TEST = ("val", "valid", "validation", "test")
+_CLASS_FILES = ("classes.txt", "class_names.txt")
+_NO_CLASS = {"__ignore__", "_background_", "background"}
 _THREADS = 4
 _NEW_LIST = "all.txt"
 _SAMPLE = 500  # images whose size is looked at
 
 Pixels = Mapping[str, Mapping[int, int]]
 """Image id to class id to native pixels."""
+Roles = tuple[tuple[str, ...], tuple[str, ...]]
+"""Training lists and test lists."""
 
 
 @dataclass(frozen=True)
@@ -212,3 +217,42 @@ def _sizes(source: Source, images: Sequence[str]) -> tuple[int, int]:
     chosen = images[:: -(-len(images) // _SAMPLE)]
     sizes = [image_size(source.image_path(image)) for image in chosen]
     return round(statistics.median(map(max, sizes))), round(statistics.median(w * h for w, h in sizes))
+
+
+def list_roles(lists: Sequence[str]) -> Roles:
+    """The lists for training and for testing: ``train`` and ``val`` or alike, else all lists for both.
+
+    A year at the end of a name (``train2017``) does not matter.
+    """
+    by_name = {name.rstrip("0123456789"): name for name in lists}
+    train = next((by_name[name] for name in _TRAIN if name in by_name), None)
+    test = next((by_name[name] for name in _TEST if name in by_name), None)
+    if train and test:
+        return (train,), (test,)
+    return tuple(lists), tuple(lists)
+
+
+def voc_class_names(root: Path, largest: int) -> tuple[str, ...]:
+    """Names of the label values 1 to ``largest`` and beyond, from ``classes.txt`` or ``class_names.txt``.
+
+    These have one name a line, in the order of the label values. labelme's lines ``__ignore__`` and ``_background_``
+    (and ``background``) are no classes and do not count. Without such a file: ``class-1``, ``class-2``, ...
+
+    Raises:
+        UserError: no mask shows anything, or the file has a name twice or fewer names than the masks have values.
+    """
+    if not largest:
+        raise UserError(f"{root}: no mask shows any class: all pixels are 0 (background) or 255 (void)")
+    path = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
+    if path is None:
+        return tuple(f"class-{value}" for value in range(1, largest + 1))
+    lines = map(str.strip, read_text(path, "names of the classes").splitlines())
+    names = tuple(line for line in lines if line and line.lower() not in _NO_CLASS)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{path}: names {', '.join(twice)} more than once; each class needs a name of its own")
+    if len(names) < largest:
+        raise UserError(
+            f"{path}: has {len(names)} names, but a mask has the label value {largest}; "
+            "one name a line is needed, in the order of the label values from 1"
+        )
+    return names

@@ -30,17 +30,6 @@ class ArchiveError(UserError):
     """The archive is damaged or not safe to unpack."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What no sound archive exceeds."""
-
-    members: int = 1_000_000
-    growth: int = 20
-    """Times the archive's own size that its files may take."""
-    spare: int = 64 << 20
-    """Bytes that they may take besides."""
-
-
 class Member(NamedTuple):
     """A file of an archive that is kept."""
 
@@ -69,7 +58,12 @@ class Selection:
     """File name patterns relative to it; ``*`` stands for a part of one name."""
     trusted: bool = False
     """Whether the archive is known by its checksum: members that are not kept are then passed over unseen."""
-    limits: Limits = Limits()
+    most_members: int = 1_000_000
+    """No sound archive has more."""
+    growth: int = 20
+    """Times the archive's own size that its files may take."""
+    spare: int = 64 << 20
+    """Bytes that they may take besides."""
 
     def find(self, name: str) -> str | None:
         """The path of a kept file relative to ``inside``; None for what is not kept."""
@@ -96,11 +90,11 @@ def look_through(archive: Path, selection: Selection) -> dict[str, Member]:
     """
     found: dict[str, Member] = {}
     with damage(archive):
-        most = selection.limits.growth * archive.stat().st_size + selection.limits.spare
+        most = selection.growth * archive.stat().st_size + selection.spare
     total = 0
     for number, entry in enumerate(_entries(archive)):
-        if number >= selection.limits.members:
-            raise ArchiveError(f"{archive}: has more than {selection.limits.members:,} members; it is refused")
+        if number >= selection.most_members:
+            raise ArchiveError(f"{archive}: has more than {selection.most_members:,} members; it is refused")
         path = selection.find(entry.name)
         if path is None and selection.trusted:
             continue

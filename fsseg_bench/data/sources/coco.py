@@ -114,9 +114,9 @@ class CocoSource(Source):
         return self._annotations(folder).is_file() and image_id in self._split(folder).numbers
 
     def files(self, image_id: str) -> tuple[Path, ...]:
-        """The image file alone (whether it exists is checked when the list is loaded)."""
+        """The image file (whether it exists is checked when the list is loaded) and the annotations of its list."""
         split, number = self._find(image_id)
-        return (split.images / split.instances.names[number],)
+        return split.images / split.instances.names[number], self._annotations(image_id.partition("/")[0])
 
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         """As :meth:`Source.class_masks`: void is a crowd of the class itself where no single instance lies."""
@@ -143,18 +143,6 @@ class CocoSource(Source):
         # by class, not by category: another order of the categories in the file is not another label
         for class_id, region in sorted(split.regions(image_id), key=lambda pair: (pair[0], pair[1].crowd)):
             digest.update(f"\n{class_id} {int(region.crowd)} ".encode() + region.counts)
-        return digest.hexdigest()
-
-    def fingerprint(self, lists: Sequence[str]) -> str:
-        """A digest of the annotation files' content and of the names, sizes and times of their images."""
-        digest = hashlib.sha256()
-        for name in lists:
-            images = self.ids(name)
-            for folder in sorted({image_id.partition("/")[0] for image_id in images}):
-                digest.update(f"{name} {self._split(folder).instances.digest}\n".encode())
-            for image_id in images:
-                facts = self.image_path(image_id).stat()
-                digest.update(f"{image_id} {facts.st_size} {facts.st_mtime_ns}\n".encode())
         return digest.hexdigest()
 
     def _find(self, image_id: str) -> tuple[_Split, int]:

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from PIL import Image
 
 from fsseg_bench.conventions import UInt8
-from fsseg_bench.data.files import read_file, sha256
+from fsseg_bench.data.decode import read_file, sha256
 from fsseg_bench.data.shapes_draw import OUTLINES, TEXTURES
 from fsseg_bench.data.shapes_scene import Kind, draw_scene
 from fsseg_bench.data.source import Content, Source

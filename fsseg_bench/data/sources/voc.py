@@ -14,12 +14,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from fsseg_bench.conventions import VOID, UInt8
-from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_mask_size, read_labels
-from fsseg_bench.data.files import read_file, sha256
+from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_mask_size, read_file, read_labels, read_text, sha256
 from fsseg_bench.data.sbd import read_sbd_labels
 from fsseg_bench.data.source import Content, Source
 from fsseg_bench.errors import UserError
-from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import Protocol, is_list_file
 from fsseg_bench.schema import Must
 
@@ -233,12 +231,7 @@ def _first_file(folder: Path, stem: str, suffixes: Iterable[str]) -> Path | None
 
 
 def _read_list(path: Path) -> set[str]:
-    try:
-        lines = regular(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such list; put a text file with one image name a line there") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: the list cannot be read: {error}") from None
+    lines = read_text(path, "list", "; put a text file with one image name a line there").splitlines()
     images = {_image_id(line) for line in lines if line.strip()}
     if not images:
         raise UserError(f"{path}: the list is empty; it must have one image name a line")

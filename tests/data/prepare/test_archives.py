@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.data.prepare.archives import ArchiveError, Limits, Selection, damage, look_through, unpack
+from fsseg_bench.data.prepare.archives import ArchiveError, Selection, damage, look_through, unpack
 from tests.data.prepare.layouts import tar, zipped
 
 FILES = {"top/data/a.jpg": b"aaa", "top/data/sub/b.png": b"bb" * 500, "top/README": b"not kept"}
@@ -134,14 +134,14 @@ def test_a_known_archive_may_hold_anything_that_is_not_kept(tmp_path: Path) -> N
 def test_a_bomb_is_refused_before_it_is_opened(tmp_path: Path, name: str) -> None:
     archive = pack(tmp_path / name, {"top/data/a.jpg": b"fine", "top/data/bomb.jpg": bytes(3_000_000)})
     assert archive.stat().st_size < 20_000
-    tight = Selection(SELECTION.inside, SELECTION.patterns, limits=Limits(growth=20, spare=1_000_000))
+    tight = Selection(SELECTION.inside, SELECTION.patterns, growth=20, spare=1_000_000)
     refused(archive, r"'top/data/bomb\.jpg' its files take more than [\d,]+ bytes", tight)
     assert len(contents(archive)) == 2  # within the usual limits
 
 
 def test_many_small_bombs_count_together(tmp_path: Path) -> None:
     archive = pack(tmp_path / "x.zip", {f"top/data/{i}.jpg": bytes(100_000) for i in range(30)})
-    tight = Selection(SELECTION.inside, SELECTION.patterns, limits=Limits(growth=20, spare=1_000_000))
+    tight = Selection(SELECTION.inside, SELECTION.patterns, growth=20, spare=1_000_000)
     refused(archive, "its files take more than", tight)
 
 
@@ -149,7 +149,7 @@ def test_many_small_bombs_count_together(tmp_path: Path) -> None:
 def test_files_that_are_not_kept_count_as_well(tmp_path: Path, name: str) -> None:
     """They are not written, but a compressed tar is inflated to get past them."""
     archive = pack(tmp_path / name, {"other/large": bytes(30_000_000)})
-    tight = Selection(SELECTION.inside, SELECTION.patterns, limits=Limits(growth=0, spare=1_000_000))
+    tight = Selection(SELECTION.inside, SELECTION.patterns, growth=0, spare=1_000_000)
     refused(archive, "'other/large' its files take more than", tight)
 
 
@@ -160,7 +160,7 @@ def test_a_gzip_that_goes_on_after_the_tar(tmp_path: Path) -> None:
 
 def test_too_many_members(tmp_path: Path) -> None:
     archive = pack(tmp_path / "x.tar", {f"other/{i}": b"" for i in range(20)})
-    few = Selection(SELECTION.inside, SELECTION.patterns, limits=Limits(members=10))
+    few = Selection(SELECTION.inside, SELECTION.patterns, most_members=10)
     refused(archive, "more than 10 members", few)
 
 
