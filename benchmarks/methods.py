@@ -130,10 +130,10 @@ class Case:
             if turn:
                 episodes = len(self.table)
                 seconds.backbone.append(backbone / episodes)
-                seconds.encode.append(fresh.encode / episodes)
-                seconds.predict.append(fresh.predict / episodes)
-                seconds.uncached.append(fresh.total / episodes)
-                seconds.cached.append(full.total / episodes)
+                seconds.encode.append(fresh["evaluate_encode_seconds"] / episodes)
+                seconds.predict.append(fresh["evaluate_predict_seconds"] / episodes)
+                seconds.uncached.append(fresh["evaluate_seconds"] / episodes)
+                seconds.cached.append(full["evaluate_seconds"] / episodes)
         return seconds
 
     def _backbone(self) -> float:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from fsseg_bench.engine.build import LIGHT_BACKBONE, default_backbone, geometry_note
+from fsseg_bench.engine.checks import ContractError, checked_prediction
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.made_up import evaluation_episode
-from fsseg_bench.engine.outputs import ContractError, checked_prediction
 from fsseg_bench.engine.plan import PUBLISHED, OpenSources, Plan, make_plan
 from fsseg_bench.engine.request_checks import protocol_of
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Method
 from fsseg_bench.protocol.images import EpisodeImages, few_images
-from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.records.identity import canonical_json
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.settings import RunSettings, ShownSettings
-from fsseg_bench.records.trained import settings_shown
+from fsseg_bench.records.settings import RunSettings, ShownSettings, canonical_json, settings_shown
 from fsseg_bench.registry import find_method
 
 COMMON_BACKBONE = "resnet50"
@@ -103,7 +99,8 @@ def _chosen_backbone(request: RunRequest, names: Sequence[str]) -> tuple[str | N
     published = ", ".join(f"{name} {cls.default_backbone}" for name, cls in classes.items())
     if request.backbone == PUBLISHED:
         return PUBLISHED, f"backbone: each method's published one ({published})"
-    own, weights = _defaults(classes, protocol)
+    defaults = [default_backbone(cls, protocol) for cls in classes.values()]  # those that the methods would have alone
+    own, weights = {name for name, _ in defaults}, defaults[0][1]
     if len(names) > 1:
         common = LIGHT_BACKBONE if own == {LIGHT_BACKBONE} else COMMON_BACKBONE
         return common, (
@@ -114,12 +111,6 @@ def _chosen_backbone(request: RunRequest, names: Sequence[str]) -> tuple[str | N
     if chosen == cls.default_backbone:
         return None, f"backbone: {chosen}, {names[0]}'s own"
     return None, f"backbone: {chosen}, the light one for embedded images ({names[0]}'s own: {cls.default_backbone})"
-
-
-def _defaults(classes: Mapping[str, type[Method]], protocol: Protocol) -> tuple[set[str], str]:
-    """The backbones that the methods would have alone, and the weights."""
-    found = [default_backbone(cls, protocol) for cls in classes.values()]
-    return {backbone for backbone, _ in found}, found[0][1]
 
 
 def plan_all(requests: Iterable[RunRequest], opened: OpenSources, *, here: bool = True) -> Batch:
@@ -153,7 +144,7 @@ def plan_all(requests: Iterable[RunRequest], opened: OpenSources, *, here: bool 
         if identity in runs:
             notes.append(f"{request.method} fold {request.fold}: asked for twice; it is run once")
             continue
-        notes += [*_without_part(plan), *_geometry(plan), *_few_images(plan)]
+        notes += [*_without_part(plan), *_remarks(plan)]
         shown = settings_shown(plan.settings, plan.trained)
         kept = plan if len(wanted) == 1 else None
         runs[identity] = Planned(request, plan.settings, shown, plan.protocol.label, kept)
@@ -204,16 +195,13 @@ def _without_part(plan: Plan) -> list[str]:
     return [f"--seed {plan.request.seed} has no part in the evaluation of a checkpoint: all its parameters are stored"]
 
 
-def _geometry(plan: Plan) -> list[str]:
+def _remarks(plan: Plan) -> list[str]:
+    """Where strides are not the method's, and where images or episodes are too few for trustworthy intervals."""
     note = geometry_note(plan.request.method, plan.cls.layout, plan.backbone, plan.request.backbones_path)
-    return [note] if note else []
-
-
-def _few_images(plan: Plan) -> list[str]:
-    """Warnings where the images or the episodes are too few for trustworthy intervals."""
     names = dict(enumerate(plan.protocol.classes, start=1))
     where = f"warning: {plan.protocol.label} fold {plan.request.fold}"
-    return [f"{where}: {text}" for text in few_images(EpisodeImages.of(plan.table), names)]
+    few = [f"{where}: {text}" for text in few_images(EpisodeImages.of(plan.table), names)]
+    return [note, *few] if note else few
 
 
 def _joined(failed: Sequence[tuple[RunRequest, UserError]], wanted: int) -> UserError:

@@ -1,18 +1,22 @@
-"""Keeps encoded features within a stated memory budget: on the device first, then on the host."""
+"""Features of images by key: encoded once, and kept within a memory budget, on the device first, then on the host."""
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
+from fsseg_bench.engine.feed import Feed, ImageKey, MaskKey
+from fsseg_bench.engine.inference import InferenceModel, levels_of, map_levels
 from fsseg_bench.method import Features
 
 GIB = 2**30
+K = TypeVar("K", bound=Hashable)
 _SHARE = 0.4  # of the memory that is free at the start; the rest is for the heads, the loader and other programs
 
 
@@ -54,10 +58,7 @@ class FeatureCache:
         self._device = device
         self._budget = {"device": budget.device if device.type != "cpu" else 0, "host": budget.host}
         self._used = {"device": 0, "host": 0}
-        self._kept: dict[str, OrderedDict[Hashable, Features]] = {
-            "device": OrderedDict(),
-            "host": OrderedDict(),
-        }
+        self._kept: dict[str, OrderedDict[Hashable, Features]] = {"device": OrderedDict(), "host": OrderedDict()}
         self.hits = 0
         self.misses = 0
 
@@ -77,8 +78,7 @@ class FeatureCache:
 
     def put(self, key: Hashable, features: Features) -> None:
         """Keeps ``features`` (on the device) as far as the budget allows."""
-        tier: Literal["device", "host"] = "host" if self._device.type == "cpu" else "device"
-        self._insert(tier, key, features)
+        self._insert("host" if self._device.type == "cpu" else "device", key, features)
 
     @property
     def used(self) -> Budget:
@@ -109,11 +109,72 @@ class FeatureCache:
 
 
 def _size(features: Features) -> int:
-    tensors = (features,) if isinstance(features, torch.Tensor) else features
-    return sum(t.numel() * t.element_size() for t in tensors)
+    return sum(level.nbytes for level in levels_of(features))
 
 
 def _to(features: Features, device: torch.device) -> Features:
-    if isinstance(features, torch.Tensor):
-        return features.to(device)
-    return tuple(t.to(device) for t in features)
+    return map_levels(lambda level: level.to(device), features)
+
+
+@dataclass(frozen=True)
+class UnlabelledKey:
+    """An image whose features are those of an image without a mask."""
+
+    image: ImageKey
+
+
+class FeatureReader:
+    """Reads features of one model through one cache."""
+
+    def __init__(self, model: InferenceModel, cache: FeatureCache) -> None:
+        self._model = model
+        self._cache = cache
+        self.encoded = 0
+        """Images encoded so far."""
+
+    def images(self, feed: Feed, keys: Sequence[ImageKey]) -> list[Features]:
+        """Features of whole images: queries, and supports whose mask stays out of the encoder."""
+        return self._fetch(keys, lambda missing: self._model.encode([feed.image(key) for key in missing]))
+
+    def supports(self, feed: Feed, keys: Sequence[MaskKey], masks: Sequence[Tensor], size: int) -> list[Features]:
+        """Features of supports at side ``size``, encoded with their masks (one a key) where the model wants that."""
+        if not self._model.mask_enters_encoder:
+            return self.images(feed, [ImageKey(key.image, size) for key in keys])
+        by_key = dict(zip(keys, masks, strict=True))
+        return self._fetch(
+            keys,
+            lambda missing: self._model.encode_support(
+                [feed.image(ImageKey(key.image, size)) for key in missing], [by_key[key] for key in missing]
+            ),
+        )
+
+    def unlabelled(self, feed: Feed, keys: Sequence[ImageKey]) -> list[Features]:
+        """Features of images that come without a mask."""
+        if not self._model.unlabelled_encoded_apart:
+            return self.images(feed, keys)
+        return self._fetch(
+            [UnlabelledKey(key) for key in keys],
+            lambda missing: self._model.encode_unlabelled([feed.image(key.image) for key in missing]),
+        )
+
+    def lacks(self, key: ImageKey, *, unlabelled: bool = False) -> bool:
+        """Whether the image will have to be loaded."""
+        apart = unlabelled and self._model.unlabelled_encoded_apart
+        return (UnlabelledKey(key) if apart else key) not in self._cache
+
+    def lacks_support(self, key: MaskKey, size: int) -> bool:
+        """The same for a support."""
+        if self._model.mask_enters_encoder:
+            return key not in self._cache
+        return self.lacks(ImageKey(key.image, size))
+
+    def _fetch(self, keys: Sequence[K], encode: Callable[[list[K]], list[Features]]) -> list[Features]:
+        distinct = dict.fromkeys(keys)
+        # all are looked up before any is kept: keeping one may drop another of this batch from the cache
+        found = {key: features for key in distinct if (features := self._cache.get(key)) is not None}
+        missing = [key for key in distinct if key not in found]
+        for key, features in zip(missing, encode(missing) if missing else [], strict=True):
+            self._cache.put(key, features)
+            found[key] = features
+        self.encoded += len(missing)
+        return [found[key] for key in keys]

@@ -10,8 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fsseg_bench.engine.checks import TOLERANCE, Check, difference, outcomes, require
-from fsseg_bench.engine.outputs import ContractError
+from fsseg_bench.engine.checks import TOLERANCE, Check, ContractError, difference, outcomes, require
 from fsseg_bench.nn.backbones import Backbone, folded, for_shapes
 
 _SIZES = ((129, 97), (64, 96))  # pixels: no multiple of a stride, and a multiple of 32

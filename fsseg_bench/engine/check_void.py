@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.engine.inference import fold_features, levels_of
-from fsseg_bench.engine.made_up import images_of, training_episode
+from fsseg_bench.engine.checks import ContractError, checked_losses, checked_prediction
+from fsseg_bench.engine.inference import levels_of, map_levels
+from fsseg_bench.engine.made_up import evaluation_episode, training_episode
 from fsseg_bench.engine.optimise import trunks
-from fsseg_bench.engine.outputs import ContractError, checked_losses, checked_prediction
 from fsseg_bench.method import VOID, ClassLabels, Episode, Features, Method
 
 _SIDE = 129  # pixels: room for void cells that no interpolation joins to labelled ones
@@ -80,7 +81,7 @@ def check_supports(method: Method) -> str:
     """
     _begun(method.eval())
     masks = {name: _corner(value) for name, value in (("void", VOID), ("background", 0), ("foreground", 1))}
-    episodes = {name: _episode(method, mask) for name, mask in masks.items()}
+    episodes = {name: evaluation_episode(method, masks=mask) for name, mask in masks.items()}
     found = {name: _logits(method, episode) for name, episode in episodes.items()}
     if wrong := [name for name, logits in found.items() if not bool(logits.isfinite().all())]:
         raise ContractError(f"logits are not finite where most of a support is {wrong[0]}")
@@ -88,7 +89,7 @@ def check_supports(method: Method) -> str:
         raise ContractError(_acts("foreground"))
     if method.mask_enters_encoder:
         return "not taken for foreground (masks enter the encoder)"
-    other = levels_of(_episode(method, masks["void"], "other").support)
+    other = levels_of(evaluation_episode(method, masks=masks["void"], supports="other").support)
     effects = {}
     for name, episode in episodes.items():
         changed = dataclasses.replace(episode, support=_exchanged(episode, other, masks["void"]))
@@ -109,12 +110,7 @@ def _acts(word: str) -> str:
 
 def _detached(episode: Episode) -> Episode:
     """The episode with features that are leaves: gradients reach them and the head, not the trunk."""
-
-    def leaves(features: Features) -> Features:
-        if isinstance(features, Tensor):
-            return features.detach().requires_grad_()
-        return tuple(level.detach().requires_grad_() for level in features)
-
+    leaves = partial(map_levels, lambda level: level.detach().requires_grad_())
     return dataclasses.replace(episode, support=leaves(episode.support), query=leaves(episode.query))
 
 
@@ -160,23 +156,6 @@ def _corner(rest: int) -> Tensor:
     mask[:, :_PATCH, :_PATCH] = 1
     mask[:, :_PATCH, _PATCH : 2 * _PATCH] = 0
     return mask
-
-
-@torch.no_grad()
-def _episode(method: Method, mask: Tensor, name: str = "support") -> Episode:
-    shape = torch.Size((1, 1, 1))
-    unlabelled = None
-    if count := method.unlabelled_images:
-        encoded = method.encode_unlabelled(images_of(count, "unlabelled", _SIDE))
-        unlabelled = fold_features(encoded, torch.Size((1, 1, count)))
-    return Episode(
-        support=fold_features(method.encode_support(images_of(1, name, _SIDE), mask), shape),
-        support_masks=mask.view(*shape, _SIDE, _SIDE),
-        query=method.encode(images_of(1, "query", _SIDE)),
-        size=(_SIDE, _SIDE),
-        seeds=(0,),
-        unlabelled=unlabelled,
-    )
 
 
 @torch.no_grad()

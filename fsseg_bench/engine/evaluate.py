@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fsseg_bench.data.source import Source
-from fsseg_bench.engine.cache import FeatureCache
+from fsseg_bench.engine.cache import FeatureCache, FeatureReader
 from fsseg_bench.engine.counts import average_scores, confusion, predict_labels, scores_from_logits
 from fsseg_bench.engine.device import synchronise
 from fsseg_bench.engine.feed import Feed, ImageKey, MaskKey
 from fsseg_bench.engine.inference import InferenceModel, stack_features
-from fsseg_bench.engine.reader import FeatureReader
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode, Features
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.unlabelled import Further
+from fsseg_bench.records.info import Timings
 
 _AHEAD = 16  # episodes whose files are loaded before they are needed
+_SPENT = tuple(field.name for field in fields(Timings) if field.name.startswith("evaluate_"))
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,6 @@ class EpisodeResult:
         return row
 
 
-@dataclass
-class Timings:
-    """Seconds spent, summed over an evaluation."""
-
-    encode: float = 0.0
-    predict: float = 0.0
-    count: float = 0.0
-    encoded_images: int = 0
-    episodes: int = 0
-    total: float = 0.0
-
-
 class Evaluator:
     """Evaluates one model on one episode table, from any episode on."""
 
@@ -110,7 +99,8 @@ class Evaluator:
         self._setting = setting
         self._reader = FeatureReader(model, cache)
         self._further = further
-        self.timings = Timings()
+        self.timings: dict[str, float] = dict.fromkeys(_SPENT, 0)
+        """Seconds spent and things done so far, by their names in run.json."""
 
     def run(self, sink: Callable[[EpisodeResult], None], start: int = 0, progress: Progress | None = None) -> None:
         """Evaluates episodes ``start`` .. end in order and hands each result to ``sink``."""
@@ -139,7 +129,7 @@ class Evaluator:
                 for results in self._evaluate(feed, chunk, heads):
                     sink(results)
                 meter.advance(len(chunk), self._rate(begin))
-        self.timings.total += time.perf_counter() - begin
+        self.timings["evaluate_seconds"] += time.perf_counter() - begin
 
     def predict(self, indices: range) -> list[Tensor]:
         """Predicted labels (S, S) uint8 of single episodes at the input size, for pictures."""
@@ -148,7 +138,7 @@ class Evaluator:
         return list(predict_labels(scores, (self._setting.size, self._setting.size)).cpu())
 
     def _rate(self, begin: float) -> str:
-        return f"{self.timings.episodes / max(time.perf_counter() - begin, 1e-9):.1f} episodes/s"
+        return f"{self.timings['evaluate_episodes'] / max(time.perf_counter() - begin, 1e-9):.1f} episodes/s"
 
     def _evaluate(
         self, feed: Feed, chunk: range, heads: Sequence[InferenceModel]
@@ -157,8 +147,8 @@ class Evaluator:
         scored = self._scores(feed, chunk, heads)
         clock = time.perf_counter()
         results = [self._results(feed, chunk, scores, diagnostics) for scores, diagnostics in scored]
-        self.timings.count += time.perf_counter() - clock
-        self.timings.episodes += len(chunk)
+        self.timings["evaluate_count_seconds"] += time.perf_counter() - clock
+        self.timings["evaluate_episodes"] += len(chunk)
         yield from zip(*results, strict=True)
 
     def _results(self, feed: Feed, chunk: range, scores: Tensor, diagnostics: dict[str, Tensor]) -> list[EpisodeResult]:
@@ -208,7 +198,7 @@ class Evaluator:
                 clock = time.perf_counter()
                 head_logits, head_diagnostics = head.predict(episode)
                 synchronise(self._model.device)
-                self.timings.predict += time.perf_counter() - clock
+                self.timings["evaluate_predict_seconds"] += time.perf_counter() - clock
                 logits[i].append(head_logits)
                 if scale == 1.0 or not diagnostics[i]:
                     diagnostics[i] = head_diagnostics
@@ -238,8 +228,8 @@ class Evaluator:
             unlabelled=self._unlabelled(feed, chunk) if self._further else None,
         )
         synchronise(self._model.device)
-        self.timings.encode += time.perf_counter() - clock
-        self.timings.encoded_images = self._reader.encoded
+        self.timings["evaluate_encode_seconds"] += time.perf_counter() - clock
+        self.timings["evaluate_encoded_images"] = self._reader.encoded
         return episode
 
     def _unlabelled(self, feed: Feed, chunk: range) -> Features:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from fsseg_bench.engine.checks import checked_prediction
 from fsseg_bench.engine.device import autocast, exact
-from fsseg_bench.engine.outputs import checked_prediction
 from fsseg_bench.method import Episode, Features, Method
 from fsseg_bench.nn.backbones import Backbone, folded
 from fsseg_bench.records.request import Precision
@@ -95,7 +96,7 @@ class InferenceModel:
             stacked = [torch.stack([other[i] for i in indices]).to(self.device) for other in others]
             with exact(self.device), autocast(self.device, self._precision):
                 features = encode(batch, *stacked)
-            results.extend(_item(features, i) for i in range(len(chosen)))
+            results.extend(map_levels(partial(_item, i=i), features) for i in range(len(chosen)))
         return results
 
 
@@ -103,15 +104,11 @@ def _trunks(method: Method) -> list[tuple[str, Backbone]]:
     return [(name, child) for name, child in method.named_children() if isinstance(child, Backbone)]
 
 
-def _item(features: Features, i: int) -> Features:
-    """The features of image ``i`` in row-major order, the heads' layout: copied once here, not in every episode."""
-    if isinstance(features, Tensor):
-        return _unbatched(features, i)
-    return tuple(_unbatched(level, i) for level in features)
+def _item(level: Tensor, i: int) -> Tensor:
+    """Image ``i`` in row-major order, the heads' layout: copied once here, not in every episode.
 
-
-def _unbatched(level: Tensor, i: int) -> Tensor:
-    """A copy, so that it does not keep the whole batch alive; without one where there is nothing to change."""
+    A copy, so that it does not keep the whole batch alive; without one where there is nothing to change.
+    """
     alone = level.shape[0] == 1 and level[i].is_contiguous()
     return level[i] if alone else level[i].clone(memory_format=torch.contiguous_format)
 
@@ -132,6 +129,11 @@ def levels_of(features: Features) -> tuple[Tensor, ...]:
     return (features,) if isinstance(features, Tensor) else features
 
 
+def map_levels(change: Callable[[Tensor], Tensor], features: Features) -> Features:
+    """``change`` of each feature tensor."""
+    return change(features) if isinstance(features, Tensor) else tuple(map(change, features))
+
+
 def stack_features(items: list[Features], shape: tuple[int, ...]) -> Features:
     """Features of single images as one tensor (or tuple) with leading axes ``shape``."""
     first = items[0]
@@ -148,7 +150,4 @@ def _stack(tensors: list[Tensor], shape: tuple[int, ...]) -> Tensor:
 
 def fold_features(features: Features, shape: torch.Size) -> Features:
     """The first axis of every tensor unfolded to ``shape``."""
-    if isinstance(features, Tensor):
-        folded: Tensor = features.unflatten(0, shape)
-        return folded
-    return tuple(level.unflatten(0, shape) for level in features)
+    return map_levels(lambda level: level.unflatten(0, shape), features)

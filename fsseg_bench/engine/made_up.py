@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from fsseg_bench.engine.inference import fold_features, stack_features
-from fsseg_bench.engine.outputs import ContractError
+from fsseg_bench.engine.checks import ContractError
+from fsseg_bench.engine.inference import fold_features
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
 from fsseg_bench.protocol.streams import seed_of
 
@@ -16,21 +14,31 @@ _SIDE = 65
 
 
 @torch.no_grad()
-def evaluation_episode(method: Method, *, batch: int, way: int = 1, shot: int = 1) -> Episode:
-    """Deterministic made-up episodes; each depends on its own index alone."""
+def evaluation_episode(
+    method: Method,
+    *,
+    batch: int = 1,
+    way: int = 1,
+    shot: int = 1,
+    masks: Tensor | None = None,
+    supports: str = "support",
+) -> Episode:
+    """Deterministic made-up episodes; each depends on its own index alone.
+
+    Args:
+        method: put in evaluation mode.
+        batch: B.
+        way: N.
+        shot: K.
+        masks: (B N K, S, S) uint8 of the supports, which have that side then; None: boxes.
+        supports: other names are other images.
+    """
     method.eval()
-    shape = (batch, way, shot)
-    images, masks = images_of(batch * way * shot, "support"), masks_of(batch * way * shot, "mask")
-    support = list(_items(method.encode_support(images, masks)))
-    query = list(_items(method.encode(images_of(batch, "query"))))
-    return Episode(
-        support=stack_features(support, shape),
-        support_masks=masks.view(*shape, _SIDE, _SIDE),
-        query=stack_features(query, (batch,)),
-        size=(_SIDE, _SIDE),
-        seeds=tuple(seed_of("check", i) for i in range(batch)),
-        unlabelled=_unlabelled(method, batch, way),
-    )
+    shape = torch.Size((batch, way, shot))
+    masks = masks_of(shape.numel(), "mask") if masks is None else masks
+    side = masks.shape[-1]
+    support = method.encode_support(images_of(shape.numel(), supports, side), masks)
+    return _assembled(method, shape, masks, (support, method.encode(images_of(batch, "query", side))))
 
 
 def training_episode(method: Method, shot: int = 1) -> Episode:
@@ -54,28 +62,29 @@ def _assembled(
     shape: torch.Size,
     masks: Tensor,
     features: tuple[Features, Features],
-    labels: Tensor,
-    history: History | None,
+    labels: Tensor | None = None,
+    history: History | None = None,
 ) -> Episode:
-    masks = masks.view(*shape, _SIDE, _SIDE)
+    side = masks.shape[-1]
+    masks = masks.view(*shape, side, side)
     return Episode(
         support=fold_features(features[0], shape),
         support_masks=masks,
         query=features[1],
-        size=(_SIDE, _SIDE),
+        size=(side, side),
         seeds=tuple(seed_of("check", i) for i in range(shape[0])),
         query_labels=labels,
-        class_labels=ClassLabels(masks, labels) if method.reads_class_labels else None,
-        unlabelled=_unlabelled(method, shape[0], shape[1]),
+        class_labels=None if labels is None or not method.reads_class_labels else ClassLabels(masks, labels),
+        unlabelled=_unlabelled(method, shape[0], shape[1], side),
         history=history,
     )
 
 
-def _unlabelled(method: Method, batch: int, way: int) -> Features | None:
+def _unlabelled(method: Method, batch: int, way: int, side: int) -> Features | None:
     count = method.unlabelled_images
     if not count:
         return None
-    encoded = method.encode_unlabelled(images_of(batch * way * count, "unlabelled"))
+    encoded = method.encode_unlabelled(images_of(batch * way * count, "unlabelled", side))
     return fold_features(encoded, torch.Size((batch, way, count)))
 
 
@@ -93,10 +102,3 @@ def masks_of(count: int, name: str) -> Tensor:
         mask[top : top + 30, left : left + 30] = 255
         mask[top + 2 : top + 28, left + 2 : left + 28] = 1
     return masks
-
-
-def _items(features: Features) -> Iterator[Features]:
-    if isinstance(features, Tensor):
-        yield from features
-    else:
-        yield from zip(*features, strict=True)

@@ -30,8 +30,7 @@ from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.unlabelled import Further, further_of_table
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.settings import RunSettings
-from fsseg_bench.records.trained import CheckpointTraining
+from fsseg_bench.records.settings import CheckpointTraining, RunSettings
 from fsseg_bench.registry import find_method, method_module
 from fsseg_bench.storage.json_text import plain
 

@@ -188,21 +188,12 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
             log.append(result.row())
 
         evaluator.run(sink, start=log.rows, progress=progress)
-    timings = evaluator.timings
     rows = record.rows()
     record.update(
         diagnostics=_mean_diagnostics(rows),
         scores=_scores(rows, plan.protocol.novel_classes(request.fold)),
         timings={
-            **_added(
-                record.info.timings,
-                evaluate_seconds=timings.total,
-                evaluate_encode_seconds=timings.encode,
-                evaluate_predict_seconds=timings.predict,
-                evaluate_count_seconds=timings.count,
-                evaluate_episodes=timings.episodes,
-                evaluate_encoded_images=timings.encoded_images,
-            ),
+            **_added(record.info.timings, **evaluator.timings),
             "cache_gib": {"device": budget.device / GIB, "host": budget.host / GIB},
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },

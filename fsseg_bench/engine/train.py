@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, collate
 from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, load_state, save_state
+from fsseg_bench.engine.checks import checked_losses
 from fsseg_bench.engine.device import autocast, exact
-from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.inference import fold_features, normalise
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, set_rate
-from fsseg_bench.engine.outputs import checked_losses
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
 from fsseg_bench.progress import Progress
@@ -25,9 +25,36 @@ from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.recipe.schedules import rate
 from fsseg_bench.records.lines import LineLog
-from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.request import Precision
 from fsseg_bench.records.run import RunRecord
+from fsseg_bench.records.training import loss_row
+
+
+class HistoryStore:
+    """Maps by training sample, in half precision on the CPU; part of a training's checkpoint."""
+
+    def __init__(self, maps: Mapping[str, Tensor], device: torch.device) -> None:
+        self.maps = dict(maps)
+        """Sample key to its map."""
+        self._device = device
+
+    def of(self, keys: Sequence[str]) -> History:
+        """The history of a batch of samples."""
+        found = (self.maps.get(key) for key in keys)
+        return History([None if one is None else one.to(self._device).float() for one in found])
+
+    def store(self, keys: Sequence[str], history: History) -> None:
+        """Remembers what the method kept, if anything.
+
+        Raises:
+            ValueError: the maps are not one an episode.
+        """
+        if history.kept is None:
+            return
+        if history.kept.shape[0] != len(keys):
+            raise ValueError(f"history.keep got {history.kept.shape[0]} maps for {len(keys)} episodes")
+        for key, one in zip(keys, history.kept.half().cpu(), strict=True):
+            self.maps[key] = one.clone()  # not a view that keeps the whole batch alive
 
 
 class _Losses(NamedTuple):

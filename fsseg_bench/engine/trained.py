@@ -13,7 +13,7 @@ from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.records.read import StoredRun, read_run
 from fsseg_bench.records.run import CHECKPOINT_FILE, RUN_FILE
-from fsseg_bench.records.trained import CheckpointTraining
+from fsseg_bench.records.settings import CheckpointTraining
 
 
 @dataclass(frozen=True)

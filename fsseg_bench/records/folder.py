@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.identity import differences
 from fsseg_bench.records.info import RUN_FILE, RecordError, RunInfo, read_info
-from fsseg_bench.records.settings import RunSettings
+from fsseg_bench.records.settings import RunSettings, differences
 from fsseg_bench.storage.files import TEMPORARY, free_aside, sync_folder
 from fsseg_bench.storage.lock import LOCK_NAME, FolderLock
 

@@ -10,11 +10,9 @@ from typing import Annotated, Any, Final, Literal
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
-from fsseg_bench.records.identity import canonical_json, identity_hash
 from fsseg_bench.records.provenance import Provenance
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.settings import RunSettings
-from fsseg_bench.records.trained import CheckpointTraining
+from fsseg_bench.records.settings import CheckpointTraining, RunSettings, canonical_json, identity_hash
 from fsseg_bench.records.training import LossSummary
 from fsseg_bench.schema import Range, parse
 from fsseg_bench.storage.json_text import plain, strict_json, write_json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -16,8 +17,7 @@ from fsseg_bench.records.counts import EpisodeCounts, parse_counts
 from fsseg_bench.records.info import RUN_FILE, RecordError, RunInfo, Status, read_info
 from fsseg_bench.records.lines import Chain, Inspect, parse_lines
 from fsseg_bench.records.run import EPISODES_FILE, TABLE_FILE
-from fsseg_bench.records.settings import ShownSettings
-from fsseg_bench.records.trained import settings_shown
+from fsseg_bench.records.settings import ShownSettings, settings_shown
 
 if TYPE_CHECKING:
     from fsseg_bench.protocol.table import EpisodeTable
@@ -78,16 +78,12 @@ class StoredRun:
             RecordError: the run is not done, or its episode log is missing, edited or does not fit its
                 settings.
         """
-        path = self.folder / EPISODES_FILE
+        path, seal = self.folder / EPISODES_FILE, self.info.episodes
         if self.status != "done":
             raise RecordError(f"{self.folder}: the run is not done (status {self.status})")
-        try:
-            data = regular(path).read_bytes()
-        except OSError as error:
-            raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-        seal = self.info.episodes
-        if seal is None or hashlib.sha256(data).hexdigest() != seal.sha256:
-            raise RecordError(f"{path}: changed since the run was done (its SHA-256 is not the recorded one)")
+        data = _unchanged(path, seal.sha256 if seal else "")
+        if data is None:
+            raise RecordError(f"{path}: cannot be read: {os.strerror(errno.ENOENT)}")
         return parse_counts(data, self.settings.way, set(self.novel), path)
 
     def content(self, name: str) -> bytes:
@@ -99,19 +95,10 @@ class StoredRun:
             RecordError: it cannot be read, or was changed since the run was done.
             FileNotFoundError: there is none, and there was none.
         """
-        path = self.folder / name
-        sealed = self.info.files.get(name)
-        try:
-            data = regular(path).read_bytes()
-        except FileNotFoundError:
-            if sealed is None:
-                raise
-            raise RecordError(f"{path}: is missing since the run was done") from None
-        except OSError as error:
-            raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-        if sealed is not None and hashlib.sha256(data).hexdigest() != sealed:
-            raise RecordError(f"{path}: changed since the run was done (its SHA-256 is not the recorded one)")
-        return data
+        path, sealed = self.folder / name, self.info.files.get(name)
+        if (data := _unchanged(path, sealed)) is not None:
+            return data
+        raise RecordError(f"{path}: is missing since the run was done") if sealed else FileNotFoundError(path)
 
     def lines(self, name: str, inspect: Inspect | None = None) -> list[dict[str, Any]]:
         """The rows of a line log beside run.json; none when there is no such file.
@@ -142,16 +129,27 @@ class StoredRun:
         Raises:
             RecordError: as :meth:`table`.
         """
-        path = self.folder / TABLE_FILE
-        try:
-            data = regular(path).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-        if hashlib.sha256(data).hexdigest() != self.settings.episode_digest:
-            raise RecordError(f"{path}: these are not the episodes of the run (their SHA-256 is not the recorded one)")
-        return data
+        told = "these are not the episodes of the run (their SHA-256 is not the recorded one)"
+        return _unchanged(self.folder / TABLE_FILE, self.settings.episode_digest, told)
+
+
+def _unchanged(
+    path: Path, sha256: str | None, told: str = "changed since the run was done (its SHA-256 is not the recorded one)"
+) -> bytes | None:
+    """What a file holds; None where there is none.
+
+    Raises:
+        RecordError: it cannot be read, or has another SHA-256 (None allows any).
+    """
+    try:
+        data = regular(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise RecordError(f"{path}: {told}")
+    return data
 
 
 def read_run(folder: Path) -> StoredRun:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, get_args
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.counts import parse_counts
 from fsseg_bench.records.folder import existing_info, is_empty, moved_aside, run_folder
-from fsseg_bench.records.identity import differences
 from fsseg_bench.records.info import CHECK, RUN_FILE, SCHEMA, RecordError, RunInfo, Status, write_info
 from fsseg_bench.records.lines import Chain, Inspect, LineLog, Row, parse_lines, read_lines
-from fsseg_bench.records.losses import loss_row
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.settings import RunSettings
+from fsseg_bench.records.settings import RunSettings, differences
+from fsseg_bench.records.training import loss_row
 from fsseg_bench.storage.files import remove_leftovers, write_atomic, write_error, writing
 from fsseg_bench.storage.json_text import plain
 from fsseg_bench.storage.lock import FolderLock

@@ -1,16 +1,52 @@
-"""The settings that determine a run's numbers: the only place that knows their names, their form and their groups."""
+"""The settings that determine a run's numbers: their names, form and groups, their identity, and how tables show them.
+
+The identity of a run that evaluated a checkpoint names the checkpoint by its digest alone, so that one checkpoint is
+one run wherever it lies. What is known of its training stands beside it in run.json, as ``trained``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.records.identity import flat, identity_hash
 from fsseg_bench.records.request import AtLeastOne, Precision
 from fsseg_bench.schema import Must
+from fsseg_bench.storage.json_text import plain
+
+
+def canonical_json(settings: Mapping[str, Any]) -> str:
+    """``settings`` as JSON text that is equal for equal content: sorted keys, no spaces, no NaN."""
+    return json.dumps(plain(settings), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def identity_hash(settings: Mapping[str, Any]) -> str:
+    """SHA-256 (64 hex digits) of :func:`canonical_json`; the order of keys does not matter."""
+    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested settings by dotted name: ``{"recipe": {"lr": 1}}`` gives ``("recipe.lr", 1)``."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Each setting that differs, as ``name: value in first / value in second``, sorted by name."""
+    left, right = dict(flat(plain(first))), dict(flat(plain(second)))
+    names = sorted(name for name in left | right if left.get(name) != right.get(name))
+    return [f"{name}: {_show(left, name)} / {_show(right, name)}" for name in names]
+
+
+def _show(values: Mapping[str, Any], name: str) -> str:
+    return json.dumps(values[name], ensure_ascii=False) if name in values else "not set"
 
 
 class Rules(NamedTuple):
@@ -47,6 +83,10 @@ CONTENT = {
     "episode_digest": "episodes",
 }
 """Settings that nobody gives, digests of what files hold, and what they are digests of."""
+UNKNOWN = " (training unknown)"
+"""How the words end for a file that says nothing of its training."""
+_OF_TRAINING = ("recipe", "seed", "weights", "weights_digest")
+_OF_BOTH = ("protocol_label", "way", "shot", "precision", "switches")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,3 +195,52 @@ class ShownSettings(RunSettings):
     """Which checkpoint was evaluated, in words."""
     trained_with: Mapping[str, Any] | None = None
     """What was different in the training of the checkpoint."""
+
+
+@dataclass(frozen=True)
+class CheckpointTraining:
+    """What is known of the training of a checkpoint: of a file that lies in no run's folder, its name alone."""
+
+    file: str
+    run: str | None = None
+    """The run's folder at the time."""
+    identity: str | None = None
+    settings: RunSettings | None = None
+    stored: Mapping[str, Any] | None = None
+    """The settings as the training's record holds them, which the identity is the hash of; for :meth:`to_json`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As run.json holds it."""
+        if self.stored is None:
+            return {"file": self.file}
+        return {"file": self.file, "run": self.run, "identity": self.identity, "settings": self.stored}
+
+
+def settings_shown(settings: RunSettings, trained: CheckpointTraining | None) -> ShownSettings:
+    """The settings of a run as tables and filters use them; see :class:`ShownSettings`."""
+    values = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    values["recipe"] = _with_optimizer(settings.recipe)
+    if not settings.checkpoint_digest:
+        return ShownSettings(**values)
+    source = trained.settings if trained else None
+    if trained is None or source is None:
+        words = " ".join(filter(None, (trained.file if trained else "", settings.checkpoint_digest[:8])))
+        return ShownSettings(**values | {"recipe": {}, "checkpoint": words + UNKNOWN})
+    pairs = {name: (getattr(source, name), getattr(settings, name)) for name in _OF_BOTH}
+    changed = {name: _other(then, now) for name, (then, now) in pairs.items() if then != now}
+    own = {name: getattr(source, name) for name in _OF_TRAINING}
+    own["recipe"] = _with_optimizer(source.recipe)
+    words = f"run {str(trained.identity)[:8]}"
+    return ShownSettings(**values | own | {"checkpoint": words, "trained_with": changed})
+
+
+def _with_optimizer(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A recipe that names its optimiser: records leave it out where it is SGD, the only one of earlier versions."""
+    return {"optimizer": "sgd", **recipe} if recipe else recipe
+
+
+def _other(value: Any, than: Any) -> Any:
+    """``value``, of a mapping the entries that are not those of ``than``."""
+    if isinstance(value, Mapping) and isinstance(than, Mapping):
+        return {key: own for key, own in value.items() if key not in than or than[key] != own}
+    return value

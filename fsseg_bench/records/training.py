@@ -1,4 +1,4 @@
-"""What a training log says in the end: its last losses, beside those of a predictor that looks at no image."""
+"""The training log: what its rows may hold, and its last losses beside those of a constant prediction."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 LAST_STEPS = 50
 """Steps at the end of a training over which its loss is averaged."""
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,27 @@ def training_summary(rows: Sequence[Mapping[str, Any]]) -> LossSummary | None:
         means if len(means) > 1 else None,
         constant_loss(counts) if len(counts) == len(last) else None,
     )
+
+
+def loss_row(i: int, row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a line of ``train.jsonl``; None where nothing is.
+
+    Args:
+        i: its place; iterations may be missing before it, where a training went on after its log was damaged.
+        row: the line.
+    """
+    iteration, parts = row.get("iteration"), row.get("parts")
+    if type(iteration) is not int or iteration < i:
+        return f"its iteration is {iteration!r}"
+    if not isinstance(parts, Mapping) or not parts:
+        return "it has no parts of the loss"
+    numbers = {"loss": row.get("loss"), "lr": row.get("lr", 0.0), **parts}
+    labels = row.get("labels", [0])  # none in logs of earlier versions
+    if not isinstance(labels, list) or not labels or not all(type(n) is int and 0 <= n < _LARGEST for n in labels):
+        return "its labels are not numbers of pixels"
+    wrong = next((key for key, value in numbers.items() if not _finite(value)), None)
+    return None if wrong is None else f"{wrong} is {str(numbers[wrong])[:30]}, not a number a loss can be"
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in {int, float} and abs(value) < _LARGEST

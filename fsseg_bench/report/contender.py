@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.identity import differences
 from fsseg_bench.records.read import StoredRun
-from fsseg_bench.records.settings import OF_A_FOLD, ShownSettings
+from fsseg_bench.records.settings import OF_A_FOLD, ShownSettings, differences
 from fsseg_bench.report.recipes import training_facts
 
 _MUST_AGREE = {

@@ -10,9 +10,8 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
-from fsseg_bench.records.identity import flat
 from fsseg_bench.records.read import StoredRun
-from fsseg_bench.records.settings import OF_A_FOLD, OF_A_TABLE, ShownSettings
+from fsseg_bench.records.settings import OF_A_FOLD, OF_A_TABLE, ShownSettings, flat
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.words import checkpoints, given_list, short
 

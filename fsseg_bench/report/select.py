@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.records.identity import canonical_json, differences, flat
 from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun, find_records
-from fsseg_bench.records.settings import OF_A_FOLD
+from fsseg_bench.records.settings import OF_A_FOLD, canonical_json, differences, flat
 from fsseg_bench.report.conditions import conditions_of, fitting_runs, parameters_of, shown_value
 from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.words import given_list

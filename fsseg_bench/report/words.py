@@ -11,10 +11,8 @@ from typing import Any
 from fsseg_bench.protocol.lists import list_family
 from fsseg_bench.protocol.load import LIST_GIVEN
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.records.identity import flat
 from fsseg_bench.records.read import StoredRun
-from fsseg_bench.records.settings import ShownSettings
-from fsseg_bench.records.trained import UNKNOWN
+from fsseg_bench.records.settings import UNKNOWN, ShownSettings, flat
 
 METRIC_NAMES: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
 METRICS = tuple(METRIC_NAMES)

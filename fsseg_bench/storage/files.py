@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from fsseg_bench.errors import UserError
@@ -51,58 +50,46 @@ def write_error(path: Path, error: OSError, advice: str = "") -> UserError:
     return UserError(f"{path}: cannot be written: {reason}{end}")
 
 
-class atomic_writer:  # noqa: N801 - used as a function in a with statement
+@contextmanager
+def atomic_writer(path: Path, *, advice: str = "", sync: bool = True) -> Iterator[BinaryIO]:
     """A binary file that becomes ``path`` when the block ends well, and leaves no trace when it does not.
 
     Readers and a crash see the old file or the new one, never a part.
+
+    Args:
+        path: the file; its folder must exist.
+        advice: as of :func:`writing`.
+        sync: whether the data are on the disk (fsync of file and folder) before the name changes. False for
+            thousands of files after which the caller syncs once.
 
     Raises:
         UserError: full disk or unwritable folder; names ``path``. A serialiser that turns a failed write into
             an exception of its own (as torch's does) gives this error as well.
     """
-
-    def __init__(self, path: Path, *, advice: str = "", sync: bool = True) -> None:
-        """Prepares the file; nothing is opened yet.
-
-        Args:
-            path: the file; its folder must exist.
-            advice: as of :func:`writing`.
-            sync: whether the data are on the disk (fsync of file and folder) before the name changes. False for
-                thousands of files after which the caller syncs once.
-        """
-        self._path, self._advice, self._sync = path, advice, sync
-        self._temporary = _temporary_for(path)
-
-    def __enter__(self) -> BinaryIO:
-        with writing(self._path, self._advice):
-            if self._path.exists():  # a device or pipe would be replaced by a file, for everybody on the machine
-                regular(self._path)
-            self._raw = _Watched(self._temporary, "xb")
-        self._file = io.BufferedWriter(self._raw)
-        return self._file
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                with writing(self._path, self._advice):
-                    self._commit()
-        finally:
-            self._raw.close()
-            with suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
-        if self._raw.failure is not None:
-            raise write_error(self._path, self._raw.failure, self._advice) from error
-
-    def _commit(self) -> None:
-        self._file.flush()
-        if self._sync:
-            os.fsync(self._raw.fileno())
-        self._file.close()
-        self._temporary.replace(self._path)
-        if self._sync:
-            sync_folder(self._path.parent)
+    temporary = _temporary_for(path)
+    with writing(path, advice):
+        if path.exists():  # a device or pipe would be replaced by a file, for everybody on the machine
+            regular(path)
+        raw = _Watched(temporary, "xb")
+    try:
+        file = io.BufferedWriter(raw)
+        yield file
+        with writing(path, advice):
+            file.flush()
+            if sync:
+                os.fsync(raw.fileno())
+            file.close()
+            temporary.replace(path)
+            if sync:
+                sync_folder(path.parent)
+    except Exception as error:
+        if raw.failure is not None:
+            raise write_error(path, raw.failure, advice) from error
+        raise
+    finally:
+        raw.close()
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 class _Watched(io.FileIO):

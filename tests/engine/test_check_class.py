@@ -9,9 +9,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from fsseg_bench.engine.check import check_method
-from fsseg_bench.engine.check_class import check_card, check_members, check_names, check_switches
-from fsseg_bench.engine.outputs import ContractError
+from fsseg_bench.engine.check import check_card, check_members, check_method, check_names, check_switches
+from fsseg_bench.engine.checks import ContractError
 from fsseg_bench.method import Method
 from fsseg_bench.registry import FIDELITIES, Card, cards, find_method, method_names
 from fsseg_bench.schema import Range

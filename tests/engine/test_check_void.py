@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from fsseg_bench.engine.check_void import check_loss, check_supports
-from fsseg_bench.engine.outputs import ContractError
+from fsseg_bench.engine.checks import ContractError
 from fsseg_bench.method import VOID, Episode, Method, Prediction, feature_map
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.losses import segmentation_loss

@@ -16,9 +16,9 @@ from fsseg_bench.engine.plan import OpenSources, make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
-from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
+from fsseg_bench.records.settings import identity_hash
 from tests.support.runs import edit_info
 from tests.support.tiny_run import tiny_request, tiny_training
 

@@ -15,9 +15,9 @@ import pytest
 from fsseg_bench.engine import plan as planning
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
-from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.records.info import sealed
 from fsseg_bench.records.read import read_run
+from fsseg_bench.records.settings import identity_hash
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.compare import compare
 from fsseg_bench.report.select import select

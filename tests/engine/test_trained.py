@@ -22,7 +22,7 @@ from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.trained import CheckpointTraining
+from fsseg_bench.records.settings import CheckpointTraining
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.compare import compare
 from fsseg_bench.report.select import select

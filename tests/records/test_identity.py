@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from fsseg_bench.records.identity import canonical_json, differences, flat, identity_hash
+from fsseg_bench.records.settings import canonical_json, differences, flat, identity_hash
 
 
 def test_the_hash_is_that_of_the_canonical_text_written_by_hand():

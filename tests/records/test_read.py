@@ -11,10 +11,10 @@ import pytest
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.table import EpisodeTable
-from fsseg_bench.records.identity import identity_hash
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import RecordError, find_records, read_run
 from fsseg_bench.records.run import RunRecord
+from fsseg_bench.records.settings import identity_hash
 from tests.support.runs import TWO_EPISODES, edit_info, request, row, settings, write_run
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fsseg_bench.records.trained import CheckpointTraining
+from fsseg_bench.records.settings import CheckpointTraining
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.rows import claimed_twice, group_rows, reconstructions

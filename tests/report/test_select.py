@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.trained import CheckpointTraining
+from fsseg_bench.records.settings import CheckpointTraining
 from fsseg_bench.report.conditions import conditions_of
 from fsseg_bench.report.contender import also_different
 from fsseg_bench.report.select import select
