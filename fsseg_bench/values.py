@@ -119,6 +119,29 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
+def key_values(pairs: Iterable[str], option: str, example: str, *, empty: bool = True) -> dict[str, str]:
+    """``KEY=VALUE`` texts as a mapping.
+
+    Args:
+        pairs: the texts.
+        option: what messages call it.
+        example: what they show.
+        empty: whether a value may be empty.
+
+    Raises:
+        UserError: no ``=``, or a key given twice.
+    """
+    values: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key or not (value or empty):
+            raise UserError(f"{option} {pair}: use KEY=VALUE, for example {example}")
+        if key in values:
+            raise UserError(f"{option} {key} is given twice")
+        values[key] = value
+    return values
+
+
 def list_of(text: str) -> list[Any]:
     """The elements that the text of a tuple names: separated by commas, or a JSON list."""
     if isinstance(found := _read_json(text), list):

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from fsseg_bench.cli.drawn import draw
-from fsseg_bench.cli.selecting import chosen, selecting
+from fsseg_bench.cli.options import selected, selecting
+from fsseg_bench.cli.output import put, show
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind
@@ -19,8 +19,6 @@ from fsseg_bench.report.compare_json import compare_json
 from fsseg_bench.report.compare_tables import compare_tables
 from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import printable
-from fsseg_bench.report.select import select
-from fsseg_bench.storage.files import write_atomic
 
 
 @click.command()
@@ -77,12 +75,12 @@ def compare(
         )
     if len(contenders) < 2:
         raise UserError(TOO_FEW)
-    options = chosen(**filters)
-    selection = select(contenders, options.root, options.where)
-    for warning in selection.warnings:
-        click.echo(printable(f"skipped: {warning.message}"), err=True)
     comparison = compare_runs(
-        selection.contenders, resolution=resolution, interval=interval, resamples=resamples, seed=resample_seed
+        selected(contenders, **filters),
+        resolution=resolution,
+        interval=interval,
+        resamples=resamples,
+        seed=resample_seed,
     )
     for note in comparison.notes:
         click.echo(printable(f"note: {note}"), err=True)
@@ -94,11 +92,6 @@ def compare(
         click.echo(f"wrote {plot}", err=True)
     tables = compare_tables(comparison, power)
     if form == "table" and out is None and sys.stdout.isatty():
-        draw(tables)
-        return
-    text = compare_json(comparison, power) if form == "json" else "\n".join(map(to_markdown, tables))
-    if out is None:
-        click.echo(text, nl=False)
+        show(tables)
     else:
-        write_atomic(Path(out), text)
-        click.echo(f"wrote {out}", err=True)
+        put(compare_json(comparison, power) if form == "json" else "\n".join(map(to_markdown, tables)), out)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fsseg_bench.cli.options import user_folders
-from fsseg_bench.cli.selecting import Chosen, chosen, selecting
+from fsseg_bench.cli.options import selected, selecting, user_folders
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.sweep import find_sweep
@@ -18,8 +17,6 @@ from fsseg_bench.report.figures.canvas import FORMATS, save_all
 from fsseg_bench.report.figures.episodes import EpisodeRow, choose_episodes, episodes_figure
 from fsseg_bench.report.figures.loss import loss_curve, loss_figure
 from fsseg_bench.report.figures.steps import STEPS, SWITCH, other_model, steps_curve, steps_figure
-from fsseg_bench.report.model import printable
-from fsseg_bench.report.select import select
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +28,7 @@ _METHODS: dict[Number, tuple[str, ...]] = {
     "7": ("baseline", "biopt"),
 }
 """The paper's."""
+_PLACES = ("data_root", "weights", "device", "workers", "methods_path", "backbones_path", "sources_path")
 _STEMS: dict[Number, str] = {"5": "figure5-steps", "6": "figure6-episodes", "7": "figure7-loss"}
 
 
@@ -73,32 +71,15 @@ def figures(
     steps: str,
     window: int | None,
     dataset_file: str | None,
-    data_root: str | None,
-    weights: str | None,
-    device: str,
-    workers: int | None,
-    methods_path: str | None,
-    backbones_path: str | None,
-    sources_path: str | None,
-    **filters: Any,
+    **options: Any,
 ) -> None:
     """Draw Figure 5 (IoU against inner steps), 6 (episodes in pictures) or 7 (training loss) from finished runs."""
-    options = chosen(**filters)
-    contenders = _select(methods or _METHODS[number], options)
-    places = {
-        "dataset": dataset_file,
-        "data_root": data_root,
-        "weights": weights,
-        "device": device,
-        "workers": workers,
-        "methods_path": methods_path,
-        "backbones_path": backbones_path,
-        "sources_path": sources_path,
-    }
+    places = {"dataset": dataset_file, **{name: options.pop(name) for name in _PLACES}}
+    contenders = selected(methods or _METHODS[number], **options)
     if number == "5":
         if make:
             _sweep(contenders, steps.split(","), places)
-        other = _select((beside,), options)[0] if beside else None
+        other = selected((beside,), **options)[0] if beside else None
         figure = _steps(contenders, other, metric)
     elif number == "6":
         figure = _episodes(contenders, places)
@@ -106,13 +87,6 @@ def figures(
         figure = loss_figure([loss_curve(c) for c in contenders], _about(contenders), window)
     for path in save_all(figure, Path(out), _STEMS[number], list(dict.fromkeys(formats))):
         click.echo(f"wrote {path}", err=True)
-
-
-def _select(texts: Sequence[str], options: Chosen) -> tuple[Contender, ...]:
-    selection = select(texts, options.root, options.where)
-    for warning in selection.warnings:
-        click.echo(printable(f"skipped: {warning.message}"), err=True)
-    return selection.contenders
 
 
 def _about(contenders: Sequence[Contender]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 
 import click
-from tabulate import tabulate
 
 from fsseg_bench.cli.options import user_folders
-from fsseg_bench.report.model import printable
+from fsseg_bench.cli.output import show
+from fsseg_bench.report.model import Cell, Column, Table, printable
 
 Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Headings and rows."""
@@ -40,7 +39,8 @@ def list_(
         "runs": lambda: _runs(results),
     }
     heads, rows = makers[what]()
-    _show(heads, [[printable(text) for text in row] for row in rows])
+    cells = tuple(tuple(Cell(printable(text)) for text in row) for row in rows)
+    show([Table(what, "", "", tuple(Column((head,)) for head in heads), len(heads), cells)])
 
 
 def _methods(methods_path: str | None) -> Listing:
@@ -130,22 +130,3 @@ def _runs(results: str | None) -> Listing:
         for run in runs
     ]
     return ("dataset", *keys[1:], "status", "record"), rows
-
-
-def _on_terminal() -> bool:
-    return sys.stdout.isatty()
-
-
-def _show(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A drawn table on a terminal, aligned plain text elsewhere."""
-    if not _on_terminal():
-        click.echo(tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*heads)
-    for row in rows:
-        table.add_row(*(Text(text) for text in row))
-    Console().print(table)

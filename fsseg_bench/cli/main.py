@@ -34,6 +34,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
+        if cmd_name == "report" and "numpy" not in sys.modules:
+            # Its matrix products are small there: threads that wait for each other cost more than they bring.
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         module, attribute = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command

@@ -1,15 +1,35 @@
-"""Options that several commands share, and the parsing of their values."""
+"""Options that several commands share, and what their values mean."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import results_root
+from fsseg_bench.report.model import printable
+from fsseg_bench.values import key_values
+
+if TYPE_CHECKING:
+    from fsseg_bench.report.contender import Contender
 
 C = TypeVar("C", bound=Callable[..., object])
+
+_SELECTING = (
+    click.option(
+        "--results", type=click.Path(), help="Folder of the records [default: FSSEG_RESULTS, else results/runs]."
+    ),
+    click.option("--dataset", help="Only runs of this protocol (its label, name or file)."),
+    click.option("--backbone", help="Only runs with this backbone."),
+    click.option("--shot", type=int, help="Only K-shot runs."),
+    click.option("--way", type=int, help="Only N-way runs."),
+    click.option("--seed", type=int, help="Only runs with this training seed."),
+    click.option(
+        "--where", multiple=True, metavar="KEY=VALUE", help="Only runs with this setting, e.g. recipe.iterations=0."
+    ),
+)
 
 
 def user_folders(*kinds: str, note: str = "") -> Callable[[C], C]:
@@ -67,12 +87,29 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:
     Raises:
         UserError: no ``=``, or a key given twice.
     """
-    settings: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UserError(f"--set {pair}: use KEY=VALUE, for example --set recipe.lr=1e-3")
-        if key in settings:
-            raise UserError(f"--set {key} is given twice")
-        settings[key] = value
-    return settings
+    return key_values(pairs, "--set", "--set recipe.lr=1e-3")
+
+
+def selecting(command: C) -> C:
+    """The options that say which finished runs a command is about; it hands their values to :func:`selected`."""
+    for option in reversed(_SELECTING):
+        command = option(command)
+    return command
+
+
+def selected(
+    texts: Sequence[str], results: str | None, where: tuple[str, ...], **filters: str | int | None
+) -> tuple[Contender, ...]:
+    """The contenders that ``texts`` name among the runs that the options choose; says which records are skipped.
+
+    Raises:
+        UserError: a malformed ``--where``, or as :func:`fsseg_bench.report.select.select`.
+    """
+    from fsseg_bench.report.conditions import conditions_of
+    from fsseg_bench.report.select import select  # it brings numpy, which listing does without
+
+    given = {key: str(value) for key, value in filters.items() if value is not None}
+    selection = select(texts, results_root(results), {**given, **conditions_of(where, "--where")})
+    for warning in selection.warnings:
+        click.echo(printable(f"skipped: {warning.message}"), err=True)
+    return selection.contenders

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import click
 
+from fsseg_bench.cli.output import put
 from fsseg_bench.errors import UserError
-
-if TYPE_CHECKING:
-    from fsseg_bench.protocol.spec import Resolution
-    from fsseg_bench.protocol.statistics import IntervalKind, Metric
-    from fsseg_bench.report.model import Layout
+from fsseg_bench.protocol.spec import Resolution
+from fsseg_bench.protocol.statistics import IntervalKind, Metric
+from fsseg_bench.report.blocks import Measured
+from fsseg_bench.report.collect import Collection
+from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
+from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
+from fsseg_bench.report.flat import to_csv, to_json
+from fsseg_bench.report.frames import any_runs
+from fsseg_bench.report.html import to_html
+from fsseg_bench.report.latex import to_latex, to_macros
+from fsseg_bench.report.markdown import to_markdown
+from fsseg_bench.report.model import Layout, arranged, printable
+from fsseg_bench.report.paper import NUMBERS, Number, paper_table
+from fsseg_bench.report.papers import PaperTable
+from fsseg_bench.report.rows import claimed_twice
+from fsseg_bench.report.table import class_tables, runs_tables, unfinished_table
 
 FORMATS = ("markdown", "latex", "csv", "json", "html")
 
@@ -89,28 +98,75 @@ def report(
     Every score is computed from the stored counts. Unfinished runs are listed apart; records that cannot be used
     are named on standard error.
     """
-    if "numpy" not in sys.modules:
-        # Its matrix products here are small: threads that wait for each other cost more than they bring.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from fsseg_bench.cli import report_body as body
-    from fsseg_bench.report.frames import any_runs
-    from fsseg_bench.report.latex import to_macros
-    from fsseg_bench.storage.files import write_atomic
-
     if commands and macros:
         raise UserError("--commands and --macros exclude each other: give one of them")
-    choice = body.choose(names, metric, resolution, columns, per_class, papers_path)
+    printed = [name for name in names if name != RUNS]
+    known = papers(papers_path) if printed or papers_path else ()
+    of_runs = RUNS in names or ALL in names
+    if metric == "binary" and not of_runs:
+        raise UserError("--metric binary: the paper's tables have their own metric; it is for --table runs")
+    wanted, numbers = find_tables(printed, known), _numbers(columns)
     collection = any_runs(results, episodes=episodes, interval=interval)
-    warned = body.warn(collection, choice)
+    warned = _warn(collection, needed=not wanted)
+    measured = Measured(collection)
     if commands:
-        text = body.commands_text(choice, collection, results)
+        text = _commands(wanted, of_runs, measured, collection, results)
     else:
-        tables = body.tables(choice, collection)
-        text = to_macros(tables) if macros else body.render(form, tables, collection, choice, layout)
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        write_atomic(Path(out), text)
-        click.echo(f"wrote {out}", err=True)
+        tables = [paper_table(t, collection, measured, resolution=resolution, numbers=numbers) for t in wanted]
+        if of_runs:
+            tables += runs_tables(collection, metric, resolution)
+        if per_class:
+            protocols = None if of_runs else tuple({rules.name for table in wanted for rules in table.rules})
+            tables += class_tables(collection, resolution, protocols)
+        if of_runs and (unfinished := unfinished_table(collection)):
+            tables.append(unfinished)
+        shaped = [arranged(table, layout) for table in tables]
+        if macros:
+            text = to_macros(tables)
+        elif form == "csv":
+            text = to_csv(tables)
+        elif form == "json":
+            text = to_json(tables, [warning.message for warning in collection.warnings])
+        elif form == "html":
+            text = to_html(shaped, collection, resolution=resolution, known_papers=known)
+        else:
+            text = "\n".join(map(to_latex if form == "latex" else to_markdown, shaped))
+    put(text, out)
     if strict and warned:
         ctx.exit(1)
+
+
+def _numbers(columns: str) -> tuple[Number, ...]:
+    words = columns.split(",")
+    if wrong := [word for word in words if word not in NUMBERS]:
+        raise UserError(f"--columns {columns}: {wrong[0]!r} is none of {', '.join(NUMBERS)} (comma-separated)")
+    return tuple(number for number in NUMBERS if number in words)
+
+
+def _warn(collection: Collection, *, needed: bool) -> bool:
+    """Says on standard error what is wrong with the records; whether anything is.
+
+    Raises:
+        UserError: runs are ``needed`` and there are none.
+    """
+    conflicts = claimed_twice(collection)
+    for text in [*(f"skipped: {warning.message}" for warning in collection.warnings), *conflicts]:
+        click.echo(printable(text), err=True)
+    if not collection.done and not collection.unfinished:
+        if needed:
+            raise UserError(f"{collection.root}: holds no usable runs; make one with 'fsseg-bench run'")
+        click.echo(f"{collection.root}: holds no usable runs; measured numbers are missing", err=True)
+    return bool(collection.warnings or conflicts)
+
+
+def _commands(
+    wanted: Sequence[PaperTable], of_runs: bool, measured: Measured, collection: Collection, results: str | None
+) -> str:
+    """The lines of ``--commands``."""
+    from fsseg_bench.nn.catalogue import backbone_names
+    from fsseg_bench.registry import method_names
+
+    here = Installation(method_names(), backbone_names(), results)
+    lines = paper_commands(wanted, measured, here)
+    lines += runs_commands(collection, here) if of_runs else []
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines)) or "# nothing is missing\n"

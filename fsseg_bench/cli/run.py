@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tabulate import tabulate
 
 from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings, user_folders
+from fsseg_bench.cli.output import show
 
 if TYPE_CHECKING:
     from fsseg_bench.engine.batch import Batch
@@ -92,16 +91,8 @@ def _show_differences(batch: Batch) -> None:
     from fsseg_bench.report.recipes import differences_table
 
     table = differences_table([(planned.shown.method, planned.shown) for planned in batch.runs])
-    if table is None:
-        return
-    if sys.stderr.isatty():
-        from fsseg_bench.cli.drawn import draw
-
-        draw([table], stderr=True)
-        return
-    cells = [[cell.text for cell in row] for row in table.rows]
-    click.echo(f"{table.title}. {table.caption}", err=True)
-    click.echo(tabulate(cells, [c.title for c in table.columns], tablefmt="plain", disable_numparse=True), err=True)
+    if table is not None:
+        show([table], stderr=True)
 
 
 def _execute(batch: Batch, opened: OpenSources) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.words import HEX, given_list
+from fsseg_bench.values import key_values
 
 _SHORTEST_PREFIX = 6
 _NO_LIST = "none"
@@ -22,15 +23,7 @@ def conditions_of(pairs: Iterable[str], option: str) -> dict[str, str]:
     Raises:
         UserError: no ``=``, or a key given twice; names ``option``.
     """
-    conditions: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key or not value:
-            raise UserError(f"{option} {pair}: use KEY=VALUE, for example recipe.iterations=0")
-        if key in conditions:
-            raise UserError(f"{option} {key} is given twice")
-        conditions[key] = value
-    return conditions
+    return key_values(pairs, option, "recipe.iterations=0", empty=False)
 
 
 def parameters_of(run: StoredRun) -> dict[str, str]:

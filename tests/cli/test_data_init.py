@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fsseg_bench.cli.data_init import init
+from fsseg_bench.cli.data import init
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fsseg_bench.cli import listing
 from fsseg_bench.cli.listing import list_
 from fsseg_bench.errors import UserError
 from tests.support.backbones import PLAIN, write_backbone
@@ -80,11 +79,12 @@ def test_an_unknown_kind_names_the_known_ones():
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_hostile_names_neither_style_nor_steer_the_terminal(tmp_path: Path, monkeypatch, terminal: bool):
+def test_hostile_names_neither_style_nor_steer_the_terminal(tmp_path: Path, monkeypatch, capsys, terminal: bool):
     write_run(tmp_path, method="[red]x[/red]\x1b[31m")
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(listing, "_on_terminal", lambda: terminal)
-    out = call("runs", "--results", tmp_path).stdout
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    list_.main(["runs", "--results", str(tmp_path)], standalone_mode=False)
+    out = capsys.readouterr().out
     assert "[red]x[/red]\ufffd[31m" in out
     assert "\x1b[31m" not in out
     assert ("┃" in out) == terminal

@@ -279,9 +279,9 @@ class TestStrict:
 
 def test_numpy_comes_after_its_threads_are_limited():
     code = (
-        "import os, sys; from fsseg_bench.cli.report import report; assert 'numpy' not in sys.modules; "
-        "report(['--table', '4', '--results', '.'], standalone_mode=False); assert 'numpy' in sys.modules; "
-        "assert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
+        "import os, sys; from fsseg_bench.cli.main import cli; assert 'numpy' not in sys.modules; "
+        "cli(['report', '--table', '4', '--results', '.'], standalone_mode=False, obj={'debug': False})\n"
+        "assert 'numpy' in sys.modules; assert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
     )
     environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fsseg_bench.cli.output import show
 from fsseg_bench.report.recipes import differences_table
 from tests.cli.test_main import call, data
 from tests.support.runs import settings
@@ -67,13 +68,12 @@ def test_a_late_error_comes_before_the_first_run(data: Path, capsys: pytest.Capt
 def test_the_table_of_differences_is_drawn_on_a_terminal(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fsseg_bench.cli.drawn import draw
-
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     runs = [(name, settings(backbone=name, recipe={})) for name in ("vgg16", "resnet50")]
     table = differences_table(runs)
     assert table is not None
-    draw([table], stderr=True)
+    show([table], stderr=True)
     out, err = capsys.readouterr()
     assert out == ""
     assert "What differs between the methods" in " ".join(err.split())
