@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -22,11 +22,6 @@ from fsseg_bench.report.words import given_list, natural
 class PublishedRow:
     """The numbers of one printed row."""
 
-    method: str
-    name: str
-    """For ``--method``; empty where no method here would be the same thing."""
-    backbone: str
-    protocol: str
     numbers: Mapping[Place, PublishedNumber]
 
     @property
@@ -60,7 +55,9 @@ class Pair(NamedTuple):
     @property
     def backbone(self) -> str:
         """As printed, or as measured."""
-        return self.printed.backbone if self.printed else printable(self.measured.backbone) if self.measured else ""
+        return (
+            self.printed.first.backbone if self.printed else printable(self.measured.backbone) if self.measured else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -137,17 +134,12 @@ def plain(name: str) -> str:
 
 def _printed(table: PaperTable, protocol: str) -> list[PublishedRow]:
     found: dict[tuple[str, ...], dict[Place, PublishedNumber]] = defaultdict(dict)
-    names: dict[tuple[str, ...], PublishedNumber] = {}
-    for number in table.numbers:
-        if number.protocol != protocol or number.shot is None:
-            continue
-        scales = number.multi_scale if table.by_scales else ""
-        source = number.source if table.paper.collected else ""
-        key = number.method, number.name, number.backbone, scales, source
-        names.setdefault(key, number)
-        found[key][number.shot, number.fold] = number
-    rows = [PublishedRow(n.method, n.name, n.backbone, protocol, found[key]) for key, n in names.items()]
-    return sorted(rows, key=lambda row: _backbone_order(row.backbone))
+    for n in table.numbers:
+        if n.protocol == protocol and n.shot is not None:
+            scales = n.multi_scale if table.by_scales else ""
+            source = n.source if table.paper.said.collected else ""
+            found[n.method, n.name, n.backbone, scales, source][n.shot, n.fold] = n
+    return sorted(map(PublishedRow, found.values()), key=lambda row: _backbone_order(row.first.backbone))
 
 
 def _backbone_order(name: str) -> tuple[bool, list[tuple[int, str]]]:
@@ -164,21 +156,15 @@ def _pairs(
         fitting = [i for i, row in enumerate(rows) if _fits(table, protocol, printed_row, row)]
         taken.update(fitting)
         pairs += [Pair(protocol, printed_row, rows[i]) for i in fitting] or [Pair(protocol, printed_row, None)]
-    listed = {plain(row.name) for row in printed}
+    listed = {plain(row.first.name) for row in printed}
     left = [row for i, row in enumerate(rows) if i not in taken and (table.others or plain(row.method) in listed)]
     pairs += [Pair(protocol, None, row) for row in left if set(row.runs) & set(table.shots)]
-    return _by_backbone(pairs)
-
-
-def _by_backbone(pairs: Iterable[Pair]) -> list[Pair]:
-    groups: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        groups.setdefault(plain(pair.backbone), []).append(pair)
-    return [pair for group in groups.values() for pair in group]
+    order = list(dict.fromkeys(plain(pair.backbone) for pair in pairs))
+    return sorted(pairs, key=lambda pair: order.index(plain(pair.backbone)))
 
 
 def _fits(table: PaperTable, protocol: PaperProtocol, printed: PublishedRow, row: Row) -> bool:
-    same = (plain(printed.name), plain(printed.backbone)) == (plain(row.method), plain(row.backbone))
+    same = (plain(printed.first.name), plain(printed.first.backbone)) == (plain(row.method), plain(row.backbone))
     if not (same and set(row.runs) & set(table.shots)):
         return False
     return not table.by_scales or several_scales(protocol, row.settings) == printed_scales(printed)

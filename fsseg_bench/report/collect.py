@@ -66,11 +66,10 @@ class ScoredRun:
             )
         return self._folds[resolution]
 
-    def class_scores(self, resolution: Resolution) -> dict[str, float]:
-        """IoU in [0, 1] of each held-out class by name."""
-        settings = self.record.settings
-        scores = class_iou(getattr(self.counts, resolution), self.counts.classes, self.record.novel)
-        return {settings.class_name(c): float(s) for c, s in zip(self.record.novel, scores, strict=True)}
+    def class_scores(self, resolution: Resolution) -> dict[int, float]:
+        """IoU in [0, 1] of each held-out class by label value."""
+        fold = self.fold_counts(resolution)
+        return dict(zip(fold.novel, class_iou(fold.confusion, fold.classes, fold.novel).tolist(), strict=True))
 
 
 @dataclass(frozen=True)

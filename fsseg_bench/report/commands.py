@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.report.blocks import Measured, Pair, blocks, plain
+from fsseg_bench.report.blocks import Measured, Pair, PublishedRow, blocks, plain
 from fsseg_bench.report.cells import Runs
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.model import printable
@@ -38,42 +38,40 @@ def paper_commands(tables: Iterable[PaperTable], measured: Measured, here: Insta
 
     Rows that exist in part are filled with the settings of their runs.
     """
-    lines: dict[str, None] = {}
     absent: dict[str, None] = {}
-    for table in tables:
-        for pair in (pair for block in blocks(table, measured) for pair in block.pairs if pair.printed):
-            for line in _pair_commands(table, pair, here, absent):
-                lines[line] = None
+    lines = dict.fromkeys(
+        line
+        for table in tables
+        for block in blocks(table, measured)
+        for pair in block.pairs
+        if pair.printed
+        for line in _pair_commands(table, pair, pair.printed, here, absent)
+    )
     names = ", ".join(absent)
     return [*lines, *([f"# no method or backbone here for: {names}"] if absent else [])]
 
 
 def runs_commands(collection: Collection, here: Installation) -> list[str]:
     """A line for each row of runs that lacks some of its folds."""
-    lines: dict[str, None] = {}
-    for runs in collection.by_rules.values():
-        for row in group_rows(runs, collection):
-            for at_shot in row.runs.values():
-                lines.update(dict.fromkeys(_again(at_shot, here)))
-    return list(lines)
+    rows = [row for runs in collection.by_rules.values() for row in group_rows(runs, collection)]
+    return list(dict.fromkeys(line for row in rows for of_shot in row.runs.values() for line in _again(of_shot, here)))
 
 
-def _pair_commands(table: PaperTable, pair: Pair, here: Installation, absent: dict[str, None]) -> list[str]:
-    printed = pair.printed
-    if printed is None:
-        return []
-    rules = pair.protocol.rules
-    method = _known(printed.name, here.methods)
-    backbone = _known(printed.backbone, here.backbones)
+def _pair_commands(
+    table: PaperTable, pair: Pair, printed: PublishedRow, here: Installation, absent: dict[str, None]
+) -> list[str]:
+    rules, first = pair.protocol.rules, printed.first
+    method = _known(first.name, here.methods)
+    backbone = _known(first.backbone, here.backbones)
     lines = []
     for shot in dict.fromkeys(shot for shot, _ in printed.numbers):
         done = pair.measured.runs.get(shot, {}) if pair.measured else {}
         if done:
             lines += _again(done, here)
         elif not method or not backbone or rules is None:
-            absent[f"{printed.method} ({printed.backbone if rules else pair.protocol.name})"] = None
+            absent[f"{first.method} ({first.backbone if rules else pair.protocol.name})"] = None
         else:
-            scales = rules.scoring.scales if _several(table, printed.first) else (1.0,)
+            scales = rules.scoring.scales if _several(table, first) else (1.0,)
             request = RunRequest(method, pair.protocol.dataset, shot=shot, backbone=backbone, scales=scales)
             lines.append(_line(request, "all", here))
     return lines

@@ -17,7 +17,7 @@ from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.records.run import TABLE_FILE
 from fsseg_bench.report.collect import ScoredRun, score_runs
 from fsseg_bench.report.contender import Contender, also_different, match
-from fsseg_bench.report.image_words import class_names
+from fsseg_bench.report.intervals import class_names
 from fsseg_bench.report.words import METRICS
 
 TOO_FEW = "nothing to compare; name a baseline and at least one other"
@@ -182,18 +182,14 @@ def _versus(
 ) -> tuple[Versus, ...]:
     overall = {m: _family([r.scores[m].overall for r in results]) for m in METRICS}
     by_fold = {m: [_family(fold) for fold in zip(*(r.scores[m].folds for r in results), strict=True)] for m in METRICS}
+    scores = {m: [_by_seed(of_folds, m, resolution) for of_folds in runs] for m in METRICS}
     return tuple(
         Versus(
             other=contenders[i + 1],
             overall={m: overall[m][i] for m in METRICS},
             folds={m: tuple(fold[i] for fold in by_fold[m]) for m in METRICS},
             classes=_classes(result),
-            seeds={
-                m: _spreads(
-                    _by_seed(runs[0], m, resolution), _by_seed(runs[i + 1], m, resolution), seeds[0] == seeds[i + 1]
-                )
-                for m in METRICS
-            },
+            seeds={m: _spreads(scores[m][0], scores[m][i + 1], seeds[0] == seeds[i + 1]) for m in METRICS},
             differs=tuple(also_different(contenders[0], contenders[i + 1])),
         )
         for i, result in enumerate(results)

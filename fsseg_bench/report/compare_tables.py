@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.compare import Adjusted, Comparison, Versus
@@ -15,12 +16,12 @@ from fsseg_bench.report.compare_cells import (
     power_of,
     spread_cell,
 )
-from fsseg_bench.report.image_words import images_words, span
+from fsseg_bench.report.intervals import images_words, span
 from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.report.words import METRIC_NAMES, METRICS
 
 _NUMBERS = ("difference", "interval", "p", "p (Holm)")
-_AS_ABOVE = "As above."
+_Rows = list[tuple[Cell, ...]]
 
 
 def compare_tables(comparison: Comparison, power: float | None = None) -> tuple[Table, ...]:
@@ -50,14 +51,13 @@ def _overall_name(comparison: Comparison) -> str:
 
 
 def _differences(comparison: Comparison) -> list[Table]:
-    rows = [
-        [
+    def rows(versus: Versus) -> _Rows:
+        return [
             (*label_cells(versus.other.label, METRIC_NAMES[metric], where), *number_cells(adjusted))
             for metric in METRICS
             for where, adjusted in places(comparison, versus, metric)
         ]
-        for versus in comparison.versus
-    ]
+
     label, first = comparison.baseline.settings.protocol_label, comparison.baseline.label
     return _one_for_each(
         comparison,
@@ -129,14 +129,14 @@ def _notes(comparison: Comparison) -> str:
 
 def _classes(comparison: Comparison) -> list[Table]:
     names = comparison.class_names
-    rows = [
-        [
+
+    def rows(versus: Versus) -> _Rows:
+        return [
             (*label_cells(versus.other.label, f"fold {fold}", names[c]), *number_cells(adjusted))
             for fold, classes in zip(comparison.folds, versus.classes, strict=True)
             for c, adjusted in classes.items()
         ]
-        for versus in comparison.versus
-    ]
+
     return _one_for_each(
         comparison,
         "classes",
@@ -150,18 +150,15 @@ def _classes(comparison: Comparison) -> list[Table]:
 
 
 def _seeds(comparison: Comparison) -> list[Table]:
-    rows = []
-    for versus in comparison.versus:
-        spreads = {m: versus.seeds[m] for m in METRICS}
-        rows.append(
-            [
-                (
-                    *label_cells(versus.other.label, METRIC_NAMES[metric]),
-                    *map(spread_cell, (spread.baseline, spread.other, spread.difference)),
-                )
-                for metric, spread in spreads.items()
-            ]
-        )
+    def rows(versus: Versus) -> _Rows:
+        return [
+            (
+                *label_cells(versus.other.label, METRIC_NAMES[metric]),
+                *map(spread_cell, (spread.baseline, spread.other, spread.difference)),
+            )
+            for metric, spread in versus.seeds.items()
+        ]
+
     return _one_for_each(
         comparison,
         "seeds",
@@ -177,15 +174,15 @@ def _seeds(comparison: Comparison) -> list[Table]:
 
 def _power(comparison: Comparison, wanted: float) -> Table:
     crossed = comparison.interval == "images"
-    rows = []
-    for versus in comparison.versus:
-        for metric in METRICS:
-            for i, (where, adjusted) in enumerate(places(comparison, versus, metric)):
-                labels = label_cells(versus.other.label, METRIC_NAMES[metric], where)
-                fold = i if i < len(comparison.folds) else None
-                rows.append(
-                    (*labels, *power_cells(adjusted, power_of(comparison, adjusted, wanted / 100, fold), crossed))
-                )
+    rows = [
+        (
+            *label_cells(versus.other.label, METRIC_NAMES[metric], where),
+            *power_cells(adjusted, power_of(comparison, adjusted, wanted / 100, fold), crossed),
+        )
+        for versus in comparison.versus
+        for metric in METRICS
+        for (where, adjusted), fold in zip_longest(places(comparison, versus, metric), range(len(comparison.folds)))
+    ]
     now = span(round(count) for count in images_a_class(comparison)) if crossed else ""
     heads = ["standard error", f"resolvable with {max(comparison.episodes):,}", "episodes a fold"]
     if crossed:
@@ -222,26 +219,23 @@ def _one_for_each(
     title: str,
     labels: Sequence[str],
     numbers: Sequence[str],
-    rows: Sequence[Sequence[tuple[Cell, ...]]],
+    rows: Callable[[Versus], _Rows],
     caption: str,
 ) -> list[Table]:
     """A table for each contender: its heading and the baseline's are their names."""
-    tables = []
-    for place, (versus, of_contender) in enumerate(zip(comparison.versus, rows, strict=True)):
-        several = len(comparison.versus) > 1
-        heads = (comparison.baseline.label, versus.other.label, *numbers)
-        tables.append(
-            _table(
-                comparison,
-                f"{name}-{place + 1}" if several else name,
-                f"{title}, {versus.other.label}" if several else title,
-                labels,
-                tuple(map(printable, heads)),
-                of_contender,
-                _AS_ABOVE if place else caption,
-            )
+    several = len(comparison.versus) > 1
+    return [
+        _table(
+            comparison,
+            f"{name}-{place}" if several else name,
+            f"{title}, {versus.other.label}" if several else title,
+            labels,
+            (comparison.baseline.label, versus.other.label, *numbers),
+            rows(versus),
+            caption if place == 1 else "As above.",
         )
-    return tables
+        for place, versus in enumerate(comparison.versus, 1)
+    ]
 
 
 def _table(
@@ -250,7 +244,7 @@ def _table(
     title: str,
     labels: Sequence[str],
     numbers: Sequence[str],
-    rows: Sequence[tuple[Cell, ...]],
+    rows: _Rows,
     caption: str,
 ) -> Table:
     settings = comparison.baseline.settings
@@ -258,7 +252,7 @@ def _table(
         name=f"compare-{name}",
         title=printable(title),
         caption=printable(caption).strip(),
-        columns=tuple(Column(("", head)) for head in (*labels, *numbers)),
+        columns=tuple(Column(("", printable(head))) for head in (*labels, *numbers)),
         labels=len(labels),
         rows=tuple(rows),
         facts={

@@ -82,7 +82,7 @@ def errata_words(paper: Paper) -> list[str]:
 
 
 def _concerned(erratum: Erratum, paper: Paper) -> str:
-    table = next((table.heading for table in paper.tables if table.name == erratum.table), paper.title)
+    table = next((table.heading for table in paper.tables if table.name == erratum.table), paper.said.title)
     parts = [table, erratum.protocol, erratum.method, erratum.backbone]
     parts += [f"{erratum.shot}-shot" if erratum.shot else None, f"{erratum.metric}-IoU" if erratum.metric else None]
     fold = erratum.fold

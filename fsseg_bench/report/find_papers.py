@@ -92,11 +92,7 @@ def _paper(place: Path) -> Paper:
     paper = Paper(
         name=place.name,
         folder=place,
-        title=said.title,
-        published=said.published,
-        collected=said.collected,
-        without_file=said.without_file,
-        specs=said.tables,
+        said=said,
         numbers=read_numbers(place / "numbers.csv"),
         errata=read_errata(errata) if errata.exists() else (),
     )

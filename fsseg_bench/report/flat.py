@@ -65,10 +65,7 @@ def to_json(tables: Sequence[Table], warnings: Sequence[str] = ()) -> str:
 
 def _plain(table: Table) -> Mapping[str, Any]:
     return {
-        "name": table.name,
-        "title": table.title,
-        "caption": table.caption,
-        "remarks": list(table.remarks),
+        **{key: getattr(table, key) for key in ("name", "title", "caption", "remarks")},
         "facts": dict(table.facts),
         "labels": table.labels,
         "columns": [{"head": list(column.head), "facts": dict(column.facts)} for column in table.columns],

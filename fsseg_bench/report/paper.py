@@ -21,7 +21,7 @@ from fsseg_bench.report.blocks import (
 from fsseg_bench.report.cells import MeasuredCells, ranked
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.doubts import table_doubts
-from fsseg_bench.report.image_words import image_remarks, spread_words
+from fsseg_bench.report.intervals import image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
 from fsseg_bench.report.papers import PaperTable, Place
 from fsseg_bench.report.rows import Row
@@ -109,7 +109,7 @@ def _labels(table: PaperTable, pairs: Sequence[Pair]) -> tuple[list[str], list[l
     made["method"] = [_method(pair, pairs) for pair in pairs]
     if table.by_scales:
         made["scales"] = [Cell(_scales(pair)) for pair in pairs]
-    if table.paper.collected:
+    if table.paper.said.collected:
         made["source"] = [Cell(pair.printed.first.source_kind if pair.printed else "") for pair in pairs]
     if any(pair.measured and pair.measured.variant for pair in pairs):
         made["settings"] = [Cell(printable(pair.measured.variant) if pair.measured else "") for pair in pairs]
@@ -125,9 +125,9 @@ def _backbone(pair: Pair, pairs: Sequence[Pair]) -> str:
 def _method(pair: Pair, pairs: Sequence[Pair]) -> Cell:
     """The printed name, with what holds for the whole row; else that of another backbone, or the runs' own."""
     if pair.printed:
-        return Cell(pair.printed.method, note=pair.printed.note)
+        return Cell(pair.printed.first.method, note=pair.printed.note)
     name = pair.measured.method if pair.measured else ""
-    printed = (p.printed.method for p in pairs if p.printed and plain(p.printed.name) == plain(name))
+    printed = (p.printed.first.method for p in pairs if p.printed and plain(p.printed.first.name) == plain(name))
     return Cell(next(printed, printable(name)))
 
 
@@ -140,7 +140,7 @@ def _scales(pair: Pair) -> str:
 
 def _place(table: PaperTable, pair: Pair, place: Place, cells: MeasuredCells, numbers: Sequence[Number]) -> list[Cell]:
     printed = _published(pair.printed, place, table) if pair.printed else Cell(MISSING)
-    missing = MISSING if printed.value is None or table.paper.collected else NO_RUN
+    missing = MISSING if printed.value is None or table.paper.said.collected else NO_RUN
     shot, fold = place
     runs = pair.measured.runs.get(shot, {}) if pair.measured else {}
     found = cells.at(runs, fold, table.metric, missing)
@@ -170,7 +170,7 @@ def _difference(pair: Pair, printed: Cell, measured: Cell) -> Cell:
 
 def _rank_group(table: PaperTable, pair: Pair, kind: Number) -> tuple[object, ...] | None:
     """What a row is ranked within; sources of several kinds are not ranked."""
-    if table.paper.collected:
+    if table.paper.said.collected:
         return None
     group = pair.protocol.name, plain(pair.backbone)
     if kind == "published":
@@ -203,7 +203,7 @@ def _caption(
 
 def _facts(table: PaperTable, protocols: Sequence[Protocol], resolution: Resolution | None) -> dict[str, Fact]:
     facts: dict[str, Fact] = {}
-    if not table.paper.collected:
+    if not table.paper.said.collected:
         facts["number"] = int(table.name) if table.name.isdecimal() else table.name
     if len(table.rules) == 1:
         facts["protocol"] = table.rules[0].name

@@ -71,8 +71,11 @@ class PaperSpec:
     title: str
     tables: Mapping[str, TableSpec]
     published: str = ""
+    """Where its numbers are from; ``{table}`` stands for the table's name."""
     collected: bool = False
+    """Whether its numbers are from many sources: then each row says its kind of source, and nothing is ranked."""
     without_file: tuple[str, ...] = ()
+    """Protocols of which only the name is known. Their numbers may be in a table, with nothing measured beside them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +103,7 @@ class PaperTable(TableSpec):
     @property
     def published(self) -> str:
         """Where its numbers are from, after the word "published"."""
-        return self.paper.published.replace("{table}", self.name) or f"as {self.paper.title} prints it"
+        return self.paper.said.published.replace("{table}", self.name) or f"as {self.paper.said.title} prints it"
 
     @cached_property
     def rules(self) -> tuple[PaperProtocol, ...]:
@@ -141,14 +144,8 @@ class Paper:
     name: str
     """The folder's."""
     folder: Path = field(repr=False)
-    title: str
-    published: str
-    """Where its numbers are from; ``{table}`` stands for the table's name."""
-    collected: bool
-    """Whether its numbers are from many sources: then each row says its kind of source, and nothing is ranked."""
-    without_file: tuple[str, ...]
-    """Protocols of which only the name is known. Their numbers may be in a table, with nothing measured beside them."""
-    specs: Mapping[str, TableSpec] = field(repr=False)
+    said: PaperSpec
+    """In its ``table.toml``."""
     numbers: tuple[PublishedNumber, ...] = field(repr=False)
     errata: tuple[Erratum, ...] = field(repr=False)
 
@@ -160,12 +157,14 @@ class Paper:
     @cached_property
     def tables(self) -> tuple[PaperTable, ...]:
         """Its tables, in the order of the file."""
-        return tuple(PaperTable(**vars(spec), name=name, paper=self) for name, spec in self.specs.items())
+        return tuple(PaperTable(**vars(spec), name=name, paper=self) for name, spec in self.said.tables.items())
 
     @cached_property
     def protocols(self) -> Mapping[str, PaperProtocol]:
         """By name the protocols that its numbers may have."""
-        entries = dict.fromkeys((*(e for spec in self.specs.values() for e in spec.protocols), *self.without_file))
+        entries = dict.fromkeys(
+            (*(e for spec in self.said.tables.values() for e in spec.protocols), *self.said.without_file)
+        )
         found: dict[str, PaperProtocol] = {}
         for entry in entries:
             protocol = self.protocol(entry)
@@ -182,9 +181,9 @@ class Paper:
             return PaperProtocol(rules.name, str(path), rules)
         if entry in builtin_protocols():
             return PaperProtocol(entry, entry, load_protocol(entry))
-        if entry in self.without_file:
+        if entry in self.said.without_file:
             return PaperProtocol(entry, "", None)
-        known = [*builtin_protocols(), *self.without_file, *(path.name for path in self._protocol_files())]
+        known = [*builtin_protocols(), *self.said.without_file, *(path.name for path in self._protocol_files())]
         raise unknown("protocol", entry, known, f"{self.file}: protocols")
 
     def _protocol_files(self) -> list[Path]:

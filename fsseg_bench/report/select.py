@@ -55,7 +55,9 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
             if _is_folder(text):
                 inside, more = find_records(Path(text))
                 skipped += more
-                contenders.append(_contender(text, _named(text, inside), where, skipped))
+                if not inside:
+                    raise UserError(f"{text}: holds no usable run")
+                contenders.append(_contender(text, inside, where, skipped))
             else:
                 method, conditions = _parse(text)
                 runs = _of_method(method, known, root)
@@ -81,12 +83,6 @@ def _parse(text: str) -> tuple[str, dict[str, str]]:
     return method, conditions_of(pairs, text)
 
 
-def _named(text: str, runs: Sequence[StoredRun]) -> Sequence[StoredRun]:
-    if not runs:
-        raise UserError(f"{text}: holds no usable run")
-    return runs
-
-
 def _of_method(method: str, runs: Sequence[StoredRun], root: Path) -> list[StoredRun]:
     found = [run for run in runs if run.settings.method == method]
     if not found:
@@ -104,11 +100,16 @@ def _contender(
     if not finished:
         which = f"none of its {len(runs)} runs is finished; give their commands" if len(runs) > 1 else _UNFINISHED
         raise UserError(f"{text}: {which} again")
-    damaged = {run.folder: damage for run in finished if (damage := _damage(run))}
-    done = [run for run in finished if run.folder not in damaged]
+    done, damaged = [], []
+    for run in finished:
+        try:
+            run.counts()
+            done.append(run)
+        except RecordError as error:
+            damaged.append(RecordWarning(run.folder, str(error)))
     if not done:
-        raise UserError(f"{text}: none of its finished runs can be used: {'; '.join(damaged.values())}")
-    skipped += [RecordWarning(folder, message) for folder, message in damaged.items()]
+        raise UserError(f"{text}: none of its finished runs can be used: {'; '.join(w.message for w in damaged)}")
+    skipped += damaged
     groups: dict[str, list[StoredRun]] = defaultdict(list)
     for run in done:
         groups[canonical_json(_core(run))].append(run)
@@ -125,15 +126,6 @@ def _contender(
             raise UserError(f"{text}: {twin.folder} and {run.folder} {what}; give one of the folders")
         seeds[run.settings.seed] = run
     return Contender(done[0].settings.method, {fold: dict(sorted(by_fold[fold].items())) for fold in sorted(by_fold)})
-
-
-def _damage(run: StoredRun) -> str:
-    """Why a finished run's episodes cannot be used; empty where they can."""
-    try:
-        run.counts()
-    except RecordError as error:
-        return str(error)
-    return ""
 
 
 def _core(run: StoredRun) -> dict[str, Any]:

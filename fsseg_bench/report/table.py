@@ -6,14 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from fsseg_bench.protocol.scoring import class_iou
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import Rules
 from fsseg_bench.report.cells import MeasuredCells, number, ranked
 from fsseg_bench.report.collect import Collection, ScoredRun
-from fsseg_bench.report.image_words import episodes_words, image_remarks, spread_words
+from fsseg_bench.report.intervals import episodes_words, image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 from fsseg_bench.report.published import FoldOrMean
 from fsseg_bench.report.rows import Row, differences_of_training, group_rows
@@ -225,10 +224,8 @@ def _class_cells(
     """The cell of each run, by its id, and class."""
     cells = {}
     for run, intervals in zip(runs, collection.intervals.of_classes(runs, resolution), strict=True):
-        path, fold = collection.path(run.record), run.fold_counts(resolution)
-        scores = class_iou(fold.confusion, fold.classes, fold.novel)
-        for c, score in zip(fold.novel, scores, strict=True):
-            cells[id(run), c] = number(float(score), intervals[c], (path,))
+        for c, score in run.class_scores(resolution).items():
+            cells[id(run), c] = number(score, intervals[c], (collection.path(run.record),))
     return cells
 
 

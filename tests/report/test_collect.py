@@ -31,7 +31,7 @@ class TestScores:
         assert run.score("binary", "input") == pytest.approx((60 / 105 + 195 / 240) / 2, abs=1e-15)
         assert run.score("mean", "native") == pytest.approx((100 / 200 + 1) / 2, abs=1e-15)
         assert run.score("binary", "native") == pytest.approx((101 / 201 + 9 / 109) / 2, abs=1e-15)
-        assert run.class_scores("input") == pytest.approx({"cat": 0.5, "dog": 0.8}, abs=1e-15)
+        assert run.class_scores("input") == pytest.approx({1: 0.5, 2: 0.8}, abs=1e-15)
 
     def test_interval_by_hand(self, tmp_path: Path):
         """A class of two episodes is one of them twice in half of all resamples: the ends are these two."""
@@ -126,11 +126,6 @@ class TestScores:
         found = find_runs(tmp_path)
         assert found.done == ()
         assert found.warnings[0].message == f"{folder}: its counts are not those of the episodes in episodes.csv"
-
-    def test_class_names_that_are_missing_are_numbers(self, tmp_path: Path):
-        write_run(tmp_path, class_names={"1": "cat"})
-        (run,) = find_runs(tmp_path).done
-        assert list(run.class_scores("native")) == ["cat", "2"]
 
 
 class TestFindRuns:

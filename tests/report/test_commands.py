@@ -8,11 +8,10 @@ from fsseg_bench.cli.run import run
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
-from tests.support.paper import TABLES, paper_run, paper_runs
+from tests.support.paper import NOTHING, TABLES, paper_run, paper_runs
 from tests.support.runs import write_run
 
 HERE = Installation(("baseline", "biopt", "inopt-dagger", "panet"), ("vgg16", "resnet50", "resnet101"))
-NOTHING = Collection(Path(), (), (), ())
 
 
 def commands(*numbers: str, found: Collection = NOTHING, here: Installation = HERE) -> list[str]:

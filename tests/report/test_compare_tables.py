@@ -21,15 +21,12 @@ from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.select import select
 from tests.support.pairs import pair, write_fold, write_pair
+from tests.support.readers import texts
 from tests.support.runs import SPREAD, write_run
 
 
 def compared(root: Path, *texts: str) -> Comparison:
     return compare(select(texts or ("baseline", "biopt"), root, {}).contenders, resamples=200, interval="episodes")
-
-
-def texts(table: Table) -> list[list[str]]:
-    return [[cell.text for cell in row] for row in table.rows]
 
 
 @pytest.fixture(scope="module")

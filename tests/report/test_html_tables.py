@@ -1,10 +1,11 @@
 from pathlib import Path
 
 from fsseg_bench.report.collect import find_runs
-from fsseg_bench.report.html.runs import groups, shown_runs
+from fsseg_bench.report.html.runs import groups, shown_runs, step_tables
 from fsseg_bench.report.html.tables import table_html
 from fsseg_bench.report.model import Cell, Column, Table
 from tests.support.page import HOSTILE, Page
+from tests.support.readers import texts
 from tests.support.runs import write_run
 
 COLUMNS = (Column(("", "method")), Column(("1-shot", "fold 1")), Column(("1-shot", "mean")))
@@ -75,3 +76,34 @@ def test_labels_with_different_notes_stay_apart():
     rows = [(Cell("x", note=note), Cell("1")) for note in ("", "other code")]
     page = Page(table_html(table(*rows, columns=columns)))
     assert [cell.get("rowspan") for cell in page.all("th")] == [None, None, None, None]
+
+
+def step_by_step(root: Path) -> list[Table]:
+    return [table for group in groups(find_runs(root)) for table in step_tables(group)]
+
+
+def test_means_over_folds_by_step(tmp_path: Path):
+    write_run(tmp_path, method="a", fold=1, extra={"diagnostics": {"angle": [0, 2, 3.5], "norm": 4.0}})
+    write_run(tmp_path, method="a", fold=2, extra={"diagnostics": {"angle": [0, 4, 5.5]}})
+    write_run(tmp_path, method="b", extra={"diagnostics": {"angle": [0, 1]}})
+    (table,) = step_by_step(tmp_path)
+    assert [column.head[-1] for column in table.columns] == [
+        *("method", "backbone", "settings", "quantity", "0", "1", "2"),
+    ]
+    assert texts(table) == [
+        ["a", "resnet18", "", "angle", "0.000", "3.000", "4.500"],
+        ["b", "resnet18", "", "angle", "0.000", "1.000", "-"],
+    ]
+
+
+def test_what_is_no_list_of_numbers_or_not_in_all_folds_is_left_out(tmp_path: Path):
+    odd = {"short": [1], "words": ["a", "b"], "nested": [[1], [2]], "some": [1, 2], "lengths": [1, 2]}
+    write_run(tmp_path, fold=1, extra={"diagnostics": odd})
+    write_run(tmp_path, fold=2, extra={"diagnostics": {"lengths": [1, 2, 3]}})
+    assert step_by_step(tmp_path) == []
+
+
+def test_shots_have_tables_of_their_own(tmp_path: Path):
+    for shot in (1, 5):
+        write_run(tmp_path, shot=shot, extra={"diagnostics": {"angle": [0, shot]}})
+    assert [texts(table)[0][-1] for table in step_by_step(tmp_path)] == ["1.000", "5.000"]

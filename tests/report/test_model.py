@@ -3,7 +3,8 @@ import math
 import pandas as pd
 import pytest
 
-from fsseg_bench.report.model import Cell, Column, Table, printable
+from fsseg_bench.report.model import Cell, Column, Table, arranged, printable
+from tests.support.readers import texts
 
 
 def table(*rows: tuple[Cell, ...]) -> Table:
@@ -60,3 +61,64 @@ def test_frame_of_a_table_without_numbers_holds_its_texts():
 
 def test_printable_leaves_no_control_characters():
     assert printable("a\nb\tc\x1b[31md\u202ee ü†") == "a b c\ufffd[31md\ufffde ü†"
+
+
+def wide(*rows: tuple[str, ...], kinds: tuple[str, ...] = ("published", "measured", "difference")) -> Table:
+    """Labels backbone, method, settings; then one group of columns for each fold."""
+    labels = tuple(Column(("", "", name), merge=name == "backbone") for name in ("backbone", "method", "settings"))
+    folds = (len(rows[0]) - 3) // len(kinds)
+    numbers = tuple(
+        Column(("1-shot", f"fold {f}", kind), {"fold": f, "number": kind}) for f in range(folds) for kind in kinds
+    )
+    cells = tuple(
+        (*map(Cell, row[:3]), *(Cell(t, float(t) if t[-1].isdigit() else None) for t in row[3:])) for row in rows
+    )
+    return Table("t", "T", "C", (*labels, *numbers), 3, cells)
+
+
+MEASURED = ("R50", "a", "bf16", "1.0", "3.0", "2.0", "5.0", "missing", "-")
+AGAIN = ("R50", "a", "fp32", "1.0", "4.0", "3.0", "5.0", "6.0", "1.0")
+WAITING = ("R50", "b", "", "1.0", "missing", "-", "5.0", "missing", "-")
+UNLISTED = ("R50", "c", "", "-", "3.0", "-", "-", "4.0", "-")
+NOBODYS = ("R50", "d", "", "1.0", "-", "-", "2.0", "-", "-")
+
+
+def test_lines_of_each_row() -> None:
+    table = arranged(wide(MEASURED, AGAIN, WAITING, UNLISTED, NOBODYS), "lines")
+    assert [c.head for c in table.columns] == [
+        ("", "backbone"), ("", "method"), ("", "number"), ("", "settings"), ("1-shot", "fold 0"), ("1-shot", "fold 1"),
+    ]  # fmt: skip
+    assert table.labels == 4
+    assert [c.facts for c in table.columns[4:]] == [{"fold": 0}, {"fold": 1}]
+    assert [c.merge for c in table.columns] == [True, False, False, False, False, False]
+    assert texts(table) == [
+        ["R50", "a", "published", "", "1.0", "5.0"],
+        ["R50", "a", "measured", "bf16", "3.0", "missing"],
+        ["R50", "a", "difference", "bf16", "2.0", "-"],
+        ["R50", "a", "measured", "fp32", "4.0", "6.0"],
+        ["R50", "a", "difference", "fp32", "3.0", "1.0"],
+        ["R50", "b", "published", "", "1.0", "5.0"],
+        ["R50", "b", "measured", "", "missing", "missing"],
+        ["R50", "c", "measured", "", "3.0", "4.0"],
+        ["R50", "d", "published", "", "1.0", "2.0"],
+    ]
+
+
+def test_auto_takes_lines_for_wide_tables_only() -> None:
+    narrow = wide(MEASURED)
+    assert arranged(narrow, "auto") is narrow
+    five = wide(("R50", "a", "", *(["1.0"] * 15)))
+    assert arranged(five, "auto").labels == 4
+    assert arranged(five, "columns") is five
+
+
+def test_one_kind_of_number_goes_into_the_title() -> None:
+    table = arranged(wide(("R50", "a", "", "1.0", "2.0"), kinds=("published",)), "lines")
+    assert table.title == "T, published"
+    assert [c.head for c in table.columns[2:]] == [("", "settings"), ("1-shot", "fold 0"), ("1-shot", "fold 1")]
+    assert texts(table) == [["R50", "a", "", "1.0", "2.0"]]
+
+
+def test_other_tables_stay() -> None:
+    plain = Table("t", "T", "C", (Column(("a",)),), 1, ((Cell("x"),),))
+    assert arranged(plain, "lines") is plain

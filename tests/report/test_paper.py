@@ -10,10 +10,8 @@ from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Cell, Table, arranged
 from fsseg_bench.report.paper import paper_table
-from tests.support.paper import TABLES, paper_run, paper_runs
+from tests.support.paper import NOTHING, TABLES, paper_run, paper_runs
 from tests.support.readers import in_csv, in_html, in_json, in_latex, in_markdown
-
-NOTHING = Collection(Path(), (), (), ())
 
 # One row of each of the five tables, typed from the paper.
 TYPED = {

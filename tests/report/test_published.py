@@ -161,7 +161,7 @@ def test_rows_without_a_stated_fold_layout_are_marked_and_enter_no_protocol() ->
     assert len(marked) == 8
     assert {n.protocol for n in marked} == {"coco20i"}
     assert "coco20i" not in builtin_protocols()
-    assert {n.protocol for n in NUMBERS} <= {*builtin_protocols(), *LATER.without_file}
+    assert {n.protocol for n in NUMBERS} <= {*builtin_protocols(), *LATER.said.without_file}
 
 
 def test_each_erratum_concerns_what_it_says() -> None:

@@ -10,7 +10,8 @@ from fsseg_bench.records.settings import CheckpointTraining
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.rows import claimed_twice, group_rows, reconstructions
-from tests.report.test_table import only, texts, write_folds
+from tests.report.test_table import only, write_folds
+from tests.support.readers import texts
 from tests.support.runs import edit_info, settings, write_run
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.find_papers import papers
 from tests.support.runs import Episode, write_run
 
 TABLES = {table.alias or table.full_name: table for paper in papers() for table in paper.tables}
 BIOPT = {name: table for name, table in TABLES.items() if table.paper.name == "biopt"}
+NOTHING = Collection(Path(), (), (), ())
 
 
 def paper_run(

@@ -14,6 +14,11 @@ from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Table
 
 
+def texts(table: Table) -> list[list[str]]:
+    """What every cell says, row by row."""
+    return [[cell.text for cell in row] for row in table.rows]
+
+
 def in_markdown(table: Table, labels: tuple[str, ...]) -> list[str]:
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in to_markdown(table).splitlines() if "|" in line]
     (row,) = [r for r in rows if tuple(r[: len(labels)]) == labels]

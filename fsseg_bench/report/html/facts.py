@@ -92,10 +92,11 @@ def _scores(run: ShownRun) -> str:
 
 
 def _classes(run: ShownRun) -> str:
-    resolution: Resolution = run.scored.record.settings.headline
+    settings = run.scored.record.settings
+    resolution = settings.headline
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{100 * score:.2f}</td></tr>'
-        for name, score in run.scored.class_scores(resolution).items()
+        f'<tr><th scope="row">{escape(settings.class_name(c))}</th><td>{100 * score:.2f}</td></tr>'
+        for c, score in run.scored.class_scores(resolution).items()
     )
     title = f"<h4>IoU of each class, percent, {resolution} size</h4>"
     return f'{title}<div class="scroll"><table><tbody>{rows}</tbody></table></div>'

@@ -7,22 +7,22 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun
 from fsseg_bench.records.run import PANELS_FILE
 from fsseg_bench.report.html.page import escape, folded
 from fsseg_bench.report.html.runs import ShownRun
+from fsseg_bench.schema import Must, Range, WrongError, fitted
 from fsseg_bench.storage.json_text import strict_json
 
 _WIDEST = 1200  # pixels; a panel of four tiles stays readable at this width and small as JPEG
 _QUALITY = 75
 _RANK = re.compile(r"(\d{1,12}) of \d{1,12}\b")
-_TEXTS = ("rank", "shows", "query")
-_MOST_TEXT = 500  # characters
+_Words = Annotated[str, Must("shorter than 500 characters", lambda text: len(text) < 500)]
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)  # what Pillow raises for damaged files
 _MOST = 200  # pictures; more make a page that a phone cannot hold
 _WORST = (
@@ -116,6 +116,19 @@ def _figure(shown: Picture, caption: str) -> str:
 
 
 @dataclass(frozen=True)
+class _Entry:
+    """What the run's list of pictures says of one."""
+
+    file: str
+    episode: int | None = None
+    classes: tuple[str, ...] = ()
+    iou: Annotated[float, Range(0, 1)] | None = None
+    rank: _Words = ""
+    shows: _Words = ""
+    query: _Words = ""
+
+
+@dataclass(frozen=True)
 class Picture:
     """One picture of an episode."""
 
@@ -151,10 +164,10 @@ def run_panels(run: StoredRun) -> tuple[list[Panel], list[RecordWarning]]:
         if name not in found:
             warnings.append(RecordWarning(listing, f"{listing}: names a picture that is not there: {name!r}"))
             continue
-        entry = entries.get(name, {})
-        rank = _RANK.match(str(entry.get("rank", "")))
-        path = found[name].relative_to(run.folder).as_posix()
-        panels.append(Panel(run, path, _caption(name, entry), rank is not None and int(rank[1]) == 1))
+        entry, path = entries.get(name), found[name].relative_to(run.folder)
+        rank = _RANK.match(entry.rank) if entry else None
+        caption = _caption(entry) if entry else path.stem.replace("-", " ")
+        panels.append(Panel(run, path.as_posix(), caption, rank is not None and int(rank[1]) == 1))
     return panels, warnings
 
 
@@ -169,49 +182,27 @@ def picture(panel: Panel) -> Picture | RecordWarning:
         return RecordWarning(path, f"{path}: not a readable picture: {error}")
 
 
-def _entries(run: StoredRun, listing: Path) -> tuple[dict[str, Mapping[str, Any]], list[RecordWarning]]:
+def _entries(run: StoredRun, listing: Path) -> tuple[dict[str, _Entry], list[RecordWarning]]:
     """File name to description; empty where there is no listing, or a damaged one."""
     try:
-        entries = strict_json(run.content(PANELS_FILE))
+        entries = fitted(strict_json(run.content(PANELS_FILE)), tuple[_Entry, ...], "", others={_Entry})
     except FileNotFoundError:
         return {}, []
     except RecordError as error:
         return {}, [RecordWarning(listing, str(error))]
-    except ValueError as error:
-        return {}, [RecordWarning(listing, f"{listing}: damaged or edited: {error}")]
-    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
-        return {}, [
-            RecordWarning(listing, f"{listing}: damaged or edited: it is no list of pictures and what they show")
-        ]
-    return {entry["file"]: entry for entry in entries}, []
+    except (ValueError, WrongError) as error:
+        why = "it is no list of pictures and what they show" if isinstance(error, WrongError) else error
+        return {}, [RecordWarning(listing, f"{listing}: damaged or edited: {why}")]
+    return {entry.file: entry for entry in entries}, []
 
 
-def _is_entry(entry: Any) -> bool:
-    """Whether an entry holds what :mod:`fsseg_bench.engine.panels` writes, as far as it holds it."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
-        return False
-    iou, episode, classes = entry.get("iou", 0), entry.get("episode", 0), entry.get("classes", [])
-    return (
-        all(isinstance(entry.get(key, ""), str) and len(entry.get(key, "")) < _MOST_TEXT for key in _TEXTS)
-        and type(episode) is int
-        and type(iou) in {int, float}
-        and 0 <= iou <= 1
-        and isinstance(classes, list)
-        and all(isinstance(name, str) for name in classes)
-    )
-
-
-def _caption(name: str, entry: Mapping[str, Any]) -> str:
-    if not entry:
-        return Path(name).stem.replace("-", " ")
-    named = ", ".join(entry.get("classes", []))
-    parts = [f"Episode {entry.get('episode', '?')}" + (f": {named}" if named else "")]
-    if "iou" in entry:
-        parts.append(f"foreground IoU {100 * entry['iou']:.1f} %")
-    parts += [str(entry[key]) for key in ("rank", "shows") if entry.get(key)]
-    if entry.get("query"):
-        parts.append(f"query {entry['query']}")
-    return "; ".join(parts)
+def _caption(entry: _Entry) -> str:
+    named = f": {', '.join(entry.classes)}" if entry.classes else ""
+    parts = [f"Episode {'?' if entry.episode is None else entry.episode}{named}"]
+    if entry.iou is not None:
+        parts.append(f"foreground IoU {100 * entry.iou:.1f} %")
+    parts += [entry.rank, entry.shows, entry.query and f"query {entry.query}"]
+    return "; ".join(filter(None, parts))
 
 
 def _picture(data: bytes) -> Picture:
