@@ -17,8 +17,8 @@ from fsseg_bench.report.compare import TOO_FEW
 from fsseg_bench.report.compare import compare as compare_runs
 from fsseg_bench.report.compare_json import compare_json
 from fsseg_bench.report.compare_tables import compare_tables
-from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import printable
+from fsseg_bench.report.text import to_markdown
 
 
 @click.command()

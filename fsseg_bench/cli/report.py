@@ -14,16 +14,15 @@ from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
 from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
-from fsseg_bench.report.flat import to_csv, to_json
 from fsseg_bench.report.frames import any_runs
 from fsseg_bench.report.html import to_html
 from fsseg_bench.report.latex import to_latex, to_macros
-from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Layout, arranged, printable
 from fsseg_bench.report.paper import NUMBERS, Number, paper_table
 from fsseg_bench.report.papers import PaperTable
 from fsseg_bench.report.rows import claimed_twice
 from fsseg_bench.report.table import class_tables, runs_tables, unfinished_table
+from fsseg_bench.report.text import to_csv, to_json, to_markdown
 
 FORMATS = ("markdown", "latex", "csv", "json", "html")
 

@@ -112,9 +112,9 @@ def _print_table(folders: Sequence[Path]) -> None:
     """The table of these runs alone, and how their trainings ended."""
     from fsseg_bench.records.read import read_run
     from fsseg_bench.report.collect import open_runs
-    from fsseg_bench.report.markdown import to_markdown
     from fsseg_bench.report.model import printable
     from fsseg_bench.report.table import runs_tables
+    from fsseg_bench.report.text import to_markdown
 
     collection = open_runs(folders)
     for table in runs_tables(collection):

@@ -17,7 +17,7 @@ from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.records.run import TABLE_FILE
 from fsseg_bench.report.collect import ScoredRun, score_runs
 from fsseg_bench.report.contender import Contender, also_different, match
-from fsseg_bench.report.intervals import class_names
+from fsseg_bench.report.intervals import HOW_TO_WRITE_TABLE, class_names
 from fsseg_bench.report.words import METRICS
 
 TOO_FEW = "nothing to compare; name a baseline and at least one other"
@@ -152,8 +152,7 @@ def _kind(
     listing = ", ".join(map(str, unknown))
     return "episodes", [
         f"no record of fold {listing} has an {TABLE_FILE}, so its images are not known: all intervals and "
-        "p-values are over episodes alone and too optimistic. 'fsseg-bench episodes' with the run's dataset, fold, "
-        f"way, shot and number of episodes writes the file into the record's folder (--out RECORD/{TABLE_FILE})"
+        f"p-values are over episodes alone and too optimistic. {HOW_TO_WRITE_TABLE}"
     ]
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from fsseg_bench.records.read import StoredRun
@@ -99,33 +99,21 @@ class RowRuns:
         return "/".join(short(json.loads(value)) for value in self.values.get(key, ())) or "not set"
 
 
-class ListNames:
-    """Names of the given lists of some runs: equal for the folds of one experiment, never for two lists of one fold.
+def list_names(runs: Sequence[StoredRun]) -> Mapping[Path, str]:
+    """By folder the list that a run replayed: equal for the folds of one experiment, never for two lists of one fold.
 
-    A file that was changed between two runs has two contents under one name; each then has a name of its own.
+    Empty for the protocol's own episodes. A file that was changed between two runs has two contents under one name;
+    each then has a name of its own.
     """
-
-    def __init__(self, runs: Iterable[StoredRun]) -> None:
-        self._digests: dict[tuple[str, int, int], set[str]] = defaultdict(set)
-        for run in runs:
-            self._digests[self._place(run)].add(run.settings.episode_digest)
-
-    def name(self, run: StoredRun) -> str:
-        """The list's whole name; empty for the protocol's own episodes."""
+    digests: dict[tuple[str, int, int], set[str]] = defaultdict(set)
+    for run in runs:
+        digests[given_list(run), run.fold, run.settings.shot].add(run.settings.episode_digest)
+    names = {}
+    for run in runs:
         family = given_list(run)
-        return family + self._version(run) if family else ""
-
-    def label(self, run: StoredRun) -> str:
-        """What a table says of the list; empty for the protocol's own episodes."""
-        family = given_list(run)
-        return f"episodes {PurePath(family).name}{self._version(run)}" if family else ""
-
-    def _place(self, run: StoredRun) -> tuple[str, int, int]:
-        return given_list(run), run.fold, run.settings.shot
-
-    def _version(self, run: StoredRun) -> str:
-        digest = run.settings.episode_digest
-        return f" ({digest[:8]})" if len(self._digests[self._place(run)]) > 1 else ""
+        several = family and len(digests[family, run.fold, run.settings.shot]) > 1
+        names[run.folder] = f"{family} ({run.settings.episode_digest[:8]})" if several else family
+    return names
 
 
 def group_runs(runs: Iterable[ScoredRun], collection: Collection) -> list[RowRuns]:
@@ -136,7 +124,7 @@ def group_runs(runs: Iterable[ScoredRun], collection: Collection) -> list[RowRun
         settings = run.record.settings
         shared = settings.without(*OF_A_TABLE, *OF_A_FOLD, "shot", "recipe")
         alike[settings_text([shared, settings.parameters])].append(run)
-    lists = ListNames(run.record for run in runs)
+    lists = list_names([run.record for run in runs])
     return [row for members in alike.values() for row in _rows(members, lists, collection)]
 
 
@@ -150,7 +138,7 @@ def images_words(run: ScoredRun) -> str:
     return f"test images {short(run.record.settings.evaluated_digest or 'not noted')}"
 
 
-def _rows(runs: Iterable[ScoredRun], lists: ListNames, collection: Collection) -> list[RowRuns]:
+def _rows(runs: Iterable[ScoredRun], lists: Mapping[Path, str], collection: Collection) -> list[RowRuns]:
     """One row for all shots; where a shot has several recipes or labels, one row for each of these."""
     by_recipe: dict[tuple[int, str], list[ScoredRun]] = defaultdict(list)
     for run in runs:
@@ -167,15 +155,15 @@ def _rows(runs: Iterable[ScoredRun], lists: ListNames, collection: Collection) -
 
 
 def _shot_runs(
-    shot: int, recipe: str, runs: Sequence[ScoredRun], lists: ListNames, collection: Collection
+    shot: int, recipe: str, runs: Sequence[ScoredRun], lists: Mapping[Path, str], collection: Collection
 ) -> list[ShotRuns]:
     """One for each list of episodes; where a fold has several runs over it, each of these is one by itself."""
     by_list: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
-        by_list[lists.name(run.record)].append(run)
+        by_list[lists[run.record.folder]].append(run)
     found = []
     for episodes, members in by_list.items():
-        label = lists.label(members[0].record)
+        label = f"episodes {PurePath(episodes).name}" if episodes else ""
         folds = [run.record.fold for run in members]
         single = {run.record.fold: run for run in members if folds.count(run.record.fold) == 1}
         found += [ShotRuns(shot, recipe, single, label, episodes)] if single else []

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 UNKNOWN_IMAGES = "interval over the draw of episodes alone, which is too narrow: the images are not known"
 """What a cell says that has to do with the lesser interval."""
+HOW_TO_WRITE_TABLE = (
+    "'fsseg-bench episodes' with the run's dataset, fold, way, shot and number of episodes writes the file into the "
+    f"record's folder (--out RECORD/{TABLE_FILE})"
+)
 _ROUNDING = 1e-10
 _SHOWN = 6
 
@@ -145,8 +149,7 @@ def _unknown_images(runs: Sequence[ScoredRun], collection: Collection) -> str:
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return (
         f"Records without {TABLE_FILE}, whose intervals are over episodes alone and too narrow: "
-        f"{printable(', '.join(paths[:_SHOWN]))}{more}. 'fsseg-bench episodes' with the run's dataset, fold, way, "
-        f"shot and number of episodes writes the file into the record's folder (--out RECORD/{TABLE_FILE})."
+        f"{printable(', '.join(paths[:_SHOWN]))}{more}. {HOW_TO_WRITE_TABLE}."
     )
 
 

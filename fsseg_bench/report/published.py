@@ -22,7 +22,6 @@ MultiScale = Literal["yes", "inferred", "no", "unstated"]
 
 _MUST = ("method", "venue", "year", "backbone", "protocol", "shot", "fold", "metric", "value", "source", "source_kind")
 _MAY = {"table": "", "name": "", "way": "1", "multi_scale": "unstated", "note": ""}
-_ERRATUM_MUST = ("text",)
 _ERRATUM_MAY = dict.fromkeys(("table", "protocol", "method", "backbone", "shot", "fold", "metric"), "")
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _SCALES: tuple[MultiScale, ...] = get_args(MultiScale)
@@ -116,7 +115,7 @@ def read_errata(path: Path) -> tuple[Erratum, ...]:
     Raises:
         UserError: as :func:`read_numbers`.
     """
-    return _read(path, _ERRATUM_MUST, _ERRATUM_MAY, _erratum)
+    return _read(path, ("text",), _ERRATUM_MAY, _erratum)
 
 
 def mean_note(mean: PublishedNumber, folds: Iterable[PublishedNumber], all_folds: int) -> str:
@@ -219,9 +218,14 @@ def _read(path: Path, must: Sequence[str], may: Mapping[str, str], made: Callabl
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
             _check_header(path, header, must, may)
-            return tuple(
-                made(_line(f"{path}: line {reader.line_num}", header, cells, may)) for cells in reader if cells
-            )
+            rows = []
+            for cells in filter(None, reader):
+                where = f"{path}: line {reader.line_num}"
+                if len(cells) != len(header):
+                    told = f"has {len(cells)} cells, and the header has {len(header)}; a comma needs quotes"
+                    raise UserError(f"{where}: {told}")
+                rows.append(made(_Line(where, {**may, **dict(zip(header, cells, strict=True))})))
+            return tuple(rows)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path}: cannot be read: {reason}") from None
@@ -235,9 +239,3 @@ def _check_header(path: Path, header: Sequence[str], must: Sequence[str], may: M
             raise UserError(f"{path}: line 1: the column {column} is there twice; remove one")
     if missing := [column for column in must if column not in header]:
         raise UserError(f"{path}: line 1: the columns {', '.join(missing)} are missing (columns are comma-separated)")
-
-
-def _line(where: str, header: Sequence[str], cells: Sequence[str], may: Mapping[str, str]) -> _Line:
-    if len(cells) != len(header):
-        raise UserError(f"{where}: has {len(cells)} cells, and the header has {len(header)}; a comma needs quotes")
-    return _Line(where, {**may, **dict(zip(header, cells, strict=True))})

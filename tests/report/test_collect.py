@@ -1,6 +1,4 @@
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -241,21 +239,3 @@ class TestResults:
     def test_of_some_folders(self, tmp_path: Path):
         first, _ = write_run(tmp_path), write_run(tmp_path, fold=2)
         assert set(results_of([first]).path) == {str(first)}
-
-
-def test_reports_do_not_import_torch_and_tables_not_even_pandas(tmp_path: Path):
-    write_run(tmp_path)
-    code = """
-import sys
-from pathlib import Path
-from fsseg_bench.report.frames import results
-from fsseg_bench.report.collect import find_runs
-from fsseg_bench.report.html import to_html
-from fsseg_bench.report.table import runs_tables
-found = find_runs(Path(sys.argv[1]))
-to_html(runs_tables(found), found)
-assert not {"torch", "pandas"} & set(sys.modules), "tables"
-results(Path(sys.argv[1]))
-assert "torch" not in sys.modules, "frame"
-"""
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

@@ -65,11 +65,6 @@ def test_only_missing_folds_with_the_settings_of_those_that_exist(tmp_path: Path
     ]
 
 
-def test_nothing_is_missing_for_runs_with_all_folds(tmp_path: Path) -> None:
-    paper_runs(tmp_path)
-    assert runs_commands(find_runs(tmp_path), HERE) == []
-
-
 def test_runs_of_one_s_own_protocol(tmp_path: Path) -> None:
     passed = {"dataset": "my/own.toml", "seed": 2, "scales": [0.5, 1.0], "data_root": "/d", "shot": 1}
     write_run(tmp_path, fold=4, way=1, seed=2, passed=passed)

@@ -17,9 +17,9 @@ from fsseg_bench.report.compare import Comparison, compare
 from fsseg_bench.report.compare_cells import p_text, power_of
 from fsseg_bench.report.compare_json import compare_json
 from fsseg_bench.report.compare_tables import compare_tables, overall_name
-from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.select import select
+from fsseg_bench.report.text import to_markdown
 from tests.support.pairs import pair, write_fold, write_pair
 from tests.support.readers import texts
 from tests.support.runs import SPREAD, write_run

@@ -1,4 +1,3 @@
-import json
 import re
 from pathlib import Path
 
@@ -9,15 +8,10 @@ from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.html.curves import _ticks, curves_html
 from fsseg_bench.report.html.runs import groups
 from tests.support.page import HOSTILE, Page
-from tests.support.runs import write_run
+from tests.support.runs import write_log, write_run
 
 # The drawing: 480 x 280, with 44 left, 10 right, 10 above and 36 below the axes.
 LEFT, RIGHT, TOP, BOTTOM = 44, 470, 10, 244
-
-
-def log(folder: Path, losses: list[dict[str, float]]) -> None:
-    rows = [{"iteration": i, "loss": sum(parts.values()), "parts": parts} for i, parts in enumerate(losses)]
-    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def drawn(root: Path) -> tuple[Page, list[str]]:
@@ -39,8 +33,8 @@ def test_points_are_the_moving_average_over_folds_on_shared_axes(tmp_path: Path)
     rng = np.random.default_rng(0)
     one, two, other = rng.random(100), rng.random(100), 3 * rng.random(50)
     for fold, values in ((1, one), (2, two)):
-        log(write_run(tmp_path, fold=fold), [{"final": float(v)} for v in values])
-    log(write_run(tmp_path, method="panet"), [{"final": float(v)} for v in other])
+        write_log(write_run(tmp_path, fold=fold), [{"final": float(v)} for v in values])
+    write_log(write_run(tmp_path, method="panet"), [{"final": float(v)} for v in other])
     page, warnings = drawn(tmp_path)
     assert warnings == []
     expected = [moving((one + two) / 2, 4), moving(other, 4)]
@@ -54,7 +48,7 @@ def test_points_are_the_moving_average_over_folds_on_shared_axes(tmp_path: Path)
 
 
 def test_a_sum_of_parts_says_so_and_its_final_part_is_dashed(tmp_path: Path):
-    log(write_run(tmp_path), [{"start": 2.0, "final": 1.0}] * 10)
+    write_log(write_run(tmp_path), [{"start": 2.0, "final": 1.0}] * 10)
     page, _ = drawn(tmp_path)
     total, final = points(page)
     assert set(total[:, 1]) == {TOP}
@@ -66,8 +60,7 @@ def test_a_sum_of_parts_says_so_and_its_final_part_is_dashed(tmp_path: Path):
 def test_a_constant_predictor_is_dotted_beside_a_loss_of_one_part(tmp_path: Path):
     folder = write_run(tmp_path)
     pixels = [[60, 40], [90, 10], [100, 0], [50, 50]]  # together 3 to 1
-    rows = [{"iteration": i, "loss": 1.0, "parts": {"query": 1.0}, "labels": n} for i, n in enumerate(pixels)]
-    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_log(folder, [{"query": 1.0}] * 4, labels=pixels)
     page, warnings = drawn(tmp_path)
     assert warnings == []
     _, reference = points(page)
@@ -76,14 +69,12 @@ def test_a_constant_predictor_is_dotted_beside_a_loss_of_one_part(tmp_path: Path
     np.testing.assert_allclose(reference[:, 1], BOTTOM - (BOTTOM - TOP) * expected / highest, atol=0.06)
     assert [line.get("stroke-dasharray") for line in page.all("polyline")] == [None, "1 4"]
     assert "baseline, resnet18, constant predictor" in page.text
-    for row in rows:  # a sum has no such reference
-        row["parts"] = {"a": 0.5, "b": 0.5}
-    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_log(folder, [{"a": 0.5, "b": 0.5}] * 4, labels=pixels)  # a sum has no such reference
     assert len(points(drawn(tmp_path)[0])) == 1
 
 
 def test_long_trainings_are_thinned(tmp_path: Path):
-    log(write_run(tmp_path), [{"final": float(i)} for i in range(2500)])
+    write_log(write_run(tmp_path), [{"final": float(i)} for i in range(2500)])
     (own,) = points(drawn(tmp_path)[0])
     assert len(own) == 240
     assert own[-1, 1] == TOP
@@ -97,7 +88,7 @@ def test_rows_without_a_log_are_left_out(tmp_path: Path):
 
 def test_a_damaged_log_is_named(tmp_path: Path):
     folder = write_run(tmp_path)
-    log(folder, [{"final": 1.0}] * 3)
+    write_log(folder, [{"final": 1.0}] * 3)
     (folder / "train.jsonl").write_text("{\n" + (folder / "train.jsonl").read_text())
     page, warnings = drawn(tmp_path)
     assert page.text == ""
@@ -106,13 +97,13 @@ def test_a_damaged_log_is_named(tmp_path: Path):
 
 
 def test_losses_of_zero_and_one_iteration(tmp_path: Path):
-    log(write_run(tmp_path), [{"final": 0.0}])
+    write_log(write_run(tmp_path), [{"final": 0.0}])
     (own,) = points(drawn(tmp_path)[0])
     assert own.tolist() == [[LEFT, BOTTOM]]
 
 
 def test_names_come_out_as_text(tmp_path: Path):
-    log(write_run(tmp_path, method=HOSTILE), [{"final": 1.0}] * 3)
+    write_log(write_run(tmp_path, method=HOSTILE), [{"final": 1.0}] * 3)
     page, _ = drawn(tmp_path)
     assert page.all("script") == page.all("img") == []
     assert HOSTILE in page.text

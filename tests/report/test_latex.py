@@ -7,7 +7,7 @@ from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.latex import escape, to_latex, to_macros
 from fsseg_bench.report.model import Cell, Column, Layout, Table, arranged
 from fsseg_bench.report.paper import paper_table
-from tests.report.test_markdown import HOSTILE
+from tests.report.test_text import HOSTILE
 from tests.support.latex import compiled
 from tests.support.paper import BIOPT, NOTHING, TABLES, paper_runs
 

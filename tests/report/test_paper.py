@@ -7,9 +7,9 @@ import pytest
 from fsseg_bench.protocol.load import load_protocol, replace_list
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, find_runs
-from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Cell, Table, arranged
 from fsseg_bench.report.paper import paper_table
+from fsseg_bench.report.text import to_markdown
 from tests.support.paper import NOTHING, TABLES, paper_run, paper_runs
 from tests.support.readers import in_csv, in_html, in_json, in_latex, in_markdown
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -159,8 +160,21 @@ def changed(**cells: str) -> str:
     return ",".join({**dict(zip(HEAD.split(","), GOOD.split(","), strict=True)), **cells}.values())
 
 
+def of_table(**cells: str) -> dict[str, Any]:
+    """A line that names its table."""
+    return {"head": f"table,{HEAD}", "rows": [f"{cells.pop('table', 'main')},{changed(**cells)}"]}
+
+
+def table(old: str, new: str) -> dict[str, Any]:
+    return {"table": TABLE.replace(old, new)}
+
+
+def head(old: str, new: str) -> dict[str, Any]:
+    return {"head": HEAD.replace(old, new)}
+
+
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("files", "message"),
     [
         (changed(value="abc"), "line 2, column value: 'abc' is not allowed; use a number in percent, 0 to 100"),
         (changed(value="nan"), "line 2, column value: 'nan'"),
@@ -176,61 +190,29 @@ def changed(**cells: str) -> str:
         ("Mine,baseline", "line 2: has 2 cells, and the header has 12; a comma needs quotes"),
         (f"{GOOD}\n{GOOD}", "line 3: gives the number of line 2 again"),
         ('"', "cannot be read: unexpected end of data"),
-    ],
-)  # fmt: skip
-def test_a_wrong_number_is_named_with_line_and_column(tmp_path: Path, row: str, message: str) -> None:
-    with pytest.raises(UserError) as caught:
-        papers(write_paper(tmp_path, [row]))
-    assert str(caught.value).startswith(f"{tmp_path / 'other' / 'numbers.csv'}: {message}")
-
-
-@pytest.mark.parametrize(
-    ("head", "message"),
-    [
-        (HEAD.replace("venue", "venu"), "line 1: unknown column 'venu'. Did you mean 'venue'"),
-        (HEAD.replace("venue,", ""), "line 1: the columns venue are missing"),
-        (HEAD.replace("venue", "year"), "line 1: the column year is there twice"),
-        (HEAD.replace(",", ";"), "line 1: unknown column 'method;name"),
-    ],
-)
-def test_a_wrong_header(tmp_path: Path, head: str, message: str) -> None:
-    with pytest.raises(UserError, match=r"numbers\.csv: ") as caught:
-        papers(write_paper(tmp_path, head=head))
-    assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ("title = x", "table.toml: not valid TOML in UTF-8: Invalid value (at line 1, column 9)"),
-        (TABLE.replace("metric", "metrik"), "table.toml: unknown key 'tables.main.metrik'. Did you mean"),
-        (TABLE.replace('"mean"', '"miou"'), "table.toml: tables.main.metric is "),
-        (TABLE.replace("[1]", "[]"), "table.toml: tables.main.shots is"),
-        (TABLE.replace("pascal5i", "pascal"), "table.toml: protocols: unknown protocol 'pascal'. Did you mean"),
-        (TABLE.replace("pascal5i", "no.toml"), "unknown protocol file 'no.toml'"),
-        (TABLE.replace("tables.main", 'tables."a:b"'), "table.toml: 'a:b' cannot name a paper or a table"),
-        (TABLE + 'alias = "1"', "table.toml: the name '1' is taken by"),
-    ],
-)  # fmt: skip
-def test_a_wrong_table_is_named_with_its_key(tmp_path: Path, table: str, message: str) -> None:
-    with pytest.raises(UserError) as caught:
-        papers(write_paper(tmp_path, table=table))
-    assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("cells", "message"),
-    [
-        ({"table": "mean"}, "column table: unknown table 'mean'. Did you mean 'main'"),
-        ({"shot": "5"}, "column shot: 5 has no place in table main; use 1, or correct "),
-        ({"metric": "binary"}, "column metric: binary has no place in table main; use mean, or correct "),
+        (of_table(table="mean"), "line 2, column table: unknown table 'mean'. Did you mean 'main'"),
+        (of_table(shot="5"), "line 2, column shot: 5 has no place in table main; use 1, or correct "),
+        (of_table(metric="binary"), "line 2, column metric: binary has no place in table main; use mean, or correct "),
+        (head("venue", "venu"), "line 1: unknown column 'venu'. Did you mean 'venue'"),
+        (head("venue,", ""), "line 1: the columns venue are missing"),
+        (head("venue", "year"), "line 1: the column year is there twice"),
+        (head(",", ";"), "line 1: unknown column 'method;name"),
+        ({"table": "title = x"}, "table.toml: not valid TOML in UTF-8: Invalid value (at line 1, column 9)"),
+        (table("metric", "metrik"), "table.toml: unknown key 'tables.main.metrik'. Did you mean"),
+        (table('"mean"', '"miou"'), "table.toml: tables.main.metric is "),
+        (table("[1]", "[]"), "table.toml: tables.main.shots is"),
+        (table("pascal5i", "pascal"), "table.toml: protocols: unknown protocol 'pascal'. Did you mean"),
+        (table("pascal5i", "no.toml"), "unknown protocol file 'no.toml'"),
+        (table("tables.main", 'tables."a:b"'), "table.toml: 'a:b' cannot name a paper or a table"),
+        ({"table": TABLE + 'alias = "1"'}, "table.toml: the name '1' is taken by"),
     ],
 )
-def test_a_number_that_names_its_table_must_fit_it(tmp_path: Path, cells: dict[str, str], message: str) -> None:
-    row = ",".join([cells.pop("table", "main"), changed(**cells)])
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, files: str | dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        papers(write_paper(tmp_path, [row], head=f"table,{HEAD}"))
-    assert f"numbers.csv: line 2, {message}" in str(caught.value)
+        papers(write_paper(tmp_path, **({"rows": [files]} if isinstance(files, str) else files)))
+    if message.startswith(("line", "cannot")):
+        message = f"{tmp_path / 'other' / 'numbers.csv'}: {message}"
+    assert message in str(caught.value)
 
 
 def test_errata_and_folders_that_are_wrong(tmp_path: Path) -> None:

@@ -8,11 +8,16 @@ import pytest
 
 from fsseg_bench.records.settings import CheckpointTraining
 from fsseg_bench.report.collect import find_runs
-from fsseg_bench.report.markdown import to_markdown
-from fsseg_bench.report.rows import claimed_twice, group_rows, reconstructions
+from fsseg_bench.report.rows import Row, claimed_twice, group_rows, reconstructions
+from fsseg_bench.report.text import to_markdown
 from tests.report.test_table import only, write_folds
 from tests.support.readers import texts
 from tests.support.runs import edit_info, settings, write_run
+
+
+def rows_of(root: Path) -> list[Row]:
+    found = find_runs(root)
+    return group_rows(found.done, found)
 
 
 class TestRows:
@@ -80,13 +85,6 @@ class TestRows:
         assert [row[:2] for row in texts(only(tmp_path))] == [["a", "resnet18"], ["b", "resnet18"]]
         assert only(tmp_path).labels == 2
 
-    def test_two_runs_of_a_method_on_other_test_images_have_a_row_each(self, tmp_path: Path):
-        for digit in "56":
-            write_run(tmp_path, evaluated_digest=digit * 64)
-        rows = texts(only(tmp_path))
-        assert [row[2] for row in rows] == ["test images 55555555", "test images 66666666"]
-        assert claimed_twice(find_runs(tmp_path)) == []
-
     def test_explicit_settings_are_told_where_asked_for(self, tmp_path: Path):
         write_run(tmp_path, passed={"settings": {"temperature": "20"}, "weights": "none"})
         found = find_runs(tmp_path)
@@ -139,18 +137,6 @@ class TestRows:
         ranks = [(row[0].text, row[2].rank) for row in only(tmp_path).rows]
         assert ranks == [("a", 0), ("b", 1), ("c", 2), ("baseline", 0)]
 
-    def test_two_checkpoints_and_two_untrained_rows_are_told_apart(self, tmp_path: Path):
-        for digit in "45":
-            write_run(tmp_path, recipe={"iterations": 0}, checkpoint_digest=digit * 64)
-        for lr in (0.1, 0.2):
-            write_run(tmp_path, method="panet", recipe={"iterations": 0, "lr": lr})
-        assert [row[2] for row in texts(only(tmp_path))] == [
-            "checkpoint 44444444 (training unknown)",
-            "checkpoint 55555555 (training unknown)",
-            "untrained; lr=0.1",
-            "untrained; lr=0.2",
-        ]
-
     def test_checkpoints_of_the_folds_share_a_row(self, tmp_path: Path):
         for fold in (1, 2, 3, 4):
             write_run(tmp_path, fold=fold, recipe={"iterations": 0}, checkpoint_digest=str(fold) * 64)
@@ -160,22 +146,6 @@ class TestRows:
         ]
         assert table.rows[0][7].value == pytest.approx(100 * (0.5 + 20 / 30) / 2)
         assert claimed_twice(find_runs(tmp_path)) == []
-
-    def test_a_shot_trained_elsewhere_never_hides_in_a_row_trained_here(self, tmp_path: Path):
-        write_run(tmp_path, shot=1)
-        write_run(tmp_path, shot=5, recipe={"iterations": 0}, checkpoint_digest="1" * 64)
-        assert [row[2] for row in texts(only(tmp_path))] == ["", "checkpoint 11111111 (training unknown)"]
-
-    def test_an_untrained_shot_never_hides_in_a_trained_row(self, tmp_path: Path):
-        write_run(tmp_path, shot=1)
-        write_run(tmp_path, shot=5, recipe={"iterations": 0, "lr": 0.001})
-        assert [row[2] for row in texts(only(tmp_path))] == ["", "untrained"]
-
-    def test_a_recipe_that_changes_with_the_shot_shares_the_row_and_is_said(self, tmp_path: Path):
-        write_run(tmp_path, shot=1, recipe={"iterations": 30000})
-        write_run(tmp_path, shot=5, recipe={"iterations": 10000})
-        table = only(tmp_path)
-        assert [row[2] for row in texts(table)] == ["iterations=30000/10000"]
 
     def test_with_several_recipes_a_shot_only_equal_ones_share_a_row(self, tmp_path: Path):
         for shot, iterations in ((1, 100), (1, 200), (5, 200)):
@@ -196,6 +166,38 @@ def trained(**changes: Any) -> dict[str, Any]:
     """What an evaluation keeps of the training whose checkpoint it evaluated."""
     own = settings(**changes)
     return {"trained": CheckpointTraining("checkpoint.pt", "/r", own.identity, own, own.to_json()).to_json()}
+
+
+def evaluated(digit: str, **changes: Any) -> dict[str, Any]:
+    return {"recipe": {"iterations": 0}, "checkpoint_digest": digit * 64, **changes}
+
+
+def replayed(file: str, **changes: Any) -> dict[str, Any]:
+    return {"passed": {"episodes": file}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("runs", "told"),
+    [
+        ([evaluated("4"), evaluated("5")], [f"checkpoint {c * 8} (training unknown)" for c in "45"]),
+        ([{"recipe": {"iterations": 0, "lr": r}} for r in (0.1, 0.2)], ["untrained; lr=0.1", "untrained; lr=0.2"]),
+        ([{"evaluated_digest": digit * 64} for digit in "56"], [f"test images {digit * 8}" for digit in "56"]),
+        # A shot trained elsewhere, or not at all, or with replayed episodes never hides in the row of another.
+        ([{}, evaluated("1", shot=5)], ["", "checkpoint 11111111 (training unknown)"]),
+        ([{}, {"shot": 5, "recipe": {"iterations": 0, "lr": 0.001}}], ["", "untrained"]),
+        ([{}, replayed("theirs.csv", shot=5)], ["", "episodes theirs.csv"]),
+        ([replayed("/a/fold1.csv"), replayed("/b/fold1.csv", shot=5)], ["episodes fold{fold}.csv"] * 2),
+        # A recipe that changes with the shot shares the row.
+        ([{"recipe": {"iterations": 9}}, {"shot": 5, "recipe": {"iterations": 3}}], ["iterations=9/3"]),
+        ([replayed("a/theirs.csv")], ["episodes theirs.csv"]),
+        ([replayed("2"), {"fold": 2}], [""]),  # a number of episodes is no file
+    ],
+)
+def test_runs_that_share_a_row_and_what_rows_say(tmp_path: Path, runs: list[dict[str, Any]], told: list[str]):
+    for run in runs:
+        write_run(tmp_path, **run)
+    assert [row.variant.partition("; record ")[0] for row in rows_of(tmp_path)] == told
+    assert claimed_twice(find_runs(tmp_path)) == []
 
 
 class TestEvaluatedCheckpoints:
@@ -279,20 +281,6 @@ class TestTwoRunsForOneCell:
         assert rows[0][3:] == rows[1][3:]
         assert rows[0][7] == "55.83 ± 3.12"
 
-    def test_a_number_of_episodes_is_no_file(self, tmp_path: Path):
-        write_run(tmp_path, passed={"episodes": "2"})
-        write_run(tmp_path, fold=2)
-        assert len(only(tmp_path).rows) == 1
-
-    def test_replayed_episodes_are_said_even_without_others_beside(self, tmp_path: Path):
-        write_run(tmp_path, passed={"episodes": "a/theirs.csv"})
-        assert texts(only(tmp_path))[0][2] == "episodes theirs.csv"
-
-    def test_a_shot_with_replayed_episodes_never_hides_in_a_row_without(self, tmp_path: Path):
-        write_run(tmp_path)
-        write_run(tmp_path, shot=5, passed={"episodes": "theirs.csv"})
-        assert [row[2] for row in texts(only(tmp_path))] == ["", "episodes theirs.csv"]
-
     def test_claims_are_named(self, tmp_path: Path):
         write_folds(tmp_path)
         write_run(tmp_path, episode_digest="9" * 64, passed={"episodes": "theirs.csv"})
@@ -323,11 +311,6 @@ class TestTwoRunsForOneCell:
         assert sorted(sorted(row.runs[1]) for row in rows) == [[1, 2], [1, 2], [3, 4], [3, 4]]
         assert len({row.rules for row in rows}) == 2
         assert all(row[7] == "-" for row in texts(only(tmp_path)))
-
-    def test_shots_of_two_experiments_never_share_a_row(self, tmp_path: Path):
-        for shot, folder in ((1, "a"), (5, "b")):
-            write_run(tmp_path, shot=shot, passed={"episodes": f"/{folder}/fold1.csv"})
-        assert len(only(tmp_path).rows) == 2
 
     def test_a_list_that_was_changed_between_runs_is_two_lists(self, tmp_path: Path):
         """One name, two contents: no mean over them, no rank across them, and a claim that is named."""

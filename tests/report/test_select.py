@@ -10,7 +10,6 @@ import pytest
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.settings import CheckpointTraining
-from fsseg_bench.report.conditions import conditions_of
 from fsseg_bench.report.contender import also_different
 from fsseg_bench.report.select import select
 from tests.support.runs import settings, write_run
@@ -110,6 +109,7 @@ def test_values_are_compared_by_type(tmp_path: Path, key: str, text: str, fits: 
         (["baseline,iteration=0"], "baseline,iteration=0: unknown setting 'iteration'. Did you mean"),
         (["baseline,same=1"], "same may be recipe.same or switches.same; give the whole name"),
         (["baseline,steps"], "use KEY=VALUE"),
+        (["baseline,steps="], "baseline,steps= steps=: use KEY=VALUE"),
         (["baseline,lr=1,lr=2"], "lr is given twice"),
         (["no/such/folder"], "no/such/folder: no such folder"),
         (["biopt"], "biopt: its only run is not finished; give its command again"),
@@ -183,12 +183,6 @@ def test_training_episodes_that_differ_come_first(tmp_path: Path):
         'recipe.freeze: "none" / "layer2"',
         "recipe.iterations: 30000 / 10000",
     ]
-
-
-def test_conditions():
-    assert conditions_of(["a=1", "b=x=y"], "--where") == {"a": "1", "b": "x=y"}
-    with pytest.raises(UserError, match="--where a=: use KEY=VALUE"):
-        conditions_of(["a="], "--where")
 
 
 def test_lists_of_two_experiments_are_never_one_contender(tmp_path: Path):

@@ -6,7 +6,7 @@ import pytest
 from fsseg_bench.report.cells import ranked
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.model import Cell, Table
-from fsseg_bench.report.table import class_tables, listing, runs_tables, unfinished_table
+from fsseg_bench.report.table import class_tables, runs_tables, unfinished_table
 from tests.support.paper import paper_run
 from tests.support.readers import texts
 from tests.support.runs import NATIVE, SPREAD, write_run
@@ -177,12 +177,6 @@ class TestUnfinished:
     def test_none_when_all_are_done(self, tmp_path: Path):
         write_run(tmp_path)
         assert unfinished_table(find_runs(tmp_path)) is None
-
-    def test_listing_of_all_runs(self, tmp_path: Path):
-        write_run(tmp_path)
-        found = find_runs(tmp_path)
-        table = listing("n", "T", "C", [run.record for run in found.done], found)
-        assert (table.name, table.title, table.caption, len(table.rows)) == ("n", "T", "C", 1)
 
 
 @pytest.mark.parametrize(

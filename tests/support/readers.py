@@ -7,11 +7,10 @@ import io
 import json
 import re
 
-from fsseg_bench.report.flat import to_csv, to_json
 from fsseg_bench.report.html.tables import table_html
 from fsseg_bench.report.latex import to_latex
-from fsseg_bench.report.markdown import to_markdown
 from fsseg_bench.report.model import Table
+from fsseg_bench.report.text import to_csv, to_json, to_markdown
 
 
 def texts(table: Table) -> list[list[str]]:

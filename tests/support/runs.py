@@ -123,3 +123,12 @@ def write_panel(
         listing = panels / "panels.json"
         entries = json.loads(listing.read_text()) if listing.exists() else []
         listing.write_text(json.dumps([*entries, {"file": name, **entry}]))
+
+
+def write_log(
+    folder: Path, losses: Sequence[Mapping[str, float]], labels: Sequence[Sequence[int]] | None = None
+) -> None:
+    """Writes a run's training log: the parts of the loss of each iteration, and the pixels of each label."""
+    rows = [{"iteration": i, "loss": sum(parts.values()), "parts": parts} for i, parts in enumerate(losses)]
+    rows = [row | ({"labels": labels[i]} if labels else {}) for i, row in enumerate(rows)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

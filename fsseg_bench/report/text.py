@@ -1,4 +1,4 @@
-"""Tables for machines: long CSV, and JSON."""
+"""Tables as text: Markdown for people, long CSV and JSON for machines."""
 
 from __future__ import annotations
 
@@ -10,11 +10,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fsseg_bench.report.model import MISSING, Table
+from tabulate import tabulate
 
+from fsseg_bench.report.model import MISSING, Cell, Table, printable
+
+_ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]#|~$^"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+_SIGNS = ("", "**", "*")
+_RANKS = "Bold: highest of its column and backbone, italic: second; no test of significance."
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ± \d+(\.\d+)?)?( %)?")
 _CELL_KEYS = ("value", "low", "high", "text", "rank", "note", "source", "runs")
+
+
+def escape(text: str) -> str:
+    """``text`` as it is, whatever Markdown, HTML or maths signs it has."""
+    return printable(text).translate(_ESCAPES)
+
+
+def to_markdown(table: Table) -> str:
+    """A heading, a pipe table, the caption, remarks and footnotes; ends with a newline."""
+    rows = [[_cell(cell, table) for cell in row] for row in table.rows]
+    align = ["left"] * table.labels + ["right"] * (len(table.columns) - table.labels)
+    grid = tabulate(
+        rows,
+        headers=[escape(column.title) for column in table.columns],
+        tablefmt="pipe",
+        colalign=align if rows else None,
+        disable_numparse=True,
+    )
+    parts = [f"### {escape(table.title)}", grid, escape(table.caption) + (f" {_RANKS}" if table.ranked else "")]
+    parts += [escape(remark) for remark in table.remarks]
+    if table.footnotes:
+        parts.append("\n".join(f"- ({mark}) {escape(note)}" for note, mark in table.footnotes.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(cell: Cell, table: Table) -> str:
+    mark = f" ({table.footnotes[cell.note]})" if cell.note else ""
+    value, plus_minus, spread = escape(cell.text).partition(" ± ")
+    return f"{_SIGNS[cell.rank]}{value}{_SIGNS[cell.rank]}{plus_minus}{spread}{mark}"
 
 
 def to_csv(tables: Sequence[Table]) -> str:

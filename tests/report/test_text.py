@@ -1,12 +1,14 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 
-from fsseg_bench.report.flat import to_csv, to_json
 from fsseg_bench.report.model import Cell, Column, Table
+from fsseg_bench.report.text import escape, to_csv, to_json, to_markdown
 
+HOSTILE = ["<script>alert(1)</script>", "a_b%", r"$&#{}~^\ ", "a|b", "**x**", "`x`", "[x](javascript:y)", "x\ny"]
 NUMBERS = Table(
     "runs",
     "T",
@@ -76,3 +78,60 @@ def test_json_holds_every_field():
         "rank": 1, "source": "",
     }  # fmt: skip
     assert table["rows"][1][1]["value"] is None
+
+
+def one_row(name: str = "panet") -> Table:
+    columns = (Column(("", "method")), Column(("1-shot", "fold 1")), Column(("1-shot", "mean")))
+    number = Cell("58.33 ± 1.20", 58.33, 57.0, 59.4)
+    return Table("t", "Title", "Caption.", columns, 1, ((Cell(name), number, Cell("-", note="1 of 4 folds")),))
+
+
+def test_the_whole_text():
+    assert to_markdown(one_row()) == (
+        "### Title\n"
+        "\n"
+        "| method   |   1-shot fold 1 |   1-shot mean |\n"
+        "|:---------|----------------:|--------------:|\n"
+        "| panet    |    58.33 ± 1.20 |         - (a) |\n"
+        "\n"
+        "Caption.\n"
+        "\n"
+        "- (a) 1 of 4 folds\n"
+    )
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_come_out_as_text(name: str):
+    lines = to_markdown(one_row(name)).splitlines()
+    assert len(lines) == 9, "a name never adds lines"
+    row = lines[4]
+    assert "<" not in row
+    cells = re.split(r"(?<!\\)\|", row)
+    assert len(cells) == 5, "nor cells"
+    # Undoing the escapes by the rules of CommonMark gives the name back.
+    text = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", cells[1].strip())
+    text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    assert text.strip() == name.replace("\n", " ").strip()
+    assert not re.search(r"(?<!\\)[*_`\[\]$~^]", cells[1])
+
+
+def test_ranks_and_remarks():
+    columns = (Column(("method",)), Column(("mean",)), Column(("binary",)))
+    row = (Cell("a*"), Cell("2.00 ± 0.50", 2.0, rank=1), Cell("1.00", 1.0, rank=2, note="odd"))
+    text = to_markdown(Table("t", "T", "C.", columns, 1, (row,), remarks=("All of <it>.",)))
+    assert "| a\\*      | **2.00** ± 0.50 | *1.00* (a) |" in text
+    assert "C. Bold: highest of its column and backbone, italic: second; no test of significance.\n" in text
+    assert "\nAll of &lt;it&gt;.\n" in text
+
+
+def test_numbers_in_names_stay_as_they_are():
+    assert "| 1e3 " in to_markdown(one_row("1e3"))
+
+
+def test_plain_words_are_not_touched():
+    assert escape("resnet50-layer3, fold 1 (58.33 ± 1.20 %)") == "resnet50-layer3, fold 1 (58.33 ± 1.20 %)"
+
+
+def test_a_table_without_rows():
+    empty = Table("t", "T", "C", (Column(("a",)), Column(("b",))), 1, ())
+    assert to_markdown(empty).startswith("### T\n\n| a")
