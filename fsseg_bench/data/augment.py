@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as v2
 
 from fsseg_bench.choices import Choices
 from fsseg_bench.conventions import VOID, UInt8
@@ -125,8 +123,7 @@ def _squashed(image: UInt8, masks: UInt8, side: int) -> View:
 def _flipped(view: View, rng: np.random.RandomState) -> View:
     if below(rng, 2) == 0:
         return view
-    image, masks = tv_tensors.Image(view.image), tv_tensors.Mask(view.masks)
-    return _plain(v2.horizontal_flip(image), v2.horizontal_flip(masks))
+    return View(view.image.flip(-1), view.masks.flip(-1))
 
 
 def _cropped(image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) -> View:
@@ -134,8 +131,8 @@ def _cropped(image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) 
     side = int((1.0 + (_LARGEST - 1.0) * rng.random_sample()) * size)
     view = _flipped(_squashed(image, masks, side), rng)
     top, left = below(rng, side - size + 1), below(rng, side - size + 1)
-    large, marked = tv_tensors.Image(view.image), tv_tensors.Mask(view.masks)
-    return _plain(v2.crop(large, top, left, size, size), v2.crop(marked, top, left, size, size))
+    window = slice(None), slice(top, top + size), slice(left, left + size)
+    return View(view.image[window].contiguous(), view.masks[window].contiguous())
 
 
 def _rectangle(height: int, width: int, rng: np.random.RandomState) -> tuple[int, int, int, int]:
@@ -147,8 +144,3 @@ def _rectangle(height: int, width: int, rng: np.random.RandomState) -> tuple[int
         if 0 < h <= height and 0 < w <= width:
             return below(rng, height - h + 1), below(rng, width - w + 1), h, w
     return 0, 0, height, width
-
-
-def _plain(image: Tensor, masks: Tensor) -> View:
-    """Ordinary tensors with memory of their own."""
-    return View(image.as_subclass(Tensor).contiguous(), masks.as_subclass(Tensor).contiguous())

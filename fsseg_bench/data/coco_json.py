@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -52,7 +51,7 @@ def parse_instances(path: Path) -> Arrays:
         if region is not None:
             drawn[number, category, int(bool(entry.get("iscrowd", 0)))].append(region)
     names = [image["file_name"] for image in images]
-    return _arrays(_digest(path), categories, names, sizes, drawn)
+    return _arrays(categories, names, sizes, drawn)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -70,11 +69,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a JSON number")
-
-
-def _digest(path: Path) -> str:
-    with regular(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _entries(table: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
@@ -158,11 +152,7 @@ def _draw(segmentation: Any, height: int, width: int) -> Any:
 
 
 def _arrays(
-    digest: str,
-    categories: dict[int, str],
-    names: list[str],
-    sizes: list[tuple[int, int]],
-    drawn: dict[_Key, list[Any]],
+    categories: dict[int, str], names: list[str], sizes: list[tuple[int, int]], drawn: dict[_Key, list[Any]]
 ) -> Arrays:
     keys, counts, pixels = [], [], []
     for key in sorted(drawn):
@@ -174,7 +164,6 @@ def _arrays(
             pixels.append(area)
     rows = np.array(keys, dtype=np.int64).reshape(-1, 3)
     return {
-        "digest": np.array(digest),
         "category_ids": np.array(list(categories), dtype=np.int64),
         "category_names": np.array(list(categories.values()), dtype=np.str_),
         "names": np.array(names, dtype=np.str_),
@@ -189,10 +178,7 @@ def _arrays(
 def run_lengths(segmentation: dict[str, Any], height: int, width: int) -> dict[str, Any]:
     """``{"size": [height, width], "counts": [...]}`` with plain counts, which fill the image exactly.
 
-    Args:
-        segmentation: an object with ``size`` and ``counts``: a list of numbers, or COCO's compressed text.
-        height: height of the image, in pixels.
-        width: width of the image, in pixels.
+    ``counts`` of ``segmentation`` are a list of numbers, or COCO's compressed text; the image's sides are in pixels.
 
     Raises:
         ValueError: another size, wrong counts, or counts that do not add up to height x width.

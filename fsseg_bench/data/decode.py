@@ -57,9 +57,7 @@ def sha256(data: bytes) -> str:
 def read_image(path: Path, data: bytes | None = None) -> UInt8:
     """(H, W, 3) uint8, RGB, as stored: a rotation noted in EXIF is not applied (masks follow the pixels).
 
-    Args:
-        path: the file.
-        data: its content, where that was read before; the file is then not read again.
+    ``data`` is the file's content where that was read before; the file is then not read again.
 
     Raises:
         UserError: the file is missing, cannot be decoded, or has more than 8 bits a channel.

@@ -17,7 +17,7 @@ import pandas as pd
 
 from fsseg_bench.data.cachefile import Arrays, load_arrays, save_arrays
 from fsseg_bench.data.decode import sha256
-from fsseg_bench.data.lists import read_list
+from fsseg_bench.data.lists import Listed, read_list
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import cache_root
@@ -132,13 +132,11 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
     }
 
 
-def _members(source: Source, lists: Sequence[str]) -> dict[str, frozenset[int] | None]:
+def _members(source: Source, lists: Sequence[str]) -> Listed:
     """The lists' images, each with the classes that count in it; None: all."""
-    members: dict[str, frozenset[int] | None] = {}
+    members: Listed = {}
     for entry in lists:
-        listed = read_list(source, entry)
-        for image in listed.images:
-            own = None if listed.classes is None else listed.classes[image]
+        for image, own in read_list(source, entry).items():
             before = members.get(image, frozenset())
             members[image] = None if own is None or before is None else own | before
     return members

@@ -16,14 +16,14 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from fsseg_bench.conventions import UInt8
-from fsseg_bench.data.cachefile import load_arrays, save_arrays
+from fsseg_bench.data.cachefile import Arrays, load_arrays, save_arrays
 from fsseg_bench.data.coco_json import parse_instances
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import cache_root
 
 _FORMAT = 1
 """Raised when what is kept in the cache changes."""
-_ARRAYS = ("digest", "category_ids", "category_names", "names", "sizes", "starts", "regions", "offsets", "counts")
+_ARRAYS = ("category_ids", "category_names", "names", "sizes", "starts", "regions", "offsets", "counts")
 
 
 @dataclass(frozen=True)
@@ -44,29 +44,22 @@ class Region:
 class Instances:
     """One instance file. Images are numbered as in ``names``."""
 
-    digest: str
-    """SHA-256 (hex) of the JSON file."""
     categories: dict[int, str]
     """Category id to name."""
     names: tuple[str, ...]
     """Image file names, sorted."""
     sizes: npt.NDArray[np.int64]
     """(images, 2) heights and widths, in pixels."""
-    _starts: npt.NDArray[np.int64] = field(repr=False)
-    """(images + 1,) where each image's rows begin in ``_regions``."""
-    _regions: npt.NDArray[np.int64] = field(repr=False)
-    """(regions, 3) category, crowd (0 or 1), pixels."""
-    _offsets: npt.NDArray[np.int64] = field(repr=False)
-    """(regions + 1,) where each region's run lengths begin in ``_counts``."""
-    _counts: UInt8 = field(repr=False)
-    """All compressed run lengths, one after the other."""
+    _arrays: Arrays = field(repr=False)
+    """``starts`` (images + 1,): where each image's rows begin in ``regions`` (regions, 3): category, crowd (0 or 1),
+    pixels. ``offsets`` (regions + 1,): where each region's run lengths begin in ``counts``."""
 
     def regions(self, number: int) -> Iterator[Region]:
         """The regions of image ``number``, by category, single objects before crowds."""
-        for i in range(self._starts[number], self._starts[number + 1]):
-            category, crowd, pixels = self._regions[i].tolist()
-            counts = self._counts[self._offsets[i] : self._offsets[i + 1]].tobytes()
-            yield Region(category, bool(crowd), pixels, counts)
+        starts, regions, offsets, counts = (self._arrays[key] for key in ("starts", "regions", "offsets", "counts"))
+        for i in range(starts[number], starts[number + 1]):
+            category, crowd, pixels = regions[i].tolist()
+            yield Region(category, bool(crowd), pixels, counts[offsets[i] : offsets[i + 1]].tobytes())
 
     def draw(self, number: int, region: Region) -> npt.NDArray[np.bool_]:
         """(H, W) bool: where ``region`` of image ``number`` is."""
@@ -92,12 +85,8 @@ def load_instances(path: Path) -> Instances:
         arrays = parse_instances(path)
         save_arrays(cached, arrays)
     return Instances(
-        digest=str(arrays["digest"]),
         categories=dict(zip(arrays["category_ids"].tolist(), arrays["category_names"].tolist(), strict=True)),
         names=tuple(arrays["names"].tolist()),
         sizes=arrays["sizes"],
-        _starts=arrays["starts"],
-        _regions=arrays["regions"],
-        _offsets=arrays["offsets"],
-        _counts=arrays["counts"],
+        _arrays=arrays,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_text
@@ -16,17 +15,11 @@ _PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>\d{1,3})")
 _FORMS = "an image id, 'image__class' with the class's label value, or 'image-path mask-path'"
 
 
-@dataclass(frozen=True)
-class ListedImages:
-    """What a list says."""
-
-    images: tuple[str, ...]
-    """Image ids, sorted, without repetition."""
-    classes: dict[str, frozenset[int]] | None
-    """The classes that count in each image, of an ``image__class`` list; None: all classes count."""
+Listed = dict[str, frozenset[int] | None]
+"""Image ids of a list, sorted, to the classes that count in each, of an ``image__class`` list; None: all count."""
 
 
-def read_list(source: Source, entry: str) -> ListedImages:
+def read_list(source: Source, entry: str) -> Listed:
     """An entry of a protocol's ``train_list`` or ``test_list``: a name that ``source`` knows, or a list file.
 
     Raises:
@@ -34,10 +27,10 @@ def read_list(source: Source, entry: str) -> ListedImages:
     """
     if is_list_file(entry):
         return read_list_file(source, Path(entry))
-    return ListedImages(source.ids(entry), None)
+    return dict.fromkeys(source.ids(entry))
 
 
-def read_list_file(source: Source, path: Path) -> ListedImages:
+def read_list_file(source: Source, path: Path) -> Listed:
     """The images of a list file, and the pairs if it lists pairs.
 
     Each line is one of: an image id of ``source``; ``image__class`` (``2007_000032__01``), where the class is the
@@ -60,12 +53,11 @@ def read_list_file(source: Source, path: Path) -> ListedImages:
             bare = where
     if not found:
         raise UserError(f"{path}: the list is empty; each line must be {_FORMS}")
-    images = tuple(sorted(found))
     if not any(found.values()):
-        return ListedImages(images, None)
+        return dict.fromkeys(sorted(found))
     if bare:
         raise UserError(f"{bare}: names no class, but other lines do; a list restricts the pairs or it does not")
-    return ListedImages(images, {image: frozenset(classes) for image, classes in found.items()})
+    return {image: frozenset(classes) for image, classes in sorted(found.items())}
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -39,7 +39,9 @@ def _find(protocol: Protocol, needed: tuple[str, ...], data_root: Path | None) -
             return place.resolve()
         tried.append(f"{place} (has no {' and no '.join(lacking)})")
     looked = "; ".join(tried) if tried else "nowhere, since no folder is named"
-    layout = (" and ".join(needed) or "the data") + _preparing(protocol)
+    layout = " and ".join(needed) or "the data"
+    if protocol.home is None:  # a built-in protocol
+        layout += f". To get them: fsseg-bench data prepare {protocol.name} --root DIR"
     raise UserError(
         f"the data of {protocol.label} were not found. Looked in: {looked}. Name the folder that holds "
         f"{protocol.data.root!r} with --data-root or FSSEG_DATA; {protocol.data.root!r} must hold {layout}"
@@ -61,8 +63,3 @@ def _places(protocol: Protocol, data_root: Path | None) -> list[Path]:
     if protocol.home is not None:
         places.append(protocol.home / relative)
     return list(dict.fromkeys(places))
-
-
-def _preparing(protocol: Protocol) -> str:
-    """How to get the data of a built-in protocol."""
-    return "" if protocol.home is not None else f". To get them: fsseg-bench data prepare {protocol.name} --root DIR"

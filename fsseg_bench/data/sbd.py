@@ -67,10 +67,7 @@ def read_sbd_labels(path: Path, data: bytes | None = None) -> UInt8:
 def read_field(content: bytes, variable: str, field: str) -> npt.NDArray[np.generic]:
     """The array ``variable.field`` of a MATLAB 5 file, in its own shape and type.
 
-    Args:
-        content: the file.
-        variable: a structure of size 1 x 1.
-        field: one of its fields, a full real numeric array.
+    The variable must be a structure of size 1 x 1, the field a full real numeric array.
 
     Raises:
         FormatError: not such a file, or damaged, or it has no such variable, field or array.

@@ -136,7 +136,7 @@ class Source(SourceKind, ABC):
         if is_list_file(list_name):
             from fsseg_bench.data.lists import read_list_file
 
-            return read_list_file(self, Path(list_name)).images
+            return tuple(read_list_file(self, Path(list_name)))
         return tuple(sorted(set(self.listed(list_name))))
 
     @abstractmethod

@@ -200,29 +200,24 @@ class TrainingEpisodes(Dataset[TrainingSample]):
     def _masks(self, image_id: str, classes: Sequence[int]) -> UInt8:
         return training_masks(self._source, image_id, classes, self._ignored)
 
-    def _view(self, index: int, role: Role, image_id: str, mask: UInt8) -> View:
+    def _view(self, index: int, role: Role, image_id: str, mask: UInt8 | None = None) -> View:
         """Image and masks at the input size, changed at random: the episode's mask, then the classes' if asked for.
 
-        An episode's images differ, so the id is enough for a seed.
+        An unlabelled image has no mask. An episode's images differ, so the id is enough for a seed.
         """
-        masks = [mask]
-        if self._extras.class_labels:
+        image = self._source.image(image_id)
+        masks = [np.zeros(image.shape[:2], dtype=np.uint8) if mask is None else mask]
+        if self._extras.class_labels and mask is not None:
             masks.append(all_ways(self._masks(image_id, self._base)))
         seed = seed_of("training view", self._seed, index, image_id)
-        return augment(self._augmentation, role, self._source.image(image_id), np.stack(masks), self._size, seed)
+        return augment(self._augmentation, role, image, np.stack(masks), self._size, seed)
 
     def _unlabelled(self, index: int, drawn: _Draw) -> Tensor:
         used = [drawn.query, *(image for images in drawn.supports for image in images)]
         seed = seed_of("training unlabelled", self._seed, index)
         further = further_images(seed, drawn.classes, used, self._pairs, self._extras.unlabelled)
-        return torch.stack([torch.stack([self._unmarked(index, image) for image in images]) for images in further])
-
-    def _unmarked(self, index: int, image_id: str) -> Tensor:
-        """An image changed as a query is, without a mask."""
-        image = self._source.image(image_id)
-        seed = seed_of("training view", self._seed, index, image_id)
-        nothing = np.zeros((1, *image.shape[:2]), dtype=np.uint8)
-        return augment(self._augmentation, "query", image, nothing, self._size, seed).image
+        views = [[self._view(index, "query", image).image for image in images] for images in further]
+        return torch.stack([torch.stack(images) for images in views])
 
     def _check(self, protocol: Protocol) -> None:
         if self._extras.class_labels and len(self._base) > MOST_LABELS:

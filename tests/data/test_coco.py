@@ -126,11 +126,6 @@ def test_image_without_annotations(tmp_path: Path) -> None:
 # opening
 
 
-def test_nothing_is_printed(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    CocoSource(root, CLASSES, 2017).class_masks(ID, [1])
-    assert capfd.readouterr() == ("", "")
-
-
 def test_a_file_is_parsed_once_until_it_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[Path] = []
 
@@ -231,3 +226,65 @@ def test_corrupt_image_and_image_of_another_size(root: Path) -> None:
 def test_unknown_image(root: Path) -> None:
     with pytest.raises(UserError, match=r"instances_val2017\.json: no image 'val2017/none'"):
         CocoSource(root, CLASSES, 2017).image("val2017/none")
+
+
+# names without a year
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """annotations/instances_train.json, train/ and the same for val."""
+    own = write_coco(tmp_path, 1, 2, year=2017)
+    for name in ("train", "val"):
+        (own / f"{name}2017").rename(own / name)
+        (own / "annotations" / f"instances_{name}2017.json").rename(own / "annotations" / f"instances_{name}.json")
+    return own
+
+
+def test_names_without_a_year(own: Path) -> None:
+    source = CocoSource(own, CLASSES, 0)
+    assert source.ids("val")[:2] == ("val/val_c1_0", "val/val_c1_1")
+    assert source.image_path("val/val_c1_0") == own / "val" / "val_c1_0.jpg"
+    assert source.class_pixels("val/val_c1_0") == {1: 224}
+
+
+@pytest.mark.parametrize("place", ["images/val", "images", "."])
+def test_images_may_lie_elsewhere(own: Path, place: str) -> None:
+    target = own / place
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (own / "val").iterdir():
+        path.rename(target / path.name)
+    source = CocoSource(own, CLASSES, 0)
+    assert source.image_path("val/val_c1_0") == target / "val_c1_0.jpg"
+    assert source.fingerprint(["val"]) == source.fingerprint(["val"])
+
+
+def test_images_nowhere_are_missed_at_the_official_place(own: Path) -> None:
+    for path in (own / "val").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=r"val/val_c1_0\.jpg: no such image and 15 more"):
+        CocoSource(own, CLASSES, 0).ids("val")
+
+
+def test_has_image(own: Path) -> None:
+    source = CocoSource(own, CLASSES, 0)
+    assert source.has_image("val/val_c1_0")
+    assert not source.has_image("val/val_c1_9")
+    assert not source.has_image("nowhere/val_c1_0")
+
+
+def test_damaged_annotations_are_not_taken_for_an_unknown_image(own: Path) -> None:
+    (own / "annotations/instances_val.json").write_text("{")
+    with pytest.raises(UserError, match=r"instances_val\.json: not valid JSON"):
+        CocoSource(own, CLASSES, 0).has_image("val/val_c1_0")
+
+
+def test_a_list_file_may_mix_instance_files(own: Path) -> None:
+    path = own / "some.txt"
+    path.write_text("train/train_c2_0\nval/val_c1_1\n")
+    source = CocoSource(own, CLASSES, 0)
+    assert source.ids(str(path)) == ("train/train_c2_0", "val/val_c1_1")
+    before = source.fingerprint([str(path)])
+    image = source.image_path("val/val_c1_1")
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert source.fingerprint([str(path)]) != before

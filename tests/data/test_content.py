@@ -16,7 +16,8 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.folder import FolderSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
-from tests.support.datasets import tiny_protocol, write_coco, write_voc
+from tests.support.datasets import HEIGHT, WIDTH, tiny_protocol, write_coco, write_voc
+from tests.support.own import write_class_folders
 from tests.support.sbd import write_sbd
 
 NAMES = [f"val_c{c}_{j}" for c in (1, 2) for j in range(3)]
@@ -31,12 +32,11 @@ def flip(path: Path, place: int = -30) -> None:
 
 def voc(folder: Path) -> Source:
     write_voc(folder / "tiny-voc", train=1, val=3)
-    return open_source(tiny_protocol(folder), None)
+    return voc_again(folder)
 
 
-def coco(folder: Path) -> Source:
-    write_coco(folder / "tiny-coco", train=1, val=3)
-    return open_source(tiny_protocol(folder, "coco"), None)
+def voc_again(folder: Path) -> Source:
+    return open_source(tiny_protocol(folder))
 
 
 def shape_images() -> Source:
@@ -72,10 +72,6 @@ def test_it_is_the_same_elsewhere_and_another_for_each_changed_file(tmp_path: Pa
     other = tmp_path / "b" / "tiny-voc" / "JPEGImages" / "train_c1_0.jpg"
     flip(other)
     assert examine(voc_again(tmp_path / "b"), NAMES, labels=True, decode=True).digest == before
-
-
-def voc_again(folder: Path) -> Source:
-    return open_source(tiny_protocol(folder), None)
 
 
 def test_each_file_is_read_once_for_all_runs_of_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,23 +137,22 @@ def test_masks_of_images_without_labels_are_not_needed(tmp_path: Path) -> None:
 
 
 def test_one_folder_a_class(tmp_path: Path) -> None:
-    for name in ("cup", "shoe"):
-        for kind in ("images", "masks"):
-            (tmp_path / name / kind).mkdir(parents=True)
-        Image.fromarray(np.full((4, 6, 3), 9, np.uint8)).save(tmp_path / name / "images" / "1.png")
-        Image.fromarray(np.eye(4, 6, dtype=np.uint8)).save(tmp_path / name / "masks" / "1.png")
-    before = examine(FolderSource(tmp_path, ("cup", "shoe")), ["cup/1", "shoe/1"], labels=True, decode=True)
-    own = FolderSource(tmp_path, ("cup", "shoe"))
-    assert examine(own, ["cup/1", "shoe/1"], labels=True, decode=True).digest == before.digest
-    Image.fromarray(np.ones((4, 6), np.uint8)).save(tmp_path / "cup" / "masks" / "1.png")
-    with pytest.raises(UserError, match=r"cup/masks/1\.png: the mask has changed"):
-        own.class_masks("cup/1", (1,))
-    again = examine(FolderSource(tmp_path, ("cup", "shoe")), ["cup/1", "shoe/1"], labels=True, decode=True)
-    assert again.digest != before.digest
+    root, ids = write_class_folders(tmp_path, 1, ("cup", "shoe")), ["cup/000", "shoe/000"]
+
+    def digest() -> str:
+        return examine(FolderSource(root, ("cup", "shoe")), ids, labels=True, decode=True).digest
+
+    own, before = FolderSource(root, ("cup", "shoe")), digest()
+    assert examine(own, ids, labels=True, decode=True).digest == before
+    Image.new("L", (WIDTH, HEIGHT), 1).save(root / "cup" / "masks" / "000.png")
+    with pytest.raises(UserError, match=r"cup/masks/000\.png: the mask has changed"):
+        own.class_masks("cup/000", (1,))
+    assert digest() != before
 
 
 def test_coco_images_by_their_files_and_labels_by_the_annotations(tmp_path: Path) -> None:
-    own = coco(tmp_path)
+    write_coco(tmp_path / "tiny-coco", train=1, val=3)
+    own = open_source(tiny_protocol(tmp_path, "coco"))
     ids = [f"val2017/{name}" for name in NAMES]
     before = examine(own, ids, labels=True, decode=True)
     path = tmp_path / "tiny-coco" / "val2017" / f"{NAMES[0]}.jpg"
@@ -167,7 +162,7 @@ def test_coco_images_by_their_files_and_labels_by_the_annotations(tmp_path: Path
     first = next(a for a in table["annotations"] if not a["iscrowd"])
     first["segmentation"][0][0] += 1
     annotations.write_text(json.dumps(table))
-    after = examine(open_source(tiny_protocol(tmp_path, "coco"), None), ids, labels=True, decode=True)
+    after = examine(open_source(tiny_protocol(tmp_path, "coco")), ids, labels=True, decode=True)
     changed = [a[0] for a, b in zip(before.content, after.content, strict=True) if a[1][:2] != b[1][:2]]
     assert changed == [ids[0]]
     flip(path)

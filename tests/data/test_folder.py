@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +62,6 @@ def test_other_files_and_folders_do_not_matter(source: FolderSource) -> None:
     assert len(source.ids("all")) == 12
 
 
-def test_survives_pickling(source: FolderSource) -> None:
-    source.ids("all")
-    copy = pickle.loads(pickle.dumps(source))
-    assert copy.ids("all") == source.ids("all")
-
-
 def test_digests_follow_content(source: FolderSource, tmp_path: Path) -> None:
     before = source.label_digest("anchor/000"), source.fingerprint(["all"])
     other = FolderSource(write_class_folders(tmp_path / "copy", 3, CLASSES), CLASSES)
@@ -83,11 +76,8 @@ def test_no_images(source: FolderSource) -> None:
         path.rename(path.with_suffix(".bmp"))
     with pytest.raises(UserError, match=r"candle/images: has no images .*take 'candle' off the classes"):
         FolderSource(source.root, CLASSES).ids("all")
-
-
-def test_no_folder(source: FolderSource) -> None:
     with pytest.raises(UserError, match=r"flute/images: has no images"):
-        FolderSource(source.root, [*CLASSES, "flute"]).ids("all")
+        FolderSource(source.root, ["flute"]).ids("all")
 
 
 def test_two_images_of_one_name(source: FolderSource) -> None:
@@ -105,19 +95,6 @@ def test_missing_image_and_mask(source: FolderSource) -> None:
             use("drum/001")
     with pytest.raises(UserError, match=r"drum/masks/001\.png: no such mask"):
         source.fingerprint(["all"])
-
-
-def test_mask_of_another_size(source: FolderSource) -> None:
-    Image.new("L", (HEIGHT, WIDTH), 255).save(source.root / "drum/masks/001.png")
-    with pytest.raises(UserError, match=rf"masks/001\.png is {HEIGHT} x {WIDTH} pixels and its image"):
-        source.class_pixels("drum/001")
-
-
-def test_unreadable_image(source: FolderSource) -> None:
-    (source.root / "drum/images/001.jpg").write_bytes(b"not an image")
-    for use in (source.image, source.class_pixels):
-        with pytest.raises(UserError, match=r"images/001\.jpg: the image cannot be read"):
-            use("drum/001")
 
 
 def test_a_protocol_opens_and_indexes_it(tmp_path: Path) -> None:

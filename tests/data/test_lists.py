@@ -47,44 +47,36 @@ FORMS = [
 
 @pytest.mark.parametrize("line", FORMS)
 def test_forms_of_a_line(voc: VocSource, tmp_path: Path, line: str) -> None:
-    listed = read_list_file(voc, write(tmp_path, line))
-    assert listed.images == (IMAGE,)
-    assert listed.classes is None
+    assert read_list_file(voc, write(tmp_path, line)) == {IMAGE: None}
     assert voc.ids(str(write(tmp_path, line))) == (IMAGE,)
 
 
 def test_image_and_class(voc: VocSource, tmp_path: Path) -> None:
     lines = ["val_c2_1__02", "train_c1_0__01", "", "val_c2_1__3", "val_c2_1__02"]
     listed = read_list_file(voc, write(tmp_path, *lines))
-    assert listed.images == ("train_c1_0", "val_c2_1")
-    assert listed.classes == {"train_c1_0": {1}, "val_c2_1": {2, 3}}
+    assert list(listed.items()) == [("train_c1_0", {1}), ("val_c2_1", {2, 3})]
 
 
 def test_a_name_that_looks_like_a_pair_stays_a_name(voc: VocSource, tmp_path: Path) -> None:
     save_image(voc.root / "JPEGImages" / "holiday__02.jpg", next(scenes("val", 1)).image)
-    listed = read_list_file(voc, write(tmp_path, "holiday__02", "val_c2_1"))
-    assert listed.images == ("holiday__02", "val_c2_1")
-    assert listed.classes is None
+    assert read_list_file(voc, write(tmp_path, "holiday__02", "val_c2_1")) == {"holiday__02": None, "val_c2_1": None}
 
 
 def test_names_with_blanks(voc: VocSource, tmp_path: Path) -> None:
     save_image(voc.root / "JPEGImages" / "at the sea.jpg", next(scenes("val", 1)).image)
-    listed = read_list_file(voc, write(tmp_path, "at the sea", "JPEGImages/at the sea.jpg"))
-    assert listed.images == ("at the sea",)
+    assert read_list_file(voc, write(tmp_path, "at the sea", "JPEGImages/at the sea.jpg")) == {"at the sea": None}
 
 
 def test_a_name_is_read_from_the_source(voc: VocSource) -> None:
-    listed = read_list(voc, "val")
-    assert listed.images == voc.ids("val")
-    assert listed.classes is None
+    assert read_list(voc, "val") == dict.fromkeys(voc.ids("val"))
 
 
 def test_coco_ids_are_found_in_paths(tmp_path: Path) -> None:
     source = CocoSource(write_coco(tmp_path / "coco", 1, 2), CLASSES, 2017)
-    assert read_list_file(source, write(tmp_path, "val2017/val_c1_0")).images == ("val2017/val_c1_0",)
-    assert read_list_file(source, write(tmp_path, "val2017/val_c2_0__02")).classes == {"val2017/val_c2_0": {2}}
+    assert read_list_file(source, write(tmp_path, "val2017/val_c1_0")) == {"val2017/val_c1_0": None}
+    assert read_list_file(source, write(tmp_path, "val2017/val_c2_0__02")) == {"val2017/val_c2_0": {2}}
     path_line = "images/train2017/train_c3_0.jpg annotations/train2017/train_c3_0.png"
-    assert read_list_file(source, write(tmp_path, path_line)).images == ("train2017/train_c3_0",)
+    assert read_list_file(source, write(tmp_path, path_line)) == {"train2017/train_c3_0": None}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +97,7 @@ def test_wrong_lines_are_named(voc: VocSource, tmp_path: Path, line: str, messag
 
 def test_absolute_paths_do_not_leave_the_data_set(voc: VocSource, tmp_path: Path) -> None:
     path = voc.root / "JPEGImages" / f"{IMAGE}.jpg"
-    assert read_list_file(voc, write(tmp_path, str(path))).images == (IMAGE,)
+    assert read_list_file(voc, write(tmp_path, str(path))) == {IMAGE: None}
     assert "names no image of" in refused(voc, write(tmp_path, str(path.with_suffix(""))))
 
 

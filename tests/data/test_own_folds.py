@@ -1,4 +1,4 @@
-"""Classes dealt to folds by hand-computed examples, and what cannot be dealt."""
+"""Which list is for training, what label values are called, and classes dealt to folds by hand-computed examples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.data.own.folds import propose_folds
-from fsseg_bench.data.own.survey import Pixels, Survey
+from fsseg_bench.data.own.survey import Pixels, Survey, list_roles, voc_class_names
 from fsseg_bench.errors import UserError
 
 NAMES = tuple("abcdefghij")
@@ -77,3 +77,51 @@ def test_classes_that_are_never_apart() -> None:
 def test_lists_of_their_own_need_no_dropping() -> None:
     together = {f"both{k}": {1: 50, 2: 1} for k in range(5)}
     assert propose_folds(survey([0, 3, 3, 3], test=[3] * 4, extra=together), 50).folds[1] == (1,)
+
+
+# names in the folder
+
+
+@pytest.mark.parametrize(
+    ("lists", "train", "test"),
+    [
+        (["train", "val"], ["train"], ["val"]),
+        (["test", "train", "trainval", "val"], ["train"], ["val"]),
+        (["train", "trainaug", "val"], ["trainaug"], ["val"]),
+        (["test", "train"], ["train"], ["test"]),
+        (["train", "valid"], ["train"], ["valid"]),
+        (["train2017", "val2017"], ["train2017"], ["val2017"]),
+        (["default"], ["default"], ["default"]),
+        (["train"], ["train"], ["train"]),
+        (["part1", "part2"], ["part1", "part2"], ["part1", "part2"]),
+    ],
+)
+def test_roles(lists: list[str], train: list[str], test: list[str]) -> None:
+    assert list_roles(lists) == (tuple(train), tuple(test))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "names"),
+    [
+        ("classes.txt", "ant\nbee\n\n  cow \n", ("ant", "bee", "cow")),
+        ("class_names.txt", "__ignore__\n_background_\nant\nbee\n", ("ant", "bee")),  # as labelme writes them
+        ("another.txt", "ant\nbee\n", ("class-1", "class-2")),
+    ],
+)
+def test_names_of_classes(tmp_path: Path, file: str, text: str, names: tuple[str, ...]) -> None:
+    (tmp_path / file).write_text(text)
+    assert voc_class_names(tmp_path, 2) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"ant\nbee\n", "has 2 names, but a mask has the label value 3"),
+        (b"ant\nbee\nant\n", "names ant more than once"),
+        (b"\xff\xfe\x00", "the names of the classes cannot be read"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "classes.txt").write_bytes(text)
+    with pytest.raises(UserError, match=rf"classes\.txt: {message}"):
+        voc_class_names(tmp_path, 3)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy import stats
 from torch.utils.data import DataLoader
 
@@ -113,6 +112,15 @@ def classes_of(sample: TrainingSample) -> list[int]:
     return found
 
 
+def numbered(labels: UInt8, classes: Sequence[int], novel: str) -> UInt8:
+    """1..n where the classes are, 255 where void is, or an ignored class."""
+    wanted = np.where(labels == 255, 255, 0)
+    for i, c in enumerate(classes, start=1):
+        wanted[labels == c] = i
+    wanted[np.isin(labels, NOVEL) & (novel == "ignore")] = 255
+    return wanted.astype(np.uint8)
+
+
 def equal(a: TrainingSample, b: TrainingSample) -> bool:
     return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in zip(a, b, strict=True))
 
@@ -143,11 +151,7 @@ def test_labels_are_what_the_images_show(
                 np.testing.assert_array_equal(mask.numpy(), wanted)
                 assert (wanted == 1).any()
         labels = shown(sample.query_image)
-        wanted = np.where(labels == 255, 255, 0)
-        for i, c in enumerate(classes, start=1):
-            wanted[labels == c] = i
-        if novel == "ignore":
-            wanted[np.isin(labels, NOVEL)] = 255
+        wanted = numbered(labels, classes, novel)
         np.testing.assert_array_equal(sample.query_label.numpy(), wanted)
         assert (wanted == 1).any()  # the query is of the first class
         seen_novel += int(np.isin(labels, NOVEL).any())
@@ -256,10 +260,12 @@ def test_any_number_of_workers_gives_the_same_batches(protocol: Protocol) -> Non
             assert a.seeds == b.seeds
 
 
-def test_a_batch_is_its_samples(protocol: Protocol) -> None:
-    dataset = episodes(protocol, way=2, shot=3, length=4)
+@pytest.mark.parametrize("extras", [Extras(), Extras(class_labels=True, unlabelled=2)])
+def test_a_batch_is_its_samples(protocol: Protocol, extras: Extras) -> None:
+    dataset = episodes(protocol, way=2, shot=3, length=4, extras=extras)
     batch = collate([dataset[i] for i in range(4)])
     assert batch.support_images.shape == (4, 2, 3, 3, SIZE, SIZE)
+    assert (batch.support_classes is None, batch.unlabelled is None) == (not extras.class_labels, not extras.unlabelled)
     for i in range(4):
         assert equal(TrainingSample(*(None if field is None else field[i] for field in batch)), dataset[i])
 
@@ -276,26 +282,21 @@ def test_its_length(protocol: Protocol) -> None:
 # what cannot be drawn
 
 
-def test_a_class_with_too_few_images(protocol: Protocol) -> None:
-    pairs = {**coded_pairs(), 2: ["001", "002"], 7: [], 8: ["001", "002", "003"]}
-    with pytest.raises(UserError) as error:
-        episodes(protocol, pairs=pairs, shot=2)
-    message = str(error.value)
-    assert "fold 2: 2-shot training needs 3 training images" in message
-    assert "'barrel' has 2, 'globe' has 0 (" in message
-    assert "at least 60 pixels" in message
-    for what in ("--shot", "recipe.train_shots", "data.min_object_pixels", "add images"):
-        assert what in message
-
-
-def test_an_image_listed_twice_counts_once(protocol: Protocol) -> None:
-    with pytest.raises(UserError, match="'barrel' has 1 "):
-        episodes(protocol, pairs={**coded_pairs(), 2: ["001", "001"]})
-
-
-def test_more_ways_than_base_classes(protocol: Protocol) -> None:
-    with pytest.raises(UserError, match=r"7-way training needs 7 base classes, found 6; lower --way"):
-        episodes(protocol, way=7)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"pairs": {**coded_pairs(), 2: ["001", "002"], 7: [], 8: ["001", "002", "003"]}, "shot": 2},
+            r"fold 2: 2-shot training needs 3 training images .*'barrel' has 2, 'globe' has 0 \(.*at least 60 pixels.*"
+            r"--shot, recipe\.train_shots or data\.min_object_pixels, or add images",
+        ),
+        ({"pairs": {**coded_pairs(), 2: ["001", "001"]}}, "'barrel' has 1 "),  # an image listed twice counts once
+        ({"way": 7}, "7-way training needs 7 base classes, found 6; lower --way"),
+    ],
+)
+def test_too_few_images_or_classes(protocol: Protocol, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        episodes(protocol, **given)
 
 
 def test_class_labels_of_more_base_classes_than_a_map_holds(protocol: Protocol) -> None:
@@ -338,18 +339,6 @@ def test_a_damaged_image_is_named(protocol: Protocol) -> None:
         episodes(protocol, source=Broken())[0]
 
 
-def test_squashing_is_pillows(tmp_path: Path) -> None:
-    """At another size than the images'."""
-    source = Coded()
-    for sample in episodes(tiny_protocol(tmp_path, size=48), pairs={5: coded_pairs()[5]}, length=5):
-        name = f"{number(sample.query_image):03d}"
-        image = Image.fromarray(source.image(name)).resize((48, 48), Image.Resampling.BILINEAR)
-        label = Image.fromarray(source.labels(name)).resize((48, 48), Image.Resampling.NEAREST)
-        wanted = np.where(np.asarray(label) == 255, 255, np.asarray(label) == 5)
-        np.testing.assert_array_equal(sample.query_image.permute(1, 2, 0).numpy(), np.asarray(image))
-        np.testing.assert_array_equal(sample.query_label.numpy(), wanted)
-
-
 # what a method asks for besides
 
 
@@ -362,13 +351,7 @@ def test_class_labels_are_the_base_classes_that_the_images_show(protocol: Protoc
         assert sample.query_classes is not None
         images = [*sample.support_images.flatten(0, 1), sample.query_image]
         for image, labels in zip(images, [*sample.support_classes.flatten(0, 1), sample.query_classes], strict=True):
-            red = shown(image)
-            wanted = np.where(red == 255, 255, 0)
-            for i, c in enumerate(BASE, start=1):
-                wanted[red == c] = i
-            if novel == "ignore":
-                wanted[np.isin(red, NOVEL)] = 255
-            np.testing.assert_array_equal(labels.numpy(), wanted)
+            np.testing.assert_array_equal(labels.numpy(), numbered(shown(image), BASE, novel))
 
 
 def test_unlabelled_images_are_of_the_way_and_not_of_the_episode(protocol: Protocol) -> None:
@@ -389,19 +372,6 @@ def test_extras_leave_the_episode_as_it_is(protocol: Protocol) -> None:
     )
     for a, b in zip(plain, asking, strict=True):
         assert equal(a, b._replace(support_classes=None, query_classes=None, unlabelled=None))
-
-
-def test_a_batch_holds_what_was_asked_for(protocol: Protocol) -> None:
-    samples = list(episodes(protocol, extras=Extras(class_labels=True, unlabelled=2), length=3))
-    batch = collate(samples)
-    assert batch.support_classes is not None
-    assert batch.support_classes.shape == (3, 1, 1, SIZE, SIZE)
-    assert batch.query_classes is not None
-    assert torch.equal(batch.query_classes[1], samples[1].query_classes)
-    assert batch.unlabelled is not None
-    assert batch.unlabelled.shape == (3, 1, 2, 3, SIZE, SIZE)
-    plain = collate(list(episodes(protocol, length=3)))
-    assert (plain.support_classes, plain.query_classes, plain.unlabelled) == (None, None, None)
 
 
 def test_a_key_names_the_query_and_its_classes(protocol: Protocol) -> None:

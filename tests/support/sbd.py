@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def write_sbd(path: Path, labels: npt.NDArray[np.uint8], compressed: bool = True) -> None:
+def write_sbd(path: Path, labels: npt.NDArray[np.uint8]) -> None:
     """A struct ``GTcls`` with the fields of SBD's ``cls/<id>.mat``: Boundaries (sparse), Segmentation, and so on."""
     from scipy.io import savemat
     from scipy.sparse import csc_matrix
@@ -19,4 +19,4 @@ def write_sbd(path: Path, labels: npt.NDArray[np.uint8], compressed: bool = True
     present = np.setdiff1d(np.unique(labels), [0, 255]).astype(np.uint8).reshape(-1, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     struct = {"Boundaries": boundaries, "Segmentation": labels, "CategoriesPresent": present}
-    savemat(path, {"GTcls": struct}, do_compression=compressed)
+    savemat(path, {"GTcls": struct}, do_compression=True)

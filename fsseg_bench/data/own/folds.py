@@ -54,14 +54,11 @@ def propose_folds(survey: Survey, least_pixels: int, count: int | None = None) -
     ranked = sorted(usable, key=lambda c: (-test[c], c))
     numbers = range(1, count + 1)
     turns = [*numbers, *reversed(numbers)]
-    dealt = {fold: tuple(sorted(ranked[i] for i in _places(turns, fold, len(ranked)))) for fold in numbers}
+    turn = [turns[i % len(turns)] for i in range(len(ranked))]
+    dealt = {fold: tuple(sorted(c for c, t in zip(ranked, turn, strict=True) if t == fold)) for fold in numbers}
     if survey.shared:
         _check_training(survey, dealt, least_pixels)
     return Folds(dealt, tuple(c for c in classes if c not in usable), train, test)
-
-
-def _places(turns: list[int], fold: int, count: int) -> list[int]:
-    return [i for i in range(count) if turns[i % len(turns)] == fold]
 
 
 def _images(pixels: Pixels, least: int, without: frozenset[int] = frozenset()) -> Counter[int]:

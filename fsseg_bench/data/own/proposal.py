@@ -33,12 +33,10 @@ class Proposal:
 
 
 def propose(root: Path, name: str | None = None, folds: int | None = None) -> Proposal:
-    """A protocol for the data in ``root``, to be written into that folder.
+    """A protocol for the data in ``root`` (in one of three layouts), to be written into that folder.
 
-    Args:
-        root: a folder in VOC's layout, with COCO's instance annotations, or with one folder a class.
-        name: the protocol's name; None: the folder's name.
-        folds: how many; None: four, or fewer where there are fewer classes, which the summary says.
+    Without ``name`` it has the folder's; without ``folds`` it has four, or fewer where there are fewer classes, which
+    the summary says.
 
     Raises:
         UserError: the folder cannot be used as it is; says what is missing, where, and what to do.
@@ -147,7 +145,12 @@ def _data_section(survey: Survey, least: int) -> list[str]:
     for key, (value, words) in survey.keys.items():
         text = _toml_list(value) if isinstance(value, tuple) else value
         lines.append(f"{f'{key} = {text}':27} # {words}")
-    lines.append(_comment(_lists_comment(survey)))
+    lines.append(
+        _comment(
+            f"{survey.layout.lists}; or files (.txt) beside this one, with an image a line (docs/own-data.md). "
+            "Training draws from the first, test episodes from the second."
+        )
+    )
     lines += [f"train_list = {_toml_list(survey.train_list)}", f"test_list = {_toml_list(survey.test_list)}"]
     if survey.shared:
         lines += ["train_excludes_test = false # the lists are the same; see novel_in_train"]
@@ -161,13 +164,6 @@ def _data_section(survey: Survey, least: int) -> list[str]:
     )
     lines += [f"min_object_pixels = {least}", _comment(_novel_comment(survey))]
     return [*lines, f"novel_in_train = {_toml('drop-image' if survey.shared else 'background')}"]
-
-
-def _lists_comment(survey: Survey) -> str:
-    return (
-        f"{survey.layout.lists}; or files (.txt) beside this one, with an image a line (docs/own-data.md). Training "
-        "draws from the first, test episodes from the second."
-    )
 
 
 def _novel_comment(survey: Survey) -> str:
@@ -206,12 +202,8 @@ def _summary(survey: Survey, folds: Folds, least: int, *, chosen: bool) -> str:
 
 
 def _comment(text: str) -> str:
-    return "\n".join(f"# {line}" for line in textwrap.wrap(_one_line(text), _WIDTH, break_on_hyphens=False))
-
-
-def _one_line(text: str) -> str:
-    """Without control characters, which a TOML comment must not have."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    plain = "".join(char if char.isprintable() else "?" for char in text)  # control characters are an error in TOML
+    return "\n".join(f"# {line}" for line in textwrap.wrap(plain, _WIDTH, break_on_hyphens=False))
 
 
 def _toml(text: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fsseg_bench.data.prepare.sources import Archive
+from fsseg_bench.data.prepare.sources import Part
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Meter, Progress
 from fsseg_bench.storage.files import make_folder, write_all, writing
@@ -45,40 +45,38 @@ class DownloadError(UserError):
     """No address gave the file."""
 
 
-def download(archive: Archive, folder: Path, mirrors: Sequence[str], patience: Patience, progress: Progress) -> Path:
-    """The archive in ``folder``, downloaded unless it is there; a partial download is continued.
+def download(part: Part, folder: Path, mirrors: Sequence[str], patience: Patience, progress: Progress) -> Path:
+    """The archive of ``part`` in ``folder``, downloaded unless it is there; a partial download is continued.
 
-    Args:
-        archive: what to download; nothing that differs from its size or checksum is accepted.
-        folder: where it goes, under its name; until it is complete and checked, under its name + ``.part``.
-        mirrors: addresses of folders that hold the archive under its name; they are tried first.
-        patience: when to give up.
-        progress: is told about every byte.
+    Nothing that differs from its size or checksum is accepted. Until it is complete and checked its name ends in
+    ``.part``. ``mirrors`` are addresses of folders that hold it under its name; they are tried first.
 
     Raises:
         DownloadError: no address gave it; lists each with the reason. What came so far is kept.
         UserError: full disk or unwritable folder.
     """
-    target = folder / archive.name
-    if target.is_file() and not difference(target, archive, progress):
+    target = folder / part.archive
+    if target.is_file() and not difference(target, part, progress):
         return target
-    partial = folder / (archive.name + PARTIAL)
+    partial = folder / (part.archive + PARTIAL)
     make_folder(folder)
     with writing(partial):
         partial.touch()
-    addresses = [f"{mirror.rstrip('/')}/{archive.name}" for mirror in mirrors] + list(archive.urls)
+    addresses = [f"{mirror.rstrip('/')}/{part.archive}" for mirror in mirrors] + list(part.urls)
     reasons = dict.fromkeys(addresses, "not tried")
     idle = 0
-    have = min(partial.stat().st_size, archive.size)
-    with progress.meter(archive.name, archive.size, have, "bytes") as meter:
+    have = min(partial.stat().st_size, part.size)
+    with progress.meter(part.archive, part.size, have, "bytes") as meter:
         counter = _Counter(meter, have)
         while addresses and idle < patience.tries:
             address = addresses[0]
             before = partial.stat().st_size
             try:
-                _fill(address, partial, archive, patience.timeout, counter)
-                if not (wrong := difference(partial, archive, progress)):
-                    return _keep(partial, target)
+                _fill(address, partial, part, patience.timeout, counter)
+                if not (wrong := difference(partial, part, progress)):
+                    with writing(target):
+                        partial.replace(target)
+                    return target
                 _clear(partial, counter)
                 reasons[address] = f"what came has {wrong}"
                 if not before:  # else bytes of an earlier attempt may be to blame
@@ -96,7 +94,7 @@ def download(archive: Archive, folder: Path, mirrors: Sequence[str], patience: P
             if addresses and idle < patience.tries:
                 progress.say(f"{address}: {reasons[address]}; trying {addresses[0]}")
     tried = "".join(f"\n  {address}: {reason}" for address, reason in reasons.items())
-    raise DownloadError(f"{archive.name} could not be downloaded:{tried or ' it has no address'}")
+    raise DownloadError(f"{part.archive} could not be downloaded:{tried or ' it has no address'}")
 
 
 class _Counter:
@@ -110,21 +108,21 @@ class _Counter:
         self._have = have
 
 
-def difference(path: Path, archive: Archive, progress: Progress) -> str:
-    """What is wrong with a file that should be ``archive``; empty when it is the right one.
+def difference(path: Path, part: Part, progress: Progress) -> str:
+    """What is wrong with a file that should be the archive of ``part``; empty when it is the right one.
 
     Raises:
         UserError: the file cannot be read.
     """
     try:
         size = path.stat().st_size
-        if size != archive.size:
-            return f"{size:,} bytes, not {archive.size:,}"
-        if not archive.digest:
+        if size != part.size:
+            return f"{size:,} bytes, not {part.size:,}"
+        if not part.digest:
             return ""
-        kind, _, expected = archive.digest.partition(":")
+        kind, _, expected = part.digest.partition(":")
         digest = hashlib.new(kind, usedforsecurity=False)
-        with path.open("rb") as file, progress.meter(f"checking {archive.name}", size, unit="bytes") as meter:
+        with path.open("rb") as file, progress.meter(f"checking {part.archive}", size, unit="bytes") as meter:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 meter.advance(len(chunk))
@@ -134,16 +132,16 @@ def difference(path: Path, archive: Archive, progress: Progress) -> str:
     return "" if found == expected else f"the {kind.upper()} {found}, not {expected}"
 
 
-def _fill(address: str, partial: Path, archive: Archive, timeout: float, counter: _Counter) -> None:
+def _fill(address: str, partial: Path, part: Part, timeout: float, counter: _Counter) -> None:
     """Asks one address for what is missing and writes it as it comes."""
     have = partial.stat().st_size
-    if have > archive.size:
+    if have > part.size:
         _clear(partial, counter)
         have = 0
-    if have == archive.size:
+    if have == part.size:
         return
     with (
-        ask(address, have, archive.size, timeout) as answer,
+        ask(address, have, part.size, timeout) as answer,
         writing(partial),
         partial.open("r+b", buffering=0) as file,
     ):
@@ -160,12 +158,6 @@ def _clear(partial: Path, counter: _Counter) -> None:
     with writing(partial):
         os.truncate(partial, 0)
     counter.set(0)
-
-
-def _keep(partial: Path, target: Path) -> Path:
-    with writing(target):
-        partial.replace(target)
-    return target
 
 
 class WrongFileError(Exception):
@@ -203,8 +195,9 @@ def ask(url: str, start: int, size: int, timeout: float) -> Iterator[Answer]:
         try:
             response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
         except urllib.error.HTTPError as error:
+            kind = BrokenOffError if error.code in _BUSY or error.code >= 500 else WrongFileError
             with error:
-                raise _refusal(error.code, str(error.reason)) from None
+                raise kind(f"{error.code} {error.reason}".strip()) from None
     with response:
         first = _check(response, start, size)
         yield Answer(first, _chunks(response, size - first))
@@ -245,11 +238,6 @@ def _chunks(response: Any, left: int) -> Iterator[bytes]:
         more = response.read1(1)
     if more:
         raise WrongFileError("its file is longer than expected")
-
-
-def _refusal(status: int, reason: str) -> WrongFileError | BrokenOffError:
-    text = f"{status} {reason}".strip()
-    return BrokenOffError(text) if status in _BUSY or status >= 500 else WrongFileError(text)
 
 
 @contextmanager

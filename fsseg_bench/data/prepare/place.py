@@ -28,7 +28,7 @@ def place_archive(archive: Path, part: Part, root: Path, progress: Progress) -> 
         ArchiveError: damaged, unsafe, or without the files that it must hold.
         UserError: full disk or unwritable folder.
     """
-    selection = Selection(part.inside, tuple(part.layout.files), trusted=bool(part.archive.digest))
+    selection = Selection(part.inside, tuple(part.layout.files), trusted=bool(part.digest))
     progress.say(f"looking through {archive.name}")
     members = look_through(archive, selection)
     _check_counts(archive, part, members)

@@ -43,7 +43,7 @@ class Step:
     @property
     def download(self) -> int:
         """Bytes to download."""
-        return self.part.archive.size - self.partial if self.how == "download" else 0
+        return self.part.size - self.partial if self.how == "download" else 0
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,10 @@ class Plan:
 
 
 def make_plan(dataset: Dataset, root: Path, given: Sequence[Path], subset: bool, keep_archives: bool) -> Plan:
-    """Looks at what there is.
+    """Looks at what there is under ``root``, and in ``given``.
 
-    Args:
-        dataset: what to prepare.
-        root: the data root.
-        given: archives, folders of archives, and folders that hold files in a layout of the data set (``--from``).
-        subset: what ``given`` holds is all there is to be; nothing is downloaded.
-        keep_archives: downloads stay after they are unpacked.
+    What may be given: archives, folders of archives, and folders that hold files in a layout of the data set. With
+    ``subset`` that is all there is to be.
 
     Raises:
         UserError: something given does not exist or serves for nothing.
@@ -143,10 +139,9 @@ def _room_of(path: Path, root: Path) -> int:
 
 
 def _line(step: Step) -> str:
-    archive = step.part.archive
     if step.how == "download":
         here = f", {gigabytes(step.partial)} are here" if step.partial else ""
-        return f"download {archive.name}, {gigabytes(archive.size)}{here}"
+        return f"download {step.part.archive}, {gigabytes(step.part.size)}{here}"
     if step.how == "archive":
         return f"unpack {step.archive}"
     if step.how == "folder" and step.layout is not None:
@@ -170,15 +165,15 @@ def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: b
                 return Step(part, "folder", layout=layout, files=files, copied=copied)
     if subset:
         return Step(part, "left out")
-    here = root / DOWNLOADS / part.archive.name
+    here = root / DOWNLOADS / part.archive
     if here.is_file():  # downloaded, and not or not wholly unpacked
-        return Step(part, "download", partial=min(here.stat().st_size, part.archive.size))
+        return Step(part, "download", partial=min(here.stat().st_size, part.size))
     for layout in part.layouts:
         if manifest is None and (files := _complete(root, layout)):
             return Step(part, "there", layout=layout, files=files)
     unfinished = here.with_name(here.name + PARTIAL)
     size = unfinished.stat().st_size if unfinished.is_file() else 0
-    return Step(part, "download", partial=size if size <= part.archive.size else 0)
+    return Step(part, "download", partial=size if size <= part.size else 0)
 
 
 def _whole(part: Part, manifest: Manifest) -> bool:
@@ -208,8 +203,8 @@ def _present(root: Path, part: Part) -> int:
 
 def _find_archive(part: Part, place: Path) -> Path | None:
     if place.is_file():
-        return place if place.name == part.archive.name else None
-    path = place / part.archive.name
+        return place if place.name == part.archive else None
+    path = place / part.archive
     return path if path.is_file() else None
 
 
@@ -235,7 +230,7 @@ def _check_given(dataset: Dataset, given: Sequence[Path]) -> None:
         if any(_find_folder(part, layout, place) for part in dataset.parts for layout in part.layouts):
             continue
         wanted = "".join(
-            f"\n  {part.archive.name}, or a folder with {', '.join(layout.files)}"
+            f"\n  {part.archive}, or a folder with {', '.join(layout.files)}"
             for part in dataset.parts
             for layout in part.layouts
         )

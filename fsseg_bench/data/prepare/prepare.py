@@ -7,12 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fsseg_bench.data.index import build_index
+from fsseg_bench.data.open import open_source
 from fsseg_bench.data.prepare.archives import ArchiveError
 from fsseg_bench.data.prepare.download import PARTIAL, DownloadError, Patience, difference, download
 from fsseg_bench.data.prepare.manifest import FOLDER, Content, Manifest, Record
 from fsseg_bench.data.prepare.place import place_archive, place_folder
 from fsseg_bench.data.prepare.plan import DOWNLOADS, Plan, Step, gigabytes, make_plan
 from fsseg_bench.data.prepare.sources import Dataset
+from fsseg_bench.data.prepare.verify import verify
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.load import load_protocol
@@ -39,12 +42,7 @@ class Options:
 
 
 def protocol_of(dataset: Dataset, name: str | None = None, sources_path: Path | str | None = None) -> Protocol:
-    """A protocol of a data set, with its year.
-
-    Args:
-        dataset: the data set.
-        name: which of its protocols; None and names of the data set itself are the first.
-        sources_path: a folder with further data sources.
+    """The protocol ``name`` of a data set, with its year; None and names of the data set itself are its first one.
 
     Raises:
         UserError: the protocol file is missing or wrong.
@@ -58,12 +56,8 @@ def prepare_dataset(
 ) -> Record:
     """Downloads, unpacks and checks what is missing under ``root``, and builds the pair index.
 
-    Args:
-        dataset: what to prepare.
-        root: the data root; made when it is missing. None for data that are made by code.
-        options: what to use and how.
-        confirm: is shown the plan before anything is done, and raises to stop.
-        progress: is told what happens.
+    ``root`` is made when it is missing, and None for data that are made by code. ``confirm`` is shown the plan before
+    anything is done, and raises to stop.
 
     Raises:
         UserError: no network (lists what to fetch by hand), a wrong or unsafe archive, no room, or a result that is
@@ -90,18 +84,18 @@ def prepare_dataset(
 
 def _do(step: Step, plan: Plan, options: Options, progress: Progress) -> None:
     part, root = step.part, plan.root
-    origin = f"{part.archive.name} {part.archive.digest}".strip()
+    origin = f"{part.archive} {part.digest}".strip()
     placed: dict[str, Content] = {}
     if step.how in {"folder", "there"} and step.layout is not None:
         placed = place_folder(step.files, step.layout, root, progress)
         origin = "files that were given" if step.how == "folder" else "files that were there"
     elif step.how == "archive" and step.archive is not None:
-        if wrong := difference(step.archive, part.archive, progress):
-            raise UserError(f"{step.archive}: is not the published {part.archive.name}: it has {wrong}")
+        if wrong := difference(step.archive, part, progress):
+            raise UserError(f"{step.archive}: is not the published {part.archive}: it has {wrong}")
         placed = place_archive(step.archive, part, root, progress)
     elif step.how == "download":
         try:
-            archive = download(part.archive, root / DOWNLOADS, options.mirrors, options.patience, progress)
+            archive = download(part, root / DOWNLOADS, options.mirrors, options.patience, progress)
         except DownloadError as error:
             raise UserError(f"{error}\n{_by_hand(plan)}") from None
         placed = _place_download(archive, step, root, progress)
@@ -109,7 +103,7 @@ def _do(step: Step, plan: Plan, options: Options, progress: Progress) -> None:
         Manifest(part.name, origin, placed).write(root)
         progress.say(f"{part.title}: {len(placed):,} files are in place")
         if step.how == "download" and not options.keep_archives:
-            _delete(root / DOWNLOADS / part.archive.name)
+            _delete(root / DOWNLOADS / part.archive)
 
 
 def _place_download(archive: Path, step: Step, root: Path, progress: Progress) -> dict[str, Content]:
@@ -124,18 +118,16 @@ def _by_hand(plan: Plan) -> str:
     """What to fetch for the parts that have no files yet, and where to put it."""
     lines = ["Without a network, fetch these elsewhere, put them into one folder and add --from FOLDER:"]
     for step in plan.steps:
-        archive = step.part.archive
-        if step.how == "download" and not (plan.root / FOLDER / f"{step.part.name}.txt").is_file():
-            lines.append(f"  {archive.name}, {gigabytes(archive.size)}, {archive.digest or 'no checksum published'}")
-            lines += [f"    {url}" for url in archive.urls]
+        part = step.part
+        if step.how == "download" and not (plan.root / FOLDER / f"{part.name}.txt").is_file():
+            lines.append(f"  {part.archive}, {gigabytes(part.size)}, {part.digest or 'no checksum published'}")
+            lines += [f"    {url}" for url in part.urls]
     lines.append("With a network, the same command goes on where it stopped.")
     return "\n".join(lines)
 
 
 def _complete_lists(dataset: Dataset, root: Path) -> None:
     """Writes the lists that a part of the data set lacks and that others stand in for."""
-    from fsseg_bench.data.open import open_source
-
     protocol = protocol_of(dataset)
     for path, text in open_source(protocol, root).lists_to_add(protocol).items():
         with writing(path.parent):
@@ -145,8 +137,6 @@ def _complete_lists(dataset: Dataset, root: Path) -> None:
 
 def _finish(dataset: Dataset, root: Path, subset: bool, progress: Progress) -> Record:
     """Checks the lists and their files, reads every mask, and writes what came out."""
-    from fsseg_bench.data.prepare.verify import verify
-
     found = verify(dataset, protocol_of(dataset), root, progress, fast=True, expected={} if subset else dataset.images)
     if found.problems:
         shown = "".join(f"\n  {problem}" for problem in found.problems[:_SHOWN])
@@ -159,9 +149,6 @@ def _finish(dataset: Dataset, root: Path, subset: bool, progress: Progress) -> R
 
 
 def _index(dataset: Dataset, root: Path | None, subset: bool, progress: Progress) -> Record:
-    from fsseg_bench.data.index import build_index
-    from fsseg_bench.data.open import open_source
-
     progress.say("reading every mask for the pair index")
     protocol = protocol_of(dataset)
     source = open_source(protocol, root)
@@ -174,9 +161,9 @@ def _tidy(plan: Plan) -> None:
     """Removes what interrupted attempts have left in the folder of downloads."""
     folder = plan.root / DOWNLOADS
     for step in plan.steps:
-        _delete(folder / f"{step.part.archive.name}{PARTIAL}")
+        _delete(folder / f"{step.part.archive}{PARTIAL}")
         if not plan.keep_archives:
-            _delete(folder / step.part.archive.name)
+            _delete(folder / step.part.archive)
     with suppress(OSError):
         folder.rmdir()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -35,18 +35,6 @@ _Folder = Annotated[str, Must("a folder below the data root or in the archive", 
 
 
 @dataclass(frozen=True)
-class Archive:
-    """A file that is downloaded."""
-
-    name: str
-    urls: tuple[str, ...]
-    size: int
-    """In bytes."""
-    digest: str
-    """``sha256:<hex>`` or ``md5:<hex>``; empty when none is published."""
-
-
-@dataclass(frozen=True)
 class FileSet:
     """Files of a part as they lie under the data root."""
 
@@ -60,18 +48,37 @@ class FileSet:
 class Part:
     """An archive and the files of it that are kept."""
 
-    name: str
     title: str
     terms: str
     """The licence, as far as it is known."""
-    archive: Archive
-    unpacked: int
+    archive: Annotated[str, Must("the name of a .tar, .tgz, .tar.gz or .zip file", _is_archive)]
+    urls: tuple[str, ...]
+    size: _Count
+    """Of the archive, in bytes."""
+    unpacked: _Count
     """About how many bytes the kept files take."""
-    inside: str
+    inside: _Folder
     """The folder in the archive that holds the kept files."""
-    layout: FileSet
-    instead: FileSet | None
+    target: _Folder
+    """The folder of the kept files, relative to the data root."""
+    files: Mapping[str, _Count]
+    """Pattern, relative to ``target``, to how many files it must match."""
+    sha256: Annotated[str, _hexadecimal(64)] | None = None
+    md5: Annotated[str, _hexadecimal(32)] | None = None
+    instead: FileSet | None = None
     """Other files that serve as well when they are there already."""
+    name: str = field(init=False, default="")
+    """The key in the file."""
+
+    @property
+    def digest(self) -> str:
+        """``sha256:<hex>`` or ``md5:<hex>`` of the archive; empty when none is published."""
+        return f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}" if self.md5 else ""
+
+    @property
+    def layout(self) -> FileSet:
+        """The kept files under the data root."""
+        return FileSet(self.target, self.files)
 
     @property
     def layouts(self) -> tuple[FileSet, ...]:
@@ -158,36 +165,13 @@ def load_sources(path: Path | None = None) -> Sources:
     except ValueError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     file = parse(_File, table, path)
-    parts = {name: entry.part(name) for name, entry in file.parts.items()}
+    for name, part in file.parts.items():
+        object.__setattr__(part, "name", name)
     for name, entry in file.datasets.items():
-        for part in entry.parts:
-            if part not in parts:
-                raise unknown("part", part, parts, where=f"{path}: datasets.{name}.parts")
-    return Sources({name: entry.dataset(name, parts) for name, entry in file.datasets.items()})
-
-
-@dataclass(frozen=True)
-class _PartEntry:
-    """A part as the file has it."""
-
-    title: str
-    terms: str
-    archive: Annotated[str, Must("the name of a .tar, .tgz, .tar.gz or .zip file", _is_archive)]
-    urls: tuple[str, ...]
-    size: _Count
-    unpacked: _Count
-    inside: _Folder
-    target: _Folder
-    files: Mapping[str, _Count]
-    sha256: Annotated[str, _hexadecimal(64)] | None = None
-    md5: Annotated[str, _hexadecimal(32)] | None = None
-    instead: FileSet | None = None
-
-    def part(self, name: str) -> Part:
-        digest = f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}" if self.md5 else ""
-        archive = Archive(self.archive, self.urls, self.size, digest)
-        layout = FileSet(self.target, self.files)
-        return Part(name, self.title, self.terms, archive, self.unpacked, self.inside, layout, self.instead)
+        for key in entry.parts:
+            if key not in file.parts:
+                raise unknown("part", key, file.parts, where=f"{path}: datasets.{name}.parts")
+    return Sources({name: entry.dataset(name, file.parts) for name, entry in file.datasets.items()})
 
 
 @dataclass(frozen=True)
@@ -208,5 +192,5 @@ class _DatasetEntry:
 
 @dataclass(frozen=True)
 class _File:
-    parts: Mapping[str, _PartEntry]
+    parts: Mapping[str, Part]
     datasets: Mapping[str, _DatasetEntry]

@@ -44,14 +44,8 @@ def verify(
 ) -> Findings:
     """Checks the data of a protocol against its lists, the records of its preparation and the known counts.
 
-    Args:
-        dataset: what is known of the data.
-        protocol: one of its protocols, with the year of the data set.
-        root: the data root; None when the data are made by code.
-        progress: is told about files that are read.
-        fast: lists, names and sizes alone; no file's content is read but lists and annotations.
-        expected: how many images each list must have; None is what is known of the data set, or what was recorded
-            when a subset of it was prepared.
+    With ``fast``, no file's content is read but lists and annotations. ``expected`` is how many images each list must
+    have; None is what is known of the data set, or what was recorded when a subset of it was prepared.
 
     Raises:
         UserError: the data are nowhere.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from fsseg_bench.data.prepare.manifest import Record
 from fsseg_bench.data.prepare.plan import Plan
 from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
 from fsseg_bench.data.prepare.sources import Dataset, load_sources
-from fsseg_bench.progress import Progress
+from fsseg_bench.progress import Meter, Progress, Unit
 from tests.data.prepare.layouts import Small
 
 PATIENCE = Patience(timeout=10.0, tries=3, pause=0.0)
@@ -48,3 +50,27 @@ def unpacked(root: Path, prepared: dict[str, bytes]) -> Path:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(content)
     return root
+
+
+class _Counting(Meter):
+    def __init__(self, done: Counter[str], title: str) -> None:
+        self._done, self._title = done, title
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._done[self._title] += steps
+
+
+class Recorder(Progress):
+    """Keeps what each meter reached and every line."""
+
+    def __init__(self) -> None:
+        self.done: Counter[str] = Counter()
+        self.said: list[str] = []
+
+    @contextmanager
+    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
+        self.done[title] = done
+        yield _Counting(self.done, title)
+
+    def say(self, message: str) -> None:
+        self.said.append(message)

@@ -78,21 +78,18 @@ def test_names_that_lead_elsewhere(tmp_path: Path, name: str, member: str, reaso
     assert repr(member) in str(error.value)
 
 
-@pytest.mark.parametrize("compressed", ["w", "w:gz"])
+@pytest.mark.parametrize("name", ["x.tar", "x.tgz"])
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 @pytest.mark.parametrize("member", ["top/data/evil.jpg", "elsewhere"])
-def test_links_and_devices_in_tar(tmp_path: Path, kind: bytes, member: str, compressed: str) -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=compressed) as archive:  # type: ignore[call-overload]
-        for name, content in FILES.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
+def test_links_and_devices_in_tar(tmp_path: Path, kind: bytes, member: str, name: str) -> None:
+    path = pack(tmp_path / "x.tar", FILES)
+    with tarfile.open(path, "a") as archive:
         info = tarfile.TarInfo(member)
         info.type, info.linkname = kind, "/etc/passwd" if kind == tarfile.SYMTYPE else "top/data/a.jpg"
         archive.addfile(info)
-    path = tmp_path / ("x.tar" if compressed == "w" else "x.tgz")
-    path.write_bytes(buffer.getvalue())
+    if name == "x.tgz":
+        path = tmp_path / name
+        path.write_bytes(gzip.compress((tmp_path / "x.tar").read_bytes()))
     refused(path, f"'{member}' is a link or a device")
 
 
@@ -131,18 +128,13 @@ def test_a_known_archive_may_hold_anything_that_is_not_kept(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["x.tgz", "x.zip"])
-def test_a_bomb_is_refused_before_it_is_opened(tmp_path: Path, name: str) -> None:
-    archive = pack(tmp_path / name, {"top/data/a.jpg": b"fine", "top/data/bomb.jpg": bytes(3_000_000)})
+@pytest.mark.parametrize("sizes", [[3_000_000], [100_000] * 30], ids=["one", "many"])
+def test_bombs_are_refused_before_they_are_opened(tmp_path: Path, name: str, sizes: list[int]) -> None:
+    archive = pack(tmp_path / name, {f"top/data/{i}.jpg": bytes(size) for i, size in enumerate(sizes)})
     assert archive.stat().st_size < 20_000
     tight = Selection(SELECTION.inside, SELECTION.patterns, growth=20, spare=1_000_000)
-    refused(archive, r"'top/data/bomb\.jpg' its files take more than [\d,]+ bytes", tight)
-    assert len(contents(archive)) == 2  # within the usual limits
-
-
-def test_many_small_bombs_count_together(tmp_path: Path) -> None:
-    archive = pack(tmp_path / "x.zip", {f"top/data/{i}.jpg": bytes(100_000) for i in range(30)})
-    tight = Selection(SELECTION.inside, SELECTION.patterns, growth=20, spare=1_000_000)
-    refused(archive, "its files take more than", tight)
+    refused(archive, r"'top/data/\d+\.jpg' its files take more than [\d,]+ bytes", tight)
+    assert len(contents(archive)) == len(sizes)  # within the usual limits
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.data.prepare.download import DownloadError, Patience, difference, download
-from fsseg_bench.data.prepare.sources import Archive
+from fsseg_bench.data.prepare.sources import Part
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
 from tests.data.prepare import server as serve
+from tests.data.prepare.running import PATIENCE, Recorder
 from tests.data.prepare.server import Behaviour, Server, serving
 
 NAME = "data.zip"
-PATIENT = Patience(timeout=10.0, tries=3, pause=0.0)
 QUICK = Patience(timeout=0.15, tries=3, pause=0.0)
 
 
@@ -27,13 +27,17 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def archive_of(server: Server, *, kind: str = "sha256", urls: int = 1, name: str = NAME) -> Archive:
+def archive_of(server: Server, *, kind: str = "sha256", urls: int = 1, name: str = NAME) -> Part:
     content = server.files[name]
-    digest = f"{kind}:{hashlib.new(kind, content).hexdigest()}" if kind else ""
-    return Archive(name, tuple(f"{server.url}/{i}/{name}" for i in range(urls)), len(content), digest)
+    digest = {kind: hashlib.new(kind, content).hexdigest()} if kind else {}
+    return part(name, tuple(f"{server.url}/{i}/{name}" for i in range(urls)), len(content), **digest)
 
 
-def fetch(archive: Archive, folder: Path, *mirrors: str, patience: Patience = PATIENT) -> Path:
+def part(archive: str, urls: tuple[str, ...], size: int, **digest: str) -> Part:
+    return Part("Title", "free", archive, urls, size, 1, "inside", "target", {}, **digest)
+
+
+def fetch(archive: Part, folder: Path, *mirrors: str, patience: Patience = PATIENCE) -> Path:
     return download(archive, folder, mirrors, patience, Progress())
 
 
@@ -50,15 +54,22 @@ def test_an_undisturbed_download(server: Server, tmp_path: Path, kind: str) -> N
     assert server.requests == [(NAME, 0)]
 
 
-def test_what_is_there_is_not_downloaded(server: Server, tmp_path: Path) -> None:
-    (tmp_path / NAME).write_bytes(server.files[NAME])
-    fetch(archive_of(server), tmp_path)
-    assert server.requests == []
-
-
-def test_a_wrong_file_under_the_name_is_replaced(server: Server, tmp_path: Path) -> None:
-    (tmp_path / NAME).write_bytes(bytes(len(server.files[NAME])))
+@pytest.mark.parametrize(
+    ("there", "size", "starts"),
+    [
+        (NAME, 0, []),
+        (NAME, 120_000, [0]),
+        (f"{NAME}.part", 0, []),
+        (f"{NAME}.part", 50_000, [50_000, 0]),  # started anew at the same address
+        (f"{NAME}.part", 120_000, [0]),
+        (f"{NAME}.part", 130_000, [0]),
+    ],
+)
+def test_what_is_there(server: Server, tmp_path: Path, there: str, size: int, starts: list[int]) -> None:
+    """The right bytes, or ``size`` wrong ones, under the name of the file or of its part."""
+    (tmp_path / there).write_bytes(bytes(size) or server.files[NAME])
     assert fetch(archive_of(server), tmp_path).read_bytes() == server.files[NAME]
+    assert [start for _, start in server.requests] == starts
 
 
 def test_a_broken_connection_goes_on_by_range(server: Server, tmp_path: Path) -> None:
@@ -116,7 +127,7 @@ def test_a_server_without_ranges_does_not_cost_what_is_there(server: Server, tmp
 def test_nothing_wrong_is_accepted(server: Server, tmp_path: Path, behaviour: Behaviour, reason: str) -> None:
     script(server, behaviour)
     with pytest.raises(DownloadError, match=reason) as error:
-        fetch(archive_of(server), tmp_path, patience=QUICK if reason.startswith("nothing") else PATIENT)
+        fetch(archive_of(server), tmp_path, patience=QUICK if reason.startswith("nothing") else PATIENCE)
     assert f"{server.url}/0/{NAME}" in str(error.value)
     assert not (tmp_path / NAME).exists()
     script(server, serve.honest)
@@ -151,42 +162,22 @@ def test_mirrors_come_first_and_addresses_step_in_for_each_other(server: Server,
     assert [start for _, start in server.requests] == [0, 0, 60_000]
 
 
-def test_a_damaged_part_is_started_anew_at_the_same_address(server: Server, tmp_path: Path) -> None:
-    (tmp_path / f"{NAME}.part").write_bytes(bytes(50_000))
-    assert fetch(archive_of(server), tmp_path).read_bytes() == server.files[NAME]
-    assert [start for _, start in server.requests] == [50_000, 0]
-
-
-@pytest.mark.parametrize("size", [120_000, 130_000])
-def test_a_part_of_the_full_size_or_more_is_started_anew(server: Server, tmp_path: Path, size: int) -> None:
-    (tmp_path / f"{NAME}.part").write_bytes(bytes(size))
-    assert fetch(archive_of(server), tmp_path).read_bytes() == server.files[NAME]
-    assert server.requests == [(NAME, 0)]
-
-
-def test_a_complete_part_needs_no_network(server: Server, tmp_path: Path) -> None:
-    (tmp_path / f"{NAME}.part").write_bytes(server.files[NAME])
-    fetch(archive_of(server), tmp_path)
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("address", ["ftp://127.0.0.1/x", "file:///etc/passwd", "http://[broken", "no address"])
-def test_addresses_that_are_none(tmp_path: Path, address: str) -> None:
-    with pytest.raises(DownloadError, match=r"not a.*address"):
-        fetch(Archive(NAME, (address,), 5, ""), tmp_path)
-
-
-def test_no_connection(tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="no connection"):
-        fetch(Archive(NAME, ("http://127.0.0.1:9/x",), 5, ""), tmp_path)
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        *((a, "not a.*address") for a in ("ftp://127.0.0.1/x", "file:///etc/passwd", "http://[broken", "no address")),
+        ("http://127.0.0.1:9/x", "no connection"),
+    ],
+)
+def test_addresses_that_give_nothing(tmp_path: Path, address: str, reason: str) -> None:
+    with pytest.raises(DownloadError, match=reason):
+        fetch(part(NAME, (address,), 5), tmp_path)
 
 
 def test_every_byte_is_shown_once(server: Server, tmp_path: Path) -> None:
-    from tests.data.prepare.recorder import Recorder
-
     script(server, serve.drop(0.5), serve.ignore_range)
     progress = Recorder()
-    download(archive_of(server), tmp_path, (), PATIENT, progress)
+    download(archive_of(server), tmp_path, (), PATIENCE, progress)
     assert progress.done[NAME] == 120_000
     assert progress.done[f"checking {NAME}"] == 120_000
 
@@ -247,7 +238,7 @@ def test_randomly_disturbed_downloads_end_as_undisturbed_ones(tmp_path: Path, bl
             if lossless:  # only what a good server on a bad line does
                 faults = [rng.choice([serve.drop(rng.random()), serve.status(503), serve.hang_up]) for _ in faults]
             script(server, *faults, serve.honest)
-            folder, patience = tmp_path / str(number), PATIENT if lossless else QUICK
+            folder, patience = tmp_path / str(number), PATIENCE if lossless else QUICK
             archive = archive_of(server, urls=1 + number % 3, name=name)
             for _ in range(20):
                 try:

@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.data.prepare.manifest import read_manifest, read_record
-from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
-from fsseg_bench.data.prepare.sources import load_sources
 from fsseg_bench.errors import UserError
-from fsseg_bench.progress import Progress
 from tests.data.prepare.layouts import SBD, TRAINAUG, VAL, VOC, Small, tree
 from tests.data.prepare.running import put, run, unpacked
 from tests.data.prepare.server import Server
@@ -137,15 +134,3 @@ def test_a_part_of_the_data_set(pascal: Small, tmp_path: Path, prepared: dict[st
     # The same again without --subset is not taken for the whole.
     with pytest.raises(UserError, match=r"benchmark\.tgz could not be downloaded.*it has no address"):
         run(pascal, tmp_path / "ours", given=(voc,))
-
-
-@pytest.mark.real_data
-def test_real_images(test_data: Path, tmp_path: Path) -> None:
-    known = load_sources()
-    for name, year, folder, images in (
-        ("pascal5i", None, "voc12-mini", {"trainaug": 453, "val": 267}),
-        ("coco20i", 2017, "coco-mini", {"train": 294, "val": 206}),
-    ):
-        options = Options(given=(test_data / "data" / folder,), subset=True)
-        record = prepare_dataset(known.dataset(name, year), tmp_path, options, lambda plan: None, Progress())
-        assert record.images == images

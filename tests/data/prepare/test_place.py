@@ -12,7 +12,7 @@ import pytest
 from fsseg_bench.data.prepare.archives import ArchiveError
 from fsseg_bench.data.prepare.manifest import Content, Manifest, crc_of, read_manifest
 from fsseg_bench.data.prepare.place import find_files, place_archive, place_folder
-from fsseg_bench.data.prepare.sources import Archive, FileSet, Part
+from fsseg_bench.data.prepare.sources import FileSet, Part
 from fsseg_bench.progress import Progress
 from fsseg_bench.storage.files import TEMPORARY
 from tests.data.prepare.layouts import tar, tree, zipped
@@ -23,14 +23,21 @@ PLACED = {f"data/set/{name.removeprefix('top/')}": content for name, content in 
 
 
 def part(archive: Path) -> Part:
-    digest = f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}"
-    known = Archive(archive.name, (), archive.stat().st_size, digest)
-    return Part("set", "Set", "free", known, 1, "top", LAYOUT, None)
+    size, digest = archive.stat().st_size, hashlib.sha256(archive.read_bytes()).hexdigest()
+    return Part("Set", "free", archive.name, (), size, 1, "top", LAYOUT.target, LAYOUT.files, digest)
 
 
 def pack(folder: Path, name: str, files: dict[str, bytes] = FILES) -> Path:
     (folder / name).write_bytes(zipped(files) if name.endswith(".zip") else tar(files))
     return folder / name
+
+
+def loose(folder: Path) -> Path:
+    """The files out of any archive."""
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar"])
@@ -74,10 +81,7 @@ def test_nothing_is_written_through_a_link_of_an_interrupted_attempt(tmp_path: P
 
 
 def test_a_linked_file_that_is_replaced_stays_the_users(tmp_path: Path) -> None:
-    theirs = tmp_path / "theirs"
-    for name, content in FILES.items():
-        (theirs / name).parent.mkdir(parents=True, exist_ok=True)
-        (theirs / name).write_bytes(content)
+    theirs = loose(tmp_path / "theirs")
     files = find_files(theirs / "top", LAYOUT)
     assert files is not None
     assert list(files) == ["a.jpg", "b.jpg", "list.txt"]
@@ -91,10 +95,7 @@ def test_a_linked_file_that_is_replaced_stays_the_users(tmp_path: Path) -> None:
 
 
 def test_links_in_a_given_folder_lead_to_their_files(tmp_path: Path) -> None:
-    real = tmp_path / "real"
-    for name, content in FILES.items():
-        (real / name).parent.mkdir(parents=True, exist_ok=True)
-        (real / name).write_bytes(content)
+    real = loose(tmp_path / "real")
     (tmp_path / "linked").mkdir()
     for name in ("a.jpg", "b.jpg", "list.txt"):
         (tmp_path / "linked" / name).symlink_to(real / "top" / name)

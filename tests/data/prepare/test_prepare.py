@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.data.prepare import prepare as module
 from fsseg_bench.data.prepare.manifest import read_record
 from fsseg_bench.data.prepare.plan import Plan
 from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
@@ -17,8 +16,7 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.storage.lock import FolderLock
 from tests.data.prepare import server as serve
 from tests.data.prepare.layouts import SBD, TRAINAUG, VAL, VOC, Small, tree
-from tests.data.prepare.recorder import Recorder
-from tests.data.prepare.running import put, run, unpacked
+from tests.data.prepare.running import Recorder, put, run, unpacked
 from tests.data.prepare.server import Server
 
 
@@ -175,10 +173,3 @@ def test_no_room(pascal: Small, tmp_path: Path, server: Server, monkeypatch: pyt
 def test_data_made_by_code_need_no_folder() -> None:
     record = prepare_dataset(load_sources().dataset("shapes5i"), None, Options(), lambda plan: None, Progress())
     assert record.images == {"train": 480, "val": 240}
-
-
-def test_the_protocol_of_an_edition() -> None:
-    known = load_sources()
-    assert module.protocol_of(known.dataset("coco20i")).label == "coco20i-a"
-    assert module.protocol_of(known.dataset("coco20i"), "coco20i-b").label == "coco20i-b"
-    assert module.protocol_of(known.dataset("coco20i", 2017), "coco20i-b").label == "coco20i-b[data.year=2017]"

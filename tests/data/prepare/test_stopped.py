@@ -17,13 +17,10 @@ from typing import Any
 
 import pytest
 
-from fsseg_bench.data.prepare.download import Patience
-from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
-from fsseg_bench.data.prepare.sources import load_sources
 from fsseg_bench.errors import UserError
-from fsseg_bench.progress import Progress
 from tests.data.prepare import server as serve
 from tests.data.prepare.layouts import Small, tree
+from tests.data.prepare.running import run
 from tests.data.prepare.server import Server, serving
 from tests.support.fresh import ROOT
 
@@ -36,15 +33,8 @@ def server(tiny: Small) -> Iterator[Server]:
         yield running
 
 
-def run(small: Small, root: Path, server: Server) -> None:
-    patience = Patience(timeout=10.0, tries=3, pause=0.0)
-    options = Options(mirrors=(server.url,), patience=patience)
-    dataset = load_sources(small.sources).dataset("pascal5i")
-    prepare_dataset(dataset, root, options, lambda plan: None, Progress())
-
-
 def undisturbed(small: Small, root: Path, server: Server) -> dict[str, bytes]:
-    run(small, root, server)
+    run(small, root, mirrors=(server.url,))
     return tree(root)
 
 
@@ -92,17 +82,12 @@ def test_a_full_disk_at_any_moment(
     tiny: Small, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch, server: Server
 ) -> None:
     """The disk is full at random moments; each time the message says so, and the same call goes on."""
-    operations = 0
-
-    def count() -> None:
-        nonlocal operations
-        operations += 1
-
+    operations: list[None] = []
     with monkeypatch.context() as patch:
-        disturb(patch, count)
+        disturb(patch, lambda: operations.append(None))
         expected = undisturbed(tiny, tmp_path / "expected", server)
     rng = random.Random(seed)
-    left = rng.randrange(1, operations // 2)  # reached though the download may come in fewer pieces this time
+    left = rng.randrange(1, len(operations) // 2)  # reached though the download may come in fewer pieces this time
 
     def full() -> None:
         nonlocal left
@@ -116,7 +101,7 @@ def test_a_full_disk_at_any_moment(
         disturb(patch, full)
         for _ in range(100):
             try:
-                run(tiny, tmp_path / "disturbed", server)
+                run(tiny, tmp_path / "disturbed", mirrors=(server.url,))
             except UserError as error:
                 assert "No space left on device" in str(error)
                 failures += 1
@@ -132,25 +117,21 @@ def test_stopped_before_any_operation(
     tiny: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server
 ) -> None:
     """At every second operation of a preparation, and at each around the end of either part."""
-    operations = 0
+    operations: list[None] = []
     syncs = []
 
-    def count() -> None:
-        nonlocal operations
-        operations += 1
-
     def sync() -> None:
-        count()
-        syncs.append(operations)
+        operations.append(None)
+        syncs.append(len(operations))
 
     with monkeypatch.context() as patch:
-        disturb(patch, count)
+        disturb(patch, lambda: operations.append(None))
         patch.setattr(os, "sync", sync)
         expected = undisturbed(tiny, tmp_path / "expected", server)
     assert len(syncs) == 2
-    around = {n for end in (*syncs, operations - 5) for n in range(end - 5, end + 12)}
+    around = {n for end in (*syncs, len(operations) - 5) for n in range(end - 5, end + 12)}
     stops = 0
-    for point in sorted(around | {*range(1, operations + 1, 3)}):
+    for point in sorted(around | {*range(1, len(operations) + 1, 3)}):
         left = point
 
         def stop() -> None:
@@ -163,10 +144,10 @@ def test_stopped_before_any_operation(
             disturb(patch, stop)
             # How many writes the download takes differs a little, so the last points may not be reached.
             with suppress(KeyboardInterrupt):
-                run(tiny, tmp_path / "stopped", server)
+                run(tiny, tmp_path / "stopped", mirrors=(server.url,))
         stops += left <= 0
         assert nothing_torn(tmp_path / "stopped", expected), point
-        run(tiny, tmp_path / "stopped", server)
+        run(tiny, tmp_path / "stopped", mirrors=(server.url,))
         assert tree(tmp_path / "stopped") == expected, point
         shutil.rmtree(tmp_path / "stopped")
     assert stops > 50
@@ -197,7 +178,7 @@ def test_killed_processes(tiny: Small, tmp_path: Path, server: Server) -> None:
             kills += process.returncode == -signal.SIGKILL
             assert process.returncode in {0, -signal.SIGKILL}, errors.decode()
             assert nothing_torn(root, expected), (roots, kills)
-        run(tiny, root, server)
+        run(tiny, root, mirrors=(server.url,))
         assert tree(root) == expected, (roots, kills)
     assert roots < 3 * KILLS
 
