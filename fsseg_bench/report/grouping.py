@@ -39,31 +39,50 @@ class ShotRuns:
 
 
 @dataclass(frozen=True)
-class RowRuns:
-    """The runs of a row."""
+class Row:
+    """The runs of a row, equal in everything but shot, fold and what a method changes with the shot."""
 
     shots: Sequence[ShotRuns]
+    variant: str = ""
+    """What tells the row from others of the same method and backbone."""
+    evaluated: tuple[str, ...] = ()
+    """Which images its runs saw, where other runs of the table saw others in the same episodes; else nothing."""
+
+    @cached_property
+    def runs(self) -> Mapping[int, Mapping[int, ScoredRun]]:
+        """Shot to fold to run."""
+        return {at_shot.shot: at_shot.folds for at_shot in self.shots}
 
     @property
-    def runs(self) -> list[ScoredRun]:
-        """All of them."""
+    def all_runs(self) -> list[ScoredRun]:
+        """All runs."""
         return [run for at_shot in self.shots for run in at_shot.folds.values()]
 
     @property
     def settings(self) -> ShownSettings:
         """The settings of one of them."""
-        return self.runs[0].record.settings
+        return self.all_runs[0].record.settings
 
     @property
-    def name(self) -> tuple[str, str]:
-        """Method and backbone."""
-        return self.settings.method, self.settings.backbone
+    def method(self) -> str:
+        """The method's name."""
+        return self.settings.method
+
+    @property
+    def backbone(self) -> str:
+        """The backbone's name."""
+        return self.settings.backbone
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """What must be equal before numbers are ranked: precision, data, replayed episodes and evaluated images."""
+        return self.settings.precision, self.settings.data_fingerprint, self.shots[0].episodes, *self.evaluated
 
     @cached_property
     def values(self) -> dict[str, tuple[str, ...]]:
         """Each setting's different values within the row, as JSON text."""
         found: dict[str, dict[str, None]] = defaultdict(dict)
-        for run in self.runs:
+        for run in self.all_runs:
             for key, value in flat(run.record.settings.without(*_SAID_ELSEWHERE, *_SAID_BY_ALWAYS)):
                 found[key][json.dumps(value, ensure_ascii=False)] = None
         return {key: tuple(values) for key, values in found.items()}
@@ -71,7 +90,7 @@ class RowRuns:
     def given(self) -> set[str]:
         """The settings that were given explicitly and could change a number."""
         keys = set[str]()
-        for run in self.runs:
+        for run in self.all_runs:
             request = run.record.info.passed
             keys |= {_OPTIONS[key] for key in request.given() if key in _OPTIONS}
             keys |= {
@@ -84,7 +103,7 @@ class RowRuns:
         """The settings in which the runs of the row differ, from shot to shot."""
         return {key for key, values in self.values.items() if len(values) > 1}
 
-    def against(self, other: RowRuns) -> set[str]:
+    def against(self, other: Row) -> set[str]:
         """The settings in which the row differs from another."""
         keys = self.values.keys() | other.values.keys()
         differing = {key for key in keys if self.values.get(key) != other.values.get(key)}
@@ -116,7 +135,7 @@ def list_names(runs: Sequence[StoredRun]) -> Mapping[Path, str]:
     return names
 
 
-def group_runs(runs: Iterable[ScoredRun], collection: Collection) -> list[RowRuns]:
+def group_runs(runs: Iterable[ScoredRun], collection: Collection) -> list[Row]:
     """The rows of a table, in the order of their first runs. No run is dropped: two for one cell make two rows."""
     runs = list(runs)
     alike: dict[str, list[ScoredRun]] = defaultdict(list)
@@ -138,7 +157,7 @@ def images_words(run: ScoredRun) -> str:
     return f"test images {short(run.record.settings.evaluated_digest or 'not noted')}"
 
 
-def _rows(runs: Iterable[ScoredRun], lists: Mapping[Path, str], collection: Collection) -> list[RowRuns]:
+def _rows(runs: Iterable[ScoredRun], lists: Mapping[Path, str], collection: Collection) -> list[Row]:
     """One row for all shots; where a shot has several recipes or labels, one row for each of these."""
     by_recipe: dict[tuple[int, str], list[ScoredRun]] = defaultdict(list)
     for run in runs:
@@ -147,11 +166,11 @@ def _rows(runs: Iterable[ScoredRun], lists: Mapping[Path, str], collection: Coll
     shots = [s for key, members in by_recipe.items() for s in _shot_runs(*key, members, lists, collection)]
     shots.sort(key=lambda s: s.shot)
     if len({s.shot for s in shots}) == len(shots) and len({(s.label, s.episodes) for s in shots}) == 1:
-        return [RowRuns(shots)]
+        return [Row(shots)]
     rows: dict[tuple[str, str, str], list[ShotRuns]] = defaultdict(list)
     for s in shots:
         rows[s.recipe, s.label, s.episodes].append(s)
-    return [RowRuns(members) for members in rows.values()]
+    return [Row(members) for members in rows.values()]
 
 
 def _shot_runs(

@@ -21,10 +21,10 @@ from fsseg_bench.report.blocks import (
 from fsseg_bench.report.cells import MeasuredCells, ranked
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.doubts import table_doubts
+from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.intervals import image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
 from fsseg_bench.report.papers import PaperTable, Place
-from fsseg_bench.report.rows import Row
 from fsseg_bench.report.table import HOW, SIZES, training_remarks
 from fsseg_bench.report.words import METRIC_NAMES, given_list
 

@@ -3,42 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import ShownSettings
 from fsseg_bench.registry import cards
 from fsseg_bench.report.collect import Collection, ScoredRun
-from fsseg_bench.report.grouping import RowRuns, group_runs, images_words, settings_text
+from fsseg_bench.report.grouping import Row, group_runs, images_words, settings_text
 from fsseg_bench.report.recipes import what_differs
 from fsseg_bench.report.words import always, checkpoints, given_list, natural
-
-
-@dataclass(frozen=True)
-class Row:
-    """The runs of one row: equal in everything but shot, fold and what a method changes with the shot."""
-
-    method: str
-    backbone: str
-    runs: Mapping[int, Mapping[int, ScoredRun]]
-    """Shot to fold to run."""
-    variant: str = ""
-    """What tells the row from others of the same method and backbone."""
-    episodes: str = ""
-    """The list whose episodes were replayed; empty for the protocol's own."""
-    evaluated: tuple[str, ...] = ()
-    """Which images its runs saw, where other runs of the table saw others in the same episodes; else nothing."""
-
-    @property
-    def settings(self) -> ShownSettings:
-        """The settings of one of its runs."""
-        return _first_record(self).settings
-
-    @property
-    def rules(self) -> tuple[str, ...]:
-        """What must be equal before numbers are ranked: precision, data, replayed episodes and evaluated images."""
-        return self.settings.precision, self.settings.data_fingerprint, self.episodes, *self.evaluated
 
 
 def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, all_given: bool = False) -> list[Row]:
@@ -53,16 +26,14 @@ def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, all_given: 
         all_given: rows say every setting that was given explicitly, and not only where other rows have another value.
     """
     groups = group_runs(runs, collection)
-    same_name: dict[tuple[str, str], list[RowRuns]] = defaultdict(list)
+    same_name: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for group in groups:
-        same_name[group.name].append(group)
+        same_name[group.method, group.backbone].append(group)
     labels = _Labels(runs, all_given)
     rows = [
-        Row(
-            *group.name,
-            runs={at_shot.shot: at_shot.folds for at_shot in group.shots},
-            variant=labels.variant(group, same_name[group.name]),
-            episodes=group.shots[0].episodes,
+        replace(
+            group,
+            variant=labels.variant(group, same_name[group.method, group.backbone]),
             evaluated=labels.evaluated(group),
         )
         for group in groups
@@ -94,21 +65,21 @@ class _Labels:
         several = [run for run in runs if len(seen[run.record.settings.episode_digest]) > 1]
         self._images = {run.record.folder: images_words(run) for run in several}
 
-    def variant(self, row: RowRuns, others: Iterable[RowRuns]) -> str:
+    def variant(self, row: Row, others: Iterable[Row]) -> str:
         """What a row says beside its method and backbone; ``others`` have these in common with it."""
-        runs, settings = row.runs, row.settings
+        settings = row.settings
         parts = ["reconstruction"] if settings.method in self._reconstructions else []
-        parts += [*always(settings), checkpoints(run.record.settings for run in runs)]
+        parts += [*always(settings), checkpoints(run.record.settings for run in row.all_runs)]
         for key in sorted(self._stated(row, others)):
             parts.append(f"{key.removeprefix('recipe.').removeprefix('switches.')}={row.value(key)}")
         parts += [*(at_shot.label for at_shot in row.shots), *self.evaluated(row)]
         return "; ".join(dict.fromkeys(filter(None, parts)))
 
-    def evaluated(self, row: RowRuns) -> tuple[str, ...]:
+    def evaluated(self, row: Row) -> tuple[str, ...]:
         """Which images the runs of a row saw, where other runs saw others in the same episodes; else nothing."""
-        return tuple(sorted({self._images[f] for run in row.runs if (f := run.record.folder) in self._images}))
+        return tuple(sorted({self._images[f] for run in row.all_runs if (f := run.record.folder) in self._images}))
 
-    def _stated(self, row: RowRuns, others: Iterable[RowRuns]) -> set[str]:
+    def _stated(self, row: Row, others: Iterable[Row]) -> set[str]:
         """The settings that the row must state: those in which it differs from others, or among its shots."""
         stated = row.within().union(*(row.against(other) for other in others))
         if self._all_given:
@@ -159,13 +130,8 @@ def _cell_name(run: ScoredRun) -> str:
 def _distinct(rows: Sequence[Row], collection: Collection) -> list[Row]:
     """``rows``, with the first record's folder added where the variants alone do not tell them apart."""
     names = [(row.method, row.backbone, row.variant) for row in rows]
-    return [
-        replace(row, variant="; ".join(filter(None, (row.variant, f"record {collection.path(_first_record(row))}"))))
-        if names.count(name) > 1
-        else row
-        for row, name in zip(rows, names, strict=True)
-    ]
-
-
-def _first_record(row: Row) -> StoredRun:
-    return next(run.record for runs in row.runs.values() for run in runs.values())
+    made = []
+    for row, name in zip(rows, names, strict=True):
+        folder = f"record {collection.path(row.all_runs[0].record)}" if names.count(name) > 1 else ""
+        made.append(replace(row, variant="; ".join(filter(None, (row.variant, folder)))))
+    return made

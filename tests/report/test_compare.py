@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.paired import paired_by_images
+from fsseg_bench.protocol.paired import PairedResult, paired_by_images
 from fsseg_bench.protocol.paired_episodes import paired_by_episodes
 from fsseg_bench.protocol.scoring import mean_iou
 from fsseg_bench.protocol.significance import holm
@@ -27,17 +27,20 @@ def compared(root: Path, *texts: str, **options: Any) -> Comparison:
     return compare(found.contenders, **{"resamples": 200, "interval": "episodes", **options})
 
 
-def test_numbers_are_those_of_the_paired_statistics(tmp_path: Path):
-    pairs = write_pair(tmp_path)
-    found = compared(tmp_path, seed=3, level=0.9)
-    expected = paired_by_episodes([[a] for a, _ in pairs], [[b] for _, b in pairs], resamples=200, seed=3, level=0.9)
+def shows(found: Comparison, expected: PairedResult) -> None:
     (versus,) = found.versus
     for metric, scores in expected.scores.items():
         assert versus.overall[metric].difference == scores.overall
         assert [own.difference for own in versus.folds[metric]] == list(scores.folds)
-    assert [[own.difference for own in fold.values()] for fold in versus.classes] == [
-        list(fold.values()) for fold in expected.classes
-    ]
+    classes = [[own.difference for own in fold.values()] for fold in versus.classes]
+    assert classes == [list(fold.values()) for fold in expected.classes]
+
+
+def test_numbers_are_those_of_the_paired_statistics(tmp_path: Path):
+    pairs = write_pair(tmp_path)
+    found = compared(tmp_path, seed=3, level=0.9)
+    expected = paired_by_episodes([[a] for a, _ in pairs], [[b] for _, b in pairs], resamples=200, seed=3, level=0.9)
+    shows(found, expected)
     assert (found.folds, found.seeds, found.episodes) == ((1, 2, 3, 4), ((0,), (0,)), (21,) * 4)
     assert found.digests == tuple(str(f) * 64 for f in (1, 2, 3, 4))
     assert found.class_names[102] == "class 102"
@@ -57,12 +60,7 @@ def test_the_default_is_over_images_and_episodes(tmp_path: Path):
         ]
         for own in zip(*pairs, strict=True)
     ]
-    expected = paired_by_images(*sides, level=0.9)
-    (versus,) = found.versus
-    for metric, scores in expected.scores.items():
-        assert versus.overall[metric].difference == scores.overall
-        assert [own.difference for own in versus.folds[metric]] == list(scores.folds)
-    assert [list(own) for own in versus.classes] == [list(own) for own in expected.classes]
+    shows(found, paired_by_images(*sides, level=0.9))
     assert found.interval == "images"
     assert [images.numbers.episodes for images in found.images] == [21] * 4
     assert not [note for note in found.notes if "not known" in note]

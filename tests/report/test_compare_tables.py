@@ -13,6 +13,7 @@ from scipy import stats
 from fsseg_bench.protocol.paired import ALIKE
 from fsseg_bench.protocol.paired_episodes import NOTHING_VARIES
 from fsseg_bench.protocol.significance import episodes_needed
+from fsseg_bench.protocol.statistics import IntervalKind
 from fsseg_bench.report.compare import Comparison, compare
 from fsseg_bench.report.compare_cells import p_text, power_of
 from fsseg_bench.report.compare_json import compare_json
@@ -170,15 +171,17 @@ def test_where_no_number_of_episodes_suffices_it_says_so(crossed: Comparison):
     assert now.images == math.ceil(np.mean([i.numbers.queries / 2 for i in crossed.images]))
 
 
-def test_a_difference_without_an_interval_says_why(tmp_path: Path):
-    same = pair(1)[0]
+@pytest.mark.parametrize(("interval", "why"), [("images", ALIKE), ("episodes", NOTHING_VARIES)])
+def test_equal_methods_have_no_interval_and_no_power(tmp_path: Path, interval: IntervalKind, why: str):
     for method in ("baseline", "biopt"):
-        write_fold(tmp_path, same, 1, method=method, images=9)
-    comparison = compare(select(("baseline", "biopt"), tmp_path, {}).contenders)
+        write_fold(tmp_path, pair(1)[0], 1, method=method, images=9)
+    contenders = select(("baseline", "biopt"), tmp_path, {}).contenders
+    comparison = compare(contenders, interval=interval, resamples=200)
     differences, _, power = compare_tables(comparison, power=1)
     assert texts(differences)[0][5:] == ["+0.00", "-", "1.00", "1.00"]
-    assert differences.rows[0][6].note == f"no interval: {ALIKE}"
-    assert [cell.text for cell in power.rows[0][3:]] == ["-"] * 5
+    assert differences.rows[0][6].note == f"no interval: {why}"
+    assert power.rows[0][3].note == why
+    assert {cell.text for cell in power.rows[0][3:]} == {"-"}
     document = json.loads(compare_json(comparison, power=1))
     assert document["methods"][0]["overall"]["mean"]["low"] is None
     assert document["methods"][0]["overall"]["mean"]["power"] is None
@@ -200,15 +203,6 @@ def test_power(comparison: Comparison):
     assert row["resolvable with 21"].value == pytest.approx(280.16 * found.error, rel=1e-4)
     assert row["episodes a fold"].value == episodes_needed(found.error, 21, 0.005)
     assert row["episodes a fold"].value == pytest.approx(math.ceil(21 * (2.8016 * found.error / 0.005) ** 2), rel=1e-3)
-
-
-def test_equal_methods_have_no_power_to_speak_of(tmp_path: Path):
-    same = pair(1)[0]
-    for method in ("baseline", "biopt"):
-        write_fold(tmp_path, same, 1, method=method)
-    *_, power = compare_tables(compared(tmp_path), power=1)
-    assert [cell.text for cell in power.rows[0][3:]] == ["-", "-", "-"]
-    assert power.rows[0][3].note == NOTHING_VARIES
 
 
 def test_training_seeds_have_a_table_of_their_own(tmp_path: Path):

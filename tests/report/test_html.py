@@ -143,13 +143,13 @@ class TestPage:
         assert f"{broken / 'run.json'}: not valid JSON" in text
         assert "a.png: not a readable picture" in text
 
-    @pytest.mark.parametrize("name", ["episodes", "failures", "skipped", "training", "inner", "errata", "published"])
-    def test_no_empty_sections(self, tmp_path: Path, name: str):
+    def test_no_empty_sections(self, tmp_path: Path):
         write_run(tmp_path)
         found = find_runs(tmp_path)
         text = to_html(runs_tables(found), found)
-        assert f'id="{name}"' not in text
-        assert f"#{name}" not in text
+        for name in ("episodes", "failures", "skipped", "training", "inner", "errata", "published"):
+            assert f'id="{name}"' not in text
+            assert f"#{name}" not in text
 
     def test_no_runs_at_all(self, tmp_path: Path):
         page = report(tmp_path)

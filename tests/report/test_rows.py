@@ -8,7 +8,8 @@ import pytest
 
 from fsseg_bench.records.settings import CheckpointTraining
 from fsseg_bench.report.collect import find_runs
-from fsseg_bench.report.rows import Row, claimed_twice, group_rows, reconstructions
+from fsseg_bench.report.grouping import Row
+from fsseg_bench.report.rows import claimed_twice, group_rows, reconstructions
 from fsseg_bench.report.text import to_markdown
 from tests.report.test_table import only, write_folds
 from tests.support.readers import texts

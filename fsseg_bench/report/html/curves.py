@@ -14,9 +14,9 @@ from fsseg_bench.records.read import RecordWarning
 from fsseg_bench.records.run import TRAIN_FILE
 from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.figures.loss import FINAL, LossCurve, loss_curve, smoothed
+from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.html.page import escape
 from fsseg_bench.report.html.runs import Group
-from fsseg_bench.report.rows import Row
 
 _COLOURS = ("#3b82f6", "#e8590c", "#2f9e44", "#ae3ec9", "#e03131", "#0c8599", "#d69e00", "#868e96")
 _WINDOWS = 25  # a window of the moving average is this part of the training

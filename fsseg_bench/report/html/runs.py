@@ -8,9 +8,10 @@ from statistics import fmean
 from typing import NamedTuple
 
 from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.html.page import anchor
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
-from fsseg_bench.report.rows import Row, group_rows
+from fsseg_bench.report.rows import group_rows
 
 
 @dataclass(frozen=True)
