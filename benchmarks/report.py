@@ -27,8 +27,7 @@ import numpy as np
 from benchmarks.machine import describe, spread
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.table import EpisodeTable
-from fsseg_bench.records.info import write_info
-from fsseg_bench.records.run import EPISODES_FILE, RUN_FILE, SCHEMA, TABLE_FILE, run_folder
+from fsseg_bench.records.info import EPISODES_FILE, RUN_FILE, SCHEMA, TABLE_FILE, run_folder, write_info
 from fsseg_bench.records.settings import RunSettings
 
 METHODS = ("baseline", "biopt", "canet", "cofcn", "dan", "fwb", "inopt-dagger", "oslsm", "panet", "pgnet", "ppnet-ud")

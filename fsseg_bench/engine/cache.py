@@ -123,58 +123,58 @@ class UnlabelledKey:
     image: ImageKey
 
 
+@dataclass(eq=False)
 class FeatureReader:
     """Reads features of one model through one cache."""
 
-    def __init__(self, model: InferenceModel, cache: FeatureCache) -> None:
-        self._model = model
-        self._cache = cache
-        self.encoded = 0
-        """Images encoded so far."""
+    model: InferenceModel
+    cache: FeatureCache
+    encoded: int = 0
+    """Images encoded so far."""
 
     def images(self, feed: Feed, keys: Sequence[ImageKey]) -> list[Features]:
         """Features of whole images: queries, and supports whose mask stays out of the encoder."""
-        return self._fetch(keys, lambda missing: self._model.encode([feed.image(key) for key in missing]))
+        return self._fetch(keys, lambda missing: self.model.encode([feed.image(key) for key in missing]))
 
     def supports(self, feed: Feed, keys: Sequence[MaskKey], masks: Sequence[Tensor], size: int) -> list[Features]:
         """Features of supports at side ``size``, encoded with their masks (one a key) where the model wants that."""
-        if not self._model.mask_enters_encoder:
+        if not self.model.mask_enters_encoder:
             return self.images(feed, [ImageKey(key.image, size) for key in keys])
         by_key = dict(zip(keys, masks, strict=True))
         return self._fetch(
             keys,
-            lambda missing: self._model.encode_support(
+            lambda missing: self.model.encode_support(
                 [feed.image(ImageKey(key.image, size)) for key in missing], [by_key[key] for key in missing]
             ),
         )
 
     def unlabelled(self, feed: Feed, keys: Sequence[ImageKey]) -> list[Features]:
         """Features of images that come without a mask."""
-        if not self._model.unlabelled_encoded_apart:
+        if not self.model.unlabelled_encoded_apart:
             return self.images(feed, keys)
         return self._fetch(
             [UnlabelledKey(key) for key in keys],
-            lambda missing: self._model.encode_unlabelled([feed.image(key.image) for key in missing]),
+            lambda missing: self.model.encode_unlabelled([feed.image(key.image) for key in missing]),
         )
 
     def lacks(self, key: ImageKey, *, unlabelled: bool = False) -> bool:
         """Whether the image will have to be loaded."""
-        apart = unlabelled and self._model.unlabelled_encoded_apart
-        return (UnlabelledKey(key) if apart else key) not in self._cache
+        apart = unlabelled and self.model.unlabelled_encoded_apart
+        return (UnlabelledKey(key) if apart else key) not in self.cache
 
     def lacks_support(self, key: MaskKey, size: int) -> bool:
         """The same for a support."""
-        if self._model.mask_enters_encoder:
-            return key not in self._cache
+        if self.model.mask_enters_encoder:
+            return key not in self.cache
         return self.lacks(ImageKey(key.image, size))
 
     def _fetch(self, keys: Sequence[K], encode: Callable[[list[K]], list[Features]]) -> list[Features]:
         distinct = dict.fromkeys(keys)
         # all are looked up before any is kept: keeping one may drop another of this batch from the cache
-        found = {key: features for key in distinct if (features := self._cache.get(key)) is not None}
+        found = {key: features for key in distinct if (features := self.cache.get(key)) is not None}
         missing = [key for key in distinct if key not in found]
         for key, features in zip(missing, encode(missing) if missing else [], strict=True):
-            self._cache.put(key, features)
+            self.cache.put(key, features)
             found[key] = features
         self.encoded += len(missing)
         return [found[key] for key in keys]

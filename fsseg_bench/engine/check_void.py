@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.engine.checks import ContractError, checked_losses, checked_prediction
+from fsseg_bench.engine.checks import ContractError, checked_losses, checked_prediction, difference
 from fsseg_bench.engine.inference import levels_of, map_levels
 from fsseg_bench.engine.made_up import evaluation_episode, training_episode
 from fsseg_bench.engine.optimise import trunks
@@ -147,7 +147,7 @@ def _same(a: float, b: float) -> bool:
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
-    return float((a - b).abs().max()) <= 1e-6 * float(b.abs().max().clamp_min(1e-12))
+    return difference(a, b) <= 1e-6
 
 
 def _corner(rest: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from fsseg_bench.protocol.unlabelled import Further
 from fsseg_bench.records.info import Timings
 
 _AHEAD = 16  # episodes whose files are loaded before they are needed
-_SPENT = tuple(field.name for field in fields(Timings) if field.name.startswith("evaluate_"))
+_SPENT = tuple(f.name for f in fields(Timings) if f.name.startswith("evaluate_"))
 
 
 @dataclass(frozen=True)
@@ -71,40 +71,26 @@ class EpisodeResult:
         return row
 
 
+@dataclass(eq=False)
 class Evaluator:
     """Evaluates one model on one episode table, from any episode on."""
 
-    def __init__(
-        self,
-        model: InferenceModel,
-        source: Source,
-        table: EpisodeTable,
-        setting: Setting,
-        cache: FeatureCache,
-        further: Sequence[Further] = (),
-    ) -> None:
-        """What is evaluated on what.
+    model: InferenceModel
+    source: Source
+    table: EpisodeTable
+    setting: Setting
+    cache: FeatureCache
+    further: Sequence[Further] = ()
+    """For each episode the images without masks that the model looks at; empty for most."""
+    timings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_SPENT, 0), init=False)
+    """Seconds spent and things done so far, by their names in run.json."""
 
-        Args:
-            model: the model.
-            source: images and masks.
-            table: the episodes.
-            setting: see :class:`Setting`.
-            cache: keeps features.
-            further: for each episode the images without masks that the model looks at; empty for most.
-        """
-        self._model = model
-        self._source = source
-        self._table = table
-        self._setting = setting
-        self._reader = FeatureReader(model, cache)
-        self._further = further
-        self.timings: dict[str, float] = dict.fromkeys(_SPENT, 0)
-        """Seconds spent and things done so far, by their names in run.json."""
+    def __post_init__(self) -> None:
+        self._reader = FeatureReader(self.model, self.cache)
 
     def run(self, sink: Callable[[EpisodeResult], None], start: int = 0, progress: Progress | None = None) -> None:
         """Evaluates episodes ``start`` .. end in order and hands each result to ``sink``."""
-        self.run_heads((self._model,), lambda results: sink(results[0]), start, progress)
+        self.run_heads((self.model,), lambda results: sink(results[0]), start, progress)
 
     def run_heads(
         self,
@@ -115,14 +101,14 @@ class Evaluator:
     ) -> None:
         """The same for several models that read this one's features; ``sink`` gets a result of each."""
         begin = time.perf_counter()
-        total = len(self._table)
+        total = len(self.table)
         with (
-            Feed(self._source, self._setting.workers) as feed,
+            Feed(self.source, self.setting.workers) as feed,
             (progress or Progress()).meter("evaluate", total, start) as meter,
         ):
             announced = start
-            for first in range(start, total, self._setting.head_batch):
-                chunk = range(first, min(first + self._setting.head_batch, total))
+            for first in range(start, total, self.setting.head_batch):
+                chunk = range(first, min(first + self.setting.head_batch, total))
                 while announced < min(chunk[-1] + 1 + _AHEAD, total):
                     self._announce(feed, announced)
                     announced += 1
@@ -133,9 +119,9 @@ class Evaluator:
 
     def predict(self, indices: range) -> list[Tensor]:
         """Predicted labels (S, S) uint8 of single episodes at the input size, for pictures."""
-        with Feed(self._source, 0) as feed:
-            ((scores, _),) = self._scores(feed, indices, (self._model,))
-        return list(predict_labels(scores, (self._setting.size, self._setting.size)).cpu())
+        with Feed(self.source, 0) as feed:
+            ((scores, _),) = self._scores(feed, indices, (self.model,))
+        return list(predict_labels(scores, (self.setting.size, self.setting.size)).cpu())
 
     def _rate(self, begin: float) -> str:
         return f"{self.timings['evaluate_episodes'] / max(time.perf_counter() - begin, 1e-9):.1f} episodes/s"
@@ -152,7 +138,7 @@ class Evaluator:
         yield from zip(*results, strict=True)
 
     def _results(self, feed: Feed, chunk: range, scores: Tensor, diagnostics: dict[str, Tensor]) -> list[EpisodeResult]:
-        device, ways, size = self._model.device, self._table.ways, self._setting.size
+        device, ways, size = self.model.device, self.table.ways, self.setting.size
         labels = torch.stack([feed.mask(self._label_key(i, size)) for i in chunk]).to(device, non_blocking=True)
         at_input = confusion(predict_labels(scores, (size, size)), labels, ways)
         at_native = []
@@ -166,7 +152,7 @@ class Evaluator:
         return [
             EpisodeResult(
                 i,
-                self._table.classes[i],
+                self.table.classes[i],
                 both[0, row],
                 both[1, row],
                 {name: rows[row] for name, rows in values.items()},
@@ -192,28 +178,24 @@ class Evaluator:
         """
         logits: list[list[Tensor]] = [[] for _ in heads]
         diagnostics: list[dict[str, Tensor]] = [{} for _ in heads]
-        for scale in self._setting.scales:
+        for scale in self.setting.scales:
             episode = self._episode(feed, chunk, scale)
             for i, head in enumerate(heads):
                 clock = time.perf_counter()
                 head_logits, head_diagnostics = head.predict(episode)
-                synchronise(self._model.device)
+                synchronise(self.model.device)
                 self.timings["evaluate_predict_seconds"] += time.perf_counter() - clock
                 logits[i].append(head_logits)
                 if scale == 1.0 or not diagnostics[i]:
                     diagnostics[i] = head_diagnostics
-        return [(self._combined(by_scale), values) for by_scale, values in zip(logits, diagnostics, strict=True)]
-
-    def _combined(self, logits: Sequence[Tensor]) -> Tensor:
-        if len(logits) == 1:
-            return scores_from_logits(logits[0])
-        size = self._setting.size
-        return average_scores(logits, (size, size))
+        size = (self.setting.size, self.setting.size)
+        scores = [average_scores(by, size) if len(by) > 1 else scores_from_logits(by[0]) for by in logits]
+        return list(zip(scores, diagnostics, strict=True))
 
     def _episode(self, feed: Feed, chunk: range, scale: float) -> Episode:
-        table, size = self._table, self._setting.size
+        table, size = self.table, self.setting.size
         clock = time.perf_counter()
-        side = self._setting.query_size(scale)
+        side = self.setting.query_size(scale)
         queries = self._reader.images(feed, [ImageKey(table.queries[i], side) for i in chunk])
         mask_keys = [key for i in chunk for key in self._support_keys(i)]
         masks = [feed.mask(key) for key in mask_keys]
@@ -221,33 +203,33 @@ class Evaluator:
         shape = (len(chunk), table.ways, table.shots)
         episode = Episode(
             support=stack_features(supports, shape),
-            support_masks=torch.stack(masks).view(*shape, size, size).to(self._model.device, non_blocking=True),
+            support_masks=torch.stack(masks).view(*shape, size, size).to(self.model.device, non_blocking=True),
             query=stack_features(queries, shape[:1]),
             size=(side, side),
             seeds=tuple(table.seed(i) for i in chunk),
-            unlabelled=self._unlabelled(feed, chunk) if self._further else None,
+            unlabelled=self._unlabelled(feed, chunk) if self.further else None,
         )
-        synchronise(self._model.device)
+        synchronise(self.model.device)
         self.timings["evaluate_encode_seconds"] += time.perf_counter() - clock
         self.timings["evaluate_encoded_images"] = self._reader.encoded
         return episode
 
     def _unlabelled(self, feed: Feed, chunk: range) -> Features:
         """Features (B, N, U, ...) of the images without masks."""
-        keys = [ImageKey(image, self._setting.size) for i in chunk for way in self._further[i] for image in way]
-        shape = (len(chunk), self._table.ways, len(self._further[chunk[0]][0]))
+        keys = [ImageKey(image, self.setting.size) for i in chunk for way in self.further[i] for image in way]
+        shape = (len(chunk), self.table.ways, len(self.further[chunk[0]][0]))
         return stack_features(self._reader.unlabelled(feed, keys), shape)
 
     def _announce(self, feed: Feed, i: int) -> None:
         """Starts loading what episode ``i`` needs and no cache has."""
-        size, reader = self._setting.size, self._reader
-        queries = [ImageKey(self._table.queries[i], self._setting.query_size(s)) for s in self._setting.scales]
+        size, reader = self.setting.size, self._reader
+        queries = [ImageKey(self.table.queries[i], self.setting.query_size(s)) for s in self.setting.scales]
         keys = [key for key in queries if reader.lacks(key)]
         for mask_key in self._support_keys(i):
             feed.announce(mask_key)
             if reader.lacks_support(mask_key, size):
                 keys.append(ImageKey(mask_key.image, size))
-        further = self._further[i] if self._further else ()
+        further = self.further[i] if self.further else ()
         unlabelled = (ImageKey(image, size) for images in further for image in images)
         keys += [key for key in unlabelled if reader.lacks(key, unlabelled=True)]
         for key in keys:
@@ -256,12 +238,12 @@ class Evaluator:
         feed.announce(self._label_key(i, None))
 
     def _support_keys(self, i: int) -> list[MaskKey]:
-        classes, size = self._table.classes[i], self._setting.size
+        classes, size = self.table.classes[i], self.setting.size
         return [
             MaskKey(image, classes, way, size)
-            for way, images in enumerate(self._table.supports[i], start=1)
+            for way, images in enumerate(self.table.supports[i], start=1)
             for image in images
         ]
 
     def _label_key(self, i: int, size: int | None) -> MaskKey:
-        return MaskKey(self._table.queries[i], self._table.classes[i], 0, size)
+        return MaskKey(self.table.queries[i], self.table.classes[i], 0, size)

@@ -20,9 +20,9 @@ from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import laid_out
 from fsseg_bench.nn.layout import Layout
 from fsseg_bench.protocol.load import replace_list
+from fsseg_bench.records.info import RUN_FILE, TABLE_FILE
 from fsseg_bench.records.read import EpisodeCounts, StoredRun, read_run
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.run import RUN_FILE, TABLE_FILE
 from fsseg_bench.records.settings import RunSettings, differences
 from fsseg_bench.registry import find_method
 

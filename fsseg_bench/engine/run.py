@@ -26,11 +26,10 @@ from fsseg_bench.errors import UserError, explain, last_words
 from fsseg_bench.paths import results_root
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
-from fsseg_bench.records.content import runs_with_other_content
 from fsseg_bench.records.counts import Pixels, row_inspector
 from fsseg_bench.records.info import Timings
 from fsseg_bench.records.lines import Inspect
-from fsseg_bench.records.read import RecordError, read_run
+from fsseg_bench.records.read import RecordError, read_run, runs_with_other_content
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.training import training_summary
@@ -139,7 +138,7 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
             device=device,
             precision=request.precision,
             workers=default_workers(request) if device.type == "cuda" else (request.workers or 0),
-            cadence=cadence,
+            cadence=cadence or Cadence(),
         )
         timings = trainer.run(record, progress)
         record.update(timings={**timings, **_added(record.info.timings, train_seconds=timings["train_seconds"])})

@@ -21,9 +21,9 @@ from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Features, Method
 from fsseg_bench.progress import Progress
-from fsseg_bench.records.lines import LineLog, LinesError, read_lines
+from fsseg_bench.records.lines import Chain, LineLog, LinesError, read_lines
 from fsseg_bench.records.provenance import provenance
-from fsseg_bench.records.sweep import same_sweep, sweep_chain, sweep_header, sweep_path
+from fsseg_bench.records.sweep import same_sweep, sweep_header, sweep_path
 from fsseg_bench.storage.files import free_aside
 from fsseg_bench.storage.json_text import plain
 from fsseg_bench.storage.lock import FolderLock
@@ -76,7 +76,7 @@ def _values(opened: OpenRun, switch: str, given: Sequence[Any]) -> list[Any]:
 def _sweep(opened: OpenRun, switch: str, values: Sequence[Any], progress: Progress) -> Path:
     plan, run = opened.plan, opened.run
     path, header = sweep_path(run.folder, switch), plain(sweep_header(run, switch, values))
-    chain = sweep_chain(run)
+    chain = Chain(run.info.identity)
     try:
         existing = read_lines(path, chain)
     except LinesError as error:

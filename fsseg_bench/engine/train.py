@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -88,30 +88,22 @@ class Cadence:
     iterations: int = 1_000_000
 
 
+@dataclass(eq=False)
 class Trainer:
     """Trains one method by one recipe on one stream of training episodes."""
 
-    def __init__(
-        self,
-        method: Method,
-        episodes: TrainingEpisodes,
-        recipe: Recipe,
-        *,
-        seed: int,
-        device: torch.device,
-        precision: Precision = "fp32",
-        workers: int = 0,
-        cadence: Cadence | None = None,
-    ) -> None:
-        self._method = method.to(device).to(memory_format=torch.channels_last)
-        self._episodes = episodes
-        self._recipe = recipe
-        self._seed = seed
-        self._device = device
-        self._precision: Precision = precision
-        self._workers = workers
-        self._cadence = cadence or Cadence()
-        self._history = HistoryStore({}, device)
+    method: Method
+    episodes: TrainingEpisodes
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    precision: Precision = "fp32"
+    workers: int = 0
+    cadence: Cadence = field(default_factory=Cadence)
+
+    def __post_init__(self) -> None:
+        self.method.to(self.device).to(memory_format=torch.channels_last)
+        self._history = HistoryStore({}, self.device)
 
     def run(self, record: RunRecord, progress: Progress | None = None) -> dict[str, float]:
         """Trains from the record's checkpoint, or from the start, to the recipe's last iteration.
@@ -122,15 +114,15 @@ class Trainer:
         Raises:
             UserError: the loss is not finite (the last good checkpoint stays), or the checkpoint is damaged.
         """
-        recipe = self._recipe
-        prepare(self._method, recipe)
-        optimizer = build_optimizer(self._method, recipe)
+        recipe = self.recipe
+        prepare(self.method, recipe)
+        optimizer = build_optimizer(self.method, recipe)
         start = self._restore(record, optimizer)
         begin = saved = time.perf_counter()
         images = 0
         progress = progress or Progress()
         with (
-            exact(self._device),
+            exact(self.device),
             record.train_log(loss_row, until=lambda row: row["iteration"] >= start) as log,
             progress.meter("train", recipe.iterations, start) as meter,
         ):
@@ -145,7 +137,7 @@ class Trainer:
                 meter.advance(1, self._note(losses, images, begin))
                 done = iteration + 1
                 now = time.perf_counter()
-                due = now - saved >= self._cadence.seconds or done % self._cadence.iterations == 0
+                due = now - saved >= self.cadence.seconds or done % self.cadence.iterations == 0
                 if due or done == recipe.iterations:
                     log.sync()
                     self._save(record, optimizer, done)
@@ -157,18 +149,18 @@ class Trainer:
         if not record.checkpoint.exists():
             return 0
         state = load_state(record.checkpoint, record.info.identity)
-        fill(self._method, state.model, record.checkpoint)
+        fill(self.method, state.model, record.checkpoint)
         fill_optimizer(optimizer, state.optimizer, record.checkpoint, begun=state.iteration > 0)
-        if state.history and not self._method.keeps_history:
+        if state.history and not self.method.keeps_history:
             raise UserError(f"{record.checkpoint}: its 'history' is not of this method; start again with --fresh")
         torch.set_rng_state(state.rng)
-        self._history = HistoryStore(state.history, self._device)
+        self._history = HistoryStore(state.history, self.device)
         return state.iteration
 
     def _save(self, record: RunRecord, optimizer: torch.optim.Optimizer, done: int) -> None:
         state = TrainingState(
             iteration=done,
-            model=self._method.state_dict(),
+            model=self.method.state_dict(),
             optimizer=optimizer.state_dict(),
             rng=torch.get_rng_state(),
             history=self._history.maps,
@@ -177,16 +169,16 @@ class Trainer:
         save_state(record.checkpoint, state)
 
     def _batches(self, start: int) -> Iterator[TrainingBatch]:
-        batch = self._recipe.batch
-        positions = range(start * batch, self._recipe.iterations * batch)
+        batch = self.recipe.batch
+        positions = range(start * batch, self.recipe.iterations * batch)
         loader: DataLoader[TrainingBatch] = DataLoader(
-            self._episodes,  # type: ignore[arg-type]  # collate turns samples into batches
+            self.episodes,  # type: ignore[arg-type]  # collate turns samples into batches
             batch_size=batch,
             sampler=positions,
-            num_workers=self._workers,
+            num_workers=self.workers,
             collate_fn=collate,
-            pin_memory=self._device.type == "cuda",
-            prefetch_factor=4 if self._workers else None,
+            pin_memory=self.device.type == "cuda",
+            prefetch_factor=4 if self.workers else None,
         )
         try:
             yield from loader
@@ -194,11 +186,11 @@ class Trainer:
             raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> _Losses:
-        torch.manual_seed(seed_of("train step", self._seed, iteration))  # dropout and the like: resumable
-        set_rate(optimizer, rate(self._recipe, iteration))
-        history = self._history.of(batch.keys) if self._method.keeps_history else None
-        with autocast(self._device, self._precision):
-            parts = checked_losses(self._method.loss(self._episode(batch, history)))
+        torch.manual_seed(seed_of("train step", self.seed, iteration))  # dropout and the like: resumable
+        set_rate(optimizer, rate(self.recipe, iteration))
+        history = self._history.of(batch.keys) if self.method.keeps_history else None
+        with autocast(self.device, self.precision):
+            parts = checked_losses(self.method.loss(self._episode(batch, history)))
             total = torch.stack([part.float() for part in parts.values()]).sum()
         if not torch.isfinite(total):
             told = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in parts.items())
@@ -209,7 +201,7 @@ class Trainer:
             )
         optimizer.zero_grad(set_to_none=True)
         total.backward()
-        clip(self._method, self._recipe.clip)
+        clip(self.method, self.recipe.clip)
         optimizer.step()
         if history is not None:
             self._history.store(batch.keys, history)
@@ -219,12 +211,12 @@ class Trainer:
 
     def _episode(self, batch: TrainingBatch, history: History | None) -> Episode:
         """The batch as the method's loss sees it, supports and queries encoded as the method wants it."""
-        trunk, shape = self._method.backbone, batch.support_images.shape[:3]
-        masks = batch.support_masks.to(self._device, non_blocking=True)
-        supports, queries = self._method.encode_training(
-            normalise(batch.support_images.flatten(0, 2), trunk, self._device),
+        trunk, shape = self.method.backbone, batch.support_images.shape[:3]
+        masks = batch.support_masks.to(self.device, non_blocking=True)
+        supports, queries = self.method.encode_training(
+            normalise(batch.support_images.flatten(0, 2), trunk, self.device),
             masks.flatten(0, 2),
-            normalise(batch.query_image, trunk, self._device),
+            normalise(batch.query_image, trunk, self.device),
         )
         height, width = batch.query_label.shape[-2:]
         return Episode(
@@ -233,7 +225,7 @@ class Trainer:
             query=queries,
             size=(height, width),
             seeds=batch.seeds,
-            query_labels=batch.query_label.to(self._device, non_blocking=True),
+            query_labels=batch.query_label.to(self.device, non_blocking=True),
             class_labels=self._class_labels(batch),
             unlabelled=self._unlabelled(batch),
             history=history,
@@ -243,18 +235,18 @@ class Trainer:
         if batch.support_classes is None or batch.query_classes is None:
             return None
         return ClassLabels(
-            batch.support_classes.to(self._device, non_blocking=True),
-            batch.query_classes.to(self._device, non_blocking=True),
+            batch.support_classes.to(self.device, non_blocking=True),
+            batch.query_classes.to(self.device, non_blocking=True),
         )
 
     def _unlabelled(self, batch: TrainingBatch) -> Features | None:
         if batch.unlabelled is None:
             return None
-        images = normalise(batch.unlabelled.flatten(0, 2), self._method.backbone, self._device)
-        return fold_features(self._method.encode_unlabelled(images), batch.unlabelled.shape[:3])
+        images = normalise(batch.unlabelled.flatten(0, 2), self.method.backbone, self.device)
+        return fold_features(self.method.encode_unlabelled(images), batch.unlabelled.shape[:3])
 
     def _log(self, log: LineLog, iteration: int, losses: _Losses) -> None:
-        row = {"iteration": iteration, "lr": rate(self._recipe, iteration), "loss": losses.total}
+        row = {"iteration": iteration, "lr": rate(self.recipe, iteration), "loss": losses.total}
         log.append({**row, "parts": losses.parts, "labels": losses.labels, "constant": losses.constant})
 
     def _note(self, losses: _Losses, images: int, begin: float) -> str:

@@ -11,8 +11,8 @@ from fsseg_bench.method import Method
 from fsseg_bench.nn.weight_files import named_tensors, open_file
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.records.info import CHECKPOINT_FILE, RUN_FILE
 from fsseg_bench.records.read import StoredRun, read_run
-from fsseg_bench.records.run import CHECKPOINT_FILE, RUN_FILE
 from fsseg_bench.records.settings import CheckpointTraining
 
 

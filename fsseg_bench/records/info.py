@@ -1,8 +1,9 @@
-"""The content of run.json: written with a check over all of it, and parsed before anything uses it."""
+"""A run's folder and its run.json: written with a check over all of it, and parsed before anything uses it."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +13,25 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.records.provenance import Provenance
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.settings import CheckpointTraining, RunSettings, canonical_json, identity_hash
+from fsseg_bench.records.settings import CheckpointTraining, RunSettings, canonical_json, differences, identity_hash
 from fsseg_bench.records.training import LossSummary
 from fsseg_bench.schema import Range, parse
+from fsseg_bench.storage.files import TEMPORARY, free_aside, sync_folder
 from fsseg_bench.storage.json_text import plain, strict_json, write_json
+from fsseg_bench.storage.lock import LOCK_NAME, FolderLock
 
 SCHEMA: Final = 2
 """Version of run.json's layout; :func:`upgraded` reads the one before."""
 RUN_FILE: Final = "run.json"
+EPISODES_FILE: Final = "episodes.jsonl"
+TABLE_FILE: Final = "episodes.csv"
+"""Which images and classes each episode has; its SHA-256 is the ``episode_digest`` of the settings."""
+EVALUATED_FILE: Final = "evaluated.csv"
+"""What each test image and its labels hold; its SHA-256 is the ``evaluated_digest`` of the settings."""
+TRAIN_FILE: Final = "train.jsonl"
+CHECKPOINT_FILE: Final = "checkpoint.pt"
+PANELS_FILE: Final = "panels/panels.json"
+"""A list with one object a picture: ``file`` (its name in ``panels/``) and what it shows."""
 FOLDS_BEFORE: Final = 4
 """How many folds the protocols of schema 1 had."""
 CHECK: Final = "check"
@@ -106,6 +118,7 @@ class RunInfo:
 _OPEN = (RunInfo, RunRequest, Provenance, Timings, Seal, LossSummary, CheckpointTraining)
 """Tables that may hold more than is read here; of the settings every key counts."""
 _AUGMENT = {"canet": "enlarged-crop-supports", "canet-both": "enlarged-crop"}
+_ADVICE = "Nothing was changed. --fresh moves that folder aside and starts anew"
 _NAMED_ANEW = {"settings", "recipe", "trained"}
 
 
@@ -186,3 +199,62 @@ def write_info(path: Path, info: Mapping[str, Any]) -> RunInfo:
     found = parse_info(content, path)
     write_json(path, content)
     return found
+
+
+def run_folder(root: Path, settings: RunSettings) -> Path:
+    """Where the run with ``settings`` belongs; nothing is made.
+
+    ``<root>/<protocol>/<method>-<backbone>/<N>way-<K>shot/fold<i>-seed<s>-<first 8 digits of the identity>``; an
+    evaluated checkpoint has ``checkpoint`` in place of its seed.
+    """
+    training = "checkpoint" if settings.checkpoint_digest else f"seed{settings.seed}"
+    return (
+        root
+        / _name(settings.protocol)
+        / _name(f"{settings.method}-{settings.backbone}")
+        / f"{settings.way}way-{settings.shot}shot"
+        / f"fold{settings.fold}-{training}-{settings.identity[:8]}"
+    )
+
+
+def _name(text: str) -> str:
+    """``text`` as one folder name; the hash in the last folder keeps different names apart."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".") or "_"
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether the folder holds nothing but a lock and unfinished files."""
+    return all(path.name == LOCK_NAME or path.suffix == TEMPORARY for path in folder.iterdir())
+
+
+def moved_aside(folder: Path, lock: FolderLock) -> FolderLock:
+    """Renames the folder to ``<name>.old-<n>`` and locks an empty one in its place."""
+    folder.rename(free_aside(folder))
+    lock.release()
+    fresh = FolderLock(folder)
+    sync_folder(folder.parent)
+    return fresh
+
+
+def existing_info(folder: Path, settings: RunSettings) -> RunInfo | None:
+    """The content of the folder's run.json; None in an empty folder.
+
+    Raises:
+        UserError: it holds another run, an unreadable record or files of unknown origin.
+    """
+    path = folder / RUN_FILE
+    if not path.exists():
+        if not is_empty(folder):
+            raise UserError(f"{folder}: holds files but no {RUN_FILE}. {_ADVICE}")
+        return None
+    try:
+        info = read_info(path)
+    except RecordError as error:
+        raise UserError(f"{error}. {_ADVICE}") from None
+    if info.identity != settings.identity:
+        listing = "; ".join(differences(info.document["settings"], settings.to_json())) or "the identity alone"
+        raise UserError(
+            f"{folder}: holds another run. Its identity is {info.identity}, this run's is {settings.identity}. "
+            f"What differs (there / here): {listing}. {_ADVICE}"
+        )
+    return info

@@ -14,16 +14,23 @@ from typing import TYPE_CHECKING, Any
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.records.counts import EpisodeCounts, parse_counts
-from fsseg_bench.records.info import RUN_FILE, RecordError, RunInfo, Status, read_info
+from fsseg_bench.records.info import EPISODES_FILE, RUN_FILE, TABLE_FILE, RecordError, RunInfo, Status, read_info
 from fsseg_bench.records.lines import Chain, Inspect, parse_lines
-from fsseg_bench.records.run import EPISODES_FILE, TABLE_FILE
 from fsseg_bench.records.settings import ShownSettings, settings_shown
 
 if TYPE_CHECKING:
     from fsseg_bench.protocol.table import EpisodeTable
+import csv
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fsseg_bench.records.info import EVALUATED_FILE
+from fsseg_bench.records.run import RunRecord
+from fsseg_bench.records.settings import CONTENT, RunSettings
 
 __all__ = ["EpisodeCounts", "RecordError", "RecordWarning", "StoredRun", "find_records", "read_run"]
 
+_MOST_NAMED = 3
 _ASIDE = re.compile(r"\.old-\d+$")
 
 
@@ -203,3 +210,57 @@ def _record_folders(root: Path) -> tuple[list[Path], list[RecordWarning]]:
             found.append(Path(name))  # and on below: a stray file must not hide the records there
         folders[:] = [folder for folder in folders if not _ASIDE.search(folder)]
     return sorted(found), closed
+
+
+class OtherContent(NamedTuple):
+    """A run that differs from another one in nothing that was given."""
+
+    folder: Path
+    words: str
+    """What differs."""
+
+
+def runs_with_other_content(record: RunRecord) -> list[OtherContent]:
+    """Runs beside ``record`` whose settings differ from its in :data:`CONTENT` alone, with what is other there."""
+    settings = record.info.settings
+    own = evaluated_images(record.folder, settings)
+    alike = record.folder.name.rpartition("-")[0]  # all but the identity
+    found = []
+    for folder in sorted(record.folder.parent.iterdir()):
+        if folder == record.folder or folder.name.rpartition("-")[0] != alike or not (folder / RUN_FILE).is_file():
+            continue
+        try:
+            other = read_run(folder)
+        except RecordError:
+            continue
+        if other.info.settings.without(*CONTENT) == settings.without(*CONTENT):
+            theirs = evaluated_images(folder, other.info.settings)
+            found.append(OtherContent(folder, _words(other, settings) + _which(theirs, own)))
+    return found
+
+
+def evaluated_images(folder: Path, settings: RunSettings) -> dict[str, tuple[str, str]]:
+    """Image id to the digests of its file and of its labels; empty where the record has them not, or no longer."""
+    try:
+        data = regular(folder / EVALUATED_FILE).read_bytes()
+    except OSError:
+        return {}
+    if hashlib.sha256(data).hexdigest() != settings.evaluated_digest:
+        return {}
+    return {image: (pixels, labels) for image, pixels, labels in list(csv.reader(data.decode().splitlines()))[1:]}
+
+
+def _words(other: StoredRun, settings: RunSettings) -> str:
+    theirs = {key: getattr(other.info.settings, key) for key in CONTENT}
+    differ = [key for key, value in theirs.items() if value != getattr(settings, key)]
+    parts = [CONTENT[key] + ("" if theirs[key] else " (not noted there)") for key in differ]
+    return f"a run with the same settings, but other {', '.join(parts)}; this one begins anew"
+
+
+def _which(theirs: Mapping[str, tuple[str, str]], own: Mapping[str, tuple[str, str]]) -> str:
+    """The images that differ, where both records tell and have the same ones."""
+    if theirs.keys() != own.keys():
+        return ""
+    differ = [image for image in own if own[image] != theirs[image]]
+    more = f" and {len(differ) - _MOST_NAMED} more" if len(differ) > _MOST_NAMED else ""
+    return f" (changed: {', '.join(differ[:_MOST_NAMED])}{more})" if differ else ""

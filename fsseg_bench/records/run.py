@@ -8,12 +8,28 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.counts import parse_counts
-from fsseg_bench.records.folder import existing_info, is_empty, moved_aside, run_folder
-from fsseg_bench.records.info import CHECK, RUN_FILE, SCHEMA, RecordError, RunInfo, Status, write_info
+from fsseg_bench.records.info import (
+    CHECK,
+    CHECKPOINT_FILE,
+    EPISODES_FILE,
+    EVALUATED_FILE,
+    RUN_FILE,
+    SCHEMA,
+    TABLE_FILE,
+    TRAIN_FILE,
+    RecordError,
+    RunInfo,
+    Status,
+    existing_info,
+    is_empty,
+    moved_aside,
+    run_folder,
+    write_info,
+)
 from fsseg_bench.records.lines import Chain, Inspect, LineLog, Row, parse_lines, read_lines
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.request import RunRequest
@@ -25,28 +41,6 @@ from fsseg_bench.storage.lock import FolderLock
 
 if TYPE_CHECKING:
     from fsseg_bench.protocol.table import EpisodeTable
-
-__all__ = [
-    "EPISODES_FILE",
-    "PANELS_FILE",
-    "RUN_FILE",
-    "SCHEMA",
-    "TABLE_FILE",
-    "TRAIN_FILE",
-    "RunRecord",
-    "Status",
-    "run_folder",
-]
-
-EPISODES_FILE: Final = "episodes.jsonl"
-TABLE_FILE: Final = "episodes.csv"
-"""Which images and classes each episode has; its SHA-256 is the ``episode_digest`` of the settings."""
-EVALUATED_FILE: Final = "evaluated.csv"
-"""What each test image and its labels hold; its SHA-256 is the ``evaluated_digest`` of the settings."""
-TRAIN_FILE: Final = "train.jsonl"
-CHECKPOINT_FILE: Final = "checkpoint.pt"
-PANELS_FILE: Final = "panels/panels.json"
-"""A list with one object a picture: ``file`` (its name in ``panels/``) and what it shows."""
 
 _PANELS = "panels"
 _CHECKED_LINES = "checked"

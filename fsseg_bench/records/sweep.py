@@ -37,11 +37,6 @@ def sweep_path(folder: Path, switch: str) -> Path:
     return folder / f"sweep-{re.sub(r'[^A-Za-z0-9_]', '_', switch)}.jsonl"
 
 
-def sweep_chain(run: StoredRun) -> Chain:
-    """How its lines are checked; files of earlier versions have no checks."""
-    return Chain(run.info.identity)
-
-
 def sweep_header(run: StoredRun, switch: str, values: Sequence[Any]) -> dict[str, Any]:
     """The first line; what else it may hold (versions, device) does not matter."""
     return {"sweep": switch, "values": list(values), "identity": run.info.identity}
@@ -59,7 +54,8 @@ def find_sweep(run: StoredRun, switch: str) -> Sweep | None:
         RecordError: the run is not done; the file is damaged, was edited, or belongs to another run.
     """
     path = sweep_path(run.folder, switch)
-    header, *rows = read_lines(path, sweep_chain(run)) or [{}]
+    # the chain is not required: files of earlier versions have no checks
+    header, *rows = read_lines(path, Chain(run.info.identity)) or [{}]
     counts = run.counts()
     if not header or len(rows) < len(counts.classes):
         return None

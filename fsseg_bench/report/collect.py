@@ -17,6 +17,7 @@ from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import FoldCounts, IntervalKind, Metric
+from fsseg_bench.records.info import TABLE_FILE
 from fsseg_bench.records.read import (
     EpisodeCounts,
     RecordError,
@@ -25,7 +26,6 @@ from fsseg_bench.records.read import (
     find_records,
     read_run,
 )
-from fsseg_bench.records.run import TABLE_FILE
 from fsseg_bench.records.settings import Rules
 from fsseg_bench.report.intervals import Intervals
 

@@ -14,7 +14,7 @@ from fsseg_bench.protocol.paired_episodes import paired_by_episodes
 from fsseg_bench.protocol.significance import SeedSpread, holm, seed_spread
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
-from fsseg_bench.records.run import TABLE_FILE
+from fsseg_bench.records.info import TABLE_FILE
 from fsseg_bench.report.collect import ScoredRun, score_runs
 from fsseg_bench.report.contender import Contender, also_different, match
 from fsseg_bench.report.intervals import HOW_TO_WRITE_TABLE, class_names

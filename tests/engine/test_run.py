@@ -20,10 +20,10 @@ from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.table import EpisodeTable
+from fsseg_bench.records.info import run_folder
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.run import run_folder
 from tests.support.runs import edit_info
 from tests.support.tiny_run import tiny_request, tiny_training
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fsseg_bench.records.content import runs_with_other_content
+from fsseg_bench.records.read import runs_with_other_content
 from fsseg_bench.records.run import RunRecord
 from tests.support.runs import request, settings, write_run
 

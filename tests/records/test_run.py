@@ -12,7 +12,8 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records import run as module
-from fsseg_bench.records.run import RunRecord, run_folder
+from fsseg_bench.records.info import run_folder
+from fsseg_bench.records.run import RunRecord
 from tests.support.runs import TWO_EPISODES, request, row, settings, write_run
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from fsseg_bench.conventions import Float64
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.scoring import constant_losses
+from fsseg_bench.records.info import TRAIN_FILE
 from fsseg_bench.records.read import StoredRun
-from fsseg_bench.records.run import TRAIN_FILE
 from fsseg_bench.records.training import loss_row
 from fsseg_bench.report.compare_tables import overall_name
 from fsseg_bench.report.contender import Contender, single_seed

@@ -10,8 +10,8 @@ import numpy as np
 
 from fsseg_bench.conventions import Float64
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.info import TRAIN_FILE
 from fsseg_bench.records.read import RecordWarning
-from fsseg_bench.records.run import TRAIN_FILE
 from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.figures.loss import FINAL, LossCurve, loss_curve, smoothed
 from fsseg_bench.report.grouping import Row

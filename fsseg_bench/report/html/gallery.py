@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from fsseg_bench.records.info import PANELS_FILE
 from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun
-from fsseg_bench.records.run import PANELS_FILE
 from fsseg_bench.report.html.page import escape, folded
 from fsseg_bench.report.html.runs import ShownRun
 from fsseg_bench.schema import Must, Range, WrongError, fitted
