@@ -65,12 +65,8 @@ def requests_for(methods: Sequence[str], folds: Sequence[int] | None, **options:
     """A request for each method and fold, each once.
 
     Several methods share one backbone unless one is named: the light one for the embedded images, else ResNet-50. A
-    single method gets its own, and so does each with ``backbone="published"``.
-
-    Args:
-        methods: names, in order.
-        folds: in order; None: all of the protocol.
-        options: the other fields of :class:`fsseg_bench.records.request.RunRequest`.
+    single method gets its own, and so does each with ``backbone="published"``. ``folds`` of None are all there are;
+    ``options`` are the other fields of :class:`fsseg_bench.records.request.RunRequest`.
     """
     names = list(dict.fromkeys(methods))
     if folds is None:
@@ -116,12 +112,8 @@ def _chosen_backbone(request: RunRequest, names: Sequence[str]) -> tuple[str | N
 def plan_all(requests: Iterable[RunRequest], opened: OpenSources, *, here: bool = True) -> Batch:
     """Plans every run and finds what would stop it before its first step: nothing is written.
 
-    Models are dropped again, unless there is one run only.
-
-    Args:
-        requests: from :func:`requests_for`.
-        opened: shared by the plans.
-        here: whether the runs are to be made on this machine, so that it must have the device.
+    Models are dropped again, unless there is one run only. With ``here`` the runs are to be made on this machine, so
+    that it must have the device.
 
     Raises:
         UserError: all that is wrong, a line for each different message.
@@ -154,12 +146,7 @@ def plan_all(requests: Iterable[RunRequest], opened: OpenSources, *, here: bool 
 
 
 def _check_ready(plan: Plan, tried: set[str]) -> None:
-    """What a run would find out at its start, or after its training.
-
-    Args:
-        plan: its model is not trained yet; that of a checkpoint to evaluate is filled.
-        tried: what was tried for earlier plans and need not be tried again.
-    """
+    """What a run would find out at its start, or after its training; ``tried`` is what earlier plans have tried."""
     if plan.checkpoint is not None:
         plan.checkpoint.fill(plan.model)
     key = canonical_json({k: getattr(plan.settings, k) for k in ("method", "backbone", "switches", "way", "shot")})

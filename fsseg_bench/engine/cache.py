@@ -59,18 +59,14 @@ class FeatureCache:
         self._budget = {"device": budget.device if device.type != "cpu" else 0, "host": budget.host}
         self._used = {"device": 0, "host": 0}
         self._kept: dict[str, OrderedDict[Hashable, Features]] = {"device": OrderedDict(), "host": OrderedDict()}
-        self.hits = 0
-        self.misses = 0
 
     def get(self, key: Hashable) -> Features | None:
         """The features of ``key`` on the device, or None."""
         for tier in ("device", "host"):
             kept = self._kept[tier]
             if key in kept:
-                self.hits += 1
                 kept.move_to_end(key)
                 return kept[key] if tier == "device" or self._device.type == "cpu" else self._promote(key)
-        self.misses += 1
         return None
 
     def __contains__(self, key: Hashable) -> bool:

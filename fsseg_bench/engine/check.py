@@ -36,12 +36,7 @@ _NEAR = 0.85  # of difflib: one or two letters of a name
 def check_method(cls: type[Method], build: Callable[[], Method], card: Card | None = None) -> list[Check]:
     """Runs every contract test on fresh instances from ``build``.
 
-    Where the class itself is not fit to be built, only what concerns the class is tested.
-
-    Args:
-        cls: the method's class.
-        build: makes an instance.
-        card: what its docstring says; None leaves that test out.
+    Where the class itself is not fit to be built, only what concerns the class is tested. A card of None is not tested.
     """
     about_class: dict[str, Callable[[], str]] = {
         "it defines what every method does": lambda: check_members(cls),

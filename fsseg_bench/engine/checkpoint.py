@@ -50,9 +50,7 @@ def save_state(path: Path, state: TrainingState) -> None:
 def load_state(path: Path, run: str = "") -> TrainingState:
     """The state in ``path``; :func:`fill` and the trainer compare it with the method and the recipe.
 
-    Args:
-        path: the file.
-        run: the identity of the run in whose folder it lies; empty where it is not known.
+    ``run`` is the identity of the run in whose folder the file lies; empty where it is not known.
 
     Raises:
         UserError: no checkpoint of this package, damaged, edited, another run's, or a pickle that would run code; names
@@ -150,11 +148,7 @@ def fill_optimizer(
 ) -> None:
     """Gives ``optimizer``, which is as the recipe builds it, the state of ``file``.
 
-    Args:
-        optimizer: without any state.
-        state: of a checkpoint.
-        file: where it is from.
-        begun: whether steps were done, so that there must be momenta where the recipe has them.
+    Where training has ``begun``, there must be momenta if the recipe has them.
 
     Raises:
         UserError: the state is of other parameters or of another recipe, or holds what no optimiser leaves.

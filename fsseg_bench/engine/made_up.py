@@ -25,13 +25,8 @@ def evaluation_episode(
 ) -> Episode:
     """Deterministic made-up episodes; each depends on its own index alone.
 
-    Args:
-        method: put in evaluation mode.
-        batch: B.
-        way: N.
-        shot: K.
-        masks: (B N K, S, S) uint8 of the supports, which have that side then; None: boxes.
-        supports: other names are other images.
+    ``masks`` are (B N K, S, S) uint8 and decide the images' side (None: boxes); another name in ``supports`` is other
+    images.
     """
     method.eval()
     shape = torch.Size((batch, way, shot))

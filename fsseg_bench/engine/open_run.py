@@ -82,11 +82,6 @@ class OpenRun:
 def open_run(folder: Path, places: RunPlaces | None = None, opened: OpenSources | None = None) -> OpenRun:
     """The run in ``folder`` with its protocol, data, episodes and trained model.
 
-    Args:
-        folder: of a finished run.
-        places: what is elsewhere now.
-        opened: as for :func:`fsseg_bench.engine.plan.make_plan`.
-
     Raises:
         UserError: no finished run; its data, weights or checkpoint cannot be had; or anything that its numbers depend
             on is different now (code alone may differ: see :class:`OpenRun`).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -121,8 +120,4 @@ def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
 def clip(method: nn.Module, largest: float) -> None:
     """Scales the gradients down to the norm ``largest``; 0 leaves them."""
     if largest > 0:
-        torch.nn.utils.clip_grad_norm_(_trained(method), largest)
-
-
-def _trained(method: nn.Module) -> Iterator[nn.Parameter]:
-    return (p for p in method.parameters() if p.grad is not None)
+        torch.nn.utils.clip_grad_norm_([p for p in method.parameters() if p.grad is not None], largest)

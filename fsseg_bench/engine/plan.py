@@ -76,11 +76,7 @@ image once for all of them."""
 
 
 def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
-    """Resolves and checks a request.
-
-    Args:
-        request: what the user asks for.
-        opened: shared by the plans of one command, so that big annotation files are read once.
+    """Resolves and checks a request; ``opened`` is shared by the plans of one command.
 
     Raises:
         UserError: anything in it is unknown, contradictory or cannot be had here.

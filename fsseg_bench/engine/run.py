@@ -26,7 +26,7 @@ from fsseg_bench.errors import UserError, explain, last_words
 from fsseg_bench.paths import results_root
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
-from fsseg_bench.records.counts import Pixels, row_inspector
+from fsseg_bench.records.counts import row_inspector
 from fsseg_bench.records.info import Timings
 from fsseg_bench.records.lines import Inspect
 from fsseg_bench.records.read import RecordError, read_run, runs_with_other_content
@@ -89,7 +89,7 @@ def _notes(record: RunRecord, device: torch.device) -> list[str]:
     """What the user should know before the run goes on."""
     lines = [f"{record.folder}: already finished"] if record.status == "done" else []
     if record.status == "new":
-        lines += [f"{other.folder}: {other.words}" for other in runs_with_other_content(record)]
+        lines += runs_with_other_content(record)
     began, now = record.info.provenance.threads, torch.get_num_threads()
     if device.type == "cpu" and record.status != "new" and began not in {None, now}:
         lines.append(
@@ -206,9 +206,9 @@ def _inspector(plan: Plan) -> Inspect:
     """What makes a row of the episode log one of this run."""
     size, source, table = plan.protocol.image.size, plan.source, plan.table
 
-    def pixels(i: int) -> Pixels:
+    def pixels(i: int) -> dict[str, int]:
         width, height = image_size(source.image_path(table.queries[i]))
-        return Pixels(size * size, width * height)
+        return {"input": size * size, "native": width * height}
 
     return row_inspector(table.ways, plan.protocol.novel_classes(plan.request.fold), table, pixels)
 

@@ -39,20 +39,10 @@ def sweep(
     progress: Progress | None = None,
     opened: OpenSources | None = None,
 ) -> Path:
-    """Writes ``sweep-<switch>.jsonl`` into a finished run's folder, or what is missing of it.
+    """Writes ``sweep-<switch>.jsonl`` into a finished run's folder, or what is missing of it; returns the file.
 
-    Images are encoded once for all values. A sweep of other values that is already there is moved aside.
-
-    Args:
-        folder: the run's.
-        switch: a switch of its method that changes neither parameters nor features.
-        values: as ``--set`` takes them.
-        places: what is elsewhere now.
-        progress: who is told how far it is.
-        opened: as for :func:`fsseg_bench.engine.plan.make_plan`.
-
-    Returns:
-        The file.
+    Images are encoded once for all values (as ``--set`` takes them) of the switch, which may change neither parameters
+    nor features. A sweep of other values that is already there is moved aside.
 
     Raises:
         UserError: as :func:`fsseg_bench.engine.open_run.open_run`; unknown switch or wrong value; the switch changes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from fsseg_bench.protocol.scoring import constant_loss
 from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.recipe.schedules import rate
-from fsseg_bench.records.lines import LineLog
+from fsseg_bench.records.lines import LineLog, Row
 from fsseg_bench.records.request import Precision
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.training import loss_row
@@ -55,20 +54,6 @@ class HistoryStore:
             raise ValueError(f"history.keep got {history.kept.shape[0]} maps for {len(keys)} episodes")
         for key, one in zip(keys, history.kept.half().cpu(), strict=True):
             self.maps[key] = one.clone()  # not a view that keeps the whole batch alive
-
-
-class _Losses(NamedTuple):
-    """One step's loss: the minimised sum, and the parts that the method named."""
-
-    total: float
-    parts: dict[str, float]
-    labels: list[int]
-    """Pixels of the queries with each label 0..N; void is left out."""
-
-    @property
-    def constant(self) -> float:
-        """The best constant prediction's cross-entropy on these queries, in nats."""
-        return constant_loss(self.labels)
 
 
 def _lost(log: LineLog, start: int) -> str:
@@ -131,10 +116,10 @@ class Trainer:
                 progress.say(f"{record.folder}: {told}")
                 record.note(told)
             for iteration, batch in enumerate(self._batches(start), start=start):
-                losses = self._step(optimizer, batch, iteration)
+                row = self._step(optimizer, batch, iteration)
                 images += batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
-                self._log(log, iteration, losses)
-                meter.advance(1, self._note(losses, images, begin))
+                log.append(row)
+                meter.advance(1, _note(row, images, begin))
                 done = iteration + 1
                 now = time.perf_counter()
                 due = now - saved >= self.cadence.seconds or done % self.cadence.iterations == 0
@@ -185,9 +170,12 @@ class Trainer:
         except UserError as error:  # a worker process wraps the message in its traceback
             raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
-    def _step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> _Losses:
+    def _step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> Row:
+        """One step; its line of the training log, with the minimised sum, the parts that the method named, the queries'
+        pixels with each label, and the cross-entropy of the best constant prediction on them, in nats."""
         torch.manual_seed(seed_of("train step", self.seed, iteration))  # dropout and the like: resumable
-        set_rate(optimizer, rate(self.recipe, iteration))
+        lr = rate(self.recipe, iteration)
+        set_rate(optimizer, lr)
         history = self._history.of(batch.keys) if self.method.keeps_history else None
         with autocast(self.device, self.precision):
             parts = checked_losses(self.method.loss(self._episode(batch, history)))
@@ -205,9 +193,10 @@ class Trainer:
         optimizer.step()
         if history is not None:
             self._history.store(batch.keys, history)
-        return _Losses(
-            float(total.detach()), {name: float(value.detach()) for name, value in parts.items()}, _label_counts(batch)
-        )
+        losses = {name: float(value.detach()) for name, value in parts.items()}
+        row = {"iteration": iteration, "lr": lr, "loss": float(total.detach()), "parts": losses}
+        labels = _label_counts(batch)
+        return {**row, "labels": labels, "constant": constant_loss(labels)}
 
     def _episode(self, batch: TrainingBatch, history: History | None) -> Episode:
         """The batch as the method's loss sees it, supports and queries encoded as the method wants it."""
@@ -245,14 +234,11 @@ class Trainer:
         images = normalise(batch.unlabelled.flatten(0, 2), self.method.backbone, self.device)
         return fold_features(self.method.encode_unlabelled(images), batch.unlabelled.shape[:3])
 
-    def _log(self, log: LineLog, iteration: int, losses: _Losses) -> None:
-        row = {"iteration": iteration, "lr": rate(self.recipe, iteration), "loss": losses.total}
-        log.append({**row, "parts": losses.parts, "labels": losses.labels, "constant": losses.constant})
 
-    def _note(self, losses: _Losses, images: int, begin: float) -> str:
-        reference = f" (constant predictor {losses.constant:.4f})" if len(losses.parts) == 1 else ""
-        speed = images / max(time.perf_counter() - begin, 1e-9)
-        return f"loss {losses.total:.4f}{reference}, {speed:.1f} images/s"
+def _note(row: Row, images: int, begin: float) -> str:
+    reference = f" (constant predictor {row['constant']:.4f})" if len(row["parts"]) == 1 else ""
+    speed = images / max(time.perf_counter() - begin, 1e-9)
+    return f"loss {row['loss']:.4f}{reference}, {speed:.1f} images/s"
 
 
 def _label_counts(batch: TrainingBatch) -> list[int]:

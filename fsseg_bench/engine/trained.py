@@ -60,11 +60,7 @@ class TrainedFile:
 
 
 def find_trained(given: str | Path, option: str) -> TrainedFile:
-    """The parameters that a user named: a run's folder, the checkpoint in it, or any file of parameters.
-
-    Args:
-        given: the folder or file.
-        option: which names it, for messages.
+    """The parameters that a user named by ``option``: a run's folder, the checkpoint in it, or any such file.
 
     Raises:
         UserError: no such file, or no run with finished training: it evaluated another checkpoint, it was not trained,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,13 +33,6 @@ class EpisodeCounts(NamedTuple):
     """(E, N+1, N+1) pixels at the query's native size."""
 
 
-class Pixels(NamedTuple):
-    """How many pixels an episode's query has."""
-
-    input: int
-    native: int
-
-
 def parse_counts(data: bytes, way: int, novel: set[int], path: Path) -> EpisodeCounts:
     """The counts of an episode log's content.
 
@@ -65,7 +58,7 @@ def row_inspector(
     way: int,
     novel: Sequence[int],
     table: EpisodeTable | None = None,
-    pixels: Callable[[int], Pixels] | None = None,
+    pixels: Callable[[int], Mapping[str, int]] | None = None,
 ) -> Inspect:
     """What :func:`parse_counts` would refuse, and what the episodes themselves say, row by row.
 
@@ -73,7 +66,7 @@ def row_inspector(
         way: N.
         novel: the fold's held-out classes.
         table: the run's episodes; a row has their classes.
-        pixels: how many pixels the query of episode i has; a row counts no more.
+        pixels: how many pixels the query of episode i has as ``input`` and as ``native``; a row counts no more.
     """
     first: list[Any] = []
 
@@ -94,8 +87,7 @@ def row_inspector(
             return "its diagnostics are not numbers like those of the first row"
         first[:] = first or [shape]
         if pixels is not None:
-            most = pixels(i)
-            for key, limit in most._asdict().items():
+            for key, limit in pixels(i).items():
                 if sum(row[key]) > limit:
                     return f"{key} counts {sum(row[key])} pixels; the query has {limit}"
         return None

@@ -28,6 +28,8 @@ Inspect = Callable[[int, Row], str | None]
 
 CHECK = "check"
 _DIGITS = 16
+SYNC_EVERY = 50
+"""Lines of a log between two waits for the disk."""
 _STORED = re.compile(rb',"check":"([0-9a-f]{16})"\}$')
 
 
@@ -116,7 +118,7 @@ class LineLog:
     """An append-only file of JSON lines; every line is whole or absent, and checked (see the module).
 
     Each line reaches the operating system when it is appended (so it survives a kill of the process) and the
-    disk every ``sync_every`` lines and on :meth:`close`.
+    disk every :data:`SYNC_EVERY` lines and on :meth:`close`.
     """
 
     def __init__(
@@ -126,7 +128,6 @@ class LineLog:
         *,
         inspect: Inspect | None = None,
         until: Callable[[Row], bool] | None = None,
-        sync_every: int = 50,
     ) -> None:
         """Opens or creates ``path``; cuts off what is torn or damaged, which :attr:`damage` then tells.
 
@@ -135,7 +136,6 @@ class LineLog:
             chain: how its lines are checked; with a seed.
             inspect: says what is wrong with a row's content.
             until: rows from the first one for which it is true are cut off as well.
-            sync_every: lines.
 
         Raises:
             UserError: the file cannot be opened or written.
@@ -143,7 +143,6 @@ class LineLog:
         if chain.seed is None:
             raise ValueError("a log that is written needs a seed")
         self.path = path
-        self._sync_every = sync_every
         self._unsynced = 0
         with writing(path):
             if path.exists():
@@ -184,7 +183,7 @@ class LineLog:
         self._size += len(data)
         self._rows += 1
         self._unsynced += 1
-        if self._unsynced >= self._sync_every:
+        if self._unsynced >= SYNC_EVERY:
             self.sync()
 
     def sync(self) -> None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from fsseg_bench.protocol.table import EpisodeTable
 import csv
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from fsseg_bench.records.info import EVALUATED_FILE
 from fsseg_bench.records.run import RunRecord
@@ -212,15 +211,7 @@ def _record_folders(root: Path) -> tuple[list[Path], list[RecordWarning]]:
     return sorted(found), closed
 
 
-class OtherContent(NamedTuple):
-    """A run that differs from another one in nothing that was given."""
-
-    folder: Path
-    words: str
-    """What differs."""
-
-
-def runs_with_other_content(record: RunRecord) -> list[OtherContent]:
+def runs_with_other_content(record: RunRecord) -> list[str]:
     """Runs beside ``record`` whose settings differ from its in :data:`CONTENT` alone, with what is other there."""
     settings = record.info.settings
     own = evaluated_images(record.folder, settings)
@@ -235,7 +226,7 @@ def runs_with_other_content(record: RunRecord) -> list[OtherContent]:
             continue
         if other.info.settings.without(*CONTENT) == settings.without(*CONTENT):
             theirs = evaluated_images(folder, other.info.settings)
-            found.append(OtherContent(folder, _words(other, settings) + _which(theirs, own)))
+            found.append(f"{folder}: {_words(other, settings)}{_which(theirs, own)}")
     return found
 
 

@@ -144,8 +144,7 @@ class RunRecord:
     def keep_evaluated(self, text: str) -> None:
         """Stores what the test images and their labels hold, so that a later run can say which of them are others.
 
-        Args:
-            text: CSV with the columns ``image``, ``image_sha256`` and ``label_sha256``.
+        The text is CSV with the columns ``image``, ``image_sha256`` and ``label_sha256``.
 
         Raises:
             UserError: the file cannot be written.

@@ -55,11 +55,9 @@ def training_summary(rows: Sequence[Mapping[str, Any]]) -> LossSummary | None:
 
 
 def loss_row(i: int, row: Mapping[str, Any]) -> str | None:
-    """What is wrong with a line of ``train.jsonl``; None where nothing is.
+    """What is wrong with line ``i`` of ``train.jsonl``; None where nothing is.
 
-    Args:
-        i: its place; iterations may be missing before it, where a training went on after its log was damaged.
-        row: the line.
+    Iterations may be missing before it, where a training went on after its log was damaged.
     """
     iteration, parts = row.get("iteration"), row.get("parts")
     if type(iteration) is not int or iteration < i:

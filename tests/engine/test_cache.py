@@ -36,7 +36,6 @@ def test_a_budget_of_zero_keeps_nothing() -> None:
     cache = FeatureCache(CPU, Budget(0, 0))
     cache.put("a", feature(1))
     assert cache.get("a") is None
-    assert (cache.hits, cache.misses) == (0, 1)
 
 
 def test_what_comes_back_is_what_was_put() -> None:

@@ -172,7 +172,8 @@ class TestLineLog:
     def test_syncs_every_so_many_lines_and_on_close(self, tmp_path: Path, monkeypatch):
         calls = []
         monkeypatch.setattr(os, "fsync", calls.append)
-        log = LineLog(tmp_path / "a", sync_every=3)
+        monkeypatch.setattr("fsseg_bench.records.lines.SYNC_EVERY", 3)
+        log = LineLog(tmp_path / "a")
         counts = []
         for i in range(7):
             log.append({"i": i})
