@@ -18,8 +18,8 @@ from fsseg_bench.protocol.intervals import (
 from fsseg_bench.protocol.paired_episodes import NOTHING_VARIES
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Interval, IntervalKind, Metric
-from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.info import TABLE_FILE
+from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.model import printable
 
 if TYPE_CHECKING:
