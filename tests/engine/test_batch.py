@@ -14,9 +14,8 @@ import fsseg_bench
 from fsseg_bench.engine import batch as batches
 from fsseg_bench.engine.batch import COMMON_BACKBONE, plan_all, requests_for
 from fsseg_bench.errors import UserError
-from fsseg_bench.progress import Progress
 from fsseg_bench.records.request import RunRequest
-from tests.support.tiny_run import tiny_request, tiny_training
+from tests.support.tiny_run import Watched, tiny_request, tiny_training
 
 WRONG_SHAPE = '''"""Wrong: three channels.
 
@@ -199,16 +198,8 @@ def test_a_device_that_is_elsewhere_stops_a_run_and_no_dry_run(tmp_path: Path) -
 # From Python
 
 
-class Told(Progress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-
 def test_several_methods_from_python(tmp_path: Path) -> None:
-    told = Told()
+    told = Watched()
     given = options_of_api(
         tmp_path, settings={**tiny_training(), "recipe.lr_factors": {"backbone.": 0.5}}, iterations=1
     )
@@ -218,7 +209,7 @@ def test_several_methods_from_python(tmp_path: Path) -> None:
     assert info["settings"]["recipe"]["lr_factors"] == {"backbone.": 0.5}
     assert info["passed"]["settings"]["recipe.lr_factors"] == {"backbone.": 0.5}
     warning, different = frame.attrs["notes"]  # the backbone was named
-    assert [warning, different] == told.lines[:2]
+    assert [warning, different] == told.said[:2]
     assert warning.startswith("warning: tiny-voc fold 1: under 30 test images of a class")
     assert different == "different schedule: baseline constant; panet step, x0.1 at 10,000, 20,000"
 

@@ -22,79 +22,38 @@ def test_a_sound_backbone_passes(tmp_path: Path) -> None:
     assert not failures(tmp_path, PLAIN)
 
 
+WEIGHTS = ', weights="ResNet18_Weights.IMAGENET1K_V1"'
+LAST = 'Stage("b", 8, 4)))'
+
+
 @pytest.mark.parametrize(
     ("old", "new", "test", "message"),
     [
         ("super().__init__(facts)", "pass", "it can be built", "AttributeError"),
-        (
-            'Stage("a", 4, 2)',
-            'Stage("a", 5, 2)',
-            "channels and strides",
-            "a of 129x97 pixels: 4 channels, declared are 5",
-        ),
-        (
-            'Stage("b", 8, 4)',
-            'Stage("b", 8, 8)',
-            "channels and strides",
-            "33 cells for 129 pixels, stride 3.9, declared 8",
-        ),
-        ('Stage("b", 8, 4)', 'Stage("b", 8, 2)', "channels and strides", "stride 3.9, declared 2"),
-        (
-            "        if ",
-            "        self.more = nn.Linear(1, 1)\n        if ",
-            "each parameter",
-            "more.weight, more.bias: in no",
-        ),
-        (
-            "(getattr(self, stage),)",
-            "(self.a,)",
-            "each parameter",
-            "a parameter belongs to a and to b; see stage_modules",
-        ),
+        ('Stage("a", 4, 2)', 'Stage("a", 5, 2)', "channels and", "a of 129x97 pixels: 4 channels, declared are 5"),
+        ('Stage("b", 8, 4)', 'Stage("b", 8, 8)', "channels and", "33 cells for 129 pixels, stride 3.9, declared 8"),
+        ('Stage("b", 8, 4)', 'Stage("b", 8, 2)', "channels and", "stride 3.9, declared 2"),
+        ("        if ", "        self.more = nn.Linear(1, 1)\n        if ", "each par", "more.bias: in no"),
+        ("(getattr(self, stage),)", "(self.a,)", "each parameter", "belongs to a and to b; see stage_modules"),
         ("nn.ReLU()", "nn.ReLU(inplace=True)", "later stages", "the output of a is changed by the stage after it"),
         ("nn.ReLU()", "nn.Sequential(nn.InstanceNorm2d(4), nn.Dropout(), nn.ReLU())", "", ""),
         ("nn.ReLU()", "Dropped()", "evaluation is deterministic", "two passes differ in b; in evaluation nothing may"),
-        (
-            "nn.ReLU()",
-            "nn.BatchNorm2d(4, track_running_stats=False)",
-            "features depend",
-            "b: an image has other features",
-        ),
+        ("nn.ReLU()", "nn.BatchNorm2d(4, track_running_stats=False)", "features dep", "b: an image has other features"),
         ("nn.ReLU()", "Cut()", "gradient reaches", "no gradient reaches a.weight, a.bias"),
+        ('        if "b" in self.stages:\n    ', "        if True:\n    ", "cut after", "b.1.bias: in no stage"),
+        ("nn.ReLU()", "Backwards(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))", "made ready", "the copy for evaluation has"),
+        (LAST, LAST[:-1] + ', weights="X_Weights.V1")', "ImageNet", "torchvision has no X_Weights"),
+        (LAST, f"{LAST[:-1]}{WEIGHTS})", "ImageNet", "has no tensor a.weight; keep torchvision's names"),
         (
-            '        if "b" in self.stages:\n    ',
-            "        if True:\n    ",
-            "cut after each",
-            "b.1.weight, b.1.bias: in no stage",
-        ),
-        (
-            "nn.ReLU()",
-            "Backwards(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))",
-            "made ready",
-            "the copy for evaluation has other",
-        ),
-        (
-            'Stage("b", 8, 4)))',
-            'Stage("b", 8, 4)), weights="X_Weights.V1")',
+            LAST,
+            f"{LAST[:-1]}{WEIGHTS}, mean=(0.5, 0.5, 0.5))",
             "ImageNet",
-            "torchvision has no X_Weights",
-        ),
-        (
-            'Stage("b", 8, 4)))',
-            'Stage("b", 8, 4)), weights="ResNet18_Weights.IMAGENET1K_V1")',
-            "ImageNet",
-            "has no tensor a.weight; keep torchvision's names",
-        ),
-        (
-            'Stage("b", 8, 4)))',
-            'Stage("b", 8, 4)), weights="ResNet18_Weights.IMAGENET1K_V1", mean=(0.5, 0.5, 0.5))',
-            "ImageNet",
-            "facts.mean is (0.5, 0.5, 0.5), and that of ResNet18_Weights.IMAGENET1K_V1 is (0.485",
+            "facts.mean is (0.5, 0.5, 0.5), and that of",
         ),
         (
             "    def stage",
-            "    def freeze(self, through):\n        pass\n\n    def stage",
-            "freezing",
+            "    def freeze(self, to):\n        pass\n\n    def stage",
+            "freez",
             "a.weight of a is trained",
         ),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,34 +18,9 @@ from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.engine.trained import TrainedFile
 from fsseg_bench.errors import UserError
-from fsseg_bench.progress import Meter, Progress, Unit
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.request import RunRequest
-from tests.support.tiny_run import tiny_request, tiny_training
-
-
-class Stop(Progress):
-    """Ctrl-C after some steps of one kind; remembers what was said."""
-
-    def __init__(self, title: str = "", steps: int = 0) -> None:
-        self.said: list[str] = []
-        self._title, self._steps = title, steps
-
-    @contextmanager
-    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps"):
-        outer = self
-
-        class Counting(Meter):
-            def advance(self, steps: int = 1, note: str = "") -> None:
-                if title == outer._title:
-                    outer._steps -= steps
-                    if outer._steps <= 0:
-                        raise KeyboardInterrupt
-
-        yield Counting()
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
+from tests.support.tiny_run import Watched, finish, tiny_request, tiny_training
 
 
 @pytest.fixture
@@ -53,7 +28,7 @@ def half(tmp_path: Path) -> tuple[RunRequest, Path]:
     """A training stopped at iteration 3 of 4, with its last checkpoint at 2."""
     request = tiny_request(tmp_path, iterations=4, settings=tiny_training())
     with suppress(KeyboardInterrupt):
-        execute(make_plan(request), Stop("train", 3), Cadence(iterations=1))
+        execute(make_plan(request), Watched("train", 3), Cadence(iterations=1))
     (path,) = (tmp_path / "runs").rglob("checkpoint.pt")
     assert load_state(path).iteration == 2
     return request, path
@@ -149,7 +124,7 @@ def test_what_torch_saved_again_is_no_checkpoint_of_the_training(half: tuple[Run
 def test_a_training_that_begins_again_says_so(half: tuple[RunRequest, Path]) -> None:
     request, path = half
     path.unlink()
-    progress = Stop()
+    progress = Watched()
     execute(make_plan(request), progress)
     assert f"{path.parent}: there is no checkpoint.pt, so the training begins again" in progress.said
 
@@ -167,15 +142,15 @@ def test_checkpoints_of_version_1_are_read_and_their_sums_compared(half: tuple[R
 
 def test_a_damaged_row_is_evaluated_again_and_told(tmp_path: Path) -> None:
     request = tiny_request(tmp_path)
-    whole = execute(make_plan(replace(request, out=str(tmp_path / "whole")))).folder / "episodes.jsonl"
+    whole = finish(replace(request, out=str(tmp_path / "whole"))) / "episodes.jsonl"
     with suppress(KeyboardInterrupt):
-        execute(make_plan(request), Stop("evaluate", 8))
+        execute(make_plan(request), Watched("evaluate", 8))
     (path,) = (tmp_path / "runs").rglob("episodes.jsonl")
     lines = path.read_bytes().splitlines(keepends=True)
     assert len(lines) == 8
     swapped = [*lines[:3], lines[4], lines[3], *lines[5:]]
     path.write_bytes(b"".join(swapped))
-    progress = Stop()
+    progress = Watched()
     folder = execute(make_plan(request), progress).folder
     (said,) = progress.said
     assert "episodes.jsonl: row 3 is damaged (its check does not fit" in said
@@ -193,18 +168,18 @@ def test_a_damaged_training_log_is_told_and_the_result_is_the_same(
     log = path.parent / "train.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(lines[0] + lines[1].replace(b'"loss":', b'"loss":1'))
-    progress = Stop()
+    progress = Watched()
     folder = execute(make_plan(request), progress).folder
     assert "train.jsonl: row 1 is damaged" in progress.said[0]
     assert [row["iteration"] for row in read_lines(log)] == [0, 2, 3]
-    whole = execute(make_plan(replace(request, out=str(tmp_path / "whole")))).folder
+    whole = finish(replace(request, out=str(tmp_path / "whole")))
     rows = [read_lines(one / "episodes.jsonl") for one in (folder, whole)]
     assert rows[0] == rows[1]
 
 
 def test_a_finished_run_whose_counts_changed_is_not_called_finished(tmp_path: Path) -> None:
     request = tiny_request(tmp_path)
-    path = execute(make_plan(request)).folder / "episodes.jsonl"
+    path = finish(request) / "episodes.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"input":[', b'"input":[1', 1))
     with pytest.raises(UserError, match=r"episodes\.jsonl: changed since the run was done.*--fresh"):
         execute(make_plan(request))

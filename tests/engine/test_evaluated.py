@@ -15,25 +15,16 @@ from fsseg_bench.engine.open_run import open_run
 from fsseg_bench.engine.plan import OpenSources, make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
-from fsseg_bench.progress import Progress
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.settings import identity_hash
 from tests.support.runs import edit_info
-from tests.support.tiny_run import tiny_request, tiny_training
-
-
-class _Said(Progress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
+from tests.support.tiny_run import Watched, tiny_request, tiny_training
 
 
 def finish(request: RunRequest) -> tuple[RunRecord, list[str]]:
-    said = _Said()
-    return execute(make_plan(request), said), said.lines
+    said = Watched()
+    return execute(make_plan(request), said), said.said
 
 
 def query(request: RunRequest, episode: int = 0) -> Path:

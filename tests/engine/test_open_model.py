@@ -13,9 +13,8 @@ import torch
 from fsseg_bench.engine.checkpoint import load_state, save_state
 from fsseg_bench.engine.open_run import open_model
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
-from tests.support.tiny_run import tiny_request, tiny_training
+from tests.support.tiny_run import finish, tiny_request, tiny_training
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +23,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     settings = {**tiny_training(), "alpha": "15", "protocol.image.size": "48"}
     request = tiny_request(folder, iterations=2, settings=settings, episodes="12")
-    return execute(make_plan(request)).folder
+    return finish(request)
 
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return execute(make_plan(tiny_request(tmp_path_factory.mktemp("untrained"), seed=3))).folder
+    return finish(tiny_request(tmp_path_factory.mktemp("untrained"), seed=3))
 
 
 def test_a_run_says_everything(trained: Path) -> None:
@@ -132,6 +131,6 @@ def test_half_a_training_is_refused(trained: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_evaluated_a_checkpoint_points_to_it(trained: Path, tmp_path: Path) -> None:
     request = tiny_request(tmp_path, iterations=None, eval_only=str(trained))
-    folder = execute(make_plan(request)).folder
+    folder = finish(request)
     with pytest.raises(UserError, match=f"evaluated another checkpoint; give {trained}"):
         open_model(folder)

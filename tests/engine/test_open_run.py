@@ -12,17 +12,11 @@ import torch
 
 from fsseg_bench.engine.open_run import RunPlaces, open_model, open_run
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run
-from fsseg_bench.records.request import RunRequest
 from tests.support.runs import edit_info
-from tests.support.tiny_run import tiny_request, tiny_training
-
-
-def finish(request: RunRequest) -> Path:
-    return execute(make_plan(request)).folder
+from tests.support.tiny_run import finish, tiny_request, tiny_training
 
 
 def test_what_has_moved_can_be_named(made: Path, tmp_path: Path) -> None:

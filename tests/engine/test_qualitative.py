@@ -14,16 +14,15 @@ from fsseg_bench.engine.open_run import open_run
 from fsseg_bench.engine.panels import episode_tiles
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.qualitative import ShownEpisode, predicted_tiles
-from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.scoring import episode_ious
 from fsseg_bench.records.read import read_run
-from tests.support.tiny_run import tiny_request
+from tests.support.tiny_run import finish, tiny_request
 
 
 @pytest.fixture
 def baseline(made: Path, tmp_path: Path) -> Path:
-    return execute(make_plan(tiny_request(made, out=str(tmp_path / "out")))).folder
+    return finish(tiny_request(made, out=str(tmp_path / "out")))
 
 
 def overlaid(tile: np.ndarray, image: np.ndarray) -> np.ndarray:

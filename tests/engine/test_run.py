@@ -23,15 +23,10 @@ from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.info import run_folder
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import read_run
-from fsseg_bench.records.request import RunRequest
 from tests.support.runs import edit_info
-from tests.support.tiny_run import tiny_request, tiny_training
+from tests.support.tiny_run import Watched, finish, tiny_request, tiny_training
 
 EVERY_STEP = Cadence(iterations=1)
-
-
-def finish(request: RunRequest, cadence: Cadence | None = None) -> Path:
-    return execute(make_plan(request), cadence=cadence).folder
 
 
 def counts(folder: Path) -> list[tuple[Any, ...]]:
@@ -101,8 +96,8 @@ def test_training_stopped_and_resumed_equals_training_in_one_go(optimizer: str, 
     whole = finish(whole_request, EVERY_STEP)
     stopped_request = replace(whole_request, out=str(tmp_path / "stopped"))
     for stop_at in (2, 5):
-        with pytest.raises(_StoppedError):
-            execute(make_plan(stopped_request), _StopAt(stop_at), EVERY_STEP)
+        with pytest.raises(KeyboardInterrupt):
+            execute(make_plan(stopped_request), Watched("train", stop_at), EVERY_STEP)
     stopped = finish(stopped_request, EVERY_STEP)
     first, second = (torch.load(f / "checkpoint.pt", weights_only=True) for f in (whole, stopped))
     assert first["iteration"] == second["iteration"] == 6
@@ -289,8 +284,8 @@ def test_a_runs_checkpoint_is_evaluated_on_its_own_fold_alone(tmp_path: Path) ->
 
 def test_an_unfinished_training_is_not_evaluated(tmp_path: Path) -> None:
     request = tiny_request(tmp_path, iterations=4, settings=tiny_training())
-    with pytest.raises(_StoppedError):
-        execute(make_plan(request), _StopAt(3), EVERY_STEP)
+    with pytest.raises(KeyboardInterrupt):
+        execute(make_plan(request), Watched("train", 3), EVERY_STEP)
     (checkpoint,) = (tmp_path / "runs").rglob("checkpoint.pt")
     with pytest.raises(UserError, match="trained 2 of 4 iterations; finish the run"):
         make_plan(tiny_request(tmp_path, iterations=None, eval_only=str(checkpoint)))
@@ -350,32 +345,3 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
     request = tiny_request(tmp_path, iterations=None, eval_only=str(tmp_path / "odd.pth"))
     with pytest.raises(UserError, match=r"odd\.pth"):
         finish(request)
-
-
-class _StoppedError(Exception):
-    pass
-
-
-class _StopAt:
-    """A progress that stops the run after some steps."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def meter(self, title: str, total: int, done: int = 0, unit: str = "steps"):
-        from contextlib import nullcontext
-
-        owner = self
-
-        class Counter:
-            steps = done
-
-            def advance(self, steps: int = 1, note: str = "") -> None:
-                self.steps += steps
-                if title == "train" and self.steps >= owner._step:
-                    raise _StoppedError
-
-        return nullcontext(Counter())
-
-    def say(self, message: str) -> None:
-        pass

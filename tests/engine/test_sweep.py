@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,21 +12,14 @@ from fsseg_bench.engine import open_run as opening
 from fsseg_bench.engine import sweep as sweeping
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.errors import UserError
-from fsseg_bench.progress import Meter, Progress, Unit
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import read_run
-from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.sweep import find_sweep
-from tests.support.tiny_run import tiny_request
+from tests.support.tiny_run import Watched, finish, tiny_request
 
 STEPS = ["0", "2", "10"]
-
-
-def finish(request: RunRequest) -> Path:
-    return execute(make_plan(request)).folder
 
 
 def separate(made: Path, trained: Path, steps: str, out: Path) -> dict[str, np.ndarray]:
@@ -71,13 +62,13 @@ def test_a_stopped_sweep_goes_on(trained: Path) -> None:
     path = trained / "sweep-steps.jsonl"
     kept = path.read_text()[: len(path.read_text()) // 2]  # ends within a line
     path.write_text(kept)
-    progress = _Counting()
+    progress = Watched()
     assert sweep(trained, "steps", STEPS, progress=progress) == path
     assert path.read_text().splitlines()[1:] == whole
-    assert 0 < progress.steps < len(whole)
-    again = _Counting()
+    assert 0 < len(progress.notes["evaluate"]) < len(whole)
+    again = Watched()
     sweep(trained, "steps", STEPS, progress=again)
-    assert again.steps == 0
+    assert not again.notes
 
 
 def test_other_values_are_another_sweep_and_the_earlier_one_is_kept(trained: Path) -> None:
@@ -166,21 +157,6 @@ def test_changed_code_is_accepted_when_the_counts_come_out_again(trained: Path, 
     )
     with pytest.raises(UserError, match=r"the code has changed since the run was made, and episode \d+ comes out"):
         sweep(trained, "steps", ["1"])
-
-
-class _Counting(Progress):
-    def __init__(self) -> None:
-        self.steps = 0
-
-    @contextmanager
-    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
-        owner = self
-
-        class Counter(Meter):
-            def advance(self, steps: int = 1, note: str = "") -> None:
-                owner.steps += steps
-
-        yield Counter()
 
 
 def test_the_file_says_what_it_is(trained: Path) -> None:

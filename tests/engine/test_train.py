@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,43 +14,10 @@ from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import _training_episodes, execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
-from fsseg_bench.progress import Meter, Progress, Unit
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.request import RunRequest
 from tests.support.networks import fold_by_hand, random_backbone
-from tests.support.tiny_run import tiny_request, tiny_training
-
-
-class _StoppedError(Exception):
-    pass
-
-
-class _Notes(Progress):
-    """Keeps what is said and shown; stops a training after some steps."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.notes: list[str] = []
-        self.said: list[str] = []
-        self._stop_at = stop_at
-
-    @contextmanager
-    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Any:
-        owner = self
-
-        class Counter(Meter):
-            steps = done
-
-            def advance(self, steps: int = 1, note: str = "") -> None:
-                self.steps += steps
-                if title == "train":
-                    owner.notes.append(note)
-                    if self.steps == owner._stop_at:
-                        raise _StoppedError
-
-        yield Counter()
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
+from tests.support.tiny_run import Watched, finish, tiny_request, tiny_training
 
 
 def _entropy(counts: list[int]) -> float:
@@ -78,14 +43,14 @@ def _recounted(request: RunRequest) -> list[list[int]]:
 @pytest.mark.parametrize("way", [1, 2])
 def test_labels_and_entropy_of_each_step(way: int, tmp_path: Path) -> None:
     request = tiny_request(tmp_path, way=way, iterations=3, settings=tiny_training())
-    progress = _Notes()
+    progress = Watched()
     folder = execute(make_plan(request), progress).folder
     expected = _recounted(request)
     rows = read_lines(folder / "train.jsonl")
     assert [row["labels"] for row in rows] == expected
     assert all(len(counts) == way + 1 for counts in expected)
     assert [row["constant"] for row in rows] == pytest.approx([_entropy(counts) for counts in expected])
-    for row, note in zip(rows, progress.notes, strict=True):
+    for row, note in zip(rows, progress.notes["train"], strict=True):
         assert note.startswith(f"loss {row['loss']:.4f} (constant predictor {row['constant']:.4f}), ")
     training = json.loads((folder / "run.json").read_text())["training"]
     pooled = [sum(column) for column in zip(*expected, strict=True)]
@@ -94,34 +59,34 @@ def test_labels_and_entropy_of_each_step(way: int, tmp_path: Path) -> None:
 
 
 def test_a_sum_of_losses_has_no_such_reference_beside_it(tmp_path: Path) -> None:
-    progress = _Notes()
+    progress = Watched()
     request = tiny_request(tmp_path, method="panet", iterations=1, settings=tiny_training())
     folder = execute(make_plan(request), progress).folder
-    assert "constant" not in progress.notes[0]
+    assert "constant" not in progress.notes["train"][0]
     assert read_lines(folder / "train.jsonl")[0]["constant"] > 0  # kept all the same
 
 
 def test_a_stop_changes_none_of_it(tmp_path: Path) -> None:
     request = tiny_request(tmp_path, iterations=5, settings=tiny_training())
-    whole = execute(make_plan(request)).folder
+    whole = finish(request)
     stopped = replace(request, out=str(tmp_path / "stopped"))
-    with pytest.raises(_StoppedError):
-        execute(make_plan(stopped), _Notes(stop_at=3), Cadence(iterations=2))
-    resumed = execute(make_plan(stopped)).folder
+    with pytest.raises(KeyboardInterrupt):
+        execute(make_plan(stopped), Watched("train", 3), Cadence(iterations=2))
+    resumed = finish(stopped)
     assert (resumed / "train.jsonl").read_text() == (whole / "train.jsonl").read_text()
     summaries = [json.loads((folder / "run.json").read_text())["training"] for folder in (whole, resumed)]
     assert summaries[0] == summaries[1]
 
 
 def test_frozen_random_stages_are_named(tmp_path: Path) -> None:
-    progress = _Notes()
+    progress = Watched()
     settings = tiny_training(**{"recipe.freeze": "layer1"})
     execute(make_plan(tiny_request(tmp_path, iterations=1, settings=settings)), progress)
     assert progress.said == ["recipe.freeze=layer1 holds random numbers: the weights are none"]
 
 
 def test_an_untrained_run_says_nothing_of_losses(tmp_path: Path) -> None:
-    folder = execute(make_plan(tiny_request(tmp_path))).folder
+    folder = finish(tiny_request(tmp_path))
     assert "training" not in json.loads((folder / "run.json").read_text())
 
 
@@ -133,7 +98,7 @@ def test_folded_weights_are_refused_before_anything_is_written(tmp_path: Path) -
     with pytest.raises(UserError, match=r"recipe\.bn=stats \(the method's recipe\)"):
         make_plan(replace(base, method="canet", iterations=2))
     assert not (tmp_path / "runs").exists()
-    trained = execute(make_plan(replace(base, iterations=2, settings=tiny_training(**{"recipe.bn": "eval"})))).folder
+    trained = finish(replace(base, iterations=2, settings=tiny_training(**{"recipe.bn": "eval"})))
     for untrained in (
         base,
         replace(base, method="canet"),

@@ -18,7 +18,6 @@ from torch import Tensor
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.open_run import open_model, open_run
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.request import RunRequest
@@ -28,11 +27,7 @@ from fsseg_bench.report.compare import compare
 from fsseg_bench.report.select import select
 from fsseg_bench.report.table import runs_tables
 from tests.support.runs import edit_info
-from tests.support.tiny_run import tiny_request, tiny_training
-
-
-def finish(request: RunRequest) -> Path:
-    return execute(make_plan(request)).folder
+from tests.support.tiny_run import finish, tiny_request, tiny_training
 
 
 @pytest.fixture(scope="module")

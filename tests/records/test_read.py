@@ -12,7 +12,7 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.lines import read_lines
-from fsseg_bench.records.read import RecordError, find_records, read_run
+from fsseg_bench.records.read import RecordError, find_records, read_run, runs_with_other_content
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.settings import identity_hash
 from tests.support.runs import TWO_EPISODES, edit_info, request, row, settings, write_run
@@ -341,3 +341,28 @@ def test_a_stray_file_hides_no_record_below_it(tmp_path: Path):
     runs, warnings = find_records(tmp_path)
     assert [run.folder for run in runs] == [folder]
     assert [warning.path for warning in warnings] == [folder.parent.parent]
+
+
+def told(root: Path, **changes: object) -> list[str]:
+    with RunRecord.create(root, settings(**changes), request(), folds=4) as record:
+        return runs_with_other_content(record)
+
+
+def test_each_kind_of_content_is_named(tmp_path: Path) -> None:
+    first = write_run(tmp_path)
+    said = "a run with the same settings, but other {}; this one begins anew"
+    assert told(tmp_path / "elsewhere") == []
+    assert told(tmp_path) == []
+    assert told(tmp_path, method_digest="c" * 64) == [f"{first}: {said.format('code')}"]
+    words = "data, test images or masks (not noted there)"
+    assert f"{first}: {said.format(words)}" in told(tmp_path, data_fingerprint="c" * 64, evaluated_digest="d" * 64)
+
+
+def test_what_was_given_and_what_is_no_record_is_not_named(tmp_path: Path) -> None:
+    first = write_run(tmp_path)
+    assert told(tmp_path, method_digest="c" * 64, recipe={"iterations": 5}) == []
+    assert told(tmp_path, method_digest="c" * 64, seed=1) == []
+    first.rename(first.with_name(first.name + ".old-1"))
+    broken = write_run(tmp_path, method_digest="d" * 64)
+    (broken / "run.json").write_text(json.dumps({"schema": 1}))
+    assert told(tmp_path, method_digest="e" * 64) == []

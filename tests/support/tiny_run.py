@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.train import Cadence
+from fsseg_bench.progress import Meter, Progress, Unit
 from fsseg_bench.records.request import RunRequest
 from tests.support.datasets import write_protocol, write_voc
 
@@ -38,3 +45,37 @@ def tiny_training(**changes: str) -> dict[str, str]:
         "recipe.augment": "enlarged-crop-supports",
         **changes,
     }
+
+
+def finish(request: RunRequest, cadence: Cadence | None = None) -> Path:
+    """The folder of the run, done."""
+    return execute(make_plan(request), cadence=cadence).folder
+
+
+class Watched(Progress):
+    """Remembers what is said and shown; Ctrl-C when one kind of work has come to a step."""
+
+    def __init__(self, title: str = "", stop_at: int = 0) -> None:
+        self.said: list[str] = []
+        self.notes: dict[str, list[str]] = defaultdict(list)
+        """By the title of the work, one for each time it advanced."""
+        self._title, self._stop_at = title, stop_at
+
+    @contextmanager
+    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
+        """Counts from what is done."""
+        owner, come = self, done
+
+        class Counting(Meter):
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                nonlocal come
+                come += steps
+                owner.notes[title].append(note)
+                if title == owner._title and come >= owner._stop_at:
+                    raise KeyboardInterrupt
+
+        yield Counting()
+
+    def say(self, message: str) -> None:
+        """Keeps it."""
+        self.said.append(message)
