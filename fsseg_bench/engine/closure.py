@@ -7,7 +7,8 @@ import hashlib
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
-from importlib.machinery import all_suffixes
+from importlib import invalidate_caches
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -99,6 +100,7 @@ class _Finder:
 
     def __init__(self, tops: Mapping[str, Module]) -> None:
         self._known: dict[str, Module | None] = dict(tops)
+        invalidate_caches()  # folders may have changed since Python looked into them
 
     def find(self, name: str) -> Module | None:
         """The module; None where it is Python's own, installed, or no module at all (a name in one)."""
@@ -137,31 +139,25 @@ def _uninstalled(name: str) -> Module | None:
     if name in sys.stdlib_module_names or name == "__main__":
         return None
     try:
-        spec = find_spec(name)
+        found = _module(find_spec(name))
     except (ImportError, ValueError):
         return None
+    places = [*found.search, str(found.file or "")] if found else []
+    return None if any(_INSTALLED & set(Path(place).parts) for place in places) else found
+
+
+def _inside(folders: Iterable[str], name: str) -> Module | None:
+    """A module or package in one of ``folders``."""
+    return _module(PathFinder.find_spec(name, list(folders)))
+
+
+def _module(spec: ModuleSpec | None) -> Module | None:
+    """Several folders without ``__init__`` are one module without a file; what is built in has no place at all."""
     if spec is None:
         return None
     search = tuple(spec.submodule_search_locations or ())
     file = Path(spec.origin) if spec.origin and spec.has_location else None
-    places = [*search, *([str(file)] if file else [])]
-    installed = any(_INSTALLED & set(Path(place).parts) for place in places)
-    return Module(file, search) if places and not installed else None
-
-
-def _inside(folders: Iterable[str], name: str) -> Module | None:
-    """A module or package in one of ``folders``, in Python's order; several folders without ``__init__`` are one."""
-    bare = []
-    for folder in map(Path, folders):
-        place = folder / name
-        if (start := place / "__init__.py").is_file():
-            return Module(start, (str(place),))
-        for suffix in all_suffixes():
-            if (file := folder / f"{name}{suffix}").is_file():
-                return Module(file)
-        if place.is_dir():
-            bare.append(str(place))
-    return Module(None, tuple(bare)) if bare else None
+    return Module(file, search) if file or search else None
 
 
 def read_source(file: Path) -> Source:

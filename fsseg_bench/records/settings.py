@@ -178,10 +178,6 @@ class RunSettings:
         """As :meth:`to_json`, without some settings: for groups such as :data:`OF_A_FOLD`."""
         return {key: value for key, value in self._values.items() if key not in names}
 
-    def leaves(self) -> dict[str, Any]:
-        """Every setting by dotted name, such as ``recipe.lr``."""
-        return dict(flat(self._values))
-
 
 @dataclass(frozen=True, kw_only=True)
 class ShownSettings(RunSettings):

@@ -211,7 +211,7 @@ def _fitting_runs(text: str, runs: Sequence[StoredRun], key: str, value: str) ->
     Raises:
         UserError: no run does, or no setting is called so; begins with ``text``, which asked for them.
     """
-    leaves = [(run, run.settings.leaves() | _parameters_of(run)) for run in runs]
+    leaves = [(run, dict(flat(run.settings.to_json())) | _parameters_of(run)) for run in runs]
     names = {name for _, settings in leaves for name in settings}
     if key == "dataset":
         fitting = [run for run in runs if value in _datasets(run)]
