@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fsseg_bench.engine import open_run as opening
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from tests.support.tiny_run import tiny_request, tiny_training
@@ -26,3 +28,16 @@ def trained(made: Path, tmp_path: Path) -> Path:
     """A copy of the run's folder."""
     (folder,) = (made / "runs").glob("*/*/*/*")
     return Path(shutil.copytree(folder, tmp_path / "run"))
+
+
+@pytest.fixture
+def changed_code(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Finished runs are opened as if their code had changed since."""
+    whole = opening.make_plan
+
+    def changed(request, opened=None):
+        plan = whole(request, opened)
+        return replace(plan, settings=replace(plan.settings, method_digest="0" * 64))
+
+    monkeypatch.setattr(opening, "make_plan", changed)
+    return monkeypatch

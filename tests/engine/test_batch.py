@@ -130,6 +130,7 @@ def test_one_error_of_all_runs_is_said_once(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"iterations": 2, "settings": {"recipe.freeze": "all"}}, "leaves nothing to train"),
+        ({"iterations": 2, "settings": {"recipe.freeze": "layer7"}}, "layer7"),
         (
             {"iterations": 2, "settings": {"recipe.lr_factors": {"nowhere.": 2.0}}},
             "no parameter begins with 'nowhere.'",

@@ -55,22 +55,15 @@ def test_each_distinct_image_is_encoded_once(tmp_path: Path) -> None:
     assert info["timings"]["evaluate_encoded_images"] == len(images) < 2 * len(table)
 
 
-@pytest.mark.parametrize("method", ["baseline", "panet", "inopt-dagger", "biopt"])
-def test_counts_do_not_depend_on_cache_workers_or_head_batch(tmp_path: Path, method: str) -> None:
-    base = tiny_request(tmp_path, method=method, shot=2)
+@pytest.mark.parametrize(("method", "way"), [("baseline", 1), ("panet", 1), ("inopt-dagger", 1), ("biopt", 2)])
+def test_counts_do_not_depend_on_cache_workers_or_head_batch(tmp_path: Path, method: str, way: int) -> None:
+    base = tiny_request(tmp_path, method=method, way=way, shot=2)
     expected = counts(finish(base))
-    assert sum(row[2][3] for row in expected) > 0  # there are true positives to compare
+    assert sum(row[2][way + 2] for row in expected) > 0  # there are true positives to compare
     variants = [{"cache_gib": 0.0}, {"cache_gib": 2e-4}, {"workers": 3}, {"head_batch": 3}, {"head_batch": 8}]
     for variant in variants:
         found = counts(finish(replace(base, fresh=True, **variant)))
         assert found == expected, variant
-
-
-def test_two_way_counts_do_not_depend_on_the_head_batch(tmp_path: Path) -> None:
-    base = tiny_request(tmp_path, method="biopt", way=2)
-    expected = counts(finish(base))
-    assert len(expected[0][2]) == 9
-    assert counts(finish(replace(base, fresh=True, head_batch=5))) == expected
 
 
 def test_multi_scale_and_five_scales_run(tmp_path: Path) -> None:
@@ -79,14 +72,6 @@ def test_multi_scale_and_five_scales_run(tmp_path: Path) -> None:
     assert multi != single
     totals = [[sum(row[2]) for row in rows] for rows in (single, multi)]
     assert totals[0] == totals[1]  # the same pixels are counted
-
-
-def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
-    request = tiny_request(tmp_path)
-    folder = finish(request)
-    before = (folder / "run.json").stat().st_mtime_ns
-    assert finish(request) == folder
-    assert (folder / "run.json").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
@@ -150,22 +135,6 @@ def counted(self, row):
 LineLog.append = counted
 execute(make_plan(RunRequest(**values)), cadence=Cadence(iterations=1))
 """
-
-
-def test_evaluating_a_checkpoint(tmp_path: Path) -> None:
-    trained = finish(tiny_request(tmp_path, iterations=2, settings=tiny_training()))
-    for checkpoint in (trained, trained / "checkpoint.pt"):
-        again = finish(tiny_request(tmp_path, iterations=None, eval_only=str(checkpoint), fresh=True))
-        assert again != trained
-        assert counts(again) == counts(trained)
-
-
-def test_replaying_an_episode_file(tmp_path: Path) -> None:
-    request = tiny_request(tmp_path, seed=3)
-    make_plan(request).table.to_csv(tmp_path / "episodes.csv")
-    expected = counts(finish(request))
-    replayed = finish(replace(request, episodes=str(tmp_path / "episodes.csv"), out=str(tmp_path / "replayed")))
-    assert counts(replayed) == expected
 
 
 def test_a_file_of_the_protocols_own_episodes_changes_nothing(tmp_path: Path) -> None:
@@ -280,15 +249,6 @@ def test_a_runs_checkpoint_is_evaluated_on_its_own_fold_alone(tmp_path: Path) ->
         make_plan(replace(request, method="panet"))
     with pytest.raises(UserError, match="give --backbone resnet18-layer2"):
         make_plan(replace(request, backbone="resnet18-layer3"))
-
-
-def test_an_unfinished_training_is_not_evaluated(tmp_path: Path) -> None:
-    request = tiny_request(tmp_path, iterations=4, settings=tiny_training())
-    with pytest.raises(KeyboardInterrupt):
-        execute(make_plan(request), Watched("train", 3), EVERY_STEP)
-    (checkpoint,) = (tmp_path / "runs").rglob("checkpoint.pt")
-    with pytest.raises(UserError, match="trained 2 of 4 iterations; finish the run"):
-        make_plan(tiny_request(tmp_path, iterations=None, eval_only=str(checkpoint)))
 
 
 def test_logits_that_are_not_finite_are_an_error(tmp_path: Path) -> None:

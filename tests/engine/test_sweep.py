@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fsseg_bench.engine import open_run as opening
 from fsseg_bench.engine import sweep as sweeping
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
@@ -138,21 +136,16 @@ def test_switches_that_change_features_or_parameters_are_refused(tmp_path: Path)
     assert found.input[1, :, :, 1].sum() > found.input[0, :, :, 1].sum()  # a positive bias predicts more foreground
 
 
-def test_changed_code_is_accepted_when_the_counts_come_out_again(trained: Path, monkeypatch) -> None:
-    whole = opening.make_plan
-
-    def changed(request, opened=None):
-        plan = whole(request, opened)
-        return replace(plan, settings=replace(plan.settings, method_digest="0" * 64))
-
-    monkeypatch.setattr(opening, "make_plan", changed)
+def test_changed_code_is_accepted_when_the_counts_come_out_again(
+    trained: Path, changed_code: pytest.MonkeyPatch
+) -> None:
     sweep(trained, "steps", ["1"])
     found = find_sweep(read_run(trained), "steps")
     assert found is not None
     assert found.values == (1, 10)  # the run's own value was evaluated too, and compared
     (trained / "sweep-steps.jsonl").unlink()
     whole_head = sweeping._head
-    monkeypatch.setattr(
+    changed_code.setattr(
         sweeping, "_head", lambda plan, base, switch, value: whole_head(plan, base, switch, 0 if value == 10 else value)
     )
     with pytest.raises(UserError, match=r"the code has changed since the run was made, and episode \d+ comes out"):

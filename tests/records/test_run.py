@@ -249,15 +249,6 @@ class TestUpdate:
             assert json.loads((record.folder / "run.json").read_text())["status"] == "new"
 
 
-def test_logs_and_checkpoint_lie_in_the_folder(tmp_path: Path):
-    with create(tmp_path) as record:
-        with record.train_log() as log:
-            log.append({"iteration": 1})
-        assert (record.folder / "train.jsonl").exists()
-        assert record.checkpoint == record.folder / "checkpoint.pt"
-        assert record.episodes_path == record.folder / "episodes.jsonl"
-
-
 def test_killed_between_update_and_append_and_reopened(tmp_path: Path):
     """A SIGKILL while the record is written leaves one that reopens and goes on with whole rows."""
     code = """
@@ -268,7 +259,7 @@ from tests.support.runs import TWO_EPISODES, request, row, settings
 record = RunRecord.create(Path(sys.argv[1]), settings(), request(), folds=4)
 log = record.episode_log()
 for i in range(10**6):
-    log.append(row(i, TWO_EPISODES[0]))
+    log.append({**row(i, TWO_EPISODES[0]), "diagnostics": {"long": list(range(2000))}})
     record.update(status="evaluating", timings={"evaluate_episodes": i})
     if i == 3:
         print("go", flush=True)
