@@ -76,11 +76,6 @@ class FeatureCache:
         """Keeps ``features`` (on the device) as far as the budget allows."""
         self._insert("host" if self._device.type == "cpu" else "device", key, features)
 
-    @property
-    def used(self) -> Budget:
-        """Bytes kept now."""
-        return Budget(self._used["device"], self._used["host"])
-
     def _promote(self, key: Hashable) -> Features:
         features = self._kept["host"].pop(key)
         self._used["host"] -= _size(features)

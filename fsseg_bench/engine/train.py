@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -29,18 +29,18 @@ from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.training import loss_row
 
 
+@dataclass(eq=False)
 class HistoryStore:
     """Maps by training sample, in half precision on the CPU; part of a training's checkpoint."""
 
-    def __init__(self, maps: Mapping[str, Tensor], device: torch.device) -> None:
-        self.maps = dict(maps)
-        """Sample key to its map."""
-        self._device = device
+    maps: dict[str, Tensor]
+    """Sample key to its map."""
+    device: torch.device
 
     def of(self, keys: Sequence[str]) -> History:
         """The history of a batch of samples."""
         found = (self.maps.get(key) for key in keys)
-        return History([None if one is None else one.to(self._device).float() for one in found])
+        return History([None if one is None else one.to(self.device).float() for one in found])
 
     def store(self, keys: Sequence[str], history: History) -> None:
         """Remembers what the method kept, if anything.

@@ -154,14 +154,10 @@ class LineLog:
             if kept is not None:
                 sound = sound_lines(b"".join(data.splitlines(keepends=True)[:kept]), chain, inspect)
             self.damage = sound.damage
-            self.kept: list[Row] = sound.rows
-            self._rows, self._size, self._state = len(sound.rows), sound.size, sound.state or ""
+            self.rows = len(sound.rows)
+            """How many lines the file has."""
+            self._size, self._state = sound.size, sound.state or ""
             os.ftruncate(self._handle, self._size)
-
-    @property
-    def rows(self) -> int:
-        """How many lines the file has."""
-        return self._rows
 
     def append(self, obj: Mapping[str, Any]) -> None:
         """Adds one line.
@@ -181,7 +177,7 @@ class LineLog:
                 raise
         self._state = state
         self._size += len(data)
-        self._rows += 1
+        self.rows += 1
         self._unsynced += 1
         if self._unsynced >= SYNC_EVERY:
             self.sync()

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
@@ -50,6 +51,7 @@ _FIXED = {
 }
 
 
+@dataclass(eq=False)
 class RunRecord:
     """The record of one run, open for writing. Use it in a ``with`` statement or call :meth:`close`."""
 
@@ -57,12 +59,8 @@ class RunRecord:
     """The run's folder."""
     info: RunInfo
     """The content of run.json."""
-
-    def __init__(self, folder: Path, info: RunInfo, lock: FolderLock) -> None:
-        self.folder = folder
-        self.info = info
-        self._lock = lock
-        self._table: EpisodeTable | None = None
+    _lock: FolderLock
+    _table: EpisodeTable | None = None
 
     @classmethod
     def create(
