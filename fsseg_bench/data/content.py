@@ -45,13 +45,9 @@ class Evaluated:
 def examine(source: Source, images: Iterable[str], *, labels: bool, decode: bool) -> Evaluated:
     """The content of ``images`` and, with ``labels``, of their masks; what ``source`` knows is not read again.
 
-    From then on ``source`` refuses other bytes for them (:meth:`fsseg_bench.data.source.Source.read`).
-
-    Args:
-        source: the same object for all runs of a command.
-        images: ids, in any order.
-        labels: whether their masks are evaluated too.
-        decode: also decode each once, so that what is broken shows now and not after a long training.
+    From then on ``source``, the same object for all runs of a command, refuses other bytes for them
+    (:meth:`fsseg_bench.data.source.Source.read`). With ``decode``, each is also decoded once, so that what is broken
+    shows now and not after a long training.
 
     Raises:
         UserError: files are missing, unreadable or broken; says how many and names the first ones.

@@ -24,12 +24,7 @@ def load_image(source: Source, image_id: str, size: int) -> torch.Tensor:
 def support_mask(source: Source, image_id: str, classes: Sequence[int], way: int, size: int) -> UInt8:
     """(size, size) uint8: 1 where the way's class is, 255 where void or another way's class is, else 0.
 
-    Args:
-        source: where the masks come from.
-        image_id: a support image of the way.
-        classes: the episode's N classes.
-        way: 1 to N, as in :func:`query_label`.
-        size: side of the square in pixels; masks are squashed by Pillow's nearest.
+    ``classes`` are the episode's N, ``way`` is 1 to N. Masks are squashed by Pillow's nearest.
 
     Raises:
         UserError: the mask is missing or wrong.

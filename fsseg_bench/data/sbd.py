@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.decode import read_file
@@ -20,15 +19,9 @@ _MOST = 1 << 28
 """Largest uncompressed variable, in bytes."""
 
 _MATRIX, _COMPRESSED = 14, 15
-_STRUCT = 2
-_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-"""Array class to numpy type."""
-_STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-"""How the numbers lie in the file; MATLAB takes the smallest type that holds them all."""
-
-
-class FormatError(ValueError):
-    """The bytes are not what was looked for."""
+_STRUCT, _UINT8 = 2, 9
+_BYTES = 2
+"""How the numbers of a uint8 array lie in the file."""
 
 
 class _Element(NamedTuple):
@@ -48,45 +41,32 @@ class _Matrix(NamedTuple):
 def read_sbd_labels(path: Path, data: bytes | None = None) -> UInt8:
     """(H, W) uint8: the field ``GTcls.Segmentation`` of one ``cls/<id>.mat``.
 
-    Args:
-        path: the file.
-        data: its content, where that was read before.
+    ``data`` is the file's content where that was read before.
 
     Raises:
         UserError: the file is missing or not such a file; names it.
     """
+    content = read_file(path, "mask") if data is None else data
     try:
-        labels = read_field(read_file(path, "mask") if data is None else data, "GTcls", "Segmentation")
-    except FormatError as error:
-        raise UserError(f"{path}: not a class mask of SBD (GTcls.Segmentation): {error}") from None
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise UserError(f"{path}: GTcls.Segmentation is {labels.dtype} {labels.shape}, not a uint8 image")
-    return np.ascontiguousarray(labels.astype(np.uint8, copy=False))
-
-
-def read_field(content: bytes, variable: str, field: str) -> npt.NDArray[np.generic]:
-    """The array ``variable.field`` of a MATLAB 5 file, in its own shape and type.
-
-    The variable must be a structure of size 1 x 1, the field a full real numeric array.
-
-    Raises:
-        FormatError: not such a file, or damaged, or it has no such variable, field or array.
-    """
-    try:
-        order = _byte_order(content)
-        for element in _elements(memoryview(content)[_HEADER:], order):
-            matrix = _matrix(_inflated(element, order), order)
-            if matrix.name == variable:
-                return _numbers(_field(matrix, variable, field, order), order)
+        return _segmentation(content)
     except (struct.error, zlib.error, ValueError, StopIteration) as error:
-        raise FormatError(str(error) or "the file ends early") from error
-    raise FormatError(f"no variable {variable}")
+        reason = str(error) or "the file ends early"
+        raise UserError(f"{path}: not a class mask of SBD (GTcls.Segmentation): {reason}") from None
+
+
+def _segmentation(content: bytes) -> UInt8:
+    order = _byte_order(content)
+    for element in _elements(memoryview(content)[_HEADER:], order):
+        matrix = _matrix(_inflated(element, order), order)
+        if matrix.name == "GTcls":
+            return _labels(_field(matrix, "Segmentation", order))
+    raise ValueError("no variable GTcls")
 
 
 def _byte_order(content: bytes) -> str:
     orders = {b"IM": "<", b"MI": ">"}
     if len(content) < _HEADER or content[126:128] not in orders:
-        raise FormatError("not a MATLAB 5 file")
+        raise ValueError("not a MATLAB 5 file")
     return orders[content[126:128]]
 
 
@@ -102,7 +82,7 @@ def _elements(data: memoryview, order: str) -> Iterator[_Element]:
             kind, start = first, at + 8
             end = start + size + (0 if kind == _COMPRESSED else -size % 8)
         if start + size > min(end, len(data)):
-            raise FormatError("an element is longer than what holds it")
+            raise ValueError("an element is longer than what holds it")
         yield _Element(kind, data[start : start + size])
         at = end
 
@@ -113,42 +93,41 @@ def _inflated(element: _Element, order: str) -> _Element:
     inflate = zlib.decompressobj()
     data = inflate.decompress(element.data, _MOST)
     if not inflate.eof:
-        raise FormatError("a compressed variable is cut short or too large")
+        raise ValueError("a compressed variable is cut short or too large")
     return next(_elements(memoryview(data), order))
 
 
 def _matrix(element: _Element, order: str) -> _Matrix:
     if element.kind != _MATRIX:
-        raise FormatError(f"an element of type {element.kind} where an array was expected")
+        raise ValueError(f"an element of type {element.kind} where an array was expected")
     parts = _elements(element.data, order)
     (flags,) = struct.unpack_from(f"{order}I", next(parts).data)
     shape = np.frombuffer(next(parts).data, dtype=f"{order}i4").tolist()
     if not 2 <= len(shape) <= 32 or min(shape) < 0:
-        raise FormatError(f"an array of shape {shape}")
+        raise ValueError(f"an array of shape {shape}")
     if flags & 0x0800:
-        raise FormatError("a complex array")
+        raise ValueError("a complex array")
     return _Matrix(flags & 0xFF, tuple(shape), bytes(next(parts).data).decode("ascii"), parts)
 
 
-def _field(matrix: _Matrix, variable: str, field: str, order: str) -> _Matrix:
+def _field(matrix: _Matrix, field: str, order: str) -> _Matrix:
     if matrix.kind != _STRUCT or matrix.shape != (1, 1):
-        raise FormatError(f"{variable} is not a structure of size 1 x 1")
+        raise ValueError(f"{matrix.name} is not a structure of size 1 x 1")
     (width,) = struct.unpack_from(f"{order}i", next(matrix.rest).data)
     if width < 1:
-        raise FormatError("field names without a length")
+        raise ValueError("field names without a length")
     names = bytes(next(matrix.rest).data)
     for start in range(0, len(names), width):
         element = next(matrix.rest)
         if names[start : start + width].split(b"\0", 1)[0] == field.encode():
             return _matrix(element, order)
-    raise FormatError(f"{variable} has no field {field}")
+    raise ValueError(f"{matrix.name} has no field {field}")
 
 
-def _numbers(matrix: _Matrix, order: str) -> npt.NDArray[np.generic]:
-    if matrix.kind not in _CLASSES:
-        raise FormatError(f"an array of class {matrix.kind}, not of numbers")
+def _labels(matrix: _Matrix) -> UInt8:
+    if matrix.kind != _UINT8 or len(matrix.shape) != 2:
+        raise ValueError(f"an array of MATLAB's class {matrix.kind} and shape {matrix.shape}, not a uint8 image")
     element = next(matrix.rest)
-    if element.kind not in _STORED:
-        raise FormatError(f"numbers stored as type {element.kind}")
-    values = np.frombuffer(element.data, dtype=f"{order}{_STORED[element.kind]}")
-    return values.astype(_CLASSES[matrix.kind]).reshape(matrix.shape, order="F")
+    if element.kind != _BYTES:
+        raise ValueError(f"numbers stored as type {element.kind}")
+    return np.ascontiguousarray(np.frombuffer(element.data, np.uint8).reshape(matrix.shape, order="F"))

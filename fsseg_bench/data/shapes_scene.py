@@ -78,10 +78,7 @@ class _Canvas:
 def draw_scene(rng: np.random.RandomState, kinds: Sequence[Kind], main: int) -> Scene:
     """An image that shows at least one object of ``kinds[main]``, most often with objects of other kinds.
 
-    Args:
-        rng: the source of every choice; two equal ones give the same image.
-        kinds: what defines each class; the label value of ``kinds[i]`` is ``i + 1``.
-        main: the class that is certain to be there.
+    The label value of ``kinds[i]`` is ``i + 1``. Equal ``rng`` give the same image.
     """
     height = _HEIGHT[0] + below(rng, _HEIGHT[1] - _HEIGHT[0] + 1)
     width = _WIDTH[0] + below(rng, _WIDTH[1] - _WIDTH[0] + 1)

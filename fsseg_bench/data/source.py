@@ -40,10 +40,6 @@ class Known:
     files: dict[Path, str] = field(default_factory=dict)
     """SHA-256 (hex) of the files behind them: a run was planned with these bytes, and no others count in it."""
 
-    def has(self, image_id: str, kind: Literal["image", "mask"]) -> bool:
-        """Whether the content of the image, or of its mask, was told."""
-        return (image_id, True) in self.contents or (kind == "image" and (image_id, False) in self.contents)
-
 
 def _unpickled(module: str, name: str, folder: str | None, state: Mapping[str, Any]) -> Source:
     cls = plugins.class_at(module, name, folder)
@@ -104,7 +100,8 @@ class Source(SourceKind, ABC):
         """
         data = read_file(path, kind)
         planned = self.known.files.get(path)
-        if planned is None and self.known.has(image_id, kind):
+        seen = self.known.contents
+        if planned is None and ((image_id, True) in seen or (kind == "image" and (image_id, False) in seen)):
             raise UserError(
                 f"{path}: the {kind} of {image_id} was another file when this run was planned, so that its counts "
                 "would be those of another run; take the new file away and give the command again"

@@ -34,12 +34,8 @@ def propose_folds(survey: Survey, least_pixels: int, count: int | None = None) -
 
     Classes are sorted by their number of test images, largest first (ties by label value), and dealt in turn: with
     four folds to 1 2 3 4, then 4 3 2 1, and so on. A class with fewer than two images for training or testing is left
-    out.
-
-    Args:
-        survey: what the folder holds.
-        least_pixels: a class counts in an image only with so many pixels.
-        count: of folds; None: four, or as many as there are classes where these are fewer.
+    out. A class counts in an image only with ``least_pixels``. Without ``count`` there are four folds, or as many as
+    there are classes where these are fewer.
 
     Raises:
         UserError: fewer classes than folds remain, or a fold would have too few training images of a class.

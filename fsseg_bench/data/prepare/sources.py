@@ -121,9 +121,7 @@ class Sources:
     def dataset(self, name: str, year: int | None = None) -> Dataset:
         """The data set of a protocol (``pascal5i``, ``coco20i-a``, ...) or of a family (``coco20i``).
 
-        Args:
-            name: which.
-            year: the edition, for COCO; None is the first that the file has.
+        ``year`` is the edition, for COCO; None is the first that the file has.
 
         Raises:
             UserError: no such data set, or it has no such edition.

@@ -97,19 +97,11 @@ class CocoSource(Source):
         return self._annotations(f"{list_name}{self.year or ''}")
 
     def listed(self, list_name: str) -> Iterable[str]:
-        """Ids of all images of ``instances_<list_name><year>.json``.
-
-        Raises:
-            UserError: no such file, not COCO's, a class of the protocol is not in it, or image files are missing.
-        """
+        """As :meth:`Source.listed`, all of ``instances_<list_name><year>.json``, whose image files must be there."""
         return self._split(f"{list_name}{self.year or ''}").numbers
 
     def has_image(self, image_id: str) -> bool:
-        """Whether the annotations have the image (its file is checked when they are loaded).
-
-        Raises:
-            UserError: the annotations of its list are damaged, or image files are missing.
-        """
+        """Whether the annotations have the image; those that are damaged are an error, as missing image files are."""
         folder = image_id.partition("/")[0]
         return self._annotations(folder).is_file() and image_id in self._split(folder).numbers
 

@@ -54,21 +54,13 @@ class FolderSource(VocSource):
         return None
 
     def listed(self, list_name: str) -> Iterable[str]:
-        """All images: of the list ``all``.
-
-        Raises:
-            UserError: another name; a class has no images, or two whose names differ in the suffix alone.
-        """
+        """As :meth:`Source.listed`: all images. It is an error when two names of a class differ in the suffix alone."""
         if list_name != ALL:
             raise unknown("list", list_name, [ALL, "a file that ends in .txt"], where=str(self.root))
         return self._files
 
     def image_path(self, image_id: str) -> Path:
-        """The image file.
-
-        Raises:
-            UserError: there is none, or as :meth:`listed`.
-        """
+        """As :meth:`Source.image_path`."""
         if image_id not in self._files:
             name, _, stem = image_id.partition("/")
             raise UserError(f"{self.root / name / 'images' / stem}: no such image (.jpg, .jpeg or .png)")
@@ -80,11 +72,7 @@ class FolderSource(VocSource):
         return self.root / name / "masks" / f"{stem}.png"
 
     def mask_path(self, image_id: str) -> Path:
-        """The mask file.
-
-        Raises:
-            UserError: there is none; names it and its image.
-        """
+        """As :meth:`VocSource.mask_path`; an error names the image too."""
         path = self.expected_mask(image_id)
         if not path.is_file():
             raise UserError(

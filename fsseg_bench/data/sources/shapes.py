@@ -65,13 +65,10 @@ class ShapesSource(VocSource):
     synthetic = True
 
     def __init__(self, root: Path, classes: Sequence[str], settings: str, pixels: _Pixels) -> None:
-        """A reader of ``root``.
+        """A reader of ``root``, a folder in VOC's layout.
 
-        Args:
-            root: the folder in VOC's layout.
-            classes: class names.
-            settings: a digest of all that determines the pixels.
-            pixels: for each image the digests of the pixels and of the labels that were drawn.
+        ``settings`` is a digest of all that determines the pixels, ``pixels`` has for each image the digests of the
+        pixels and of the labels that were drawn.
         """
         super().__init__(root, classes, (_MASKS,))
         self._settings = settings

@@ -53,12 +53,9 @@ class VocSource(Source):
     keys: ClassVar[Any] = VocKeys
 
     def __init__(self, root: Path, classes: Sequence[str], masks: Sequence[str]) -> None:
-        """A reader of ``root``.
+        """A reader of ``root``, the folder that holds ``JPEGImages``.
 
-        Args:
-            root: the folder that holds ``JPEGImages``.
-            classes: class names; the label value of a class is its position, from 1.
-            masks: mask folders relative to ``root``; an image's mask is taken from the first that has one.
+        ``masks`` are folders relative to ``root``; an image's mask is taken from the first that has one.
         """
         super().__init__(root, classes)
         self.masks = tuple(masks)
@@ -81,12 +78,9 @@ class VocSource(Source):
         return PurePosixPath(name).name or name
 
     def listed(self, list_name: str) -> Iterable[str]:
-        """Image ids of ``ImageSets/Segmentation/<list_name>.txt``.
+        """As :meth:`Source.listed`, of ``ImageSets/Segmentation/<list_name>.txt``; an empty list is an error too.
 
         ``trainaug`` without a file is VOC's train list and SBD's two lists, less VOC's val list.
-
-        Raises:
-            UserError: no such list, or an empty one; names the file and what to do.
         """
         path = self._list_path(list_name)
         if list_name == _TRAINAUG and not path.is_file():
@@ -125,11 +119,7 @@ class VocSource(Source):
         raise UserError(f"{missing}: no such list; put the list of {_TRAINAUG} (10,582 lines) there{rule}")
 
     def image_path(self, image_id: str) -> Path:
-        """The image file.
-
-        Raises:
-            UserError: there is none; names the folder and the names looked for.
-        """
+        """As :meth:`Source.image_path`; an error names the folder and the names looked for."""
         folder = self.root / "JPEGImages"
         if path := _first_file(folder, image_id, IMAGE_SUFFIXES):
             return path
