@@ -15,7 +15,6 @@ from fsseg_bench.errors import UserError
 if TYPE_CHECKING:
     from fsseg_bench.data.prepare.plan import Plan
     from fsseg_bench.data.prepare.sources import Dataset
-    from fsseg_bench.data.prepare.verify import Info
 
 _SHOWN = 100
 
@@ -142,8 +141,7 @@ def info(name: str, root: Path | None, year: int | None, sources: Path | None, s
 
     dataset = _dataset(name, year, sources)
     protocol = protocol_of(dataset, name, sources_path)
-    facts = describe(dataset, protocol, _root(dataset, root))
-    click.echo(_text(protocol.label, protocol.data.min_object_pixels, facts))
+    click.echo(describe(dataset, protocol, _root(dataset, root)))
     click.echo(_example(dataset, root, sources_path))
 
 
@@ -207,24 +205,6 @@ def _example(dataset: Dataset, root: Path | None, sources_path: str | None = Non
     place += f" --sources-path {sources_path}" if sources_path else ""
     year = f" --set protocol.data.year={dataset.year}" if dataset.year == 2017 else ""
     return f"for example: fsseg-bench run --method baseline --dataset {dataset.protocols[0]}{year}{place}"
-
-
-def _text(label: str, least: int, facts: Info) -> str:
-    from tabulate import tabulate
-
-    rows = [(c.number, c.name, "-" if c.fold is None else c.fold, c.train, c.test) for c in facts.classes]
-    table = tabulate(rows, headers=("class", "name", "fold", "train", "test"), tablefmt="plain")
-    lists = ", ".join(f"{name} {count:,}" for name, count in facts.images.items())
-    return "\n".join(
-        [
-            f"{label}: {facts.place}" + (" (a subset)" if facts.subset else ""),
-            *facts.origins,
-            f"fingerprint: {facts.fingerprint}",
-            f"images of the lists: {lists}",
-            f"images with at least {least:,} pixels of the class:",
-            table,
-        ]
-    )
 
 
 def _tried_out(path: Path) -> tuple[int, bool, list[str]]:
