@@ -36,7 +36,7 @@ from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.protocol.episodes import EpisodeTable
-from fsseg_bench.protocol.unlabelled import Further
+from fsseg_bench.protocol.table import Further
 from fsseg_bench.registry import find_method, method_names
 
 _COMMON = "resnet50"

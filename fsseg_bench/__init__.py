@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 from fsseg_bench.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from fsseg_bench.api import run
-    from fsseg_bench.engine.build import build_method
-    from fsseg_bench.engine.predict import predict
-    from fsseg_bench.errors import UserError
-    from fsseg_bench.method import Episode, Method, Prediction
-    from fsseg_bench.protocol.load import load_protocol
-    from fsseg_bench.recipe import Recipe
-    from fsseg_bench.registry import method_names
-    from fsseg_bench.report.frames import results, table
+    from fsseg_bench.api import run as run
+    from fsseg_bench.engine.build import build_method as build_method
+    from fsseg_bench.engine.predict import predict as predict
+    from fsseg_bench.errors import UserError as UserError
+    from fsseg_bench.method import Episode as Episode
+    from fsseg_bench.method import Method as Method
+    from fsseg_bench.method import Prediction as Prediction
+    from fsseg_bench.protocol.load import load_protocol as load_protocol
+    from fsseg_bench.recipe import Recipe as Recipe
+    from fsseg_bench.registry import method_names as method_names
+    from fsseg_bench.report.frames import results as results
+    from fsseg_bench.report.frames import table as table
 
 _WHERE = {
     "Episode": "fsseg_bench.method",
@@ -43,20 +46,7 @@ _WHERE = {
     "table": "fsseg_bench.report.frames",
 }
 
-__all__ = [
-    "Episode",
-    "Method",
-    "Prediction",
-    "Recipe",
-    "UserError",
-    "build_method",
-    "load_protocol",
-    "method_names",
-    "predict",
-    "results",
-    "run",
-    "table",
-]
+__all__ = list(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.datasets import HEIGHT, WIDTH
+from tests.support.datasets import HEIGHT, WIDTH, write_class_folders
 from tests.support.fresh import ROOT, python
-from tests.support.own import write_class_folders
 
 PAGE = ROOT / "docs" / "own-data.md"
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench import registry
+from fsseg_bench import plugins, registry
 from fsseg_bench.errors import UserError
-from fsseg_bench.plugins import finding
 from fsseg_bench.plugins.folders import package_name
 
 ADAPTER = '''"""Constant: always background.
@@ -211,13 +210,13 @@ def test_entry_points(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(own.parent))
     (own / "__init__.py").write_text("")
     point = EntryPoint("third-party", "mine.do_nothing:Constant", "fsseg_bench.methods")
-    monkeypatch.setattr(finding, "entry_points", lambda group: [point])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
     assert registry.find_method("third-party").__name__ == "Constant"
     assert next(c for c in registry.cards() if c.name == "third-party").title == "Nothing ever happens"
 
 
 def test_an_entry_point_that_is_no_method(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("json", "json:loads", "fsseg_bench.methods")
-    monkeypatch.setattr(finding, "entry_points", lambda group: [point])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
     with pytest.raises(UserError, match="loads is not a"):
         registry.find_method("json")

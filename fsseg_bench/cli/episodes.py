@@ -60,28 +60,38 @@ def _refuse(options: dict[str, Any], names: tuple[str, ...], why: str) -> None:
 
 
 def _drawn(protocol: Any, options: dict[str, Any]) -> dict[int, Any]:
-    from fsseg_bench.data.index import build_index
-    from fsseg_bench.data.open import open_source
-    from fsseg_bench.paths import data_root
     from fsseg_bench.protocol.episodes import sample_episodes
     from fsseg_bench.protocol.load import replace_episodes
 
     if options["episodes"] is not None:
         protocol = replace_episodes(protocol, options["episodes"])
     fold, way, shot = (1 if options[name] is None else options[name] for name in ("fold", "way", "shot"))
-    pairs = build_index(open_source(protocol, data_root(options["data_root"])), protocol).test_pairs(fold)
+    pairs = _index(protocol, options["data_root"]).test_pairs(fold)
     return {fold: sample_episodes(protocol, fold, pairs, way, shot)}
+
+
+def _index(protocol: Any, root: str | None) -> Any:
+    from fsseg_bench.data.index import build_index
+    from fsseg_bench.data.open import open_source
+    from fsseg_bench.paths import data_root
+
+    return build_index(open_source(protocol, data_root(root)), protocol)
 
 
 def _imported(source: Path, protocol: Any, options: dict[str, Any], out: str | None) -> dict[int, Any]:
     from fsseg_bench.errors import UserError
+    from fsseg_bench.protocol.foreign.images import TestImages
     from fsseg_bench.protocol.foreign.importing import import_episodes
     from fsseg_bench.protocol.foreign.readings import Choice
 
     said = {name: options[name] for name in ("fold", "shot", "way", "class_scope")}
     said |= {name: None if options[name] is None else int(options[name]) for name in ("fold_base", "class_base")}
     said["columns"] = None if options["columns"] is None else tuple(options["columns"].split(","))
-    images = None if options["no_check"] else _test_images(protocol, options["data_root"])
+    images = None
+    if not options["no_check"]:
+        index = _index(protocol, options["data_root"])
+        ids = index.frame.loc[index.frame["split"] == "test", "image"]
+        images = TestImages(frozenset(ids), {fold: index.test_pairs(fold) for fold in protocol.folds})
     imported = import_episodes(source, protocol, Choice(**said), images)
     for note in imported.notes:
         click.echo(f"{source}: {note}", err=True)
@@ -94,17 +104,6 @@ def _imported(source: Path, protocol: Any, options: dict[str, Any], out: str | N
             "write all with --out 'NAME-{fold}.csv'"
         )
     return dict(imported.tables)
-
-
-def _test_images(protocol: Any, root: str | None) -> Any:
-    from fsseg_bench.data.index import build_index
-    from fsseg_bench.data.open import open_source
-    from fsseg_bench.paths import data_root
-    from fsseg_bench.protocol.foreign.images import TestImages
-
-    index = build_index(open_source(protocol, data_root(root)), protocol)
-    ids = index.frame.loc[index.frame["split"] == "test", "image"]
-    return TestImages(frozenset(ids), {fold: index.test_pairs(fold) for fold in protocol.folds})
 
 
 def _write(tables: dict[int, Any], out: str | None) -> None:

@@ -1,15 +1,33 @@
-"""``fsseg-bench``: the group of commands. Commands are imported when they are called, so that start-up is quick."""
+"""``fsseg-bench``: the group of commands, imported when they are called, so that start-up is quick; how they end.
+
+A command ends with one message and an exit code for whatever went wrong, and never with a bare traceback.
+"""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
 
 import click
 
-from fsseg_bench.cli.endings import DEBUG_VARIABLE, check_words, ending, open_closed_streams
+from fsseg_bench.errors import UserError, explain, last_words
+from fsseg_bench.paths import storable
+from fsseg_bench.report.model import printable
 from fsseg_bench.version import __version__
+
+MISTAKE = 2
+"""The input, the environment or the disk: what the user can mend."""
+BUG = 70
+"""A defect of fsseg-bench or of a method."""
+STOPPED = 130
+"""Interrupted by Ctrl-C."""
+PIPE = 141
+"""Nobody reads the output any more, as after ``| head``."""
+DEBUG_VARIABLE = "FSSEG_DEBUG"
 
 _COMMANDS = {
     "run": ("fsseg_bench.cli.run", "run"),
@@ -52,18 +70,104 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The console script: exit code 0, or one message and a code of :mod:`fsseg_bench.cli.endings`."""
+    """The console script: exit code 0, or one message and one of the codes above."""
     shared = {"debug": os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}}
     try:
-        open_closed_streams()
-        check_words(sys.argv[1:] if arguments is None else arguments)
+        _open_closed_streams()
+        _check_words(sys.argv[1:] if arguments is None else arguments)
         code = cli.main(args=arguments, prog_name="fsseg-bench", standalone_mode=False, obj=shared)
         if sys.stdout is not None:
             sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - this is where everything ends
-        sys.exit(ending(error, debug=shared["debug"]))
+        sys.exit(_ending(error, debug=shared["debug"]))
     sys.exit(code if isinstance(code, int) else 0)
 
 
-if __name__ == "__main__":
-    main()
+def _open_closed_streams() -> None:
+    """Gives the null device to each standard stream that was closed: the next file would get its number otherwise.
+
+    What C libraries and child processes print would go into that file.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+    if sys.stdout is None:
+        _say("warning: standard output is closed; what this command prints is lost")
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuses arguments that no file, record or screen could hold.
+
+    Raises:
+        UserError: an argument is not UTF-8, or holds a NUL character.
+    """
+    for word in words:
+        if not storable(word):
+            raise UserError(f"the argument {word!a} is not valid UTF-8, or holds a NUL character; rename the file")
+
+
+def _ending(error: BaseException, *, debug: bool) -> int:
+    """Says what happened on standard error; the exit code.
+
+    Args:
+        error: what ended the command.
+        debug: show where it was raised as well.
+    """
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        _say("stopped; the same command goes on from here")
+        return STOPPED
+    if isinstance(error, BrokenPipeError) and error.filename is None:
+        _give_up_output()
+        return PIPE
+    if debug:
+        _say("".join(traceback.format_exception(error)))
+    if isinstance(error, click.ClickException):
+        with suppress(OSError, UnicodeError):
+            error.show()
+        return MISTAKE
+    message = _of_output(error) or explain(error)
+    if message is None:
+        _say(f"error: {_bug_words(error)}")
+        return BUG
+    _say(f"error: {message}")
+    return MISTAKE
+
+
+def _say(text: str) -> None:
+    """Lines on standard error, where it can be written, without control characters."""
+    with suppress(OSError, UnicodeError, ValueError):
+        click.echo("\n".join(map(printable, text.splitlines())), err=True)
+
+
+def _of_output(error: BaseException) -> str | None:
+    """What to say when standard output took no more: the error comes from what prints, and names no file."""
+    if not isinstance(error, OSError) or error.filename is not None or not error.__traceback__:
+        return None
+    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    if last.name != "main.py" and not {"click", "rich"} & set(last.parts):
+        return None
+    _give_up_output()
+    return f"standard output cannot be written: {error.strerror or error}"
+
+
+def _give_up_output() -> None:
+    """Lets the interpreter flush what is left into the null device instead of failing at its end."""
+    with suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        sys.stdout.flush()
+
+
+def _bug_words(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return (
+        f"{type(error).__name__}: {last_words(error) or 'without a message'}{place}. This is a bug of fsseg-bench, or "
+        f"of a method of your own. 'fsseg-bench --debug ...' (or {DEBUG_VARIABLE}=1) shows where; please report it"
+    )

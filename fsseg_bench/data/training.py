@@ -17,7 +17,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import distinct, seed_of, stream
-from fsseg_bench.protocol.unlabelled import further_images
+from fsseg_bench.protocol.table import further_images
 
 _TRIES = 100
 

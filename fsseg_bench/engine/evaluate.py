@@ -20,7 +20,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode, Features
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.episodes import EpisodeTable
-from fsseg_bench.protocol.unlabelled import Further
+from fsseg_bench.protocol.table import Further
 from fsseg_bench.records.info import Timings
 
 _AHEAD = 16  # episodes whose files are loaded before they are needed

@@ -27,7 +27,7 @@ from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_e
 from fsseg_bench.protocol.lists import is_count, list_path
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.protocol.unlabelled import Further, further_of_table
+from fsseg_bench.protocol.table import Further, further_of_table
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import CheckpointTraining, RunSettings

@@ -22,7 +22,7 @@ from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.scoring import constant_loss
 from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.recipe.schedules import rate
+from fsseg_bench.recipe.steps import rate
 from fsseg_bench.records.lines import LineLog, Row
 from fsseg_bench.records.request import Precision
 from fsseg_bench.records.run import RunRecord

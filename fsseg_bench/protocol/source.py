@@ -44,11 +44,7 @@ class SourceKind:
         return name
 
 
-def _contract() -> type[SourceKind]:
-    return SourceKind
-
-
-SOURCES = plugins.Kind("source", "fsseg_bench.data.sources", _contract)
+SOURCES = plugins.Kind("source", "fsseg_bench.data.sources", lambda: SourceKind)
 """Where sources are found."""
 
 

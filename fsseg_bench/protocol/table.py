@@ -1,4 +1,4 @@
-"""The episode table: test episodes as plain data, with a digest and a CSV form."""
+"""The episode table: test episodes as plain data, with a digest and a CSV form; further images of their classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
-from fsseg_bench.protocol.streams import seed_of
+from fsseg_bench.protocol.streams import distinct, seed_of, stream
 from fsseg_bench.storage.files import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Further = tuple[tuple[str, ...], ...]
+"""N x U image ids: those of each way."""
 
 _LABEL = re.compile("[1-9][0-9]{0,8}")
 
@@ -153,6 +156,43 @@ class EpisodeTable:
         writer.writerow(column_names(self.ways, self.shots))
         writer.writerows(self._row(i) for i in range(len(self)))
         return out.getvalue()
+
+
+def further_images(
+    seed: int, classes: Sequence[int], used: Sequence[str], pairs: Mapping[int, Sequence[str]], count: int
+) -> Further:
+    """``count`` images of each class, drawn uniformly from those that are not in the episode.
+
+    A class with fewer other images gives all of them, again and again until there are ``count``.
+
+    Args:
+        seed: the draws depend on it and the images alone.
+        classes: the episode's N classes.
+        used: the episode's images.
+        pairs: class to ids of the images that show enough of it, in any order.
+        count: U.
+
+    Raises:
+        UserError: a class has no other image.
+    """
+    drawn = []
+    for c in classes:
+        others = sorted(set(pairs.get(c, ())) - set(used))
+        if not others:
+            raise UserError(
+                f"class {c} has no image besides the episode's own, and the method looks at further images of each "
+                "class; lower --shot, or add images"
+            )
+        order = distinct(stream("unlabelled", seed, c), len(others), min(count, len(others)))
+        drawn.append(tuple(others[order[i % len(order)]] for i in range(count)))
+    return tuple(drawn)
+
+
+def further_of_table(table: EpisodeTable, pairs: Mapping[int, Sequence[str]], count: int) -> tuple[Further, ...]:
+    """For each test episode its further images; arguments and errors as :func:`further_images`."""
+    return tuple(
+        further_images(table.seed(i), table.classes[i], table.images(i), pairs, count) for i in range(len(table))
+    )
 
 
 def column_names(ways: int, shots: int) -> list[str]:

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 from fsseg_bench.choices import Choices
 from fsseg_bench.data.augment import AUGMENTATIONS
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.recipe.optimizers import OPTIMIZERS, OPTIONAL
-from fsseg_bench.recipe.schedules import SCHEDULES
+from fsseg_bench.recipe.steps import OPTIMIZERS, OPTIONAL, SCHEDULES
 from fsseg_bench.schema import Range, check, fields_of
 from fsseg_bench.values import checked_value
 

@@ -15,8 +15,7 @@ from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import RunRequest
-from tests.support.datasets import write_coco, write_voc
-from tests.support.own import write_class_folders
+from tests.support.datasets import write_class_folders, write_coco, write_voc
 
 
 def run_init(*arguments: str) -> str:

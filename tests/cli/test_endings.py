@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
-from fsseg_bench.cli import endings
 from fsseg_bench.cli import main as module
 from fsseg_bench.cli.main import main
+from fsseg_bench.errors import explain
 from tests.support.fresh import ROOT
 from tests.support.runs import write_run
 
@@ -89,7 +89,7 @@ def test_debug_shows_where(
 
 def test_the_last_line_of_a_loaders_traceback_is_the_message() -> None:
     text = 'Caught OSError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File "x"\n'
-    assert endings.explain(OSError(text + "OSError: [Errno 5] Input/output error: 'a.jpg'")) == (
+    assert explain(OSError(text + "OSError: [Errno 5] Input/output error: 'a.jpg'")) == (
         "[Errno 5] Input/output error: 'a.jpg'"
     )
 
@@ -174,6 +174,7 @@ def test_pipes_are_refused_before_they_are_opened(tmp_path: Path, name: str) -> 
 _AS_ANOTHER_USER = """
 import contextlib, io, os, sys
 from fsseg_bench.cli.main import main
+from fsseg_bench.errors import explain
 def call():
     try:
         main(sys.argv[1:])

@@ -14,7 +14,7 @@ from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.predict import predict as from_python
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
-from tests.support.own import write_class_folders
+from tests.support.datasets import write_class_folders
 from tests.support.tiny_run import tiny_request
 
 UNTRAINED = ("--method", "biopt", "--backbone", "resnet18-layer2", "--weights", "none", "--size", "64")

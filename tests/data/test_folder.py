@@ -13,8 +13,7 @@ from fsseg_bench.data.open import open_source
 from fsseg_bench.data.sources.folder import FolderSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
-from tests.support.datasets import HEIGHT, MAIN_PIXELS, WIDTH, scenes
-from tests.support.own import write_class_folders
+from tests.support.datasets import HEIGHT, MAIN_PIXELS, WIDTH, scenes, write_class_folders
 from tests.support.protocol_text import with_source, write
 
 CLASSES = ("anchor", "barrel", "candle", "drum")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from fsseg_bench import plugins
 from fsseg_bench.cli.main import main
 from fsseg_bench.data.index import build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError
-from fsseg_bench.plugins import finding
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from tests.support.datasets import label_map, save_image, save_mask, scenes, write_protocol
@@ -83,7 +83,7 @@ def test_an_entry_point(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "table.py").write_text(CODE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(place))
     point = EntryPoint("table", "third_party.table:TableSource", "fsseg_bench.sources")
-    monkeypatch.setattr(finding, "entry_points", lambda group: [point] if group == point.group else [])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == point.group else [])
     source = open_source(load_protocol(place / "mine.toml"))
     assert type(source).__module__ == "third_party.table"
     assert len(source.ids("train")) == 32

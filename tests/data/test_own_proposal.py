@@ -18,8 +18,17 @@ from fsseg_bench.data.sources.voc import VocKeys
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
-from tests.support.datasets import CLASSES, HEIGHT, MAIN_PIXELS, WIDTH, save_mask, write_coco, write_list, write_voc
-from tests.support.own import write_class_folders
+from tests.support.datasets import (
+    CLASSES,
+    HEIGHT,
+    MAIN_PIXELS,
+    WIDTH,
+    save_mask,
+    write_class_folders,
+    write_coco,
+    write_list,
+    write_voc,
+)
 
 
 def proposed(root: Path, name: str | None = None) -> Protocol:

@@ -20,7 +20,7 @@ from fsseg_bench.nn.layout import Layout
 from fsseg_bench.nn.weights import load_weights
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.recipe.schedules import rate
+from fsseg_bench.recipe.steps import rate
 from fsseg_bench.registry import find_method, method_names
 from fsseg_methods.baseline import Baseline
 from tests.support.heads import TinyBackbone, make

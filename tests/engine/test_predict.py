@@ -18,8 +18,7 @@ from fsseg_bench.engine.predict import Segmentation, predict, save_segmentation
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import RunRequest
-from tests.support.datasets import HEIGHT, WIDTH
-from tests.support.own import write_class_folders
+from tests.support.datasets import HEIGHT, WIDTH, write_class_folders
 
 BASELINE: dict[str, Any] = {
     "method": "baseline",

@@ -165,26 +165,9 @@ def toml_value(data: bytes, rng: random.Random) -> bytes:
     place = rng.choice([i for i, line in enumerate(lines) if "=" in line])
     key = lines[place].partition("=")[0]
     odd = ['""', '"x"', "true", "-1", "0", "1e400", "nan", "inf", "[]", "{}", "9" * 30, "0x" + "f" * 4000, '"\\u0000"']
-    odd += [
-        "[" * 40 + "]" * 40,
-        '["a\\u0000b"]',
-        "1979-05-27",
-        '"\\u001B[31m"',
-        "[1, 'a']",
-        "1.5",
-        '["x.txt"]',
-        "9" * 5000,
-    ]
-    odd += [
-        "9" * 5000,
-        "1",
-        "33",
-        '"~nosuchuser/x"',
-        '["~nosuchuser/x.txt"]',
-        f'"{"n" * 300}"',
-        '"trainaug"',
-        "[" * 2000,
-    ]
+    odd += ["[" * 40 + "]" * 40, '["a\\u0000b"]', "1979-05-27", '"\\u001B[31m"', "[1, 'a']", "1.5", '["x.txt"]']
+    odd += ["9" * 5000, "9" * 5000, "1", "33", '"~nosuchuser/x"', '["~nosuchuser/x.txt"]', f'"{"n" * 300}"']
+    odd += ['"trainaug"', "[" * 2000]
     lines[place : place + 1] = [] if rng.random() < 0.15 else [f"{key}= {rng.choice(odd)}"]
     return ("\n".join(lines) + "\n").encode()
 

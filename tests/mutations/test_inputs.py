@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.mutations import mutate
-from tests.mutations.verdicts import Tally, damaged, numbers
+from tests.mutations.verdicts import Tally, damaged, family, judged, numbers
 from tests.mutations.world import Ending, World, call, replaced
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ class Inputs:
 
     def _named(self, ending: Ending, path: Path) -> str:
         names = {path.name, path.stem, str(path.parent)}
-        return "refused" if any(name in ending.err for name in names) else f"unnamed: {ending.err[-300:]}"
+        return judged(ending, next((name for name in names if name in ending.err), path.name), "")
 
     @staticmethod
     def _settings(ending: Ending) -> Any:
@@ -63,12 +63,9 @@ class Inputs:
         return numbers(folder)
 
 
-def input_family(inputs: Inputs, name: str, path: Path, cases: Iterator[tuple[str, bytes]], at_least: int) -> None:
-    tally = Tally(name)
-    for case, data in cases:
-        with replaced(path, data):
-            tally.add(case, inputs.verdict(path))
-    tally.close(at_least)
+def input_family(inputs: Inputs, name: str, path: Path, count: int, *more: mutate.Mutator, seed: str = "") -> None:
+    cases = damaged(path.read_bytes(), count, seed or name, *more)
+    family(name, path, cases, lambda: inputs.verdict(path), count)
 
 
 def _meaning(data: bytes) -> Any:
@@ -96,7 +93,7 @@ def test_protocols(world: World) -> None:
 def test_lists(world: World, name: str) -> None:
     path = world.voc / "ImageSets" / "Segmentation" / f"{name}.txt"
     inputs = Inputs(world, world.words["voc"])
-    input_family(inputs, f"list {name}", path, damaged(path.read_bytes(), 25, f"list {name}", *mutate.LINES), 25)
+    input_family(inputs, f"list {name}", path, 25, *mutate.LINES)
 
 
 def test_list_files(world: World) -> None:
@@ -104,34 +101,30 @@ def test_list_files(world: World) -> None:
     names = sorted(file.stem for file in (world.voc / "JPEGImages").glob("val_*"))
     path.write_text("".join(f"JPEGImages/{name}.jpg SegmentationClass/{name}.png\n" for name in names))
     inputs = Inputs(world, world.words["voc"], "--set", f"protocol.data.test_list={path}")
-    input_family(inputs, "list file", path, damaged(path.read_bytes(), 40, "list file", *mutate.LINES), 40)
+    input_family(inputs, "list file", path, 40, *mutate.LINES)
 
 
-def test_masks(world: World) -> None:
+@pytest.mark.parametrize(
+    ("name", "folder", "pattern", "count"),
+    [("mask", "SegmentationClass", "val_c[12]_*.png", 25), ("image", "JPEGImages", "val_c[12]_*.jpg", 20)],
+)
+def test_pictures(world: World, name: str, folder: str, pattern: str, count: int) -> None:
     inputs = Inputs(world, world.words["voc"])
-    for i, path in enumerate(sorted((world.voc / "SegmentationClass").glob("val_c[12]_*.png"))[:2]):
-        input_family(inputs, "mask", path, damaged(path.read_bytes(), 25, f"mask {i}"), 25)
-
-
-def test_images(world: World) -> None:
-    inputs = Inputs(world, world.words["voc"])
-    for i, path in enumerate(sorted((world.voc / "JPEGImages").glob("val_c[12]_*.jpg"))[:2]):
-        input_family(inputs, "image", path, damaged(path.read_bytes(), 20, f"image {i}"), 20)
+    for i, path in enumerate(sorted((world.voc / folder).glob(pattern))[:2]):
+        input_family(inputs, name, path, count, seed=f"{name} {i}")
 
 
 def test_coco_instances(world: World) -> None:
     path = world.coco / "annotations" / "instances_val2017.json"
     inputs = Inputs(world, world.words["coco"])
-    more = [*[mutate.json_value] * 8, *mutate.LINES]
-    input_family(inputs, "COCO JSON", path, damaged(path.read_bytes(), 90, "coco", *more), 90)
+    input_family(inputs, "COCO JSON", path, 90, *[mutate.json_value] * 8, *mutate.LINES, seed="coco")
 
 
 def test_episode_files(world: World) -> None:
     path = world.root / "mine.csv"
     assert call("episodes", "--dataset", world.root / "tiny-voc.toml", "--fold", "1", "--out", path).code == 0
     inputs = Inputs(world, world.words["voc"], "--episodes", path)
-    cases = damaged(path.read_bytes(), 70, "episode file", *mutate.LINES, *[mutate.csv_cell] * 4)
-    input_family(inputs, "episode file", path, cases, 70)
+    input_family(inputs, "episode file", path, 70, *mutate.LINES, *[mutate.csv_cell] * 4)
 
 
 def test_imported_episode_files(world: World) -> None:
@@ -147,15 +140,13 @@ def test_imported_episode_files(world: World) -> None:
 
     whole = imported()
     assert whole.code == 0, whole.err
-    tally = Tally("imported episode file")
-    for case, data in damaged(path.read_bytes(), 40, "imported", *mutate.LINES, *[mutate.csv_cell] * 4):
-        with replaced(path, data):
-            ending = imported()
-        verdict = "equal" if ending.out == whole.out else "other"
-        if ending.code == 2:
-            verdict = "refused" if path.name in ending.err else f"unnamed: {ending.err[-300:]}"
-        tally.add(case, f"broken: {ending.broken}" if ending.broken else verdict)
-    tally.close(40)
+
+    def verdict() -> str:
+        ending = imported()
+        return judged(ending, path.name, "equal" if ending.out == whole.out else "other")
+
+    cases = damaged(path.read_bytes(), 40, "imported", *mutate.LINES, *[mutate.csv_cell] * 4)
+    family("imported episode file", path, cases, verdict, 40)
 
 
 def test_data_folders(world: World) -> None:
@@ -260,12 +251,9 @@ def test_checkpoints_that_predict(world: World) -> None:
         return ending, {p.name: p.read_bytes() for p in sorted(out.glob("*.png"))} if out.is_dir() else {}
 
     _, whole = predict()
-    tally = Tally("checkpoint.pt in predict")
-    for case, data in damaged(path.read_bytes(), 30, "predicting"):
-        with replaced(path, data):
-            ending, found = predict()
-        verdict = f"broken: {ending.broken}" if ending.broken else "equal" if found == whole else "silent: other masks"
-        if not ending.broken and ending.code == 2:
-            verdict = "refused" if "checkpoint.pt" in ending.err else f"unnamed: {ending.err[-200:]}"
-        tally.add(case, verdict)
-    tally.close(30)
+
+    def verdict() -> str:
+        ending, found = predict()
+        return judged(ending, "checkpoint.pt", "equal" if found == whole else "silent: other masks")
+
+    family("checkpoint.pt in predict", path, damaged(path.read_bytes(), 30, "predicting"), verdict, 30)

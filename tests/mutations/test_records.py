@@ -15,7 +15,7 @@ import pytest
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.sweep import find_sweep
 from tests.mutations import mutate
-from tests.mutations.verdicts import SEED, Tally, asked, damaged, losses
+from tests.mutations.verdicts import SEED, Tally, asked, damaged, family, losses
 from tests.mutations.world import Ending, World, call, replaced
 
 pytestmark = pytest.mark.slow
@@ -151,15 +151,12 @@ def test_episodes_of_a_finished_run(world: World, reports: Reports) -> None:
 
 def test_panels(world: World, reports: Reports) -> None:
     listing = world.first / "panels" / "panels.json"
-    tally = Tally("panels")
-    for case, data in damaged(listing.read_bytes(), 40, "panels.json", mutate.json_value, mutate.json_value):
-        with replaced(listing, data):
-            tally.add(case, reports.verdict("html"))
     picture = sorted(listing.parent.glob("*.png"))[0]
-    for case, data in damaged(picture.read_bytes(), 20, "panel"):
-        with replaced(picture, data):
-            tally.add(case, reports.verdict("html"))
-    tally.close(60)
+    for path, name, count, more in (
+        (listing, "panels.json", 40, [mutate.json_value] * 2),
+        (picture, "panel", 20, []),
+    ):
+        family(name, path, damaged(path.read_bytes(), count, name, *more), lambda: reports.verdict("html"), count)
 
 
 def test_the_episode_table_of_a_finished_run(world: World, reports: Reports) -> None:
@@ -184,17 +181,17 @@ def test_the_training_log_of_a_finished_run(world: World, reports: Reports) -> N
 
 def test_a_sweep(world: World) -> None:
     (path,) = world.swept.glob("sweep-*.jsonl")
-    tally = Tally("sweep")
 
     def counts() -> Any:
         found = find_sweep(read_run(world.swept), "steps")
         return found and (found.values, found.input.tolist(), found.native.tolist())
 
     whole = counts()
-    for case, data in damaged(path.read_bytes(), 50, "sweep", *mutate.LINES, mutate.json_line_value):
-        with replaced(path, data):
-            verdict = asked(counts, whole, path)
-            if verdict.startswith("silent") and counts() is None:
-                verdict = "refused: an incomplete sweep is none"
-            tally.add(case, verdict)
-    tally.close(50)
+
+    def verdict() -> str:
+        found = asked(counts, whole, path)
+        incomplete = found.startswith("silent") and counts() is None
+        return "refused: an incomplete sweep is none" if incomplete else found
+
+    cases = damaged(path.read_bytes(), 50, "sweep", *mutate.LINES, mutate.json_line_value)
+    family("sweep", path, cases, verdict, 50)

@@ -23,7 +23,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.report.figures.loss import loss_curve
 from fsseg_bench.report.select import select
 from tests.mutations import mutate
-from tests.mutations.world import watched
+from tests.mutations.world import Ending, replaced, watched
 
 SEED = 20240509
 
@@ -63,6 +63,24 @@ def damaged(data: bytes, count: int, name: str, *more: mutate.Mutator) -> Iterat
             yield f"{name} {i} {getattr(mutator, '__name__', 'lines').lstrip('_')}", other
         if len(seen) > count:
             return
+
+
+def family(name: str, path: Path, cases: Iterator[tuple[str, bytes]], verdict: Callable[[], str], least: int) -> None:
+    """Each of ``cases`` in the place of ``path``, judged by ``verdict``."""
+    tally = Tally(name)
+    for case, data in cases:
+        with replaced(path, data):
+            tally.add(case, verdict())
+    tally.close(least)
+
+
+def judged(ending: Ending, name: str, otherwise: str) -> str:
+    """The verdict on a command: broken, refused with a message that has ``name`` in it, or ``otherwise``."""
+    if ending.broken:
+        return f"broken: {ending.broken}"
+    if ending.code == 2:
+        return "refused" if name in ending.err else f"unnamed: {ending.err[-300:]}"
+    return otherwise
 
 
 def numbers(folder: Path) -> Any:

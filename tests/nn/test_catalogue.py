@@ -11,10 +11,10 @@ import pytest
 import torch
 import torchvision
 
+from fsseg_bench import plugins
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.backbones import build_backbone, laid_out
 from fsseg_bench.nn.catalogue import BACKBONES, backbone_module, backbone_names, find_backbone
-from fsseg_bench.plugins import finding
 from tests.support.backbones import EXAMPLE, PLAIN, write_backbone
 from tests.support.networks import meta_backbone
 
@@ -92,7 +92,7 @@ def test_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     write_backbone(tmp_path, "theirs_nn")
     monkeypatch.syspath_prepend(str(tmp_path))
     point = EntryPoint("theirs", "theirs_nn:TwoSteps", BACKBONES.group)
-    monkeypatch.setattr(finding, "entry_points", lambda group: [point] if group == "fsseg_bench.backbones" else [])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == "fsseg_bench.backbones" else [])
     assert build_backbone("theirs-a").out_channels == 4
 
 

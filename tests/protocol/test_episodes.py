@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -32,6 +32,11 @@ def pairs_of(sizes: Mapping[int, int], shared: int = 0) -> Pairs:
 def protocol_of(count: int, seed: int = 1385) -> Protocol:
     episodes = dataclasses.replace(PASCAL.episodes, count=count, seed=seed)
     return dataclasses.replace(PASCAL, episodes=episodes)
+
+
+def with_replacement(count: int, seed: int = 1385) -> Protocol:
+    protocol = protocol_of(count, seed)
+    return dataclasses.replace(protocol, episodes=dataclasses.replace(protocol.episodes, support_replacement=True))
 
 
 FIVE = pairs_of({1: 30, 2: 20, 3: 25, 4: 12, 5: 40}, shared=6)
@@ -67,28 +72,34 @@ def test_invariants(sizes: list[int], shared: int, way: int, shot: int, seed: in
     check_episodes(table, pairs, novel, way, shot, "memory")
 
 
-def drawn_naively(pairs: Pairs, novel: Sequence[int], way: int, shot: int, seed: int, fold: int) -> EpisodeTable:
-    """The sampling rule written out with lists: what is used is taken out, then draws are made from the rest."""
-    rng = stream("episodes", seed, fold, way, shot)
+def drawn_naively(pairs: Pairs, way: int, shot: int, *, replacement: bool) -> EpisodeTable:
+    """The sampling rule of fold 1 and seed 3 written out with lists.
+
+    What is used is taken out, then draws are made from the rest; with replacement, each support is drawn from all
+    images of its class but the query.
+    """
+    rng = stream("episodes", 3, 1, way, shot)
     rows = []
     for _ in range(60):
-        classes = tuple(sorted(novel)[i] for i in distinct(rng, len(novel), way))
+        classes = tuple(sorted(pairs)[i] for i in distinct(rng, len(pairs), way))
         left = sorted(pairs[classes[0]])
-        used = {left[below(rng, len(left))]}
-        (query,) = used
-        supports = []
+        query = left[below(rng, len(left))]
+        used, supports = {query}, []
         for c in classes:
             left = [image for image in sorted(pairs[c]) if image not in used]
-            supports.append(tuple(left[i] for i in distinct(rng, len(left), shot)))
-            used |= set(supports[-1])
+            places = [below(rng, len(left)) for _ in range(shot)] if replacement else distinct(rng, len(left), shot)
+            supports.append(tuple(left[i] for i in places))
+            used |= set() if replacement else set(supports[-1])
         rows.append((classes, query, tuple(supports)))
     return EpisodeTable(tuple(r[0] for r in rows), tuple(r[1] for r in rows), tuple(r[2] for r in rows))
 
 
+@pytest.mark.parametrize("replacement", [False, True])
 @pytest.mark.parametrize(("way", "shot"), [(1, 1), (1, 5), (2, 1), (3, 2), (5, 3)])
-def test_the_draws_follow_the_written_rule(way: int, shot: int) -> None:
-    expected = drawn_naively(FIVE, range(1, 6), way, shot, 3, 1)
-    assert sample_episodes(protocol_of(60, 3), 1, FIVE, way, shot) == expected
+def test_the_draws_follow_the_written_rule(way: int, shot: int, replacement: bool) -> None:
+    table = sample_episodes((with_replacement if replacement else protocol_of)(60, 3), 1, FIVE, way, shot)
+    assert table == drawn_naively(FIVE, way, shot, replacement=replacement)
+    check_episodes(table, FIVE, range(1, 6), way, shot, "memory", support_replacement=replacement)
 
 
 def test_classes_come_up_alike() -> None:
@@ -161,37 +172,6 @@ def test_nothing_else_of_the_protocol_matters() -> None:
 
 
 # Supports with replacement
-
-
-def with_replacement(count: int, seed: int = 1385) -> Protocol:
-    protocol = protocol_of(count, seed)
-    return dataclasses.replace(protocol, episodes=dataclasses.replace(protocol.episodes, support_replacement=True))
-
-
-def drawn_naively_with_replacement(
-    pairs: Pairs, novel: Sequence[int], way: int, shot: int, seed: int, fold: int
-) -> EpisodeTable:
-    """The rule written out with lists: each support from all images of its class but the query."""
-    rng = stream("episodes", seed, fold, way, shot)
-    rows = []
-    for _ in range(60):
-        classes = tuple(sorted(novel)[i] for i in distinct(rng, len(novel), way))
-        left = sorted(pairs[classes[0]])
-        query = left[below(rng, len(left))]
-        supports = []
-        for c in classes:
-            left = [image for image in sorted(pairs[c]) if image != query]
-            supports.append(tuple(left[below(rng, len(left))] for _ in range(shot)))
-        rows.append((classes, query, tuple(supports)))
-    return EpisodeTable(tuple(r[0] for r in rows), tuple(r[1] for r in rows), tuple(r[2] for r in rows))
-
-
-@pytest.mark.parametrize(("way", "shot"), [(1, 1), (1, 5), (2, 1), (3, 2), (5, 3)])
-def test_the_draws_with_replacement_follow_the_written_rule(way: int, shot: int) -> None:
-    expected = drawn_naively_with_replacement(FIVE, range(1, 6), way, shot, 3, 1)
-    table = sample_episodes(with_replacement(60, 3), 1, FIVE, way, shot)
-    assert table == expected
-    check_episodes(table, FIVE, range(1, 6), way, shot, "memory", support_replacement=True)
 
 
 @pytest.mark.parametrize(("way", "shot"), [(1, 1), (1, 5), (3, 2)])

@@ -16,8 +16,7 @@ from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.protocol.statistics import FoldCounts, Influence, Metric, class_influence, fold_influence
 from fsseg_bench.protocol.table import EpisodeTable
 from tests.support.crossed import World
-from tests.support.pairs import pair
-from tests.support.tables import episode_table
+from tests.support.pairs import episode_table, pair
 
 METRICS: tuple[Metric, ...] = ("mean", "binary")
 

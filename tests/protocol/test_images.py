@@ -5,7 +5,7 @@ import pytest
 
 from fsseg_bench.protocol.images import EpisodeImages, common_numbers, few_images
 from fsseg_bench.protocol.table import EpisodeTable
-from tests.support.tables import episode_table
+from tests.support.pairs import episode_table
 
 TABLE = EpisodeTable(
     classes=((1, 2), (2, 1), (1, 2), (1, 2)),

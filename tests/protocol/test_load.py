@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -314,10 +315,10 @@ def test_how_many_classes_a_mask_can_hold(tmp_path: Path) -> None:
 
 
 PASCAL = {
-    1: "aeroplane bicycle bird boat bottle",
-    2: "bus car cat chair cow",
-    3: "diningtable dog horse motorbike person",
-    4: "pottedplant sheep sofa train tvmonitor",
+    1: "aeroplane, bicycle, bird, boat, bottle",
+    2: "bus, car, cat, chair, cow",
+    3: "diningtable, dog, horse, motorbike, person",
+    4: "pottedplant, sheep, sofa, train, tvmonitor",
 }
 
 COCO_A = {
@@ -344,35 +345,23 @@ COCO_B = {
 }
 
 
-@pytest.mark.parametrize("fold", [1, 2, 3, 4])
-def test_pascal(fold: int) -> None:
-    protocol = load_protocol("pascal5i")
-    assert list(protocol.folds[fold]) == PASCAL[fold].split()
-    assert protocol.novel_classes(fold) == tuple(range(5 * fold - 4, 5 * fold + 1))
-    assert len(protocol.base_classes(fold)) == 15
-
-
-@pytest.mark.parametrize("fold", [1, 2, 3, 4])
-def test_coco_split_a_is_contiguous(fold: int) -> None:
-    protocol = load_protocol("coco20i-a")
-    assert list(protocol.folds[fold]) == COCO_A[fold].split(", ")
-    assert protocol.novel_classes(fold) == tuple(range(20 * fold - 19, 20 * fold + 1))
-    assert len(protocol.base_classes(fold)) == 60
-
-
-@pytest.mark.parametrize("fold", [1, 2, 3, 4])
-def test_coco_split_b_is_interleaved(fold: int) -> None:
-    protocol = load_protocol("coco20i-b")
-    assert list(protocol.folds[fold]) == COCO_B[fold].split(", ")
-    assert protocol.novel_classes(fold) == tuple(range(fold, 81, 4))
-    assert len(protocol.base_classes(fold)) == 60
-
-
-@pytest.mark.parametrize(("name", "count"), [("pascal5i", 20), ("coco20i-a", 80), ("coco20i-b", 80)])
-def test_folds_cover_every_class_once(name: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "written", "numbers"),
+    [
+        ("pascal5i", PASCAL, lambda fold: range(5 * fold - 4, 5 * fold + 1)),
+        ("coco20i-a", COCO_A, lambda fold: range(20 * fold - 19, 20 * fold + 1)),
+        ("coco20i-b", COCO_B, lambda fold: range(fold, 81, 4)),
+    ],
+)
+def test_folds_of_the_definitions(name: str, written: dict[int, str], numbers: Callable[[int], range]) -> None:
+    """PASCAL and COCO-20i-A are contiguous, COCO-20i-B is interleaved; together the folds hold every class once."""
     protocol = load_protocol(name)
+    for fold, names in written.items():
+        assert list(protocol.folds[fold]) == names.split(", ")
+        assert protocol.novel_classes(fold) == tuple(numbers(fold))
+        assert len(protocol.base_classes(fold)) == 3 * len(protocol.folds[fold])
     held_out = [c for fold in protocol.folds for c in protocol.novel_classes(fold)]
-    assert sorted(held_out) == list(range(1, count + 1))
+    assert sorted(held_out) == list(range(1, len(protocol.classes) + 1))
 
 
 def test_both_coco_splits_label_the_same_classes() -> None:

@@ -11,18 +11,11 @@ from scipy import stats
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.paired_episodes import NOTHING_VARIES, paired_by_episodes
-from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
+from fsseg_bench.protocol.scoring import class_iou
 from fsseg_bench.protocol.statistics import FoldCounts, Metric
 from tests.support.bootstrap import difference_interval
 from tests.support.fresh import python
-from tests.support.pairs import joined, pair, shifted, swap
-
-
-def score(fold: FoldCounts, metric: str) -> float:
-    if metric == "mean":
-        return mean_iou(fold.confusion, fold.classes, fold.novel)
-    return binary_iou(fold.confusion)
-
+from tests.support.pairs import joined, pair, score, shifted, swap
 
 METRICS: tuple[Metric, ...] = ("mean", "binary")
 

@@ -13,12 +13,11 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.image_variance import ONE_IMAGE
 from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.paired import ALIKE, Difference, paired_by_images
-from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
-from fsseg_bench.protocol.statistics import FoldCounts, Metric, class_influence, difference, fold_influence
+from fsseg_bench.protocol.scoring import class_iou
+from fsseg_bench.protocol.statistics import FoldCounts, class_influence, difference, fold_influence
 from fsseg_bench.protocol.table import EpisodeTable
 from tests.protocol.test_image_variance import METRICS, Naive, naive_estimate
-from tests.support.pairs import pair
-from tests.support.tables import episode_table
+from tests.support.pairs import episode_table, pair, score
 
 
 def sides(
@@ -28,10 +27,6 @@ def sides(
     table = episode_table(np.asarray(both[0].classes), images=6, shots=2, seed=seed)
     a, b = (replace(side, images=EpisodeImages.of(table)) for side in both)
     return a, b, table
-
-
-def score(fold: FoldCounts, metric: Metric) -> float:
-    return binary_iou(fold.confusion) if metric == "binary" else mean_iou(fold.confusion, fold.classes, fold.novel)
 
 
 def check(found: Difference, values: tuple[float, float], expected: tuple[float, int, float]) -> None:

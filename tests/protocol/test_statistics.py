@@ -22,7 +22,7 @@ from fsseg_bench.protocol.statistics import (
 )
 from tests.support.bootstrap import bootstrap_interval, difference_interval
 from tests.support.fresh import python
-from tests.support.pairs import pair
+from tests.support.pairs import pair, score
 
 Ints = npt.NDArray[np.int64]
 
@@ -44,12 +44,6 @@ def simulated(seed: int, sizes: Sequence[int] = (40, 60, 25), ways: int = 1, fir
             classes.append([novel[k], *others[: ways - 1]])
     order = rng.permutation(len(classes))
     return FoldCounts(np.array(confusion)[order], np.array(classes)[order], novel)
-
-
-def score(fold: FoldCounts, metric: str) -> float:
-    if metric == "mean":
-        return mean_iou(fold.confusion, fold.classes, fold.novel)
-    return binary_iou(fold.confusion)
 
 
 def by_scipy(folds: Sequence[FoldCounts], metric: str, resamples: int) -> tuple[float, float]:

@@ -16,9 +16,8 @@ from fsseg_bench.report.collect import find_runs, open_runs
 from fsseg_bench.report.frames import results, results_of
 from fsseg_bench.report.intervals import Wanted
 from tests.support.bootstrap import bootstrap_interval
-from tests.support.pairs import joined, pair, write_fold
+from tests.support.pairs import episode_table, joined, pair, write_fold
 from tests.support.runs import NATIVE, SPREAD, write_run
-from tests.support.tables import episode_table
 
 
 class TestScores:

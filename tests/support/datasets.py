@@ -8,7 +8,7 @@ the next class as well, 8 x 8 pixels (64). Names: ``train_c3_1`` is image 1 of c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -220,3 +220,26 @@ def tiny_protocol(folder: Path, source: str = "voc", **values: Any) -> Protocol:
     finds them beside the file.
     """
     return load_protocol(write_protocol(folder / f"tiny-{source}.toml", source, **values))
+
+
+def write_class_folders(root: Path, count: int = 6, classes: Sequence[str] = CLASSES, value: int = 255) -> Path:
+    """``<class>/images/000.jpg`` and ``<class>/masks/000.png``; returns ``root``.
+
+    Args:
+        root: the folder, made if needed.
+        count: images of each class.
+        classes: names of the folders; at most eight.
+        value: of the object's pixels in the greyscale masks.
+    """
+    for scene in scenes("train", count):
+        main = scene.boxes[0]
+        number = int(scene.name.rsplit("_", 1)[1])
+        if main.class_id > len(classes):
+            continue
+        folder = root / classes[main.class_id - 1]
+        save_image(folder / "images" / f"{number:03}.jpg", scene.image)
+        mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+        mask[main.y0 : main.y1, main.x0 : main.x1] = value
+        (folder / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(folder / "masks" / f"{number:03}.png")
+    return root

@@ -16,7 +16,7 @@ from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.train import Trainer
 from fsseg_bench.protocol.episodes import EpisodeTable
-from fsseg_bench.protocol.unlabelled import further_of_table
+from fsseg_bench.protocol.table import further_of_table
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
 

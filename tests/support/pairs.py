@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.protocol.statistics import FoldCounts
+from fsseg_bench.protocol.table import EpisodeTable
 from tests.support.runs import write_run
-from tests.support.tables import episode_table
 
 Ints = npt.NDArray[np.int64]
 
@@ -38,6 +39,11 @@ def pair(
         sides[1][:, way, way] += won
     first, second = (FoldCounts(cells, np.array(classes), novel) for cells in sides)
     return first, second
+
+
+def score(fold: FoldCounts, metric: str) -> float:
+    """mean-IoU or binary-IoU, of the scoring."""
+    return mean_iou(fold.confusion, fold.classes, fold.novel) if metric == "mean" else binary_iou(fold.confusion)
 
 
 def _cells(rng: np.random.RandomState, row: Sequence[int], ways: int) -> Ints:
@@ -103,3 +109,15 @@ def write_pair(root: Path, folds: Sequence[int] = (1, 2, 3, 4), **changes: Any) 
         for method, side in zip(("baseline", "biopt"), sides, strict=True):
             write_fold(root, side, fold, method=method, **changes)
     return pairs
+
+
+def episode_table(classes: Sequence[Sequence[int]], *, images: int = 6, shots: int = 1, seed: int = 0) -> EpisodeTable:
+    """Episodes of these ways whose query and supports are drawn from ``images`` images a class, without repetition."""
+    rng = np.random.RandomState(seed)
+    ways = tuple(tuple(int(c) for c in row) for row in classes)
+    queries, supports = [], []
+    for row in ways:
+        drawn = {c: [f"{c}/{i}" for i in rng.permutation(images)[: shots + 1]] for c in row}
+        queries.append(drawn[row[0]].pop())
+        supports.append(tuple(tuple(drawn[c][:shots]) for c in row))
+    return EpisodeTable(ways, tuple(queries), tuple(supports))
