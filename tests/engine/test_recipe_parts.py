@@ -13,7 +13,7 @@ import torch
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
-from fsseg_bench.recipe import OPTIMIZERS, Recipe, schedules
+from fsseg_bench.recipe import OPTIMIZERS, Recipe, steps
 from fsseg_bench.records.lines import read_lines
 from tests.support.fresh import ROOT
 from tests.support.tiny_run import tiny_request
@@ -72,7 +72,7 @@ def test_what_it_does_not_read_is_refused(tmp_path: Path, folder: Path) -> None:
 
 
 def test_two_functions_of_one_name_are_refused() -> None:
-    with pytest.raises(UserError, match=r"two functions are called 'sgd', in .*optimizers and .*test_recipe_parts"):
+    with pytest.raises(UserError, match=r"two functions are called 'sgd', in .*steps and .*test_recipe_parts"):
 
         @OPTIMIZERS.add("sgd")
         def sgd(recipe: Any, groups: Any) -> Any:
@@ -87,8 +87,8 @@ def test_an_optimiser_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_a_function_in_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(schedules, "__file__")
-    with pytest.raises(UserError, match=r"fsseg_bench\.recipe\.schedules has no file"):
+    monkeypatch.delattr(steps, "__file__")
+    with pytest.raises(UserError, match=r"fsseg_bench\.recipe\.steps has no file"):
         make_plan(tiny_request(tmp_path, iterations=1))
 
 
