@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.own import write_class_folders
 
 from fsseg_bench.data.content import examine
 from fsseg_bench.data.open import open_source
@@ -17,7 +16,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.folder import FolderSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
-from tests.support.datasets import HEIGHT, WIDTH, tiny_protocol, write_coco, write_voc
+from tests.support.datasets import HEIGHT, WIDTH, tiny_protocol, write_class_folders, write_coco, write_voc
 from tests.support.sbd import write_sbd
 
 NAMES = [f"val_c{c}_{j}" for c in (1, 2) for j in range(3)]
