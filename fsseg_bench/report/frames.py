@@ -96,10 +96,9 @@ def table(
 
 
 def _notes(made: Table) -> list[tuple[tuple[str, ...], tuple[str, ...], str]]:
-    labels = [tuple(cell.text for cell in row[: made.labels]) for row in made.rows]
     return [
-        (label, column.head, cell.note)
-        for label, row in zip(labels, made.rows, strict=True)
+        (tuple(label.text for label in row[: made.labels]), column.head, cell.note)
+        for row in made.rows
         for column, cell in zip(made.columns, row, strict=True)
         if cell.note
     ]

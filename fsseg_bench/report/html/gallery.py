@@ -7,7 +7,7 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +60,10 @@ class Gallery:
     def others(self) -> str:
         """The other pictures, run by run; HTML."""
         blocks = [
-            folded(_title(run, figures), "".join(figures) + f'<p><a href="#{run.anchor}">about this run</a></p>')
+            folded(
+                f"{escape(run.name)}: {_pictures(len(figures))}",
+                "".join(figures) + f'<p><a href="#{run.anchor}">about this run</a></p>',
+            )
             for run, figures in self._others
             if figures
         ]
@@ -97,10 +100,6 @@ def _by_method(shown: _Shown) -> str:
         folded(f"{escape(method)}: {_pictures(len(blocks))}", "\n".join(blocks), opened=i == 0)
         for i, (method, blocks) in enumerate(methods.items())
     )
-
-
-def _title(run: ShownRun, figures: Sequence[str]) -> str:
-    return f"{escape(run.name)}: {_pictures(len(figures))}"
 
 
 def _pictures(count: int) -> str:
