@@ -15,13 +15,12 @@ from fsseg_bench.engine.checks import (
     Check,
     ContractError,
     checked_losses,
-    checked_prediction,
     difference,
     outcomes,
     require,
 )
 from fsseg_bench.engine.inference import levels_of
-from fsseg_bench.engine.made_up import evaluation_episode, images_of, training_episode
+from fsseg_bench.engine.made_up import evaluation_episode, images_of, predicted, training_episode
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare
 from fsseg_bench.engine.switches import default_switches, switch_types
 from fsseg_bench.errors import UserError
@@ -81,7 +80,7 @@ def _logits(method: Method) -> str:
     most = min(method.max_ways or 3, 3)
     tried = [(way, shot) for way in range(1, most + 1) for shot in (1, 2, 5)]
     for way, shot in tried:
-        logits = _predict(method, evaluation_episode(method, batch=2, way=way, shot=shot))
+        logits = predicted(method, evaluation_episode(method, batch=2, way=way, shot=shot))
         require(bool(logits.isfinite().all()), f"{way}-way {shot}-shot: logits are not finite")
     return ", ".join(f"{way}-way {shot}-shot" for way, shot in tried)
 
@@ -89,9 +88,9 @@ def _logits(method: Method) -> str:
 def _deterministic(method: Method) -> str:
     episode = evaluation_episode(method, batch=2)
     torch.manual_seed(1)
-    first = _predict(method, episode)
+    first = predicted(method, episode)
     torch.manual_seed(2)
-    second = _predict(method, episode)
+    second = predicted(method, episode)
     require(torch.equal(first, second), "two predictions of one episode differ; draw from episode.seeds alone")
     return "equal under two global seeds"
 
@@ -100,8 +99,8 @@ def _batched(method: Method) -> str:
     worst = 0.0
     for way in range(1, min(method.max_ways or 2, 2) + 1):
         episode = evaluation_episode(method, batch=3, way=way, shot=2)
-        together = _predict(method, episode)
-        alone = torch.cat([_predict(method, episode.item(i)) for i in range(3)])
+        together = predicted(method, episode)
+        alone = torch.cat([predicted(method, episode.item(i)) for i in range(3)])
         worst = max(worst, difference(together, alone))
     require(worst <= TOLERANCE, f"three episodes together and alone differ by {worst:.2g} of the largest logit")
     return f"largest relative difference {worst:.1g}"
@@ -125,7 +124,7 @@ def _inputs_unchanged(method: Method) -> str:
     episode = evaluation_episode(method, batch=2)
     tensors = [*levels_of(episode.support), *levels_of(episode.query), episode.support_masks]
     before = [tensor.clone() for tensor in tensors]
-    _predict(method, episode)
+    predicted(method, episode)
     require(
         all(map(torch.equal, before, tensors)),
         "predict changed its input in place; cached features would be spoilt",
@@ -137,7 +136,7 @@ def _empty_mask(method: Method) -> str:
     episode = evaluation_episode(method, batch=1)
     empty = dataclasses.replace(episode, support_masks=torch.zeros_like(episode.support_masks))
     require(
-        bool(_predict(method, empty).isfinite().all()),
+        bool(predicted(method, empty).isfinite().all()),
         "an empty support mask gives logits that are not finite",
     )
     return "finite"
@@ -164,12 +163,6 @@ def _total(method: Method, episode: Episode) -> Tensor:
     for name, value in parts.items():
         require(bool(value.isfinite()), f"loss {name!r} is {float(value.detach())}")
     return torch.stack(list(parts.values())).sum()
-
-
-def _predict(method: Method, episode: Episode) -> Tensor:
-    method.eval()
-    with torch.no_grad():
-        return checked_prediction(method.predict(episode), episode)[0]
 
 
 def check_members(cls: type[Method]) -> str:

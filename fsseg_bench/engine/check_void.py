@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_bench.engine.checks import ContractError, checked_losses, checked_prediction, difference
+from fsseg_bench.engine.checks import ContractError, checked_losses, difference
 from fsseg_bench.engine.inference import levels_of, map_levels
-from fsseg_bench.engine.made_up import evaluation_episode, training_episode
+from fsseg_bench.engine.made_up import evaluation_episode, predicted, training_episode
 from fsseg_bench.engine.optimise import trunks
 from fsseg_bench.method import VOID, ClassLabels, Episode, Features, Method
 
@@ -82,7 +82,7 @@ def check_supports(method: Method) -> str:
     _begun(method.eval())
     masks = {name: _corner(value) for name, value in (("void", VOID), ("background", 0), ("foreground", 1))}
     episodes = {name: evaluation_episode(method, masks=mask) for name, mask in masks.items()}
-    found = {name: _logits(method, episode) for name, episode in episodes.items()}
+    found = {name: predicted(method, episode) for name, episode in episodes.items()}
     if wrong := [name for name, logits in found.items() if not bool(logits.isfinite().all())]:
         raise ContractError(f"logits are not finite where most of a support is {wrong[0]}")
     if _alike(found["void"], found["foreground"]) and not _alike(found["foreground"], found["background"]):
@@ -93,7 +93,7 @@ def check_supports(method: Method) -> str:
     effects = {}
     for name, episode in episodes.items():
         changed = dataclasses.replace(episode, support=_exchanged(episode, other, masks["void"]))
-        effects[name] = float((_logits(method, changed) - found[name]).abs().max())
+        effects[name] = float((predicted(method, changed) - found[name]).abs().max())
     scale = float(found["void"].abs().max().clamp_min(1e-12))
     if effects["void"] > max(_TOLERANCE * scale, _SHARE * max(effects["foreground"], effects["background"])):
         same = _alike(found["void"], found["background"])
@@ -156,12 +156,6 @@ def _corner(rest: int) -> Tensor:
     mask[:, :_PATCH, :_PATCH] = 1
     mask[:, :_PATCH, _PATCH : 2 * _PATCH] = 0
     return mask
-
-
-@torch.no_grad()
-def _logits(method: Method, episode: Episode) -> Tensor:
-    torch.manual_seed(0)
-    return checked_prediction(method.predict(episode), episode)[0]
 
 
 def _exchanged(episode: Episode, other: tuple[Tensor, ...], mask: Tensor) -> Features:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -112,8 +112,13 @@ class Evaluator:
                 while announced < min(chunk[-1] + 1 + _AHEAD, total):
                     self._announce(feed, announced)
                     announced += 1
-                for results in self._evaluate(feed, chunk, heads):
-                    sink(results)
+                scored = self._scores(feed, chunk, heads)
+                clock = time.perf_counter()
+                results = [self._results(feed, chunk, scores, diagnostics) for scores, diagnostics in scored]
+                self.timings["evaluate_count_seconds"] += time.perf_counter() - clock
+                self.timings["evaluate_episodes"] += len(chunk)
+                for of_heads in zip(*results, strict=True):
+                    sink(of_heads)
                 meter.advance(len(chunk), self._rate(begin))
         self.timings["evaluate_seconds"] += time.perf_counter() - begin
 
@@ -125,17 +130,6 @@ class Evaluator:
 
     def _rate(self, begin: float) -> str:
         return f"{self.timings['evaluate_episodes'] / max(time.perf_counter() - begin, 1e-9):.1f} episodes/s"
-
-    def _evaluate(
-        self, feed: Feed, chunk: range, heads: Sequence[InferenceModel]
-    ) -> Iterator[tuple[EpisodeResult, ...]]:
-        """For each episode of the chunk a result of each head."""
-        scored = self._scores(feed, chunk, heads)
-        clock = time.perf_counter()
-        results = [self._results(feed, chunk, scores, diagnostics) for scores, diagnostics in scored]
-        self.timings["evaluate_count_seconds"] += time.perf_counter() - clock
-        self.timings["evaluate_episodes"] += len(chunk)
-        yield from zip(*results, strict=True)
 
     def _results(self, feed: Feed, chunk: range, scores: Tensor, diagnostics: dict[str, Tensor]) -> list[EpisodeResult]:
         device, ways, size = self.model.device, self.table.ways, self.setting.size

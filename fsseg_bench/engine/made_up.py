@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fsseg_bench.engine.checks import ContractError
+from fsseg_bench.engine.checks import ContractError, checked_prediction
 from fsseg_bench.engine.inference import fold_features
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
 from fsseg_bench.protocol.streams import seed_of
@@ -50,6 +50,12 @@ def training_episode(method: Method, shot: int = 1) -> Episode:
             raise ContractError("keeps_history is set, but loss never calls episode.history.keep")
         history = History((kept.kept[0], None))
     return _assembled(method, shape, masks, (support, query), labels, history)
+
+
+@torch.no_grad()
+def predicted(method: Method, episode: Episode) -> Tensor:
+    """The method's logits in evaluation, checked."""
+    return checked_prediction(method.eval().predict(episode), episode)[0]
 
 
 def _assembled(

@@ -28,7 +28,15 @@ def prepare(method: Method, recipe: Recipe) -> None:
     for trunk in trunks(method):
         trunk.freeze(recipe.freeze if trunk.filled or not pretrained else "none")
         trunk.set_batch_norm(recipe.bn)
-    _refuse_folded(method, recipe)
+    names = sorted({name for trunk in trunks(method) for name in trunk.moving_folded_norms()})
+    if names:
+        whose = BY_USER if recipe.sources.get("bn") == BY_USER else "the method's recipe"
+        listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        raise UserError(
+            f"recipe.bn={recipe.bn} ({whose}), but the weights hold {len(names)} batch-norms folded into the "
+            f"convolutions ({listed}: weight 1, mean 0, variance 1). Normalising by each batch would destroy the "
+            "pretrained features; use --set recipe.bn=eval, or weights whose batch-norms are not folded"
+        )
 
 
 def check_training(method: Method, recipe: Recipe) -> None:
@@ -39,18 +47,6 @@ def check_training(method: Method, recipe: Recipe) -> None:
     """
     prepare(method, recipe)
     build_optimizer(method, recipe)
-
-
-def _refuse_folded(method: Method, recipe: Recipe) -> None:
-    names = sorted({name for trunk in trunks(method) for name in trunk.moving_folded_norms()})
-    if names:
-        whose = BY_USER if recipe.sources.get("bn") == BY_USER else "the method's recipe"
-        listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-        raise UserError(
-            f"recipe.bn={recipe.bn} ({whose}), but the weights hold {len(names)} batch-norms folded into the "
-            f"convolutions ({listed}: weight 1, mean 0, variance 1). Normalising by each batch would destroy the "
-            "pretrained features; use --set recipe.bn=eval, or weights whose batch-norms are not folded"
-        )
 
 
 def trunks(method: Method) -> list[Backbone]:

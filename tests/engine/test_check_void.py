@@ -32,60 +32,47 @@ def found_by(check: Callable[[Method], str], cls: type[Method]) -> Found:
         return Found(False, str(error))
 
 
-def with_loss_over(change):
-    class Changed(Good):
-        def loss(self, episode: Episode):
-            return {"query": segmentation_loss(self.predict(episode), change(episode.query_labels))}
-
-    return Changed
+def with_loss(parts) -> type[Method]:
+    return type("Changed", (Good,), {"loss": lambda self, e: parts(self.predict(e), e.query_labels)})
 
 
-class Logistic(Good):
+def over(change) -> type[Method]:
+    return with_loss(lambda scores, labels: {"query": segmentation_loss(scores, change(labels))})
+
+
+def logistic(scores, labels):
     """255 as the target of a logistic loss: neither class, and large."""
-
-    def loss(self, episode: Episode):
-        logits = F.interpolate(self.predict(episode), episode.query_labels.shape[1:])
-        target = episode.query_labels.float()
-        return {"query": F.binary_cross_entropy_with_logits(logits[:, 1] - logits[:, 0], target)}
+    margin = F.interpolate(scores, labels.shape[1:]).diff(dim=1)[:, 0]
+    return {"query": F.binary_cross_entropy_with_logits(margin, labels.float())}
 
 
-class Doubtful(Good):
+def doubtful(scores, labels):
     """Void as half of each class."""
-
-    def loss(self, episode: Episode):
-        scores, labels = self.predict(episode), episode.query_labels
-        filled = [segmentation_loss(scores, labels.masked_fill(labels == VOID, value)) for value in (0, 1)]
-        return {"query": (filled[0] + filled[1]) / 2}
+    return {"query": sum(segmentation_loss(scores, labels.masked_fill(labels == VOID, value)) for value in (0, 1)) / 2}
 
 
-class BesideASum(Good):
+def beside_a_sum(scores, labels):
     """The second part counts void; the first does not."""
-
-    def loss(self, episode: Episode):
-        scores, labels = self.predict(episode), episode.query_labels
-        own = segmentation_loss(scores, labels)
-        return {"query": own, "again": segmentation_loss(scores, labels.masked_fill(labels == VOID, 1))}
+    filled = labels.masked_fill(labels == VOID, 1)
+    return {"query": segmentation_loss(scores, labels), "again": segmentation_loss(scores, filled)}
 
 
-class Unsupervised(Good):
+def unsupervised(scores, labels):
     """A part that needs no labels may have a gradient anywhere."""
-
-    def loss(self, episode: Episode):
-        scores = self.predict(episode)
-        entropy = -(scores.softmax(1) * scores.log_softmax(1)).sum(1).mean()
-        return {"query": segmentation_loss(scores, episode.query_labels), "entropy": entropy}
+    entropy = -(scores.softmax(1) * scores.log_softmax(1)).sum(1).mean()
+    return {"query": segmentation_loss(scores, labels), "entropy": entropy}
 
 
 @pytest.mark.parametrize(
     ("cls", "part", "word"),
     [
-        (with_loss_over(lambda labels: labels.clamp(max=1)), "query", "foreground"),
-        (with_loss_over(lambda labels: (labels != 0).to(torch.uint8)), "query", "foreground"),
-        (with_loss_over(lambda labels: labels.masked_fill(labels == VOID, 0)), "query", "background"),
-        (with_loss_over(lambda labels: (labels == 1).to(torch.uint8)), "query", "background"),
-        (Logistic, "query", "something"),
-        (Doubtful, "query", "something"),
-        (BesideASum, "again", "foreground"),
+        (over(lambda labels: labels.clamp(max=1)), "query", "foreground"),
+        (over(lambda labels: (labels != 0).to(torch.uint8)), "query", "foreground"),
+        (over(lambda labels: labels.masked_fill(labels == VOID, 0)), "query", "background"),
+        (over(lambda labels: (labels == 1).to(torch.uint8)), "query", "background"),
+        (with_loss(logistic), "query", "something"),
+        (with_loss(doubtful), "query", "something"),
+        (with_loss(beside_a_sum), "again", "foreground"),
     ],
 )
 def test_a_loss_that_counts_void(cls: type[Method], part: str, word: str) -> None:
@@ -95,7 +82,7 @@ def test_a_loss_that_counts_void(cls: type[Method], part: str, word: str) -> Non
     assert found_by(check_supports, cls).passed
 
 
-@pytest.mark.parametrize("cls", [Good, Unsupervised])
+@pytest.mark.parametrize("cls", [Good, with_loss(unsupervised)])
 def test_a_loss_that_leaves_void_out(cls: type[Method]) -> None:
     found = found_by(check_loss, cls)
     assert found.passed

@@ -21,6 +21,10 @@ def create(root: Path, *, fresh: bool = False, **changes: object) -> RunRecord:
     return RunRecord.create(root, settings(**changes), request(dataset="toy", fold=2, fresh=fresh), folds=4)
 
 
+def full_disk(_: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
@@ -164,11 +168,7 @@ class TestCreate:
         (tmp_path / "file").write_text("x")
         with pytest.raises(UserError, match="cannot be written"):
             create(tmp_path / "file")
-
-        def fsync(_: int) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "fsync", full_disk)
         with pytest.raises(UserError, match=r"run\.json: the disk is full"):
             create(tmp_path / "root")
         monkeypatch.undo()
@@ -237,11 +237,7 @@ class TestUpdate:
 
     def test_a_full_disk_keeps_record_and_memory_in_step(self, tmp_path: Path, monkeypatch):
         with create(tmp_path) as record:
-
-            def fsync(_: int) -> None:
-                raise OSError(errno.ENOSPC, "No space left on device")
-
-            monkeypatch.setattr(os, "fsync", fsync)
+            monkeypatch.setattr(os, "fsync", full_disk)
             with pytest.raises(UserError, match="the disk is full"):
                 record.update(status="training")
             monkeypatch.undo()
