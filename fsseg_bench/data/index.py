@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -65,10 +64,8 @@ class PairIndex:
         return {c: tuple(sorted(large.loc[large["class"] == c, "image"])) for c in classes}
 
 
-class _Facts(NamedTuple):
-    pixels: dict[int, int]
-    line: str
-    """What enters the fingerprint."""
+_Facts = tuple[dict[int, int], str]
+"""Pixels of each class, and what enters the fingerprint."""
 
 
 def build_index(source: Source, protocol: Protocol) -> PairIndex:
@@ -113,12 +110,12 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
     digest = hashlib.sha256()
     rows: list[tuple[int, int, int, bool, bool]] = []
     for is_test, members in ((True, test), (False, train)):
-        for number, (image, fact) in enumerate(zip(images, facts, strict=True)):
+        for number, (image, (pixels, line)) in enumerate(zip(images, facts, strict=True)):
             if image in members:
                 allowed = members[image]
-                _check_shown(source, image, allowed, fact)
-                digest.update(f"{int(is_test)} {image} {fact.line}{_only(allowed)}\n".encode())
-                for c, n in sorted(fact.pixels.items()):
+                _check_shown(source, image, allowed, pixels)
+                digest.update(f"{int(is_test)} {image} {line}{_only(allowed)}\n".encode())
+                for c, n in sorted(pixels.items()):
                     rows.append((number, c, n, is_test, allowed is None or c in allowed))
     columns = np.array(rows, dtype=np.int64).reshape(-1, 5).T
     return {
@@ -142,8 +139,8 @@ def _members(source: Source, lists: Sequence[str]) -> Listed:
     return members
 
 
-def _check_shown(source: Source, image: str, allowed: frozenset[int] | None, fact: _Facts) -> None:
-    missing = sorted((allowed or frozenset()) - fact.pixels.keys())
+def _check_shown(source: Source, image: str, allowed: frozenset[int] | None, pixels: dict[int, int]) -> None:
+    missing = sorted((allowed or frozenset()) - pixels.keys())
     if missing:
         name = source.classes[missing[0] - 1]
         raise UserError(
@@ -158,11 +155,7 @@ def _only(allowed: frozenset[int] | None) -> str:
 
 
 def _facts(source: Source, images: Sequence[str]) -> list[_Facts]:
-    facts = []
-    for image in images:
-        line = f"{source.image_digest(image)} {source.label_digest(image)}"
-        facts.append(_Facts(source.class_pixels(image), line))
-    return facts
+    return [(source.class_pixels(i), f"{source.image_digest(i)} {source.label_digest(i)}") for i in images]
 
 
 def _frame(arrays: Arrays) -> pd.DataFrame:

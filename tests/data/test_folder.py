@@ -61,15 +61,6 @@ def test_other_files_and_folders_do_not_matter(source: FolderSource) -> None:
     assert len(source.ids("all")) == 12
 
 
-def test_digests_follow_content(source: FolderSource, tmp_path: Path) -> None:
-    before = source.label_digest("anchor/000"), source.fingerprint(["all"])
-    other = FolderSource(write_class_folders(tmp_path / "copy", 3, CLASSES), CLASSES)
-    assert other.label_digest("anchor/000") == before[0]
-    Image.new("L", (WIDTH, HEIGHT), 255).save(source.root / "anchor/masks/000.png")
-    assert source.label_digest("anchor/000") != before[0]
-    assert source.fingerprint(["all"]) != before[1]
-
-
 def test_no_images(source: FolderSource) -> None:
     for path in (source.root / "candle/images").iterdir():
         path.rename(path.with_suffix(".bmp"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -193,14 +192,6 @@ def test_fingerprint_follows_the_files(root: Path, tmp_path: Path) -> None:
     mask.unlink()
     with pytest.raises(UserError, match=f"{ONE}: no mask"):
         source.fingerprint(["val"])
-
-
-def test_label_digest_follows_the_labels_not_the_place(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root, tmp_path / "copy")
-    digest = reader(root).label_digest(ONE)
-    assert reader(tmp_path / "copy").label_digest(ONE) == digest
-    save_mask(root / "SegmentationClass" / f"{ONE}.png", LABELS[ONE][:, ::-1])
-    assert reader(root).label_digest(ONE) != digest
 
 
 def test_pickles(root: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fsseg_bench.data.prepare.sources import Part
 from fsseg_bench.errors import UserError
@@ -141,13 +141,13 @@ def _fill(address: str, partial: Path, part: Part, timeout: float, counter: _Cou
     if have == part.size:
         return
     with (
-        ask(address, have, part.size, timeout) as answer,
+        ask(address, have, part.size, timeout) as (start, chunks),
         writing(partial),
         partial.open("r+b", buffering=0) as file,
     ):
         # Where the range was ignored, the same bytes are written again: a longer beginning is never lost.
-        at = answer.start
-        for chunk in answer.chunks:
+        at = start
+        for chunk in chunks:
             write_all(file.fileno(), chunk, at)
             at += len(chunk)
             counter.set(max(at, have))
@@ -168,23 +168,15 @@ class BrokenOffError(Exception):
     """The connection failed or ended early, or the server is busy; asking again may help."""
 
 
-class Answer(NamedTuple):
-    """The bytes of a file from ``start`` on."""
-
-    start: int
-    chunks: Iterator[bytes]
-    """Raises :class:`BrokenOffError` when they end before the file does, :class:`WrongFileError` when after it."""
-
-
 @contextmanager
-def ask(url: str, start: int, size: int, timeout: float) -> Iterator[Answer]:
-    """Requests the bytes of a file of ``size`` bytes from ``start`` on.
+def ask(url: str, start: int, size: int, timeout: float) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """Requests the bytes of a file of ``size`` bytes from ``start`` on; gives where they begin, and them.
 
     A server that ignores the range answers from 0. ``timeout`` is in seconds without a byte.
 
     Raises:
-        WrongFileError: no such file, one of another size, or a web page in its place.
-        BrokenOffError: no connection, a busy server, or bytes that end early.
+        WrongFileError: no such file, one of another size (from the iterator, a longer one), or a web page in its place.
+        BrokenOffError: no connection, a busy server, or (from the iterator) bytes that end early.
     """
     if not url.lower().startswith(("http://", "https://")):
         raise WrongFileError("not an http or https address")
@@ -200,7 +192,7 @@ def ask(url: str, start: int, size: int, timeout: float) -> Iterator[Answer]:
                 raise kind(f"{error.code} {error.reason}".strip()) from None
     with response:
         first = _check(response, start, size)
-        yield Answer(first, _chunks(response, size - first))
+        yield first, _chunks(response, size - first)
 
 
 def _check(response: Any, start: int, size: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +23,6 @@ from fsseg_bench.schema import Must
 
 _TRAINAUG = "trainaug"
 _SBD_FOLDER = "cls"
-
-
-class _Labels(NamedTuple):
-    values: UInt8
-    """(H, W) label values, 0 to the number of classes, or 255."""
-    counts: npt.NDArray[np.int64]
-    """(256,) pixels of each value."""
 
 
 def _different_names(names: tuple[str, ...]) -> bool:
@@ -164,7 +157,7 @@ class VocSource(Source):
 
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         """As :meth:`Source.class_masks`: a pixel labelled 255 is void for each class."""
-        values = self._labels(image_id).values
+        values, _ = self._labels(image_id)
         void = (values == VOID) * np.uint8(VOID)
         masks = np.empty((len(class_ids), *values.shape), dtype=np.uint8)
         for mask, class_id in zip(masks, class_ids, strict=True):
@@ -173,7 +166,7 @@ class VocSource(Source):
 
     def class_pixels(self, image_id: str) -> dict[int, int]:
         """As :meth:`Source.class_pixels`, from one histogram of the mask."""
-        counts = self._labels(image_id).counts
+        _, counts = self._labels(image_id)
         return {c: int(counts[c]) for c in range(1, len(self.classes) + 1) if counts[c]}
 
     def label_digest(self, image_id: str) -> str:
@@ -192,13 +185,14 @@ class VocSource(Source):
         data = self.read(image_id, path, "mask")
         return read_sbd_labels(path, data) if path.suffix == ".mat" else read_labels(path, data)
 
-    def _labels(self, image_id: str) -> _Labels:
+    def _labels(self, image_id: str) -> tuple[UInt8, npt.NDArray[np.int64]]:
+        """(H, W) label values, 0 to the number of classes or 255, and (256,) pixels of each value."""
         path = self.mask_path(image_id)
         values = self._values(image_id)
         check_mask_size(path, values, self.image_path(image_id))
         counts = np.array(Image.fromarray(values).histogram(), dtype=np.int64)
         self._check_values(path, counts)
-        return _Labels(values, counts)
+        return values, counts
 
     def _check_values(self, path: Path, counts: npt.NDArray[np.int64]) -> None:
         last = len(self.classes)

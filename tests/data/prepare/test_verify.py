@@ -287,8 +287,3 @@ def test_every_file_is_read_and_shown(pascal: Small, sound_pascal: Path) -> None
         "reading the files of sbd": 82,
         "reading images and masks": 120,
     }
-
-
-def test_no_data(pascal: Small, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="were not found"):
-        check(pascal, tmp_path)
