@@ -140,11 +140,8 @@ def _printed(table: PaperTable, protocol: str) -> list[PublishedRow]:
             scales = n.multi_scale if table.by_scales else ""
             source = n.source if table.paper.said.collected else ""
             found[n.method, n.name, n.backbone, scales, source][n.shot, n.fold] = n
-    return sorted(map(PublishedRow, found.values()), key=lambda row: _backbone_order(row.first.backbone))
-
-
-def _backbone_order(name: str) -> tuple[bool, list[tuple[int, str]]]:
-    return not name.upper().startswith("VGG"), natural(name)
+    rows = sorted(map(PublishedRow, found.values()), key=lambda row: natural(row.first.backbone))
+    return sorted(rows, key=lambda row: not row.first.backbone.upper().startswith("VGG"))
 
 
 def _pairs(

@@ -183,11 +183,9 @@ class Paper:
             return PaperProtocol(entry, entry, load_protocol(entry))
         if entry in self.said.without_file:
             return PaperProtocol(entry, "", None)
-        known = [*builtin_protocols(), *self.said.without_file, *(path.name for path in self._protocol_files())]
+        files = [path.name for path in self.folder.glob("*.toml") if path.name != TABLES_FILE]
+        known = [*builtin_protocols(), *self.said.without_file, *files]
         raise unknown("protocol", entry, known, f"{self.file}: protocols")
-
-    def _protocol_files(self) -> list[Path]:
-        return [path for path in self.folder.glob("*.toml") if path.name != TABLES_FILE]
 
     @cached_property
     def folds(self) -> Mapping[str, tuple[int, ...]]:

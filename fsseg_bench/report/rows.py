@@ -114,17 +114,13 @@ def claimed_twice(collection: Collection) -> list[str]:
     for run in collection.done:
         key = run.record.settings.without("novel", "class_names", "episode_digest", "checkpoint")
         claims[settings_text(key | {"given": given_list(run.record)})].append(run)
-    return [
-        f"{_cell_name(rivals[0])}: {len(rivals)} records claim this cell, each is listed: "
-        + ", ".join(collection.path(run.record) for run in rivals)
-        for rivals in claims.values()
-        if len(rivals) > 1
-    ]
-
-
-def _cell_name(run: ScoredRun) -> str:
-    s = run.record.settings
-    return f"{s.protocol_label}, {s.method}, {s.backbone}, {s.way}-way {s.shot}-shot, fold {s.fold}, seed {s.seed}"
+    lines = []
+    for rivals in claims.values():
+        s, paths = rivals[0].record.settings, ", ".join(collection.path(run.record) for run in rivals)
+        cell = f"{s.protocol_label}, {s.method}, {s.backbone}, {s.way}-way {s.shot}-shot, fold {s.fold}, seed {s.seed}"
+        if len(rivals) > 1:
+            lines.append(f"{cell}: {len(rivals)} records claim this cell, each is listed: {paths}")
+    return lines
 
 
 def _distinct(rows: Sequence[Row], collection: Collection) -> list[Row]:

@@ -182,9 +182,7 @@ class TestFindRuns:
         assert len(find_runs().done) == 1
         assert len(results()) == 4
 
-
-class TestOpenRuns:
-    def test_exactly_these_folders_once(self, tmp_path: Path):
+    def test_exactly_the_given_folders_once(self, tmp_path: Path):
         first, _, third = (write_run(tmp_path, fold=fold) for fold in (1, 2, 3))
         found = open_runs([third, first, third])
         assert [run.record.folder for run in found.done] == [third, first]

@@ -109,23 +109,19 @@ def test_a_damaged_listing_is_named_and_the_pictures_stay(tmp_path: Path):
         assert "panels.json: damaged or edited" in warnings[0].message
 
 
-def test_odd_descriptions_do_no_harm(tmp_path: Path):
-    record = run(tmp_path)
-    write_panel(
-        record.folder, "a.png", (8, 8), (1, 2, 3), {"episode": None, "classes": "cat", "iou": "high", "rank": 3}
-    )
-    (((caption, _),), warnings) = run_pictures(record)
-    assert caption == "a"
-    assert "no list of pictures" in warnings[0].message
-
-
 @pytest.mark.parametrize(
-    "entry", [{"iou": 1.5}, {"iou": True}, {"iou": -1}, {"episode": 2.5}, {"shows": "x" * 1000}, {"classes": [1]}]
+    "entry",
+    [
+        *({"iou": 1.5}, {"iou": True}, {"iou": -1}, {"iou": "high"}, {"episode": 2.5}, {"rank": 3}),
+        *({"shows": "x" * 1000}, {"classes": [1]}, {"classes": "cat"}),
+    ],
 )
 def test_captions_hold_only_what_a_run_writes(tmp_path: Path, entry: dict):
     record = run(tmp_path)
     write_panel(record.folder, "a.png", (8, 8), (1, 2, 3), entry)
-    assert "no list of pictures" in run_pictures(record)[1][0].message
+    (((caption, _),), warnings) = run_pictures(record)
+    assert caption == "a"
+    assert "no list of pictures" in warnings[0].message
 
 
 @pytest.mark.parametrize("name", ["panels.json", "a.png"])

@@ -28,7 +28,11 @@ def run_html(run: ShownRun) -> str:
     """A part of the page that says how the run's numbers were made."""
     info = run.scored.record.info.document
     listing = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(run) if value)
-    raw = "".join(f"<h4>{title}</h4><pre>{_json(info[key])}</pre>" for title, key in _RAW if info.get(key))
+    raw = "".join(
+        f"<h4>{title}</h4><pre>{escape_lines(json.dumps(info[key], indent=1, ensure_ascii=False))}</pre>"
+        for title, key in _RAW
+        if info.get(key)
+    )
     body = f"<dl>{listing}</dl>{_scores(run)}{_classes(run)}{folded('the record in full', raw)}"
     return folded(escape(run.name), body, name=run.anchor)
 
@@ -100,7 +104,3 @@ def _classes(run: ShownRun) -> str:
     )
     title = f"<h4>IoU of each class, percent, {resolution} size</h4>"
     return f'{title}<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
-
-
-def _json(value: Any) -> str:
-    return escape_lines(json.dumps(value, indent=1, ensure_ascii=False))
