@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from fsseg_bench.data.source import Source
-from fsseg_bench.engine.cache import FeatureCache, FeatureReader
+from fsseg_bench.engine.cache import FeatureCache, FeatureReader, Feed, ImageKey, MaskKey
 from fsseg_bench.engine.counts import average_scores, confusion, predict_labels, scores_from_logits
 from fsseg_bench.engine.device import synchronise
-from fsseg_bench.engine.feed import Feed, ImageKey, MaskKey
 from fsseg_bench.engine.inference import InferenceModel, stack_features
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode, Features

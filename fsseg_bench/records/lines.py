@@ -11,10 +11,10 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
@@ -114,7 +114,7 @@ def _row(body: bytes) -> Row | str:
     return row if CHECK not in row else "its check is not where it belongs"
 
 
-class LineLog:
+class LineLog(AbstractContextManager["LineLog"]):
     """An append-only file of JSON lines; every line is whole or absent, and checked (see the module).
 
     Each line reaches the operating system when it is appended (so it survives a kill of the process) and the
@@ -200,9 +200,6 @@ class LineLog:
             finally:
                 os.close(self._handle)
                 self._handle = -1
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.counts import parse_counts
@@ -36,7 +36,7 @@ from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import RunSettings, differences
 from fsseg_bench.records.training import loss_row
-from fsseg_bench.storage.files import remove_leftovers, write_atomic, write_error, writing
+from fsseg_bench.storage.files import remove_leftovers, write_atomic, writing
 from fsseg_bench.storage.json_text import plain
 from fsseg_bench.storage.lock import FolderLock
 
@@ -52,7 +52,7 @@ _FIXED = {
 
 
 @dataclass(eq=False)
-class RunRecord:
+class RunRecord(AbstractContextManager["RunRecord"]):
     """The record of one run, open for writing. Use it in a ``with`` statement or call :meth:`close`."""
 
     folder: Path
@@ -90,18 +90,16 @@ class RunRecord:
         software = {**provenance(), "threads": threads}
         lock = FolderLock(folder)
         try:
-            if request.fresh and not is_empty(folder):
-                lock = moved_aside(folder, lock)
-            info = existing_info(folder, settings)
-            if info is None:
-                info = write_info(folder / RUN_FILE, _new(settings, request, folds, software))
-            elif info.status != "done":
-                info = write_info(folder / RUN_FILE, _resumed(info, software))
-            for place in (folder, folder / _PANELS):
-                remove_leftovers(place)
-        except OSError as error:
-            lock.release()
-            raise write_error(folder, error) from error
+            with writing(folder):
+                if request.fresh and not is_empty(folder):
+                    lock = moved_aside(folder, lock)
+                info = existing_info(folder, settings)
+                if info is None:
+                    info = write_info(folder / RUN_FILE, _new(settings, request, folds, software))
+                elif info.status != "done":
+                    info = write_info(folder / RUN_FILE, _resumed(info, software))
+                for place in (folder, folder / _PANELS):
+                    remove_leftovers(place)
         except UserError:
             lock.release()
             raise
@@ -243,9 +241,6 @@ class RunRecord:
     def close(self) -> None:
         """Lets other processes write; a second call does nothing."""
         self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

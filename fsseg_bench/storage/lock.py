@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Self
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.storage.files import write_error
@@ -17,7 +16,7 @@ _held: set[tuple[int, int]] = set()
 """Device and inode of the locks of this process: the system's locks do not exclude their own process."""
 
 
-class FolderLock:
+class FolderLock(AbstractContextManager["FolderLock"]):
     """The right to write in a folder, from construction to :meth:`release`.
 
     It is a POSIX record lock: the system drops it when the process dies, also by SIGKILL, and loader workers
@@ -59,9 +58,6 @@ class FolderLock:
             _held.discard(self._key)
             os.close(self._handle)
             self._handle = -1
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.release()

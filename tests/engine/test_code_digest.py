@@ -90,7 +90,7 @@ def test_one_token_in_each_file_that_counts_gives_another_identity_and_in_no_oth
     assert set(code_digest.EXCLUDED) & counted.keys() == set()
 
 
-ENGINE = ["feed", "evaluate", "counts", "train", "optimise", "inference", "cache", "plan", "run"]
+ENGINE = ["evaluate", "counts", "train", "optimise", "inference", "cache", "plan", "run"]
 BELOW = ["data.index", "data.training", "data.decode", "nn.weights", "nn.backbones.resnet", "protocol.table", "method"]
 
 
