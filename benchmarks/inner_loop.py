@@ -19,8 +19,8 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from benchmarks.timing import compare
-from fsseg_bench.nn.inner import InnerSwitches, inner_loop
 from fsseg_bench.nn.prototypes import unit_cells
+from fsseg_methods._inner import InnerSwitches, inner_loop
 
 SIZES = {"ResNet-50 at 417 px": (2048, 53), "ResNet-18 to layer3 at 257 px": (256, 33)}
 STEPS, ETA, ALPHA = 10, 0.1, 20.0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from benchmarks.timing import compare
-from fsseg_bench.nn.pooling import masked_average
+from fsseg_bench.nn.prototypes import masked_average
 
 SIZES = {"ResNet-50 at 417 px": (2048, 53, 417), "ResNet-18 to layer3 at 257 px": (256, 33, 257)}
 

@@ -127,10 +127,10 @@ def with_import(line: str) -> str:
 
 
 def test_a_helper_of_a_built_in_ones_name_is_the_users_own(own: Path) -> None:
-    (own / "_prototype.py").write_text("FACTOR = 'mine'\n")
-    (own / "do_nothing.py").write_text(with_import("from ._prototype import FACTOR"))
+    (own / "_shared.py").write_text("FACTOR = 'mine'\n")
+    (own / "do_nothing.py").write_text(with_import("from ._shared import FACTOR"))
     assert registry.find_method("do-nothing", own).factor == "mine"  # type: ignore[attr-defined]
-    assert registry.find_method("panet").__mro__[1].__module__ == "fsseg_methods._prototype"
+    assert registry.find_method("panet").__mro__[1].__module__ == "fsseg_methods._shared"
 
 
 def test_built_in_shared_modules_and_sub_packages_can_be_imported(own: Path) -> None:
@@ -138,7 +138,7 @@ def test_built_in_shared_modules_and_sub_packages_can_be_imported(own: Path) -> 
     (own / "parts" / "__init__.py").write_text("from .json import FACTOR\n")
     (own / "parts" / "json.py").write_text("from .bare.random import FACTOR\n")
     (own / "parts" / "bare" / "random.py").write_text("import json, random\nFACTOR = json.dumps(random.random() < 1)\n")
-    line = "from fsseg_methods._prototype import _PrototypeMethod\nfrom .parts import FACTOR"
+    line = "from fsseg_methods._shared import _PrototypeMethod\nfrom .parts import FACTOR"
     (own / "do_nothing.py").write_text(with_import(line))
     assert registry.find_method("do-nothing", own).factor == "true"  # type: ignore[attr-defined]
 
@@ -160,7 +160,7 @@ def test_the_folders_init_is_run(own: Path) -> None:
     assert registry.find_method("do-nothing", own).factor == "from the init"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["_mine", "_prototype"])
+@pytest.mark.parametrize("name", ["_mine", "_shared"])
 @pytest.mark.parametrize("line", ["from fsseg_methods.{} import FACTOR", "from fsseg_methods import {}\nFACTOR = 1"])
 def test_a_neighbour_that_is_looked_for_among_the_built_in_ones_is_refused(own: Path, name: str, line: str) -> None:
     (own / f"{name}.py").write_text("FACTOR = 1\n")

@@ -55,21 +55,6 @@ def take(features: Tensor, nodes: Nodes) -> Tensor:
     return flat.gather(1, nodes.places[..., None].expand(-1, -1, flat.shape[2]))
 
 
-def attention_weights(scores: Tensor, real: Tensor) -> Tensor:
-    """Softmax over the real nodes alone.
-
-    Args:
-        scores: (B, Q, S) of any sign, one row a query cell.
-        real: (B, S) bool.
-
-    Returns:
-        (B, Q, S) float: each row sums to 1, with exactly 0 where a node is not real; all 0 without real nodes.
-    """
-    allowed = real[:, None, :]
-    full = scores.float() if scores.dtype in {torch.float16, torch.bfloat16} else scores
-    return masked_softmax(full, allowed)
-
-
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis where ``mask`` (bool, broadcast) holds; 0 elsewhere, and in rows without any."""
     return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1) * mask
@@ -79,11 +64,12 @@ def attend(scores: Tensor, values: Tensor, real: Tensor) -> Tensor:
     """What each query cell reads: sum_j softmax_j(scores_ij) v_j over real nodes j.
 
     Args:
-        scores: (B, Q, S).
+        scores: (B, Q, S) of any sign, one row a query cell.
         values: (B, S, C), v.
         real: (B, S) bool.
 
     Returns:
         (B, Q, C) in the values' dtype; 0 for an episode without real nodes.
     """
-    return attention_weights(scores, real).to(values.dtype) @ values
+    full = scores.float() if scores.dtype in {torch.float16, torch.bfloat16} else scores
+    return masked_softmax(full, real[:, None]).to(values.dtype) @ values

@@ -25,13 +25,12 @@ from fsseg_bench.method import Episode, Prediction, feature_map
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.pooling import masked_average
-from fsseg_bench.nn.prototypes import assigned, cosine_scores, unit_cells
+from fsseg_bench.nn.prototypes import assigned, cosine_scores, masked_average, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._inner import LoopSwitches, adapt
-from fsseg_methods._prototype import _PrototypeMethod, labels_of
 from fsseg_methods._recipes import biopt_recipe
+from fsseg_methods._shared import _PrototypeMethod, labels_of
 
 
 class Stages(NamedTuple):

@@ -25,22 +25,17 @@ import torch
 from torch import Tensor, nn
 
 from fsseg_bench.method import Episode, Features, Method, feature_map
-from fsseg_bench.nn.aspp import ASPPClassifier
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
-from fsseg_bench.nn.conv_block import start_small
+from fsseg_bench.nn.heads import ASPPClassifier, MidLevel, Refinement, TiledConvolution, start
 from fsseg_bench.nn.layout import Layout, ResNetLayout
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.mid_level import MidLevel
-from fsseg_bench.nn.pooling import masked_average
-from fsseg_bench.nn.refinement import Refinement
-from fsseg_bench.nn.tiled import TiledConvolution
+from fsseg_bench.nn.prototypes import masked_average
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Range
-from fsseg_methods._prototype import labels_of
-from fsseg_methods._ranges import Count, Share
 from fsseg_methods._recipes import canet_recipe, light_recipe
+from fsseg_methods._shared import Count, Share, labels_of
 
 _CODE = "the authors' code"
 _OURS = "ours"
@@ -96,7 +91,7 @@ class CANet(Method):
         self.decode = ASPPClassifier(width, dropout=dropout, project_dropout=dropout)
         for name, part in self.named_children():
             if name != "backbone":
-                _start(part, small=small)
+                start(part, small=small)
 
     def encode(self, images: Tensor) -> Tensor:
         """Embedded mid-level features (M, width, h, w) >= 0."""
@@ -170,7 +165,9 @@ class CANet(Method):
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training with one support, the same for both data sets and any number of shots."""
         if protocol.synthetic:
-            return _light()
+            light = light_recipe()
+            sources = {**light.sources, "augment": f"{_CODE}: queries as they are, since remembered maps lie on them"}
+            return dataclasses.replace(light, augment="enlarged-crop-supports", sources=sources)
         recipe = canet_recipe(_CODE)
         further = {
             "bn": f"{_CODE}; the paper calls the backbone fixed (recipe.bn=eval)",
@@ -218,20 +215,3 @@ def _beside(convolution: TiledConvolution, maps: Tensor, vectors: Tensor) -> Ten
 def _by_shot(tensor: Tensor, like: Tensor) -> Tensor:
     """The first axis (B * K) of a tensor as the first two (B, K) of ``like``."""
     return tensor.view(*like.shape[:2], *tensor.shape[1:])
-
-
-def _start(part: nn.Module, *, small: bool) -> None:
-    """Initial weights of new convolutions: N(0, 0.01^2), or He's; biases stay PyTorch's."""
-    if small:
-        start_small(part)
-        return
-    for module in part.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-
-
-def _light() -> Recipe:
-    """The light recipe without flips of the query, which a remembered map would not follow."""
-    light = light_recipe()
-    sources = {**light.sources, "augment": f"{_CODE}: queries as they are, since remembered maps lie on them"}
-    return dataclasses.replace(light, augment="enlarged-crop-supports", sources=sources)

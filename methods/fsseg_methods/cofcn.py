@@ -27,15 +27,14 @@ from torch import Tensor, nn
 
 from fsseg_bench.method import Episode, Features, Method, feature_map
 from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.bilinear import transposed_bilinear
 from fsseg_bench.nn.layout import Layout, ResNetLayout, VGGLayout
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.transposed import transposed_bilinear
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Must
-from fsseg_methods._prototype import labels_of
-from fsseg_methods._ranges import Count, Share
 from fsseg_methods._recipes import fcn_recipe
+from fsseg_methods._shared import Count, Share, labels_of
 
 _CODE = "the authors' code"
 _KERNEL = 7

@@ -29,11 +29,9 @@ from fsseg_bench.nn.layout import Layout, ResNetLayout, VGGLayout
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._dan.fusion import FusionDecoder
-from fsseg_methods._dan.rank_attention import SignRule, rank_attention
-from fsseg_methods._prototype import labels_of
-from fsseg_methods._ranges import Count
+from fsseg_methods._dan import FusionDecoder, SignRule, rank_attention
 from fsseg_methods._recipes import light_recipe
+from fsseg_methods._shared import Count, labels_of
 
 _ATTENTION_STRIDE = 8
 """Stages this coarse or coarser attend; the one before them is the decoder's skip."""

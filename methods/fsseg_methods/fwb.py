@@ -45,8 +45,8 @@ from fsseg_methods._fwb.experts import (
     weighted_cells,
     weighted_vector,
 )
-from fsseg_methods._prototype import labels_of
 from fsseg_methods._recipes import light_recipe
+from fsseg_methods._shared import labels_of
 
 _CODE = "the authors' code"
 _LOW = ("pool2", "layer1")

@@ -22,8 +22,8 @@ from fsseg_bench.nn.prototypes import cosine_scores, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._inner import LoopSwitches, adapt
-from fsseg_methods._prototype import _PrototypeMethod, labels_of
 from fsseg_methods._recipes import biopt_recipe
+from fsseg_methods._shared import _PrototypeMethod, labels_of
 
 
 class InOptDagger(_PrototypeMethod):

@@ -26,15 +26,14 @@ from torch import Tensor, nn
 
 from fsseg_bench.method import VOID, Episode, Method, feature_map
 from fsseg_bench.nn.backbones import Backbone
-from fsseg_bench.nn.bilinear import resize
+from fsseg_bench.nn.bilinear import resize, transposed_bilinear
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.nn.layout import Layout, VGGLayout
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.transposed import transposed_bilinear
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._prototype import labels_of
 from fsseg_methods._recipes import light_recipe
+from fsseg_methods._shared import labels_of
 
 _CODE = "the authors' code"
 _SUPPORT_SIDE = 224  # what fc6 was trained for

@@ -20,13 +20,11 @@ from torch import Tensor
 
 from fsseg_bench.method import Episode, feature_map
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.pooling import masked_average
-from fsseg_bench.nn.prototypes import assigned, cosine_scores, unit_cells
+from fsseg_bench.nn.prototypes import assigned, cosine_scores, masked_average, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._alignment import alignment_labels, alignment_losses
-from fsseg_methods._prototype import _PrototypeMethod, labels_of
 from fsseg_methods._recipes import light_recipe
+from fsseg_methods._shared import _PrototypeMethod, alignment_labels, alignment_losses, labels_of
 
 _CODE = "the authors' code"
 

@@ -24,18 +24,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsseg_bench.method import Episode, Method, feature_map
-from fsseg_bench.nn.aspp import ASPPClassifier
 from fsseg_bench.nn.attention import Nodes, attend, foreground_cells, nodes_of, take
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
+from fsseg_bench.nn.heads import ASPPClassifier, MidLevel, start
 from fsseg_bench.nn.layout import Layout, ResNetLayout
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.mid_level import MidLevel
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._prototype import labels_of
-from fsseg_methods._ranges import Count, Share
 from fsseg_methods._recipes import canet_recipe, light_recipe
+from fsseg_methods._shared import Count, Share, labels_of
 
 _CANET = "CANet's authors' code, whose authors are the same"
 _WIDTH = 256
@@ -88,7 +86,7 @@ class PGNet(Method):
         self.decode = ASPPClassifier(width, dropout=dropout, project_dropout=dropout)
         for name, part in self.named_children():
             if name != "backbone":
-                _start(part)
+                start(part)
 
     def encode(self, images: Tensor) -> Tensor:
         """Embedded mid-level features (M, width, h, w) >= 0."""
@@ -229,10 +227,3 @@ def _map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
 def _block(width: int) -> nn.Sequential:
     """3x3 convolution, ReLU, 3x3 convolution."""
     return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
-
-
-def _start(part: nn.Module) -> None:
-    """He's initial weights for new layers; biases stay PyTorch's."""
-    for module in part.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -24,8 +24,7 @@ from torch import Tensor
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_methods._pmms.method import MapInto, _MixtureMethod
-from fsseg_methods._prototype import labels_of
-from fsseg_methods._ranges import Count
+from fsseg_methods._shared import Count, labels_of
 
 
 class PMMs(_MixtureMethod):

@@ -21,7 +21,6 @@ Differences: the protocol's training lists and episodes; the authors' PASCAL run
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,20 +30,9 @@ from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._alignment import alignment_labels
-from fsseg_methods._ppnet.graph import LatentGraph, gathered, like_prototypes
 from fsseg_methods._ppnet.method import Parts, _PartMethod, part_recipe
-from fsseg_methods._ppnet.superpixels import slic_labels, superpixel_means
-from fsseg_methods._ranges import Count
-
-
-class Nodes(NamedTuple):
-    """What each class keeps of each unlabelled image."""
-
-    features: Tensor
-    """(B, N+1, V, T, C)."""
-    kept: Tensor
-    """(B, N+1, V, T) bool."""
+from fsseg_methods._ppnet.unlabelled import LatentGraph, gathered, like_prototypes, slic_labels, superpixel_means
+from fsseg_methods._shared import Count, alignment_labels
 
 
 class PPNetUD(_PartMethod):
@@ -98,21 +86,24 @@ class PPNetUD(_PartMethod):
 
     def query_parts(self, episode: Episode, parts: Parts) -> Tensor:
         """The supports' parts, renewed group by group: (B, N+1, P, C)."""
-        nodes = self.nodes(episode, parts.whole)
+        nodes, kept = self.nodes(episode, parts.whole)
         renewed: Tensor = self.graph(
-            parts.prototypes, nodes.features, nodes.kept, group=self.switches.group, momentum=self.switches.running_mean
+            parts.prototypes, nodes, kept, group=self.switches.group, momentum=self.switches.running_mean
         )
         return renewed
 
-    def nodes(self, episode: Episode, whole: Tensor) -> Nodes:
-        """The superpixels of all unlabelled images that are like each class's whole prototype (B, N+1, C)."""
+    def nodes(self, episode: Episode, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """The superpixels of all unlabelled images that are like each class's whole prototype (B, N+1, C).
+
+        Features (B, N+1, V, T, C), and (B, N+1, V, T) bool: whether the place holds one.
+        """
         if not isinstance(episode.unlabelled, tuple):
             raise ValueError("the episode has no unlabelled images")
         features, valid = (level.flatten(1, 2) for level in episode.unlabelled)
         kept = like_prototypes(
             features, valid, whole.detach(), top=self.switches.top, threshold=self.switches.threshold
         )
-        return Nodes(gathered(features, kept.places), kept.mask)
+        return gathered(features, kept.places), kept.mask
 
     def alignment(self, episode: Episode, scores: Tensor, present: Tensor) -> Tensor:
         """(B,): see :class:`PPNetUD` for ``joint_align``."""

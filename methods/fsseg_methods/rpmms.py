@@ -28,8 +28,7 @@ from fsseg_bench.method import Episode
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.schema import Must
 from fsseg_methods._pmms.method import MapInto, _MixtureMethod
-from fsseg_methods._prototype import labels_of
-from fsseg_methods._ranges import Count
+from fsseg_methods._shared import Count, labels_of
 
 _DIVISOR = 5
 """Of the sum of the stages' softmaxes in the authors' code, whatever the numbers of shots and stages."""

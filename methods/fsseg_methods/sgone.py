@@ -28,14 +28,12 @@ from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.layout import Layout, VGGLayout
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.pooling import masked_average
-from fsseg_bench.nn.prototypes import cosine_scores, unit_cells
+from fsseg_bench.nn.prototypes import cosine_scores, masked_average, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Range
-from fsseg_methods._prototype import labels_of
-from fsseg_methods._ranges import Count
 from fsseg_methods._recipes import fcn_recipe
+from fsseg_methods._shared import Count, labels_of
 
 _CODE = "the authors' code"
 _LEVELS = ("pool3", "pool4", "pool5", "layer2", "layer3", "layer4")

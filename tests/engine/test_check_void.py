@@ -15,7 +15,7 @@ from fsseg_bench.engine.checks import ContractError
 from fsseg_bench.method import VOID, Episode, Method, Prediction, feature_map
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.pooling import masked_average
+from fsseg_bench.nn.prototypes import masked_average
 from tests.engine.test_check import Good
 
 

@@ -110,18 +110,18 @@ def test_zeroed_features_in_the_reader_are_another_run(tmp_path: Path) -> None:
 
 
 def test_only_what_a_method_imports_counts_for_it() -> None:
-    assert "fsseg_methods._alignment" in files("ppnet")
+    assert "fsseg_methods._shared" in files("ppnet")
     for method in ("baseline", "panet", "biopt", "fwb"):
-        assert "fsseg_methods._ppnet.superpixels" not in files(method)
+        assert "fsseg_methods._ppnet.unlabelled" not in files(method)
         assert "fsseg_methods.ppnet" not in files(method)
-    assert "fsseg_methods._ppnet.superpixels" in files("ppnet_ud")
+    assert "fsseg_methods._ppnet.unlabelled" in files("ppnet_ud")
 
 
 def test_only_the_backbone_that_is_used_counts() -> None:
     resnet, vgg = (files("canet", backbone=name) for name in ("resnet50", "vgg16"))
     networks = {name for name in resnet | vgg if name.startswith(("fsseg_bench.nn.networks.", "fsseg_bench.nn.back"))}
     differ = {name.rpartition(".")[2] for name in networks if (name in resnet) != (name in vgg)}
-    assert differ == {"resnet50", "resnet", "dilation", "vgg16", "vgg"}
+    assert differ == {"resnet50", "resnet", "vgg16", "vgg"}
     assert {"fsseg_bench.nn.networks.vgg16", "fsseg_bench.nn.backbones.vgg"} <= vgg - resnet
 
 
@@ -244,12 +244,12 @@ def test_a_helper_in_a_users_folder_counts_and_the_folders_place_does_not(tmp_pa
     folder = tmp_path / "mine"
     (folder / "parts" / "deep").mkdir(parents=True)
     (folder / "theirs.py").write_text(METHOD.format(imports="from .parts.deep._numbers import FACTOR"))
-    (folder / "parts" / "deep" / "_numbers.py").write_text("from ..._prototype import FACTOR\n")
-    (folder / "_prototype.py").write_text("FACTOR = 1.0  # the built-in one has no such name\n")
+    (folder / "parts" / "deep" / "_numbers.py").write_text("from ..._shared import FACTOR\n")
+    (folder / "_shared.py").write_text("FACTOR = 1.0  # the built-in one has no such name\n")
     before = asked("theirs", folder)
     moved = shutil.copytree(folder, tmp_path / "elsewhere" / "odd name; é")
     assert asked("theirs", moved) == before
-    (folder / "_prototype.py").write_text("FACTOR = 2.0\n")
+    (folder / "_shared.py").write_text("FACTOR = 2.0\n")
     assert asked("theirs", folder) != before
 
 

@@ -53,7 +53,7 @@ class Case(NamedTuple):
     labels: Tensor
 
     def check(self, name: str, actual: Tensor) -> None:
-        self.golden.assert_close(name, actual.detach().numpy())
+        self.golden.check(name, actual)
 
     def episode(self, query: Tensor, support: Tensor, *, given: bool = False, void: bool = False) -> Episode:
         """Features as a training episode, its history given or zeros."""
@@ -76,7 +76,7 @@ class Case(NamedTuple):
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
     data = golden.load(test_data / "golden", request.param)
     method = make(CANet, build_backbone("resnet50", CANet.layout), history_rate=1.0)
-    method.load_state_dict(_state(method, data))
+    _fill(method, data)
     return Case(
         data,
         method.eval(),
@@ -92,18 +92,16 @@ def _tensor(data: Golden, name: str) -> Tensor:
     return torch.from_numpy(data.input(name).astype(np.float32))
 
 
-def _state(method: CANet, data: Golden) -> dict[str, Tensor]:
-    """The case's parameters under our names; the attention over shots, which the case has not, stays."""
+def _fill(method: CANet, data: Golden) -> None:
+    """The case's parameters; the attention over shots, which the case has not, stays."""
     state = method.state_dict()
     filled = set()
     for entry in data.info["parameters"]:
         name = _own_name(entry["name"])
-        assert state[name].shape == tuple(entry["shape"]), name
-        state[name] = torch.from_numpy(data.value(entry["name"], tuple(entry["shape"]), entry["kind"]))
+        data.fill(entry, state[name])
         filled.add(name)
     left = {name for name in set(state) - filled if not name.startswith("attention.")}
     assert all(name.endswith("num_batches_tracked") for name in left)
-    return state
 
 
 def _own_name(official: str) -> str:
@@ -211,12 +209,7 @@ def test_gradients(case: Case) -> None:
     episode = case.episode(method.encode(case.query.double()), method.encode(case.support.double()), given=True)
     method.loss(episode)["query"].backward()
     parameters = dict(method.named_parameters())
-    names = [entry["name"] for entry in case.golden.info["outputs"] if entry["name"].startswith("grad.")]
-    assert len(names) == 5
-    for name in names:
-        gradient = parameters[_own_name(name.removeprefix("grad."))].grad
-        assert gradient is not None
-        case.check(name, gradient)
+    case.golden.check_gradients({name: parameters[_own_name(name)] for name in case.golden.gradients()}, 5)
 
 
 def test_a_training_pass(case: Case) -> None:

@@ -117,12 +117,6 @@ def test_each_side_trains_its_own_trunk() -> None:
         assert every - reached == {untouched, fc6}
 
 
-def test_everything_learns() -> None:
-    method = _method(build_backbone("resnet18-layer2", CoFCN.layout))
-    method.loss(_episode(method, 2, 1, (65, 65)))["query"].backward()
-    assert not [name for name, p in method.named_parameters() if p.grad is None or not p.grad.any()]
-
-
 def _training_step(method: CoFCN, optimizer: torch.optim.Optimizer) -> None:
     masks = random_masks((2, 1, 1, 65, 65), 0)
     support, query = method.encode_training(noise_images(2), masks.flatten(0, 2), noise_images(2, seed=1))
@@ -185,17 +179,6 @@ def test_annotations_by_hand() -> None:
     assert plain == [[1, 1, -1, -1, -1, -1, -1], [-1, -1, -1, -1, -1, 1, -1]]
 
 
-def test_annotations_against_loops() -> None:
-    masks = random_masks((2, 13, 17), 1, void=0.9)
-    maps = _method().annotations(masks)
-    for label in (0, 1):
-        for m, mask in enumerate(masks):
-            for y in range(13):
-                for x in range(17):
-                    near = mask[max(y - 5, 0) : y + 6, max(x - 5, 0) : x + 6]
-                    assert maps[m, label, y, x].item() == pytest.approx(2.22 if (near == label).any() else -2.22)
-
-
 def test_default_annotation_is_as_strong_as_the_authors_beside_the_image() -> None:
     std = torch.tensor(TinyBackbone().std)
     assert CoFCN.Switches().annotation_value == pytest.approx(128 / 255 / std.mean().item(), abs=5e-3)
@@ -256,16 +239,6 @@ def test_support_vector_by_hand() -> None:
     masks = torch.zeros(1, 1, 2, 1, 1, dtype=torch.uint8)
     episode = Episode((means, cells), masks, torch.zeros(1), (1, 1), (0,))
     assert support_vector(episode).tolist() == [[13 / 4, 6.0]]
-
-
-def test_one_by_one() -> None:
-    method = _method(build_backbone("resnet18-layer2", CoFCN.layout))
-    with torch.no_grad():
-        episode = _episode(method, 3, 2, (65, 65))
-        together = method.predict(episode)
-        single = torch.cat([method.predict(episode.item(i)) for i in range(3)])
-    assert together.std() > 0
-    torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-4)
 
 
 def test_dropout_takes_whole_channels_in_training_alone() -> None:

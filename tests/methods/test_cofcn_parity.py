@@ -24,7 +24,7 @@ pytestmark = pytest.mark.real_data
 class Case(NamedTuple):
     golden: Golden
     method: CoFCN
-    parameters: dict[str, nn.Parameter]
+    parameters: dict[str, Tensor]
     """By their names in the case."""
     query: Tensor
     query_labels: Tensor
@@ -44,18 +44,26 @@ class Case(NamedTuple):
         )
 
     def check(self, name: str, actual: Tensor) -> None:
-        self.golden.assert_close(name, actual.detach().numpy())
+        self.golden.check(name, actual)
 
 
 @pytest.fixture(scope="module", params=["cofcn-1", "cofcn-2"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
     data = golden.load(test_data / "golden", request.param)
     method = make(CoFCN, build_backbone("vgg16", CoFCN.layout), annotation_value=128).eval()
+    layers = [
+        *_convolutions(method.conditioning),
+        method.support_fc6,
+        *_convolutions(method.backbone),
+        *(method.query_fc6, method.fc7, method.score),
+    ]
+    tensors = [p for layer in layers for p in layer.parameters()]
+    assert len(tensors) == len(list(method.parameters()))
     count = sum(entry["name"].endswith("image") for entry in data.info["inputs"]) - 1
     return Case(
         data,
         method,
-        _fill(method, data),
+        data.fill_all(tensors),
         torch.from_numpy(data.input("query.image")),
         _labels(data, "query"),
         [(torch.from_numpy(data.input(f"support{i}.image")), _labels(data, f"support{i}")) for i in range(count)],
@@ -65,27 +73,6 @@ def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
 def _labels(data: Golden, name: str) -> Tensor:
     foreground, void = (torch.from_numpy(data.input(f"{name}.{part}")) for part in ("foreground", "void"))
     return foreground.to(torch.uint8).masked_fill(void == 1, 255)[None]
-
-
-def _fill(method: CoFCN, data: Golden) -> dict[str, nn.Parameter]:
-    layers = [
-        *_convolutions(method.conditioning),
-        method.support_fc6,
-        *_convolutions(method.backbone),
-        method.query_fc6,
-        method.fc7,
-        method.score,
-    ]
-    tensors = [p for layer in layers for p in layer.parameters()]
-    assert len(tensors) == len(data.info["parameters"]) == len(list(method.parameters()))
-    named = {}
-    for tensor, entry in zip(tensors, data.info["parameters"], strict=True):
-        value = data.value(entry["name"], tuple(entry["shape"]), entry["kind"]) * entry.get("scale", 1)
-        with torch.no_grad():
-            assert tensor.shape == value.shape
-            tensor.copy_(torch.from_numpy(value))
-        named[entry["name"]] = tensor
-    return named
 
 
 def _convolutions(trunk: Backbone) -> list[nn.Conv2d]:
@@ -134,12 +121,7 @@ def test_head_loss_and_gradients(case: Case) -> None:
     case.check("loss", loss[None])
     torch.testing.assert_close(loss, segmentation_loss(logits, case.query_labels))
     loss.backward()
-    gradients = [e["name"] for e in case.golden.info["outputs"] if e["name"].startswith("grad.")]
-    assert len(gradients) == 5
-    for name in gradients:
-        gradient = case.parameters[name.removeprefix("grad.")].grad
-        assert gradient is not None
-        case.check(name, gradient)
+    case.golden.check_gradients(case.parameters, 5)
 
 
 def test_the_larger_support_weighs_more(case: Case) -> None:

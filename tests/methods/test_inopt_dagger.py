@@ -13,7 +13,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
 from fsseg_methods.baseline import Baseline
 from fsseg_methods.inopt_dagger import InOptDagger
-from tests.support.heads import TinyBackbone, first, make, random_episode
+from tests.support.heads import TinyBackbone, make, random_episode
 
 
 def by_autograd(episode: Episode, steps: int, *, unit_norm: bool, factor: float | None) -> Tensor:
@@ -110,24 +110,3 @@ def test_inner_loss_on_pixels() -> None:
     on_cells = make(InOptDagger, TinyBackbone()).predict(episode)
     assert logits.shape == on_cells.logits.shape
     assert not torch.allclose(diagnostics["inner_loss"], on_cells.diagnostics["inner_loss"], atol=1e-3)
-
-
-def test_empty_support_mask() -> None:
-    episode = random_episode(2, 1, 1)
-    masks = torch.zeros_like(episode.support_masks)
-    logits, diagnostics = make(InOptDagger, TinyBackbone()).predict(dataclasses.replace(episode, support_masks=masks))
-    assert logits.isfinite().all()
-    assert not logits[:, 1].any()
-    assert all(values.isfinite().all() for values in diagnostics.values())
-
-
-@pytest.mark.parametrize("switches", [{}, {"inner_res": "input"}], ids=str)
-def test_the_same_bits_in_every_batch(switches: dict[str, str]) -> None:
-    episode = random_episode(8, 2, 2, channels=37, cells=(9, 7), size=(65, 51))
-    method = make(InOptDagger, TinyBackbone(), **switches)
-    parts = [method.predict(episode.item(i)) for i in range(8)]
-    for count in (1, 3, 8):
-        logits, diagnostics = method.predict(first(episode, count))
-        assert torch.equal(logits, torch.cat([part.logits for part in parts[:count]]))
-        for name, values in diagnostics.items():
-            assert torch.equal(values, torch.cat([part.diagnostics[name] for part in parts[:count]])), name

@@ -16,7 +16,7 @@ from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.oslsm import OSLSM, at_every_cell, hashed, random_hash, shot_maps
-from tests.support.heads import TinyBackbone, make, random_masks
+from tests.support.heads import make, random_masks
 from tests.support.networks import noise_images, random_backbone
 
 WIDTH, CLASSES = 12, 7
@@ -234,24 +234,6 @@ def test_the_head_against_loops(small: OSLSM, shots: int) -> None:
         torch.testing.assert_close(logits[b, 1], _head_by_loops(small, episode, b), rtol=1e-4, atol=1e-4)
 
 
-def test_shots_are_united(small: OSLSM) -> None:
-    """The mask of five supports is the union of what each finds alone, and more are never less."""
-    generator = torch.Generator().manual_seed(0)
-    light = make(OSLSM, TinyBackbone()).eval()
-    for method, channels in ((small, WIDTH), (light, 6)):
-        support = torch.randn(1, 1, 5, channels + 1, generator=generator)
-        query = torch.randn(1, channels, 4, 4, generator=generator)
-        masks = torch.ones(1, 1, 5, 32, 32, dtype=torch.uint8)
-        episode = Episode(support, masks, query, (32, 32), (0,))
-        united = method.predict(episode).argmax(dim=1)
-        alone = [
-            method.predict(dataclasses.replace(episode, support=support[:, :, k : k + 1])).argmax(dim=1)
-            for k in range(5)
-        ]
-        assert torch.equal(united, torch.stack(alone).amax(dim=0))
-        assert 0 < united.float().mean() < 1
-
-
 def test_light_form_by_hand() -> None:
     """A ResNet's: ReLU, mean over cells, linear, hash; the query's cells under these weights; upsampled."""
     method = make(OSLSM, random_backbone("resnet18-layer2")).eval()
@@ -309,14 +291,6 @@ def test_rates_and_decay_of_the_recipe(small: OSLSM) -> None:
             factor = (0.1 if name.startswith("conditioning.") else 1) * (2 if name.endswith("bias") else 1)
             assert group["lr"] == pytest.approx(1e-10 * pixels * factor)
             assert group["weight_decay"] == pytest.approx(0 if name.endswith("bias") else 5e-4 / pixels)
-
-
-def test_one_mean_step_is_the_authors_summed_step() -> None:
-    """Rate times pixels and decay over pixels give the step of rate 1e-10 and decay 5e-4 on the sum."""
-    recipe = OSLSM.recipe(load_protocol("pascal5i"), 1)
-    weight, gradient_of_mean, pixels = 0.3, 0.7, 417**2
-    authors = 1e-10 * (gradient_of_mean * pixels + 5e-4 * weight)
-    assert recipe.lr * (gradient_of_mean + recipe.weight_decay * weight) == pytest.approx(authors)
 
 
 @pytest.mark.slow

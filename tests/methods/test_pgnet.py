@@ -12,9 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.optimise import prepare
 from fsseg_bench.method import Episode
-from fsseg_bench.protocol.load import load_protocol
 from fsseg_methods.pgnet import GraphAttention, PGNet, pooled
 from tests.support.heads import TinyBackbone, make, random_episode
 
@@ -106,15 +104,6 @@ def test_without_a_mask_background_cells_are_zero_nodes() -> None:
 
 
 @torch.no_grad()
-def test_background_is_masked_out() -> None:
-    """Nothing that a background cell shows changes the result."""
-    built = method().double()
-    query, support, cells = maps_of()
-    other = torch.where(cells[:, :, None], support, 100 * torch.randn_like(support))
-    torch.testing.assert_close(built.pyramid(query, other, cells), built.pyramid(query, support, cells))
-
-
-@torch.no_grad()
 def test_hand_computed_unit() -> None:
     """One channel, nodes 0 and log 3, query 1, all maps the identity: weights 1/4 and 3/4."""
     unit = GraphAttention(1)
@@ -124,19 +113,6 @@ def test_hand_computed_unit() -> None:
     real = torch.tensor([[True, True, False]])
     out = unit(torch.ones(1, 1, 1), torch.full((1, 1, 1), 10.0), nodes, torch.tensor([[[4.0], [8.0], [1e3]]]), real)
     assert out.item() == pytest.approx(0.25 * 4 + 0.75 * 8 + 10)
-
-
-@torch.no_grad()
-def test_shots_are_one_graph() -> None:
-    """Two supports are one support of twice the height; a copy of a support changes nothing."""
-    built = method().double()
-    query, support, cells = maps_of(2)
-    tall = torch.cat((support[:, 0], support[:, 1]), dim=2)[:, None]
-    tall_cells = torch.cat((cells[:, 0], cells[:, 1]), dim=1)[:, None]
-    expected = built.pyramid(query, support, cells)
-    torch.testing.assert_close(built.pyramid(query, tall, tall_cells), expected)
-    twice = built.pyramid(query, support.repeat(1, 2, 1, 1, 1), cells.repeat(1, 2, 1, 1))
-    torch.testing.assert_close(twice, expected)
 
 
 @pytest.mark.parametrize("size", [(41, 41), (20, 20), (10, 10), (1, 1), (7, 3)])
@@ -171,36 +147,6 @@ def test_residual_blocks() -> None:
         inner = F.conv2d(expected, block[0].weight, block[0].bias, padding=1).clamp_min(0)
         expected = (expected + F.conv2d(inner, block[2].weight, block[2].bias, padding=1)).clamp_min(0)
     torch.testing.assert_close(built.predict(episode), built.decode(expected))
-
-
-@pytest.mark.parametrize("backbone", ["resnet101", "vgg16", "resnet18", "resnet18-layer3"])
-def test_other_backbones(backbone: str) -> None:
-    built = assemble(PGNet, backbone, "none", {}, 0)[0].eval()
-    with torch.no_grad():
-        features = built.encode(torch.randn(1, 3, 40, 33))
-    assert isinstance(features, Tensor)
-    assert features.shape[1] == 256
-
-
-def test_gradient_reaches_the_head_alone() -> None:
-    built = assemble(PGNet, "resnet18-layer2", "none", {}, 0)[0]
-    prepare(built, PGNet.recipe(load_protocol("pascal5i"), 1))
-    support, query = built.encode_training(torch.randn(2, 3, 65, 65), torch.ones(2, 65, 65), torch.randn(2, 3, 65, 65))
-    assert isinstance(support, Tensor)
-    masks = (torch.rand(2, 1, 1, 65, 65) < 0.5).to(torch.uint8)
-    labels = (torch.rand(2, 65, 65) < 0.5).to(torch.uint8)
-    built.loss(Episode(support[:, None, None], masks, query, (65, 65), (0, 1), labels))["query"].backward()
-    for name, parameter in built.named_parameters():
-        trained = not name.startswith("backbone.")
-        assert (parameter.grad is not None and bool(parameter.grad.any())) is trained, name
-
-
-@pytest.mark.parametrize("shots", [1, 2, 3, 4, 5])
-def test_batched_is_one_by_one(shots: int) -> None:
-    built, episode = method(), random_episode(3, 1, shots)
-    together = built.predict(episode)
-    for i in range(3):
-        torch.testing.assert_close(built.predict(episode.item(i)), together[i : i + 1], atol=1e-5, rtol=1e-5)
 
 
 def test_empty_void_and_tiny_masks() -> None:

@@ -1,4 +1,4 @@
-"""PPNet's parts, scores and losses against plain loops, and what its gradients reach."""
+"""PPNet's parts, scores and losses against plain loops, its semantic branch, and what its gradients reach."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from fsseg_bench.engine.optimise import build_optimizer, prepare
 from fsseg_bench.method import ClassLabels, Episode
 from fsseg_bench.nn.prototypes import support_prototypes
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_methods._ppnet import method as _parts
-from fsseg_methods._ppnet.method import drawn_numbers, part_scores
+from fsseg_methods._ppnet.method import SemanticHead, drawn_numbers, part_scores
 from fsseg_methods.panet import PANet
 from fsseg_methods.ppnet import PPNet
-from tests.support.heads import TinyBackbone, first, make, random_episode, random_masks
+from tests.support.heads import TinyBackbone, make, random_episode, random_masks
 
 BASE = 15
 
@@ -137,18 +136,7 @@ def test_one_part_without_the_whole_is_a_mean_and_the_whole_alone_is_panet() -> 
     torch.testing.assert_close(method.predict(episode), full, atol=1e-3, rtol=0)
 
 
-def test_shapes_at_the_released_size() -> None:
-    method = make(PPNet, TinyBackbone(), BASE)
-    episode = _episode(1, 1, 1, cells=(53, 53), size=(417, 417), blocks=40)
-    parts = method.support_parts(episode, drawn_numbers(episode.seeds, 1, 5))
-    assert parts.prototypes.shape == (1, 2, 5, 6)
-    rows = method.support_rows(episode)
-    assert [tuple(grid.shape[3:]) for grid in rows.grids] == [(53, 53), (106, 106)]
-    assert method.predict(episode).shape == (1, 2, 417, 417)
-
-
-def test_size_of_the_semantic_branch_and_none_without_it() -> None:
-    assert sum(p.numel() for p in make(PPNet, TinyBackbone(2048), 15).semantic.parameters()) == 1_179_712
+def test_no_semantic_branch_without_its_loss() -> None:
     parts_alone = _method(semantic_weight=0.0)
     assert {name.split(".")[0] for name, _ in parts_alone.named_parameters()} == {"backbone"}
     episode = dataclasses.replace(_episode(1), class_labels=None)
@@ -201,14 +189,6 @@ def test_draws_in_the_order_of_the_authors() -> None:
     assert torch.equal(uniform[1], queries)
 
 
-def test_the_same_bits_in_every_batch() -> None:
-    episode = _episode(6, 2, 2, channels=37, cells=(9, 7), size=(65, 51))
-    method = make(PPNet, TinyBackbone(37), BASE)
-    one_by_one = torch.cat([method.predict(episode.item(i)) for i in range(6)])
-    for count in (1, 3, 6):
-        torch.testing.assert_close(method.predict(first(episode, count)), one_by_one[:count], atol=2e-4, rtol=0)
-
-
 def test_empty_support_masks_and_void_supports_stay_finite() -> None:
     episode = _episode(3, 1, 2)
     masks = episode.support_masks.clone()
@@ -245,7 +225,31 @@ def test_rates_of_the_semantic_branch(semantic_weight: float) -> None:
 
 
 def test_numbers_that_choose_the_starts_are_below_one() -> None:
-    uniform = _parts.drawn_numbers(tuple(range(200)), 2, 5)
+    uniform = drawn_numbers(tuple(range(200)), 2, 5)
     assert uniform.shape == (200, 2, 3, 5)
     assert uniform.min() >= 0
     assert uniform.max() < 1
+
+
+def test_sum_of_four_dilated_convolutions_of_rectified_features() -> None:
+    torch.manual_seed(0)
+    head = SemanticHead(5, 4)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    features = torch.randn(2, 5, 13, 29)
+    expected = torch.zeros(2, 4, 13, 29)
+    for branch, dilation in zip(head.branches, (6, 12, 18, 24), strict=True):
+        padded = F.pad(features.clamp_min(0), (dilation,) * 4)
+        for i in range(3):
+            for j in range(3):
+                rows, columns = slice(i * dilation, i * dilation + 13), slice(j * dilation, j * dilation + 29)
+                expected += torch.einsum("oc,mchw->mohw", branch.weight[:, :, i, j], padded[:, :, rows, columns])
+        expected += branch.bias[:, None, None]
+    torch.testing.assert_close(head(features), expected, atol=2e-4, rtol=0)
+
+
+def test_start_of_the_semantic_branch() -> None:
+    torch.manual_seed(0)
+    head = SemanticHead(2048, 16)
+    assert all(not branch.bias.any() for branch in head.branches)
+    assert [branch.weight.std().item() for branch in head.branches] == pytest.approx([0.01] * 4, rel=0.02)

@@ -20,7 +20,7 @@ from fsseg_bench.nn.prototypes import support_prototypes
 from fsseg_methods._ppnet import method as _parts
 from fsseg_methods._ppnet.method import _PartMethod, part_scores, predicted_rows
 from fsseg_methods._ppnet.parts import row_counts
-from fsseg_methods._ppnet.superpixels import superpixel_means
+from fsseg_methods._ppnet.unlabelled import superpixel_means
 from fsseg_methods.panet import PANet, query_prototypes, support_scores
 from fsseg_methods.ppnet import PPNet
 from fsseg_methods.ppnet_ud import PPNetUD
@@ -129,7 +129,7 @@ class Checked:
         self.case, self.prefix = case, prefix
 
     def __call__(self, name: str, actual: Tensor) -> None:
-        self.case.assert_close(self.prefix + name, actual.detach().numpy())
+        self.case.check(self.prefix + name, actual)
 
     def starts(self, name: str) -> np.ndarray:
         return self.case.stored[f"{self.prefix}start.{name}"]
@@ -275,10 +275,7 @@ def fill_semantic(head: nn.Module, case: Golden) -> dict[str, nn.Parameter]:
 
 def fill(named: dict[str, Any], case: Golden) -> dict[str, Any]:
     for name, tensor in named.items():
-        entry = next(e for e in case.info["parameters"] if e["name"] == name)
-        assert list(tensor.shape) == entry["shape"]
-        with torch.no_grad():
-            tensor.copy_(torch.from_numpy(case.value(name, tuple(entry["shape"]), entry["kind"])))
+        case.fill(next(e for e in case.info["parameters"] if e["name"] == name), tensor)
     return named
 
 
@@ -315,14 +312,14 @@ def test_graph_head(test_data: Path, injected: Any) -> None:
 
 def check_graph(method: PPNetUD, episode: Episode, check: Checked, uniform: Tensor) -> None:
     parts = method.support_parts(episode, uniform)
-    found = method.nodes(episode, parts.whole)
-    kept = found.kept.sum(dim=3)[0]
+    nodes, mask = method.nodes(episode, parts.whole)
+    kept = mask.sum(dim=3)[0]
     check("kept", kept.unflatten(1, (2, 2)).transpose(0, 1).float())
     current, steps = parts.prototypes, []
-    contextual = method.graph.inside(found.features, found.kept)
+    contextual = method.graph.inside(nodes, mask)
     for start in (0, 2):
         group = slice(start, start + 2)
-        steps.append(method.graph.attend(current, contextual[:, :, group], found.kept[:, :, group]))
+        steps.append(method.graph.attend(current, contextual[:, :, group], mask[:, :, group]))
         current = 0.8 * current + 0.2 * steps[-1]
     check("graph_prototypes", torch.cat(steps))
     check("final_prototypes", current[0])
@@ -379,14 +376,7 @@ def test_star_model(test_data: Path) -> None:
     episode = episode_of(method.encode(images), masks, labels)
     check_star(method, episode, check, [True])
     sum(method.loss(episode).values()).backward()
-    check_gradients(parameters, check)
-
-
-def check_gradients(parameters: dict[str, Any], check: Checked) -> None:
-    names = [e["name"] for e in check.case.info["outputs"] if e["name"].startswith("grad.")]
-    assert names
-    for name in names:
-        check(name, parameters[name.removeprefix("grad.")].grad)
+    case.check_gradients(parameters, len(case.gradients()))
 
 
 def test_semantic_model_in_training(test_data: Path, injected: Any) -> None:
@@ -411,6 +401,6 @@ def test_semantic_model_in_training(test_data: Path, injected: Any) -> None:
     check_parts(method, episode, check, uniform, present)
     check_losses(method, episode, check)
     sum(method.loss(episode).values()).backward()
-    check_gradients(state, check)
+    case.check_gradients(state, len(case.gradients()))
     for name in [e["name"] for e in case.info["outputs"] if e["name"].startswith("after.")]:
         check(name, state[f"encoder.{name.removeprefix('after.')}"])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsseg_methods._ppnet.parts import Rows, _at_rows, _lattice, drawn_rows, part_centres, row_counts, rows_of_masks
+from fsseg_methods._ppnet.parts import Rows, drawn_rows, part_centres, row_counts, rows_of_masks
 
 SIZE, CELLS = (51, 37), (7, 5)
 
@@ -73,17 +73,6 @@ def test_the_lists_are_as_long_as_the_plain_ones() -> None:
     assert len(rows.grids) == 3  # the features' size, twice that, the image's
     assert row_counts(rows).tolist() == [[len(r) for r in lists] for lists in every]
     assert rows.blank.nonzero().tolist() == [[0, 2, 1], [1, 2, 1]]
-
-
-def test_the_order_of_rows_is_that_of_the_plain_lists() -> None:
-    features, rows, every = support_case()
-    counts = row_counts(rows)
-    starts = torch.arange(int(counts.max())) % counts[..., None]
-    lattices = [_lattice(grid, CELLS, features.dtype) for grid in rows.grids]
-    found = _at_rows(features.flatten(3), CELLS, starts, rows.blank, lattices, rows.membership())
-    for b in range(2):
-        for number, own in enumerate(every[b]):
-            torch.testing.assert_close(found[b, number, : len(own)], own, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("assignments", [1, 2, 10])

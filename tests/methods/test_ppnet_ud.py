@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsseg_bench.method import ClassLabels, Episode
-from fsseg_methods._alignment import alignment_losses
 from fsseg_methods._ppnet.method import drawn_numbers
-from fsseg_methods._ppnet.superpixels import slic_labels
+from fsseg_methods._ppnet.unlabelled import slic_labels
+from fsseg_methods._shared import alignment_losses
 from fsseg_methods.ppnet import PPNet
 from fsseg_methods.ppnet_ud import PPNetUD, joint_alignment
 from tests.support.heads import TinyBackbone, make, random_episode, random_masks
@@ -36,11 +36,12 @@ def _episode(batch: int = 2, ways: int = 1, shots: int = 1, *, channels: int = 6
 
 def _method(channels: int = 6, **switches: object) -> PPNetUD:
     torch.manual_seed(0)
-    return make(PPNetUD, TinyBackbone(channels), BASE, unlabelled=IMAGES, threshold=0.0, top=4, **switches)
+    return make(PPNetUD, TinyBackbone(channels), BASE, **{"unlabelled": IMAGES, "threshold": 0.0, "top": 4, **switches})
 
 
-def _parts_by_loops(method: PPNetUD, episode: Episode, parts: Tensor, whole: Tensor) -> Tensor:
-    """(B, N+1, P, C)."""
+def _parts_by_loops(method: PPNetUD, episode: Episode, parts: Tensor, whole: Tensor) -> tuple[Tensor, set[int]]:
+    """(B, N+1, P, C), and how many superpixels images keep."""
+    sizes = set()
     graph, width = method.graph, method.graph.within.weight.shape[0]
     results = []
     for b in range(episode.batch):
@@ -55,6 +56,7 @@ def _parts_by_loops(method: PPNetUD, episode: Episode, parts: Tensor, whole: Ten
                     cosines = F.cosine_similarity(x, whole[b, c][None], dim=1)
                     order = cosines.argsort(descending=True)[: method.switches.top]
                     x = x[order][cosines[order] > method.switches.threshold]
+                    sizes.add(len(x))
                     if len(x) > 1:
                         embedded = graph.within(x)
                         attention = (embedded @ embedded.T / width**0.5).softmax(dim=1)
@@ -64,15 +66,16 @@ def _parts_by_loops(method: PPNetUD, episode: Episode, parts: Tensor, whole: Ten
                 new = (graph.parts(current) @ graph.nodes(x).T / width**0.5).softmax(dim=1) @ x
                 current = 0.8 * current + 0.2 * (new if len(x) else 0)
             results.append(current)
-    return torch.stack(results).view_as(parts)
+    return torch.stack(results).view_as(parts), sizes
 
 
 @pytest.mark.parametrize(("ways", "shots"), [(1, 1), (1, 5), (2, 2)])
 def test_parts_of_the_query_against_loops(ways: int, shots: int) -> None:
     episode = _episode(2, ways, shots)
-    method = _method()
+    method = _method(threshold=0.5)
     parts = method.support_parts(episode, drawn_numbers(episode.seeds, ways, 5))
-    expected = _parts_by_loops(method, episode, parts.prototypes, parts.whole)
+    expected, sizes = _parts_by_loops(method, episode, parts.prototypes, parts.whole)
+    assert {0, 1, 2} <= sizes
     torch.testing.assert_close(method.query_parts(episode, parts), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -139,7 +142,6 @@ def test_the_graph_stays_as_it_was_drawn_unless_asked_otherwise() -> None:
 
 
 def test_sizes_of_the_graph() -> None:
-    assert sum(p.numel() for p in make(PPNetUD, TinyBackbone(2048), BASE).graph.parameters()) == 7_340_032
     assert _method(channels=16).graph.within.weight.shape == (16, 16)
     assert _method(width=3).graph.within.weight.shape == (3, 6)
 
@@ -150,14 +152,6 @@ def test_gradient_of_the_query_loss_passes_the_graph() -> None:
     _method().loss(dataclasses.replace(episode, support=support))["query"].backward()
     assert support.grad.any()
     assert support.grad.isfinite().all()
-
-
-def test_a_batch_equals_one_by_one() -> None:
-    episode = _episode(3, 2, 2)
-    method = _method()
-    together = method.predict(episode)
-    for i in range(3):
-        torch.testing.assert_close(method.predict(episode.item(i))[0], together[i], atol=2e-4, rtol=0)
 
 
 def test_what_it_asks_of_the_engine() -> None:

@@ -26,8 +26,6 @@ pytestmark = pytest.mark.real_data
 class Case(NamedTuple):
     golden: Golden
     method: SGOne
-    parameters: dict[str, str]
-    """Their names in the case to those in the method."""
     query: Tensor
     query_labels: Tensor
     supports: Tensor
@@ -54,7 +52,7 @@ class Case(NamedTuple):
         """Within 1e-4 of the output's largest magnitude, as these cases state."""
         (entry,) = (e for e in self.golden.info["outputs"] if e["name"] == name)
         entry["tolerance"] = 1e-4 * entry["max_abs"]
-        self.golden.assert_close(name, actual.detach().numpy())
+        self.golden.check(name, actual)
 
     def check_labels(self, name: str, probabilities: Tensor, actual: Tensor) -> None:
         """Equal, except where the two probabilities (2, H, W) are closer than 1e-4."""
@@ -70,10 +68,10 @@ class Case(NamedTuple):
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
     data = golden.load(test_data / "golden", request.param)
     method = make(SGOne, build_backbone("vgg16", SGOne.layout)).eval()
+    data.fill_all(_tensors(method))
     return Case(
         data,
         method,
-        _fill(method, data),
         torch.from_numpy(data.input("query_rgb")),
         torch.from_numpy(data.input("query_mask"))[0].to(torch.uint8),
         torch.from_numpy(data.input("support_rgb")),
@@ -81,20 +79,13 @@ def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
     )
 
 
-def _fill(method: SGOne, data: Golden) -> dict[str, str]:
+def _tensors(method: SGOne) -> list[Tensor]:
+    """All parameters in the order of the case."""
     convolutions = [m for m in method.backbone.modules() if isinstance(m, nn.Conv2d)]
     layers = [*convolutions, method.guidance, *method.side, method.fuse, method.exit]
     tensors = [p for layer in layers for p in layer.parameters()]
-    assert len(tensors) == len(data.info["parameters"]) == len(list(method.parameters()))
-    own = {id(p): name for name, p in method.named_parameters()}
-    named = {}
-    for tensor, entry in zip(tensors, data.info["parameters"], strict=True):
-        value = data.value(entry["name"], tuple(entry["shape"]), entry["kind"])
-        with torch.no_grad():
-            assert tensor.shape == value.shape
-            tensor.copy_(torch.from_numpy(value))
-        named[entry["name"]] = own[id(tensor)]
-    return named
+    assert len(tensors) == len(list(method.parameters()))
+    return tensors
 
 
 def test_trunk_and_branches(case: Case) -> None:
@@ -147,13 +138,11 @@ def test_max_fusion(case: Case) -> None:
 
 
 def test_gradients_in_double_precision(case: Case) -> None:
-    names = [e["name"] for e in case.golden.info["outputs"] if e["name"].startswith("grad.")]
-    if not names:
+    if not case.golden.gradients():
         pytest.skip("no gradients stored")
-    assert len(names) == 6
     method = copy.deepcopy(case.method).double()
     method.loss(case.episode(method, torch.float64))["query"].backward()
-    for name in names:
-        gradient = method.get_parameter(case.parameters[name.removeprefix("grad.")]).grad
-        assert gradient is not None
-        case.check(name, gradient)
+    for entry in case.golden.info["outputs"]:
+        entry["tolerance"] = 1e-4 * entry["max_abs"]
+    names = [entry["name"] for entry in case.golden.info["parameters"]]
+    case.golden.check_gradients(dict(zip(names, _tensors(method), strict=True)), 6)

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.check import check_method
+from fsseg_bench.engine.made_up import training_episode
+from fsseg_bench.engine.optimise import prepare
 from fsseg_bench.engine.switches import described
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.backbones import build_backbone
@@ -47,6 +50,7 @@ LAYER2, LAYER3 = "resnet18-layer2", "resnet18-layer3"
         ("ppnet-ud", LAYER2, {"unlabelled": 2}),
         ("rpmms", LAYER2, {}),
         ("sgone", LAYER2, {}),
+        pytest.param(*("sgone", LAYER2, {"fusion": "max"}), marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -54,6 +58,29 @@ def test_the_contract(name: str, backbone: str, switches: dict[str, Any]) -> Non
     cls = find_method(name)
     checks = check_method(cls, lambda: assemble(cls, backbone, "none", switches, 0)[0])
     assert [(check.name, check.detail) for check in checks if not check.passed] == []
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+@pytest.mark.parametrize("name", ["baseline", "cofcn", "dan", "panet", "pgnet", "pmms", "sgone"])
+def test_the_query_s_loss_is_the_cross_entropy_of_the_prediction(name: str, shots: int) -> None:
+    method = assemble(find_method(name), LAYER2, "none", {}, 0)[0].eval()
+    episode = training_episode(method, shots)
+    predicted = method.predict(episode)
+    full = F.interpolate(predicted, size=episode.size, mode="bilinear")
+    expected = F.cross_entropy(full, episode.query_labels.long(), ignore_index=255)
+    torch.testing.assert_close(method.loss(episode)["query"], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["canet", "pgnet"])
+def test_under_the_authors_recipe_the_head_alone_learns(name: str) -> None:
+    """The trunk is frozen; attention over shots learns from two shots on."""
+    cls = find_method(name)
+    method = assemble(cls, LAYER2, "none", {"dropout": 0.0}, 0)[0]
+    prepare(method, cls.recipe(load_protocol("pascal5i"), 5))
+    sum(method.loss(training_episode(method, 2)).values()).backward()
+    for key, parameter in method.named_parameters():
+        trained = not key.startswith("backbone.")
+        assert (parameter.grad is not None and bool(parameter.grad.any())) is trained, key
 
 
 @pytest.mark.parametrize(
@@ -203,6 +230,10 @@ _FCN = {
 }
 _SMALL_FCN = {"iterations": 300, "lr": 0.1, "schedule": "poly", "clip": 1.0}
 _BIOPT = {"iterations": 20_000, "lr": 7e-3, "schedule": "step", "milestones": (10_000,), "gamma": 0.1}
+_BIOPT_PASCAL = {
+    **{"iterations": 10_000, "batch": 8, "lr": 7e-3, "schedule": "constant", "momentum": 0.9, "weight_decay": 5e-4},
+    **{"augment": "enlarged-crop-supports", "bn": "eval"},
+}
 _CANET = {
     "lr": 2.5e-3,
     "momentum": 0.9,
@@ -248,8 +279,11 @@ REAL, SMALL = ("pascal5i", "coco20i-a", "coco20i-b"), ("shapes5i",)
     ("name", "protocols", "shots", "expected"),
     [
         *((name, REAL[1:], (1,), _BIOPT) for name in ("baseline", "biopt", "inopt-dagger")),
+        *((name, REAL[:1], (1,), _BIOPT_PASCAL) for name in ("baseline", "biopt", "inopt-dagger")),
         *((name, REAL[:1], (5,), {"batch": 2, "iterations": 10_000}) for name in ("baseline", "biopt", "inopt-dagger")),
-        ("canet", REAL, (1, 5), {**_CANET, "bn": "stats"}),
+        ("baseline", SMALL, (1, 5), {"bn": "eval", "augment": "flip"}),
+        ("canet", REAL, (1, 5), {**_CANET, "bn": "stats", "iterations": 513_000}),
+        ("canet", SMALL, (1, 5), {"augment": "enlarged-crop-supports"}),
         ("cofcn", REAL, (1, 5), _FCN),
         ("cofcn", SMALL, (1,), _SMALL_FCN),
         ("fwb", REAL, (1, 5), _FWB),

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from fsseg_bench.nn.attention import attend, attention_weights, foreground_cells, nodes_of, take
+from fsseg_bench.nn.attention import attend, foreground_cells, nodes_of, take
 
 
 def test_attention_against_loops() -> None:
@@ -32,10 +32,10 @@ def test_attention_against_loops() -> None:
 
 
 def test_hand_computed_weights() -> None:
-    scores = torch.tensor([[[0.0, math.log(3), 50.0]]])
-    weights = attention_weights(scores, torch.tensor([[True, True, False]]))
-    torch.testing.assert_close(weights, torch.tensor([[[0.25, 0.75, 0.0]]]))
-    assert weights[0, 0, 2] == 0
+    scores, real = torch.tensor([[[0.0, math.log(3), 50.0]]]), torch.tensor([[True, True, False]])
+    read = attend(scores, torch.eye(3)[None], real)
+    torch.testing.assert_close(read, torch.tensor([[[0.25, 0.75, 0.0]]]))
+    assert read[0, 0, 2] == 0
 
 
 def test_nodes_that_are_not_real_get_neither_weight_nor_gradient() -> None:
@@ -72,11 +72,9 @@ def test_no_nodes_at_all() -> None:
 
 
 def test_large_scores_and_half_precision() -> None:
-    scores = torch.tensor([[[1e4, 0.0, 3e38]]])
-    assert attention_weights(scores, torch.tensor([[True, True, False]])).tolist() == [[[1.0, 0.0, 0.0]]]
+    scores, real = torch.tensor([[[1e4, 0.0, 3e38]]]), torch.tensor([[True, True, False]])
+    assert attend(scores, torch.eye(3)[None], real).tolist() == [[[1.0, 0.0, 0.0]]]
     half = torch.randn(1, 3, 5).bfloat16()
-    weights = attention_weights(half, torch.ones(1, 5, dtype=torch.bool))
-    assert weights.dtype == torch.float32
     assert attend(half, torch.randn(1, 5, 2).bfloat16(), torch.ones(1, 5, dtype=torch.bool)).dtype == torch.bfloat16
 
 

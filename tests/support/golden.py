@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,38 @@ class Golden:
         assert worst <= tolerance, f"{self.case} {name}: off by {worst:.3g}, allowed {tolerance:.3g}"
         if "mean" in entry and actual.dtype.kind == "f":
             assert abs(float(flat.mean(dtype=np.float64)) - entry["mean"]) <= tolerance, f"{name}: the mean is off"
+
+    def check(self, name: str, actual: Tensor) -> None:
+        """:meth:`assert_close` of a tensor."""
+        self.assert_close(name, actual.detach().numpy())
+
+    def fill(self, entry: dict[str, Any], tensor: Tensor) -> None:
+        """Sets ``tensor`` to the regenerated and scaled values of a listed parameter."""
+        with torch.no_grad():
+            assert list(tensor.shape) == entry["shape"], entry["name"]
+            value = self.value(entry["name"], tuple(entry["shape"]), entry["kind"]) * np.float32(entry.get("scale", 1))
+            tensor.copy_(torch.from_numpy(value))
+
+    def fill_all(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Fills all listed parameters in their order; the tensors by their names in the case."""
+        pairs = list(zip(self.info["parameters"], tensors, strict=True))
+        for entry, tensor in pairs:
+            self.fill(entry, tensor)
+        return {entry["name"]: tensor for entry, tensor in pairs}
+
+    def gradients(self) -> list[str]:
+        """The names of the parameters whose gradients are stored."""
+        names = [entry["name"] for entry in self.info["outputs"]]
+        return [name.removeprefix("grad.") for name in names if name.startswith("grad.")]
+
+    def check_gradients(self, parameters: Mapping[str, Tensor], count: int) -> None:
+        """The stored gradients, ``count`` of them, are those of ``parameters``, by their names in the case."""
+        names = self.gradients()
+        assert len(names) == count
+        for name in names:
+            gradient = parameters[name].grad
+            assert gradient is not None, name
+            self.check(f"grad.{name}", gradient)
 
 
 def load(folder: Path, case: str) -> Golden:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.itemwise import itemwise
-from fsseg_bench.nn.pooling import masked_average
-from fsseg_bench.nn.prototypes import cosine_scores, unit, unit_cells
+from fsseg_bench.nn.prototypes import cosine_scores, masked_average, unit, unit_cells
 from fsseg_methods._fwb.boosting import boost
 from fsseg_methods._fwb.gated import Strip, gated_response, gated_responses, tap_products
 

@@ -12,20 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from fsseg_bench.method import Episode, Features, Method, feature_map
-from fsseg_bench.nn.aspp import ASPPClassifier
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
-from fsseg_bench.nn.conv_block import conv_block
+from fsseg_bench.nn.heads import ASPPClassifier, MidLevel, Refinement, TiledConvolution, conv_block, mid_level_features
 from fsseg_bench.nn.layout import Layout, ResNetLayout, VGGLayout
-from fsseg_bench.nn.mid_level import MidLevel, mid_level_features
 from fsseg_bench.nn.prototypes import background_mask
-from fsseg_bench.nn.refinement import Refinement
-from fsseg_bench.nn.tiled import TiledConvolution
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._pmms.mixture import fit_mixtures, mixture_starts, probability_map
-from fsseg_methods._ranges import Count, Share
 from fsseg_methods._recipes import light_recipe
+from fsseg_methods._shared import Count, Share
 
 _CODE = "the authors' code"
 
@@ -53,12 +49,8 @@ class Activation(nn.Module):
         self.merge = conv_block(width + 2 if reads_map else width, width, batch_norm=batch_norm, dropout=dropout)
         self.reads_map = reads_map
 
-    def query_part(self, query: Tensor) -> Tensor:
-        """What the query (B, width, h, w) gives to the joining convolution, the same for every prototype."""
-        return self.join.of_map(query)
-
     def forward(self, query_part: Tensor, mixtures: Mixtures) -> Tensor:
-        """The activated query (B, width, h, w) >= 0."""
+        """The activated query (B, width, h, w) >= 0; ``query_part`` is its part in the joining convolution."""
         size = (query_part.shape[2], query_part.shape[3])
         total = torch.zeros_like(query_part)
         for prototype in mixtures.foreground.unbind(dim=1):
@@ -120,7 +112,9 @@ class _MixtureMethod(Method):
         )
         if _is_vgg(self.backbone):
             # a part of the trunk: it has the trunk's learning rate and goes where the trunk goes
-            self.backbone.add_module("extra", _extra_convolution(self.backbone.out_channels))
+            extra = nn.Conv2d(self.backbone.out_channels, self.backbone.out_channels, 3, padding=1)
+            nn.init.xavier_normal_(extra.weight)
+            self.backbone.add_module("extra", extra)
 
     @property
     @abstractmethod
@@ -165,7 +159,7 @@ class _MixtureMethod(Method):
 
     def stage_logits(self, episode: Episode) -> list[Tensor]:
         """Logits (B, 2, h, w) of each stage; with an ``activation`` map each stage reads the one before."""
-        part = self.activation.query_part(feature_map(episode.query))
+        part = self.activation.join.of_map(feature_map(episode.query))
         stages: list[Tensor] = []
         earlier: Tensor | None = None
         for mixtures in self.mixtures(episode):
@@ -179,8 +173,31 @@ class _MixtureMethod(Method):
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training, the same for both data sets and any number of shots."""
         if protocol.synthetic:
-            return _light()
-        return _recipe()
+            # without the authors' ratio of rates the head, deep and mostly unnormalised, lags
+            light = light_recipe()
+            return dataclasses.replace(light, head_lr_factor=10.0, sources={**light.sources, "head_lr_factor": _CODE})
+        from_code = ("iterations", "batch", "lr", "momentum", "weight_decay", "schedule")
+        return Recipe(
+            iterations=200_001,
+            batch=8,
+            lr=3.5e-4,
+            momentum=0.9,
+            weight_decay=5e-4,
+            schedule="poly",
+            head_lr_factor=10.0,
+            bias_lr_factor=2.0,
+            freeze="none",
+            bn="stats",
+            augment="resized-crop",
+            train_shots=1,
+            sources={
+                **dict.fromkeys((*from_code, "head_lr_factor", "bias_lr_factor"), _CODE),
+                "freeze": f"{_CODE}: all convolutions are trained",
+                "bn": f"{_CODE}: affine parameters fixed, statistics of the batch, running ones move",
+                "augment": f"{_CODE}: flips and crops of half to all of the image, supports and query each on its own",
+                "train_shots": f"{_CODE}: trained with one shot, whatever the evaluation",
+            },
+        )
 
 
 def group_masks(masks: Tensor, size: tuple[int, int], void_in_bg: bool = False) -> Tensor:
@@ -200,41 +217,3 @@ def group_masks(masks: Tensor, size: tuple[int, int], void_in_bg: bool = False) 
 
 def _is_vgg(backbone: Backbone) -> bool:
     return "pool5" in backbone.stages
-
-
-def _extra_convolution(channels: int) -> nn.Conv2d:
-    convolution = nn.Conv2d(channels, channels, 3, padding=1)
-    nn.init.xavier_normal_(convolution.weight)
-    return convolution
-
-
-def _light() -> Recipe:
-    """The light recipe with the authors' ratio of rates: without it the head, deep and mostly unnormalised, lags."""
-    light = light_recipe()
-    return dataclasses.replace(light, head_lr_factor=10.0, sources={**light.sources, "head_lr_factor": _CODE})
-
-
-def _recipe() -> Recipe:
-    from_code = ("iterations", "batch", "lr", "momentum", "weight_decay", "schedule", "head_lr_factor")
-    return Recipe(
-        iterations=200_001,
-        batch=8,
-        lr=3.5e-4,
-        momentum=0.9,
-        weight_decay=5e-4,
-        schedule="poly",
-        head_lr_factor=10.0,
-        bias_lr_factor=2.0,
-        freeze="none",
-        bn="stats",
-        augment="resized-crop",
-        train_shots=1,
-        sources={
-            **dict.fromkeys(from_code, _CODE),
-            "bias_lr_factor": _CODE,
-            "freeze": f"{_CODE}: all convolutions are trained",
-            "bn": f"{_CODE}: affine parameters fixed, statistics of the batch, running ones move",
-            "augment": f"{_CODE}: flips and crops of half to all of the image, supports and query each on its own",
-            "train_shots": f"{_CODE}: trained with one shot, whatever the evaluation",
-        },
-    )

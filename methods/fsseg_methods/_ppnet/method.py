@@ -6,25 +6,29 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from fsseg_bench.method import Episode, Method, feature_map
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.pooling import masked_average
-from fsseg_bench.nn.prototypes import assigned, background_mask, cosine_scores, support_prototypes, unit_cells
+from fsseg_bench.nn.prototypes import (
+    assigned,
+    background_mask,
+    cosine_scores,
+    masked_average,
+    support_prototypes,
+    unit_cells,
+)
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._alignment import alignment_labels, alignment_losses
 from fsseg_methods._ppnet.parts import Rows, drawn_rows, part_centres, row_counts, rows_of_masks
-from fsseg_methods._ppnet.semantic import SemanticHead
-from fsseg_methods._prototype import labels_of
-from fsseg_methods._ranges import Count
 from fsseg_methods._recipes import light_recipe
+from fsseg_methods._shared import Count, alignment_labels, alignment_losses, labels_of
 
 _BACKGROUND_ZOOM, _FOREGROUND_ZOOM = 1, 2
-_BRANCHES = 4
+_DILATIONS = (6, 12, 18, 24)  # of the semantic branch
 _CODE = "the authors' code"
 
 
@@ -37,6 +41,30 @@ class Parts(NamedTuple):
     """(B, N+1, C), g: the masked averages of PANet."""
     prototypes: Tensor
     """(B, N+1, P, C): centre + lambda g."""
+
+
+class SemanticHead(nn.Module):
+    """A side branch that tells the training classes apart, and gives the features a reason to mean something.
+
+    It is the sum of parallel dilated 3x3 convolutions from features of ``channels`` to ``classes`` scores a cell,
+    background included.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(channels, classes, 3, padding=dilation, dilation=dilation) for dilation in _DILATIONS
+        )
+        for branch in self.branches:
+            assert isinstance(branch, nn.Conv2d)
+            assert branch.bias is not None
+            nn.init.normal_(branch.weight, std=0.01)
+            nn.init.zeros_(branch.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores (M, classes, h, w) of features (M, channels, h, w), which are rectified first."""
+        rectified = F.relu(features)
+        return torch.stack([branch(rectified) for branch in self.branches]).sum(dim=0)
 
 
 class _PartMethod(Method):
@@ -194,7 +222,7 @@ def part_recipe(protocol: Protocol) -> Recipe:
     """The authors' training, the same for both data sets and any number of shots."""
     if protocol.synthetic:
         return light_recipe()
-    biases = {f"semantic.branches.{i}.bias": 20.0 for i in range(_BRANCHES)}
+    biases = {f"semantic.branches.{i}.bias": 20.0 for i in range(len(_DILATIONS))}
     return Recipe(
         iterations=24_000,
         batch=1,

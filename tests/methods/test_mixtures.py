@@ -1,74 +1,39 @@
-"""RPMMs: shapes of every stage, what learns, how stages and shots are combined, parameter counts."""
+"""The prototype mixture models: how stages and shots are combined, what learns, where the map enters."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.bilinear import resize
-from fsseg_bench.nn.layout import VGGLayout
 from fsseg_methods._pmms.method import Mixtures, group_masks
+from fsseg_methods._pmms.mixture import fit_mixtures, probability_map
+from fsseg_methods.pmms import PMMs
 from fsseg_methods.rpmms import RPMMs
 from tests.support.heads import TinyBackbone, make, random_episode
 
+M = TypeVar("M", PMMs, RPMMs)
+
 
 def _method(**switches: Any) -> RPMMs:
+    return _on_tiny(RPMMs, **switches)
+
+
+def _on_tiny(cls: type[M], **switches: Any) -> M:
     torch.manual_seed(0)
-    return make(RPMMs, TinyBackbone(16), **switches).eval()
+    return make(cls, TinyBackbone(16), **switches).eval()
 
 
 def _episode(batch: int = 2, shots: int = 1) -> Episode:
     """With features as the encoder gives them, 16 channels and nowhere negative."""
     episode = random_episode(batch, 1, shots, 16, cells=(6, 5), size=(41, 35))
     return dataclasses.replace(episode, support=episode.support.relu(), query=episode.query.relu())
-
-
-@pytest.mark.parametrize(("pixels", "cells"), [(321, 41), (481, 61)])
-def test_feature_size(pixels: int, cells: int) -> None:
-    method = make(RPMMs, build_backbone("resnet18", RPMMs.layout), width=4).eval()
-    with torch.no_grad():
-        assert method.encode(torch.zeros(1, 3, pixels, pixels)).shape == (1, 4, cells, cells)
-
-
-def test_layout_is_that_of_the_specification() -> None:
-    backbone = build_backbone("resnet50", RPMMs.layout)
-    assert backbone.stages == ("stem", "layer1", "layer2", "layer3")
-    blocks = backbone.get_submodule("layer3").children()
-    assert {(block.conv2.dilation, block.conv2.stride, block.conv1.stride) for block in blocks} == {
-        ((2, 2), (1, 1), (1, 1))
-    }
-    first = backbone.get_submodule("layer2.0")
-    assert (first.conv1.stride, first.conv2.stride) == ((2, 2), (1, 1))
-    assert RPMMs.layout.of(VGGLayout) == VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1))
-
-
-def test_shapes_of_every_stage() -> None:
-    method = _method()
-    seen: dict[str, list[tuple[int, ...]]] = {}
-
-    def watch(name: str, module: nn.Module) -> None:
-        module.register_forward_hook(lambda _m, _i, out: seen.setdefault(name, []).append(tuple(out.shape)))
-
-    watch("activation", method.activation)
-    watch("refined", method.refine)
-    watch("aspp", method.classify.aspp)
-    watch("projected", method.classify.project)
-    logits = method.stage_logits(_episode())
-    assert [tuple(x.shape) for x in logits] == 3 * [(2, 2, 6, 5)]
-    assert seen == {
-        "activation": 3 * [(2, 16, 6, 5)],
-        "refined": 3 * [(2, 16, 6, 5)],
-        "aspp": 3 * [(2, 80, 6, 5)],
-        "projected": 3 * [(2, 16, 6, 5)],
-    }
-    assert method.activation.merge[0].in_channels == 16 + 2
-    assert [tuple(m.foreground.shape) for m in method.mixtures(_episode())] == [(2, k, 16) for k in (1, 3, 6)]
 
 
 def test_dropout_without_batch_norm_in_the_head() -> None:
@@ -78,12 +43,13 @@ def test_dropout_without_batch_norm_in_the_head() -> None:
     assert sum(isinstance(m, nn.Dropout2d) for part in head for m in part.modules()) == 2 + 5 + 1
     assert not [m for m in method.mid.modules() if isinstance(m, nn.Dropout2d)]
     assert isinstance(method.mid.embed[1], nn.BatchNorm2d)
+    assert method.activation.merge[0].in_channels == 16 + 2
 
 
 def test_each_stage_reads_the_softmax_before() -> None:
     """By hand from the parts: zeros, then the previous stage's softmax; the map enters beside the activation."""
     method, episode = _method(), _episode()
-    part = method.activation.query_part(episode.query)
+    part = method.activation.join.of_map(episode.query)
     history = torch.zeros(2, 2, 6, 5)
     for mixtures, actual in zip(method.mixtures(episode), method.stage_logits(episode), strict=True):
         expected = method.classify(method.refine(method.activation(part, mixtures), history))
@@ -103,7 +69,7 @@ def test_hand_computed_activation() -> None:
     with torch.no_grad():
         activation.join.joined.weight[0, :, 1, 1] = torch.tensor([1.0, -1.0])
         activation.merge[0].weight[0, :, 1, 1] = torch.tensor([1.0, 10.0, 100.0])
-    part = activation.query_part(torch.full((1, 1, 1, 1), 3.0))
+    part = activation.join.of_map(torch.full((1, 1, 1, 1), 3.0))
     likely = torch.tensor([0.25, 0.75]).view(1, 2, 1, 1)
     actual = activation(part, Mixtures(torch.tensor([[[2.0], [5.0]]]), likely))  # (3 - 2) + 0
     torch.testing.assert_close(actual.flatten(), torch.tensor([1.0 + 2.5 + 75.0]))
@@ -208,3 +174,43 @@ def test_the_extra_convolution_of_vgg_belongs_to_the_trunk() -> None:
     method = make(RPMMs, build_backbone("vgg16", RPMMs.layout), width=8)
     assert sum(p.numel() for p in method.backbone.extra.parameters()) == 512 * 512 * 9 + 512
     assert method.encode(torch.randn(1, 3, 33, 33)).shape == (1, 8, 5, 5)
+
+
+def test_batch_norm_in_the_head_and_dropout_in_the_pyramid_alone() -> None:
+    method = _on_tiny(PMMs)
+    normed = (method.mid.embed[1], method.activation.norm, method.activation.merge[1], method.classify.project[1])
+    assert all(isinstance(m, nn.BatchNorm2d) for m in normed)
+    dropped = [name for name, m in method.named_modules() if isinstance(m, nn.Dropout2d)]
+    assert len(dropped) == 5
+    assert all(name.startswith("classify.aspp.") for name in dropped)
+    assert method.activation.merge[0].in_channels == 16
+
+
+@pytest.mark.parametrize("shots", [1, 2, 3, 4, 5])
+def test_all_shots_make_one_mixture_whose_map_is_the_history(shots: int) -> None:
+    """The head by hand: tiled prototypes through the joined convolution, summed; cells of all shots in one EM."""
+    method, episode = _on_tiny(PMMs), _episode(shots=shots)
+    shown = (episode.support_masks[:, 0] == 1).float(), (episode.support_masks[:, 0] == 0).float()
+
+    def small(masks: Tensor) -> Tensor:
+        return nn.functional.interpolate(masks, size=(6, 5), mode="bilinear", align_corners=True).flatten(1)
+
+    cells = torch.cat([episode.support[:, 0, k].flatten(2) for k in range(shots)], dim=2)
+    (start,) = method.starts(episode)
+    fitted = fit_mixtures(cells, torch.stack([small(masks) for masks in shown], dim=1), start)
+    total = torch.zeros(2, 16, 6, 5)
+    for prototype in fitted[:, 0].unbind(dim=1):
+        tiled = prototype[:, :, None, None].expand(-1, -1, 6, 5)
+        joined = method.activation.join.joined(torch.cat((episode.query, tiled), dim=1))
+        total += method.activation.norm(joined).relu()
+    likely = probability_map(episode.query, fitted)
+    history = torch.stack((likely[:, 1], likely[:, 0]), dim=1)
+    expected = method.classify(method.refine(method.activation.merge(total), history))
+    torch.testing.assert_close(method.predict(episode), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_switches_reach_the_mixture() -> None:
+    episode = _episode()
+    usual = _on_tiny(PMMs).predict(episode)
+    for switches in ({"components": 4}, {"kappa": 5.0}, {"em_iterations": 1}, {"void_in_bg": True}):
+        assert not torch.allclose(_on_tiny(PMMs, **switches).predict(episode), usual), switches

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.nn.inner import InnerSwitches, _InnerLoss, inner_labels, inner_loop
-from fsseg_bench.nn.prototypes import unit, unit_cells
+from fsseg_bench.nn.prototypes import unit_cells
+from fsseg_methods._inner import InnerSwitches, inner_labels, inner_loop
 
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
 CELLS = (6, 5)
@@ -125,22 +125,6 @@ def test_tiny_angles_are_exact() -> None:
     expected = (moved.norm(dim=2) / prototypes.norm(dim=2)).rad2deg()  # the step is orthogonal to the prototype
     assert expected.max() < 1e-4
     torch.testing.assert_close(result.angles[:, 1], expected, atol=0, rtol=1e-6)
-
-
-def test_two_class_shortcut_equals_the_general_form() -> None:
-    query, prototypes, labels = _case(2)
-    loss = _InnerLoss(unit_cells(query).cells, labels, _options(), False)
-    directions = unit(prototypes, dim=2)
-    value, pull = loss(directions, gradient=True)
-    # a third class that no cell resembles or is labelled as changes nothing
-    apart = _InnerLoss(F.pad(unit_cells(query).cells, (0, 0, 0, 0, 0, 1), value=-1e3), labels, _options(), False)
-    third = F.pad(torch.ones(3, 1, 1, dtype=torch.float64), (8, 0))
-    wider = torch.cat((F.pad(directions, (0, 1)), third), dim=1)
-    general_value, general_pull = apart(wider, gradient=True)
-    assert pull is not None
-    assert general_pull is not None
-    torch.testing.assert_close(value, general_value, **EXACT)
-    torch.testing.assert_close(pull, general_pull[:, :2, :8], **EXACT)
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -1,4 +1,4 @@
-"""Rank-weighted attention by hand, and against loops over nodes."""
+"""DAN's attention and decoder by hand, against loops over nodes and against plain PyTorch."""
 
 from __future__ import annotations
 
@@ -6,71 +6,32 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from fsseg_methods._dan.rank_attention import (
+from fsseg_methods._dan import (
+    FusionDecoder,
+    RefinementFusion,
     SignRule,
     rank_attention,
     rank_factors,
-    rank_weighted,
-    ranks,
     without_sign,
 )
 
-SCORES = torch.tensor([[[4.0, 0.0, 2.0], [2.0, 1.0, -3.0]]])
-BY_HAND: dict[SignRule, list[list[float]]] = {
-    "relu": [[1, 0, 1], [0.5, 0.75, 0]],  # means 3, 0.5, 1: factors 1/4, 3/4, 2/4
-    "shift": [[1, 0, 1.5], [1.25, 2, 0]],  # 4 0 2 and 5 4 0, means 4.5, 2, 1: factors 1/4, 2/4, 3/4
-    "signed": [[1, 0, 1.5], [0.5, 0.5, -2.25]],  # means 3, 0.5, -0.5: factors 1/4, 2/4, 3/4
-}
-
-
-@pytest.mark.parametrize("rule", BY_HAND)
-def test_by_hand(rule: SignRule) -> None:
-    real = torch.ones(1, 3, dtype=torch.bool)
-    torch.testing.assert_close(rank_weighted(SCORES, real, rule), torch.tensor([BY_HAND[rule]]))
-
-
-@pytest.mark.parametrize("rule", BY_HAND)
-def test_nodes_that_are_not_real_take_part_in_nothing(rule: SignRule) -> None:
-    more = torch.tensor([[[9.0, 4.0, -9.0, 0.0, 2.0], [9.0, 2.0, -9.0, 1.0, -3.0]]])
-    real = torch.tensor([[False, True, False, True, True]])
-    weighted = rank_weighted(more, real, rule)
-    torch.testing.assert_close(weighted[:, :, real[0]], torch.tensor([BY_HAND[rule]]))
-
 
 def test_ranks_in_descending_order_earlier_first() -> None:
-    importance = torch.tensor([[0.5, 2.0, 0.5, -1.0, 7.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
+    importance = torch.tensor([[0.5, 2.0, 0.5, -1.0, 7.0], [1.0, 1.0, 1.0, 1.0, 1.0]], requires_grad=True)
     real = torch.tensor([[True, True, True, True, False], [True, False, True, True, True]])
-    assert ranks(importance, real).tolist() == [[2, 1, 3, 4, 5], [1, 5, 2, 3, 4]]
     factors = rank_factors(importance, real)
-    torch.testing.assert_close(factors[0, :4], torch.tensor([2 / 5, 1 / 5, 3 / 5, 4 / 5]))
+    assert not factors.requires_grad
+    torch.testing.assert_close(5 * factors, torch.tensor([[2.0, 1.0, 3.0, 4.0, 5.0], [1.0, 5.0, 2.0, 3.0, 4.0]]))
 
 
-def test_ranks_damp_the_dominant_node() -> None:
-    torch.manual_seed(0)
-    scores = torch.rand(1, 50, 20) * torch.linspace(1, 8, 20)
-    real = torch.ones(1, 20, dtype=torch.bool)
-    plain = scores.softmax(dim=2).mean(dim=1)
-    ranked = rank_weighted(scores, real, "relu").softmax(dim=2).mean(dim=1)
-    assert ranked.max() < plain.max()
-    assert _spread(ranked) > 1.3 * _spread(plain)
-
-
-def _spread(weights: Tensor) -> float:
-    """How many nodes take part: the exponential of the entropy."""
-    return math.exp(-float((weights * weights.log()).sum()))
-
-
-def test_no_gradient_through_ranks() -> None:
-    scores = SCORES.clone().requires_grad_()
-    real = torch.ones(1, 3, dtype=torch.bool)
-    rank_weighted(scores, real, "relu").sum().backward()
-    torch.testing.assert_close(scores.grad, torch.tensor([[[0.25, 0, 0.5], [0.25, 0.75, 0]]]))
-
-
-def test_shift_without_any_node_is_finite() -> None:
-    assert without_sign(SCORES, torch.zeros(1, 3, dtype=torch.bool), "shift").isfinite().all()
+def test_signs_by_hand() -> None:
+    scores, real = torch.tensor([[[4.0, -2.0, 9.0], [2.0, -3.0, -9.0]]]), torch.tensor([[True, True, False]])
+    assert without_sign(scores, real, "relu").tolist() == [[[4, 0, 9], [2, 0, 0]]]
+    assert without_sign(scores, real, "shift")[..., :2].tolist() == [[[6, 0], [5, 0]]]
+    assert without_sign(scores, ~(real | True), "shift").isfinite().all()
 
 
 def _random(batch: int = 3, shots: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,7 +44,7 @@ def _random(batch: int = 3, shots: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     return query, support, cells
 
 
-@pytest.mark.parametrize("rule", BY_HAND)
+@pytest.mark.parametrize("rule", ["relu", "shift", "signed"])
 @pytest.mark.parametrize("rerank", [True, False])
 def test_against_loops(rule: SignRule, rerank: bool) -> None:
     query, support, cells = _random()
@@ -127,3 +88,40 @@ def test_no_nodes_read_nothing_and_the_order_of_shots_does_not_matter() -> None:
     assert not rank_attention(query, support, torch.zeros_like(cells), keys=3).any()
     turned = rank_attention(query, support.flip(1), cells.flip(1), keys=3)
     torch.testing.assert_close(turned, rank_attention(query, support, cells, keys=3))
+
+
+def _conv(layer: nn.Module, inputs: Tensor) -> Tensor:
+    assert isinstance(layer, nn.Conv2d)
+    return F.conv2d(inputs, layer.weight, layer.bias, padding=layer.kernel_size[0] // 2)
+
+
+def _fused(step: RefinementFusion, coarse: Tensor, fine: Tensor) -> Tensor:
+    enlarged = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)
+    lateral = F.relu(_conv(step.lateral[0], fine))
+    fused = F.relu(_conv(step.fuse[0], torch.cat((enlarged, lateral), dim=1)))
+    return fused + _conv(step.refine[1], F.relu(_conv(step.refine[0][0], fused)))
+
+
+def test_one_step() -> None:
+    torch.manual_seed(0)
+    step = RefinementFusion(5, 3, 4).double()
+    coarse, fine = torch.randn(2, 5, 3, 4, dtype=torch.float64), torch.randn(2, 3, 5, 8, dtype=torch.float64)
+    torch.testing.assert_close(step(coarse, fine), _fused(step, coarse, fine))
+    assert sum(p.numel() for p in step.parameters()) == 9 * (3 * 4 + 9 * 4 + 2 * 4 * 4) + 4 * 4
+
+
+def test_the_whole_decoder() -> None:
+    torch.manual_seed(0)
+    decoder = FusionDecoder((6, 5, 2), (8, 7, 3)).double()
+    maps = [torch.randn(2, c, s, s, dtype=torch.float64) for c, s in ((6, 2), (5, 3), (2, 6))]
+    decoded = F.relu(_conv(decoder.start[0], maps[0]))
+    for step, fine in zip(decoder.steps, maps[1:], strict=True):
+        assert isinstance(step, RefinementFusion)
+        decoded = _fused(step, decoded, fine)
+    torch.testing.assert_close(decoder(maps), _conv(decoder.classify, decoded))
+
+
+def test_one_map_alone() -> None:
+    decoder = FusionDecoder((6,), (4,))
+    assert decoder([torch.randn(1, 6, 3, 3)]).shape == (1, 2, 3, 3)
+    assert len(decoder.steps) == 0

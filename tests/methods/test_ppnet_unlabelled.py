@@ -1,4 +1,4 @@
-"""Superpixels: SLIC's labels, and means against a loop."""
+"""Superpixels and the latent graph: SLIC's labels, means against a loop, attention by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fsseg_bench.errors import UserError
-from fsseg_methods._ppnet.superpixels import slic_labels, superpixel_means
+from fsseg_methods._ppnet.unlabelled import LatentGraph, slic_labels, superpixel_means
 
 
 def test_means_against_a_loop() -> None:
@@ -65,3 +65,29 @@ def test_without_scikit_image_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     with pytest.raises(UserError, match="superpixels need scikit-image"):
         slic_labels(torch.zeros(1, 3, 8, 8))
+
+
+def test_hand_computed_attention() -> None:
+    graph = LatentGraph(2, width=1)
+    with torch.no_grad():
+        graph.parts.weight.copy_(torch.tensor([[1.0, 0.0]]))
+        graph.nodes.weight.copy_(torch.tensor([[0.0, 1.0]]))
+    parts = torch.tensor([[[[2.0, 0.0], [0.0, 5.0]]]])
+    nodes = torch.tensor([[[[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]]]])
+    kept = torch.tensor([[[[True, True, False]]]])
+    # scores of part 0: 2 * (0, 1); of part 1: 0 * (0, 1)
+    share = 1 / (1 + torch.tensor(2.0).exp())
+    expected = torch.stack((torch.stack((share, 1 - share)), torch.tensor([0.5, 0.5])))
+    torch.testing.assert_close(graph.attend(parts, nodes, kept)[0, 0], expected)
+
+
+def test_one_superpixel_is_left_as_it_is() -> None:
+    graph = LatentGraph(2, width=1)
+    nodes = torch.rand(1, 1, 2, 2, 2) + 1
+    kept = torch.tensor([[[[True, False], [True, True]]]])
+    with torch.no_grad():
+        graph.transform.weight.fill_(1.0)
+    inside = graph.inside(nodes, kept)
+    assert torch.equal(inside[0, 0, 0, 0], nodes[0, 0, 0, 0])
+    assert not inside[0, 0, 0, 1].any()
+    assert (inside[0, 0, 1] > nodes[0, 0, 1]).all()
