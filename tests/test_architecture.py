@@ -128,9 +128,9 @@ def test_records_are_read_by_typed_fields(path: Path) -> None:
     """mypy then knows every setting. The whole document and the stored scores are for people: one page shows them."""
     nodes = [node for node in ast.walk(parse(path)) if isinstance(node, ast.Attribute)]
     of_info = {node.attr for node in nodes if isinstance(node.value, ast.Attribute) and node.value.attr == "info"}
-    assert of_info & {"document", "scores"} <= ({"document"} if path.name == "facts.py" else set())
+    assert of_info & {"document", "scores"} <= ({"document"} if path.name == "runs.py" else set())
     keys = {node.value for node in ast.walk(parse(path)) if isinstance(node, ast.Constant)}
-    assert "passed" not in keys or path.name == "facts.py"
+    assert "passed" not in keys or path.name == "runs.py"
 
 
 @pytest.mark.parametrize("path", METHODS, ids=name_of)

@@ -11,10 +11,9 @@ from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.doubts import errata_words, means_words
 from fsseg_bench.report.find_papers import papers
 from fsseg_bench.report.html.curves import curves_html
-from fsseg_bench.report.html.facts import run_html
 from fsseg_bench.report.html.gallery import Gallery
 from fsseg_bench.report.html.page import METHOD, PAGE, escape, section
-from fsseg_bench.report.html.runs import Group, ShownRun, groups, shown_runs, step_tables
+from fsseg_bench.report.html.runs import Group, ShownRun, groups, run_html, shown_runs, step_tables
 from fsseg_bench.report.html.tables import folded_table, table_html
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.papers import Paper
