@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,58 +42,36 @@ def test_a_missing_folder_names_both_places(package: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "variable", "expected"),
+    ("root", "given", "variables", "expected"),
     [
-        ("/given", "/variable", Path("/given")),
-        (Path("given"), "/variable", Path("given")),
-        (None, "/variable", Path("/variable")),
-        (None, "~/data", Path("/home/me/data")),
-        ("~/data", None, Path("/home/me/data")),
-        (None, None, None),
-        (None, "", None),
-        ("", "/variable", None),
+        (paths.data_root, "/given", {"FSSEG_DATA": "/variable"}, "/given"),
+        (paths.data_root, Path("given"), {"FSSEG_DATA": "/variable"}, "given"),
+        (paths.data_root, None, {"FSSEG_DATA": "/variable"}, "/variable"),
+        (paths.data_root, None, {"FSSEG_DATA": "~/data"}, "/home/me/data"),
+        (paths.data_root, "~/data", {}, "/home/me/data"),
+        (paths.data_root, None, {}, None),
+        (paths.data_root, None, {"FSSEG_DATA": ""}, None),
+        (paths.data_root, "", {"FSSEG_DATA": "/variable"}, None),
+        (paths.results_root, "out", {"FSSEG_RESULTS": "/variable"}, "out"),
+        (paths.results_root, None, {"FSSEG_RESULTS": "/variable"}, "/variable"),
+        (paths.results_root, None, {"FSSEG_RESULTS": "~/runs"}, "/home/me/runs"),
+        (paths.results_root, None, {}, "results/runs"),
+        (lambda _: paths.cache_root(), None, {"FSSEG_CACHE": "/own", "XDG_CACHE_HOME": "/xdg"}, "/own"),
+        (lambda _: paths.cache_root(), None, {"FSSEG_CACHE": "~/own"}, "/home/me/own"),
+        (lambda _: paths.cache_root(), None, {"XDG_CACHE_HOME": "/xdg"}, "/xdg/fsseg-bench"),
+        (lambda _: paths.cache_root(), None, {"FSSEG_CACHE": "", "XDG_CACHE_HOME": ""}, "/home/me/.cache/fsseg-bench"),
+        (lambda _: paths.cache_root(), None, {}, "/home/me/.cache/fsseg-bench"),
     ],
 )
-def test_data_root(
-    given: Path | str | None, variable: str | None, expected: Path | None, monkeypatch: pytest.MonkeyPatch
+def test_what_is_given_then_the_variable_then_the_default(
+    root: Callable[[Any], Path | None],
+    given: Path | str | None,
+    variables: dict[str, str],
+    expected: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    if variable is not None:
-        monkeypatch.setenv("FSSEG_DATA", variable)
-    assert paths.data_root(given) == expected
-
-
-@pytest.mark.parametrize(
-    ("own", "xdg", "expected"),
-    [
-        ("/own", "/xdg", "/own"),
-        ("~/own", None, "/home/me/own"),
-        (None, "/xdg", "/xdg/fsseg-bench"),
-        ("", "", "/home/me/.cache/fsseg-bench"),
-        (None, None, "/home/me/.cache/fsseg-bench"),
-    ],
-)
-def test_cache_root(own: str | None, xdg: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    for name, value in (("FSSEG_CACHE", own), ("XDG_CACHE_HOME", xdg)):
-        if value is None:
-            monkeypatch.delenv(name, raising=False)
-        else:
-            monkeypatch.setenv(name, value)
-    assert paths.cache_root() == Path(expected)
-
-
-@pytest.mark.parametrize(
-    ("given", "variable", "expected"),
-    [
-        ("out", "/variable", "out"),
-        (None, "/variable", "/variable"),
-        (None, "~/runs", "/home/me/runs"),
-        (None, None, "results/runs"),
-    ],
-)
-def test_results_root(given: str | None, variable: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    if variable is not None:
-        monkeypatch.setenv("FSSEG_RESULTS", variable)
-    assert paths.results_root(given) == Path(expected)
+    for name in ("FSSEG_DATA", "FSSEG_RESULTS", "FSSEG_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": "/home/me", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert root(given) == (None if expected is None else Path(expected))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -12,6 +12,8 @@ from fsseg_bench.report.model import Cell, Column, Table, printable
 
 Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Headings and rows."""
+Options = Mapping[str, str | None]
+"""Those that name a folder."""
 
 
 @click.command("list")
@@ -21,45 +23,32 @@ Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
 )
 @user_folders("method", "backbone", "source")
 @click.option("--papers-path", type=click.Path(), help="tables: a folder with further papers' tables.")
-def list_(
-    what: str,
-    results: str | None,
-    methods_path: str | None,
-    backbones_path: str | None,
-    sources_path: str | None,
-    papers_path: str | None,
-) -> None:
+def list_(what: str, **options: str | None) -> None:
     """List methods, datasets, data sources, backbones, papers' tables or runs."""
-    makers: dict[str, Callable[[], Listing]] = {
-        "methods": lambda: _methods(methods_path),
-        "datasets": _datasets,
-        "sources": lambda: _sources(sources_path),
-        "backbones": lambda: _backbones(backbones_path),
-        "tables": lambda: _tables(papers_path),
-        "runs": lambda: _runs(results),
-    }
-    heads, rows = makers[what]()
+    heads, rows = _MAKERS[what](options)
     cells = tuple(tuple(Cell(printable(text)) for text in row) for row in rows)
     show([Table(what, "", "", tuple(Column((head,)) for head in heads), len(heads), cells)])
 
 
-def _methods(methods_path: str | None) -> Listing:
+def _methods(options: Options) -> Listing:
     from fsseg_bench.registry import cards
 
-    rows = [(c.name, c.title, " ".join((c.venue, c.year)), c.fidelity, c.summary) for c in cards(methods_path)]
+    rows = [
+        (c.name, c.title, " ".join((c.venue, c.year)), c.fidelity, c.summary) for c in cards(options["methods_path"])
+    ]
     return ("method", "paper", "venue", "fidelity", "summary"), rows
 
 
-def _sources(sources_path: str | None) -> Listing:
+def _sources(options: Options) -> Listing:
     from fsseg_bench import plugins
     from fsseg_bench.protocol.source import SOURCES
 
-    places = plugins.places(SOURCES, sources_path)
+    places = plugins.places(SOURCES, options["sources_path"])
     rows = [(name, plugins.docstring(place).partition("\n")[0], place.origin) for name, place in places.items()]
     return ("source", "summary", "file"), rows
 
 
-def _datasets() -> Listing:
+def _datasets(_options: Options) -> Listing:
     from fsseg_bench.protocol.load import builtin_protocols, load_protocol
 
     rows = []
@@ -70,10 +59,10 @@ def _datasets() -> Listing:
     return ("dataset", "version", "classes a fold", "size", "episodes", "description"), rows
 
 
-def _backbones(backbones_path: str | None) -> Listing:
+def _backbones(options: Options) -> Listing:
     from fsseg_bench.nn.catalogue import backbone_names
 
-    rows = [_backbone(name, backbones_path) for name in backbone_names(backbones_path)]
+    rows = [_backbone(name, options["backbones_path"]) for name in backbone_names(options["backbones_path"])]
     return ("backbone", "channels", "stride", "parameters", "imagenet weights", "stages (stride)"), rows
 
 
@@ -98,11 +87,11 @@ def _short(count: int) -> str:
     return f"{count / 1e6:.1f} M" if count >= 999_500 else f"{count / 1e3:.0f} k"
 
 
-def _tables(papers_path: str | None) -> Listing:
+def _tables(options: Options) -> Listing:
     from fsseg_bench.report.doubts import paper_doubts
     from fsseg_bench.report.find_papers import papers
 
-    found = papers(papers_path)
+    found = papers(options["papers_path"])
     for line in (line for paper in found for line in paper_doubts(paper)):
         click.echo(printable(f"note: {line}"), err=True)
     rows = [
@@ -113,12 +102,12 @@ def _tables(papers_path: str | None) -> Listing:
     return ("table", "alias", "title", "protocols", "metric", "numbers"), rows
 
 
-def _runs(results: str | None) -> Listing:
+def _runs(options: Options) -> Listing:
     from fsseg_bench.errors import UserError
     from fsseg_bench.paths import results_root
     from fsseg_bench.records.read import find_records
 
-    root = results_root(results)
+    root = results_root(options["results"])
     runs, warnings = find_records(root)
     for warning in warnings:
         click.echo(printable(f"skipped: {warning.message}"), err=True)
@@ -130,3 +119,13 @@ def _runs(results: str | None) -> Listing:
         for run in runs
     ]
     return ("dataset", *keys[1:], "status", "record"), rows
+
+
+_MAKERS = {
+    "methods": _methods,
+    "datasets": _datasets,
+    "sources": _sources,
+    "backbones": _backbones,
+    "tables": _tables,
+    "runs": _runs,
+}

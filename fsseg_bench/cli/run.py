@@ -67,13 +67,15 @@ def run(
     The same command again goes on where it was stopped; finished runs are not run again.
     """
     from fsseg_bench.engine.batch import plan_all, requests_for
+    from fsseg_bench.report.recipes import differences_table
 
     wanted = requests_for(methods, folds, settings=parse_settings(settings), **options)
     _say(wanted.notes)
     opened: OpenSources = {}
     batch = plan_all(wanted.requests, opened, here=not dry_run)
     _say(batch.notes)
-    _show_differences(batch)
+    if table := differences_table([(planned.shown.method, planned.shown) for planned in batch.runs]):
+        show([table], stderr=True)
     if dry_run:
         for planned in batch.runs:
             click.echo(json.dumps(planned.settings.to_json(), indent=2, ensure_ascii=False))
@@ -84,15 +86,6 @@ def run(
 def _say(notes: Sequence[str]) -> None:
     for note in notes:
         click.echo(note, err=True)
-
-
-def _show_differences(batch: Batch) -> None:
-    """On standard error: in what the methods differ besides being different methods."""
-    from fsseg_bench.report.recipes import differences_table
-
-    table = differences_table([(planned.shown.method, planned.shown) for planned in batch.runs])
-    if table is not None:
-        show([table], stderr=True)
 
 
 def _execute(batch: Batch, opened: OpenSources) -> list[Path]:

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.cli.main import main
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.table import EpisodeTable
+from tests.cli.test_main import TINY, call
 from tests.support.datasets import write_protocol, write_voc
 from tests.support.foreign import Layout, written
-
-TINY = ("--backbone", "resnet18-layer2", "--weights", "none", "--iterations", "0", "--device", "cpu", "--panels", "0")
 
 
 @pytest.fixture
@@ -21,12 +19,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_protocol(tmp_path / "tiny.toml", size=64, count=12, root="tiny-voc")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def call(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(a) for a in arguments])
-    return int(stop.value.code or 0)
 
 
 def episodes(*more: str | Path) -> int:

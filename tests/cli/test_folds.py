@@ -10,8 +10,8 @@ from statistics import fmean
 
 import pytest
 
-from fsseg_bench.cli.main import main
 from fsseg_bench.protocol.load import load_protocol
+from tests.cli.test_main import call
 from tests.support.fresh import ROOT
 
 pytestmark = pytest.mark.slow
@@ -55,12 +55,6 @@ def hand_computed(log: Path) -> float:
         totals[0] += hit
         totals[1] += hit + wrong + missed
     return 100 * fmean(hit / union for hit, union in sums.values())
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return int(stop.value.code or 0)
 
 
 @pytest.mark.parametrize("sizes", CASES.values(), ids=CASES)

@@ -30,7 +30,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def call(*arguments: str | Path) -> int:
+def call(*arguments: object) -> int:
     with pytest.raises(SystemExit) as stop:
         main([str(a) for a in arguments])
     return int(stop.value.code or 0)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.intervals import Score, bootstrap_intervals, class_intervals
 from fsseg_bench.protocol.scoring import class_iou
 from fsseg_bench.protocol.statistics import FoldCounts
@@ -58,14 +57,3 @@ def test_classes_equal_runs_of_that_class_alone() -> None:
     ious = class_iou(every.confusion, every.classes, every.novel)
     assert all(found[c].low < iou < found[c].high for c, iou in zip(every.novel, ious, strict=True))
     assert list(found) == [1, 2, 3]
-
-
-def test_wrong_input() -> None:
-    with pytest.raises(ValueError, match="at least one fold"):
-        bootstrap_intervals([Score([], "mean")])
-    with pytest.raises(ValueError, match="resamples is 0"):
-        bootstrap_intervals([Score([fold(0)], "mean")], resamples=0)
-    with pytest.raises(ValueError, match="level is 2"):
-        bootstrap_intervals([Score([fold(0)], "mean")], resamples=5, level=2)
-    with pytest.raises(UserError, match="no episode of class 9"):
-        bootstrap_intervals([Score([FoldCounts(fold(0).confusion, fold(0).classes, [1, 2, 3, 9])], "mean")])
