@@ -22,7 +22,7 @@ from fsseg_bench.values import checked_value, text_of
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "expected"),
+    ("given", "kind", "expected"),
     [
         ("7", int, 7),
         ("-7", int, -7),
@@ -43,38 +43,7 @@ from fsseg_bench.values import checked_value, text_of
         ("3", int | None, 3),
         ("3", Optional[int], 3),  # noqa: UP045
         ("none", Optional[int], None),  # noqa: UP045
-    ],
-)
-def test_text_becomes_a_value_of_its_type(text: str, kind: Any, expected: Any) -> None:
-    value = checked_value("name", text, kind)
-    assert value == expected
-    assert type(value) is type(expected)
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "message"),
-    [
-        ("yes", bool, "steps=yes is not allowed; use true or false"),
-        ("3", Literal[1, 2], "steps=3 is not allowed; use one of: 1, 2"),
-        ("x", int | None, "steps=x is not a whole number"),
-        ("1,x", tuple[float, ...], "steps=x is not a number"),
-        ("a.:2", Mapping[str, float], "steps=a.:2 is not a table; write NAME=VALUE,NAME=VALUE, each name once"),
-        ("a.=x", Mapping[str, float], "steps=x is not a number"),
-        ("-inf", float, "steps=-inf is not a finite number"),
-    ],
-)
-def test_text_of_another_type_is_refused(text: str, kind: Any, message: str) -> None:
-    with pytest.raises(UserError) as error:
-        checked_value("steps", text, kind)
-    assert str(error.value) == message
-
-
-# Values from Python
-
-
-@pytest.mark.parametrize(
-    ("given", "kind", "expected"),
-    [
+        # values from Python
         (3, float, 3.0),
         (np.float32(0.5), float, 0.5),
         (np.int64(7), int, 7),
@@ -94,7 +63,7 @@ def test_text_of_another_type_is_refused(text: str, kind: Any, message: str) -> 
         ('{"a,b": 1}', Mapping[str, float], {"a,b": 1.0}),
     ],
 )
-def test_values_from_python_arrive_unchanged(given: Any, kind: Any, expected: Any) -> None:
+def test_what_is_given_becomes_a_value_of_its_type(given: Any, kind: Any, expected: Any) -> None:
     value = checked_value("name", given, kind)
     assert value == expected
     assert type(value) is type(expected)
@@ -103,6 +72,14 @@ def test_values_from_python_arrive_unchanged(given: Any, kind: Any, expected: An
 @pytest.mark.parametrize(
     ("given", "kind", "message"),
     [
+        ("yes", bool, "steps=yes is not allowed; use true or false"),
+        ("3", Literal[1, 2], "steps=3 is not allowed; use one of: 1, 2"),
+        ("x", int | None, "steps=x is not a whole number"),
+        ("1,x", tuple[float, ...], "steps=x is not a number"),
+        ("a.:2", Mapping[str, float], "steps=a.:2 is not a table; write NAME=VALUE,NAME=VALUE, each name once"),
+        ("a.=x", Mapping[str, float], "steps=x is not a number"),
+        ("-inf", float, "steps=-inf is not a finite number"),
+        # values from Python
         (True, int, "steps=true is not a whole number"),
         (True, float, "steps=true is not a number"),
         (1, bool, "steps=1 is not allowed; use true or false"),
@@ -121,7 +98,7 @@ def test_values_from_python_arrive_unchanged(given: Any, kind: Any, expected: An
         ("9" * 400, float, f"steps={'9' * 400} is not a finite number"),
     ],
 )
-def test_values_from_python_of_another_type_are_refused(given: Any, kind: Any, message: str) -> None:
+def test_what_is_given_of_another_type_is_refused(given: Any, kind: Any, message: str) -> None:
     with pytest.raises(UserError) as error:
         checked_value("steps", given, kind)
     assert str(error.value) == message

@@ -144,15 +144,11 @@ def _wanted(scores: Sequence[Score]) -> dict[_Alike, dict[_Key, list[int]]]:
     for number, score in enumerate(scores):
         for place, fold in enumerate(score.folds):
             if id(fold) not in strata:
-                strata[id(fold)] = _strata(fold).tobytes()
+                first_ways = np.asarray(fold.classes)[:, 0]
+                strata[id(fold)] = np.ascontiguousarray(first_ways, dtype=np.int64).tobytes()
             things = 2 if score.metric == "binary" else len(fold.novel)
             wanted[_Alike(place, strata[id(fold)])][id(fold), score.metric, things].append(number)
     return wanted
-
-
-def _strata(fold: FoldCounts) -> Int64:
-    """(E,) the class of each episode's first way."""
-    return np.ascontiguousarray(np.asarray(fold.classes)[:, 0], dtype=np.int64)
 
 
 def _parts(keys: Sequence[_Key], resamples: int) -> Iterable[list[_Key]]:

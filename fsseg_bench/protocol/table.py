@@ -216,8 +216,6 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not CSV text in UTF-8: {error}") from None
-    except ValueError as error:  # a NUL in the name
-        raise UserError(f"{str(path)!r}: cannot be read: {error}") from None
 
 
 def _read(text: str, path: str | Path) -> tuple[list[str], list[list[str]]]:

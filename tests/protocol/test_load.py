@@ -119,21 +119,6 @@ def test_bad_toml_says_where(tmp_path: Path) -> None:
 # Keys
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("version = 3", "version = 3\nvresion = 3", "unknown key 'vresion'. Did you mean 'version'"),
-        ("[episodes]", "[episode]", "unknown key 'episode'. Did you mean 'episodes'?"),
-        ("size = 257", "size = 257\nresise = 1", "unknown key 'image.resise'. Did you mean 'image.resize'"),
-        ("4 = [", "5 = [", "missing folds.4; folds are numbered from 1 without gaps, and there is folds.5"),
-        ('source = "voc"', 'source = "voc"\nyear = 2014', "unknown key 'data.year'."),
-        ('source = "voc"', 'source = "voc"\ntest_images = 4', "unknown key 'data.test_images'."),
-    ],
-)
-def test_unknown_keys_show_near_matches(tmp_path: Path, old: str, new: str, message: str) -> None:
-    assert refused(tmp_path, changed(old, new)).startswith(message)
-
-
 @pytest.mark.parametrize("source", ["coco", "shapes"])
 def test_keys_of_another_source_are_unknown(tmp_path: Path, source: str) -> None:
     text = changed('root = "own-data"', 'root = "own-data"\nmasks = ["m"]', with_source(source))
@@ -158,19 +143,6 @@ _NEEDED = [(line, key) for line, key in _key_lines() if key not in {"episodes.su
 def test_each_missing_key_is_named(tmp_path: Path, line: str, key: str) -> None:
     message = refused(tmp_path, changed(f"\n{line}\n", "\n", "\n" + TEXT))
     assert message.partition(";")[0] == f"missing {key}"
-
-
-@pytest.mark.parametrize(
-    ("source", "line", "key"),
-    [
-        ("coco", "year = 2017\n", "data.year"),
-        ("shapes", "generator_seed = 5\n", "data.generator_seed"),
-        ("shapes", "train_images = 30\n", "data.train_images"),
-        ("shapes", "test_images = 20\n", "data.test_images"),
-    ],
-)
-def test_missing_keys_of_a_source_are_named(tmp_path: Path, source: str, line: str, key: str) -> None:
-    assert refused(tmp_path, changed(line, "", with_source(source))) == f"missing {key}"
 
 
 def test_all_missing_keys_are_named_at_once(tmp_path: Path) -> None:
@@ -214,15 +186,14 @@ def test_all_missing_keys_are_named_at_once(tmp_path: Path) -> None:
             ("[0.7, 1.0, 1.3]", text, f"scoring.scales is {shown}; it must be a list of different numbers above 0, at")
             for text, shown in {"[]": "[]", "[1, 0]": "[1.0, 0.0]", "[4.1]": "[4.1]", "[1, 1.0]": "[1.0, 1.0]"}.items()
         ),
-    ],
-)
-def test_wrong_values_say_what_is_allowed(tmp_path: Path, old: str, new: str, message: str) -> None:
-    assert refused(tmp_path, changed(old, new)).startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
+        # unknown keys
+        ("version = 3", "version = 3\nvresion = 3", "unknown key 'vresion'. Did you mean 'version'"),
+        ("[episodes]", "[episode]", "unknown key 'episode'. Did you mean 'episodes'?"),
+        ("size = 257", "size = 257\nresise = 1", "unknown key 'image.resise'. Did you mean 'image.resize'"),
+        ("4 = [", "5 = [", "missing folds.4; folds are numbered from 1 without gaps, and there is folds.5"),
+        ('source = "voc"', 'source = "voc"\nyear = 2014', "unknown key 'data.year'."),
+        ('source = "voc"', 'source = "voc"\ntest_images = 4', "unknown key 'data.test_images'."),
+        # one of a few words
         (
             'novel_in_train = "background"',
             'novel_in_train = "drop"',
@@ -235,10 +206,18 @@ def test_wrong_values_say_what_is_allowed(tmp_path: Path, old: str, new: str, me
         ('void = "ignore"', 'void = "background"', 'scoring.void is "background"; allowed: "ignore"'),
         ('headline = "input"', 'headline = "both"', 'scoring.headline is "both"; allowed: "input", "native"'),
         ('rule = "last"', 'rule = "best"', 'checkpoint.rule is "best"; allowed: "last"'),
+        # classes and folds
+        ('"eel", "fox"]', '"eel", "ant"]', "classes names ant more than once"),
+        ('"eel", "fox"]', '"eel", " "]', "classes holds an empty name"),
+        ('3 = ["dog"]', '3 = ["bee"]', "class 'bee' is in fold 1 and in fold 3; one is allowed"),
+        ('1 = ["ant", "bee"]', '1 = ["ant", "ant"]', "folds.1 names ant more than once"),
+        ('3 = ["dog"]', "3 = []", "folds.3 is empty; it needs at least one name"),
+        ('3 = ["dog"]', '3 = "dog"', 'folds.3 is "dog"; it must be a list'),
+        ('3 = ["dog"]', '3 = ["dgo"]', "folds.3: unknown class 'dgo'. Did you mean 'dog'?"),
     ],
 )
-def test_wrong_literals_show_the_allowed_ones(tmp_path: Path, old: str, new: str, message: str) -> None:
-    assert refused(tmp_path, changed(old, new)) == message
+def test_mistakes_say_what_is_allowed(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert refused(tmp_path, changed(old, new)).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -247,9 +226,13 @@ def test_wrong_literals_show_the_allowed_ones(tmp_path: Path, old: str, new: str
         ("coco", "year = 2017", "year = 2015", "data.year is 2015; allowed: 2014, 2017, 0"),
         ("shapes", "train_images = 30", "train_images = 0", "data.train_images is 0; it must be at least 1"),
         ("shapes", "test_images = 20", "test_images = -1", "data.test_images is -1; it must be at least 1"),
+        ("coco", "year = 2017\n", "", "missing data.year"),
+        ("shapes", "generator_seed = 5\n", "", "missing data.generator_seed"),
+        ("shapes", "train_images = 30\n", "", "missing data.train_images"),
+        ("shapes", "test_images = 20\n", "", "missing data.test_images"),
     ],
 )
-def test_wrong_values_of_a_source(tmp_path: Path, source: str, old: str, new: str, message: str) -> None:
+def test_wrong_and_missing_values_of_a_source(tmp_path: Path, source: str, old: str, new: str, message: str) -> None:
     assert refused(tmp_path, changed(old, new, with_source(source))).startswith(message)
 
 
@@ -283,22 +266,6 @@ def test_any_number_of_folds(tmp_path: Path, count: int) -> None:
     else:
         assert refused(tmp_path, untrained) == "data.train_list is empty; it needs at least one name"
     assert refused(tmp_path, changed(folds, "")) == "folds is empty; it needs at least folds.1"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ('"eel", "fox"]', '"eel", "ant"]', "classes names ant more than once"),
-        ('"eel", "fox"]', '"eel", " "]', "classes holds an empty name"),
-        ('3 = ["dog"]', '3 = ["bee"]', "class 'bee' is in fold 1 and in fold 3; one is allowed"),
-        ('1 = ["ant", "bee"]', '1 = ["ant", "ant"]', "folds.1 names ant more than once"),
-        ('3 = ["dog"]', "3 = []", "folds.3 is empty; it needs at least one name"),
-        ('3 = ["dog"]', '3 = "dog"', 'folds.3 is "dog"; it must be a list'),
-        ('3 = ["dog"]', '3 = ["dgo"]', "folds.3: unknown class 'dgo'. Did you mean 'dog'?"),
-    ],
-)
-def test_wrong_classes_and_folds(tmp_path: Path, old: str, new: str, message: str) -> None:
-    assert refused(tmp_path, changed(old, new)).startswith(message)
 
 
 def test_how_many_classes_a_mask_can_hold(tmp_path: Path) -> None:
