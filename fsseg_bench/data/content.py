@@ -72,7 +72,12 @@ def examine(source: Source, images: Iterable[str], *, labels: bool, decode: bool
         unseen = [i for i in wanted if (i, labels) in known.contents and (i, labels) not in known.decoded]
         known.decoded.update((image, labels) for image, _ in _each(decoded, unseen, broken))
     if broken:
-        raise UserError(_message(broken, len(wanted)))
+        more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
+        raise UserError(
+            f"{len(broken)} of {len(wanted)} test images cannot be evaluated, they or their masks are missing or "
+            f"broken: {'; '.join(broken[:_MOST_NAMED])}{more}. Mend them before the run begins (--no-check "
+            "leaves out the decoding, and the evaluation stops where it needs one)"
+        )
     return Evaluated(tuple((image, known.contents[image, labels]) for image in wanted))
 
 
@@ -91,12 +96,3 @@ def _each(work: Callable[[str], _T], images: Sequence[str], broken: list[str]) -
                 broken.append(str(result))
             else:
                 yield image, result
-
-
-def _message(broken: Sequence[str], count: int) -> str:
-    more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
-    return (
-        f"{len(broken)} of {count} test images cannot be evaluated, they or their masks are missing or broken: "
-        f"{'; '.join(broken[:_MOST_NAMED])}{more}. Mend them before the run begins (--no-check "
-        "leaves out the decoding, and the evaluation stops where it needs one)"
-    )

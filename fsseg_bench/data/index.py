@@ -114,7 +114,9 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
             if image in members:
                 allowed = members[image]
                 _check_shown(source, image, allowed, pixels)
-                digest.update(f"{int(is_test)} {image} {line}{_only(allowed)}\n".encode())
+                # a list of images adds nothing to the fingerprint, one of pairs its classes
+                only = "" if allowed is None else f" only {' '.join(map(str, sorted(allowed)))}"
+                digest.update(f"{int(is_test)} {image} {line}{only}\n".encode())
                 for c, n in sorted(pixels.items()):
                     rows.append((number, c, n, is_test, allowed is None or c in allowed))
     columns = np.array(rows, dtype=np.int64).reshape(-1, 5).T
@@ -147,11 +149,6 @@ def _check_shown(source: Source, image: str, allowed: frozenset[int] | None, pix
             f"a list has {image}__{missing[0]:02}, but the mask of {image} shows no {name!r}: "
             "the list was made for other masks or other classes; take the line out, or use its masks"
         )
-
-
-def _only(allowed: frozenset[int] | None) -> str:
-    """What a restriction adds to the fingerprint; a list of images adds nothing."""
-    return "" if allowed is None else f" only {' '.join(map(str, sorted(allowed)))}"
 
 
 def _facts(source: Source, images: Sequence[str]) -> list[_Facts]:

@@ -66,14 +66,6 @@ class _Canvas:
     full: list[int]
     """Canvas pixels of each object alone."""
 
-    @property
-    def height(self) -> int:
-        return int(self.labels.shape[0])
-
-    @property
-    def width(self) -> int:
-        return int(self.labels.shape[1])
-
 
 def draw_scene(rng: np.random.RandomState, kinds: Sequence[Kind], main: int) -> Scene:
     """An image that shows at least one object of ``kinds[main]``, most often with objects of other kinds.
@@ -129,7 +121,7 @@ def _background(rng: np.random.RandomState, height: int, width: int) -> _Canvas:
 def _decoy(rng: np.random.RandomState, canvas: _Canvas) -> None:
     """Something of no class: an outline or a blob with noise in it, or a blob with a texture."""
     pose = _pose(rng, canvas, FINE * between(rng, 10.0, 30.0), 0.0, between(rng, 0.6, 1.6))
-    place = pose.window(canvas.height, canvas.width)
+    place = pose.window(*canvas.labels.shape)
     x, y = pose.coordinates(place)
     look = rng.random_sample()
     mix = value_noise(rng, x.shape, FINE * between(rng, 3.0, 9.0))
@@ -147,7 +139,7 @@ def _decoy(rng: np.random.RandomState, canvas: _Canvas) -> None:
 def _line(rng: np.random.RandomState, canvas: _Canvas) -> None:
     """A thin bar over what is there; its pixels are background."""
     pose = _pose(rng, canvas, FINE * between(rng, 8.0, 14.0), 0.0, between(rng, 2.0, 3.0))
-    place = pose.window(canvas.height, canvas.width)
+    place = pose.window(*canvas.labels.shape)
     mask = OUTLINES["bar"](*pose.coordinates(place))
     colour = _colour(rng)
     _paint(canvas, place, mask, np.zeros(mask.shape), (colour, colour))
@@ -158,7 +150,7 @@ def _object(rng: np.random.RandomState, canvas: _Canvas, kind: Kind, label: int)
     for _ in range(_TRIES):
         radius = FINE * between(rng, *_RADIUS)
         pose = _pose(rng, canvas, radius, 0.9 * radius, between(rng, *_STRETCH))
-        place = pose.window(canvas.height, canvas.width)
+        place = pose.window(*canvas.labels.shape)
         mask = OUTLINES[kind.outline](*pose.coordinates(place))
         under = canvas.owner[place][mask]
         hidden = np.bincount(under[under >= 0], minlength=len(canvas.shown)).tolist()
@@ -176,8 +168,8 @@ def _object(rng: np.random.RandomState, canvas: _Canvas, kind: Kind, label: int)
 
 def _pose(rng: np.random.RandomState, canvas: _Canvas, radius: float, inset: float, stretch: float) -> Pose:
     """A random place, at least ``inset`` from the canvas's border, and a random direction."""
-    x = between(rng, inset, canvas.width - inset)
-    y = between(rng, inset, canvas.height - inset)
+    height, width = canvas.labels.shape
+    x, y = between(rng, inset, width - inset), between(rng, inset, height - inset)
     return Pose(x, y, radius, stretch, below(rng, TURNS))
 
 
@@ -209,7 +201,7 @@ def _paint(canvas: _Canvas, place: Window, mask: Bool, mix: Float64, colours: Co
 def _finish(rng: np.random.RandomState, canvas: _Canvas) -> Scene:
     """The canvas at the image's size: colours averaged, light from one side, grain, void where labels meet."""
     corners = [(slice(i, None, FINE), slice(j, None, FINE)) for i in range(FINE) for j in range(FINE)]
-    height, width = canvas.height // FINE, canvas.width // FINE
+    height, width = (side // FINE for side in canvas.labels.shape)
     light = 1.0 + between(rng, -0.3, 0.3) * (np.arange(width) / width - 0.5)[None, :]
     light = light + between(rng, -0.3, 0.3) * (np.arange(height) / height - 0.5)[:, None]
     grain = np.floor(rng.random_sample((height, width)) * 4.0) * 6.0 - 9.0

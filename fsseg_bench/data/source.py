@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -219,22 +219,18 @@ class Source(SourceKind, ABC):
         for name in lists:
             images = self.ids(name)
             digest.update(f"{name} {len(images)}\n".encode())
+            place = name if is_list_file(name) else self.list_file(name) or name
             for image_id in images:
-                for line in self._facts(image_id, name):
-                    digest.update(line.encode())
+                try:
+                    for path in self.files(image_id):
+                        facts = path.stat()
+                        line = f"{os.path.relpath(path, self.root)} {facts.st_size} {facts.st_mtime_ns}\n"
+                        digest.update(line.encode())
+                except UserError as error:
+                    raise UserError(f"{error} (the list {place} names it)") from None
+                except OSError as error:
+                    raise UserError(f"{place}: names {image_id[:80]!r}: {error.strerror or error}") from None
         return digest.hexdigest()
-
-    def _facts(self, image_id: str, list_name: str) -> Iterator[str]:
-        """Names, sizes and times of an image's files; an error says which list names them."""
-        place = list_name if is_list_file(list_name) else self.list_file(list_name) or list_name
-        try:
-            for path in self.files(image_id):
-                facts = path.stat()
-                yield f"{os.path.relpath(path, self.root)} {facts.st_size} {facts.st_mtime_ns}\n"
-        except UserError as error:
-            raise UserError(f"{error} (the list {place} names it)") from None
-        except OSError as error:
-            raise UserError(f"{place}: names {image_id[:80]!r}: {error.strerror or error}") from None
 
     def image_digest(self, image_id: str) -> str:
         """What identifies an image's file wherever it lies: its size in bytes (reading all would take minutes)."""

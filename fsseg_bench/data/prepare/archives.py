@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO, Literal, NamedTuple
+from typing import IO, BinaryIO, Literal, NamedTuple, cast
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import one_line
@@ -173,18 +173,12 @@ def _tar_entries(archive: Path) -> Iterator[_Entry]:
         for info in content:
             plain = info.isreg() and not info.issparse()
             kind: Kind = "folder" if info.isdir() else "file" if plain else "other"
-            yield _Entry(info.name, kind, info.size, None, partial(_tar_file, content, info))
+            opened = cast(Callable[[], IO[bytes]], partial(content.extractfile, info))  # None for what is no file
+            yield _Entry(info.name, kind, info.size, None, opened)
         for _ in range(_PADDING):  # gzip's checksum comes after the end of the tar archive
             if not file.read(1 << 20):
                 return
         raise tarfile.ReadError("goes on after its end")
-
-
-def _tar_file(content: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    file = content.extractfile(info)
-    if file is None:
-        raise tarfile.ReadError(f"{info.name} has no content")
-    return file
 
 
 def _wrong(entry: _Entry) -> str:

@@ -9,7 +9,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from fsseg_bench.data.prepare.sources import Part
 from fsseg_bench.errors import UserError
-from fsseg_bench.progress import Meter, Progress
+from fsseg_bench.progress import Progress
 from fsseg_bench.storage.files import make_folder, write_all, writing
 
 PARTIAL = ".part"
@@ -67,17 +67,22 @@ def download(part: Part, folder: Path, mirrors: Sequence[str], patience: Patienc
     idle = 0
     have = min(partial.stat().st_size, part.size)
     with progress.meter(part.archive, part.size, have, "bytes") as meter:
-        counter = _Counter(meter, have)
+
+        def show(now: int) -> None:
+            nonlocal have
+            meter.advance(now - have)
+            have = now
+
         while addresses and idle < patience.tries:
             address = addresses[0]
             before = partial.stat().st_size
             try:
-                _fill(address, partial, part, patience.timeout, counter)
+                _fill(address, partial, part, patience.timeout, show)
                 if not (wrong := difference(partial, part, progress)):
                     with writing(target):
                         partial.replace(target)
                     return target
-                _clear(partial, counter)
+                _clear(partial, show)
                 reasons[address] = f"what came has {wrong}"
                 if not before:  # else bytes of an earlier attempt may be to blame
                     addresses.remove(address)
@@ -95,17 +100,6 @@ def download(part: Part, folder: Path, mirrors: Sequence[str], patience: Patienc
                 progress.say(f"{address}: {reasons[address]}; trying {addresses[0]}")
     tried = "".join(f"\n  {address}: {reason}" for address, reason in reasons.items())
     raise DownloadError(f"{part.archive} could not be downloaded:{tried or ' it has no address'}")
-
-
-class _Counter:
-    """How much of a file is there; shows it."""
-
-    def __init__(self, meter: Meter, have: int) -> None:
-        self._meter, self._have = meter, have
-
-    def set(self, have: int) -> None:
-        self._meter.advance(have - self._have)
-        self._have = have
 
 
 def difference(path: Path, part: Part, progress: Progress) -> str:
@@ -132,11 +126,11 @@ def difference(path: Path, part: Part, progress: Progress) -> str:
     return "" if found == expected else f"the {kind.upper()} {found}, not {expected}"
 
 
-def _fill(address: str, partial: Path, part: Part, timeout: float, counter: _Counter) -> None:
+def _fill(address: str, partial: Path, part: Part, timeout: float, show: Callable[[int], None]) -> None:
     """Asks one address for what is missing and writes it as it comes."""
     have = partial.stat().st_size
     if have > part.size:
-        _clear(partial, counter)
+        _clear(partial, show)
         have = 0
     if have == part.size:
         return
@@ -150,14 +144,14 @@ def _fill(address: str, partial: Path, part: Part, timeout: float, counter: _Cou
         for chunk in chunks:
             write_all(file.fileno(), chunk, at)
             at += len(chunk)
-            counter.set(max(at, have))
+            show(max(at, have))
         os.fsync(file.fileno())
 
 
-def _clear(partial: Path, counter: _Counter) -> None:
+def _clear(partial: Path, show: Callable[[int], None]) -> None:
     with writing(partial):
         os.truncate(partial, 0)
-    counter.set(0)
+    show(0)
 
 
 class WrongFileError(Exception):

@@ -132,12 +132,6 @@ def _existing(folder: Path) -> Path:
     return next(path for path in [folder, *folder.absolute().parents] if path.exists())
 
 
-def _room_of(path: Path, root: Path) -> int:
-    """What a given file takes under ``root``: nothing where it can be linked."""
-    facts = path.stat()
-    return 0 if facts.st_dev == _existing(root).stat().st_dev else facts.st_size
-
-
 def _line(step: Step) -> str:
     if step.how == "download":
         here = f", {gigabytes(step.partial)} are here" if step.partial else ""
@@ -161,7 +155,8 @@ def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: b
             return Step(part, "archive", archive=archive)
         for layout in part.layouts:
             if files := _find_folder(part, layout, place):
-                copied = sum(_room_of(path, root) for path in files.values())
+                facts, disk = [path.stat() for path in files.values()], _existing(root).stat().st_dev
+                copied = sum(fact.st_size for fact in facts if fact.st_dev != disk)  # others can be linked
                 return Step(part, "folder", layout=layout, files=files, copied=copied)
     if subset:
         return Step(part, "left out")

@@ -96,22 +96,17 @@ def _do(step: Step, plan: Plan, options: Options, progress: Progress) -> None:
     elif step.how == "download":
         try:
             archive = download(part, root / DOWNLOADS, options.mirrors, options.patience, progress)
+            placed = place_archive(archive, part, root, progress)
         except DownloadError as error:
             raise UserError(f"{error}\n{_by_hand(plan)}") from None
-        placed = _place_download(archive, step, root, progress)
+        except ArchiveError as error:
+            _delete(root / DOWNLOADS / part.archive)
+            raise ArchiveError(f"{error} (the download is deleted; the next attempt starts anew)") from None
     if placed:
         Manifest(part.name, origin, placed).write(root)
         progress.say(f"{part.title}: {len(placed):,} files are in place")
         if step.how == "download" and not options.keep_archives:
             _delete(root / DOWNLOADS / part.archive)
-
-
-def _place_download(archive: Path, step: Step, root: Path, progress: Progress) -> dict[str, Content]:
-    try:
-        return place_archive(archive, step.part, root, progress)
-    except ArchiveError as error:
-        _delete(archive)
-        raise ArchiveError(f"{error} (the download is deleted; the next attempt starts anew)") from None
 
 
 def _by_hand(plan: Plan) -> str:

@@ -237,13 +237,9 @@ def _sweep(folder: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _voc_palette() -> list[int]:
-    """VOC's 256 colours: the bits of a label value, dealt to red, green and blue from the highest bit down."""
-    colours = []
-    for value in range(256):
-        for channel in range(3):
-            colours.append(sum((value >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)))
-    return colours
-
-
-_PALETTE = _voc_palette()
+_PALETTE = [
+    sum((value >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3))
+    for value in range(256)
+    for channel in range(3)
+]
+"""VOC's 256 colours: the bits of a label value, dealt to red, green and blue from the highest bit down."""

@@ -207,11 +207,7 @@ class VocSource(Source):
 
 
 def _first_file(folder: Path, stem: str, suffixes: Iterable[str]) -> Path | None:
-    for suffix in suffixes:
-        path = folder / f"{stem}{suffix}"
-        if path.is_file():
-            return path
-    return None
+    return next((path for suffix in suffixes if (path := folder / f"{stem}{suffix}").is_file()), None)
 
 
 def _read_list(path: Path) -> set[str]:
