@@ -7,6 +7,7 @@ A sealed file is an ordinary one whose zip comment holds the SHA-256 of every by
 from __future__ import annotations
 
 import hashlib
+import pickle
 import struct
 import zipfile
 import zlib
@@ -21,10 +22,11 @@ _END = b"PK\x05\x06"
 _END_SIZE = 22  # of a zip's last record without its comment; its last two bytes are the comment's length
 _START = b"PK\x03\x04"
 _CHUNK = 1 << 20
-_UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
-    *(ValueError, EOFError, LookupError, OverflowError),
+DAMAGED = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, ValueError, LookupError),
+    *(AttributeError, TypeError, AssertionError, EOFError, OverflowError),
 )
+"""What zipfile, torch.load and its unpickler raise on damaged files."""
 
 
 class State(NamedTuple):
@@ -117,7 +119,7 @@ def _members(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             wrong = archive.testzip()
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         return str(error) or type(error).__name__
     if len(set(names)) < len(names):
         return "a part of it is there twice"

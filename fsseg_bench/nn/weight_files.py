@@ -8,9 +8,7 @@ import http.client
 import os
 import pickle
 import re
-import struct
 import sys
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from torch import Tensor
 
 from fsseg_bench import paths
 from fsseg_bench.errors import UserError
-from fsseg_bench.nn.torch_file import state_of
+from fsseg_bench.nn.torch_file import DAMAGED, state_of
 from fsseg_bench.paths import regular
 
 SEALED = "fsseg-bench checkpoint 2"
@@ -32,21 +30,6 @@ _PREFIX = "module."
 _TORCH_SUFFIXES = {".pth", ".pt"}
 SUFFIXES = (*sorted(_TORCH_SUFFIXES), ".safetensors")
 """How the names of weight files end."""
-
-# what torch.load and its unpickler raise on damaged files
-DAMAGED = (
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    struct.error,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    AssertionError,
-    EOFError,
-    OverflowError,
-)
 FOREIGN_OBJECT = re.compile(r"GLOBAL (\S+)")
 
 
