@@ -118,7 +118,7 @@ def _sweep(contenders: Sequence[Contender], values: Sequence[str], places: dict[
     from fsseg_bench.cli.progress import screen_progress
     from fsseg_bench.engine.open_run import RunPlaces
     from fsseg_bench.engine.plan import OpenSources
-    from fsseg_bench.engine.sweep import sweep
+    from fsseg_bench.engine.rerun import sweep
 
     opened: OpenSources = {}
     for contender in contenders:
@@ -131,7 +131,7 @@ def _sweep(contenders: Sequence[Contender], values: Sequence[str], places: dict[
 
 def _episodes(contenders: Sequence[Contender], places: dict[str, Any]) -> Figure:
     from fsseg_bench.engine.open_run import RunPlaces
-    from fsseg_bench.engine.qualitative import ShownEpisode, predicted_tiles
+    from fsseg_bench.engine.rerun import ShownEpisode, predicted_tiles
 
     about = _about(contenders)
     choices = choose_episodes(contenders)

@@ -10,11 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from fsseg_bench.engine.build import BASE_CLASSES, assemble
+from fsseg_bench.engine.build import BASE_CLASSES, TrainedFile, assemble, find_trained
 from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
 from fsseg_bench.engine.request_checks import protocol_of
 from fsseg_bench.engine.switches import parse_switches
-from fsseg_bench.engine.trained import TrainedFile, find_trained
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import laid_out

@@ -11,12 +11,11 @@ from fsseg_bench.data.content import Evaluated, examine
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.source import Source
-from fsseg_bench.engine.build import assemble, default_backbone
+from fsseg_bench.engine.build import TrainedFile, assemble, default_backbone, find_trained
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.optimise import check_training, trunks
 from fsseg_bench.engine.request_checks import checked_protocol, grouped, recipe_of
 from fsseg_bench.engine.switches import parse_switches
-from fsseg_bench.engine.trained import TrainedFile, find_trained
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_module

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from fsseg_bench.engine.build import TrainedFile
 from fsseg_bench.engine.checkpoint import load_state, save_state
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
-from fsseg_bench.engine.trained import TrainedFile
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.request import RunRequest

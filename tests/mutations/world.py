@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from fsseg_bench.cli.main import main
 from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.engine.rerun import sweep
 from fsseg_bench.engine.run import execute
-from fsseg_bench.engine.sweep import sweep
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.progress import Meter, Progress, Unit
 from fsseg_bench.records.request import RunRequest

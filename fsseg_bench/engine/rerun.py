@@ -1,20 +1,25 @@
-"""One trained model evaluated with several values of one switch, in one pass over its episodes."""
+"""Finished runs predict again: pictures of chosen episodes, and counts for several values of one switch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fsseg_bench.data.loading import load_image, support_mask
+from fsseg_bench.conventions import UInt8
+from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.engine.build import assemble
-from fsseg_bench.engine.cache import default_budget
+from fsseg_bench.engine.cache import Budget, default_budget
+from fsseg_bench.engine.counts import confusion
 from fsseg_bench.engine.device import describe, resolve_device
-from fsseg_bench.engine.evaluate import EpisodeResult
+from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator
 from fsseg_bench.engine.inference import InferenceModel, levels_of
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
+from fsseg_bench.engine.panels import Tile, episode_tiles
 from fsseg_bench.engine.plan import OpenSources, Plan
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.engine.switches import parse_switches
@@ -28,6 +33,7 @@ from fsseg_bench.storage.files import free_aside
 from fsseg_bench.storage.json_text import plain
 from fsseg_bench.storage.lock import FolderLock
 
+_KEEP_NOTHING = Budget(0, 0)
 _GPU_TOLERANCE = 0.01  # of the largest feature; bf16 has eight bits
 
 
@@ -135,3 +141,56 @@ def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
     if first.shape != second.shape or first.device.type == "cpu":
         return torch.equal(first, second)
     return bool((first - second).abs().max() <= _GPU_TOLERANCE * second.abs().max())
+
+
+@dataclass(frozen=True)
+class ShownEpisode:
+    """One episode of runs that share their episodes."""
+
+    episode: int
+    folders: Mapping[str, Path]
+    """The title of each prediction, and the run that makes it."""
+
+
+def predicted_tiles(shown: Sequence[ShownEpisode], places: RunPlaces | None = None) -> list[list[Tile]]:
+    """For each episode: supports, query, each run's prediction, truth.
+
+    Each run is opened once.
+
+    Raises:
+        UserError: as :func:`fsseg_bench.engine.open_run.open_run`; code has changed and a prediction is not the
+            recorded one.
+    """
+    opened: OpenSources = {}
+    wanted: dict[Path, list[tuple[int, str]]] = defaultdict(list)
+    for number, episode in enumerate(shown):
+        for title, folder in episode.folders.items():
+            wanted[folder].append((number, title))
+    labels: dict[tuple[int, str], UInt8] = {}
+    plans = {}
+    for folder, uses in wanted.items():
+        run = open_run(folder, places, opened)
+        device = resolve_device(run.plan.request.device)
+        model = InferenceModel(run.plan.model.to(device), device, run.plan.request.precision)
+        evaluator = build_evaluator(run.plan, model, _KEEP_NOTHING)
+        for number, title in uses:
+            labels[number, title] = _prediction(run, evaluator, shown[number].episode)
+            plans[number] = run.plan
+    return [
+        episode_tiles(plans[number], episode.episode, [(title, labels[number, title]) for title in episode.folders])
+        for number, episode in enumerate(shown)
+    ]
+
+
+def _prediction(run: OpenRun, evaluator: Evaluator, episode: int) -> UInt8:
+    """Labels (S, S) uint8."""
+    (prediction,) = evaluator.predict(range(episode, episode + 1))
+    if run.changed_code:
+        plan = run.plan
+        truth = query_label(
+            plan.source, plan.table.queries[episode], plan.table.classes[episode], plan.protocol.image.size
+        )
+        counts = confusion(prediction[None], torch.from_numpy(truth)[None], plan.table.ways)[0]
+        run.check_counts(episode, input=counts)
+    pixels: UInt8 = prediction.numpy()
+    return pixels
