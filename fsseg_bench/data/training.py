@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -84,59 +85,45 @@ class _Draw(NamedTuple):
     """Each way's images."""
 
 
+@dataclass(eq=False)
 class TrainingEpisodes(Dataset[TrainingSample]):
     """A stream of ``length`` random episodes of a fold's base classes.
 
     An episode's classes are drawn uniformly without repetition, then the query, of the first class, and each class's
     supports uniformly from its images; all images of an episode differ. Base classes that are not in the episode are
     background; what held-out classes are is the protocol's ``novel_in_train``.
+
+    Raises:
+        UserError: a base class has no K + 1 images, or there are fewer than N base classes.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        protocol: Protocol,
-        pairs: Mapping[int, Sequence[str]],
-        fold: int,
-        way: int,
-        shot: int,
-        augmentation: str,
-        seed: int,
-        length: int,
-        extras: Extras | None = None,
-    ) -> None:
-        """Checks that episodes can be drawn.
+    source: Source
+    protocol: InitVar[Protocol]  # not kept: loader processes may not know the class of a source from a folder
+    pairs: Mapping[int, Sequence[str]]
+    """Base class to ids of the training images that show enough of it, in any order."""
+    fold: int
+    """The fold that is held out."""
+    way: int
+    """N."""
+    shot: int
+    """K."""
+    augmentation: str
+    """The name of one (:data:`fsseg_bench.data.augment.AUGMENTATIONS`)."""
+    seed: int
+    """Of the whole stream."""
+    length: int
+    extras: Extras = field(default_factory=Extras)
 
-        Args:
-            source: where images and masks come from.
-            protocol: the rules.
-            pairs: base class to ids of the training images that show enough of it, in any order.
-            fold: the fold that is held out.
-            way: N.
-            shot: K.
-            augmentation: the name of one (:data:`fsseg_bench.data.augment.AUGMENTATIONS`).
-            seed: of the whole stream.
-            length: number of episodes.
-            extras: what else each episode holds.
-
-        Raises:
-            UserError: a base class has no K + 1 images, or there are fewer than N base classes.
-        """
-        self._source = source
+    def __post_init__(self, protocol: Protocol) -> None:
+        self.pairs = {c: tuple(sorted(set(images))) for c, images in sorted(self.pairs.items())}
         self._size = protocol.image.size
-        self._ignored = protocol.novel_classes(fold) if protocol.data.novel_in_train == "ignore" else ()
-        self._pairs = {c: tuple(sorted(set(images))) for c, images in sorted(pairs.items())}
-        self._way, self._shot = way, shot
-        self._augmentation = augmentation
-        self._seed = seed
-        self._length = length
-        self._base = protocol.base_classes(fold)
-        self._extras = extras or Extras()
-        self._where = f"{protocol.label}, fold {fold}"
+        self._ignored = protocol.novel_classes(self.fold) if protocol.data.novel_in_train == "ignore" else ()
+        self._base = protocol.base_classes(self.fold)
+        self._where = f"{protocol.label}, fold {self.fold}"
         self._check(protocol)
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
     def __getitem__(self, index: int) -> TrainingSample:
         """Episode ``index``.
@@ -145,8 +132,8 @@ class TrainingEpisodes(Dataset[TrainingSample]):
             IndexError: there is no such episode.
             UserError: an image or a mask is missing or damaged; names the file.
         """
-        if not 0 <= index < self._length:
-            raise IndexError(f"episode {index} of {self._length}")
+        if not 0 <= index < self.length:
+            raise IndexError(f"episode {index} of {self.length}")
         drawn = self._draw(index)
         views = []
         for way, ids in enumerate(drawn.supports, start=1):
@@ -155,19 +142,19 @@ class TrainingEpisodes(Dataset[TrainingSample]):
                 views.append(self._view(index, "support", image_id, mask))
         label = all_ways(self._masks(drawn.query, drawn.classes))
         query = self._view(index, "query", drawn.query, label)
-        shape = (self._way, self._shot)
+        shape = (self.way, self.shot)
         images, masks = (torch.stack(parts).unflatten(0, shape) for parts in zip(*views, strict=True))
-        semantic = self._extras.class_labels
+        semantic = self.extras.class_labels
         return TrainingSample(
             images,
             masks[:, :, 0],
             query.image,
             query.masks[0],
-            seed_of("training method", self._seed, index),
+            seed_of("training method", self.seed, index),
             key=f"{drawn.query} {' '.join(map(str, drawn.classes))}",
             support_classes=masks[:, :, 1] if semantic else None,
             query_classes=query.masks[1] if semantic else None,
-            unlabelled=self._unlabelled(index, drawn) if self._extras.unlabelled else None,
+            unlabelled=self._unlabelled(index, drawn) if self.extras.unlabelled else None,
         )
 
     def _draw(self, index: int) -> _Draw:
@@ -175,66 +162,66 @@ class TrainingEpisodes(Dataset[TrainingSample]):
 
         Classes can share images, so that N ways may find too few different ones: then all is drawn again.
         """
-        rng = stream("training", self._seed, index)
-        known = list(self._pairs)
+        rng = stream("training", self.seed, index)
+        known = list(self.pairs)
         for _ in range(_TRIES):
-            classes = [known[i] for i in distinct(rng, len(known), self._way)]
-            query, *first = self._unused(rng, classes[0], self._shot + 1, [])
+            classes = [known[i] for i in distinct(rng, len(known), self.way)]
+            query, *first = self._unused(rng, classes[0], self.shot + 1, [])
             supports, used = [first], [query, *first]
             for c in classes[1:]:
-                supports.append(self._unused(rng, c, self._shot, used))
+                supports.append(self._unused(rng, c, self.shot, used))
                 used += supports[-1]
-            if all(len(images) == self._shot for images in supports):
+            if all(len(images) == self.shot for images in supports):
                 return _Draw(classes, query, supports)
         raise UserError(
-            f"{self._where}: no {self._way}-way {self._shot}-shot training episode of different images was found in "
+            f"{self._where}: no {self.way}-way {self.shot}-shot training episode of different images was found in "
             f"{_TRIES} tries, because classes share their few images; lower --way or --shot, or add images"
         )
 
     def _unused(self, rng: np.random.RandomState, class_id: int, count: int, used: Sequence[str]) -> list[str]:
         """``count`` different images of a class that are not in ``used``, uniformly; fewer if there are no more."""
-        images = self._pairs[class_id]
+        images = self.pairs[class_id]
         drawn = [images[i] for i in distinct(rng, len(images), min(len(images), count + len(used)))]
         return [image for image in drawn if image not in used][:count]
 
     def _masks(self, image_id: str, classes: Sequence[int]) -> UInt8:
-        return training_masks(self._source, image_id, classes, self._ignored)
+        return training_masks(self.source, image_id, classes, self._ignored)
 
     def _view(self, index: int, role: Role, image_id: str, mask: UInt8 | None = None) -> View:
         """Image and masks at the input size, changed at random: the episode's mask, then the classes' if asked for.
 
         An unlabelled image has no mask. An episode's images differ, so the id is enough for a seed.
         """
-        image = self._source.image(image_id)
+        image = self.source.image(image_id)
         masks = [np.zeros(image.shape[:2], dtype=np.uint8) if mask is None else mask]
-        if self._extras.class_labels and mask is not None:
+        if self.extras.class_labels and mask is not None:
             masks.append(all_ways(self._masks(image_id, self._base)))
-        seed = seed_of("training view", self._seed, index, image_id)
-        return augment(self._augmentation, role, image, np.stack(masks), self._size, seed)
+        seed = seed_of("training view", self.seed, index, image_id)
+        return augment(self.augmentation, role, image, np.stack(masks), self._size, seed)
 
     def _unlabelled(self, index: int, drawn: _Draw) -> Tensor:
         used = [drawn.query, *(image for images in drawn.supports for image in images)]
-        seed = seed_of("training unlabelled", self._seed, index)
-        further = further_images(seed, drawn.classes, used, self._pairs, self._extras.unlabelled)
+        seed = seed_of("training unlabelled", self.seed, index)
+        further = further_images(seed, drawn.classes, used, self.pairs, self.extras.unlabelled)
         views = [[self._view(index, "query", image).image for image in images] for images in further]
         return torch.stack([torch.stack(images) for images in views])
 
     def _check(self, protocol: Protocol) -> None:
-        if self._extras.class_labels and len(self._base) > MOST_LABELS:
+        if self.extras.class_labels and len(self._base) > MOST_LABELS:
             raise UserError(
                 f"{self._where}: the method trains with one map of labels over all base classes, which holds "
                 f"{MOST_LABELS}; the fold has {len(self._base)}. Use a method or switches without class labels"
             )
-        if len(self._pairs) < self._way:
+        if len(self.pairs) < self.way:
             raise UserError(
-                f"{self._where}: {self._way}-way training needs {self._way} base classes, found {len(self._pairs)}; "
+                f"{self._where}: {self.way}-way training needs {self.way} base classes, found {len(self.pairs)}; "
                 "lower --way"
             )
-        short = {c: len(images) for c, images in self._pairs.items() if len(images) < self._shot + 1}
+        short = {c: len(images) for c, images in self.pairs.items() if len(images) < self.shot + 1}
         if short:
             found = ", ".join(f"{protocol.class_name(c)!r} has {count}" for c, count in short.items())
             raise UserError(
-                f"{self._where}: {self._shot}-shot training needs {self._shot + 1} training images of each base "
+                f"{self._where}: {self.shot}-shot training needs {self.shot + 1} training images of each base "
                 f"class, but {found} (counted are images of {', '.join(protocol.data.train_list)} with at least "
                 f"{protocol.data.min_object_pixels} pixels of the class); lower --shot, recipe.train_shots or "
                 "data.min_object_pixels, or add images"
