@@ -20,8 +20,7 @@ _FOLDED = 1e-3  # as TOLERANCE; folding rounds each weight once more
 def check_backbone(build: Callable[[str], Backbone]) -> list[Check]:
     """Runs every contract test, with random weights.
 
-    Args:
-        build: makes an instance; its argument is ``""`` for the whole network, or the name of a stage to cut it after.
+    The argument of ``build`` is ``""`` for the whole network, or the name of a stage to cut it after.
     """
     made: list[Backbone] = []
     (built,) = outcomes({"it can be built": lambda: _built(build, made)})

@@ -148,17 +148,8 @@ def open_model(
     """Builds a method and fills in its parameters.
 
     Of a run's folder, or the checkpoint in it, what is not given is read from its run.json: method, backbone, switches
-    and input size.
-
-    Args:
-        checkpoint: a run's folder or a file; None: the method as it is built, with pretrained weights alone.
-        method: its name; needed unless ``checkpoint`` is of a run.
-        backbone: None: the run's, else the method's own.
-        weights: of the backbone, where no checkpoint is; None: the run's, else ``imagenet``.
-        switches: by name, as text or Python values.
-        size: None: the run's, else 417.
-        methods_path: a folder with further method files; None: the run's.
-        backbones_path: a folder with further backbone files; None: the run's.
+    and input size. Without a checkpoint the method is as it is built, with pretrained weights alone. The options are
+    those of :func:`fsseg_bench.predict`.
 
     Raises:
         UserError: anything is unknown, missing, contradictory or damaged.

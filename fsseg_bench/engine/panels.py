@@ -64,10 +64,7 @@ def draw_panels(plan: Plan, evaluator: Evaluator, rows: Sequence[dict[str, Any]]
 def episode_tiles(plan: Plan, episode: int, predictions: Sequence[tuple[str, UInt8]]) -> list[Tile]:
     """The first support of each way with its mask, the query, each of ``predictions`` over it, and the truth.
 
-    Args:
-        plan: whose protocol, data and episodes they are.
-        episode: its number in the table.
-        predictions: titles, and labels (S, S) uint8 at the input size.
+    Predictions are titles and labels (S, S) uint8 at the input size.
     """
     table, size = plan.table, plan.protocol.image.size
     classes = table.classes[episode]

@@ -62,11 +62,8 @@ def row_inspector(
 ) -> Inspect:
     """What :func:`parse_counts` would refuse, and what the episodes themselves say, row by row.
 
-    Args:
-        way: N.
-        novel: the fold's held-out classes.
-        table: the run's episodes; a row has their classes.
-        pixels: how many pixels the query of episode i has as ``input`` and as ``native``; a row counts no more.
+    A row has the classes of the run's episodes in ``table``, and counts no more than the pixels that the query of
+    episode i has as ``input`` and as ``native``.
     """
     first: list[Any] = []
 

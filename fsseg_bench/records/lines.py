@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
-from fsseg_bench.records.info import RecordError
+from fsseg_bench.records.info import CHECK, RecordError
 from fsseg_bench.storage.files import write_all, writing
 from fsseg_bench.storage.json_text import plain, strict_json
 
@@ -26,7 +26,6 @@ Row = dict[str, Any]
 Inspect = Callable[[int, Row], str | None]
 """What is wrong with row i (from 0); None where nothing is."""
 
-CHECK = "check"
 _DIGITS = 16
 SYNC_EVERY = 50
 """Lines of a log between two waits for the disk."""
@@ -131,11 +130,7 @@ class LineLog(AbstractContextManager["LineLog"]):
     ) -> None:
         """Opens or creates ``path``; cuts off what is torn or damaged, which :attr:`damage` then tells.
 
-        Args:
-            path: the file.
-            chain: how its lines are checked; with a seed.
-            inspect: says what is wrong with a row's content.
-            until: rows from the first one for which it is true are cut off as well.
+        The chain has a seed. Rows from the first one for which ``until`` is true are cut off as well.
 
         Raises:
             UserError: the file cannot be opened or written.

@@ -74,13 +74,9 @@ class RunRecord(AbstractContextManager["RunRecord"]):
     ) -> RunRecord:
         """Makes the run's folder, or reopens it when it holds the same run.
 
-        Args:
-            root: the results folder.
-            settings: everything that determines the run's numbers.
-            request: what the user asks for; with ``fresh``, an existing folder is moved aside (to ``<name>.old-<n>``;
-                nothing is deleted).
-            folds: how many the protocol has; no part of the identity, which has the protocol's digest.
-            threads: that compute on the CPU; noted, and named when a resumed run has another number.
+        With ``request.fresh`` an existing folder is moved aside (to ``<name>.old-<n>``; nothing is deleted). How many
+        ``folds`` the protocol has is no part of the identity, which has the protocol's digest. The ``threads`` that
+        compute on the CPU are noted, and named when a resumed run has another number.
 
         Raises:
             UserError: the folder holds another identity, an unreadable record or files of unknown origin;

@@ -23,11 +23,7 @@ TEMPORARY = ".tmp"
 
 @contextmanager
 def writing(path: Path, advice: str = "") -> Iterator[None]:
-    """Turns an ``OSError`` of the block into the message that ``path`` cannot be written.
-
-    Args:
-        path: the file or folder that the block writes.
-        advice: what else the user can do, added to the message.
+    """Turns an ``OSError`` of the block into the message that ``path`` cannot be written, with advice at its end.
 
     Raises:
         UserError: full disk or unwritable folder; names ``path``.
@@ -54,13 +50,8 @@ def write_error(path: Path, error: OSError, advice: str = "") -> UserError:
 def atomic_writer(path: Path, *, advice: str = "", sync: bool = True) -> Iterator[BinaryIO]:
     """A binary file that becomes ``path`` when the block ends well, and leaves no trace when it does not.
 
-    Readers and a crash see the old file or the new one, never a part.
-
-    Args:
-        path: the file; its folder must exist.
-        advice: as of :func:`writing`.
-        sync: whether the data are on the disk (fsync of file and folder) before the name changes. False for
-            thousands of files after which the caller syncs once.
+    Readers and a crash see the old file or the new one, never a part. With ``sync`` the data are on the disk (fsync of
+    file and folder) before the name changes; without, for thousands of files, the caller syncs once after them.
 
     Raises:
         UserError: full disk or unwritable folder; names ``path``. A serialiser that turns a failed write into

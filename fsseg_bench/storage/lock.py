@@ -26,10 +26,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
     def __init__(self, folder: Path, doing: str = "writing", advice: str = "wait for it or use another --out") -> None:
         """Takes the lock; makes the folder when it is missing.
 
-        Args:
-            folder: what only one process at a time may write.
-            doing: what another process that holds the lock is doing, for the message.
-            advice: what the user can do then.
+        The message says what another process that holds the lock is ``doing``, and what the user can do then.
 
         Raises:
             UserError: another writer holds it, or the folder cannot be written or locked.
