@@ -11,7 +11,7 @@ from fsseg_bench.choices import Choices
 from fsseg_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from fsseg_bench.recipe.recipe import Recipe
+    from fsseg_bench.recipe import Recipe
 
 _POLY_POWER = 0.9  # the exponent of the "poly" schedule in the DeepLab line of work
 
