@@ -178,13 +178,13 @@ def init(folder: Path, name: str | None, folds: int | None, force: bool) -> None
 
 
 def _dataset(name: str, year: int | None, sources: Path | None) -> Dataset:
-    from fsseg_bench.data.prepare.sources import load_sources, of_protocol_file
+    from fsseg_bench.data.prepare.sources import find_dataset, of_protocol_file
 
     if _is_file(name):
         if year is not None:
             raise UserError(f"--year {year}: {name} says the edition itself, as data.year")
         return of_protocol_file(name)
-    return load_sources(sources).dataset(name, year)
+    return find_dataset(name, year, sources)
 
 
 def _is_file(name: str) -> bool:

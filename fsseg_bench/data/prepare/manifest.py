@@ -39,11 +39,7 @@ class Manifest:
     """Path relative to the data root, with ``/``, to its content."""
 
     def write(self, root: Path) -> None:
-        """Puts the record under ``root``; from then on the part counts as finished.
-
-        Raises:
-            UserError: full disk or unwritable folder.
-        """
+        """Puts the record under ``root``, or raises as :func:`write_atomic`; then the part counts as finished."""
         head = json.dumps({"part": self.part, "origin": self.origin, "files": len(self.files)})
         lines = [f"{c.crc:08x} {c.size} {path}" for path, c in sorted(self.files.items())]
         path = _path(root, self.part)
@@ -95,11 +91,7 @@ class Record:
     """List name to its number of images."""
 
     def write(self, root: Path) -> None:
-        """Puts the record under the data root.
-
-        Raises:
-            UserError: full disk or unwritable folder.
-        """
+        """Puts the record under the data root, or raises as :func:`write_json`."""
         facts = {"fingerprint": self.fingerprint, "subset": self.subset, "images": dict(self.images)}
         write_json(root / FOLDER / f"{self.dataset}.json", facts)
 
@@ -132,11 +124,7 @@ def _read(path: Path, parsed: Callable[[str], T]) -> T | None:
 
 
 def crc_of(path: Path) -> int:
-    """The CRC-32 of a file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """The CRC-32 of a file, or an OSError."""
     crc = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -112,31 +112,24 @@ class Dataset:
     published: Published | None
 
 
-@dataclass(frozen=True)
-class Sources:
-    """One sources file."""
+def find_dataset(name: str, year: int | None = None, path: Path | None = None) -> Dataset:
+    """The data set of a protocol (``pascal5i``, ``coco20i-a``, ...) or of a family (``coco20i``).
 
-    datasets: Mapping[str, Dataset]
+    ``year`` is the edition, for COCO; None is the first that the file has. ``path`` is as of :func:`load_sources`.
 
-    def dataset(self, name: str, year: int | None = None) -> Dataset:
-        """The data set of a protocol (``pascal5i``, ``coco20i-a``, ...) or of a family (``coco20i``).
-
-        ``year`` is the edition, for COCO; None is the first that the file has.
-
-        Raises:
-            UserError: no such data set, or it has no such edition.
-        """
-        families = {n: d for n, d in self.datasets.items() if name in {n, _family(n), *d.protocols}}
-        if not families:
-            known = {p for d in self.datasets.values() for p in d.protocols} | {_family(n) for n in self.datasets}
-            raise unknown("data set", name, known)
-        if year is None:
-            return next(iter(families.values()))
-        for dataset in families.values():
-            if dataset.year == year:
-                return dataset
-        years = [str(d.year) for d in families.values() if d.year]
-        raise UserError(f"--year {year}: {name} has {'the years ' + ', '.join(years) if years else 'no years'}")
+    Raises:
+        UserError: no such data set, or it has no such edition; or as :func:`load_sources`.
+    """
+    datasets = load_sources(path)
+    families = [d for d in datasets if name in {d.name, _family(d.name), *d.protocols}]
+    if not families:
+        known = {p for d in datasets for p in d.protocols} | {_family(d.name) for d in datasets}
+        raise unknown("data set", name, known)
+    for dataset in families:
+        if year in {None, dataset.year}:
+            return dataset
+    years = [str(d.year) for d in families if d.year]
+    raise UserError(f"--year {year}: {name} has {'the years ' + ', '.join(years) if years else 'no years'}")
 
 
 def of_protocol_file(path: str) -> Dataset:
@@ -149,8 +142,8 @@ def _family(name: str) -> str:
     return stem if year.isdigit() else name
 
 
-def load_sources(path: Path | None = None) -> Sources:
-    """The sources file that comes with the package, or another of the same form.
+def load_sources(path: Path | None = None) -> tuple[Dataset, ...]:
+    """The data sets of the sources file that comes with the package, or another of the same form.
 
     Raises:
         UserError: unreadable, or a key is missing, unknown or wrong; names the file and the key.
@@ -169,7 +162,7 @@ def load_sources(path: Path | None = None) -> Sources:
         for key in entry.parts:
             if key not in file.parts:
                 raise unknown("part", key, file.parts, where=f"{path}: datasets.{name}.parts")
-    return Sources({name: entry.dataset(name, file.parts) for name, entry in file.datasets.items()})
+    return tuple(entry.dataset(name, file.parts) for name, entry in file.datasets.items())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fsseg_bench.data.prepare.download import Patience
 from fsseg_bench.data.prepare.manifest import Record
 from fsseg_bench.data.prepare.plan import Plan
 from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
-from fsseg_bench.data.prepare.sources import Dataset, load_sources
+from fsseg_bench.data.prepare.sources import Dataset, find_dataset
 from fsseg_bench.progress import Meter, Progress, Unit
 from tests.data.prepare.layouts import Small
 
@@ -20,7 +20,7 @@ PATIENCE = Patience(timeout=10.0, tries=3, pause=0.0)
 
 
 def dataset_of(small: Small, name: str = "pascal5i") -> Dataset:
-    return load_sources(small.sources).dataset(name)
+    return find_dataset(name, path=small.sources)
 
 
 def run(

@@ -14,7 +14,7 @@ from fsseg_bench.data.open import open_source
 from fsseg_bench.data.prepare.manifest import read_manifest, read_record
 from fsseg_bench.data.prepare.plan import Plan
 from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
-from fsseg_bench.data.prepare.sources import load_sources
+from fsseg_bench.data.prepare.sources import find_dataset
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.load import load_protocol
@@ -173,7 +173,7 @@ def test_no_room(pascal: Small, tmp_path: Path, server: Server, monkeypatch: pyt
 
 @pytest.mark.slow
 def test_data_made_by_code_need_no_folder() -> None:
-    record = prepare_dataset(load_sources().dataset("shapes5i"), None, Options(), lambda plan: None, Progress())
+    record = prepare_dataset(find_dataset("shapes5i"), None, Options(), lambda plan: None, Progress())
     assert record.images == {"train": 480, "val": 240}
 
 

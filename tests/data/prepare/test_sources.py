@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.data.prepare import sources
-from fsseg_bench.data.prepare.sources import load_sources
+from fsseg_bench.data.prepare.sources import find_dataset, load_sources
 from fsseg_bench.data.sources.coco import CocoKeys
 from fsseg_bench.data.sources.voc import VocKeys
 from fsseg_bench.errors import UserError
@@ -21,7 +21,7 @@ def test_known_sizes_and_checksums() -> None:
     from torchvision.datasets import SBDataset
     from torchvision.datasets.voc import DATASET_YEAR_DICT
 
-    parts = {part.name: part for d in load_sources().datasets.values() for part in d.parts}
+    parts = {part.name: part for d in load_sources() for part in d.parts}
     voc = DATASET_YEAR_DICT["2012"]
     assert voc["url"] in parts["voc2012"].urls
     assert voc["filename"] == parts["voc2012"].archive
@@ -35,7 +35,7 @@ def test_known_sizes_and_checksums() -> None:
 @pytest.mark.parametrize("name", ["pascal5i", "coco20i-a", "coco20i-b", "shapes5i"])
 def test_every_protocol_finds_its_files_where_the_parts_put_them(name: str) -> None:
     protocol = load_protocol(name)
-    dataset = load_sources().dataset(name)
+    dataset = find_dataset(name)
     assert name in dataset.protocols
     assert set(dataset.images) == (
         set() if name == "shapes5i" else {*protocol.data.train_list, *protocol.data.test_list}
@@ -54,16 +54,15 @@ def test_every_protocol_finds_its_files_where_the_parts_put_them(name: str) -> N
 
 
 def test_names_and_years() -> None:
-    known = load_sources()
-    assert known.dataset("coco20i").name == "coco20i-2014"
-    assert known.dataset("coco20i", 2017).name == "coco20i-2017"
-    assert known.dataset("coco20i-b", 2014).year == 2014
+    assert find_dataset("coco20i").name == "coco20i-2014"
+    assert find_dataset("coco20i", 2017).name == "coco20i-2017"
+    assert find_dataset("coco20i-b", 2014).year == 2014
     with pytest.raises(UserError, match=r"unknown data set 'coco'.*coco20i"):
-        known.dataset("coco")
+        find_dataset("coco")
     with pytest.raises(UserError, match=r"--year 2015: coco20i has the years 2014, 2017"):
-        known.dataset("coco20i", 2015)
+        find_dataset("coco20i", 2015)
     with pytest.raises(UserError, match=r"--year 2014: pascal5i has no years"):
-        known.dataset("pascal5i", 2014)
+        find_dataset("pascal5i", 2014)
 
 
 @pytest.mark.parametrize(
