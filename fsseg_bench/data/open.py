@@ -1,13 +1,27 @@
-"""Finds a protocol's data and opens the reader for them."""
+"""Finds a protocol's data, and reads what the files of an evaluation hold before anything is trained."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from fsseg_bench import paths
-from fsseg_bench.data.source import Source
+from fsseg_bench.data.source import Content, Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
+
+_T = TypeVar("_T")
+_MOST_THREADS = 8
+_MOST_NAMED = 3
+_COLUMNS = ("image", "image_sha256", "label_sha256")
 
 
 def open_source(protocol: Protocol, data_root: Path | None = None) -> Source:
@@ -63,3 +77,80 @@ def _places(protocol: Protocol, data_root: Path | None) -> list[Path]:
     if protocol.home is not None:
         places.append(protocol.home / relative)
     return list(dict.fromkeys(places))
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The content of everything that an evaluation decodes."""
+
+    content: tuple[tuple[str, Content], ...]
+    """Image id and content, sorted by id."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of :meth:`text`: equal digests mean equal images and labels, wherever they lie."""
+        return hashlib.sha256(self.text().encode()).hexdigest()
+
+    def text(self) -> str:
+        """The content as CSV, one row an image."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows((image, content.image, content.label) for image, content in self.content)
+        return out.getvalue()
+
+
+def examine(source: Source, images: Iterable[str], *, labels: bool, decode: bool) -> Evaluated:
+    """The content of ``images`` and, with ``labels``, of their masks; what ``source`` knows is not read again.
+
+    From then on ``source``, the same object for all runs of a command, refuses other bytes for them
+    (:meth:`fsseg_bench.data.source.Source.read`). With ``decode``, each is also decoded once, so that what is broken
+    shows now and not after a long training.
+
+    Raises:
+        UserError: files are missing, unreadable or broken; says how many and names the first ones.
+    """
+    wanted = sorted(set(images))
+    known = source.known
+
+    def read(image: str) -> Content:
+        return source.content(image, labels=labels)
+
+    def decoded(image: str) -> bool:
+        source.image(image)
+        if labels:
+            source.class_masks(image, (1,))  # any class: the whole mask is read and checked
+        return True
+
+    broken: list[str] = []
+    for image, content in _each(read, [i for i in wanted if (i, labels) not in known.contents], broken):
+        known.contents[image, labels] = content
+        known.files.update(content.files)
+    if decode:
+        unseen = [i for i in wanted if (i, labels) in known.contents and (i, labels) not in known.decoded]
+        known.decoded.update((image, labels) for image, _ in _each(decoded, unseen, broken))
+    if broken:
+        more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
+        raise UserError(
+            f"{len(broken)} of {len(wanted)} test images cannot be evaluated, they or their masks are missing or "
+            f"broken: {'; '.join(broken[:_MOST_NAMED])}{more}. Mend them before the run begins (--no-check "
+            "leaves out the decoding, and the evaluation stops where it needs one)"
+        )
+    return Evaluated(tuple((image, known.contents[image, labels]) for image in wanted))
+
+
+def _each(work: Callable[[str], _T], images: Sequence[str], broken: list[str]) -> Iterable[tuple[str, _T]]:
+    """``work`` of each image, by threads (Pillow releases the interpreter lock); failures go to ``broken``."""
+
+    def tried(image: str) -> _T | UserError:
+        try:
+            return work(image)
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS), thread_name_prefix="examine") as pool:
+        for image, result in zip(images, pool.map(tried, images), strict=True):
+            if isinstance(result, UserError):
+                broken.append(str(result))
+            else:
+                yield image, result

@@ -89,7 +89,7 @@ class Source(SourceKind, ABC):
 
     @cached_property
     def known(self) -> Known:
-        """What was read of it in this process; see :func:`fsseg_bench.data.content.examine`."""
+        """What was read of it in this process; see :func:`fsseg_bench.data.open.examine`."""
         return Known()
 
     def read(self, image_id: str, path: Path, kind: Literal["image", "mask"]) -> bytes:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fsseg_bench.data.content import Evaluated, examine
 from fsseg_bench.data.index import PairIndex, build_index
-from fsseg_bench.data.open import open_source
+from fsseg_bench.data.open import Evaluated, examine, open_source
 from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import TrainedFile, assemble, default_backbone, find_trained
 from fsseg_bench.engine.code_digest import method_digest

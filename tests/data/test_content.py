@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsseg_bench.data.content import examine
-from fsseg_bench.data.open import open_source
+from fsseg_bench.data.open import examine, open_source
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.folder import FolderSource
 from fsseg_bench.errors import UserError

@@ -31,20 +31,14 @@ class ArchiveError(UserError):
 
 
 class Member(NamedTuple):
-    """A file of an archive that is kept."""
+    """A member of an archive."""
 
-    path: str
-    """Relative to the folder of the archive that is kept, with ``/``."""
-    size: int
-    crc: int | None
-    """CRC-32 as the archive states it; tar archives state none."""
-
-
-class _Entry(NamedTuple):
     name: str
+    """Of kept files relative to the folder of the archive that is kept, with ``/``; else as the archive has it."""
     kind: Kind
     size: int
     crc: int | None
+    """CRC-32 as the archive states it; tar archives state none."""
     open: Callable[[], IO[bytes]]
 
 
@@ -110,7 +104,7 @@ def look_through(archive: Path, selection: Selection) -> dict[str, Member]:
             continue
         if path in found:
             raise ArchiveError(f"{archive}: the member {entry.name!r} is there twice; the archive is refused")
-        found[path] = Member(path, entry.size, entry.crc)
+        found[path] = entry._replace(name=path)
     return found
 
 
@@ -146,7 +140,7 @@ def damage(archive: Path) -> Iterator[None]:
         raise ArchiveError(f"{archive}: damaged, or not an archive of its kind: {reason}") from None
 
 
-def _entries(archive: Path) -> Iterator[_Entry]:
+def _entries(archive: Path) -> Iterator[Member]:
     entries = _zip_entries(archive) if archive.suffix == ".zip" else _tar_entries(archive)
     while True:
         with damage(archive):
@@ -156,15 +150,15 @@ def _entries(archive: Path) -> Iterator[_Entry]:
         yield entry
 
 
-def _zip_entries(archive: Path) -> Iterator[_Entry]:
+def _zip_entries(archive: Path) -> Iterator[Member]:
     with zipfile.ZipFile(archive) as content:
         for info in content.infolist():
             mode = stat.S_IFMT(info.external_attr >> 16)
             kind: Kind = "folder" if info.is_dir() else "file" if mode in {0, stat.S_IFREG} else "other"
-            yield _Entry(info.filename, kind, info.file_size, info.CRC, partial(content.open, info))
+            yield Member(info.filename, kind, info.file_size, info.CRC, partial(content.open, info))
 
 
-def _tar_entries(archive: Path) -> Iterator[_Entry]:
+def _tar_entries(archive: Path) -> Iterator[Member]:
     with ExitStack() as stack:
         file: BinaryIO | gzip.GzipFile = stack.enter_context(archive.open("rb"))
         if archive.suffix != ".tar":
@@ -174,14 +168,14 @@ def _tar_entries(archive: Path) -> Iterator[_Entry]:
             plain = info.isreg() and not info.issparse()
             kind: Kind = "folder" if info.isdir() else "file" if plain else "other"
             opened = cast(Callable[[], IO[bytes]], partial(content.extractfile, info))  # None for what is no file
-            yield _Entry(info.name, kind, info.size, None, opened)
+            yield Member(info.name, kind, info.size, None, opened)
         for _ in range(_PADDING):  # gzip's checksum comes after the end of the tar archive
             if not file.read(1 << 20):
                 return
         raise tarfile.ReadError("goes on after its end")
 
 
-def _wrong(entry: _Entry) -> str:
+def _wrong(entry: Member) -> str:
     """Why an entry is not safe to unpack; empty when it is."""
     path = PurePosixPath(entry.name)
     if path.is_absolute() or re.match(r"[A-Za-z]:", entry.name):

@@ -37,12 +37,12 @@ def place_archive(archive: Path, part: Part, root: Path, progress: Progress) -> 
     total = sum(member.size for member in members.values())
     with progress.meter(f"unpacking {archive.name}", total, unit="bytes") as meter:
         for member, file in unpack(archive, selection, members):
-            target = folder / member.path
+            target = folder / member.name
             if member.crc is None or not _holds(target, Content(member.size, member.crc)):
                 content = _write(target, _read(file, archive, member))
             else:
                 content = Content(member.size, member.crc)
-            placed[f"{part.layout.target}/{member.path}"] = content
+            placed[f"{part.layout.target}/{member.name}"] = content
             meter.advance(member.size)
     _settle(root, placed)
     return placed
@@ -100,7 +100,7 @@ def _read(file: IO[bytes], archive: Path, member: Member) -> Iterator[bytes]:
             chunk = file.read(_CHUNK)
         left -= len(chunk)
         if left < 0 or (left and not chunk):
-            raise ArchiveError(f"{archive}: the member {member.path!r} has not the {member.size:,} bytes it states")
+            raise ArchiveError(f"{archive}: the member {member.name!r} has not the {member.size:,} bytes it states")
         if not chunk:
             return
         yield chunk

@@ -31,7 +31,7 @@ def contents(archive: Path, selection: Selection = SELECTION) -> dict[str, bytes
     found = {}
     for member, file in unpack(archive, selection, members):
         with damage(archive):
-            found[member.path] = file.read()
+            found[member.name] = file.read()
     return found
 
 
