@@ -2,6 +2,10 @@ import errno
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -203,6 +207,57 @@ class TestLineLog:
         assert path.read_bytes().startswith(first)
         assert read_lines(path, CHAIN) == [{"i": 0}, {"i": 2}]
 
+    def test_the_kernel_refuses_a_line(self, tmp_path: Path):
+        code = """
+import resource, sys
+from pathlib import Path
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.lines import LineLog
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with LineLog(Path(sys.argv[1])) as log:
+        for i in range(100):
+            log.append({"i": i, "filling": "x" * 50})
+except UserError:
+    sys.exit(7)
+"""
+        path = tmp_path / "a"
+        assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 7
+        data = path.read_bytes()
+        assert 900 < len(data) <= 1000
+        assert data.endswith(b"\n")
+        assert [row["i"] for row in read_lines(path)] == list(range(len(data.splitlines())))
+
     def test_an_unwritable_place_is_named(self, tmp_path: Path):
         with pytest.raises(UserError, match="none/a: cannot be written"):
             LineLog(tmp_path / "none" / "a")
+
+    @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05])
+    def test_killed_while_appending(self, tmp_path: Path, delay: float):
+        """SIGKILL at any moment leaves whole lines 0..n, and the next writer goes on at n + 1."""
+        code = """
+import sys
+from pathlib import Path
+from fsseg_bench.records.lines import LineLog
+log = LineLog(Path(sys.argv[1]))
+i = log.rows
+while True:
+    log.append({"i": i, "filling": list(range(2000))})
+    if i == 0:
+        print("started", flush=True)
+    i += 1
+"""
+        path = tmp_path / "a"
+        process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        with LineLog(path) as log:
+            rows = log.rows
+            assert rows >= 1
+            log.append({"i": rows, "filling": []})
+        assert [row["i"] for row in read_lines(path)] == list(range(rows + 1))
+        assert all(row["filling"] == list(range(2000)) for row in read_lines(path)[:-1])
