@@ -162,20 +162,17 @@ def _data_section(survey: Survey, least: int) -> list[str]:
             f"at most {_LARGEST_LEAST} as for PASCAL-5i. Smaller objects stay labelled, but are no class of an episode."
         )
     )
-    lines += [f"min_object_pixels = {least}", _comment(_novel_comment(survey))]
-    return [*lines, f"novel_in_train = {_toml('drop-image' if survey.shared else 'background')}"]
-
-
-def _novel_comment(survey: Survey) -> str:
-    if survey.shared:
-        return (
-            "What training does with images that show a held-out class: drop-image leaves them out. Since test "
-            "episodes show held-out classes only, no test image is trained on although the lists are the same."
-        )
-    return (
+    novel = (
         "What pixels of held-out classes are in training images: background, as in most papers; ignore makes them "
         "void; drop-image leaves such images out."
     )
+    if survey.shared:
+        novel = (
+            "What training does with images that show a held-out class: drop-image leaves them out. Since test "
+            "episodes show held-out classes only, no test image is trained on although the lists are the same."
+        )
+    lines += [f"min_object_pixels = {least}", _comment(novel)]
+    return [*lines, f"novel_in_train = {_toml('drop-image' if survey.shared else 'background')}"]
 
 
 def _summary(survey: Survey, folds: Folds, least: int, *, chosen: bool) -> str:

@@ -48,13 +48,13 @@ def place_archive(archive: Path, part: Part, root: Path, progress: Progress) -> 
     return placed
 
 
-def find_files(folder: Path, layout: FileSet) -> dict[str, Path] | None:
-    """The files of a folder that has a layout, by path relative to it; None when a pattern matches nothing."""
+def find_files(folder: Path, layout: FileSet) -> dict[str, Path]:
+    """The files of a folder that has a layout, by path relative to it; none when a pattern matches nothing."""
     found: dict[str, Path] = {}
     for pattern in layout.files:
         matches = [path for path in folder.glob(pattern) if not path.name.startswith(".") and path.is_file()]
         if not matches:
-            return None
+            return {}
         found |= {path.relative_to(folder).as_posix(): path for path in sorted(matches)}
     return found
 

@@ -164,7 +164,8 @@ def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: b
     if here.is_file():  # downloaded, and not or not wholly unpacked
         return Step(part, "download", partial=min(here.stat().st_size, part.size))
     for layout in part.layouts:
-        if manifest is None and (files := _complete(root, layout)):
+        files = find_files(root / layout.target, layout)
+        if manifest is None and files and _all_there(layout, files):
             return Step(part, "there", layout=layout, files=files)
     unfinished = here.with_name(here.name + PARTIAL)
     size = unfinished.stat().st_size if unfinished.is_file() else 0
@@ -174,11 +175,6 @@ def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: b
 def _whole(part: Part, manifest: Manifest) -> bool:
     """Whether a finished part has all files of one of its layouts; a subset of it may have fewer."""
     return any(_all_there(s, [name.removeprefix(f"{s.target}/") for name in manifest.files]) for s in part.layouts)
-
-
-def _complete(root: Path, layout: FileSet) -> dict[str, Path]:
-    files = find_files(root / layout.target, layout) or {}
-    return files if _all_there(layout, files) else {}
 
 
 def _all_there(layout: FileSet, names: Iterable[str]) -> bool:
@@ -210,10 +206,7 @@ def _find_folder(part: Part, layout: FileSet, place: Path) -> dict[str, Path]:
     # Patterns like *.jpg would match anywhere; they need a folder of the right name.
     if place.name == tails[-1].name or not any(pattern.startswith("*") for pattern in layout.files):
         folders.append(place)
-    for folder in folders:
-        if files := find_files(folder, layout):
-            return files
-    return {}
+    return next((files for folder in folders if (files := find_files(folder, layout))), {})
 
 
 def _check_given(dataset: Dataset, given: Sequence[Path]) -> None:

@@ -164,18 +164,15 @@ class CocoSource(Source):
                 raise unknown("category", name, known, where=f"{path}: a class of the protocol")
             classes[known[name]] = class_id
         images = self._image_folder(folder, instances.names)
-        self._check_files(folder, images, instances.names)
         numbers = {f"{folder}/{PurePosixPath(name).with_suffix('')}": i for i, name in enumerate(instances.names)}
         if len(numbers) < len(instances.names):
             raise UserError(f"{path}: two images have the same name but for the suffix; rename one")
         return _Split(instances, images, numbers, classes)
 
     def _image_folder(self, folder: str, names: Sequence[str]) -> Path:
-        """The first place that has the first image; without any, the official one."""
+        """The first place that has the first image, without any the official one; it must have all of them."""
         places = [self.root / folder, self.root / "images" / folder, self.root / "images", self.root]
-        return next((place for place in places if names and (place / names[0]).is_file()), places[0])
-
-    def _check_files(self, folder: str, images: Path, names: Sequence[str]) -> None:
+        images = next((place for place in places if names and (place / names[0]).is_file()), places[0])
         present = {path.name for path in images.iterdir()} if images.is_dir() else set()
         missing = [name for name in names if name not in present and not (images / name).is_file()]
         if missing:
@@ -184,6 +181,7 @@ class CocoSource(Source):
                 f"{images / missing[0]}: no such image{more}, but {self._annotations(folder)} lists "
                 f"{len(names)} images; put them into {images}"
             )
+        return images
 
     def _checked_size(self, image_id: str) -> tuple[int, int]:
         """(H, W), after a check that the image file has the size of its annotations."""
