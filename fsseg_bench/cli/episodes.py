@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from fsseg_bench.cli.options import parse_settings, user_folders
+from fsseg_bench.errors import UserError
+from fsseg_bench.paths import data_root
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _BASE = click.Choice(["0", "1"])
@@ -53,8 +55,6 @@ def episodes(dataset: str, settings: tuple[str, ...], out: str | None, source: P
 
 
 def _refuse(options: dict[str, Any], names: tuple[str, ...], why: str) -> None:
-    from fsseg_bench.errors import UserError
-
     if given := [name for name in names if options[name] not in {None, False}]:
         raise UserError(f"--{given[0].replace('_', '-')} {why}")
 
@@ -73,13 +73,11 @@ def _drawn(protocol: Any, options: dict[str, Any]) -> dict[int, Any]:
 def _index(protocol: Any, root: str | None) -> Any:
     from fsseg_bench.data.index import build_index
     from fsseg_bench.data.open import open_source
-    from fsseg_bench.paths import data_root
 
     return build_index(open_source(protocol, data_root(root)), protocol)
 
 
 def _imported(source: Path, protocol: Any, options: dict[str, Any], out: str | None) -> dict[int, Any]:
-    from fsseg_bench.errors import UserError
     from fsseg_bench.protocol.foreign.images import TestImages
     from fsseg_bench.protocol.foreign.importing import import_episodes
     from fsseg_bench.protocol.foreign.readings import Choice

@@ -8,6 +8,8 @@ import click
 
 from fsseg_bench.cli.options import user_folders
 from fsseg_bench.cli.output import show
+from fsseg_bench.errors import UserError
+from fsseg_bench.paths import results_root
 from fsseg_bench.report.model import Cell, Column, Table, printable
 
 Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -103,8 +105,6 @@ def _tables(options: Options) -> Listing:
 
 
 def _runs(options: Options) -> Listing:
-    from fsseg_bench.errors import UserError
-    from fsseg_bench.paths import results_root
     from fsseg_bench.records.read import find_records
 
     root = results_root(options["results"])

@@ -119,12 +119,8 @@ def paired_by_images(baseline: Sequence[Replicas], other: Sequence[Replicas], *,
     sides = [(_influence(a), _influence(b)) for a, b in zip(baseline, other, strict=True)]
     images = [images_of(fold[0]) for fold in baseline]
     effects = [image_effects(own, difference(a, b)) for own, (a, b) in zip(images, sides, strict=True)]
-    values = [(a.value.tolist(), b.value.tolist()) for a, b in sides]
-    every = [
-        [_difference(*numbers, level) for numbers in zip(*own, estimates([(known, found)]), strict=True)]
-        for own, known, found in zip(values, images, effects, strict=True)
-    ]
-    whole = _overall(images, effects, values, level)
+    every = [_differences([s], [i], [e], level) for s, i, e in zip(sides, images, effects, strict=True)]
+    whole = _differences(sides, images, effects, level, slice(_WHOLE))
     return PairedResult(
         {m: PairedScores(whole[i], tuple(fold[i] for fold in every)) for i, m in enumerate(_METRICS)},
         tuple(dict(zip(side[0].novel, fold[_WHOLE:], strict=True)) for side, fold in zip(baseline, every, strict=True)),
@@ -136,16 +132,17 @@ def _influence(replicas: Replicas) -> Influence:
     return averaged([side_by_side([*(fold_influence(r, m) for m in _METRICS), class_influence(r)]) for r in replicas])
 
 
-def _overall(
+def _differences(
+    sides: Sequence[tuple[Influence, Influence]],
     images: Sequence[EpisodeImages],
     effects: Sequence[Effects],
-    values: Sequence[tuple[list[float], list[float]]],
     level: float,
+    part: slice = slice(None),
 ) -> list[Difference]:
-    """Of the mean over the folds, one a metric."""
-    found = estimates([(own, part.columns(slice(_WHOLE))) for own, part in zip(images, effects, strict=True)])
+    """Of the mean over the folds, one for each score of ``part``."""
+    found = estimates([(own, effect.columns(part)) for own, effect in zip(images, effects, strict=True)])
     baseline, other = (
-        np.mean([side[:_WHOLE] for side in sides], axis=0).tolist() for sides in zip(*values, strict=True)
+        np.mean([fold.value[part] for fold in folds], axis=0).tolist() for folds in zip(*sides, strict=True)
     )
     return [_difference(*numbers, level) for numbers in zip(baseline, other, found, strict=True)]
 
@@ -155,15 +152,6 @@ def _difference(baseline: float, other: float, found: Estimate, level: float) ->
         alike = found.unknown == NOTHING_VARIES and abs(other - baseline) < 1e-12
         unknown = ALIKE if alike else found.unknown
         return Difference(baseline, other, None, None, None, 1.0 if alike else None, unknown=unknown)
-    half = found.half_width(level)
-    value = other - baseline
-    return Difference(
-        baseline,
-        other,
-        max(-1.0, value - half),
-        min(1.0, value + half),
-        found.error,
-        found.p(),
-        found.lasting,
-        found.df,
-    )
+    half, value = found.half_width(level), other - baseline
+    low, high = max(-1.0, value - half), min(1.0, value + half)
+    return Difference(baseline, other, low, high, found.error, found.p(), found.lasting, found.df)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -39,87 +40,62 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def resolvable(error: float, *, df: int | None = None, level: float = 0.95, power: float = 0.8) -> float:
-    """The true difference that a two-sided test finds with probability ``power``.
+@dataclass(frozen=True)
+class Detection:
+    """A two-sided test that finds a true difference with probability ``power``."""
 
-    It is (q_{(1+level)/2} + q_power) times the standard error, with the quantiles q of Student's t.
+    df: int | None = None
+    """Degrees of freedom of the standard error; None: so many that the quantiles are the normal ones."""
+    level: float = 0.95
+    """One minus the test's error rate, in (0, 1)."""
+    power: float = 0.8
+    """In (0, 1)."""
 
-    Args:
-        error: standard error of the difference, at least 0; the result has its unit.
-        df: degrees of freedom of the error; None: so many that the quantiles are the normal ones.
-        level: one minus the test's error rate, in (0, 1).
-        power: the probability, in (0, 1).
-    """
-    quantile = _NORMAL.inv_cdf if df is None else lambda probability: t_quantile(probability, df)
-    return (quantile((1 + level) / 2) + quantile(power)) * error
+    def resolvable(self, error: float) -> float:
+        """The true difference that is found, in the unit of the standard error ``error``, which is at least 0.
 
+        It is (q_{(1+level)/2} + q_power) times the standard error, with the quantiles q of Student's t.
+        """
+        df = self.df
+        quantile = _NORMAL.inv_cdf if df is None else lambda probability: t_quantile(probability, df)
+        return (quantile((1 + self.level) / 2) + quantile(self.power)) * error
 
-def episodes_needed(
-    error: float,
-    episodes: int,
-    difference: float,
-    *,
-    lasting: float = 0.0,
-    df: int | None = None,
-    level: float = 0.95,
-    power: float = 0.8,
-) -> int | None:
-    """How many episodes a fold of the same images it takes until ``difference`` is :func:`resolvable`.
+    def episodes_needed(self, error: float, episodes: int, difference: float, lasting: float = 0.0) -> int | None:
+        """How many episodes a fold of the same images it takes until ``difference`` is :meth:`resolvable`.
 
-    The squared standard error is the sum of a part that stays with the images and one that falls with the number of
-    episodes, each class keeping its share: E = E_observed (error^2 - lasting^2) / ((difference / q)^2 - lasting^2),
-    rounded up, where q is the sum of quantiles in :func:`resolvable`.
+        The squared standard error is the sum of a part that stays with the images and one that falls with the number of
+        episodes, each class keeping its share: E = E_observed (error^2 - lasting^2) / ((difference / q)^2 - lasting^2),
+        rounded up, where q is the sum of quantiles in :meth:`resolvable`.
 
-    Args:
-        error: observed standard error of the difference.
-        episodes: how many episodes a fold it was observed with.
-        difference: to be found, in the unit of ``error``; its sign does not matter.
-        lasting: the part of the error that stays with any number of episodes; 0 where images are taken as given.
-        df: as in :func:`resolvable`.
-        level: as in :func:`resolvable`.
-        power: as in :func:`resolvable`.
+        Args:
+            error: observed standard error of the difference.
+            episodes: how many episodes a fold it was observed with.
+            difference: to be found, in the unit of ``error``; its sign does not matter.
+            lasting: the part of the error that stays with any number of episodes; 0 where images are taken as given.
 
-    Returns:
-        The number, or None where no number of episodes suffices.
+        Returns:
+            The number, or None where no number of episodes suffices.
 
-    Raises:
-        ValueError: a difference of 0.
-    """
-    if difference == 0:
-        raise ValueError("no number of episodes resolves a difference of 0")
-    room = (difference / resolvable(1.0, df=df, level=level, power=power)) ** 2 - lasting**2
-    if room <= 0:
-        return None
-    return max(1, math.ceil(episodes * (error**2 - lasting**2) / room))
+        Raises:
+            ValueError: a difference of 0.
+        """
+        if difference == 0:
+            raise ValueError("no number of episodes resolves a difference of 0")
+        room = (difference / self.resolvable(1.0)) ** 2 - lasting**2
+        return None if room <= 0 else max(1, math.ceil(episodes * (error**2 - lasting**2) / room))
 
+    def images_needed(self, error: float, images: float, difference: float) -> int:
+        """How many images a class, with as many episodes of each as now, until ``difference`` is :meth:`resolvable`.
 
-def images_needed(
-    error: float,
-    images: float,
-    difference: float,
-    *,
-    df: int | None = None,
-    level: float = 0.95,
-    power: float = 0.8,
-) -> int:
-    """How many images a class, with as many episodes of each as now, until ``difference`` is :func:`resolvable`.
+        The squared standard error, here over images and episodes, falls with the number of images, of which ``images``
+        a class were observed: n = n_observed (q error / difference)^2, rounded up.
 
-    The squared standard error falls with the number of images: n = n_observed (q error / difference)^2, rounded up.
-
-    Args:
-        error: observed standard error of the difference over images and episodes.
-        images: of a class, that it was observed with.
-        difference: as in :func:`episodes_needed`.
-        df: as in :func:`resolvable`.
-        level: as in :func:`resolvable`.
-        power: as in :func:`resolvable`.
-
-    Raises:
-        ValueError: a difference of 0.
-    """
-    if difference == 0:
-        raise ValueError("no number of images resolves a difference of 0")
-    return max(2, math.ceil(images * (resolvable(error, df=df, level=level, power=power) / difference) ** 2))
+        Raises:
+            ValueError: a difference of 0.
+        """
+        if difference == 0:
+            raise ValueError("no number of images resolves a difference of 0")
+        return max(2, math.ceil(images * (self.resolvable(error) / difference) ** 2))
 
 
 class SeedSpread(NamedTuple):

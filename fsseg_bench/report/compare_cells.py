@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fsseg_bench.protocol.significance import SeedSpread, episodes_needed, images_needed, resolvable
+from fsseg_bench.protocol.significance import Detection, SeedSpread
 from fsseg_bench.report.compare import Adjusted, Comparison
 from fsseg_bench.report.model import MISSING, Cell, printable
 
@@ -46,21 +46,15 @@ def power_of(comparison: Comparison, adjusted: Adjusted, difference: float, fold
     found, episodes = adjusted.difference, max(comparison.episodes)
     if not found.error:
         return None
-    now = resolvable(found.error, df=found.df, level=comparison.level, power=POWER)
-    needed = episodes_needed(
-        *(found.error, episodes, difference),
-        lasting=found.lasting or 0.0,
-        df=found.df,
-        level=comparison.level,
-        power=POWER,
-    )
+    test = Detection(found.df, comparison.level, POWER)
+    now = test.resolvable(found.error)
+    needed = test.episodes_needed(found.error, episodes, difference, found.lasting or 0.0)
     if found.lasting is None:
         return Power(now, None, needed, None)
     of_folds = images_a_class(comparison)
     count = of_folds[fold] if fold is not None else sum(of_folds) / len(of_folds)
-    images = images_needed(found.error, count, difference, df=found.df, level=comparison.level, power=POWER)
-    best = resolvable(found.lasting, df=found.df, level=comparison.level, power=POWER)
-    return Power(now, best, needed, images)
+    images = test.images_needed(found.error, count, difference)
+    return Power(now, test.resolvable(found.lasting), needed, images)
 
 
 def power_cells(adjusted: Adjusted, found: Power | None, crossed: bool) -> list[Cell]:

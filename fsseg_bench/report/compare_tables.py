@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
@@ -51,25 +51,22 @@ def _overall_name(comparison: Comparison) -> str:
 
 
 def _differences(comparison: Comparison) -> list[Table]:
-    def rows(versus: Versus) -> _Rows:
-        return [
+    label, first = comparison.baseline.settings.protocol_label, comparison.baseline.label
+    caption = (
+        f"{_setting(comparison)} Percent; a difference is the method minus {first}, in percent points, with its "
+        f"{100 * comparison.level:g} % paired interval {_over(comparison)} p (Holm): {_family(comparison)} Neither "
+        f"interval nor p-value covers training again. {_notes(comparison)}"
+    )
+    heads, title = ("method", "metric", "folds"), f"{label}: differences from {first}"
+    made = []
+    for i, versus in enumerate(comparison.versus):
+        rows = [
             (*label_cells(versus.other.label, METRIC_NAMES[metric], where), *number_cells(adjusted))
             for metric in METRICS
             for where, adjusted in places(comparison, versus, metric)
         ]
-
-    label, first = comparison.baseline.settings.protocol_label, comparison.baseline.label
-    return _one_for_each(
-        comparison,
-        "differences",
-        f"{label}: differences from {first}",
-        ("method", "metric", "folds"),
-        _NUMBERS,
-        rows,
-        f"{_setting(comparison)} Percent; a difference is the method minus {first}, in percent points, with its "
-        f"{100 * comparison.level:g} % paired interval {_over(comparison)} p (Holm): {_family(comparison)} Neither "
-        f"interval nor p-value covers training again. {_notes(comparison)}",
-    )
+        made.append(_table(comparison, "differences", title, heads, _NUMBERS, rows, caption, i))
+    return made
 
 
 def _family(comparison: Comparison) -> str:
@@ -128,48 +125,38 @@ def _notes(comparison: Comparison) -> str:
 
 
 def _classes(comparison: Comparison) -> list[Table]:
-    names = comparison.class_names
-
-    def rows(versus: Versus) -> _Rows:
-        return [
+    names, heads = comparison.class_names, ("method", "fold", "class")
+    title = f"{comparison.baseline.settings.protocol_label}: IoU by class"
+    caption = (
+        "As above, for each held-out class. p (Holm): corrected for the number of classes of all folds, method by "
+        "method."
+    )
+    made = []
+    for i, versus in enumerate(comparison.versus):
+        rows = [
             (*label_cells(versus.other.label, f"fold {fold}", names[c]), *number_cells(adjusted))
             for fold, classes in zip(comparison.folds, versus.classes, strict=True)
             for c, adjusted in classes.items()
         ]
-
-    return _one_for_each(
-        comparison,
-        "classes",
-        f"{comparison.baseline.settings.protocol_label}: IoU by class",
-        ("method", "fold", "class"),
-        _NUMBERS,
-        rows,
-        "As above, for each held-out class. p (Holm): corrected for the number of classes of all folds, method by "
-        "method.",
-    )
+        made.append(_table(comparison, "classes", title, heads, _NUMBERS, rows, caption, i))
+    return made
 
 
 def _seeds(comparison: Comparison) -> list[Table]:
-    def rows(versus: Versus) -> _Rows:
-        return [
-            (
-                *label_cells(versus.other.label, METRIC_NAMES[metric]),
-                *map(spread_cell, (spread.baseline, spread.other, spread.difference)),
-            )
-            for metric, spread in versus.seeds.items()
-        ]
-
-    return _one_for_each(
-        comparison,
-        "seeds",
-        f"{comparison.baseline.settings.protocol_label}: over training seeds",
-        ("method", "metric"),
-        ("difference",),
-        rows,
+    title = f"{comparison.baseline.settings.protocol_label}: over training seeds"
+    caption = (
         f"Percent, {_overall_name(comparison)}: mean ± standard deviation (n - 1) over the training seeds "
         f"{', '.join(map(str, comparison.seeds[0]))}. This is the spread of training again; the intervals above "
-        "hold for these trainings.",
+        "hold for these trainings."
     )
+    made = []
+    for i, versus in enumerate(comparison.versus):
+        rows = [
+            (*label_cells(versus.other.label, METRIC_NAMES[metric]), *map(spread_cell, vars(spread).values()))
+            for metric, spread in versus.seeds.items()
+        ]
+        made.append(_table(comparison, "seeds", title, ("method", "metric"), ("difference",), rows, caption, i))
+    return made
 
 
 def _power(comparison: Comparison, wanted: float) -> Table:
@@ -213,31 +200,6 @@ _POWER_WORDS: dict[IntervalKind, str] = {
 }
 
 
-def _one_for_each(
-    comparison: Comparison,
-    name: str,
-    title: str,
-    labels: Sequence[str],
-    numbers: Sequence[str],
-    rows: Callable[[Versus], _Rows],
-    caption: str,
-) -> list[Table]:
-    """A table for each contender: its heading and the baseline's are their names."""
-    several = len(comparison.versus) > 1
-    return [
-        _table(
-            comparison,
-            f"{name}-{place}" if several else name,
-            f"{title}, {versus.other.label}" if several else title,
-            labels,
-            (comparison.baseline.label, versus.other.label, *numbers),
-            rows(versus),
-            caption if place == 1 else "As above.",
-        )
-        for place, versus in enumerate(comparison.versus, 1)
-    ]
-
-
 def _table(
     comparison: Comparison,
     name: str,
@@ -246,7 +208,14 @@ def _table(
     numbers: Sequence[str],
     rows: _Rows,
     caption: str,
+    place: int | None = None,
 ) -> Table:
+    """A table of the contender at ``place``, whose heading and the baseline's are their names; None: of all."""
+    if place is not None:
+        other = comparison.versus[place].other.label
+        numbers, caption = (comparison.baseline.label, other, *numbers), "As above." if place else caption
+        if len(comparison.versus) > 1:
+            name, title = f"{name}-{place + 1}", f"{title}, {other}"
     settings = comparison.baseline.settings
     return Table(
         name=f"compare-{name}",

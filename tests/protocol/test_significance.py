@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from fsseg_bench.protocol.paired_episodes import paired_by_episodes
-from fsseg_bench.protocol.significance import episodes_needed, holm, resolvable, seed_spread, t_quantile, two_sided_p
+from fsseg_bench.protocol.significance import Detection, holm, seed_spread, t_quantile, two_sided_p
 from tests.support.pairs import joined, pair
 
 # Holm
@@ -47,20 +47,20 @@ def test_p_values_out_of_range(wrong: float) -> None:
 
 def test_a_resolvable_difference_is_found_as_often_as_asked() -> None:
     for level, power in ((0.95, 0.8), (0.99, 0.5)):
-        difference = resolvable(2.0, level=level, power=power)
+        difference = Detection(level=level, power=power).resolvable(2.0)
         threshold = stats.norm.ppf((1 + level) / 2) * 2.0
         assert stats.norm.sf(threshold, loc=difference, scale=2.0) == pytest.approx(power, abs=1e-9)
 
 
 def test_episodes_needed_by_hand() -> None:
     """2.8016 standard errors of 0.01 are 0.028016; a third of that takes nine times the episodes."""
-    assert resolvable(0.01) == pytest.approx(0.028016, abs=1e-6)
-    assert episodes_needed(0.01, 1000, 0.028016) in {1000, 1001}
-    assert episodes_needed(0.01, 1000, -0.028016 / 3) == pytest.approx(9000, abs=2)
-    assert episodes_needed(0.01, 1000, 50.0) == 1
-    assert episodes_needed(0.0, 1000, 0.01) == 1
+    assert Detection().resolvable(0.01) == pytest.approx(0.028016, abs=1e-6)
+    assert Detection().episodes_needed(0.01, 1000, 0.028016) in {1000, 1001}
+    assert Detection().episodes_needed(0.01, 1000, -0.028016 / 3) == pytest.approx(9000, abs=2)
+    assert Detection().episodes_needed(0.01, 1000, 50.0) == 1
+    assert Detection().episodes_needed(0.0, 1000, 0.01) == 1
     with pytest.raises(ValueError, match="difference of 0"):
-        episodes_needed(0.01, 1000, 0.0)
+        Detection().episodes_needed(0.01, 1000, 0.0)
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_that_many_episodes_do_find_the_difference_in_four_of_five_draws() -> No
 
     truth = paired_by_episodes([[everything[0]]], [[everything[1]]], resamples=1).scores["mean"].overall.value
     pilot = drawn(150, 0)
-    needed = episodes_needed(pilot.error, 300, truth)
+    needed = Detection().episodes_needed(pilot.error, 300, truth)
     assert needed is not None
     assert 60 < needed < 3000
     found = [drawn(round(needed / 2), i) for i in range(1, 301)]

@@ -12,7 +12,7 @@ from scipy import stats
 
 from fsseg_bench.protocol.paired import ALIKE
 from fsseg_bench.protocol.paired_episodes import NOTHING_VARIES
-from fsseg_bench.protocol.significance import episodes_needed
+from fsseg_bench.protocol.significance import Detection
 from fsseg_bench.protocol.statistics import IntervalKind
 from fsseg_bench.report.compare import Comparison, compare
 from fsseg_bench.report.compare_cells import p_text, power_of
@@ -201,7 +201,7 @@ def test_power(comparison: Comparison):
     row = dict(zip((c.title for c in power.columns), power.rows[4], strict=True))
     assert row["standard error"].value == pytest.approx(100 * found.error)
     assert row["resolvable with 21"].value == pytest.approx(280.16 * found.error, rel=1e-4)
-    assert row["episodes a fold"].value == episodes_needed(found.error, 21, 0.005)
+    assert row["episodes a fold"].value == Detection().episodes_needed(found.error, 21, 0.005)
     assert row["episodes a fold"].value == pytest.approx(math.ceil(21 * (2.8016 * found.error / 0.005) ** 2), rel=1e-3)
 
 

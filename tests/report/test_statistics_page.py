@@ -15,7 +15,7 @@ from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.paired import Difference, paired_by_images
 from fsseg_bench.protocol.paired_episodes import paired_by_episodes
 from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
-from fsseg_bench.protocol.significance import episodes_needed, holm, images_needed, resolvable, seed_spread
+from fsseg_bench.protocol.significance import Detection, holm, seed_spread
 from fsseg_bench.protocol.statistics import FoldCounts, difference, fold_influence
 from fsseg_bench.protocol.table import EpisodeTable
 from tests.support.fresh import ROOT
@@ -128,15 +128,15 @@ def test_interval_and_p_value(sides: tuple[FoldCounts, FoldCounts], found: Diffe
 def test_power_and_seeds(found: Difference) -> None:
     error, lasting = 100 * found.error, 100 * found.lasting
     q = stats.t.ppf(0.975, 2) + stats.t.ppf(0.8, 2)
-    assert resolvable(error, df=2) == pytest.approx(q * error)
+    assert Detection(df=2).resolvable(error) == pytest.approx(q * error)
     told(f"With 2 degrees of freedom q is {q:.2f}: {q * error:.2f} points can be resolved")
     told(f"Of the squared error {error**2:.2f}, the part {error**2 - lasting**2:.2f} falls")
     told(f"and {lasting**2:.2f} stays: with any number of episodes of these images, {q * lasting:.2f} points")
     exact = 8 * (error**2 - lasting**2) / ((15 / q) ** 2 - lasting**2)
-    needed = episodes_needed(error, 8, 15, lasting=lasting, df=2)
+    needed = Detection(df=2).episodes_needed(error, 8, 15, lasting=lasting)
     told(f"takes 8 * 7.43 / ((15 / {q:.2f})^2 - {lasting**2:.2f}) = {exact:.1f}, that is {needed} episodes")
-    assert episodes_needed(error, 8, 10, lasting=lasting, df=2) is None
-    told(f"for 10 points no number suffices, but {images_needed(error, 3, 10, df=2)} images a class")
+    assert Detection(df=2).episodes_needed(error, 8, 10, lasting=lasting) is None
+    told(f"for 10 points no number suffices, but {Detection(df=2).images_needed(error, 3, 10)} images a class")
     told(f"3 * ({q * error:.2f} / 10)^2 = {3 * (q * error / 10) ** 2:.1f}")
     spread = seed_spread([58.58, 56.10, 57.40])
     told(f"scored 58.58, 56.10 and 57.40, their mean would be {spread.mean:.2f} ± {spread.deviation:.2f}")
