@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 
+CODE = "the authors' code"
+"""The usual source of a value."""
+FIXED_BN = "ours: VGG-16 has none; fixed in ResNets"
 _PAPER = "BiOpt paper"
 _OURS = "ours"
-_CODE = "the authors' code"
+
+
+def changed(recipe: Recipe, sources: Mapping[str, str], **values: Any) -> Recipe:
+    """A copy with other values and other sources."""
+    return dataclasses.replace(recipe, **values, sources={**recipe.sources, **sources})
+
+
+def from_code(sources: Mapping[str, str], *, source: str = CODE, **values: Any) -> Recipe:
+    """A recipe of ``values``, each from ``source`` unless ``sources`` says otherwise."""
+    return Recipe(**values, sources={**dict.fromkeys(values, source), **sources})
 
 
 def biopt_recipe(protocol: Protocol, shot: int) -> Recipe:
@@ -49,11 +63,10 @@ def biopt_recipe(protocol: Protocol, shot: int) -> Recipe:
 def fcn_recipe(protocol: Protocol) -> Recipe:
     """The training of co-FCN's and SG-One's authors, who share it; and a longer light recipe for both."""
     if protocol.synthetic:
-        light = light_recipe()
-        own = dict.fromkeys(("iterations", "lr"), f"{_OURS}: from scratch the loss hardly falls with less")
-        return dataclasses.replace(light, iterations=300, lr=0.1, sources={**light.sources, **own})
-    told = ("iterations", "batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "augment", "train_shots")
-    return Recipe(
+        why = dict.fromkeys(("iterations", "lr"), f"{_OURS}: from scratch the loss hardly falls with less")
+        return changed(light_recipe(), why, iterations=300, lr=0.1)
+    return from_code(
+        {"bn": FIXED_BN},
         iterations=100_000,
         batch=1,
         lr=1e-5,
@@ -64,14 +77,18 @@ def fcn_recipe(protocol: Protocol) -> Recipe:
         bn="eval",
         augment="none",
         train_shots=1,
-        sources={**dict.fromkeys(told, _CODE), "bn": f"{_OURS}: VGG-16 has none; fixed in ResNets"},
     )
 
 
 def canet_recipe(source: str) -> Recipe:
     """The training of CANet's authors, with one support; ``source`` says what it is to the method."""
-    told = ("batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "bn", "augment")
-    return Recipe(
+    return from_code(
+        {
+            "iterations": f"{source}: 200 epochs of the base classes' pairs, 10,260 in the mean over PASCAL's folds",
+            "lr": f"{source}: option 2.5e-4, whose only group runs at ten times that",
+            "train_shots": f"{_OURS}: as in the evaluation",
+        },
+        source=source,
         iterations=513_000,
         batch=4,
         lr=2.5e-3,
@@ -81,12 +98,6 @@ def canet_recipe(source: str) -> Recipe:
         freeze="all",
         bn="stats",
         augment="enlarged-crop-supports",
-        sources={
-            **dict.fromkeys(told, source),
-            "iterations": f"{source}: 200 epochs of the base classes' pairs, 10,260 in the mean over PASCAL's folds",
-            "lr": f"{source}: option 2.5e-4, whose only group runs at ten times that",
-            "train_shots": f"{_OURS}: as in the evaluation",
-        },
     )
 
 

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from fsseg_bench.method import VOID, Episode, Method, feature_map
 from fsseg_bench.nn.losses import image_losses
-from fsseg_bench.nn.prototypes import MapRes, background_mask, support_prototypes
+from fsseg_bench.nn.prototypes import MapRes, background_mask, cosine_scores, support_prototypes, unit_cells
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Range
+from fsseg_methods._recipes import biopt_recipe
 
 Count = Annotated[int, Range(least=1)]
 """A whole number from 1 on."""
@@ -36,6 +39,16 @@ class _PrototypeMethod(Method):
         """Factor of the cosines."""
 
     switches: Switches
+
+    @classmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """The BiOpt paper's, for its method and the rows of its ablation."""
+        return biopt_recipe(protocol, shot)
+
+    def scores(self, episode: Episode) -> Tensor:
+        """alpha * cos(query cell, prototype): (B, N+1, h, w)."""
+        query = unit_cells(feature_map(episode.query))
+        return cosine_scores(query.cells, self.prototypes(episode), alpha=self.switches.alpha)
 
     def prototypes(self, episode: Episode) -> Tensor:
         """(B, N+1, C): the background (mean over all supports), then each way (mean over its shots)."""

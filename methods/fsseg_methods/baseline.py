@@ -12,12 +12,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fsseg_bench.method import Episode, feature_map
+from fsseg_bench.method import Episode
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.nn.prototypes import cosine_scores, unit_cells
-from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.recipe import Recipe
-from fsseg_methods._recipes import biopt_recipe
 from fsseg_methods._shared import _PrototypeMethod, labels_of
 
 
@@ -26,14 +22,8 @@ class Baseline(_PrototypeMethod):
 
     def predict(self, episode: Episode) -> Tensor:
         """Scores (B, N+1, h, w)."""
-        query = unit_cells(feature_map(episode.query))
-        return cosine_scores(query.cells, self.prototypes(episode), alpha=self.switches.alpha)
+        return self.scores(episode)
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query."""
         return {"query": segmentation_loss(self.predict(episode), labels_of(episode), self.switches.align_corners)}
-
-    @classmethod
-    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
-        """BiOpt's: the paper trains its baseline like the method."""
-        return biopt_recipe(protocol, shot)

@@ -26,10 +26,7 @@ from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.prototypes import assigned, cosine_scores, masked_average, unit_cells
-from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.recipe import Recipe
 from fsseg_methods._inner import LoopSwitches, adapt
-from fsseg_methods._recipes import biopt_recipe
 from fsseg_methods._shared import _PrototypeMethod, labels_of
 
 
@@ -80,11 +77,6 @@ class BiOpt(_PrototypeMethod):
         start = fuse(predicted, supports, gate=self.gate)
         second = cosine_scores(query.cells, start, alpha=self.switches.alpha)
         return Stages(first, second, adapt(episode, query, start, self.switches))
-
-    @classmethod
-    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
-        """The paper's for PASCAL and COCO."""
-        return biopt_recipe(protocol, shot)
 
 
 # One episode at a time on a CPU: sums over cells, and the gate's product, round differently in another batch.

@@ -17,7 +17,6 @@ Differences: heads below 256 channels start from He's weights and without dropou
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -34,11 +33,9 @@ from fsseg_bench.nn.prototypes import masked_average
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Range
-from fsseg_methods._recipes import canet_recipe, light_recipe
+from fsseg_methods._recipes import CODE, canet_recipe, changed, light_recipe
 from fsseg_methods._shared import Count, Share, labels_of
 
-_CODE = "the authors' code"
-_OURS = "ours"
 _WIDTH = 256
 _DROPOUT = 0.5
 _AREA_EPS = 5e-4  # added to the mask's area in cells: an empty mask gives a zero vector
@@ -165,15 +162,13 @@ class CANet(Method):
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training with one support, the same for both data sets and any number of shots."""
         if protocol.synthetic:
-            light = light_recipe()
-            sources = {**light.sources, "augment": f"{_CODE}: queries as they are, since remembered maps lie on them"}
-            return dataclasses.replace(light, augment="enlarged-crop-supports", sources=sources)
-        recipe = canet_recipe(_CODE)
-        further = {
-            "bn": f"{_CODE}; the paper calls the backbone fixed (recipe.bn=eval)",
-            "train_shots": f"{_OURS}: as in the evaluation, so that attention over several shots is learned",
+            why = {"augment": f"{CODE}: queries as they are, since remembered maps lie on them"}
+            return changed(light_recipe(), why, augment="enlarged-crop-supports")
+        why = {
+            "bn": f"{CODE}; the paper calls the backbone fixed (recipe.bn=eval)",
+            "train_shots": "ours: as in the evaluation, so that attention over several shots is learned",
         }
-        return dataclasses.replace(recipe, sources={**recipe.sources, **further})
+        return changed(canet_recipe(CODE), why)
 
 
 class ShotAttention(nn.Module):

@@ -17,7 +17,6 @@ Differences: as in the authors' code, dense masks too grow by 5 pixels into each
 from __future__ import annotations
 
 import copy
-import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -33,10 +32,9 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Must
-from fsseg_methods._recipes import fcn_recipe
+from fsseg_methods._recipes import CODE, changed, fcn_recipe
 from fsseg_methods._shared import Count, Share, labels_of
 
-_CODE = "the authors' code"
 _KERNEL = 7
 
 
@@ -135,8 +133,7 @@ class CoFCN(Method):
         recipe = fcn_recipe(protocol)
         if protocol.synthetic:
             return recipe
-        further = {"lr": f"{_CODE}: its default; the script it ships, for a later model, has 1e-6"}
-        return dataclasses.replace(recipe, sources={**recipe.sources, **further})
+        return changed(recipe, {"lr": f"{CODE}: its default; the script it ships, for a later model, has 1e-6"})
 
 
 def support_vector(episode: Episode) -> Tensor:

@@ -16,7 +16,6 @@ Differences: as released, batch-norm statistics follow the query alone.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -45,10 +44,9 @@ from fsseg_methods._fwb.experts import (
     weighted_cells,
     weighted_vector,
 )
-from fsseg_methods._recipes import light_recipe
+from fsseg_methods._recipes import CODE, changed, from_code, light_recipe
 from fsseg_methods._shared import labels_of
 
-_CODE = "the authors' code"
 _LOW = ("pool2", "layer1")
 _RESNET_MOMENTUM = 0.05
 _MAJORITY = 0.5
@@ -166,11 +164,9 @@ class FWB(Method):
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """The authors' training on pairs, the same for both data sets and any number of shots."""
         if protocol.synthetic:
-            light = light_recipe()
-            sources = {**light.sources, "train_shots": _CODE, "bn": _CODE}
-            return dataclasses.replace(light, train_shots=1, bn="train", sources=sources)
-        from_code = ("batch", "lr", "momentum", "weight_decay", "schedule", "freeze", "bn", "augment", "train_shots")
-        return Recipe(
+            return changed(light_recipe(), {"train_shots": CODE, "bn": CODE}, train_shots=1, bn="train")
+        return from_code(
+            {"iterations": f"{CODE}; 20,000 in one of its scripts"},
             iterations=10_000,
             batch=8,
             lr=7e-3,
@@ -181,7 +177,6 @@ class FWB(Method):
             bn="train",
             augment="none",
             train_shots=1,
-            sources={**dict.fromkeys(from_code, _CODE), "iterations": f"{_CODE}; 20,000 in one of its scripts"},
         )
 
 

@@ -19,10 +19,7 @@ from torch import Tensor
 from fsseg_bench.method import Episode, Prediction, feature_map
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.prototypes import cosine_scores, unit_cells
-from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.recipe import Recipe
 from fsseg_methods._inner import LoopSwitches, adapt
-from fsseg_methods._recipes import biopt_recipe
 from fsseg_methods._shared import _PrototypeMethod, labels_of
 
 
@@ -55,8 +52,3 @@ class InOptDagger(_PrototypeMethod):
             losses["start"] = losses["support"]
         losses["final"] = segmentation_loss(final.logits, labels, self.switches.align_corners)
         return losses
-
-    @classmethod
-    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
-        """BiOpt's."""
-        return biopt_recipe(protocol, shot)

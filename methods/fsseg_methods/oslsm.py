@@ -32,10 +32,9 @@ from fsseg_bench.nn.layout import Layout, VGGLayout
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._recipes import light_recipe
+from fsseg_methods._recipes import CODE, FIXED_BN, from_code, light_recipe
 from fsseg_methods._shared import labels_of
 
-_CODE = "the authors' code"
 _SUPPORT_SIDE = 224  # what fc6 was trained for
 _CROP = 40  # pixels, for the 120 that the first convolution pads beyond its usual 1
 _WEIGHTS_A_CODE = 4  # 4097 weights from 1000 numbers in the paper
@@ -152,7 +151,14 @@ class OSLSM(Method):
         if protocol.synthetic:
             return light_recipe()
         pixels = protocol.image.size**2
-        return Recipe(
+        return from_code(
+            {
+                "iterations": "paper; the authors' code goes on to 1,000,000",
+                "batch": f"{CODE}: gradients averaged over 10 episodes; paper: 1",
+                "lr": f"{CODE}: 1e-10 for the sum over pixels; ours: the mean, at the protocol's size",
+                "weight_decay": f"{CODE}: 5e-4 for the sum over pixels; ours: divided as the rate is multiplied",
+                "bn": FIXED_BN,
+            },
             iterations=60_000,
             batch=10,
             lr=1e-10 * pixels,
@@ -166,15 +172,6 @@ class OSLSM(Method):
             bn="eval",
             augment="none",
             train_shots=1,
-            sources={
-                "iterations": "paper; the authors' code goes on to 1,000,000",
-                "batch": f"{_CODE}: gradients averaged over 10 episodes; paper: 1",
-                "lr": f"{_CODE}: 1e-10 for the sum over pixels; ours: the mean, at the protocol's size",
-                "weight_decay": f"{_CODE}: 5e-4 for the sum over pixels; ours: divided as the rate is multiplied",
-                "bn": "ours: VGG-16 has none; fixed in ResNets",
-                **dict.fromkeys(("momentum", "schedule", "lr_factors", "bias_lr_factor", "bias_decay"), _CODE),
-                **dict.fromkeys(("freeze", "augment", "train_shots"), _CODE),
-            },
         )
 
 

@@ -23,10 +23,8 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.prototypes import assigned, cosine_scores, masked_average, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._recipes import light_recipe
+from fsseg_methods._recipes import FIXED_BN, from_code, light_recipe
 from fsseg_methods._shared import _PrototypeMethod, alignment_labels, alignment_losses, labels_of
-
-_CODE = "the authors' code"
 
 
 class PANet(_PrototypeMethod):
@@ -45,8 +43,7 @@ class PANet(_PrototypeMethod):
 
     def predict(self, episode: Episode) -> Tensor:
         """Scores (B, N+1, h, w)."""
-        query = unit_cells(feature_map(episode.query))
-        return cosine_scores(query.cells, self.prototypes(episode), alpha=self.switches.alpha)
+        return self.scores(episode)
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query, and the weighted alignment loss (mean over episodes)."""
@@ -72,7 +69,8 @@ class PANet(_PrototypeMethod):
         """The authors' training, the same for both data sets and any number of shots."""
         if protocol.synthetic:
             return light_recipe()
-        return Recipe(
+        return from_code(
+            {"bn": FIXED_BN},
             iterations=30_000,
             batch=1,
             lr=1e-3,
@@ -84,14 +82,6 @@ class PANet(_PrototypeMethod):
             freeze="none",
             bn="eval",
             augment="flip",
-            sources={
-                **dict.fromkeys(
-                    ("iterations", "batch", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma"), _CODE
-                ),
-                "freeze": _CODE,
-                "bn": "ours: VGG-16 has none; fixed in ResNets",
-                "augment": _CODE,
-            },
         )
 
 

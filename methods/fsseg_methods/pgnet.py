@@ -15,7 +15,6 @@ Differences: batch-norm stays fixed; initial weights are He's, and a head below 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -32,7 +31,7 @@ from fsseg_bench.nn.layout import Layout, ResNetLayout
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._recipes import canet_recipe, light_recipe
+from fsseg_methods._recipes import canet_recipe, changed, light_recipe
 from fsseg_methods._shared import Count, Share, labels_of
 
 _CANET = "CANet's authors' code, whose authors are the same"
@@ -148,9 +147,7 @@ class PGNet(Method):
         """CANet's training, the same for both data sets and any number of shots."""
         if protocol.synthetic:
             return light_recipe()
-        recipe = canet_recipe(_CANET)
-        sources = {**recipe.sources, "bn": "ours: the paper calls the backbone fixed"}
-        return dataclasses.replace(recipe, bn="eval", sources=sources)
+        return changed(canet_recipe(_CANET), {"bn": "ours: the paper calls the backbone fixed"}, bn="eval")
 
 
 class Fusion(nn.Module):

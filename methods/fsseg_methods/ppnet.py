@@ -17,15 +17,8 @@ Differences: the protocol's training lists and episodes; the authors' PASCAL run
 
 from __future__ import annotations
 
-from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.recipe import Recipe
-from fsseg_methods._ppnet.method import _PartMethod, part_recipe
+from fsseg_methods._ppnet.method import _PartMethod
 
 
 class PPNet(_PartMethod):
     """Scores alpha * max_j cos(query cell, part j), trained with the alignment and the semantic loss."""
-
-    @classmethod
-    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
-        """The authors' training, the same for both data sets and any number of shots."""
-        return part_recipe(protocol)

@@ -28,9 +28,7 @@ from torch import Tensor
 from fsseg_bench.method import Episode, Features, feature_map
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.losses import segmentation_loss
-from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.recipe import Recipe
-from fsseg_methods._ppnet.method import Parts, _PartMethod, part_recipe
+from fsseg_methods._ppnet.method import Parts, _PartMethod
 from fsseg_methods._ppnet.unlabelled import LatentGraph, gathered, like_prototypes, slic_labels, superpixel_means
 from fsseg_methods._shared import Count, alignment_labels
 
@@ -110,11 +108,6 @@ class PPNetUD(_PartMethod):
         if not self.switches.joint_align:
             return super().alignment(episode, scores, present)
         return joint_alignment(scores, alignment_labels(episode.support_masks, self.switches.void_in_bg), present)
-
-    @classmethod
-    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
-        """The authors' training, the same for both data sets and any number of shots."""
-        return part_recipe(protocol)
 
 
 def joint_alignment(scores: Tensor, labels: Tensor, present: Tensor) -> Tensor:

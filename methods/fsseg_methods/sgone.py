@@ -15,7 +15,6 @@ Differences: the authors do not say which of their snapshots is the published on
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -32,10 +31,9 @@ from fsseg_bench.nn.prototypes import cosine_scores, masked_average, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Range
-from fsseg_methods._recipes import fcn_recipe
+from fsseg_methods._recipes import CODE, changed, fcn_recipe
 from fsseg_methods._shared import Count, labels_of
 
-_CODE = "the authors' code"
 _LEVELS = ("pool3", "pool4", "pool5", "layer2", "layer3", "layer4")
 
 
@@ -128,8 +126,8 @@ class SGOne(Method):
         recipe = fcn_recipe(protocol)
         if protocol.synthetic:
             return recipe
-        sources = {**recipe.sources, **dict.fromkeys(("lr_factors", "bias_lr_factor"), _CODE)}
-        return dataclasses.replace(recipe, lr_factors={"guidance.": 10.0}, bias_lr_factor=2.0, sources=sources)
+        why = {"lr_factors": CODE, "bias_lr_factor": CODE}
+        return changed(recipe, why, lr_factors={"guidance.": 10.0}, bias_lr_factor=2.0)
 
 
 def similarity(guidance: Tensor, vectors: Tensor) -> Tensor:

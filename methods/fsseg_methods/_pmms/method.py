@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,10 +19,8 @@ from fsseg_bench.nn.prototypes import background_mask
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._pmms.mixture import fit_mixtures, mixture_starts, probability_map
-from fsseg_methods._recipes import light_recipe
+from fsseg_methods._recipes import CODE, changed, from_code, light_recipe
 from fsseg_methods._shared import Count, Share
-
-_CODE = "the authors' code"
 
 MapInto = Literal["activation", "history"]
 """Where the probability map enters: beside the activated query, or as the decoder's earlier prediction."""
@@ -174,10 +171,14 @@ class _MixtureMethod(Method):
         """The authors' training, the same for both data sets and any number of shots."""
         if protocol.synthetic:
             # without the authors' ratio of rates the head, deep and mostly unnormalised, lags
-            light = light_recipe()
-            return dataclasses.replace(light, head_lr_factor=10.0, sources={**light.sources, "head_lr_factor": _CODE})
-        from_code = ("iterations", "batch", "lr", "momentum", "weight_decay", "schedule")
-        return Recipe(
+            return changed(light_recipe(), {"head_lr_factor": CODE}, head_lr_factor=10.0)
+        return from_code(
+            {
+                "freeze": f"{CODE}: all convolutions are trained",
+                "bn": f"{CODE}: affine parameters fixed, statistics of the batch, running ones move",
+                "augment": f"{CODE}: flips and crops of half to all of the image, supports and query each on its own",
+                "train_shots": f"{CODE}: trained with one shot, whatever the evaluation",
+            },
             iterations=200_001,
             batch=8,
             lr=3.5e-4,
@@ -190,13 +191,6 @@ class _MixtureMethod(Method):
             bn="stats",
             augment="resized-crop",
             train_shots=1,
-            sources={
-                **dict.fromkeys((*from_code, "head_lr_factor", "bias_lr_factor"), _CODE),
-                "freeze": f"{_CODE}: all convolutions are trained",
-                "bn": f"{_CODE}: affine parameters fixed, statistics of the batch, running ones move",
-                "augment": f"{_CODE}: flips and crops of half to all of the image, supports and query each on its own",
-                "train_shots": f"{_CODE}: trained with one shot, whatever the evaluation",
-            },
         )
 
 

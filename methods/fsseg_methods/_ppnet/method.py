@@ -24,12 +24,11 @@ from fsseg_bench.nn.prototypes import (
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._ppnet.parts import Rows, drawn_rows, part_centres, row_counts, rows_of_masks
-from fsseg_methods._recipes import light_recipe
+from fsseg_methods._recipes import CODE, from_code, light_recipe
 from fsseg_methods._shared import Count, alignment_labels, alignment_losses, labels_of
 
 _BACKGROUND_ZOOM, _FOREGROUND_ZOOM = 1, 2
 _DILATIONS = (6, 12, 18, 24)  # of the semantic branch
-_CODE = "the authors' code"
 
 
 class Parts(NamedTuple):
@@ -187,6 +186,31 @@ class _PartMethod(Method):
         images = torch.cat((labels.support.flatten(0, 2), labels.query))
         return segmentation_loss(self.semantic_logits(head, episode), images, align_corners=True)
 
+    @classmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """The authors' training, the same for both data sets and any number of shots."""
+        if protocol.synthetic:
+            return light_recipe()
+        biases = {f"semantic.branches.{i}.bias": 20.0 for i in range(len(_DILATIONS))}
+        return from_code(
+            {
+                "lr_factors": f"{CODE}, its nominal rates: its optimiser lists these tensors twice",
+                "weight_decay": f"{CODE}, which leaves the four biases of the semantic branch out",
+            },
+            iterations=24_000,
+            batch=1,
+            lr=5e-4,
+            momentum=0.9,
+            weight_decay=5e-4,
+            schedule="step",
+            milestones=(10_000, 20_000),
+            gamma=0.1,
+            lr_factors={"semantic.": 10.0, **biases},
+            freeze="layer2",
+            bn="train",
+            augment="flip",
+        )
+
 
 def part_scores(features: Tensor, prototypes: Tensor, alpha: float) -> Tensor:
     """alpha * max_j cos(cell, part j): (B, L, h, w) from features (B, C, h, w) and parts (B, L, P, C)."""
@@ -216,32 +240,3 @@ def drawn_numbers(seeds: tuple[int, ...], ways: int, parts: int) -> Tensor:
 def _cells(features: Tensor | tuple[Tensor, ...]) -> tuple[int, int]:
     height, width = feature_map(features).shape[-2:]
     return height, width
-
-
-def part_recipe(protocol: Protocol) -> Recipe:
-    """The authors' training, the same for both data sets and any number of shots."""
-    if protocol.synthetic:
-        return light_recipe()
-    biases = {f"semantic.branches.{i}.bias": 20.0 for i in range(len(_DILATIONS))}
-    return Recipe(
-        iterations=24_000,
-        batch=1,
-        lr=5e-4,
-        momentum=0.9,
-        weight_decay=5e-4,
-        schedule="step",
-        milestones=(10_000, 20_000),
-        gamma=0.1,
-        lr_factors={"semantic.": 10.0, **biases},
-        freeze="layer2",
-        bn="train",
-        augment="flip",
-        sources={
-            **dict.fromkeys(
-                ("iterations", "batch", "lr", "momentum", "schedule", "milestones", "gamma", "freeze", "bn", "augment"),
-                _CODE,
-            ),
-            "lr_factors": f"{_CODE}, its nominal rates: its optimiser lists these tensors twice",
-            "weight_decay": f"{_CODE}, which leaves the four biases of the semantic branch out",
-        },
-    )
