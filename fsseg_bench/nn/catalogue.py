@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fsseg_bench import plugins
 from fsseg_bench.errors import UserError
+from fsseg_bench.nn.layout import Facts
 
 if TYPE_CHECKING:
     from fsseg_bench.nn.backbones.base import Backbone
@@ -68,8 +69,6 @@ def backbone_module(name: str, path: Path | str | None = None) -> str:
 
 
 def _class(name: str, path: Path | str | None) -> type[Backbone]:
-    from fsseg_bench.nn.backbones.facts import Facts
-
     cls = plugins.find(BACKBONES, name, path)
     if not isinstance(getattr(cls, "facts", None), Facts):
         where = plugins.place_of(BACKBONES, name, path).origin

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,18 +16,22 @@ from typing import TYPE_CHECKING, Any
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.records.counts import EpisodeCounts, parse_counts
-from fsseg_bench.records.info import EPISODES_FILE, RUN_FILE, TABLE_FILE, RecordError, RunInfo, Status, read_info
+from fsseg_bench.records.info import (
+    EPISODES_FILE,
+    EVALUATED_FILE,
+    RUN_FILE,
+    TABLE_FILE,
+    RecordError,
+    RunInfo,
+    Status,
+    read_info,
+)
 from fsseg_bench.records.lines import Chain, Inspect, parse_lines
-from fsseg_bench.records.settings import ShownSettings, settings_shown
+from fsseg_bench.records.run import RunRecord
+from fsseg_bench.records.settings import CONTENT, RunSettings, ShownSettings, settings_shown
 
 if TYPE_CHECKING:
     from fsseg_bench.protocol.table import EpisodeTable
-import csv
-from collections.abc import Mapping
-
-from fsseg_bench.records.info import EVALUATED_FILE
-from fsseg_bench.records.run import RunRecord
-from fsseg_bench.records.settings import CONTENT, RunSettings
 
 __all__ = ["EpisodeCounts", "RecordError", "RecordWarning", "StoredRun", "find_records", "read_run"]
 

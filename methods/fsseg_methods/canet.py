@@ -33,8 +33,7 @@ from fsseg_bench.nn.prototypes import masked_average
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Range
-from fsseg_methods._recipes import CODE, canet_recipe, changed, light_recipe
-from fsseg_methods._shared import Count, Share, labels_of
+from fsseg_methods._shared import CODE, Count, Share, canet_recipe, changed, labels_of, light_recipe
 
 _WIDTH = 256
 _DROPOUT = 0.5
@@ -69,7 +68,6 @@ class CANet(Method):
 
     max_ways: ClassVar[int | None] = 1
     keeps_history: ClassVar[bool] = True
-    default_backbone: ClassVar[str] = "resnet50"
     layout: ClassVar[Layout] = Layout(
         families=(ResNetLayout(last="layer3", dilate_first=True, stride_in_first=True, ceil_pool=True),)
     )

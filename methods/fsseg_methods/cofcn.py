@@ -32,8 +32,7 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Must
-from fsseg_methods._recipes import CODE, changed, fcn_recipe
-from fsseg_methods._shared import Count, Share, labels_of
+from fsseg_methods._shared import CODE, Count, Share, changed, fcn_recipe, labels_of
 
 _KERNEL = 7
 

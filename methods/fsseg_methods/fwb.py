@@ -44,8 +44,7 @@ from fsseg_methods._fwb.experts import (
     weighted_cells,
     weighted_vector,
 )
-from fsseg_methods._recipes import CODE, changed, from_code, light_recipe
-from fsseg_methods._shared import labels_of
+from fsseg_methods._shared import CODE, changed, from_code, labels_of, light_recipe
 
 _LOW = ("pool2", "layer1")
 _RESNET_MOMENTUM = 0.05
@@ -122,9 +121,7 @@ class FWB(Method):
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query; gradients reach the trunk through the query's features alone."""
-        labels = labels_of(episode)
-        if self.switches.void_in_bg:
-            labels = labels.masked_fill(labels == VOID, 0)
+        labels = labels_of(episode, void=0 if self.switches.void_in_bg else VOID)
         return {"query": segmentation_loss(self.logits(episode), labels)}
 
     def logits(self, episode: Episode) -> Tensor:

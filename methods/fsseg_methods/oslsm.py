@@ -32,8 +32,7 @@ from fsseg_bench.nn.layout import Layout, VGGLayout
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._recipes import CODE, FIXED_BN, from_code, light_recipe
-from fsseg_methods._shared import labels_of
+from fsseg_methods._shared import CODE, FIXED_BN, from_code, labels_of, light_recipe
 
 _SUPPORT_SIDE = 224  # what fc6 was trained for
 _CROP = 40  # pixels, for the 120 that the first convolution pads beyond its usual 1
@@ -136,9 +135,7 @@ class OSLSM(Method):
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Logistic loss, the mean over all pixels that count."""
-        labels = labels_of(episode)
-        if self.switches.void_in_bg:
-            labels = labels.masked_fill(labels == VOID, 0)
+        labels = labels_of(episode, void=0 if self.switches.void_in_bg else VOID)
         return {"query": segmentation_loss(self.predict(episode), labels)}
 
     @classmethod

@@ -23,8 +23,15 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.prototypes import assigned, cosine_scores, masked_average, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._recipes import FIXED_BN, from_code, light_recipe
-from fsseg_methods._shared import _PrototypeMethod, alignment_labels, alignment_losses, labels_of
+from fsseg_methods._shared import (
+    FIXED_BN,
+    _PrototypeMethod,
+    alignment_labels,
+    alignment_losses,
+    from_code,
+    labels_of,
+    light_recipe,
+)
 
 
 class PANet(_PrototypeMethod):

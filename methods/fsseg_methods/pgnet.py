@@ -31,8 +31,7 @@ from fsseg_bench.nn.layout import Layout, ResNetLayout
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_methods._recipes import canet_recipe, changed, light_recipe
-from fsseg_methods._shared import Count, Share, labels_of
+from fsseg_methods._shared import Count, Share, canet_recipe, changed, labels_of, light_recipe
 
 _CANET = "CANet's authors' code, whose authors are the same"
 _WIDTH = 256
@@ -66,7 +65,6 @@ class PGNet(Method):
     switches: Switches
 
     max_ways: ClassVar[int | None] = 1
-    default_backbone: ClassVar[str] = "resnet50"
     layout: ClassVar[Layout] = Layout(
         families=(ResNetLayout(last="layer3", dilate_first=True, stride_in_first=True, ceil_pool=True),)
     )

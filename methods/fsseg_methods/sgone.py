@@ -31,8 +31,7 @@ from fsseg_bench.nn.prototypes import cosine_scores, masked_average, unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Range
-from fsseg_methods._recipes import CODE, changed, fcn_recipe
-from fsseg_methods._shared import Count, labels_of
+from fsseg_methods._shared import CODE, Count, changed, fcn_recipe, labels_of
 
 _LEVELS = ("pool3", "pool4", "pool5", "layer2", "layer3", "layer4")
 
@@ -115,9 +114,7 @@ class SGOne(Method):
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy at the labels' size over all pixels that are not void."""
-        labels = labels_of(episode)
-        if self.switches.void_in_fg:
-            labels = labels.masked_fill(labels == VOID, 1)
+        labels = labels_of(episode, void=1 if self.switches.void_in_fg else VOID)
         return {"query": segmentation_loss(self.predict(episode), labels)}
 
     @classmethod

@@ -14,8 +14,7 @@ from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.registry import cards
-from fsseg_methods._dan import SignRule, rank_factors, without_sign
-from fsseg_methods.dan import DAN, attention_stages, skip_stage
+from fsseg_methods.dan import DAN, SignRule, attention_stages, rank_factors, skip_stage, without_sign
 from tests.support.heads import TinyBackbone, make, random_masks
 from tests.support.networks import noise_images, random_backbone
 

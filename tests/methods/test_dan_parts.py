@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsseg_methods._dan import (
+from fsseg_methods.dan import (
     FusionDecoder,
     RefinementFusion,
     SignRule,

@@ -9,8 +9,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from fsseg_bench.errors import unknown
-from fsseg_bench.nn.backbones.facts import Facts
-from fsseg_bench.nn.layout import FamilyLayout, Layout
+from fsseg_bench.nn.layout import Facts, FamilyLayout, Layout
 
 NormMode = Literal["eval", "train", "stats"]
 """What training does to batch-norms: nothing, everything, or moving the statistics alone."""

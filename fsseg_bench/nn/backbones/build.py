@@ -12,9 +12,8 @@ from torch import nn
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.backbones.base import Backbone
-from fsseg_bench.nn.backbones.facts import Facts
 from fsseg_bench.nn.catalogue import find_backbone
-from fsseg_bench.nn.layout import AS_LISTED, Layout
+from fsseg_bench.nn.layout import AS_LISTED, Facts, Layout
 
 M = TypeVar("M", bound=nn.Module)
 

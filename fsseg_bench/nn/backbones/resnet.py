@@ -9,8 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 from fsseg_bench.nn.backbones.base import Backbone
-from fsseg_bench.nn.backbones.facts import Facts, Stage
-from fsseg_bench.nn.layout import Layout, ResNetLayout
+from fsseg_bench.nn.layout import Facts, Layout, ResNetLayout, Stage
 
 _DILATED: dict[int, tuple[str, ...]] = {8: ("layer3", "layer4"), 16: ("layer4",), 32: ()}  # by output stride
 _STRIDES = (4, 4, 8, 16, 32)  # of the stages where nothing is dilated

@@ -7,8 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from fsseg_bench.nn.backbones.base import Backbone
-from fsseg_bench.nn.backbones.facts import Facts, Stage
-from fsseg_bench.nn.layout import Layout, VGGLayout
+from fsseg_bench.nn.layout import Facts, Layout, Stage, VGGLayout
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each block
 _CHANNELS = (64, 128, 256, 512, 512)

@@ -19,8 +19,7 @@ from fsseg_bench.nn.prototypes import background_mask
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._pmms.mixture import fit_mixtures, mixture_starts, probability_map
-from fsseg_methods._recipes import CODE, changed, from_code, light_recipe
-from fsseg_methods._shared import Count, Share
+from fsseg_methods._shared import CODE, Count, Share, changed, from_code, light_recipe
 
 MapInto = Literal["activation", "history"]
 """Where the probability map enters: beside the activated query, or as the decoder's earlier prediction."""

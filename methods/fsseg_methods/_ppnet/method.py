@@ -24,8 +24,7 @@ from fsseg_bench.nn.prototypes import (
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._ppnet.parts import Rows, drawn_rows, part_centres, row_counts, rows_of_masks
-from fsseg_methods._recipes import CODE, from_code, light_recipe
-from fsseg_methods._shared import Count, alignment_labels, alignment_losses, labels_of
+from fsseg_methods._shared import CODE, Count, alignment_labels, alignment_losses, from_code, labels_of, light_recipe
 
 _BACKGROUND_ZOOM, _FOREGROUND_ZOOM = 1, 2
 _DILATIONS = (6, 12, 18, 24)  # of the semantic branch
@@ -71,7 +70,6 @@ class _PartMethod(Method):
 
     stochastic: ClassVar[bool] = True
     reads_class_labels: ClassVar[bool] = True
-    default_backbone: ClassVar[str] = "resnet50"
 
     @dataclass(frozen=True)
     class Switches:
