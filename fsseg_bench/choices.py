@@ -27,12 +27,7 @@ class Choices(Generic[F]):
     """The functions that one setting can name."""
 
     def __init__(self, setting: str, former: Mapping[str, str] | None = None) -> None:
-        """An empty set.
-
-        Args:
-            setting: what messages call it, for example ``recipe.schedule``.
-            former: earlier names of choices, and what they are called now.
-        """
+        """An empty set for ``setting`` (``recipe.schedule``); ``former`` has earlier names and those of today."""
         self._setting = setting
         self._former = dict(former or {})
         self._known: dict[str, Choice[F]] = {}

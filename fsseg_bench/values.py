@@ -120,13 +120,7 @@ def text_of(value: Any) -> str:
 
 
 def key_values(pairs: Iterable[str], option: str, example: str, *, empty: bool = True) -> dict[str, str]:
-    """``KEY=VALUE`` texts as a mapping.
-
-    Args:
-        pairs: the texts.
-        option: what messages call it.
-        example: what they show.
-        empty: whether a value may be empty.
+    """``KEY=VALUE`` texts as a mapping; messages name the option and show the example.
 
     Raises:
         UserError: no ``=``, or a key given twice.

@@ -14,13 +14,8 @@ from fsseg_bench.conventions import VOID
 def scores_from_logits(logits: Tensor) -> Tensor:
     """What decides a pixel, at the logits' resolution.
 
-    Two classes need one map, the logit difference: bilinear resizing is linear, so its sign is the argmax.
-
-    Args:
-        logits: (B, N+1, h, w), background first.
-
-    Returns:
-        (B, 1, h, w) foreground minus background for N = 1, else the logits; float32.
+    Two classes need one map, the logit difference: bilinear resizing is linear, so its sign is the argmax. Of logits
+    (B, N+1, h, w), background first, that is (B, 1, h, w) for N = 1; else it is the logits, in float32 as well.
     """
     logits = logits.float()
     return logits[:, 1:] - logits[:, :1] if logits.shape[1] == 2 else logits
@@ -29,12 +24,8 @@ def scores_from_logits(logits: Tensor) -> Tensor:
 def average_scores(logits: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     """The multi-scale rule: softmax at ``size``, averaged over the scales (BiOpt section 5.2, CANet).
 
-    Args:
-        logits: one (B, N+1, h, w) tensor a scale.
-        size: (H, W) at which the probabilities are averaged.
-
-    Returns:
-        (B, 1, H, W) foreground minus background probability for N = 1, else (B, N+1, H, W) probabilities.
+    Of logits (B, N+1, h, w) for each scale: (B, 1, H, W) foreground minus background probability for N = 1, else
+    (B, N+1, H, W) probabilities.
     """
     total = torch.zeros(())
     for at_scale in logits:
@@ -54,15 +45,9 @@ def predict_labels(scores: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def confusion(prediction: Tensor, label: Tensor, ways: int) -> Tensor:
-    """Pixel counts of each episode.
+    """Pixel counts (B, N+1, N+1) int64 of each episode: rows are labels, columns predictions; void is left out.
 
-    Args:
-        prediction: (B, H, W) uint8 in 0..ways.
-        label: (B, H, W) uint8 in 0..ways, or 255 for void.
-        ways: N.
-
-    Returns:
-        (B, N+1, N+1) int64: rows are labels, columns predictions; void pixels are left out.
+    Predictions and labels are (B, H, W) uint8 in 0..N; a label of 255 is void.
     """
     if ways == 1:
         hit = prediction.bool()

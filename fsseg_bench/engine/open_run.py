@@ -62,9 +62,7 @@ class OpenRun:
     def check_counts(self, episode: int, **counts: Tensor) -> None:
         """Where the code has changed, whether an episode still has its recorded counts.
 
-        Args:
-            episode: its number.
-            counts: (N+1, N+1) int64 by resolution: ``input``, ``native`` or both.
+        ``counts`` are (N+1, N+1) int64 by resolution: ``input``, ``native`` or both.
 
         Raises:
             UserError: it has others.

@@ -10,15 +10,10 @@ from torch import Tensor
 
 
 def foreground_cells(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks at feature resolution; none vanishes.
+    """Masks (..., H, W) bool at feature resolution (..., h, w); none vanishes.
 
-    Args:
-        masks: (..., H, W) bool.
-        size: (h, w) of the features.
-
-    Returns:
-        (..., h, w) bool: the nearest pixel of each cell. Where a mask that has any pixel loses them all, the cell
-        in which it covers the largest area is kept. An empty mask stays empty.
+    A cell has its nearest pixel. Where a mask that has any pixel loses them all, the cell in which it covers the
+    largest area is kept. An empty mask stays empty.
     """
     flat = masks.reshape(-1, 1, *masks.shape[-2:]).float()
     cells = F.interpolate(flat, size=size, mode="nearest").flatten(1) > 0
@@ -38,11 +33,7 @@ class Nodes(NamedTuple):
 
 
 def nodes_of(cells: Tensor) -> Nodes:
-    """The chosen cells of all shots of an episode as one list.
-
-    Args:
-        cells: (B, K, h, w) bool.
-    """
+    """The chosen cells (B, K, h, w) bool of all shots of an episode as one list."""
     flat = cells.flatten(1)
     count = max(1, int(flat.sum(dim=1).max()))
     order = flat.logical_not().to(torch.uint8).argsort(dim=1, stable=True)[:, :count]

@@ -131,14 +131,9 @@ class Refinement(nn.Module):
         self.blocks = nn.ModuleList(_branch(inputs, width) for inputs in (width + 2, width, width))
 
     def forward(self, features: Tensor, history: Tensor | None = None) -> Tensor:
-        """The refined features.
+        """X (M, width, h, w) refined: of the same shape, signed.
 
-        Args:
-            features: X, (M, width, h, w).
-            history: y, (M, 2, any, any), resized bilinearly with aligned corners; None for zeros.
-
-        Returns:
-            (M, width, h, w), signed.
+        y (M, 2, any, any) is resized bilinearly with aligned corners; None stands for zeros.
         """
         cells = (features.shape[2], features.shape[3])
         zeros = features.new_zeros(len(features), 2, *cells)
@@ -179,14 +174,7 @@ class ASPPClassifier(nn.Module):
         project_batch_norm: bool = False,
         project_dropout: float = 0.5,
     ) -> None:
-        """Builds the layers.
-
-        Args:
-            width: channels of the input and of each branch.
-            dropout: of each branch.
-            project_batch_norm: whether the convolution after the branches has a batch-norm before its ReLU.
-            project_dropout: of the convolution after the branches.
-        """
+        """Builds branches of ``width`` channels and, behind them, the convolution that ``project_...`` describes."""
         super().__init__()
         self.aspp = ASPP(width, dropout=dropout)
         self.project = conv_block(

@@ -157,12 +157,9 @@ def weights_folders() -> tuple[Path, ...]:
 
 
 def published_file(name: str, url: str, hash_prefix: str) -> Path:
-    """A published weight file: the one already here, else downloaded into the cache.
+    """A published weight file, which is here already or is downloaded from ``url`` into the cache.
 
-    Args:
-        name: its file name.
-        url: where it is published.
-        hash_prefix: how its SHA-256 begins.
+    Its SHA-256 begins with ``hash_prefix``.
 
     Raises:
         UserError: it is neither here nor can be downloaded, or its content is not what its name promises.

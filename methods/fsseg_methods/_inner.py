@@ -127,16 +127,9 @@ def _means(lengths: Tensor, start: Tensor, angles: Tensor) -> _Means:
 def inner_labels(
     unit_query: Tensor, prototypes: Tensor, *, size: tuple[int, int] | None, align_corners: bool = False
 ) -> Tensor:
-    """The inner loop's target: the class of the most similar prototype, without gradient.
+    """The inner loop's target: the class of the most similar prototype (B, G, C), int64 in 0..G-1, without gradient.
 
-    Args:
-        unit_query: (B, C, h, w) cells of norm 1.
-        prototypes: (B, G, C).
-        size: (H, W) to label the input's pixels, None to label the cells.
-        align_corners: of the upsampling to ``size``.
-
-    Returns:
-        (B, h, w) or (B, H, W) int64 in 0..G-1.
+    Of unit cells (B, C, h, w) these are labels (B, h, w), or with ``size`` (H, W) those of the input's pixels.
     """
     with torch.no_grad():
         cosines = cosine_scores(unit_query, prototypes, alpha=1.0)

@@ -103,13 +103,7 @@ def predicted_prototypes(features: Tensor, scores: Tensor, supports: Tensor, *, 
 def fuse(predicted: Tensor, supports: Tensor, *, gate: nn.Linear) -> Tensor:
     """P_q^0 = w * P_s + (1 - w) * P', w = sigmoid(gate([P'; P_s])), one gate for all classes (Eq. 5).
 
-    Args:
-        predicted: P' (B, N+1, C).
-        supports: P_s (B, N+1, C).
-        gate: linear layer, 2C to C.
-
-    Returns:
-        (B, N+1, C).
+    ``predicted`` P', ``supports`` P_s and the result are (B, N+1, C); the gate is a linear layer, 2C to C.
     """
     weights = torch.sigmoid(gate(torch.cat((predicted, supports), dim=2)))
     return weights * supports + (1 - weights) * predicted

@@ -120,15 +120,7 @@ class CANet(Method):
         return self.comparison(feature_map(episode.query), vectors)
 
     def comparison(self, query: Tensor, vectors: Tensor) -> Tensor:
-        """D = sum_k a_k ReLU(conv([query; z_k])).
-
-        Args:
-            query: features (B, width, h, w).
-            vectors: z of the K shots, (B, K, width).
-
-        Returns:
-            (B, width, h, w).
-        """
+        """D = sum_k a_k ReLU(conv([query; z_k])): (B, width, h, w), as the query; z of the shots are (B, K, width)."""
         maps: Tensor = self.compared(_beside(self.compare, query, vectors))
         shots = _by_shot(maps, vectors)
         if vectors.shape[1] == 1:
@@ -185,14 +177,10 @@ class ShotAttention(nn.Module):
 
 
 def support_vectors(features: Tensor, masks: Tensor) -> Tensor:
-    """z = sum(F M) / (sum(M) + 0.0005) for soft masks M at feature resolution.
+    """z = sum(F M) / (sum(M) + 0.0005) for soft masks M at feature resolution: (B, K, C); 0 for an empty mask.
 
-    Args:
-        features: F of the supports, (B, K, C, h, w).
-        masks: (B, K, H, W), 1 on the object (a share of it, where not bool); resized bilinearly, corners aligned.
-
-    Returns:
-        (B, K, C); 0 for an empty mask.
+    F are features (B, K, C, h, w). Masks (B, K, H, W), 1 on the object (a share of it, where not bool), are resized
+    bilinearly, corners aligned.
     """
     weights = masks.flatten(0, 1)[:, None].to(features.dtype)
     vectors = masked_average(features.flatten(0, 1), weights, map_res="bilinear", align_corners=True, eps=_AREA_EPS)

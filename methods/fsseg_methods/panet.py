@@ -93,14 +93,9 @@ class PANet(_PrototypeMethod):
 
 
 def query_prototypes(query: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Prototypes of the query's predicted classes.
+    """Prototypes (B, N+1, C) of the query's predicted classes, and (B, N+1) bool: whether any cell is of the class.
 
-    Args:
-        query: features (B, C, h, w).
-        scores: (B, N+1, h, w); the class of a cell is its largest, without gradient.
-
-    Returns:
-        Prototypes (B, N+1, C), and (B, N+1) bool: whether any cell is predicted as the class.
+    From features (B, C, h, w) and scores (B, N+1, h, w): a cell's class is its largest, without gradient.
     """
     cells = assigned(scores)
     return masked_average(query, cells), cells.sum(dim=(2, 3)) > 0

@@ -101,15 +101,9 @@ class PGNet(Method):
         return logits
 
     def pyramid(self, query: Tensor, support: Tensor, cells: Tensor) -> Tensor:
-        """The units' maps, upsampled bilinearly and fused.
+        """The units' maps, upsampled bilinearly and fused: (B, width, h, w), as the query's features.
 
-        Args:
-            query: features (B, width, h, w).
-            support: features of all shots, (B, K, width, h', w').
-            cells: their foreground, (B, K, h', w') bool.
-
-        Returns:
-            (B, width, h, w).
+        All shots have features (B, K, width, h', w') and foreground ``cells`` (B, K, h', w') bool.
         """
         size = (query.shape[2], query.shape[3])
         nodes, features = self._graph(support, cells)
@@ -171,17 +165,9 @@ class GraphAttention(nn.Module):
         self.fuse = Fusion(width)
 
     def forward(self, query: Tensor, embedded: Tensor, support: Tensor, values: Tensor, real: Tensor) -> Tensor:
-        """One unit.
+        """Query nodes q and g(q) (B, Q, C), support nodes s and g(s) (B, S, C): (B, Q, C) >= 0.
 
-        Args:
-            query: query nodes q, (B, Q, C).
-            embedded: g(q), (B, Q, C).
-            support: support nodes s, (B, S, C).
-            values: g(s), (B, S, C).
-            real: (B, S) bool, which of them exist.
-
-        Returns:
-            (B, Q, C) >= 0.
+        ``real`` (B, S) bool says which support nodes exist.
         """
         scores = self.phi(query) @ self.theta(support).mT
         fused: Tensor = self.fuse(attend(scores, values, real), embedded)

@@ -113,10 +113,7 @@ class PPNetUD(_PartMethod):
 def joint_alignment(scores: Tensor, labels: Tensor, present: Tensor) -> Tensor:
     """Alignment losses (B,): of a way one mean cross-entropy over all its supports, summed over ways / (N K).
 
-    Args:
-        scores: (B, N, K, 2, h, w).
-        labels: (B, N, K, H, W) uint8 in {0, 1, 255}.
-        present: (B, N+1) bool; a way that the query does not show is skipped.
+    Scores, labels and ``present`` are those of :func:`fsseg_methods._shared.alignment_losses`.
     """
     B, N, K = labels.shape[:3]
     ways = [

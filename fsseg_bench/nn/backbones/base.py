@@ -92,10 +92,6 @@ class Backbone(nn.Module, ABC):
 
         Each is what the next stage reads, after its ReLU; only the last stage of the backbone has none.
 
-        Args:
-            images: as in :meth:`forward`.
-            names: stage names.
-
         Raises:
             UserError: the backbone has no stage of this name.
         """

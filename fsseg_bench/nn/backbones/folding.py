@@ -41,14 +41,11 @@ def convolutions_with_norms(network: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.
 
 
 def folded_norms(network: nn.Module) -> tuple[str, ...]:
-    """Names of the batch-norms that were folded into the convolutions before them.
+    """Names of the batch-norms of a network with weights that were folded into the convolutions before them.
 
     Such a layer multiplies by 1, or states the variance 1, in most channels, whatever the convolution gives: in place
     of its statistics those of a batch would change the features. A layer as it is initialised, with no shift in its
     convolution either, was never trained and is no folded one.
-
-    Args:
-        network: filled with weights.
     """
     names = {module: name for name, module in network.named_modules()}
     return tuple(

@@ -64,27 +64,14 @@ def boost(
 
 
 def vote(masks: Tensor, weights: Tensor) -> Tensor:
-    """sum_n a_n m_n.
-
-    Args:
-        masks: (B, E, H, W) bool, m_n.
-        weights: (B, E), a_n.
-
-    Returns:
-        (B, H, W), between 0 and the sum of the weights.
-    """
+    """sum_n a_n m_n of masks m (B, E, H, W) bool and weights a (B, E): (B, H, W), from 0 to the sum of the weights."""
     return torch.einsum("behw,be->bhw", masks.to(weights.dtype), weights)
 
 
 def binary_loss(margins: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of two classes as one mean over the labelled pixels of each image.
+    """Cross-entropy (B,) of two classes as one mean over the labelled pixels of each image; 0 where all are void.
 
-    Args:
-        margins: (B, H, W), foreground logit minus background logit.
-        labels: (B, H, W) uint8 in {0, 1, 255}; 255 counts nowhere.
-
-    Returns:
-        (B,); 0 where every pixel is void.
+    Margins (B, H, W) are foreground logit minus background logit; labels (B, H, W) uint8 in {0, 1, 255}.
     """
     counted = labels != VOID
     losses = F.binary_cross_entropy_with_logits(margins, (labels == 1).to(margins.dtype), reduction="none")
@@ -92,14 +79,9 @@ def binary_loss(margins: Tensor, labels: Tensor) -> Tensor:
 
 
 def foreground_iou(predicted: Tensor, labels: Tensor) -> Tensor:
-    """Intersection over union of the foreground.
+    """Intersection over union (B,) float32 of the foreground; 0 where neither shows any.
 
-    Args:
-        predicted: (B, H, W) bool.
-        labels: (B, H, W) uint8 in {0, 1, 255}; 255 counts nowhere.
-
-    Returns:
-        (B,) float32; 0 where neither shows foreground.
+    Predictions are (B, H, W) bool, labels (B, H, W) uint8 in {0, 1, 255}; 255 counts nowhere.
     """
     true = labels == 1
     shared = (predicted & true).sum(dim=(1, 2))

@@ -61,14 +61,9 @@ class ExitLayer(nn.Module):
         return tap_products(features, self.inner.weight)
 
     def margin(self, strips: Sequence[Strip], gates: Tensor) -> Tensor:
-        """Foreground logit minus background logit of features times gates, with a gradient for the gates alone.
+        """Foreground logit minus background logit (B, h, w) of features times gates (B, 1, h, w).
 
-        Args:
-            strips: all of the features' :meth:`products`.
-            gates: (B, 1, h, w).
-
-        Returns:
-            (B, h, w).
+        ``strips`` are all of the features' :meth:`products`. The gates alone have a gradient.
         """
         bias, readout, offset = self._margin_weights()
         return gated_response(strips, gates, bias, readout) + offset
@@ -87,15 +82,9 @@ class ExitLayer(nn.Module):
 
 
 def class_means(top: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
-    """Mean features of foreground and background, the masks taken at the features' cells (nearest).
+    """Mean features (M, 2, C) of ``top`` (M, C, h, w) under foreground and background; 0 where no cell is left.
 
-    Args:
-        top: (M, C, h, w).
-        foreground: (M, H, W) bool.
-        background: (M, H, W) bool.
-
-    Returns:
-        (M, 2, C), foreground first; 0 where no cell is left.
+    The masks (M, H, W) bool are taken at the features' cells (nearest).
     """
     return masked_average(top, torch.stack((foreground, background), dim=1), map_res="nearest", eps=NONE)
 
@@ -113,15 +102,9 @@ def weighted_cells(top: Tensor, relevance: Tensor) -> Tensor:
 
 
 def similarity(cells: Tensor, vectors: Tensor, size: tuple[int, ...]) -> Tensor:
-    """ReLU of the cosine, resized and divided by its largest value.
+    """ReLU of the cosine, resized to ``size`` (H, W) and divided by its largest value: (B, 1, H, W) in [0, 1].
 
-    Args:
-        cells: (B, C, h, w), each of norm 1.
-        vectors: (B, C).
-        size: (H, W) of the low-level features.
-
-    Returns:
-        (B, 1, H, W) in [0, 1]; 0 throughout where no cell resembles the vector.
+    Cells (B, C, h, w) have norm 1; where none resembles the vector (B, C) the result is 0 throughout.
     """
     cosines = F.relu(cosine_scores(cells, vectors[:, None], alpha=1.0))
     full = resize(cosines, (size[0], size[1]), align_corners=True)

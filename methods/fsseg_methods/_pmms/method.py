@@ -194,15 +194,10 @@ class _MixtureMethod(Method):
 
 
 def group_masks(masks: Tensor, size: tuple[int, int], void_in_bg: bool = False) -> Tensor:
-    """The share of every support cell that belongs to the class, and to the background.
+    """The shares (B, 2, K * h * w), in 0..1, of every support cell that belong to the class, and to the background.
 
-    Args:
-        masks: (B, 1, K, H, W) uint8: 1 the class, 0 background, 255 void.
-        size: (h, w) of the features.
-        void_in_bg: whether void pixels are background; otherwise they belong to neither.
-
-    Returns:
-        (B, 2, K * h * w) float in 0..1, class first; the masks are resized bilinearly with aligned corners.
+    Masks (B, 1, K, H, W) uint8 are resized bilinearly, with aligned corners, to the features' ``size``; void pixels
+    belong to neither unless ``void_in_bg``.
     """
     pixels = torch.cat((masks == 1, background_mask(masks, void_in_bg)), dim=1).float()
     return resize(pixels, size, align_corners=True).flatten(2)

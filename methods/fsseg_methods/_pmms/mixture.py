@@ -20,15 +20,10 @@ FLOOR = 1e-6
 
 
 def mixture_starts(seeds: Sequence[int], channels: int, components: Sequence[int]) -> tuple[Tensor, ...]:
-    """Random starting prototypes, one draw for each mixture, from each episode's own seed.
+    """Random starting prototypes, one draw for each mixture, from each episode's seed alone.
 
-    Args:
-        seeds: B seeds; episode b's draws depend on ``seeds[b]`` alone.
-        channels: C.
-        components: the number of prototypes K of each mixture, in the order in which they are drawn.
-
-    Returns:
-        For each K, (B, K, C) on the CPU: normally distributed with variance 2/K, scaled to length 1.
+    For each K of ``components``, in the order in which they are drawn, (B, K, C) on the CPU: normally distributed with
+    variance 2/K, scaled to length 1.
     """
     drawn: list[list[Tensor]] = [[] for _ in components]
     for seed in seeds:
@@ -74,12 +69,8 @@ def fit_mixtures(
 def probability_map(query: Tensor, prototypes: Tensor) -> Tensor:
     """How likely each query cell belongs to each group: a softmax over all prototypes, summed within groups.
 
-    Args:
-        query: (B, C, h, w), as it is: neither scaled to length 1 nor multiplied by kappa.
-        prototypes: (B, G, K, C).
-
-    Returns:
-        (B, G, h, w), which sums to 1 over the groups; without gradient.
+    From the query (B, C, h, w), neither scaled to length 1 nor multiplied by kappa, and prototypes (B, G, K, C):
+    (B, G, h, w), which sums to 1 over the groups; without gradient.
     """
     return component_probabilities(query.detach(), prototypes.detach()).sum(dim=2)
 

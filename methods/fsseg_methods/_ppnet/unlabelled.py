@@ -91,12 +91,8 @@ class Kept(NamedTuple):
 def like_prototypes(nodes: Tensor, valid: Tensor, prototypes: Tensor, *, top: int, threshold: float) -> Kept:
     """For each class and image the superpixels among the ``top`` most alike with a cosine above ``threshold``.
 
-    Args:
-        nodes: superpixel features (B, V, S, C) of V images.
-        valid: (B, V, S), above 0 where there is a superpixel.
-        prototypes: (B, L, C) of L classes.
-        top: the most an image keeps for a class.
-        threshold: cosine that a superpixel must exceed.
+    Nodes are superpixel features (B, V, S, C) of V images, ``valid`` (B, V, S) is above 0 where there is one, and the
+    prototypes of L classes are (B, L, C).
     """
     cosines = (unit(prototypes, dim=2) @ unit(nodes, dim=3).flatten(1, 2).mT).unflatten(2, valid.shape[1:])
     found = cosines.masked_fill(valid[:, None] <= 0, -torch.inf).topk(min(top, valid.shape[2]), dim=3)
@@ -106,9 +102,7 @@ def like_prototypes(nodes: Tensor, valid: Tensor, prototypes: Tensor, *, top: in
 class LatentGraph(nn.Module):
     """Renews part prototypes from superpixels: first among those of an image, then from them to the parts.
 
-    Args:
-        channels: C of the features.
-        width: of the embeddings in which the attention compares.
+    The attention compares embeddings of ``width``.
     """
 
     def __init__(self, channels: int, width: int = 512) -> None:
@@ -122,12 +116,7 @@ class LatentGraph(nn.Module):
     def forward(self, parts: Tensor, nodes: Tensor, kept: Tensor, *, group: int, momentum: float) -> Tensor:
         """Parts (B, L, P, C) after all images, ``group`` of them at a time: p <- momentum p + (1 - momentum) p_new.
 
-        Args:
-            parts: (B, L, P, C).
-            nodes: features of the kept superpixels (B, L, V, T, C).
-            kept: (B, L, V, T) bool, which of them count.
-            group: images that are attended to together.
-            momentum: share of the parts that stays.
+        Nodes are features of superpixels (B, L, V, T, C), of which those count that are ``kept`` (B, L, V, T) bool.
         """
         contextual = self.inside(nodes, kept)
         for several, mask in zip(contextual.split(group, dim=2), kept.split(group, dim=2), strict=True):
@@ -149,13 +138,7 @@ class LatentGraph(nn.Module):
     def attend(self, parts: Tensor, nodes: Tensor, kept: Tensor) -> Tensor:
         """softmax((p W_3)(x W_2)^T / sqrt(width)) x over the kept superpixels of a group; 0 where there are none.
 
-        Args:
-            parts: p, (B, L, P, C).
-            nodes: x, (B, L, images, T, C).
-            kept: (B, L, images, T) bool.
-
-        Returns:
-            (B, L, P, C).
+        Parts p and the result are (B, L, P, C), nodes x (B, L, images, T, C), ``kept`` (B, L, images, T) bool.
         """
         x, mask = nodes.flatten(2, 3), kept.flatten(2)[:, :, None]
         scores = self.parts(parts) @ self.nodes(x).mT * self.scale
