@@ -38,7 +38,6 @@ _MEMORY_HINT = (
     "GPU, --precision bf16"
 )
 _MEMORY_WORDS = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc", "ALLOC_FAILED")
-_HOME_WORDS = ("determine home directory",)
 _DEVICE_WORDS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "NVIDIA driver", "DataLoader worker")
 
 
@@ -66,7 +65,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ImportError):
         return f"a package cannot be imported ({text}); install fsseg-bench again"
     if isinstance(error, RuntimeError):
-        if any(words in text for words in _HOME_WORDS):
+        if "determine home directory" in text:
             return "a path begins with ~, and there is no such user or no home folder; write the path out"
         if any(words in text for words in _DEVICE_WORDS):
             return f"torch: {text}"

@@ -105,13 +105,10 @@ def selected(
     Raises:
         UserError: a malformed ``--where``, or as :func:`fsseg_bench.report.select.select`.
     """
-    from fsseg_bench.report.select import (
-        conditions_of,
-        select,  # it brings numpy, which listing does without
-    )
+    from fsseg_bench.report.select import EXAMPLE, select  # it brings numpy, which listing does without
 
     given = {key: str(value) for key, value in filters.items() if value is not None}
-    selection = select(texts, results_root(results), {**given, **conditions_of(where, "--where")})
+    selection = select(texts, results_root(results), {**given, **key_values(where, "--where", EXAMPLE, empty=False)})
     for warning in selection.warnings:
         click.echo(printable(f"skipped: {warning.message}"), err=True)
     return selection.contenders

@@ -114,11 +114,7 @@ class Effects(NamedTuple):
 
 
 def image_effects(images: EpisodeImages, influence: Influence) -> Effects:
-    """The effects of a fold's images.
-
-    Args:
-        images: of the fold's episodes.
-        influence: of the same episodes.
+    """The effects of a fold's images; ``influence`` is that of the same episodes.
 
     Raises:
         ValueError: other numbers of episodes.
@@ -151,11 +147,7 @@ def image_effects(images: EpisodeImages, influence: Influence) -> Effects:
 
 
 def estimates(folds: Sequence[tuple[EpisodeImages, Effects]]) -> list[Estimate]:
-    """The mean over ``folds`` of each of the T scores.
-
-    Args:
-        folds: at least one; all with the same T scores, and with image ids of one data set.
-    """
+    """The mean over ``folds``, at least one, of each of their T scores; image ids are of one data set."""
     many = len(folds)
     count, numbers = common_numbers(tuple(images for images, _ in folds))
 

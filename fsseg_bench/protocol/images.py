@@ -138,12 +138,7 @@ class Sharing:
 
 
 def few_images(images: EpisodeImages, names: Mapping[int, str]) -> list[str]:
-    """What to say of episodes that repeat one another or whose classes have few images; nothing where all is well.
-
-    Args:
-        images: of the episodes.
-        names: of the classes, by label value.
-    """
+    """What to say of episodes that repeat one another, or whose classes (``names`` by label value) have few images."""
     numbers, said = images.numbers, []
     if numbers.different < numbers.episodes:
         said.append(f"only {numbers.different:,} of {numbers.episodes:,} episodes are different")

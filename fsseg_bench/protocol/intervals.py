@@ -75,13 +75,8 @@ def class_estimates(fold: FoldCounts) -> dict[int, Estimate]:
     return dict(zip(fold.novel, estimates([(images, image_effects(images, class_influence(fold)))]), strict=True))
 
 
-class _Alike(NamedTuple):
-    """What folds must share to share draws."""
-
-    place: int
-    """Position among the folds averaged."""
-    strata: bytes
-    """The class of each episode's first way."""
+_Alike = tuple[int, bytes]
+"""What folds must share to share draws: the position among those averaged, and each episode's first class."""
 
 
 def bootstrap_intervals(
@@ -126,10 +121,10 @@ def class_intervals(
 
 def _drawn(scores: Sequence[Score], resamples: int, seed: int) -> Iterator[tuple[list[int], Float64]]:
     """Resampled IoUs (resamples, M) of each fold, and the positions of the scores that they enter."""
-    for alike, wanted in _wanted(scores).items():
+    for (place, strata), wanted in _wanted(scores).items():
         for part in _parts(list(wanted), resamples):
-            terms = [episode_terms(scores[wanted[key][0]].folds[alike.place], key[1]) for key in part]
-            drawn = _resampled_ratios(terms, np.frombuffer(alike.strata, np.int64), resamples, seed, alike.place)
+            terms = [episode_terms(scores[wanted[key][0]].folds[place], key[1]) for key in part]
+            drawn = _resampled_ratios(terms, np.frombuffer(strata, np.int64), resamples, seed, place)
             yield from ((wanted[key], own) for key, own in zip(part, drawn, strict=True))
 
 
@@ -147,7 +142,7 @@ def _wanted(scores: Sequence[Score]) -> dict[_Alike, dict[_Key, list[int]]]:
                 first_ways = np.asarray(fold.classes)[:, 0]
                 strata[id(fold)] = np.ascontiguousarray(first_ways, dtype=np.int64).tobytes()
             things = 2 if score.metric == "binary" else len(fold.novel)
-            wanted[_Alike(place, strata[id(fold)])][id(fold), score.metric, things].append(number)
+            wanted[place, strata[id(fold)]][id(fold), score.metric, things].append(number)
     return wanted
 
 

@@ -31,10 +31,7 @@ class MeasuredCells:
     def prepare(self, rows: Iterable[Row], folds: Sequence[Metric], means: Sequence[Metric]) -> None:
         """Computes the intervals of all cells of ``rows`` together, which takes a fraction of the time.
 
-        Args:
-            rows: the rows.
-            folds: the metrics shown for single folds.
-            means: the metrics shown for the mean over folds.
+        ``folds`` are the metrics shown for single folds, ``means`` those for the mean over folds.
         """
         wanted = []
         for runs in (runs for row in rows for runs in row.runs.values()):

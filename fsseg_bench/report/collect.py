@@ -38,7 +38,6 @@ class ScoredRun:
     counts: EpisodeCounts = field(repr=False)
     images: EpisodeImages | None = field(default=None, repr=False, compare=False)
     """The images of the counted episodes; None where they are not known."""
-    _folds: dict[Resolution, FoldCounts] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _scores(self) -> dict[tuple[Metric, Resolution], float]:
@@ -58,12 +57,13 @@ class ScoredRun:
         """
         return self._scores[metric, resolution]
 
+    @cached_property
+    def _folds(self) -> dict[Resolution, FoldCounts]:
+        about = self.counts.classes, self.record.novel, self.images
+        return {resolution: FoldCounts(getattr(self.counts, resolution), *about) for resolution in get_args(Resolution)}
+
     def fold_counts(self, resolution: Resolution) -> FoldCounts:
         """The counts as the statistics take them; always the same object."""
-        if resolution not in self._folds:
-            self._folds[resolution] = FoldCounts(
-                getattr(self.counts, resolution), self.counts.classes, self.record.novel, self.images
-            )
         return self._folds[resolution]
 
     def class_scores(self, resolution: Resolution) -> dict[int, float]:

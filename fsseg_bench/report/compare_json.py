@@ -17,10 +17,7 @@ def compare_json(comparison: Comparison, power: float | None = None) -> str:
 
     Under ``methods``, each entry is one contender beside the first: its ``scores`` says whose score the keys
     ``baseline`` and ``other`` of every number below are (``difference`` is other minus baseline).
-
-    Args:
-        comparison: from :func:`fsseg_bench.report.compare.compare`.
-        power: the difference to resolve, in percent points; None leaves power out.
+    ``power`` is the difference to resolve, in percent points; None leaves power out.
     """
     settings = comparison.baseline.settings
     document = {

@@ -27,9 +27,7 @@ _Rows = list[tuple[Cell, ...]]
 def compare_tables(comparison: Comparison, power: float | None = None) -> tuple[Table, ...]:
     """Differences, per-class differences, training seeds where there are several, and power where it is asked for.
 
-    Args:
-        comparison: from :func:`fsseg_bench.report.compare.compare`.
-        power: the difference to resolve, in percent points.
+    ``power`` is the difference to resolve, in percent points.
     """
     tables = [*_differences(comparison), *_classes(comparison)]
     if max(map(len, comparison.seeds)) > 1:

@@ -14,7 +14,6 @@ from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, find_runs, open_runs
 from fsseg_bench.report.find_papers import find_tables, papers
 from fsseg_bench.report.intervals import Intervals, Wanted
-from fsseg_bench.report.model import Table
 from fsseg_bench.report.paper import paper_table
 
 if TYPE_CHECKING:
@@ -88,20 +87,16 @@ def table(
     frame.attrs = {
         "title": made.title,
         "caption": made.caption,
-        "notes": _notes(made),
+        "notes": [
+            (tuple(label.text for label in row[: made.labels]), column.head, cell.note)
+            for row in made.rows
+            for column, cell in zip(made.columns, row, strict=True)
+            if cell.note
+        ],
         "remarks": list(made.remarks),
         "skipped": [warning.message for warning in found.warnings],
     }
     return frame
-
-
-def _notes(made: Table) -> list[tuple[tuple[str, ...], tuple[str, ...], str]]:
-    return [
-        (tuple(label.text for label in row[: made.labels]), column.head, cell.note)
-        for row in made.rows
-        for column, cell in zip(made.columns, row, strict=True)
-        if cell.note
-    ]
 
 
 def any_runs(

@@ -134,7 +134,6 @@ _MACROS = r"""% Numbers for \input; \fsseg{NAME} prints one. Made by fsseg-bench
 \providecommand{\fsseg}[1]{\@ifundefined{fsseg@#1}%
   {\PackageError{fsseg}{unknown number #1}{It is not in this report.}}{\csname fsseg@#1\endcsname}}
 """
-_MACROS_END = "\\makeatother\n"
 
 
 def to_macros(tables: Iterable[Table]) -> str:
@@ -152,7 +151,7 @@ def to_macros(tables: Iterable[Table]) -> str:
                 used[name] = used.get(name, 0) + 1
                 unique = name if used[name] == 1 else f"{name}/{used[name]}"
                 lines.append(rf"\@namedef{{fsseg@{unique}}}{{{escape(row[i].text)}}}" + "\n")
-    return _MACROS + "".join(lines) + _MACROS_END
+    return _MACROS + "".join(lines) + "\\makeatother\n"
 
 
 def _name(table: Table, row: tuple[Cell, ...], column: int) -> str:

@@ -13,11 +13,7 @@ _Recipe = Mapping[str, Any]
 
 
 def training_facts(settings: RunSettings) -> dict[str, str]:
-    """Backbone, weights, training episodes, rate and the like, in words; what does not apply is left out.
-
-    Args:
-        settings: of a run, as tables show them.
-    """
+    """Backbone, weights, training episodes, rate and the like, in words; what does not apply is left out."""
     recipe = settings.recipe
     facts = {"backbone": settings.backbone, "weights": _weights(settings)}
     if not recipe:

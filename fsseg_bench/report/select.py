@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -16,6 +16,8 @@ from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.words import HEX, given_list
 from fsseg_bench.values import key_values
 
+EXAMPLE = "recipe.iterations=0"
+"""Of a condition, for messages."""
 _MOST_SHOWN = 6
 _UNFINISHED = "its only run is not finished; give its command"
 _SHORTEST_PREFIX = 6
@@ -84,7 +86,7 @@ def _is_folder(text: str) -> bool:
 
 def _parse(text: str) -> tuple[str, dict[str, str]]:
     method, *pairs = text.split(",")
-    return method, conditions_of(pairs, text)
+    return method, key_values(pairs, text, EXAMPLE, empty=False)
 
 
 def _of_method(method: str, runs: Sequence[StoredRun], root: Path) -> list[StoredRun]:
@@ -182,15 +184,6 @@ def _differing_settings(contender: Contender, others: Sequence[Contender]) -> st
     rivals = [dict(flat(_core(other.example))) for other in others]
     keys = [key for key in mine if any(mine[key] != rival.get(key) for rival in rivals)]
     return ", ".join(f"{key.rpartition('.')[2]}={_shown_value(mine[key])}" for key in keys)
-
-
-def conditions_of(pairs: Iterable[str], option: str) -> dict[str, str]:
-    """``KEY=VALUE`` texts as a mapping.
-
-    Raises:
-        UserError: no ``=``, or a key given twice; names ``option``.
-    """
-    return key_values(pairs, option, "recipe.iterations=0", empty=False)
 
 
 def _parameters_of(run: StoredRun) -> dict[str, str]:

@@ -169,10 +169,7 @@ def class_tables(
 ) -> tuple[Table, ...]:
     """A table for each protocol, number of ways and shot: a row a class, a column for each row of the runs' tables.
 
-    Args:
-        collection: the runs.
-        resolution: where pixels are counted; None takes each protocol's headline.
-        protocols: only those of these names; None: all.
+    Pixels are counted at ``resolution`` (None: each protocol's headline); ``protocols`` are names (None: all).
     """
     groups: dict[tuple[Rules, int], list[ScoredRun]] = defaultdict(list)
     for rules, runs in collection.by_rules.items():

@@ -65,7 +65,8 @@ def import_episodes(path: Path, protocol: Protocol, choice: Choice, images: Test
     found = readings(rows, protocol, choice, fold_from_0=sheet.columns.fold_from_0, own_form=own_form, where=path)
     reading, decided = _decided(found, protocol, names, images, path)
     tables = _tables(reading, protocol, names, images, path)
-    unchanged = len(tables) == 1 and next(iter(tables.values())).text() == _same_lines(read_text(path))
+    as_written = read_text(path).replace("\r\n", "\n").rstrip("\n") + "\n"
+    unchanged = len(tables) == 1 and next(iter(tables.values())).text() == as_written
     fold_column = "" if sheet.columns.fold is None else sheet.names[sheet.columns.fold]
     notes = [*sheet.notes, *notes, *notes_on(reading, protocol, choice, fold_column, own_form)]
     if len(reading.placed) < len(rows):
@@ -73,10 +74,6 @@ def import_episodes(path: Path, protocol: Protocol, choice: Choice, images: Test
     used = (cell for row in reading.placed for cell in _cells(row))
     notes += [*decided, *names.notes(used), *_warnings(tables, reading, protocol, images)]
     return Imported(tables, tuple(notes), unchanged)
-
-
-def _same_lines(text: str) -> str:
-    return text.replace("\r\n", "\n").rstrip("\n") + "\n"
 
 
 def _decided(

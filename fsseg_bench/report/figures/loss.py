@@ -91,14 +91,9 @@ def _log(run: StoredRun) -> list[dict[str, Any]]:
 
 
 def smoothed(values: Float64, window: int) -> tuple[Float64, Float64]:
-    """A moving average over whole windows.
+    """A moving average of ``values`` (I,): the whole windows' centres and their means, (I - window + 1,) each.
 
-    Args:
-        values: (I,).
-        window: its length; the whole series where that is shorter.
-
-    Returns:
-        The windows' centres and their means, (I - window + 1,) each.
+    A series that is shorter than ``window`` is one window.
     """
     window = min(window, len(values))
     means = np.convolve(values, np.full(window, 1 / window), mode="valid")

@@ -104,7 +104,6 @@ def other_model(contender: Contender, folds: Sequence[int], metric: Metric = "me
 def _swept(run: ScoredRun, sweep: Sweep, step: int) -> ScoredRun:
     """The run as it would be with ``step`` steps."""
     i = [int(value) for value in sweep.values].index(step)
-    # A new object, not dataclasses.replace, which would hand on the sums of the run's own counts.
     return ScoredRun(run.record, EpisodeCounts(run.counts.classes, sweep.input[i], sweep.native[i]), run.images)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from html import escape as escape_html
 from string import Template
 
@@ -114,30 +113,12 @@ def escape_lines(text: str) -> str:
     return "\n".join(map(escape, text.split("\n")))
 
 
-def anchor(path: str) -> str:
-    """The fragment of a run's part of the page: different for different paths, whatever characters they have."""
-    return f"run-{hashlib.sha256(path.encode()).hexdigest()[:12]}"
-
-
 def section(name: str, title: str, body: str) -> str:
-    """A part of the page with its heading; nothing where there is nothing to show.
-
-    Args:
-        name: the fragment that links use.
-        title: plain text.
-        body: HTML.
-    """
+    """A part of the page with its heading, plain text; nothing without a ``body``, HTML. Links use ``name``."""
     return f'<section id="{name}"><h2>{escape(title)}</h2>\n{body}\n</section>' if body else ""
 
 
 def folded(summary: str, body: str, *, opened: bool = False, name: str = "") -> str:
-    """A part that opens at a tap.
-
-    Args:
-        summary: HTML that is always seen.
-        body: HTML.
-        opened: whether it is open at first.
-        name: the fragment that links use.
-    """
+    """A part that opens at a tap on its ``summary``; both are HTML. Links use ``name``."""
     attributes = (f' id="{name}"' if name else "") + (" open" if opened else "")
     return f"<details{attributes}><summary>{summary}</summary>\n{body}\n</details>"

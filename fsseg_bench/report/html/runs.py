@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.info import RunInfo, Timings
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.grouping import Row
-from fsseg_bench.report.html.page import anchor, escape, escape_lines, folded
+from fsseg_bench.report.html.page import escape, escape_lines, folded
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 from fsseg_bench.report.rows import group_rows
 
@@ -41,8 +42,8 @@ class ShownRun:
 
     @property
     def anchor(self) -> str:
-        """The fragment of its part of the page."""
-        return anchor(self.path)
+        """The fragment of its part of the page: different for different paths, whatever characters they have."""
+        return f"run-{hashlib.sha256(self.path.encode()).hexdigest()[:12]}"
 
     @property
     def name(self) -> str:

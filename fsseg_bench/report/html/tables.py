@@ -18,12 +18,7 @@ _NO_RUNS: Mapping[str, ShownRun] = MappingProxyType({})
 
 
 def table_html(table: Table, runs: Mapping[str, ShownRun] = _NO_RUNS) -> str:
-    """A table with its heading, caption and footnotes.
-
-    Args:
-        table: the table.
-        runs: folder to run, for what cells tell about theirs; runs that are not there are named only.
-    """
+    """A table with its heading, caption and footnotes; its cells tell of ``runs``, by folder, and name others."""
     return f"<h3>{escape(table.title)}</h3>\n{_body(table, runs)}"
 
 
