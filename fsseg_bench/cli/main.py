@@ -106,18 +106,12 @@ def _check_words(words: list[str]) -> None:
     Raises:
         UserError: an argument is not UTF-8, or holds a NUL character.
     """
-    for word in words:
-        if not storable(word):
-            raise UserError(f"the argument {word!a} is not valid UTF-8, or holds a NUL character; rename the file")
+    if wrong := [word for word in words if not storable(word)]:
+        raise UserError(f"the argument {wrong[0]!a} is not valid UTF-8, or holds a NUL character; rename the file")
 
 
 def _ending(error: BaseException, *, debug: bool) -> int:
-    """Says what happened on standard error; the exit code.
-
-    Args:
-        error: what ended the command.
-        debug: show where it was raised as well.
-    """
+    """Says on standard error what ended the command, with ``debug`` where it was raised as well; the exit code."""
     if isinstance(error, KeyboardInterrupt | click.Abort):
         _say("stopped; the same command goes on from here")
         return STOPPED

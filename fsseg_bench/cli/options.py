@@ -33,11 +33,9 @@ _SELECTING = (
 
 
 def user_folders(*kinds: str, note: str = "") -> Callable[[C], C]:
-    """The options ``--methods-path``, ``--backbones-path``, ... of a command.
+    """The options ``--methods-path``, ``--backbones-path``, ... for the kinds ``method``, ``backbone``, ...
 
-    Args:
-        kinds: in the singular: ``method``, ``backbone``.
-        note: how their help begins.
+    Their help begins with ``note``.
     """
 
     def decorated(command: C) -> C:

@@ -75,9 +75,7 @@ class Place:
 def places(kind: Kind[T], path: Path | str | None = None) -> dict[str, Place]:
     """All plug-ins of a kind by name, without importing any of them.
 
-    Args:
-        kind: which plug-ins.
-        path: a user's folder; None: the one that the kind's environment variable names, if any.
+    Those of the user's folder ``path`` are among them (None: the one that the kind's environment variable names).
 
     Raises:
         UserError: no such folder, or two plug-ins of one name.

@@ -106,12 +106,9 @@ class Collection:
 def find_runs(
     root: Path | str | None = None, *, episodes: int | None = None, interval: IntervalKind = "images"
 ) -> Collection:
-    """All runs under ``root`` (None: ``FSSEG_RESULTS``, else ``results/runs``).
+    """All runs under ``root`` (None: ``FSSEG_RESULTS``, else ``results/runs``), with intervals over ``interval``.
 
-    Args:
-        root: the folder.
-        episodes: count the first ones of each run only (they are what a table of that length would hold).
-        interval: what intervals are over.
+    With ``episodes`` the first ones of each run count, which are what a table of that length would hold.
 
     Raises:
         UserError: there is no such folder, or ``episodes`` is below 1.

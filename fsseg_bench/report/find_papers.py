@@ -20,10 +20,7 @@ RUNS = "runs"
 
 
 def papers(papers_path: Path | str | None = None) -> tuple[Paper, ...]:
-    """The papers of the package, then those of a folder of the user's.
-
-    Args:
-        papers_path: a folder with one folder for each paper; None: ``FSSEG_PAPERS_PATH``, where it is set.
+    """The papers of the package, then the user's: a folder each in ``papers_path`` (None: ``FSSEG_PAPERS_PATH``).
 
     Raises:
         UserError: no such folder, two papers or tables of one name, or a wrong value in a file; names file, line or
@@ -46,9 +43,7 @@ def papers(papers_path: Path | str | None = None) -> tuple[Paper, ...]:
 def find_tables(names: Iterable[str], known: Sequence[Paper]) -> list[PaperTable]:
     """The tables of these names, in the order of the papers.
 
-    Args:
-        names: each the name of a paper (all its tables), of a table (``biopt:1``), an alias, or :data:`ALL`.
-        known: the papers.
+    A name is that of a paper (all its tables), of a table (``biopt:1``), an alias, or :data:`ALL`.
 
     Raises:
         UserError: an unknown name.

@@ -27,11 +27,9 @@ def training_facts(settings: RunSettings) -> dict[str, str]:
 
 
 def what_differs(runs: Iterable[tuple[str, RunSettings]], skip: Sequence[str] = ()) -> list[str]:
-    """A line for each fact in which the trainings of several methods differ, with the methods of each value.
+    """A line for each fact but ``skip`` in which the trainings of several methods differ, with each value's methods.
 
-    Args:
-        runs: of each run, what it is called and its settings; runs of one name may be folds or shots.
-        skip: facts that the reader sees anyway.
+    Runs are given with what they are called; those of one name may be folds or shots.
     """
     lines = []
     for fact, values in differing(runs).items():

@@ -18,12 +18,8 @@ def group_rows(runs: Sequence[ScoredRun], collection: Collection, *, all_given: 
     """Rows for ``runs`` of one table, sorted by backbone, method and variant.
 
     Two runs that claim one cell are never merged or dropped: each gets a row of its own, which says what
-    distinguishes it.
-
-    Args:
-        runs: finished runs under one set of rules.
-        collection: what they are from.
-        all_given: rows say every setting that was given explicitly, and not only where other rows have another value.
+    distinguishes it. With ``all_given`` rows say every setting that was given explicitly, and not only those in which
+    they differ.
     """
     groups = group_runs(runs, collection)
     same_name: dict[tuple[str, str], list[Row]] = defaultdict(list)

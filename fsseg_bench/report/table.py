@@ -35,12 +35,8 @@ def runs_tables(
     """One table for each protocol (label, version, digest) and number of ways among the finished runs.
 
     Where two shots side by side would be too wide, each shot has a table of its own. Numbers are percent. A mean over
-    folds exists only where all folds of the protocol do.
-
-    Args:
-        collection: the runs, from :func:`fsseg_bench.report.collect.find_runs`.
-        metric: of the fold columns; with ``mean`` a column with the folds' mean binary-IoU is added.
-        resolution: where pixels are counted; None takes each protocol's headline.
+    folds exists only where all folds of the protocol do. Fold columns show ``metric``; with ``mean`` a column with the
+    folds' mean binary-IoU is added. Pixels are counted at ``resolution`` (None: each protocol's headline).
     """
     return tuple(
         _table(rules, some, collection, metric, resolution or runs[0].record.settings.headline)

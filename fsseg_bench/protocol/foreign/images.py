@@ -65,11 +65,7 @@ class Names:
     """Turns names into ids, and keeps account of what that took."""
 
     def __init__(self, protocol: Protocol, images: TestImages | None) -> None:
-        """
-        Args:
-            protocol: gives the classes, and the form of ids where ``images`` is None.
-            images: of the data; None: names are changed as the data source's ids suggest, without looking.
-        """
+        """Without images of the data, names are changed as the ids of the protocol's source suggest."""
         self._protocol = protocol
         self._images = images
         self._made: dict[tuple[str, int], tuple[str, tuple[str, ...]]] = {}

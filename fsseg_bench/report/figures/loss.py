@@ -106,12 +106,8 @@ def loss_figure(curves: Sequence[LossCurve], about: str, window: int | None = No
 
     A sum of several parts is larger than a loss of one part whatever the model. Its part ``final``, where it has one,
     is that of the final prediction and drawn dashed: it compares with a loss of one part. Beside a loss of one part the
-    loss of a constant prediction, the best one for the whole training, is dotted.
-
-    Args:
-        curves: one a method.
-        about: protocol and setting, for the title.
-        window: iterations of the moving average; None takes a 25th of the longest training.
+    loss of a constant prediction, the best one for the whole training, is dotted. The title says what the curves are
+    ``about``; ``window`` is in iterations (None: a 25th of the longest training).
 
     Raises:
         UserError: matplotlib is not installed, or a window below 1.

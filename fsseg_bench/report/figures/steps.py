@@ -120,11 +120,7 @@ def _intervals(
 def steps_figure(curves: Sequence[StepsCurve], other: OtherModel | None, about: str, metric: Metric = "mean") -> Figure:
     """Curves over 1 and more steps; the point of 0 steps hollow and unconnected.
 
-    Args:
-        curves: one a method.
-        other: the model that the paper's figure has at 0 steps, trained without an inner loop.
-        about: protocol and setting, for the title.
-        metric: what the curves show.
+    The ``other`` model is the one that the paper's figure has at 0 steps, trained without an inner loop.
 
     Raises:
         UserError: matplotlib is not installed.
