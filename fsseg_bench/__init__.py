@@ -7,6 +7,7 @@ method = fsseg_bench.build_method("panet", "resnet18-layer3", "none")
 frame = fsseg_bench.run("biopt", "shapes5i", shot=1)
 everything = fsseg_bench.results()
 masks = fsseg_bench.predict([("cat1.jpg", "cat1-mask.png")], ["cat2.jpg"], checkpoint="results/runs/...")
+predictor = fsseg_bench.Predictor("results/runs/...")
 first = fsseg_bench.table(1)
 """
 
@@ -20,7 +21,8 @@ from fsseg_bench.version import __version__ as __version__
 if TYPE_CHECKING:
     from fsseg_bench.api import run as run
     from fsseg_bench.engine.build import build_method as build_method
-    from fsseg_bench.engine.predict import predict as predict
+    from fsseg_bench.engine.predict.once import predict as predict
+    from fsseg_bench.engine.predict.predictor import Predictor as Predictor
     from fsseg_bench.errors import UserError as UserError
     from fsseg_bench.method import Episode as Episode
     from fsseg_bench.method import Method as Method
@@ -35,12 +37,13 @@ _WHERE = {
     "Episode": "fsseg_bench.method",
     "Method": "fsseg_bench.method",
     "Prediction": "fsseg_bench.method",
+    "Predictor": "fsseg_bench.engine.predict.predictor",
     "Recipe": "fsseg_bench.recipe",
     "UserError": "fsseg_bench.errors",
     "build_method": "fsseg_bench.engine.build",
     "load_protocol": "fsseg_bench.protocol.load",
     "method_names": "fsseg_bench.registry",
-    "predict": "fsseg_bench.engine.predict",
+    "predict": "fsseg_bench.engine.predict.once",
     "results": "fsseg_bench.report.frames",
     "run": "fsseg_bench.api",
     "table": "fsseg_bench.report.frames",

@@ -54,12 +54,16 @@ def test_the_page_works_as_it_stands(place: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(place)
     blocks = _BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     outputs = [python(code) if language == "python" else shell(code, place) for language, code in blocks]
-    assert len(outputs) == 7
-    init, run, predict, _, episodes, replay, _ = outputs
+    assert len(outputs) == 9
+    init, run, predict, files, several, _, episodes, replay, _ = outputs
     assert "fold 1: cup 6/6" in init
     assert (place / "my-photos/protocol.toml").is_file()
     assert run.count("record: runs/my-photos/baseline-resnet18-layer2/1way-1shot/fold") == 4
+    assert "dog: drawn with seed 0 from my-photos: dog/" in predict
     assert "my-photos/dog/images/002.jpg:" in predict
+    assert files.count("of the pixels -> predicted-dogs/") == 8
+    assert "dog " in several
+    assert (place / "predicted-map" / "legend.csv").read_text() == "value,name\n0,background\n1,dog\n2,cup\n"
     for name in ("002", "003"):
         for kind, values in (("mask", {0, 255}), ("probability", None), ("overlay", None)):
             picture = Image.open(place / "predicted" / f"{name}-{kind}.png")

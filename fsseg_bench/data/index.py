@@ -47,6 +47,10 @@ class PairIndex:
         """Novel class to the listed test images with at least ``min_object_pixels`` of it, sorted; maybe none."""
         return self._pairs("test", self.protocol.novel_classes(fold), without=())
 
+    def test_images(self, class_id: int) -> tuple[str, ...]:
+        """The same of one class, whichever fold holds it out, if any does."""
+        return self._pairs("test", (class_id,), without=())[class_id]
+
     def train_pairs(self, fold: int) -> dict[int, tuple[str, ...]]:
         """Base class to the listed training images with at least ``min_object_pixels`` of it, sorted; maybe none.
 

@@ -35,10 +35,16 @@ def average_scores(logits: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     return mean[:, 1:] - mean[:, :1] if mean.shape[1] == 2 else mean
 
 
+def resized(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (B, C, h, w) bilinearly resized to (B, C, H, W)."""
+    if scores.shape[-2:] == size:
+        return scores
+    return F.interpolate(scores, size, mode="bilinear", align_corners=False)
+
+
 def predict_labels(scores: Tensor, size: tuple[int, int]) -> Tensor:
     """Labels (B, H, W) uint8 in 0..N after bilinear resizing of ``scores`` to ``size``; ties go to background."""
-    if scores.shape[-2:] != size:
-        scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
+    scores = resized(scores, size)
     if scores.shape[1] == 1:
         return (scores[:, 0] > 0).to(torch.uint8)
     return scores.argmax(dim=1).to(torch.uint8)

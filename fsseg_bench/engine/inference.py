@@ -32,7 +32,8 @@ class InferenceModel:
         for name, trunk in _trunks(self._method):
             setattr(self._method, name, folded(trunk))
         self._method.to(device).requires_grad_(False)
-        self._encode_batch = 1 if device.type == "cpu" else _GPU_BATCH
+        self.encode_batch = 1 if device.type == "cpu" else _GPU_BATCH
+        """Images encoded together; fewer cost as much."""
 
     def with_head(self, method: Method) -> InferenceModel:
         """A model of ``method`` that reads features encoded by this one, whose backbones it shares."""
@@ -89,9 +90,9 @@ class InferenceModel:
         """``encode`` of batches of images and what else it takes of each."""
         images, *others = tensors
         results: list[Features] = []
-        for start in range(0, len(images), self._encode_batch):
-            chosen = range(start, min(start + self._encode_batch, len(images)))
-            indices = [*chosen, *[chosen[-1]] * (self._encode_batch - len(chosen))]
+        for start in range(0, len(images), self.encode_batch):
+            chosen = range(start, min(start + self.encode_batch, len(images)))
+            indices = [*chosen, *[chosen[-1]] * (self.encode_batch - len(chosen))]
             batch = normalise(torch.stack([images[i] for i in indices]), self._method.backbone, self.device)
             stacked = [torch.stack([other[i] for i in indices]).to(self.device) for other in others]
             with exact(self.device), autocast(self.device, self._precision):

@@ -18,11 +18,12 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import laid_out
 from fsseg_bench.nn.layout import Layout
+from fsseg_bench.nn.weight_files import file_hash, weights_folders
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.records.info import RUN_FILE, TABLE_FILE
 from fsseg_bench.records.read import EpisodeCounts, StoredRun, read_run
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.settings import RunSettings, differences
+from fsseg_bench.records.settings import differences
 from fsseg_bench.registry import find_method
 
 DEFAULT_SIZE = 417
@@ -115,6 +116,8 @@ def _request(run: StoredRun, places: RunPlaces) -> RunRequest:
     stored = run.folder / TABLE_FILE
     if passed.episode_list and stored.is_file():
         elsewhere["episodes"] = str(stored)  # the list that was given may have moved since
+    if "weights" not in elsewhere and passed.weights not in {None, "imagenet", "none"}:
+        elsewhere["weights"] = _weight_file(run)
     # no check: the images must be those that were evaluated, so they can be decoded
     return replace(passed, **elsewhere, no_check=True)
 
@@ -140,6 +143,7 @@ def open_model(
     weights: str | None = None,
     switches: Mapping[str, Any] | None = None,
     size: int | None = None,
+    default_size: int = DEFAULT_SIZE,
     methods_path: str | None = None,
     backbones_path: str | None = None,
 ) -> TrainedModel:
@@ -147,7 +151,7 @@ def open_model(
 
     Of a run's folder, or the checkpoint in it, what is not given is read from its run.json: method, backbone, switches
     and input size. Without a checkpoint the method is as it is built, with pretrained weights alone. The options are
-    those of :func:`fsseg_bench.predict`.
+    those of :class:`fsseg_bench.Predictor`.
 
     Raises:
         UserError: anything is unknown, missing, contradictory or damaged.
@@ -167,13 +171,13 @@ def open_model(
     trunk = backbone or (settings.backbone if settings else cls.default_backbone)
     if found is not None and weights is not None:
         raise UserError(f"--weights {weights}: the checkpoint {found.file} holds all parameters; leave --weights out")
-    spec = "none" if found else weights or (_weights(settings, cls.layout, backbones) if settings else "imagenet")
+    spec = "none" if found else weights or (_weights(run, cls.layout, backbones) if run else "imagenet")
     base = BASE_CLASSES if settings is None or settings.base_classes is None else settings.base_classes
     model, info = assemble(cls, trunk, spec, chosen, settings.seed if settings else 0, base, backbones)
     if found is not None:
         found.fill(model)
     origin = str(found.file) if found else f"not trained, weights {info.source}"
-    return TrainedModel(name, trunk, size or (_size(run) if run else DEFAULT_SIZE), model, origin)
+    return TrainedModel(name, trunk, size or (_size(run) if run else default_size), model, origin)
 
 
 def _find(checkpoint: Path) -> tuple[TrainedFile | None, StoredRun | None]:
@@ -186,10 +190,28 @@ def _find(checkpoint: Path) -> tuple[TrainedFile | None, StoredRun | None]:
     return found, found.run
 
 
-def _weights(settings: RunSettings, layout: Layout, backbones_path: str | None) -> str:
+def _weights(run: StoredRun, layout: Layout, backbones_path: str | None) -> str:
     """The run's weights as ``--weights`` takes them."""
-    source = settings.weights or "imagenet"
-    return "imagenet" if source == laid_out(settings.backbone, layout, backbones_path).weights else source
+    source = run.settings.weights or "imagenet"
+    if source == laid_out(run.settings.backbone, layout, backbones_path).weights:
+        return "imagenet"
+    return source if source in {"imagenet", "none"} else _weight_file(run)
+
+
+def _weight_file(run: StoredRun) -> str:
+    """The file of weights that a run was made with: the path was relative to a folder that the record does not name."""
+    given, digest = Path(run.info.passed.weights or str(run.settings.weights)).expanduser(), run.settings.weights_digest
+    folders = (Path(), *run.folder.absolute().parents)
+    places = [*(folder / given for folder in folders), *(folder / given.name for folder in weights_folders())]
+    there = [place for place in dict.fromkeys(places) if place.is_file()]
+    for place in there:
+        if file_hash(place) == digest:
+            return str(place)
+    others = f"; of another content: {', '.join(map(str, there))}" if there else ""
+    raise UserError(
+        f"{run.folder}: its weights {given} (SHA-256 {str(digest)[:8]}...) are not here, nor under a folder above the "
+        f"run, nor in FSSEG_WEIGHTS{others}; name the file with --weights"
+    )
 
 
 def _size(run: StoredRun) -> int:

@@ -13,6 +13,11 @@ _BLEND = 0.55
 _OUTLINE = 160  # the image's shorter side in outline widths
 
 
+def colour(label: int) -> tuple[int, int, int]:
+    """The colour (RGB) of a class's label value, from 1, or of void."""
+    return _VOID_COLOUR if label == VOID else _COLOURS[(label - 1) % len(_COLOURS)]
+
+
 def overlay(image: UInt8, labels: UInt8) -> UInt8:
     """``image`` (H, W, 3) with each class in a colour of its own within a white outline, and void (255) in grey.
 
@@ -20,15 +25,15 @@ def overlay(image: UInt8, labels: UInt8) -> UInt8:
         image: RGB.
         labels: (H, W) label values; 0 leaves the image as it is.
     """
-    out = image.astype(np.float32)
+    out = image.copy()
     width = max(1, min(labels.shape) // _OUTLINE)
     for label in np.unique(labels[labels > 0]):
         chosen = labels == label
-        colour = _VOID_COLOUR if label == VOID else _COLOURS[(int(label) - 1) % len(_COLOURS)]
-        out[chosen] = (1 - _BLEND) * out[chosen] + _BLEND * np.asarray(colour, np.float32)
+        blended = (1 - _BLEND) * image[chosen].astype(np.float32) + _BLEND * np.asarray(colour(int(label)), np.float32)
+        out[chosen] = blended.round().astype(np.uint8)
         if label != VOID:
             out[_edge(chosen, width)] = _OUTLINE_COLOUR
-    return out.round().astype(np.uint8)
+    return out
 
 
 def _edge(chosen: Bool, width: int) -> Bool:

@@ -86,13 +86,27 @@ def label_cells(*texts: str) -> list[Cell]:
 
 def number_cells(adjusted: Adjusted) -> list[Cell]:
     """Both scores, their difference, its interval and its two p-values."""
-    found, value = adjusted.difference, 100 * adjusted.difference.value
-    low, high, interval = None, None, Cell(MISSING, note=f"no interval: {found.unknown}")
-    if found.low is not None and found.high is not None:
-        low, high = 100 * found.low, 100 * found.high
-        interval = Cell(f"{low:+.2f} to {high:+.2f}", None, low, high)
-    scores = _points(found.baseline), _points(found.other), Cell(f"{value:+.2f}", value, low, high)
-    return [*scores, interval, *(Cell(p_text(p), p) for p in (found.p, adjusted.p_holm))]
+    found = adjusted.difference
+    sides = [
+        Cell(f"{100 * found.baseline:.2f}", 100 * found.baseline),
+        Cell(f"{100 * found.other:.2f}", 100 * found.other),
+    ]
+    value = 100 * found.value
+    if found.low is None or found.high is None:
+        missing = Cell(MISSING, note=f"no interval: {found.unknown}")
+        return [*sides, Cell(f"{value:+.2f}", value), missing, _p_cell(found.p), _p_cell(adjusted.p_holm)]
+    low, high = 100 * found.low, 100 * found.high
+    return [
+        *sides,
+        Cell(f"{value:+.2f}", value, low, high),
+        Cell(f"{low:+.2f} to {high:+.2f}", None, low, high),
+        _p_cell(found.p),
+        _p_cell(adjusted.p_holm),
+    ]
+
+
+def _p_cell(p: float | None) -> Cell:
+    return Cell(p_text(p), p)
 
 
 def p_text(p: float | None) -> str:

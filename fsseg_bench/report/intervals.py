@@ -86,14 +86,16 @@ class Intervals:
 
     def of_classes(self, runs: Sequence[ScoredRun], resolution: Resolution) -> list[dict[int, Stated]]:
         """For each run the interval of each held-out class's IoU, by label value."""
-        folds = [(run.fold_counts(resolution), self._over_images([run])) for run in runs]
-        drawn = iter(class_intervals([fold for fold, images in folds if not images]))
-        return [
-            {c: _of_estimate(own) for c, own in class_estimates(fold).items()}
-            if images
-            else {c: self._of_episodes(own) for c, own in next(drawn).items()}
-            for fold, images in folds
-        ]
+        folds = [run.fold_counts(resolution) for run in runs]
+        known = [self._over_images([run]) for run in runs]
+        drawn = iter(class_intervals([fold for fold, images in zip(folds, known, strict=True) if not images]))
+        found: list[dict[int, Stated]] = []
+        for fold, images in zip(folds, known, strict=True):
+            if images:
+                found.append({c: _of_estimate(own) for c, own in class_estimates(fold).items()})
+            else:
+                found.append({c: self._of_episodes(own) for c, own in next(drawn).items()})
+        return found
 
     def _over_images(self, runs: Sequence[ScoredRun]) -> bool:
         return self.kind == "images" and all(run.images is not None for run in runs)

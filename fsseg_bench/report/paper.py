@@ -21,6 +21,7 @@ from fsseg_bench.report.blocks import (
 from fsseg_bench.report.cells import MeasuredCells, ranked
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.doubts import table_doubts
+from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.intervals import image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
 from fsseg_bench.report.papers import PaperTable, Place
@@ -83,7 +84,7 @@ def paper_table(
         facts=_facts(table, protocols, resolution),
         remarks=(
             *_remarks(table, found),
-            *map(printable, _training_remarks(found)),
+            *map(printable, _training_remarks(pairs)),
             *_image_remarks(table, pairs, collection),
         ),
         published=True,
@@ -222,10 +223,13 @@ def _remarks(table: PaperTable, found: Sequence[Block]) -> list[str]:
     return remarks + [_elsewhere(block) for block in found if block.elsewhere]
 
 
-def _training_remarks(found: Sequence[Block]) -> list[str]:
+def _training_remarks(pairs: Sequence[Pair]) -> list[str]:
     """What to say of measured rows that were not trained alike, protocol by protocol."""
-    rows = {block.protocol.name: [pair.measured for pair in block.pairs if pair.measured] for block in found}
-    made = {name: training_remarks(measured) for name, measured in rows.items() if measured}
+    rows: dict[str, list[Row]] = {}
+    for pair in pairs:
+        if pair.measured:
+            rows.setdefault(pair.protocol.name, []).append(pair.measured)
+    made = {name: training_remarks(measured) for name, measured in rows.items()}
     return [f"{name}: {line}" if len(made) > 1 else line for name, lines in made.items() for line in lines]
 
 
@@ -246,7 +250,8 @@ def _elsewhere(block: Block) -> str:
     listing = "; ".join(sorted({_rules(run.record) for run in block.elsewhere}))
     return (
         f"Not here: {len(block.elsewhere)} finished runs of {block.protocol.name} under other rules "
-        f"({printable(listing)}). They are in the tables of runs."
+        f"({printable(listing)}). "
+        "They are in the tables of runs."
     )
 
 

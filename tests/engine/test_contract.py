@@ -16,6 +16,7 @@ from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.optimise import prepare
 from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.engine.predict.predictor import Predictor
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence, HistoryStore
 from fsseg_bench.errors import UserError
@@ -129,10 +130,6 @@ def test_the_number_of_base_classes_reaches_the_method(tmp_path: Path) -> None:
     assert info["settings"]["recipe"]["lr_factors"] == {"semantic.": 10.0, "second.": 0.1}
 
 
-def test_predict_has_no_further_images_to_give(tmp_path: Path) -> None:
-    from fsseg_bench.engine.open_run import open_model
-    from fsseg_bench.engine.predict import Segmenter
-
-    restored = open_model(method="demanding", backbone="resnet18-layer2", weights="none", methods_path=str(METHODS))
+def test_predict_has_no_further_images_to_give() -> None:
     with pytest.raises(UserError, match="looks at 2 further images"):
-        Segmenter(restored, [(tmp_path / "a.jpg", tmp_path / "a.png")], torch.device("cpu"))
+        Predictor(method="demanding", backbone="resnet18-layer2", weights="none", methods_path=METHODS)

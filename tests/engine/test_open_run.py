@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fsseg_bench.engine.build import build_method
 from fsseg_bench.engine.checkpoint import load_state, save_state
 from fsseg_bench.engine.open_run import RunPlaces, open_model, open_run
 from fsseg_bench.engine.plan import make_plan
@@ -188,4 +189,27 @@ def test_a_run_that_evaluated_a_checkpoint_points_to_it(known: Path, tmp_path: P
     request = tiny_request(tmp_path, iterations=None, eval_only=str(known))
     folder = finish(request)
     with pytest.raises(UserError, match=f"evaluated another checkpoint; give {known}"):
+        open_model(folder)
+
+
+def test_a_runs_own_weight_file_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was named relative to a folder that the record does not hold; its SHA-256 says which file it was."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    trunk = build_method("baseline", "resnet18-layer2", "none", seed=9).backbone
+    torch.save(trunk.state_dict(), "trunk.pth")
+    folder = finish(tiny_request(tmp_path, weights="trunk.pth", out="runs")).absolute()
+    monkeypatch.chdir(tmp_path)
+    found = open_model(folder)
+    assert found.origin == f"not trained, weights {tmp_path / 'work' / 'trunk.pth'}"
+    state = found.method.backbone.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in trunk.state_dict().items())
+    assert open_run(folder).plan.settings.weights == "trunk.pth"
+    weights = tmp_path / "elsewhere"
+    weights.mkdir()
+    (tmp_path / "work" / "trunk.pth").rename(weights / "trunk.pth")
+    monkeypatch.setenv("FSSEG_WEIGHTS", str(weights))
+    assert open_model(folder).origin.endswith(f"weights {weights / 'trunk.pth'}")
+    torch.save({}, weights / "trunk.pth")
+    with pytest.raises(UserError, match=r"weights trunk.pth \(SHA-256 .* of another content: .*--weights"):
         open_model(folder)

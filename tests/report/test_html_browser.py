@@ -20,7 +20,7 @@ from fsseg_bench.report.paper import paper_table
 from fsseg_bench.report.table import runs_tables
 from tests.support.page import HOSTILE
 from tests.support.paper import BIOPT
-from tests.support.runs import SPREAD, write_log, write_panel, write_run
+from tests.support.runs import SPREAD, write_panel, write_run
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -80,7 +80,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
                 class_names={"1": HOSTILE, "2": LONG},
                 extra={"diagnostics": {"inner_angle": list(range(11))}, "device": LONG},
             )
-            write_log(folder, [{"final": 1.0}] * 9)
+            rows = ({"iteration": i, "loss": 1.0, "parts": {"final": 1.0}} for i in range(9))
+            (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             for rank, name in ((1, "a.png"), (2, "b.png")):
                 entry = {"episode": rank, "classes": [HOSTILE, LONG], "rank": f"{rank} of 2"}
                 write_panel(folder, name, (1040, 257), (200, 30, 30), entry)

@@ -232,6 +232,11 @@ def list_roles(lists: Sequence[str]) -> Roles:
     return tuple(lists), tuple(lists)
 
 
+def class_file(folder: Path) -> Path | None:
+    """The file in ``folder`` that names the classes; None where there is none."""
+    return next((folder / name for name in _CLASS_FILES if (folder / name).is_file()), None)
+
+
 def voc_class_names(root: Path, largest: int) -> tuple[str, ...]:
     """Names of the label values 1 to ``largest`` and beyond, from ``classes.txt`` or ``class_names.txt``.
 
@@ -243,7 +248,7 @@ def voc_class_names(root: Path, largest: int) -> tuple[str, ...]:
     """
     if not largest:
         raise UserError(f"{root}: no mask shows any class: all pixels are 0 (background) or 255 (void)")
-    path = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
+    path = class_file(root)
     if path is None:
         return tuple(f"class-{value}" for value in range(1, largest + 1))
     lines = map(str.strip, read_text(path, "names of the classes").splitlines())

@@ -83,8 +83,11 @@ def _curves(found: Sequence[Group]) -> tuple[str, list[RecordWarning]]:
 
 def _folded(tables: Sequence[Table], runs: Mapping[str, ShownRun]) -> str:
     """The tables behind their titles, open where they hold a measured number."""
-    measured = [any(cell.runs and cell.value is not None for row in table.rows for cell in row) for table in tables]
-    return "\n".join(folded_table(t, runs, opened=opened) for t, opened in zip(tables, measured, strict=True))
+    return "\n".join(folded_table(table, runs, opened=_measured(table)) for table in tables)
+
+
+def _measured(table: Table) -> bool:
+    return any(cell.runs and cell.value is not None for row in table.rows for cell in row)
 
 
 def _errata(known: Sequence[Paper]) -> str:

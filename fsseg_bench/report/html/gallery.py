@@ -7,7 +7,7 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -60,10 +60,7 @@ class Gallery:
     def others(self) -> str:
         """The other pictures, run by run; HTML."""
         blocks = [
-            folded(
-                f"{escape(run.name)}: {_pictures(len(figures))}",
-                "".join(figures) + f'<p><a href="#{run.anchor}">about this run</a></p>',
-            )
+            folded(_title(run, figures), "".join(figures) + f'<p><a href="#{run.anchor}">about this run</a></p>')
             for run, figures in self._others
             if figures
         ]
@@ -100,6 +97,10 @@ def _by_method(shown: _Shown) -> str:
         folded(f"{escape(method)}: {_pictures(len(blocks))}", "\n".join(blocks), opened=i == 0)
         for i, (method, blocks) in enumerate(methods.items())
     )
+
+
+def _title(run: ShownRun, figures: Sequence[str]) -> str:
+    return f"{escape(run.name)}: {_pictures(len(figures))}"
 
 
 def _pictures(count: int) -> str:

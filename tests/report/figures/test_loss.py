@@ -10,7 +10,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.figures.loss import loss_curve, loss_figure, smoothed
 from fsseg_bench.report.select import select
-from tests.support.runs import write_log, write_run
+from tests.support.runs import write_run
 
 
 def write_trained(root: Path, losses: list[float], parts: tuple[str, ...] = ("final",), **changes: object) -> Path:
@@ -72,7 +72,10 @@ def test_the_figure_shows_raw_smoothed_and_final_losses(tmp_path: Path):
 
 def test_the_constant_predictor_is_drawn_where_labels_were_counted(tmp_path: Path):
     for fold, pixels in ((1, [[75, 25], [75, 25]]), (2, [[50, 50], [50, 50]])):
-        write_log(write_run(tmp_path, fold=fold), [{"final": 1.0}, {"final": 0.5}], labels=pixels)
+        folder = write_trained(tmp_path, [1.0, 0.5], fold=fold)
+        rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+        text = "".join(json.dumps({**row, "labels": n}) + "\n" for row, n in zip(rows, pixels, strict=True))
+        (folder / "train.jsonl").write_text(text)
     curve = loss_curve(contender(tmp_path))
     expected = (0.5623351446188083 + np.log(2)) / 2  # 3/4 log 4/3 + 1/4 log 4, and log 2
     assert curve.constant == pytest.approx([expected, expected])
