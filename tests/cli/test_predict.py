@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from rich.console import Console
 
+from fsseg_bench.cli import progress as screen
 from fsseg_bench.cli.predict import predict
 from fsseg_bench.data.own.proposal import propose
 from fsseg_bench.engine.plan import make_plan
@@ -120,6 +125,21 @@ def test_boxes_and_label_masks(photos: Path, tmp_path: Path) -> None:
     assert "anchor (label value 2): 1 of 1 supports show it" in out
     masks = [(tmp_path / str(number) / "001-mask.png").read_bytes() for number in range(3)]
     assert masks[0] == masks[1] == masks[2]
+
+
+def test_lines_stay_on_standard_output_beside_a_bar(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `predict ... > masks.txt` on a terminal: a bar takes over sys.stdout while it is shown."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=120, color_system=None)
+    monkeypatch.setattr(screen, "Console", lambda **_: terminal)
+    asked = [*files(photos, "000"), "--query", files(photos, "001")[0], *UNTRAINED, "--out", str(tmp_path / "out")]
+    predict.main(["--support", *asked, "--device", "cpu"], standalone_mode=False)
+    assert "of the pixels -> " in capsys.readouterr().out
+    assert "1/1" in click.unstyle(shown.getvalue())
+    assert "of the pixels" not in shown.getvalue()
 
 
 @pytest.mark.parametrize(
