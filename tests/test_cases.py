@@ -1,0 +1,64 @@
+"""Inputs that people really have: each case's commands, given as its user would, end as its ``expect.md`` says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.real_data]
+
+_ALIGNED = r"IoU of mask and drawn object (0\.[89]\d|1\.00)"
+_MISPLACED = r"IoU of mask and drawn object 0\.[0-6]"
+_TABLE = r"\| *baseline"
+
+
+class Ends(NamedTuple):
+    """What the commands of a case print, on either stream, as regular expressions."""
+
+    says: tuple[str, ...]
+    never: tuple[str, ...] = ()
+    root: bool = False
+    """Whether the case needs the rights of root."""
+
+
+CASES = {
+    "10-polygon-outside": Ends((r"differ [0-9]\b",), (r"differ \d{3}",)),
+    "11-category-gap": Ends((_ALIGNED, _TABLE), (_MISPLACED,)),
+    "54-coco-overlap": Ends((r"\ncup 525\n", r"\ndog (2[5-9]\d|300)\n")),
+}
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Path:
+    """A folder with ``fsseg-bench`` and ``python``, to stand first in PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, line in {"fsseg-bench": "-m fsseg_bench", "python": ""}.items():
+        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} {line} "$@"\n', encoding="utf-8")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_a_case_ends_as_is_right(case: str, test_data: Path, tmp_path: Path, commands: Path) -> None:
+    ends = CASES[case]
+    if ends.root and os.geteuid() != 0:
+        pytest.skip("needs the rights of root")
+    shutil.copytree(test_data / "cases" / case, tmp_path / case, symlinks=True)
+    shutil.copy(test_data / "cases" / "align.py", tmp_path)
+    environment = {**os.environ, "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "400"}
+    done = subprocess.run(
+        ["bash", str(tmp_path / case / "cmd.sh")], env=environment, capture_output=True, text=True, errors="replace"
+    )
+    printed = f"\n{done.stdout}\n{done.stderr}\n"
+    for pattern in ends.says:
+        assert re.search(pattern, printed), f"{pattern!r} is not in\n{printed}"
+    for pattern in ("Traceback", *ends.never):
+        assert not re.search(pattern, printed), f"{pattern!r} is in\n{printed}"
