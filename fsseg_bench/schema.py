@@ -26,6 +26,7 @@ TABLE = "a table"
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", types.NoneType: "nothing"}
 _LARGEST = 2**63
 _LONGEST = 60
+_LATER = "later"
 
 
 class Range(NamedTuple):
@@ -119,6 +120,24 @@ def check(instance: Any, prefix: str = "") -> None:
             fitted(getattr(instance, name), kind, f"{prefix}{name}")
     except WrongError as wrong:
         raise UserError(str(wrong)) from None
+
+
+def later(default: T) -> T:
+    """A field that came after values were recorded: :func:`settings_of` leaves it out where it has its default."""
+    made: T = dataclasses.field(default=default, metadata={_LATER: True})
+    return made
+
+
+def settings_of(instance: Any) -> dict[str, Any]:
+    """As ``dataclasses.asdict``, without the fields of :func:`later` that have their default."""
+    values = dataclasses.asdict(instance)
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        if _LATER in field.metadata and value == field.default:
+            del values[field.name]
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            values[field.name] = settings_of(value)
+    return values
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.schema import Must, Range, check, parse, shown
+from fsseg_bench.schema import Must, Range, check, later, parse, settings_of, shown
 
 
 @dataclass(frozen=True)
@@ -107,3 +107,20 @@ def test_what_is_made_in_code_is_checked_by_the_same_annotations() -> None:
 
 def test_long_values_are_cut() -> None:
     assert shown(["x" * 99]) == f'["{"x" * 55}...'
+
+
+def test_the_default_of_a_later_field_is_no_setting() -> None:
+    @dataclass(frozen=True)
+    class Keys:
+        year: int = 0
+        crowds: str = later("void")
+        colours: tuple[str, ...] = later(())
+
+    @dataclass(frozen=True)
+    class Section:
+        keys: Keys
+
+    assert settings_of(Section(Keys())) == {"keys": {"year": 0}}
+    full = {"year": 1, "crowds": "object", "colours": ("1,2,3",)}
+    assert settings_of(Section(parse(Keys, full, "file"))) == {"keys": full}
+    assert parse(Keys, {"year": 1}, "file") == Keys(1)

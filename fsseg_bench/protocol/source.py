@@ -22,7 +22,8 @@ class SourceKind:
 
     keys: ClassVar[Any] = NoKeys
     """The source's own keys of ``[data]``: a frozen dataclass. Annotations are checked as
-    :func:`fsseg_bench.schema.parse` says; a field with a default may be left out. All values enter the digest."""
+    :func:`fsseg_bench.schema.parse` says; a field with a default may be left out. All values enter the digest,
+    but the default of a :func:`fsseg_bench.schema.later` field, for a key that came after runs were recorded."""
     synthetic: ClassVar[bool] = False
     """Whether the images are made by code: then nothing is looked for on the disk, and small networks and short
     training are the default."""

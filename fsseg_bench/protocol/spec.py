@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.source import NoKeys, SourceKind
-from fsseg_bench.schema import Must, Range
+from fsseg_bench.schema import Must, Range, settings_of
 
 K = TypeVar("K")
 
@@ -78,7 +78,7 @@ class DataSpec(DataKeys):
 
     def settings(self) -> dict[str, Any]:
         """All that enters the digest; the list files in it are as :class:`DataKeys` has them."""
-        values = dataclasses.asdict(self)
+        values = settings_of(self)
         del values["kind"]
         return {**_ONCE_IN_EVERY_SOURCE, **values.pop("options"), **values}
 
@@ -209,7 +209,7 @@ class Protocol:
 
     def settings(self) -> dict[str, Any]:
         """Everything that determines a number, as JSON-able values."""
-        values = dataclasses.asdict(dataclasses.replace(self, overrides={}, home=None))
+        values = settings_of(dataclasses.replace(self, overrides={}, home=None))
         for key in ("description", "overrides", "given_list", "home", "list_digests"):
             values.pop(key)
         if self.given_list:  # absent otherwise, so that the digests of recorded runs hold

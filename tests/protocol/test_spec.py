@@ -96,6 +96,7 @@ CHANGES = {
 def test_the_digest_changes_with_every_value(tmp_path: Path) -> None:
     texts = [TEXT, *(changed(old, new) for old, new in CHANGES.values())]
     texts += [with_source("coco"), changed("year = 2017", "year = 2014", with_source("coco"))]
+    texts += [changed("year = 2017", 'year = 2017\ncrowds = "object"', with_source("coco"))]
     shapes = with_source("shapes")
     texts += [shapes, *(changed(f"{line}\n", f"{line}1\n", shapes) for line in SHAPES_LINES)]
     digests = [load_protocol(write(tmp_path, text)).digest for text in texts]

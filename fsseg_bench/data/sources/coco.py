@@ -18,6 +18,7 @@ from fsseg_bench.data.instances import Instances, Region, load_instances
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.schema import later
 
 _NAME = re.compile(r"COCO_(?P<list>[a-z]+[0-9]{4})_[0-9]{12}")
 _LOADING = threading.Lock()
@@ -30,6 +31,8 @@ class CocoKeys:
 
     year: Literal[2014, 2017, 0]
     """The edition of the official layout; 0 where the files' names hold no year."""
+    crowds: Literal["void", "object"] = later("void")
+    """What regions with ``iscrowd`` are: void for their class, or objects of it like all others."""
 
 
 @dataclass(frozen=True)
