@@ -168,8 +168,8 @@ def init(folder: Path, name: str | None, folds: int | None, force: bool) -> None
             raise UserError(f"{folder / file}: is there already, and this name is needed; rename it, or give --force")
     for file in sorted(proposal.files, key=lambda file: file == PROTOCOL_FILE):
         write_atomic(folder / file, proposal.files[file])
-    episodes, only_test, warnings = _tried_out(path)
-    click.echo(proposal.summary)
+    episodes, only_test, warnings, remarks = _tried_out(path)
+    click.echo("\n".join([proposal.summary, *remarks]))
     for warning in warnings:
         click.echo(f"warning: {warning}")
     click.echo(f"wrote {path}; tried out: {episodes} test episodes in each fold")
@@ -207,12 +207,12 @@ def _example(dataset: Dataset, root: Path | None, sources_path: str | None = Non
     return f"for example: fsseg-bench run --method baseline --dataset {dataset.protocols[0]}{year}{place}"
 
 
-def _tried_out(path: Path) -> tuple[int, bool, list[str]]:
+def _tried_out(path: Path) -> tuple[int, bool, list[str], list[str]]:
     """Draws the 1-shot episodes of every fold, as ``run`` will; keeps the pair index.
 
     Returns:
-        Their number, whether nothing can be trained, and what to say of episodes that repeat one another or of classes
-        with few images.
+        Their number, whether nothing can be trained, what to say of episodes that repeat one another or of classes with
+        few images, and what the source says of its images.
     """
     from fsseg_bench.data.index import build_index
     from fsseg_bench.data.open import open_source
@@ -227,4 +227,4 @@ def _tried_out(path: Path) -> tuple[int, bool, list[str]]:
     for fold in protocol.folds:
         table = sample_episodes(protocol, fold, index.test_pairs(fold), way=1, shot=1)
         warnings += [f"fold {fold}: {text}" for text in few_images(EpisodeImages.of(table), names)]
-    return protocol.episodes.count, len(protocol.folds) == 1, warnings
+    return protocol.episodes.count, len(protocol.folds) == 1, warnings, list(index.source_remarks)

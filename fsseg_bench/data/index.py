@@ -42,6 +42,8 @@ class PairIndex:
     """Columns ``image`` (id), ``class`` (id), ``pixels`` (native, at least 1), ``split`` (``train`` or ``test``),
     ``listed`` (whether the lists allow the pair); sorted by split, image and class. Every class that an image shows,
     however small, listed or not."""
+    source_remarks: tuple[str, ...] = ()
+    """What the source says of the lists' images: :meth:`fsseg_bench.data.source.Source.remarks`."""
 
     def test_pairs(self, fold: int) -> dict[int, tuple[str, ...]]:
         """Novel class to the listed test images with at least ``min_object_pixels`` of it, sorted; maybe none."""
@@ -89,7 +91,8 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
     if arrays is None or str(arrays["state"]) != state:
         arrays = {"state": np.array(state), **_read(source, protocol)}
         save_arrays(path, arrays)
-    return PairIndex(protocol, str(arrays["fingerprint"]), _frame(arrays))
+    remarks = source.remarks(arrays["images"].tolist())
+    return PairIndex(protocol, str(arrays["fingerprint"]), _frame(arrays), tuple(remarks))
 
 
 def _code(kind: type[Source]) -> str:

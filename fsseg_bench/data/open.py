@@ -63,7 +63,11 @@ def _find(protocol: Protocol, needed: tuple[str, ...], data_root: Path | None) -
 
 
 def _has(place: Path, name: str) -> bool:
-    return (place / name).is_dir() if name.endswith("/") else (place / name).is_file()
+    return any(
+        path.is_dir() if one.endswith("/") else path.is_file()
+        for one in name.split(" or ")
+        for path in ([place / one] if "*" not in one else place.glob(one))
+    )
 
 
 def _places(protocol: Protocol, data_root: Path | None) -> list[Path]:

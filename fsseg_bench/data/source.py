@@ -80,7 +80,10 @@ class Source(SourceKind, ABC):
 
     @classmethod
     def needs(cls, protocol: Protocol) -> tuple[str, ...]:
-        """What a folder must hold to be taken for the data: files, and folders with a slash behind their names."""
+        """What a folder must hold to be taken for the data: files, and folders with a slash behind their names.
+
+        One of several is ``"a or b"``; names may be patterns (``*/labels.json``).
+        """
         return ()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -170,6 +173,11 @@ class Source(SourceKind, ABC):
 
     def doubts(self, test_images: Iterable[str]) -> list[str]:
         """What else ``data verify`` should call a problem, each in a sentence that names a file."""
+        return []
+
+    def remarks(self, images: Iterable[str]) -> list[str]:
+        """What was left out of these images' labels, or read otherwise than as it is written: a sentence each, with
+        counts. ``data init``, ``data verify`` and the records of runs say it."""
         return []
 
     def has_image(self, image_id: str) -> bool:

@@ -17,6 +17,7 @@ from fsseg_bench.engine.plan import PUBLISHED, OpenSources, Plan, make_plan
 from fsseg_bench.engine.request_checks import protocol_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.images import EpisodeImages, few_images
+from fsseg_bench.records.info import RUN_FILE
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import RunSettings, ShownSettings, canonical_json, settings_shown
 from fsseg_bench.registry import find_method
@@ -183,12 +184,16 @@ def _without_part(plan: Plan) -> list[str]:
 
 
 def _remarks(plan: Plan) -> list[str]:
-    """Where strides are not the method's, and where images or episodes are too few for trustworthy intervals."""
+    """Where strides are not the method's, where images or episodes are too few for trustworthy intervals, and what was
+    left out of the data."""
     note = geometry_note(plan.request.method, plan.cls.layout, plan.backbone, plan.request.backbones_path)
     names = dict(enumerate(plan.protocol.classes, start=1))
     where = f"warning: {plan.protocol.label} fold {plan.request.fold}"
     few = [f"{where}: {text}" for text in few_images(EpisodeImages.of(plan.table), names)]
-    return [note, *few] if note else few
+    data = [f"data: {text.partition(';')[0]}" for text in plan.remarks[:1]]
+    if len(plan.remarks) > 1:
+        data[0] += f" (and {len(plan.remarks) - 1} remarks more: {RUN_FILE}, data verify)"
+    return [*([note] if note else []), *few, *data]
 
 
 def _joined(failed: Sequence[tuple[RunRequest, UserError]], wanted: int) -> UserError:

@@ -57,6 +57,8 @@ class Plan:
     """How many classes the model tells apart in training: the fold's, or those of the checkpoint's own training."""
     weights: WeightsInfo
     """What the backbone was filled with."""
+    remarks: tuple[str, ...]
+    """What was left out of the data, or read otherwise than as it is written."""
     settings: RunSettings
     """The identity of the run: two runs with equal settings are the same run."""
     checkpoint: TrainedFile | None = None
@@ -140,6 +142,7 @@ def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
         model=model,
         base_classes=base,
         weights=info,
+        remarks=index.source_remarks,
         settings=settings,
         checkpoint=checkpoint,
         trained=trained,

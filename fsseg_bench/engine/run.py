@@ -65,7 +65,9 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
         if record.status == "done":
             _name_training(plan, record)
             return record
-        record.update(weights=plan.weights.as_dict(), **({"trained": plan.trained.to_json()} if plan.trained else {}))
+        said = {"remarks": plan.remarks} if plan.remarks else {}
+        trained = {"trained": plan.trained.to_json()} if plan.trained else {}
+        record.update(weights=plan.weights.as_dict(), **said, **trained)
         try:
             _train(plan, record, device, progress, cadence)
             _evaluate(plan, record, device, progress)

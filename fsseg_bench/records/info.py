@@ -92,6 +92,8 @@ class RunInfo:
     """What the backbone was filled with."""
     trained: CheckpointTraining | None = None
     """Where a checkpoint was evaluated."""
+    remarks: tuple[str, ...] = ()
+    """What was left out of the data, or read otherwise than as it is written."""
     device: str | None = None
     reason: str | None = None
     """Why the run failed."""

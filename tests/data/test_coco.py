@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from fsseg_bench.data.cachefile import Arrays
 from fsseg_bench.data.coco_json import parse_instances
+from fsseg_bench.data.outlines import draw, run_lengths
 from fsseg_bench.data.sources.coco import CocoSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from tests.support.coco import box, crowd, one_image
 from tests.support.datasets import CLASSES, HEIGHT, WIDTH, save_image, scenes, write_coco
+from tests.support.datasets import run_lengths as lengths_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 
@@ -108,8 +111,6 @@ def test_crowds_are_void_for_their_class_alone(tmp_path: Path) -> None:
 
 
 def test_crowd_given_as_compressed_text_or_polygon(tmp_path: Path) -> None:
-    from pycocotools import mask as coco_mask
-
     region = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     region[3:9, 3:30] = 1
     compressed = coco_mask.encode(np.asfortranarray(region))
@@ -299,6 +300,33 @@ def test_a_list_file_may_mix_instance_files(own: Path) -> None:
 @pytest.fixture
 def real(test_data: Path) -> CocoSource:
     return CocoSource(test_data / "data/coco-mini", load_protocol("coco20i-a").classes, 2017)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_each_real_annotation_survives_a_round_trip(part: str, test_data: Path) -> None:
+    """Drawn as pycocotools draws it; its run lengths, as text and as a list, are read back as the same mask."""
+    path = test_data / f"data/coco-mini/annotations/instances_{part}2017.json"
+    table = COCO(str(path))
+    forms = {list: 0, dict: 0}
+    for annotation in table.anns.values():
+        image = table.imgs[annotation["image_id"]]
+        height, width = image["height"], image["width"]
+        expected = table.annToMask(annotation)
+        region = draw(annotation["segmentation"], height, width).region
+        assert region is not None
+        assert np.array_equal(coco_mask.decode(region), expected)
+        text = {"size": [height, width], "counts": region["counts"].decode()}
+        plain = run_lengths(text, height, width)
+        assert plain["counts"] == lengths_of(expected)
+        for written in (text, plain):
+            again = draw(json.loads(json.dumps(written)), height, width)
+            assert again.region == region
+            assert again.pixels == expected.sum()
+        forms[type(annotation["segmentation"])] += 1
+    assert forms[list] > 1000
+    assert forms[dict] > 5
 
 
 @pytest.mark.real_data

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fsseg_bench.data.coco_files import annotation_file, lists_beside, lists_in
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size, read_text
 from fsseg_bench.data.instances import load_instances
 from fsseg_bench.data.source import Source
@@ -104,14 +105,16 @@ def look(root: Path) -> Survey:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder")
     readers: dict[str, Callable[[Path], Survey]] = {}
-    if any((root / "annotations").glob("instances_*.json")):
-        readers["COCO's (annotations/instances_*.json)"] = _look_coco
+    if lists_in(root):
+        readers["COCO's (annotations/instances_*.json, or a JSON file in each list's folder)"] = _look_coco
     if (root / "JPEGImages").is_dir():
         readers["VOC's (JPEGImages/)"] = _look_voc
     if _class_folders(root):
         readers["one folder a class (<class>/images/)"] = _look_folders
     if len(readers) > 1:
         raise UserError(f"{root}: has several layouts: {' and '.join(readers)}; put each data set into its own folder")
+    if not readers and lists_beside(root):
+        readers["COCO's (a JSON file beside the images)"] = _look_coco
     if not readers:
         inside = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
         raise UserError(
@@ -158,11 +161,11 @@ def _voc_images(source: VocSource) -> tuple[list[str], list[str]]:
 
 
 def _look_coco(root: Path) -> Survey:
-    files = sorted((root / "annotations").glob("instances_*.json"))
-    lists = [path.stem.removeprefix("instances_") for path in files]
+    lists = lists_in(root) or lists_beside(root)
     roles = list_roles(lists)
-    used = [root / "annotations" / f"instances_{name}.json" for name in dict.fromkeys((*roles[0], *roles[1]))]
-    categories = [load_instances(path).categories for path in used]
+    used = [annotation_file(root, name) for name in dict.fromkeys((*roles[0], *roles[1]))]
+    files = [load_instances(path) for path in used]
+    categories = [instances.categories for instances in files]
     everywhere = set.intersection(*(set(names.values()) for names in categories))
     classes = tuple(name for _, name in sorted(categories[0].items()) if name in everywhere)
     notes = []
@@ -170,9 +173,17 @@ def _look_coco(root: Path) -> Survey:
         notes.append(f"categories that not every instance file has are not used: {', '.join(partial)}")
     if len(classes) > (most := CocoSource.most_classes):
         raise UserError(f"{used[0]}: has {len(classes)} categories; at most {most} classes are possible")
-    source = CocoSource(root, classes, 0)
+    keys: dict[str, tuple[object, str]] = {}
+    keys["year"] = (0, "the lists' names below are complete, with their year if they have one")
+    crowded = dict.fromkeys(name for instances in files for name in instances.crowded() if name in everywhere)
+    source = CocoSource(root, classes, 0, "object" if crowded else "void")
+    if crowded:
+        keys["crowds"] = ('"object"', "iscrowd 1 marks single objects here; void where it marks crowds")
+        notes.append(
+            f"most regions of {', '.join(crowded)} have iscrowd 1, as some tools write it for each mask that is no "
+            'polygon: taken for objects (data.crowds = "object"); if they are crowds, write "void"'
+        )
     train, test = _of_lists(source, roles)
-    keys = {"year": (0, "the lists' names below are complete, with their year if they have one")}
     sizes = _sizes(source, [*train, *test])
     return Survey(root, _COCO, classes, *roles, train, test, *sizes, keys, notes=tuple(notes))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,8 @@ def verify(
     lists = _check_lists(source, protocol, expected, found)
     images = {image for ids in lists.values() for image in ids}
     _run(found, progress, "looking for files", images, partial(_present, source))
+    with suppress(UserError):  # a list that cannot be read is a problem already
+        found.notes += source.remarks(sorted(images))
     found.problems += source.doubts({i for name in protocol.data.test_list for i in lists.get(name, ())})
     if root is not None:
         _check_manifests(dataset, root, fast, progress, found)

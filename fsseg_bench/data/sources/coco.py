@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,15 @@ from typing import Any, Literal
 import numpy as np
 
 from fsseg_bench.conventions import VOID, UInt8
+from fsseg_bench.data.coco_files import (
+    NEEDED,
+    Images,
+    annotation_file,
+    find_images,
+    places_of_annotations,
+    places_of_images,
+)
+from fsseg_bench.data.coco_notes import NOWHERE, counted, sentences
 from fsseg_bench.data.decode import image_size
 from fsseg_bench.data.instances import Instances, Region, load_instances
 from fsseg_bench.data.source import Source
@@ -21,6 +31,8 @@ from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.schema import later
 
 _NAME = re.compile(r"COCO_(?P<list>[a-z]+[0-9]{4})_[0-9]{12}")
+_SHOWN = 3
+Crowds = Literal["void", "object"]
 _LOADING = threading.Lock()
 """Held while an instance file is loaded, so that threads load it once."""
 
@@ -31,7 +43,7 @@ class CocoKeys:
 
     year: Literal[2014, 2017, 0]
     """The edition of the official layout; 0 where the files' names hold no year."""
-    crowds: Literal["void", "object"] = later("void")
+    crowds: Crowds = later("void")
     """What regions with ``iscrowd`` are: void for their class, or objects of it like all others."""
 
 
@@ -39,17 +51,20 @@ class CocoKeys:
 class _Split:
     """One list: its annotations and what the protocol calls them."""
 
+    path: Path
+    """The file of the annotations."""
     instances: Instances
-    images: Path
-    """The folder of the images."""
+    images: Images
     numbers: dict[str, int]
     """Image id to its number in ``instances``."""
     classes: dict[int, int]
     """COCO category id to class id."""
+    crowds: Crowds
 
     def regions(self, image_id: str) -> Iterator[tuple[int, Region]]:
         """Class id and region, for the protocol's classes alone."""
-        for region in self.instances.regions(self.numbers[image_id]):
+        read = self.instances.united if self.crowds == "object" else self.instances.regions
+        for region in read(self.numbers[image_id]):
             if class_id := self.classes.get(region.category):
                 yield class_id, region
 
@@ -57,10 +72,11 @@ class _Split:
 class CocoSource(Source):
     """``annotations/instances_<list><year>.json`` and images in ``<list><year>/``; no masks are written.
 
-    Without a year (0) the names are ``instances_<list>.json`` and ``<list>/``. Images may also lie in
-    ``images/<list><year>/``, in ``images/`` or beside ``annotations``. An image id is ``<list><year>/`` and the
-    file's stem: ``val2017/000000000139``. A class mask is the union of the class's single instances; its crowd
-    regions are void where no single instance of it lies. Categories that the protocol does not name are background.
+    Without a year (0) the names are ``instances_<list>.json`` and ``<list>/``, or those that labelling tools export
+    (:mod:`fsseg_bench.data.coco_files`). Images may also lie in ``images/<list><year>/``, in ``images/`` or beside
+    ``annotations``. An image id is ``<list><year>/`` and the file's stem: ``val2017/000000000139``. A class mask is the
+    union of the class's single instances; its crowd regions are void where no single instance of it lies, or objects
+    like all others. Categories that the protocol does not name are background.
     """
 
     keys = CocoKeys
@@ -68,10 +84,11 @@ class CocoSource(Source):
     trains_like_coco = True
     numbered = True
 
-    def __init__(self, root: Path, classes: Sequence[str], year: int) -> None:
+    def __init__(self, root: Path, classes: Sequence[str], year: int, crowds: Crowds = "void") -> None:
         """A reader of ``root``, the folder that holds ``annotations``; ``classes`` are category names."""
         super().__init__(root, classes)
         self.year = year
+        self.crowds = crowds
         self._splits: dict[str, _Split] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -81,12 +98,13 @@ class CocoSource(Source):
     @classmethod
     def open(cls, protocol: Protocol, root: Path) -> Source:
         """The reader of a protocol's data in ``root``."""
-        return cls(root, protocol.classes, protocol.data.options_as(CocoKeys).year)
+        keys = protocol.data.options_as(CocoKeys)
+        return cls(root, protocol.classes, keys.year, keys.crowds)
 
     @classmethod
     def needs(cls, protocol: Protocol) -> tuple[str, ...]:
-        """The folder of the annotations."""
-        return ("annotations/",)
+        """The folder of the annotations, or what other tools export in its place."""
+        return ("annotations/",) if protocol.data.options_as(CocoKeys).year else (NEEDED,)
 
     @classmethod
     def id_of_name(cls, name: str, class_name: str) -> str:
@@ -96,11 +114,11 @@ class CocoSource(Source):
         return f"{match['list']}/{name}" if match else "/".join(parts[-2:]) if len(parts) > 2 else name
 
     def list_file(self, list_name: str) -> Path | None:
-        """``annotations/instances_<list_name><year>.json``, whether or not it is there."""
+        """The annotations of a list: ``annotations/instances_<list_name><year>.json`` where there are none."""
         return self._annotations(f"{list_name}{self.year or ''}")
 
     def listed(self, list_name: str) -> Iterable[str]:
-        """As :meth:`Source.listed`, all of ``instances_<list_name><year>.json``, whose image files must be there."""
+        """As :meth:`Source.listed`, all of the list's annotations, whose image files must be there."""
         return self._split(f"{list_name}{self.year or ''}").numbers
 
     def has_image(self, image_id: str) -> bool:
@@ -111,7 +129,20 @@ class CocoSource(Source):
     def files(self, image_id: str) -> tuple[Path, ...]:
         """The image file (whether it exists is checked when the list is loaded) and the annotations of its list."""
         split, number = self._find(image_id)
-        return split.images / split.instances.names[number], self._annotations(image_id.partition("/")[0])
+        return split.images.folder / split.images.files[number], split.path
+
+    def remarks(self, images: Iterable[str]) -> list[str]:
+        """As :meth:`Source.remarks`: what the annotations of these images hold that is left out or read otherwise."""
+        images = list(images)
+        found = super().remarks(images)
+        by_split: dict[str, list[str]] = {}
+        for image_id in images:
+            by_split.setdefault(image_id.partition("/")[0], []).append(image_id)
+        for folder, some in sorted(by_split.items()):
+            split = self._split(folder)
+            where = split.path.relative_to(self.root)
+            found += [f"{where}: {text}" for text in _remarks(split, {split.numbers[i] for i in some})]
+        return found
 
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         """As :meth:`Source.class_masks`: void is a crowd of the class itself where no single instance lies."""
@@ -143,11 +174,13 @@ class CocoSource(Source):
     def _find(self, image_id: str) -> tuple[_Split, int]:
         split = self._split(image_id.partition("/")[0])
         if image_id not in split.numbers:
-            raise UserError(f"{self._annotations(image_id.partition('/')[0])}: no image {image_id!r}")
+            raise UserError(f"{split.path}: no image {image_id!r}")
         return split, split.numbers[image_id]
 
     def _annotations(self, folder: str) -> Path:
-        return self.root / "annotations" / f"instances_{folder}.json"
+        if self.year:
+            return places_of_annotations(self.root, folder)[0]
+        return annotation_file(self.root, folder)
 
     def _split(self, folder: str) -> _Split:
         """The list whose images are in ``folder``, loaded on first use."""
@@ -166,25 +199,15 @@ class CocoSource(Source):
             if name not in known:
                 raise unknown("category", name, known, where=f"{path}: a class of the protocol")
             classes[known[name]] = class_id
-        images = self._image_folder(folder, instances.names)
-        numbers = {f"{folder}/{PurePosixPath(name).with_suffix('')}": i for i, name in enumerate(instances.names)}
-        if len(numbers) < len(instances.names):
-            raise UserError(f"{path}: two images have the same name but for the suffix; rename one")
-        return _Split(instances, images, numbers, classes)
-
-    def _image_folder(self, folder: str, names: Sequence[str]) -> Path:
-        """The first place that has the first image, without any the official one; it must have all of them."""
-        places = [self.root / folder, self.root / "images" / folder, self.root / "images", self.root]
-        images = next((place for place in places if names and (place / names[0]).is_file()), places[0])
-        present = {path.name for path in images.iterdir()} if images.is_dir() else set()
-        missing = [name for name in names if name not in present and not (images / name).is_file()]
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise UserError(
-                f"{images / missing[0]}: no such image{more}, but {self._annotations(folder)} lists "
-                f"{len(names)} images; put them into {images}"
-            )
-        return images
+        images = find_images(places_of_images(self.root, folder, path), instances.names)
+        if images.missing:
+            raise UserError(_missing(images, path))
+        numbers: dict[str, int] = {}
+        for number, file in enumerate(images.files):
+            other = numbers.setdefault(f"{folder}/{PurePosixPath(file).with_suffix('')}", number)
+            if other != number:
+                raise UserError(_alike(images, instances.names, other, number, path))
+        return _Split(path, instances, images, numbers, classes, self.crowds)
 
     def _checked_size(self, image_id: str) -> tuple[int, int]:
         """(H, W), after a check that the image file has the size of its annotations."""
@@ -193,7 +216,52 @@ class CocoSource(Source):
         path = self.image_path(image_id)
         if (found := image_size(path)) != (width, height):
             raise UserError(
-                f"{path} is {found[0]} x {found[1]} pixels, but {self._annotations(image_id.partition('/')[0])} "
+                f"{path} is {found[0]} x {found[1]} pixels, but {split.path} "
                 f"says {width} x {height}; a mask must have the size of its image"
             )
         return height, width
+
+
+def _missing(images: Images, path: Path) -> str:
+    """Which images are not where all the others are."""
+    count, total = len(images.missing), len(images.files)
+    them, more = (
+        "them",
+        f" and {count - 1:,} more ({', '.join(images.missing[1:_SHOWN])}{', ...' * (count > _SHOWN)})",
+    )
+    if count == 1:
+        them, more = "it", ""
+    there = f"; the other {total - count:,} are there" if count < total else ""
+    return (
+        f"{images.folder / images.missing[0]}: no such image{more}, but {path} lists {total:,} images{there}; put "
+        f"{them} into {images.folder}, or take {them} out of the annotations"
+    )
+
+
+def _alike(images: Images, names: Sequence[str], first: int, second: int, path: Path) -> str:
+    if images.files[first] == images.files[second]:
+        file = images.folder / images.files[first]
+        return f"{path}: the images {names[first]!r} and {names[second]!r} would both be {file}; mend their file_name"
+    return f"{path}: {names[first]} and {names[second]} have the same name but for the suffix; rename one"
+
+
+def _remarks(split: _Split, numbers: set[int]) -> list[str]:
+    names = {category: name for category, name in split.instances.categories.items() if category in split.classes}
+    notes = [note for note in split.instances.notes if note.image in numbers or note.image == NOWHERE]
+    found = sentences(notes, names, split.crowds)
+    if respelled := [number for number in sorted(split.images.respelled) if number in numbers]:
+        first = respelled[0]
+        found.append(
+            f"{len(respelled):,} image{'s' if len(respelled) > 1 else ''} found by another spelling of the name: "
+            f"'{split.instances.names[first]}' is {split.images.respelled[first]}"
+        )
+    others = Counter(
+        {
+            name: len(numbers.intersection(split.instances.images_of(category).tolist()))
+            for category, name in split.instances.categories.items()
+            if category not in split.classes
+        }
+    )
+    if others := +others:
+        found.append(f"categories that the protocol does not name are background; their images: {counted(others)}")
+    return found
