@@ -29,9 +29,18 @@ class Ends(NamedTuple):
 
 
 CASES = {
+    "04-cvat-brush-iscrowd1": Ends((r"4 annotations with iscrowd 1, crowd regions: void.* cup 1, dog 1,", _TABLE)),
+    "05-iscrowd-text": Ends((r"4 annotations with an iscrowd that is not the number", _ALIGNED, _TABLE), (_MISPLACED,)),
+    "06-json-bom": Ends((_TABLE,)),
+    "08-flat-polygon": Ends((r"12 annotations in a form that COCO does not have", r"wrote data/protocol\.toml")),
+    "09-box-as-polygon": Ends((r"4 annotations without an outline .*: left out; cup 1, dog 1,",)),
     "10-polygon-outside": Ends((r"differ [0-9]\b",), (r"differ \d{3}",)),
     "11-category-gap": Ends((_ALIGNED, _TABLE), (_MISPLACED,)),
+    "12-roboflow-same-name": Ends((r"category 0 \(cup\) has no annotation and the same name as another", _TABLE)),
+    "13-labelstudio-backslash": Ends((r"12 images found by another spelling", r"wrote data/protocol\.toml")),
     "54-coco-overlap": Ends((r"\ncup 525\n", r"\ndog (2[5-9]\d|300)\n")),
+    "57-roboflow-layout": Ends((r"wrote data/protocol\.toml",)),
+    "68-coco-images-subset-of-files": Ends((r"data/images/cup_000\.jpg: no such image and 1 more \(cup_001\.jpg\)",)),
 }
 
 
