@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _byte(surrogate: str) -> str:
+    code = ord(surrogate)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 class UserError(Exception):
     """A mistake in the input or the environment that the user can mend.
 
     The command line prints the message without a traceback and exits with code 2. The message says what is
-    wrong, where, and what to do.
+    wrong, where, and what to do. Bytes of file names that are not UTF-8 are shown as ``\\xe9``.
     """
+
+    def __init__(self, message: object = "") -> None:
+        """``message`` is text, or an error whose text it is."""
+        text = str(message)
+        # a lone surrogate cannot be printed: each message can
+        super().__init__(text if text.isascii() else _SURROGATE.sub(lambda found: _byte(found[0]), text))
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "", prefix: str = "") -> UserError:

@@ -38,8 +38,20 @@ CASES = {
     "11-category-gap": Ends((_ALIGNED, _TABLE), (_MISPLACED,)),
     "12-roboflow-same-name": Ends((r"category 0 \(cup\) has no annotation and the same name as another", _TABLE)),
     "13-labelstudio-backslash": Ends((r"12 images found by another spelling", r"wrote data/protocol\.toml")),
+    "22-list-bom": Ends((r"wrote data/protocol.toml",)),
+    "24-appledouble": Ends((r"wrote data/protocol.toml", r"passed over: 32 \(")),
+    "25-mask-upper-case": Ends((r"wrote data/protocol.toml",)),
+    "26-latin1-names": Ends((r"error: data/cup/images/caf\\xe9\.jpg: the name is not UTF-8",)),
+    "36-labelme-SegmentationClassPNG": Ends((r"wrote data/protocol.toml", r"SegmentationClass/ holds no mask")),
+    "39-broken-symlink": Ends(
+        (r"error: data/cup/images/000\.jpg: the image is a link", r"error: all: .*/000\.jpg is a l")
+    ),
+    "51-lists-train1-train2": Ends((r'train_list = \["train1", "train2"\]', r'test_list = \["val"\]')),
     "54-coco-overlap": Ends((r"\ncup 525\n", r"\ndog (2[5-9]\d|300)\n")),
     "57-roboflow-layout": Ends((r"wrote data/protocol\.toml",)),
+    "59-fss1000-layout": Ends((r"wrote data/protocol.toml", r"cup 10/10")),
+    "64-init-leaves-protocol": Ends((r"(?s)caf\\xe9.*caf\\xe9",), (r"protocol\.toml", "is there already")),
+    "67-cvat-subsets-Train-Test": Ends((r'train_list = \["Train"\]', r'test_list = \["Test"\]')),
     "68-coco-images-subset-of-files": Ends((r"data/images/cup_000\.jpg: no such image and 1 more \(cup_001\.jpg\)",)),
 }
 

@@ -54,8 +54,8 @@ def test_the_page_works_as_it_stands(place: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(place)
     blocks = _BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     outputs = [python(code) if language == "python" else shell(code, place) for language, code in blocks]
-    assert len(outputs) == 9
-    init, run, predict, files, several, _, episodes, replay, _ = outputs
+    assert len(outputs) == 10
+    init, _, run, predict, files, several, _, episodes, replay, _ = outputs
     assert "fold 1: cup 6/6" in init
     assert (place / "my-photos/protocol.toml").is_file()
     assert run.count("record: runs/my-photos/baseline-resnet18-layer2/1way-1shot/fold") == 4

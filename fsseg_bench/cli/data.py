@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,11 +113,12 @@ def prepare(
 def verify(
     name: str, root: Path | None, year: int | None, sources: Path | None, sources_path: str | None, fast: bool
 ) -> None:
-    """Check the data of NAME, or of a protocol file, for damage. Exit code 1 when there is any; each names a file."""
+    """Check the data of NAME, a protocol file or its folder, for damage. Exit code 1 when there is any."""
     from fsseg_bench.cli.progress import screen_progress
     from fsseg_bench.data.prepare.prepare import protocol_of
     from fsseg_bench.data.prepare.verify import verify as run_checks
 
+    name = _protocol_file(name)
     dataset = _dataset(name, year, sources)
     protocol = protocol_of(dataset, name, sources_path)
     found = run_checks(dataset, protocol, _root(dataset, root), screen_progress(), fast)
@@ -135,10 +138,11 @@ def verify(
 @_shared
 @user_folders("source")
 def info(name: str, root: Path | None, year: int | None, sources: Path | None, sources_path: str | None) -> None:
-    """Show where the data of NAME, or of a protocol file, are, their fingerprint, and the images of each class."""
+    """Show where the data of NAME, a protocol file or its folder, are, their fingerprint, and each class's images."""
     from fsseg_bench.data.prepare.prepare import protocol_of
     from fsseg_bench.data.prepare.verify import describe
 
+    name = _protocol_file(name)
     dataset = _dataset(name, year, sources)
     protocol = protocol_of(dataset, name, sources_path)
     click.echo(describe(dataset, protocol, _root(dataset, root)))
@@ -149,32 +153,110 @@ def info(name: str, root: Path | None, year: int | None, sources: Path | None, s
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the protocol [default: the folder's].")
 @click.option("--folds", type=click.IntRange(1), help="How many folds [default: 4, or one a class if these are fewer].")
+@click.option("--out", type=click.Path(path_type=Path), help="The file [default: FOLDER/protocol.toml].")
 @click.option("--force", is_flag=True, help="Replace a protocol.toml that is there.")
-def init(folder: Path, name: str | None, folds: int | None, force: bool) -> None:
+def init(folder: Path, name: str | None, folds: int | None, out: Path | None, force: bool) -> None:
     """Look at FOLDER and write FOLDER/protocol.toml, with folds proposed and every choice explained.
 
     FOLDER is in VOC's layout (JPEGImages/, SegmentationClass/), has COCO's annotations/instances_*.json, or holds one
-    folder a class with images/ and masks/. Images and masks are only read.
+    folder a class with images and masks, in any of the ways that docs/own-data.md shows. Images and masks are only
+    read. With --out, nothing is written into FOLDER.
     """
     from fsseg_bench.data.own.proposal import PROTOCOL_FILE, propose
-    from fsseg_bench.storage.files import write_atomic
+    from fsseg_bench.storage.files import make_folder
 
-    path = folder / PROTOCOL_FILE
+    path = folder / PROTOCOL_FILE if out is None else out / PROTOCOL_FILE if out.is_dir() else out
+    if path.suffix != ".toml":
+        raise UserError(f"--out {out}: the name of a protocol file ends in .toml")
     if path.exists() and not force:
         raise UserError(f"{path}: is there already; --force replaces it, and the changes in it are lost")
-    proposal = propose(folder, name, folds)
-    for file in proposal.files:
-        if (folder / file).exists() and file != PROTOCOL_FILE and not force:
-            raise UserError(f"{folder / file}: is there already, and this name is needed; rename it, or give --force")
-    for file in sorted(proposal.files, key=lambda file: file == PROTOCOL_FILE):
-        write_atomic(folder / file, proposal.files[file])
-    episodes, only_test, warnings, remarks = _tried_out(path)
+    proposal = propose(folder, name, folds, beside=path.parent.resolve() == folder.resolve())
+    files = {path.parent / file: text for file, text in proposal.files.items() if file != PROTOCOL_FILE}
+    for file in files:
+        if file.exists() and not force:
+            raise UserError(f"{file}: is there already, and this name is needed; rename it, or give --force")
+    make_folder(path.parent)
+    with _written({**files, path: proposal.files[PROTOCOL_FILE]}, "--out FILE writes it to another place"):
+        episodes, only_test, warnings, remarks = _tried_out(path)
     click.echo("\n".join([proposal.summary, *remarks]))
     for warning in warnings:
         click.echo(f"warning: {warning}")
     click.echo(f"wrote {path}; tried out: {episodes} test episodes in each fold")
     untrained = " --iterations 0" if only_test else ""
-    click.echo(f"next: fsseg-bench run --method baseline --dataset {path} --shot 1{untrained}")
+    click.echo(f"next: fsseg-bench run --method baseline --dataset {shlex.quote(str(path))} --shot 1{untrained}")
+
+
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the result [default: FOLDER itself].")
+@click.option("--force", is_flag=True, help="Replace annotations/instances_*.json that are there.")
+def convert(folder: Path, out: Path | None, force: bool) -> None:
+    """Write what labelme, Supervisely, Label Studio or YOLO have exported to FOLDER as COCO's instances.
+
+    The result is annotations/instances_<list>.json; data init reads it. With --out, FOLDER stays as it is, and the
+    result has a link to it, images/, in place of its images.
+    """
+    from fsseg_bench.data.own.convert import convert as converted
+    from fsseg_bench.storage.files import make_folder, writing
+
+    place = folder if out is None else out
+    there = sorted((place / "annotations").glob("instances_*.json"))
+    if there and not force:
+        raise UserError(f"{there[0]}: is there already; --force replaces it, or remove it")
+    result = converted(folder)
+    make_folder(place / "annotations", "--out FOLDER writes it to another place")
+    link = place / "images"
+    if out is not None and not link.exists():
+        with writing(link):
+            link.symlink_to(folder.resolve(), target_is_directory=True)
+    elif out is not None and link.resolve() != folder.resolve():
+        raise UserError(f"{link}: is there already; name another folder with --out")
+    with _written({place / name: text for name, text in result.files.items()}):
+        pass
+    for line in result.said:
+        click.echo(line)
+    for name in result.files:
+        click.echo(f"wrote {place / name}")
+    if stale := [path for path in there if str(path.relative_to(place)) not in result.files]:
+        click.echo(f"warning: {', '.join(map(str, stale))} were there before and are read as well; remove them")
+    click.echo(f"next: fsseg-bench data init {shlex.quote(str(place))}")
+
+
+@contextmanager
+def _written(files: Mapping[Path, str], advice: str = "") -> Iterator[None]:
+    """Writes ``files``; where that or the block fails, all is as it was before."""
+    from fsseg_bench.storage.files import atomic_writer, write_atomic
+
+    before = {path: path.read_bytes() if path.is_file() else None for path in files}
+    try:
+        for path, text in files.items():
+            with atomic_writer(path, advice=advice) as file:
+                file.write(text.encode())
+        yield
+    except BaseException:
+        for path, content in before.items():
+            with suppress(UserError, OSError):
+                if content is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    write_atomic(path, content)
+        raise
+
+
+def _protocol_file(name: str) -> str:
+    """``name``; of a folder of one's own, its protocol file."""
+    from fsseg_bench.data.prepare.sources import find_dataset
+
+    folder = Path(name)
+    if name.endswith(".toml") or not folder.is_dir():
+        return name
+    if not _is_file(name):
+        with suppress(UserError):
+            find_dataset(name)
+            return name
+    if not (folder / "protocol.toml").is_file():
+        raise UserError(f"{name}: has no protocol.toml; to write one: fsseg-bench data init {shlex.quote(name)}")
+    return str(folder / "protocol.toml")
 
 
 def _dataset(name: str, year: int | None, sources: Path | None) -> Dataset:

@@ -17,8 +17,8 @@ from fsseg_bench.conventions import UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
-"""Suffixes of image files, in the order in which they are looked for."""
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Suffixes of image files in small letters; files have them in any case."""
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -32,6 +32,8 @@ def read_file(path: Path, kind: str, advice: str = "") -> bytes:
     try:
         return regular(path).read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise UserError(f"{path}: the {kind} is a link to {path.readlink()}, which is not there") from None
         raise UserError(f"{path}: no such {kind}{advice}") from None
     except OSError as error:
         raise UserError(f"{path}: the {kind} cannot be read: {error.strerror or error}") from None
@@ -147,7 +149,8 @@ def _opened(path: Path, kind: str, data: bytes | None = None) -> Iterator[Image.
         with Image.open(regular(path) if data is None else io.BytesIO(data)) as file:
             yield file
     except FileNotFoundError:
-        raise UserError(f"{path}: no such {kind}") from None
+        read_file(path, kind)  # says what is missing
+        raise
     except UnidentifiedImageError:
         raise UserError(f"{path}: the {kind} cannot be read (it is not an image file); replace the file") from None
     except _BROKEN as error:

@@ -129,20 +129,19 @@ def find_file(folder: Path, stem: str, suffixes: Collection[str]) -> Path | None
         UserError: several files have the stem; names them.
     """
     for spelling in spellings(stem):
-        path = folder / spelling
-        names = _names(path.parent)
-        if found := _only(path, spelling, names.stems, suffixes):
-            return found
-        composed = path.with_name(unicodedata.normalize("NFC", path.name)) if path.name else path
-        if found := _only(composed, composed.name, names.composed, suffixes):
-            return found
+        names = _names((folder / spelling).parent)
+        form = unicodedata.normalize("NFC", spelling)
+        for text, stems in ((spelling, names.stems), (form, names.composed)):
+            if found := _only(folder / spelling, text, stems, suffixes):
+                return found
     return None
 
 
 def _only(path: Path, stem: str, stems: Mapping[str, tuple[str, ...]], suffixes: Collection[str]) -> Path | None:
-    if path.name in {"", ".."} or path.name != stem.rpartition("/")[2]:
-        return None  # the end of the stem names a folder
-    found = [name for name in stems.get(path.name, ()) if suffix_of(name) in suffixes]
+    last = stem.rpartition("/")[2]
+    if last in {"", ".", ".."}:
+        return None  # a folder
+    found = [name for name in stems.get(last, ()) if suffix_of(name) in suffixes]
     if len(found) > 1:
         raise UserError(
             f"{path.parent / found[0]} and {found[1]} have the same name but for the suffix or the form of a letter; "

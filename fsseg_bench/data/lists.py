@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_text
+from fsseg_bench.data.files import spellings, suffix_of
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import is_list_file
@@ -69,28 +70,37 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 
 def _entry(source: Source, text: str, where: str) -> tuple[str, int]:
     """The image id of a line and its class, 0 for none. What is an image's name as it stands is never split."""
-    if _inside(text) and source.has_image(text):
-        return text, 0
+    if image := _image(source, text):
+        return image, 0
     words = text.split()
-    paths = words[:1] if len(words) == 2 and all(word.endswith(IMAGE_SUFFIXES) for word in words) else [text]
+    paths = words[:1] if len(words) == 2 and all(suffix_of(word) in IMAGE_SUFFIXES for word in words) else [text]
     if image := _of_path(source, paths[0]):
         return image, 0
     pair = _PAIR.fullmatch(text)
-    if pair and _inside(pair["image"]) and source.has_image(pair["image"]):
+    if pair and (image := _image(source, pair["image"])):
         class_id = int(pair["class"])
         if not 1 <= class_id <= len(source.classes):
             raise UserError(f"{where}: {text!r}: class {class_id} is not a label value 1 to {len(source.classes)}")
-        return pair["image"], class_id
+        return image, class_id
     raise UserError(f"{where}: {text!r} names no image of {source.root}; a line must be {_FORMS}")
+
+
+def _image(source: Source, text: str) -> str | None:
+    """The id that ``text`` is in one of its spellings."""
+    return next((name for name in spellings(text) if _inside(name) and source.has_image(name)), None)
 
 
 def _of_path(source: Source, text: str) -> str | None:
     """The id of the image that a path names by its longest end that is an id; None if there is none."""
-    if not text.endswith(IMAGE_SUFFIXES):
+    if suffix_of(text) not in IMAGE_SUFFIXES:
         return None
-    parts = PurePosixPath(text).with_suffix("").parts
-    names = ("/".join(parts[start:]) for start in range(len(parts)))
-    return next((name for name in names if _inside(name) and source.has_image(name)), None)
+    for spelling in spellings(text):
+        parts = PurePosixPath(spelling).with_suffix("").parts
+        for start in range(len(parts)):
+            name = "/".join(parts[start:])
+            if _inside(name) and source.has_image(name):
+                return name
+    return None
 
 
 def _inside(name: str) -> bool:

@@ -237,7 +237,9 @@ class Source(SourceKind, ABC):
                 except UserError as error:
                     raise UserError(f"{error} (the list {place} names it)") from None
                 except OSError as error:
-                    raise UserError(f"{place}: names {image_id[:80]!r}: {error.strerror or error}") from None
+                    link = Path(error.filename or "")
+                    what = f"{link} is a link to {link.readlink()}, which is not there" if link.is_symlink() else ""
+                    raise UserError(f"{place}: names {image_id[:80]!r}: {what or error.strerror or error}") from None
         return digest.hexdigest()
 
     def image_digest(self, image_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 import sys
@@ -20,7 +21,16 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import RunRequest
 from tests.data.prepare.layouts import Small, small_coco, small_pascal, tree
 from tests.data.prepare.server import Server, serving
-from tests.support.datasets import write_class_folders, write_coco, write_voc
+from tests.support.datasets import (
+    CLASSES,
+    HEIGHT,
+    WIDTH,
+    save_image,
+    scenes,
+    write_class_folders,
+    write_coco,
+    write_voc,
+)
 from tests.support.fresh import python
 
 
@@ -262,6 +272,93 @@ def test_a_list_of_the_users_is_not_overwritten(tmp_path: Path) -> None:
         run_init(str(root))
     assert (root / "all.txt").read_text() == "mine\n"
     assert not (root / "protocol.toml").exists()
+
+
+def test_a_proposal_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = bare_voc(tmp_path / "mine")
+    before = tree(root)
+
+    def fails(path: Path) -> None:
+        assert path.is_file()
+        raise UserError("no episodes")
+
+    with monkeypatch.context() as context:
+        context.setattr("fsseg_bench.cli.data._tried_out", fails)
+        with pytest.raises(UserError, match="no episodes"):
+            run_init(str(root))
+        assert tree(root) == before
+        (root / "protocol.toml").write_text("mine")
+        with pytest.raises(UserError, match="no episodes"):
+            run_init(str(root), "--force")
+        assert (root / "protocol.toml").read_text() == "mine"
+    assert "wrote" in run_init(str(root), "--force")
+
+
+def test_a_folder_that_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = bare_voc(tmp_path / "mine"), tmp_path / "new/my rules.toml"
+    before = tree(root)
+    assert f"--dataset '{out}' --shot 1" in run_init(str(root), "--out", str(out))
+    assert tree(root) == before
+    assert f'root = "{root}"' in out.read_text()
+    code, said, _ = call(capsys, "info", out)
+    assert code == 0
+    assert str(root) in said
+    with pytest.raises(UserError, match=r"ends in \.toml"):
+        run_init(str(root), "--out", str(tmp_path / "rules.txt"))
+
+
+def test_verify_and_info_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_class_folders(tmp_path / "mine", 3)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, "verify", "mine")
+    assert code == 2
+    assert "mine: has no protocol.toml; to write one: fsseg-bench data init mine" in err
+    run_init(str(root))
+    for name in ("mine", "mine/protocol.toml", str(root)):
+        code, out, _ = call(capsys, "verify", name)
+        assert code == 0
+        assert "protocol.toml: no problem found" in out
+        code, out, _ = call(capsys, "info", name)
+        assert code == 0
+        assert re.search(r"\n +4 +drum +\d +3 +3\n", out)
+    (root / "drum/images/001.jpg").unlink()
+    (root / "drum/images/001.jpg").symlink_to("/nowhere.jpg")
+    code, out, _ = call(capsys, "verify", "mine")
+    assert code == 1
+    assert re.search(r"PROBLEM .*/drum/images/001\.jpg: ", out)
+    code, _, err = call(capsys, "info", "mine")
+    assert code == 2
+    assert "drum/images/001.jpg is a link to /nowhere.jpg, which is not there" in err
+
+
+def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = tmp_path / "mine", tmp_path / "my coco"
+    for scene in scenes("train", 2):
+        save_image(root / f"{scene.name}.jpg", scene.image)
+        shapes = [
+            {"label": CLASSES[b.class_id - 1], "points": [[b.x0, b.y0], [b.x1, b.y0], [b.x1, b.y1], [b.x0, b.y1]]}
+            for b in scene.boxes
+        ]
+        table = {"shapes": shapes, "imagePath": f"{scene.name}.jpg", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+        (root / f"{scene.name}.json").write_text(json.dumps(table))
+    before = tree(root)
+    code, said, _ = call(capsys, "convert", root, "--out", out)
+    assert code == 0
+    assert said.splitlines()[-2:] == [
+        f"wrote {out}/annotations/instances_all.json",
+        f"next: fsseg-bench data init '{out}'",
+    ]
+    assert tree(root) == before
+    assert "COCO's instance annotations: 8 classes" in run_init(str(out))
+    assert call(capsys, "verify", out)[0] == 0
+    assert call(capsys, "convert", root)[0] == 0
+    code, _, err = call(capsys, "convert", root)
+    assert code == 2
+    assert "instances_all.json: is there already; --force replaces it" in err
+    assert call(capsys, "convert", root, "--force")[0] == 0
+    assert "wrote" in run_init(str(root))
 
 
 def test_a_mistake_writes_nothing(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_other_files_and_folders_do_not_matter(source: FolderSource) -> None:
 
 def test_no_images(source: FolderSource) -> None:
     for path in (source.root / "candle/images").iterdir():
-        path.rename(path.with_suffix(".bmp"))
+        path.rename(path.with_suffix(".gif"))
     with pytest.raises(UserError, match=r"candle/images: has no images .*take 'candle' off the classes"):
         FolderSource(source.root, CLASSES).ids("all")
     with pytest.raises(UserError, match=r"flute/images: has no images"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,15 +12,30 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from fsseg_bench.data.index import build_index
+from fsseg_bench.data.open import open_source
+from fsseg_bench.data.own import survey as survey_of
 from fsseg_bench.data.own.folds import propose_folds
 from fsseg_bench.data.own.proposal import propose
 from fsseg_bench.data.own.survey import Pixels, Survey, list_roles, voc_class_names
 from fsseg_bench.data.sources.coco import CocoKeys
+from fsseg_bench.data.sources.folder import FolderKeys
 from fsseg_bench.data.sources.voc import VocKeys
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
-from tests.support.datasets import CLASSES, HEIGHT, WIDTH, save_mask, write_class_folders, write_coco, write_voc
+from tests.support.datasets import (
+    CLASSES,
+    HEIGHT,
+    WIDTH,
+    label_map,
+    save_image,
+    save_mask,
+    scenes,
+    write_class_folders,
+    write_coco,
+    write_voc,
+)
 
 
 def proposed(root: Path, name: str | None = None) -> Protocol:
@@ -108,7 +124,117 @@ def test_fewer_folds_are_said(tmp_path: Path, classes: int, told: str) -> None:
     assert ("  fold 1: anchor 3" in lines) == (classes == 1)
 
 
+DEFAULT = FolderKeys()
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "keys", "single"),
+    [
+        ("{class}/{n}.jpg", "{class}/{n}.png", FolderKeys("{class}", "{class}"), False),  # FSS-1000
+        ("Images/{class}/{n:02}.jpg", "Annotations/{class}/{n:02}.png", None, False),  # PerSeg
+        ("{class}/{n}.png", "{class}/{n}_mask.png", FolderKeys("{class}", "{class}", "_mask"), False),
+        ("{class}/images/{n}.webp", "{class}/masks/{n}-gt.bmp", FolderKeys(mask_suffix="-gt"), False),
+        ("{class}/Images/{n}.JPG", "{class}/Masks/{n}.PNG", FolderKeys("{class}/Images", "{class}/Masks"), False),
+        ("{class}/images/{n}.tif", "{class}/masks/{n}.TIFF", DEFAULT, False),
+        ("images/{n}.jpg", "masks/{n}.png", FolderKeys("images", "masks"), True),
+        ("{n}.jpeg", "{n}_mask.png", FolderKeys(".", ".", "_mask"), True),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_layouts_of_images_and_masks(
+    tmp_path: Path, image: str, mask: str, keys: FolderKeys | None, single: bool, count: int
+) -> None:
+    root = tmp_path / "mine"
+    names = ["mine"] if single else CLASSES[:count]
+    for scene in scenes("train", 3):
+        main, n = scene.boxes[0], int(scene.name[-1])
+        if main.class_id <= len(names):
+            place = {"class": names[main.class_id - 1], "n": n}
+            save_image(root / image.format(**place), scene.image)
+            (root / mask.format(**place)).parent.mkdir(parents=True, exist_ok=True)
+            values = (label_map(scene, border=False) == main.class_id) * np.uint8(255)
+            Image.fromarray(values).save(root / mask.format(**place))
+    (root / image.format(**{"class": names[0], "n": 0})).with_name("._0.jpg").touch()
+    (root / image.format(**{"class": names[0], "n": 0})).with_name("notes.md").touch()
+    protocol = proposed(root)
+    assert protocol.classes == tuple(names)
+    assert protocol.data.options == (keys or FolderKeys("Images/{class}", "Annotations/{class}"))
+    index = build_index(open_source(protocol), protocol)
+    assert index.frame["pixels"].tolist() == [16 * 14] * (2 * 3 * len(names))
+    hidden, others = index.source_remarks
+    assert hidden.startswith("files of the system are passed over: 1 (")
+    assert others.startswith("files of other kinds are not read: ")
+    if keys == DEFAULT:
+        assert "images = " not in (root / "protocol.toml").read_text()
+
+
+def test_lists_are_no_classes(tmp_path: Path) -> None:
+    for kind, suffix in (("images", "jpg"), ("masks", "png")):
+        (tmp_path / kind / "train").mkdir(parents=True)
+        Image.new("L", (9, 9)).save(tmp_path / kind / "train" / f"1.{suffix}")
+    assert "the folders train are lists of images and no classes. Use VOC's layout" in refused(tmp_path)
+
+
+def test_names_that_only_resemble_masks(tmp_path: Path) -> None:
+    for i in range(6):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"photo{i}.png")
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo1_2.png")
+    assert "none of the known layouts" in refused(tmp_path)
+
+
+def test_masks_alone_and_lossy_masks_are_told(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, 3)
+    (root / "drum/images/001.jpg").unlink()
+    protocol = proposed(root)
+    remarks = build_index(open_source(protocol), protocol).source_remarks
+    assert remarks == ("masks without an image are not used: 1 (drum/masks/001.png)",)
+    for path in (root / "drum/masks").iterdir():
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    said = r"masks are missing: .*drum/masks/000\.jpg, but its format does not keep the values of a mask"
+    assert re.search(said, refused(root))
+
+
+def test_images_are_decoded_where_they_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_class_folders(tmp_path, 3)
+    assert "all 24 images and masks were decoded: none is broken" in propose(root).summary
+    for name in ("anchor", "drum"):
+        content = (root / name / "images/002.jpg").read_bytes()
+        (root / name / "images/002.jpg").write_bytes(content[: len(content) // 2])
+    assert re.fullmatch(r"2 images cannot be used: .*anchor/images/002\.jpg: .*drum/images/002\.jpg: .*", refused(root))
+    monkeypatch.setattr(survey_of, "MOST_DECODED", 20)
+    assert "not decoded: data verify does it" in propose(root).summary
+
+
 # VOC's layout
+
+
+def test_voc_as_labelme_and_others_write_it(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "mine", 3, 3)
+    (root / "SegmentationClass").rename(root / "SegmentationClassPNG")
+    (root / "SegmentationClass").mkdir()
+    (root / "SegmentationClass/val_c1_0.npy").touch()
+    lists = root / "ImageSets/Segmentation"
+    for name in ("train", "val"):
+        path = lists / f"{name}.txt"
+        lines = [f"JPEGImages\\{line}.jpg" for line in path.read_text().splitlines()]
+        path.rename(lists / f"{name.capitalize()}.txt").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    (lists / "trainval.txt").write_text("train_c1_0\n")
+    proposal = propose(root)
+    assert "SegmentationClass/ holds no mask that can be read, and is not used" in proposal.summary
+    assert "lists that are not used: trainval (used: train_list Train; test_list Val)" in proposal.summary
+    assert "# Not used, but there: trainval." in proposal.files["protocol.toml"]
+    protocol = proposed(root)
+    assert protocol.data.options == VocKeys(("SegmentationClassPNG",))
+    index = build_index(open_source(protocol), protocol)
+    assert sorted(set(index.frame["image"][index.frame["split"] == "test"]))[0] == "val_c1_0"
+
+
+def test_lists_beside_are_told(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "mine", 3, 3)
+    (root / "ImageSets/Segmentation").rename(root / "ImageSets/Main")
+    words = "so that these are not used: ImageSets/Main/train.txt, ImageSets/Main/val.txt"
+    assert words in propose(root).summary
 
 
 def test_voc_with_lists(tmp_path: Path) -> None:
@@ -162,10 +288,12 @@ def test_voc_problems(tmp_path: Path) -> None:
 def test_voc_without_any_match(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages").mkdir()
     (tmp_path / "SegmentationClass").mkdir()
-    assert "JPEGImages: has no images" in refused(tmp_path)
-    Image.new("RGB", (8, 8)).save(tmp_path / "JPEGImages/a.jpg")
-    assert "a: no mask a.png in" in refused(tmp_path)
+    assert "has JPEGImages/ but no masks; put them as PNGs into" in refused(tmp_path)
     save_mask(tmp_path / "SegmentationClass/a.png", label_of(0)[:8, :8])
+    assert "JPEGImages: has no images" in refused(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "JPEGImages/b.jpg")
+    assert "b: no mask b.png in" in refused(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "JPEGImages/a.jpg")
     assert "no mask shows any class" in refused(tmp_path)
 
 
@@ -334,6 +462,10 @@ def test_lists_of_their_own_need_no_dropping() -> None:
         (["default"], ["default"], ["default"]),
         (["train"], ["train"], ["train"]),
         (["part1", "part2"], ["part1", "part2"], ["part1", "part2"]),
+        (["train1", "train2", "val"], ["train1", "train2"], ["val"]),
+        (["Test", "Train"], ["Train"], ["Test"]),
+        (["TRAIN_01", "Validation", "test"], ["TRAIN_01"], ["Validation"]),
+        (["train2014", "train2017", "val2014", "val2017"], ["train2017"], ["val2017"]),
     ],
 )
 def test_roles(lists: list[str], train: list[str], test: list[str]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsseg_bench.data.own.folds import LEAST_IMAGES, USUAL, Folds, propose_folds
-from fsseg_bench.data.own.survey import Survey, look
+from fsseg_bench.data.own.survey import MOST_DECODED, Survey, look
 from fsseg_bench.errors import UserError
 
 PROTOCOL_FILE = "protocol.toml"
@@ -32,8 +32,8 @@ class Proposal:
     """What was found and what is proposed, for people."""
 
 
-def propose(root: Path, name: str | None = None, folds: int | None = None) -> Proposal:
-    """A protocol for the data in ``root`` (in one of three layouts), to be written into that folder.
+def propose(root: Path, name: str | None = None, folds: int | None = None, *, beside: bool = True) -> Proposal:
+    """A protocol for the data in ``root``, to be written into that folder (``beside``) or into another.
 
     Without ``name`` it has the folder's; without ``folds`` it has four, or fewer where there are fewer classes, which
     the summary says.
@@ -44,7 +44,8 @@ def propose(root: Path, name: str | None = None, folds: int | None = None) -> Pr
     survey = look(root)
     least = min(_LARGEST_LEAST, max(1, survey.area // 100))
     dealt = propose_folds(survey, least, folds)
-    text = _protocol(survey, dealt, least, _name(root) if name is None else _checked_name(name))
+    place = "." if beside else str(root.resolve())
+    text = _protocol(survey, dealt, least, _name(root) if name is None else _checked_name(name), place)
     return Proposal(
         {PROTOCOL_FILE: text, **survey.list_files}, _summary(survey, dealt, least, chosen=folds is not None)
     )
@@ -61,7 +62,7 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _protocol(survey: Survey, folds: Folds, least: int, name: str) -> str:
+def _protocol(survey: Survey, folds: Folds, least: int, name: str, place: str) -> str:
     size = min(_LARGEST_SIDE, max(_SMALLEST_SIDE, survey.side // _STRIDE * _STRIDE + 1))
     images = len(survey.train.keys() | survey.test.keys())
     return "\n".join(
@@ -81,7 +82,7 @@ def _protocol(survey: Survey, folds: Folds, least: int, name: str) -> str:
             "",
             *_folds_section(survey, folds, least),
             "",
-            *_data_section(survey, least),
+            *_data_section(survey, least, place),
             "",
             "[image]",
             _comment(
@@ -136,14 +137,14 @@ def _folds_section(survey: Survey, folds: Folds, least: int) -> list[str]:
     return lines
 
 
-def _data_section(survey: Survey, least: int) -> list[str]:
+def _data_section(survey: Survey, least: int, place: str) -> list[str]:
     lines = [
         "[data]",
         f"{f'source = {_toml(survey.layout.source)}':27} # how the files lie; voc, coco and folder are known",
-        'root = "."                  # the folder of this file',
+        f"{f'root = {_toml(place)}':27} # the folder of {'this file' if place == '.' else 'the data'}",
     ]
     for key, (value, words) in survey.keys.items():
-        text = _toml_list(value) if isinstance(value, tuple) else value
+        text = _toml_list(value) if isinstance(value, tuple) else _toml(value) if isinstance(value, str) else value
         lines.append(f"{f'{key} = {text}':27} # {words}")
     lines.append(
         _comment(
@@ -151,6 +152,8 @@ def _data_section(survey: Survey, least: int) -> list[str]:
             "Training draws from the first, test episodes from the second."
         )
     )
+    if survey.unused_lists:
+        lines.append(_comment(f"Not used, but there: {', '.join(survey.unused_lists)}."))
     lines += [f"train_list = {_toml_list(survey.train_list)}", f"test_list = {_toml_list(survey.test_list)}"]
     if survey.shared:
         lines += ["train_excludes_test = false # the lists are the same; see novel_in_train"]
@@ -195,6 +198,13 @@ def _summary(survey: Survey, folds: Folds, least: int, *, chosen: bool) -> str:
     few = [names[c - 1] for c in dealt if min(folds.train_images[c], folds.test_images[c]) < _FIVE_SHOT]
     if few:
         lines.append(f"less than {_FIVE_SHOT} images, too few for 5 shots: {', '.join(few)}")
+    if survey.unused_lists:
+        used = f"train_list {', '.join(survey.train_list)}; test_list {', '.join(survey.test_list)}"
+        lines.append(f"lists that are not used: {', '.join(survey.unused_lists)} (used: {used})")
+    if survey.decoded:
+        lines.append(f"all {survey.decoded:,} images and masks were decoded: none is broken")
+    else:
+        lines.append(f"all masks were read; more than {MOST_DECODED:,} images, not decoded: data verify does it")
     return "\n".join([*lines, *survey.notes])
 
 

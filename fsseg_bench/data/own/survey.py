@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from fsseg_bench.data.coco_files import annotation_file, lists_beside, lists_in
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size, read_text
+from fsseg_bench.data.files import check_name, find_file, is_hidden, shown, suffix_of
 from fsseg_bench.data.instances import load_instances
+from fsseg_bench.data.own.folders import Collection, recognise
+from fsseg_bench.data.own.tools import CONVERT, files_below, tool_of
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.coco import CocoSource
-from fsseg_bench.data.sources.folder import ALL, FolderSource
-from fsseg_bench.data.sources.voc import VocSource
+from fsseg_bench.data.sources.folder import ALL, FolderKeys, FolderSource
+from fsseg_bench.data.sources.voc import VocSource, lossy_mask
 from fsseg_bench.errors import UserError
 
-_MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug", "SBD/dataset/cls")
-_TRAIN = ("trainaug", "train")
-_TEST = ("val", "valid", "validation", "test")
+_T = TypeVar("_T")
+_MASK_FOLDERS = ("SegmentationClass", "SegmentationClassPNG", "SegmentationClassAug", "SBD/dataset/cls")
+_TRAIN = ("trainaug", "train", "training")
+_TEST = ("val", "valid", "validation", "test", "testing")
 _CLASS_FILES = ("classes.txt", "class_names.txt")
 _NO_CLASS = {"__ignore__", "_background_", "background"}
 _THREADS = 4
 _NEW_LIST = "all.txt"
 _SAMPLE = 500  # images whose size is looked at
+MOST_DECODED = 500
+"""Images that are all decoded; of more, none is: that takes minutes."""
 
 Pixels = Mapping[str, Mapping[int, int]]
 """Image id to class id to native pixels."""
@@ -60,10 +70,16 @@ _COCO = Words(
 )
 _FOLDERS = Words(
     "folder",
-    "one folder a class, with images/ and masks/",
+    "one folder a class",
     "The names of the class folders. In masks, 0 is background and the one other value the object; there is no void.",
     "Lists: all is every image",
 )
+
+_FOLDER_WORDS = {
+    "images": "the folder of a class's images; {class} stands for its name",
+    "masks": "the folder of its masks",
+    "mask_suffix": "what a mask's name has behind its image's",
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,10 @@ class Survey:
     """Name to text of list files that the proposal needs."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
+    unused_lists: tuple[str, ...] = ()
+    """Lists that are there, but serve for neither training nor testing."""
+    decoded: int = 0
+    """How many images were decoded; 0 where there are too many."""
 
     @property
     def shared(self) -> bool:
@@ -97,41 +117,62 @@ class Survey:
 
 
 def look(root: Path) -> Survey:
-    """Recognises the layout of ``root`` and reads all its masks.
+    """Recognises the layout of ``root`` and reads all its masks and, where there are few, all images.
 
     Raises:
-        UserError: no such folder, none of the three layouts, no images, no masks, or a file that cannot be used.
+        UserError: no such folder, none of the layouts, no images, no masks, or a file that cannot be used.
     """
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder")
+        raise UserError(f"{root}: no such folder" if not root.exists() else f"{root}: is a file; give its folder")
     readers: dict[str, Callable[[Path], Survey]] = {}
     if lists_in(root):
         readers["COCO's (annotations/instances_*.json, or a JSON file in each list's folder)"] = _look_coco
     if (root / "JPEGImages").is_dir():
         readers["VOC's (JPEGImages/)"] = _look_voc
-    if _class_folders(root):
-        readers["one folder a class (<class>/images/)"] = _look_folders
+    found = recognise(root) if not readers or any(root.glob("*/images")) else None
+    if found and (not readers or found.places == FolderKeys()):
+        readers["one folder a class (<class>/images/)"] = lambda root: _look_folders(root, found)
     if len(readers) > 1:
         raise UserError(f"{root}: has several layouts: {' and '.join(readers)}; put each data set into its own folder")
     if not readers and lists_beside(root):
         readers["COCO's (a JSON file beside the images)"] = _look_coco
     if not readers:
-        inside = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-        raise UserError(
-            f"{root}: holds {inside}, which is none of the known layouts: JPEGImages/ with SegmentationClass/ (VOC), "
-            "annotations/instances_*.json with the images beside (COCO), or for each class a folder with images/ and "
-            "masks/. docs/own-data.md shows them"
-        )
+        raise _unknown_layout(root)
     return next(iter(readers.values()))(root)
+
+
+def _of_tool(root: Path) -> UserError | None:
+    """What to say of files of a labelling tool that are not read as they are; None where there are none."""
+    if (tool := tool_of(root)) is None:
+        return None
+    name, advice = tool
+    if advice == CONVERT:
+        advice = f"fsseg-bench data convert {shlex.quote(str(root))} writes them as COCO instances, which are read"
+    return UserError(f"{root}: holds files of {name}, which are not read as they are: {advice}")
+
+
+def _unknown_layout(root: Path) -> UserError:
+    if said := _of_tool(root):
+        return said
+    inside = ", ".join(sorted(path.name for path in root.iterdir() if not is_hidden(path.name))[:8]) or "nothing"
+    return UserError(
+        f"{root}: holds {inside}, which is none of the known layouts: JPEGImages/ with SegmentationClass/ (VOC), "
+        "annotations/instances_*.json with the images beside (COCO), or for each class a folder with images/ and "
+        "masks/. docs/own-data.md shows them, and what the exports of labelling tools need"
+    )
 
 
 def _look_voc(root: Path) -> Survey:
     masks = tuple(name for name in _MASK_FOLDERS if (root / name).is_dir())
-    if not masks:
-        raise UserError(f"{root}: has JPEGImages/ but no masks; put them as PNGs into {root / _MASK_FOLDERS[0]}")
-    source = VocSource(root, [str(value) for value in range(1, VocSource.most_classes + 1)], masks)
-    lists = sorted(path.stem for path in (root / "ImageSets" / "Segmentation").glob("*.txt"))
-    files, notes = {}, []
+    useful = tuple(name for name in masks if _has_masks(root / name))
+    if not useful:
+        other = f"; {' and '.join(masks)} there hold{'s' if len(masks) == 1 else ''} none" if masks else ""
+        place = f"put them as PNGs into {root / _MASK_FOLDERS[0]}{other}"
+        raise _of_tool(root) or UserError(f"{root}: has JPEGImages/ but no masks; {place}")
+    notes = [f"{name}/ holds no mask that can be read, and is not used" for name in masks if name not in useful]
+    source = VocSource(root, [str(value) for value in range(1, VocSource.most_classes + 1)], useful)
+    lists = sorted(p.stem for p in (root / "ImageSets" / "Segmentation").glob("*.txt") if not is_hidden(p.name))
+    files = {}
     roles = list_roles(lists or [_NEW_LIST])
     if lists:
         train, test = _of_lists(source, roles)
@@ -139,25 +180,46 @@ def _look_voc(root: Path) -> Survey:
         images, without = _voc_images(source)
         files[_NEW_LIST] = "".join(f"{image}\n" for image in images)
         if without:
-            shown = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
-            notes.append(f"images without a mask are not used: {len(without)} ({shown})")
+            notes.append(f"images without a mask are not used: {shown(without)}")
         train = test = _pixels(source, images)
-    largest = max((value for shown in (*train.values(), *test.values()) for value in shown), default=0)
+    notes += _other_lists(root, lists)
+    largest = max((value for seen in (*train.values(), *test.values()) for value in seen), default=0)
     classes = voc_class_names(root, largest)
-    keys = {"masks": (masks, "folders of the masks; the first that has the image's is taken")}
-    return Survey(root, _VOC, classes, *roles, train, test, *_sizes(source, [*train, *test]), keys, files, tuple(notes))
+    keys = {"masks": (useful, "folders of the masks; the first that has the image's is taken")}
+    survey = Survey(
+        root, _VOC, classes, *roles, train, test, *_sizes(source, [*train, *test]), keys, files, tuple(notes)
+    )
+    return _finished(survey, source, lists)
+
+
+def _has_masks(folder: Path) -> bool:
+    return any(suffix_of(path.name) in {*IMAGE_SUFFIXES, ".mat"} for path in files_below(folder))
+
+
+def _other_lists(root: Path, lists: Sequence[str]) -> list[str]:
+    """Text files that look like lists and lie where none are read."""
+    places = [root, *(path for path in (root / "ImageSets").glob("*") if path.name != "Segmentation")]
+    found = [path for place in places if place.is_dir() for path in sorted(place.glob("*.txt"))]
+    roles = {*_TRAIN, *_TEST, "trainval", "default", "all"}
+    names = [str(p.relative_to(root)) for p in found if _role(p.stem) in roles and p.name != _NEW_LIST]
+    words = "lists are read from ImageSets/Segmentation/ alone, so that these are not used"
+    return [f"{words}: {', '.join(names)}"] if names and not lists else []
 
 
 def _voc_images(source: VocSource) -> tuple[list[str], list[str]]:
     """Names of the images in JPEGImages with a mask, and of those without."""
-    found = sorted(p.stem for p in (source.root / "JPEGImages").iterdir() if p.suffix in IMAGE_SUFFIXES)
+    folder = source.root / "JPEGImages"
+    found = [path for path in files_below(folder) if suffix_of(path.name) in IMAGE_SUFFIXES]
     if not found:
-        raise UserError(f"{source.root / 'JPEGImages'}: has no images (.jpg, .jpeg or .png)")
-    masks = {path.stem for name in source.masks for path in (source.root / name).iterdir()}
-    used = [image for image in found if image in masks]
+        raise UserError(f"{folder}: has no images ({', '.join(IMAGE_SUFFIXES)})")
+    for path in found:
+        check_name(path)
+    names = sorted({str(path.relative_to(folder).with_suffix("")) for path in found})
+    kinds = (*IMAGE_SUFFIXES, ".mat")  # what is no mask, such as a JPEG, is refused when it is read
+    used = [i for i in names if any(find_file(source.root / name, i, kinds) for name in source.masks)]
     if not used:
-        raise UserError(f"{found[0]}: no mask {found[0]}.png in {source.root / source.masks[0]}, nor any other image's")
-    return used, [image for image in found if image not in masks]
+        raise UserError(f"{names[0]}: no mask {names[0]}.png in {source.root / source.masks[0]}, nor any other image's")
+    return used, sorted(set(names) - set(used))
 
 
 def _look_coco(root: Path) -> Survey:
@@ -185,30 +247,56 @@ def _look_coco(root: Path) -> Survey:
         )
     train, test = _of_lists(source, roles)
     sizes = _sizes(source, [*train, *test])
-    return Survey(root, _COCO, classes, *roles, train, test, *sizes, keys, notes=tuple(notes))
+    survey = Survey(root, _COCO, classes, *roles, train, test, *sizes, keys, notes=tuple(notes))
+    return _finished(survey, source, lists)
 
 
-def _look_folders(root: Path) -> Survey:
-    classes = _class_folders(root)
+def _look_folders(root: Path, found: Collection) -> Survey:
+    classes = found.classes
     if len(classes) > (most := FolderSource.most_classes):
         raise UserError(f"{root}: has {len(classes)} class folders; at most {most} classes are possible")
-    source = FolderSource(root, classes)
+    source = FolderSource(root, classes, found.places)
     images = source.ids(ALL)
-    missing = [image for image in images if not source.expected_mask(image).is_file()]
+    missing = [image for image in images if not source.find_mask(image)]
+    if len(missing) == len(images) and (said := _of_tool(root)):
+        raise said
     if missing:
-        shown = ", ".join(str(source.expected_mask(image)) for image in missing[:3])
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise UserError(f"masks are missing: {shown}{more}; add them, or remove their images")
+        raise _missing(source, missing)
     pixels = _pixels(source, images)
     notes = []
-    if empty := [image for image, shown in pixels.items() if not shown]:
-        notes.append(f"images with an empty mask are never drawn: {len(empty)} ({', '.join(empty[:3])})")
+    if empty := [image for image, seen in pixels.items() if not seen]:
+        notes.append(f"images with an empty mask are never drawn: {shown(empty)}")
+    keys = {
+        key: (value, words)
+        for key, words in _FOLDER_WORDS.items()
+        if (value := getattr(found.places, key)) != getattr(FolderKeys(), key)
+    }
+    layout = dataclasses.replace(_FOLDERS, found=found.found)
+    if found.single:
+        words = "The name of the one class, which is the folder's: change it here, and nowhere else. "
+        layout = dataclasses.replace(layout, classes=words + _FOLDERS.classes.partition(". ")[2])
     lists = ((ALL,), (ALL,))
-    return Survey(root, _FOLDERS, classes, *lists, pixels, pixels, *_sizes(source, images), notes=tuple(notes))
+    sizes = _sizes(source, images)
+    survey = Survey(root, layout, classes, *lists, pixels, pixels, *sizes, keys, notes=tuple(notes))
+    return _finished(survey, source, [])
 
 
-def _class_folders(root: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in root.iterdir() if (path / "images").is_dir()))
+def _missing(source: FolderSource, missing: Sequence[str]) -> UserError:
+    first = source.expected_mask(missing[0])
+    lossy = lossy_mask(first.parent, first.stem) if not source.places.together else ""
+    names = ", ".join(str(source.expected_mask(image)) for image in missing[:3])
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return UserError(f"masks are missing: {names}{more}; {lossy or 'add them, or remove their images'}")
+
+
+def _finished(survey: Survey, source: Source, lists: Sequence[str]) -> Survey:
+    """Decodes the images where they are few, and names the lists that are not used."""
+    images = sorted(survey.train.keys() | survey.test.keys())
+    few = len(images) <= MOST_DECODED
+    if few:
+        _each(lambda image: source.image(image).shape, images, "image")
+    unused = tuple(name for name in lists if name not in (*survey.train_list, *survey.test_list))
+    return dataclasses.replace(survey, decoded=len(images) if few else 0, unused_lists=unused)
 
 
 def _of_lists(source: Source, roles: Roles) -> tuple[Pixels, Pixels]:
@@ -219,8 +307,31 @@ def _of_lists(source: Source, roles: Roles) -> tuple[Pixels, Pixels]:
 
 
 def _pixels(source: Source, images: Sequence[str]) -> Pixels:
+    return dict(zip(images, _each(source.class_pixels, images, "mask"), strict=True))
+
+
+def _each(work: Callable[[str], _T], images: Sequence[str], kind: str) -> list[_T]:
+    """``work`` of each image.
+
+    Raises:
+        UserError: it failed for some; says how many, and names the first three.
+    """
+
+    def tried(image: str) -> _T | UserError:
+        try:
+            return work(image)
+        except UserError as error:
+            return error
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(images, pool.map(source.class_pixels, images), strict=True))
+        results = list(pool.map(tried, images))
+    broken = list(dict.fromkeys(str(result) for result in results if isinstance(result, UserError)))
+    if len(broken) > 1:
+        more = f"; and {len(broken) - 3:,} more" if len(broken) > 3 else ""
+        raise UserError(f"{len(broken):,} {kind}s cannot be used: {'; '.join(broken[:3])}{more}")
+    if broken:
+        raise UserError(broken[0])
+    return [result for result in results if not isinstance(result, UserError)]
 
 
 def _sizes(source: Source, images: Sequence[str]) -> tuple[int, int]:
@@ -233,14 +344,24 @@ def _sizes(source: Source, images: Sequence[str]) -> tuple[int, int]:
 def list_roles(lists: Sequence[str]) -> Roles:
     """The lists for training and for testing: ``train`` and ``val`` or alike, else all lists for both.
 
-    A year at the end of a name (``train2017``) does not matter.
+    Capital letters do not matter, nor does a number at the end of a name: of ``train1`` and ``train2`` both are for
+    training. Of several years (``train2014``, ``train2017``) the last is taken.
     """
-    by_name = {name.rstrip("0123456789"): name for name in lists}
-    train = next((by_name[name] for name in _TRAIN if name in by_name), None)
-    test = next((by_name[name] for name in _TEST if name in by_name), None)
-    if train and test:
-        return (train,), (test,)
-    return tuple(lists), tuple(lists)
+    train, test = (_named(lists, words) for words in (_TRAIN, _TEST))
+    return (train, test) if train and test else (tuple(lists), tuple(lists))
+
+
+def _named(lists: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    for word in words:
+        if found := tuple(name for name in lists if _role(name) == word):
+            years = [re.search(r"(19|20)\d\d$", name) for name in found]
+            last = max((year[0] for year in years if year), default="")
+            return tuple(name for name in found if name.endswith(last)) if all(years) else found
+    return ()
+
+
+def _role(name: str) -> str:
+    return re.sub(r"[\W_]*\d*$", "", name.lower())
 
 
 def class_file(folder: Path) -> Path | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from fsseg_bench.data.decode import read_text
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.prepare.manifest import Manifest, Record, crc_of, read_manifest, read_record
@@ -105,7 +106,7 @@ def _check_lists(
 def _repeated(path: Path | None) -> list[str]:
     if path is None or path.suffix != ".txt" or not path.is_file():
         return []
-    lines = Counter(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    lines = Counter(line.strip() for line in read_text(path, "list").splitlines() if line.strip())
     return [f"{path}: the line {line!r} is there {count} times" for line, count in lines.items() if count > 1]
 
 

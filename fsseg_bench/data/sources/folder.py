@@ -1,47 +1,103 @@
-"""One folder a class, with images and binary masks: the layout of a collection made by hand."""
+"""One folder a class, with images and binary masks: the layouts of collections made by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import numpy as np
 
 from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_binary_mask
+from fsseg_bench.data.files import MASK_SUFFIXES, data_files, find_file, shown
 from fsseg_bench.data.source import Source
-from fsseg_bench.data.sources.voc import VocSource
+from fsseg_bench.data.sources.voc import VocSource, lossy_mask, not_read
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.protocol.source import NoKeys
 from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.schema import Must, later
 
 ALL = "all"
 """The only named list: every image of every class."""
+CLASS = "{class}"
+"""Stands for the class's name."""
+
+
+def _stays_below(folder: str) -> bool:
+    return bool(folder) and not folder.startswith("/") and ".." not in PurePosixPath(folder).parts
+
+
+_Folder = Annotated[str, Must("a folder below data.root, in which {class} stands for the class", _stays_below)]
+
+
+@dataclass(frozen=True)
+class FolderKeys:
+    """The keys of ``[data]`` for one folder a class."""
+
+    images: _Folder = later("{class}/images")
+    """The folder of a class's images."""
+    masks: _Folder = later("{class}/masks")
+    """The folder of a class's masks; may be that of the images."""
+    mask_suffix: str = later("")
+    """What a mask's name has behind its image's, before the suffix: ``_mask`` for ``001_mask.png``."""
+
+    def images_of(self, name: str) -> str:
+        """The folder of the images of class ``name``, below ``data.root``."""
+        return self.images.replace(CLASS, name)
+
+    def masks_of(self, name: str) -> str:
+        """The folder of its masks."""
+        return self.masks.replace(CLASS, name)
+
+    @property
+    def together(self) -> bool:
+        """Whether images and masks lie in one folder."""
+        return self.images == self.masks
 
 
 class FolderSource(VocSource):
-    """``<class>/images/<name>.jpg`` (or ``.jpeg``, ``.png``) and ``<class>/masks/<name>.png``.
+    """``<class>/images/<name>.jpg`` and ``<class>/masks/<name>.png``, or as :class:`FolderKeys` says.
 
-    An image id is ``<class>/<name>``. Masks are read by :func:`fsseg_bench.data.decode.read_binary_mask`: there is no
-    void. An image shows the class of its folder and, as far as anybody knows, no other.
+    An image id is ``<class>/<name>``. Images have a suffix of :data:`fsseg_bench.data.decode.IMAGE_SUFFIXES`, masks one
+    that keeps values; where both lie in one folder and only the suffix tells them apart, ``.png`` is the mask. Masks
+    are read by :func:`fsseg_bench.data.decode.read_binary_mask`: there is no void. An image shows the class of its
+    folder and, as far as anybody knows, no other.
     """
 
-    keys = NoKeys
+    keys = FolderKeys
 
-    def __init__(self, root: Path, classes: Sequence[str]) -> None:
-        """A reader of ``root``; ``classes`` are the names of folders in it."""
+    def __init__(self, root: Path, classes: Sequence[str], places: FolderKeys = FolderKeys()) -> None:
+        """A reader of ``root``; ``classes`` are the names that stand in the folders of ``places``."""
         super().__init__(root, classes, ("masks",))
+        self.places = places
+        self._image_suffixes: Sequence[str] = IMAGE_SUFFIXES
+        self._mask_suffixes: Sequence[str] = MASK_SUFFIXES
+        if places.together and not places.mask_suffix:
+            self._image_suffixes = [suffix for suffix in IMAGE_SUFFIXES if suffix != ".png"]
+            self._mask_suffixes = (".png",)
 
     @classmethod
     def open(cls, protocol: Protocol, root: Path) -> Source:
-        """The reader of a protocol's data in ``root``."""
-        return cls(root, protocol.classes)
+        """The reader of a protocol's data in ``root``.
+
+        Raises:
+            UserError: several classes would share a folder.
+        """
+        places = protocol.data.options_as(FolderKeys)
+        for key in ("images", "masks"):
+            if len(protocol.classes) > 1 and CLASS not in getattr(places, key):
+                raise UserError(
+                    f"{protocol.label}: data.{key} is {getattr(places, key)!r}, without {CLASS}: all "
+                    f"{len(protocol.classes)} classes would lie in one folder"
+                )
+        return cls(root, protocol.classes, places)
 
     @classmethod
     def needs(cls, protocol: Protocol) -> tuple[str, ...]:
         """The images of the first class."""
-        return (f"{protocol.classes[0]}/images/",)
+        return (f"{protocol.data.options_as(FolderKeys).images_of(protocol.classes[0])}/",)
 
     @classmethod
     def id_of_name(cls, name: str, class_name: str) -> str:
@@ -63,22 +119,50 @@ class FolderSource(VocSource):
         """As :meth:`Source.image_path`."""
         if image_id not in self._files:
             name, _, stem = image_id.partition("/")
-            raise UserError(f"{self.root / name / 'images' / stem}: no such image (.jpg, .jpeg or .png)")
+            suffixes = ", ".join(self._image_suffixes)
+            raise UserError(f"{self.root / self.places.images_of(name) / stem}: no such image ({suffixes})")
         return self._files[image_id]
 
     def expected_mask(self, image_id: str) -> Path:
         """Where the mask file belongs, whether or not it is there."""
         name, _, stem = image_id.partition("/")
-        return self.root / name / "masks" / f"{stem}.png"
+        return self.root / self.places.masks_of(name) / f"{stem}{self.places.mask_suffix}.png"
+
+    def find_mask(self, image_id: str) -> Path | None:
+        """The mask file; None where there is none.
+
+        Raises:
+            UserError: there are two.
+        """
+        path = self.expected_mask(image_id)
+        return find_file(path.parent, path.stem, self._mask_suffixes)
 
     def mask_path(self, image_id: str) -> Path:
         """As :meth:`VocSource.mask_path`; an error names the image too."""
+        if path := self.find_mask(image_id):
+            return path
         path = self.expected_mask(image_id)
-        if not path.is_file():
-            raise UserError(
-                f"{path}: no such mask, but there is {self.image_path(image_id)}; add it or remove the image"
-            )
-        return path
+        what = "" if self.places.together and not self.places.mask_suffix else lossy_mask(path.parent, path.stem)
+        raise UserError(
+            f"{path}: no such mask, but there is {self.image_path(image_id)}; {what or 'add it or remove the image'}"
+        )
+
+    def remarks(self, images: Iterable[str]) -> list[str]:
+        """Files beside the images and masks that are not read, and masks without an image."""
+        places = {name: (self.places.images_of(name), self.places.masks_of(name)) for name in self.classes}
+        kinds: dict[Path, Sequence[str]] = {}
+        for folders in places.values():
+            for folder, suffixes in zip(folders, (self._image_suffixes, self._mask_suffixes), strict=True):
+                kinds[self.root / folder] = (*kinds.get(self.root / folder, ()), *suffixes)
+        used = {self.find_mask(image) for image in self._files}
+        alone = [
+            path
+            for _, folder in places.values()
+            for path in data_files(self.root / folder, self._mask_suffixes)
+            if path not in used and (not self.places.together or path.stem.endswith(self.places.mask_suffix))
+        ]
+        names = [f"masks without an image are not used: {shown([p.relative_to(self.root) for p in alone])}"]
+        return [*Source.remarks(self, images), *(names if alone else []), *not_read(kinds)]
 
     def _values(self, image_id: str) -> UInt8:
         class_id = self.classes.index(image_id.partition("/")[0]) + 1
@@ -89,13 +173,16 @@ class FolderSource(VocSource):
     def _files(self) -> dict[str, Path]:
         """Image id to file."""
         files: dict[str, Path] = {}
+        suffix = self.places.mask_suffix
         for name in self.classes:
-            folder = self.root / name / "images"
-            found = sorted(folder.iterdir()) if folder.is_dir() else []
-            images = [path for path in found if path.suffix in IMAGE_SUFFIXES]
+            folder = self.root / self.places.images_of(name)
+            images = data_files(folder, self._image_suffixes)
+            if self.places.together and suffix:
+                images = [path for path in images if not path.stem.endswith(suffix)]
             if not images:
                 raise UserError(
-                    f"{folder}: has no images (.jpg, .jpeg, .png); add some, or take {name!r} off the classes"
+                    f"{folder}: has no images ({', '.join(self._image_suffixes)}); add some, or take {name!r} off the "
+                    "classes"
                 )
             for path in images:
                 other = files.setdefault(f"{name}/{path.stem}", path)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from fsseg_bench.conventions import VOID, UInt8
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_mask_size, read_file, read_labels, read_text, sha256
+from fsseg_bench.data.files import MASK_SUFFIXES, exact_file, find_file, passed_over, shown, spellings, suffix_of
 from fsseg_bench.data.sbd import read_sbd_labels
 from fsseg_bench.data.source import Content, Source
 from fsseg_bench.errors import UserError
@@ -23,6 +24,7 @@ from fsseg_bench.schema import Must
 
 _TRAINAUG = "trainaug"
 _SBD_FOLDER = "cls"
+SUFFIXES = ", ".join(IMAGE_SUFFIXES[1:])
 
 
 def _different_names(names: tuple[str, ...]) -> bool:
@@ -40,7 +42,8 @@ class VocKeys:
 class VocSource(Source):
     """``JPEGImages/<id>.jpg``, ``<mask folder>/<id>.png`` and ``ImageSets/Segmentation/<list>.txt``.
 
-    Images may also be ``.jpeg`` or ``.png``. Masks are palette or greyscale PNGs, or SBD's ``.mat`` files.
+    Images may have any suffix of :data:`fsseg_bench.data.decode.IMAGE_SUFFIXES`. Masks are palette or greyscale PNGs
+    (or BMP, TIFF), or SBD's ``.mat`` files.
     """
 
     keys: ClassVar[Any] = VocKeys
@@ -78,7 +81,7 @@ class VocSource(Source):
         path = self._list_path(list_name)
         if list_name == _TRAINAUG and not path.is_file():
             return self._trainaug(path)
-        return _read_list(path)
+        return {self._image_id(line) for line in _read_list(path)}
 
     def list_file(self, list_name: str) -> Path | None:
         """``ImageSets/Segmentation/<list_name>.txt``, whether or not it is there."""
@@ -98,6 +101,24 @@ class VocSource(Source):
                 added[self._list_path(name)] = "".join(f"{image}\n" for image in sorted(images))
         return added
 
+    def _image_id(self, line: str) -> str:
+        """The image of a list's line.
+
+        All of it, or the name in ``/JPEGImages/<id>.jpg /<masks>/<id>.png``, in any spelling that a file has.
+        """
+        if line.isascii() and not set(line) & set("\\/%. "):
+            return line
+        words = line.split()
+        if "JPEGImages/" in line.replace("\\", "/") and len(words) <= 2:
+            line = words[0].replace("\\", "/")
+        folder = self.root / "JPEGImages"
+        for spelling in spellings(line):
+            bare = str(PurePosixPath(spelling).with_suffix("")) if suffix_of(spelling) in IMAGE_SUFFIXES else spelling
+            for name in (spelling, bare, bare.rpartition("JPEGImages/")[2]):
+                if path := find_file(folder, name, IMAGE_SUFFIXES):
+                    return str(path.relative_to(folder).with_suffix(""))
+        return PurePosixPath(line).stem if "JPEGImages/" in line else line
+
     def _trainaug(self, missing: Path) -> set[str]:
         """The 10,582 images that papers call trainaug, from the lists that define it."""
         folders = [(self.root / name).parent for name in self.masks if Path(name).name == _SBD_FOLDER]
@@ -105,7 +126,7 @@ class VocSource(Source):
             extra = [folder / "train.txt", folder / "val.txt"]
             if all(path.is_file() for path in extra):
                 lists = [self._list_path("train"), *extra]
-                images = {image for path in lists for image in _read_list(path)}
+                images = {self._image_id(line) for path in lists for line in _read_list(path)}
                 return images - set(self.ids("val"))
         places = " or ".join(f"{folder}/train.txt and val.txt" for folder in folders)
         rule = f", or SBD's own lists as {places} (it is then computed)" if places else ""
@@ -114,23 +135,25 @@ class VocSource(Source):
     def image_path(self, image_id: str) -> Path:
         """As :meth:`Source.image_path`; an error names the folder and the names looked for."""
         folder = self.root / "JPEGImages"
-        if path := _first_file(folder, image_id, IMAGE_SUFFIXES):
+        if path := exact_file(folder, image_id, IMAGE_SUFFIXES):
             return path
-        raise UserError(f"{folder / image_id}.jpg: no such image (nor .jpeg or .png); add it or take it off the list")
+        raise UserError(f"{folder / image_id}.jpg: no such image (nor {SUFFIXES}); add it or take it off the list")
 
     def mask_path(self, image_id: str) -> Path:
-        """The mask file: a ``.png``, or a ``.mat`` of SBD, from the first mask folder that has one.
+        """The mask file: a ``.png`` or the like, or a ``.mat`` of SBD, from the first mask folder that has one.
 
         Raises:
             UserError: no folder has one; names them all.
         """
         for name in self.masks:
-            if path := _first_file(self.root / name, image_id, (".png", ".mat")):
+            folder = self.root / name
+            if path := find_file(folder, image_id, MASK_SUFFIXES) or find_file(folder, image_id, (".mat",)):
                 return path
         places = ", ".join(str(self.root / name) for name in self.masks)
+        lossy = next(filter(None, (lossy_mask(self.root / name, image_id) for name in self.masks)), "")
         raise UserError(
             f"{image_id}: no mask {image_id}.png or {image_id}.mat in {places}; "
-            "add it, name its folder in data.masks, or take the image off the list"
+            + (lossy or "add it, name its folder in data.masks, or take the image off the list")
         )
 
     def files(self, image_id: str) -> tuple[Path, ...]:
@@ -154,6 +177,12 @@ class VocSource(Source):
             for image, folder in folders.items()
             if folder != usual
         ]
+
+    def remarks(self, images: Iterable[str]) -> list[str]:
+        """Files beside the images and masks that are not read."""
+        kinds: dict[Path, Sequence[str]] = {self.root / "JPEGImages": IMAGE_SUFFIXES}
+        kinds |= {self.root / name: (*MASK_SUFFIXES, ".mat") for name in self.masks}
+        return [*super().remarks(images), *not_read(kinds)]
 
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         """As :meth:`Source.class_masks`: a pixel labelled 255 is void for each class."""
@@ -206,21 +235,32 @@ class VocSource(Source):
         )
 
 
-def _first_file(folder: Path, stem: str, suffixes: Iterable[str]) -> Path | None:
-    return next((path for suffix in suffixes if (path := folder / f"{stem}{suffix}").is_file()), None)
+def not_read(folders: Mapping[Path, Sequence[str]]) -> list[str]:
+    """What is passed over in ``folders``, each with the suffixes that are read: a sentence for each kind."""
+    hidden: list[str] = []
+    others: list[str] = []
+    for folder, suffixes in folders.items():
+        for names, found in zip((hidden, others), passed_over(folder, suffixes), strict=True):
+            names += [f"{folder.name}/{name}" for name in found]
+    said = [("files of the system are passed over", hidden), ("files of other kinds are not read", others)]
+    return [f"{words}: {shown(names)}" for words, names in said if names]
 
 
-def _read_list(path: Path) -> set[str]:
-    lines = read_text(path, "list", "; put a text file with one image name a line there").splitlines()
-    images = {_image_id(line) for line in lines if line.strip()}
-    if not images:
+def lossy_mask(folder: Path, stem: str) -> str:
+    """What to say where the mask ``stem`` is a JPEG or the like; empty where it is not."""
+    try:
+        path = find_file(folder, stem, set(IMAGE_SUFFIXES) - set(MASK_SUFFIXES))
+    except UserError:
+        return ""
+    return (
+        f"there is {path}, but its format does not keep the values of a mask: export the masks as PNG" if path else ""
+    )
+
+
+def _read_list(path: Path) -> list[str]:
+    """The lines of a list that are not empty."""
+    text = read_text(path, "list", "; put a text file with one image name a line there")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
         raise UserError(f"{path}: the list is empty; it must have one image name a line")
-    return images
-
-
-def _image_id(line: str) -> str:
-    """The image of a list's line: all of it, or the name in ``/JPEGImages/<id>.jpg /<masks>/<id>.png``."""
-    text = line.strip()
-    if "JPEGImages/" not in text:
-        return text
-    return PurePosixPath(text.split()[0]).stem
+    return lines
