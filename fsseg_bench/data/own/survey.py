@@ -226,7 +226,12 @@ def _look_coco(root: Path) -> Survey:
     lists = lists_in(root) or lists_beside(root)
     roles = list_roles(lists)
     used = [annotation_file(root, name) for name in dict.fromkeys((*roles[0], *roles[1]))]
-    files = [load_instances(path) for path in used]
+    try:
+        files = [load_instances(path) for path in used]
+    except UserError as error:
+        if "not an instance file of COCO" in str(error) and (said := _of_tool(root)):
+            raise said from None
+        raise
     categories = [instances.categories for instances in files]
     everywhere = set.intersection(*(set(names.values()) for names in categories))
     classes = tuple(name for _, name in sorted(categories[0].items()) if name in everywhere)

@@ -16,6 +16,8 @@ from fsseg_bench.errors import UserError
 _MOST = 2000
 """Files that are looked at."""
 _LOOKED_INTO = 20
+_LARGEST = 2**28
+"""Bytes of a JSON file that is read only to name its tool."""
 _NUMBERS = re.compile(r"\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}", re.IGNORECASE)
 
 CONVERT = "convert"
@@ -89,8 +91,8 @@ def tool_of(root: Path) -> tuple[str, str] | None:
     files = list(islice(files_below(root), _MOST))
     for path in islice((path for path in files if suffix_of(path.name) == ".json"), _LOOKED_INTO):
         try:
-            table = read_json(path)
-        except UserError:
+            table = read_json(path) if path.stat().st_size < _LARGEST else None
+        except (UserError, OSError):
             continue
         for name, fits in _JSON.items():
             if fits(table):
