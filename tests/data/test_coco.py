@@ -324,6 +324,9 @@ def test_each_real_annotation_survives_a_round_trip(part: str, test_data: Path) 
             again = draw(json.loads(json.dumps(written)), height, width)
             assert again.region == region
             assert again.pixels == expected.sum()
+        x0, y0, columns, rows = coco_mask.toBbox(region) - annotation["bbox"]
+        assert min(x0, y0) >= -1.5, "inside of COCO's box, but for rounding"
+        assert max(x0 + columns, y0 + rows) <= 1.5
         forms[type(annotation["segmentation"])] += 1
     assert forms[list] > 1000
     assert forms[dict] > 5

@@ -12,10 +12,15 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from fsseg_bench.data.instances import load_instances
+from fsseg_bench.data.loading import all_ways
+from fsseg_bench.data.sources.coco import CocoSource
 from fsseg_bench.engine.predict.predictor import Segmentation
 from fsseg_bench.engine.predict.queries import Query
+from fsseg_bench.engine.predict.supports import read_supports
 from fsseg_bench.engine.predict.written import Format, Outputs
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.load import load_protocol
 
 CLASSES = ("cup", "dog, big", "leaf")
 
@@ -77,6 +82,44 @@ def test_coco_read_by_pycocotools(queries: list[Query], tmp_path: Path) -> None:
         assert np.array_equal(drawn, expected.mask)
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(coco.loadRes(content["annotations"]).anns) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_real_masks_and_boxes_survive_a_round_trip(test_data: Path, tmp_path: Path) -> None:
+    """COCO's masks, written as predictions: pycocotools and the reader of data find them; boxes fit as supports."""
+    classes = load_protocol("coco20i-a").classes
+    source = CocoSource(test_data / "data/coco-mini", classes, 2017)
+    queries, results = [], []
+    for image in source.ids("val")[:50]:
+        label = all_ways(source.class_masks(image, range(1, len(classes) + 1)))
+        label[label == 255] = 0
+        queries.append(Query(source.image_path(image), PurePath(source.image_path(image).name)))
+        results.append(Segmentation(queries[-1].path, label, np.ones(label.shape, np.float32), classes))
+    outputs = Outputs(tmp_path, queries, classes, ["coco"])
+    assert len(list(outputs.write_all(zip(queries, results, strict=True)))) == 50
+    outputs.close()
+    coco, read = COCO(str(tmp_path / "predictions.json")), load_instances(tmp_path / "predictions.json")
+    assert read.notes == []
+    assert read.names == tuple(image["file_name"] for image in coco.loadImgs(coco.getImgIds()))
+    for number, expected in enumerate(results):
+        annotations = coco.imgToAnns[number + 1]
+        regions = list(read.regions(number))
+        assert (
+            [a["category_id"] for a in annotations]
+            == [r.category for r in regions]
+            == np.unique(expected.mask)[1:].tolist()
+        )
+        for annotation, region in zip(annotations, regions, strict=True):
+            mask = expected.mask == annotation["category_id"]
+            assert np.array_equal(coco.annToMask(annotation) == 1, mask)
+            assert np.array_equal(read.draw(number, region), mask)
+            x, y, width, height = annotation["bbox"]
+            (support,) = read_supports(np.zeros((*mask.shape, 3), np.uint8), [(x, y, x + width, y + height)])
+            rows, columns = np.nonzero(mask)
+            around = np.zeros_like(mask)
+            around[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+            assert np.array_equal(support.mask == 1, around)
 
 
 def test_pictures_of_several_classes(queries: list[Query], tmp_path: Path) -> None:
