@@ -19,6 +19,8 @@ from fsseg_bench.paths import one_line
 _MOST = 2**63
 """Ids of categories are below it."""
 _MANY = 5
+_SPECK = 1
+"""Pixels that a polygon covers whose coordinates are shares of the image's sides."""
 
 _Key = tuple[int, int, int]
 """Image number, category id, crowd (0 or 1)."""
@@ -65,14 +67,15 @@ def parse_instances(path: Path) -> Arrays:
                 notes.add(kind, number, category, entry.get("id"))
         if shown.pixels:
             drawn[number, category, int(crowd)].append(shown.region)
-    if annotations and not drawn:
-        raise UserError(
-            f"{path}: none of its {len(annotations):,} annotations has an outline in its image; boxes and key points "
-            "are not enough: export polygons or masks"
-        )
-    names = [image["file_name"] for image in images]
+    arrays = _arrays(categories, [image["file_name"] for image in images], sizes, drawn)
+    if annotations and arrays["regions"][:, 2].max(initial=0) <= _SPECK:
+        outlines = len(annotations) - sum(note.kind is Kind.NO_OUTLINE for note in notes)
+        why = "the coordinates must be pixels of the image, not shares of its sides from 0 to 1"
+        if not outlines:
+            why = "none has an outline, and boxes or key points are not enough: export polygons or masks"
+        raise UserError(f"{path}: none of its {len(annotations):,} annotations covers more than a pixel; {why}")
     counts = np.array([used[category] for category in categories], dtype=np.int64)
-    return {**_arrays(categories, names, sizes, drawn), **notes.to_arrays(), "category_counts": counts}
+    return {**arrays, **notes.to_arrays(), "category_counts": counts}
 
 
 def _refuse(path: Path, where: str, what: str) -> NoReturn:

@@ -34,7 +34,7 @@ _WORDS = {
     Kind.NO_OUTLINE: "without an outline (a box alone, or less than three points): left out",
     Kind.NO_PIXEL: "that cover no pixel of their image: left out",
     Kind.PARTS: "with polygons of less than three points beside others: drawn without these",
-    Kind.FORM: "in a form that COCO does not have (a flat polygon, points as pairs, run lengths in a list): read",
+    Kind.FORM: "in a form that COCO does not have (a flat polygon, points one by one, run lengths in a list): read",
     Kind.FLAG: "with an iscrowd that is not the number 0 or 1 (text, true, false, null): read as 0 or 1",
 }
 _CROWDS = {

@@ -19,7 +19,7 @@ class Drawn(NamedTuple):
     pixels: int
     """Their number; 0 too where all of the outline lies outside of the image."""
     another_form: bool
-    """Whether it is not written as COCO writes it: one flat polygon, points as pairs, run lengths in a list."""
+    """Whether it is not written as COCO writes it: one flat polygon, points one by one, run lengths in a list."""
     parts_left_out: bool
     """Whether some polygons, not all, have less than three points."""
 
@@ -68,15 +68,20 @@ def _is_number(value: Any) -> bool:
 
 
 def _are_points(parts: list[Any]) -> bool:
-    """Whether these are the points of one polygon, as pairs, and no polygons."""
-    return len(parts) >= 3 and all(isinstance(p, list) and len(p) == 2 and all(map(_is_number, p)) for p in parts)
+    """Whether these are the points of one polygon, as pairs or as objects with x and y, and no polygons."""
+    return len(parts) >= 3 and all(map(_pair, parts))
+
+
+def _pair(point: Any) -> list[float] | None:
+    pair = [point["x"], point["y"]] if isinstance(point, dict) and {"x", "y"} <= point.keys() else point
+    return pair if isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) else None
 
 
 def _polygon(part: Any) -> list[float]:
     """The coordinates of a polygon, x and y in turn; the list itself where it is in that form."""
     if not isinstance(part, list):
         raise ValueError(f"a polygon is {str(part)[:40]!r}; it must be a list of numbers")
-    polygon: list[float] = [v for point in part for v in point] if part and _are_points(part) else part
+    polygon: list[float] = [v for point in part for v in _pair(point) or ()] if _are_points(part) else part
     if not set(map(type, polygon)) <= {int, float}:
         wrong = next(value for value in polygon if not _is_number(value))
         raise ValueError(f"a coordinate is {str(wrong)[:40]!r}, which is not a number")

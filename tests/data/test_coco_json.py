@@ -67,7 +67,11 @@ def instances_of(folder: Path, content: dict[str, Any] | list[Any] | bytes) -> I
         ({"images": [IMAGE], "categories": CATEGORIES}, "COCO's list of images without annotations"),
         (
             table({"id": 1, "image_id": 7, "category_id": 10, "keypoints": [1, 2, 2]}),
-            "none of its 1 annotations has an outline in its image; boxes and key points are not enough",
+            "covers more than a pixel; none has an outline, and boxes or key points are not enough",
+        ),
+        (
+            table({**box(10, 0, 0, 1, 1), "image_id": 7, "segmentation": [[0.1, 0.2, 0.9, 0.2, 0.5, 0.8]]}),
+            "covers more than a pixel; the coordinates must be pixels of the image, not shares",
         ),
     ],
 )
@@ -132,7 +136,7 @@ WHOLE = np.ones((HEIGHT, WIDTH))
         (box(10, 1, 1, 5, 5, segmentation=[[1, 1, 5, float("nan"), 5, 5]]), "a coordinate is NaN"),
         (box(10, 1, 1, 5, 5, segmentation=[[1, 1, 5, 1, 5, "x"]]), "a coordinate is 'x', which is not a number"),
         (box(10, 1, 1, 5, 5, segmentation=[["1", "1", "5", "1", "5", "5"]]), "a coordinate is '1'"),
-        (box(10, 1, 1, 5, 5, segmentation=[{"x": 1, "y": 2}] * 3), "its size None"),
+        (box(10, 1, 1, 5, 5, segmentation=[{"x": 1, "y": "2"}] * 3), "its size None"),
         (box(10, 1, 1, 5, 5, iscrowd="no"), "iscrowd is 'no'; it must be 0"),
         (box(10, 1, 1, 5, 5, iscrowd=2), "iscrowd is 2; it must be 0"),
         (box(10, 1, 1, 5, 5, iscrowd=[]), r"iscrowd is \[\]; it must be 0"),
@@ -167,6 +171,7 @@ SQUARE = [1, 1, 5, 1, 5, 5, 1, 5]
         ({"segmentation": SQUARE}, 16, [Kind.FORM]),
         ({"segmentation": [[1, 1], [5, 1], [5, 5], [1, 5]]}, 16, [Kind.FORM]),
         ({"segmentation": [[[1, 1], [5, 1], [5, 5], [1, 5]]]}, 16, [Kind.FORM]),
+        ({"segmentation": [{"x": 1, "y": 1}, {"x": 5, "y": 1}, {"x": 5, "y": 5}, {"x": 1, "y": 5}]}, 16, [Kind.FORM]),
         ({"segmentation": [LENGTHS]}, 30, [Kind.FORM]),
         ({"segmentation": [SQUARE, [9, 9, 9, 9]]}, 16, [Kind.PARTS]),
         ({"segmentation": [SQUARE, []]}, 16, []),
