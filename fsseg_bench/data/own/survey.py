@@ -235,6 +235,8 @@ def _look_coco(root: Path) -> Survey:
     categories = [instances.categories for instances in files]
     everywhere = set.intersection(*(set(names.values()) for names in categories))
     classes = tuple(name for _, name in sorted(categories[0].items()) if name in everywhere)
+    if not classes:
+        raise UserError(f"{' and '.join(map(str, used))}: have no category in common; a class must be in each file")
     notes = []
     if partial := sorted({name for names in categories for name in names.values()} - everywhere):
         notes.append(f"categories that not every instance file has are not used: {', '.join(partial)}")
