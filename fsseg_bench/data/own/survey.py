@@ -247,7 +247,7 @@ def _look_coco(root: Path) -> Survey:
     crowded = dict.fromkeys(name for instances in files for name in instances.crowded() if name in everywhere)
     source = CocoSource(root, classes, 0, "object" if crowded else "void")
     if crowded:
-        keys["crowds"] = ('"object"', "iscrowd 1 marks single objects here; void where it marks crowds")
+        keys["crowds"] = ("object", "iscrowd 1 marks single objects here; void where it marks crowds")
         notes.append(
             f"most regions of {', '.join(crowded)} have iscrowd 1, as some tools write it for each mask that is no "
             'polygon: taken for objects (data.crowds = "object"); if they are crowds, write "void"'
