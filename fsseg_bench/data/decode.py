@@ -1,4 +1,4 @@
-"""Reads files, and decodes images and masks with Pillow; what cannot be read ends in a message that names the file."""
+"""Reads files, and decodes images with Pillow; what cannot be read ends in a message that names the file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fsseg_bench.conventions import UInt8
+from fsseg_bench.data.exif import orientation_of, pixels_of, size_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 
@@ -56,95 +56,77 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_image(path: Path, data: bytes | None = None) -> UInt8:
-    """(H, W, 3) uint8, RGB, as stored: a rotation noted in EXIF is not applied (masks follow the pixels).
+def read_image(path: Path, data: bytes | None = None, *, upright: bool = False) -> UInt8:
+    """(H, W, 3) uint8, RGB, as stored, or with ``upright`` turned as the file's EXIF orientation says.
 
     ``data`` is the file's content where that was read before; the file is then not read again.
 
     Raises:
         UserError: the file is missing, cannot be decoded, or has more than 8 bits a channel.
     """
-    with _opened(path, "image", read_file(path, "image") if data is None else data) as file:
+    with opened(path, "image", read_file(path, "image") if data is None else data) as file:
         if file.mode.startswith(("I", "F")):
             raise UserError(f"{path}: the image has mode {file.mode}; save it with 8 bits a channel")
-        return np.array(file if file.mode == "RGB" else file.convert("RGB"))
+        return pixels_of(file, upright=upright)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(W, H) in pixels, from the file's header.
+def image_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
+    """(W, H) in pixels of :func:`read_image`'s pixels, from the file's header.
 
     Raises:
         UserError: the file is missing or its header cannot be read.
     """
-    with _opened(path, "image") as file:
-        return file.size
+    with opened(path, "image") as file:
+        return size_of(file, upright=upright)
 
 
-def read_labels(path: Path, data: bytes | None = None) -> UInt8:
-    """(H, W) uint8: the indices of a palette PNG or the values of an 8-bit greyscale one.
-
-    Arguments as :func:`read_image`.
+def image_orientation(path: Path) -> int:
+    """1 to 8, as EXIF defines them, from the file's header; 1, upright, where the file says nothing.
 
     Raises:
-        UserError: the file is missing, cannot be decoded, or holds colours instead of indices.
+        UserError: as :func:`image_size`.
     """
-    with _opened(path, "mask", read_file(path, "mask") if data is None else data) as file:
-        if file.mode not in {"P", "L"}:
-            raise UserError(
-                f"{path}: the mask has mode {file.mode}; a mask holds one label value a pixel: "
-                "save it as a palette or an 8-bit greyscale PNG"
+    with opened(path, "image") as file:
+        return orientation_of(file)
+
+
+def check_size(what: str, size: tuple[int, int], image_path: Path, *, upright: bool = False) -> None:
+    """Whether labels of ``size`` (W, H) fit their image, stored or upright; ``what`` says in messages what they are.
+
+    Raises:
+        UserError: they do not; names both with their sizes, and the EXIF orientation where that is why. Or the image
+            cannot be read.
+    """
+    found = image_size(image_path, upright=upright)
+    if found == size:
+        return
+    message = (
+        f"{what} {size[0]} x {size[1]} pixels and its image {image_path} {found[0]} x {found[1]}; a mask must have the "
+        "size of its image"
+    )
+    if image_size(image_path, upright=not upright) == size:
+        told = f"The photo's EXIF orientation is {image_orientation(image_path)}"
+        if upright:
+            message += (
+                f". {told}, and it is turned upright; the mask fits the pixels as they are stored. Turn the mask as "
+                'well, or set image.orientation = "stored" in the protocol, if all masks were drawn on stored pixels'
             )
-        return np.array(file)
-
-
-def read_binary_mask(path: Path, data: bytes | None = None) -> UInt8:
-    """(H, W) uint8: 1 on the object, 0 elsewhere.
-
-    0 is background and every other pixel must have one and the same value, whichever it is: 0/1 and 0/255 masks both
-    work, and 255 never means void here. Greyscale, palette (the index counts), bilevel, and colour files without
-    colour (black and white RGB) are read. Arguments as :func:`read_image`.
-
-    Raises:
-        UserError: the file is missing, cannot be decoded, is coloured or transparent, or holds several values.
-    """
-    with _opened(path, "mask", read_file(path, "mask") if data is None else data) as file:
-        pixels = np.array(file)
-        mode = file.mode
-    if mode == "RGB" and (pixels == pixels[..., :1]).all():
-        pixels, mode = pixels[..., 0], "L"
-    if mode not in {"P", "L", "1"}:
-        raise UserError(
-            f"{path}: the mask has mode {mode}{' and colours' if mode == 'RGB' else ''}; save it as a greyscale PNG "
-            "with 0 for background and one other value for the object"
-        )
-    values = np.unique(pixels)
-    objects = values[values > 0]
-    if len(objects) > 1:
-        shown = ", ".join(map(str, objects[:5].tolist())) + (", ..." if len(objects) > 5 else "")
-        raise UserError(
-            f"{path}: the mask has the values {shown} beside 0; a binary mask has one. Soft edges of a drawing program "
-            "must go; several objects or void pixels need VOC's layout, whose masks hold label values, 255 being void"
-        )
-    return (pixels > 0).astype(np.uint8)
-
-
-def check_mask_size(mask_path: Path, mask: UInt8, image_path: Path) -> None:
-    """Whether a mask (H, W) has the size of its image.
-
-    Raises:
-        UserError: it has not; names both files and sizes. Or the image cannot be read.
-    """
-    height, width = mask.shape
-    if (found := image_size(image_path)) != (width, height):
-        raise UserError(
-            f"{mask_path} is {width} x {height} pixels and its image {image_path} {found[0]} x {found[1]}; "
-            "a mask must have the size of its image"
-        )
+        else:
+            message += (
+                f". {told}, and the mask fits the photo turned upright, as viewers and labelling tools show it: set "
+                'image.orientation = "upright" in the protocol, or turn the pixels once and for all (exiftran -ai '
+                "FILE, or PIL.ImageOps.exif_transpose)"
+            )
+    raise UserError(message)
 
 
 @contextmanager
-def _opened(path: Path, kind: str, data: bytes | None = None) -> Iterator[Image.Image]:
-    """The image in ``data``, or in the file ``path`` without it."""
+def opened(path: Path, kind: str, data: bytes | None = None) -> Iterator[Image.Image]:
+    """The image in ``data``, or in the file ``path`` without it; ``kind`` says in messages what it is.
+
+    Raises:
+        UserError: the file is missing, or what is done with the image shows that it is broken; names the file.
+    """
     try:
         with Image.open(regular(path) if data is None else io.BytesIO(data)) as file:
             yield file

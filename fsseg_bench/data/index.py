@@ -22,9 +22,9 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.paths import cache_root
 from fsseg_bench.protocol.spec import Protocol
 
-_FORMAT = 2
+_FORMAT = 3
 """Raised when what is kept in the cache changes."""
-_ARRAYS = ("state", "fingerprint", "images", "image", "class", "pixels", "test", "listed")
+_ARRAYS = ("state", "fingerprint", "images", "image", "class", "pixels", "test", "listed", "turned")
 _THREADS = 4
 _CHUNK = 32
 
@@ -36,8 +36,8 @@ class PairIndex:
     protocol: Protocol
     """The protocol whose rules the pairs are chosen by."""
     fingerprint: str
-    """SHA-256 (hex) of the lists, the pairs they restrict, image file sizes and labels: the same wherever the data
-    lie."""
+    """SHA-256 (hex) of the lists, the pairs they restrict, image file sizes and labels, and whether images are turned
+    upright: the same wherever the data lie."""
     frame: pd.DataFrame
     """Columns ``image`` (id), ``class`` (id), ``pixels`` (native, at least 1), ``split`` (``train`` or ``test``),
     ``listed`` (whether the lists allow the pair); sorted by split, image and class. Every class that an image shows,
@@ -83,7 +83,7 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
     data = protocol.data
     settings = [_FORMAT, str(source.root), data.source, data.options, _code(type(source)), source.classes]
     # Not in the key: min_object_pixels, novel_in_train and folds, which choose among the pairs that are kept.
-    settings += [data.train_list, data.test_list, data.train_excludes_test, dict(protocol.list_digests)]
+    settings += [data.train_list, data.test_list, data.train_excludes_test, dict(protocol.list_digests), source.upright]
     key = hashlib.sha256(json.dumps(settings, default=vars).encode()).hexdigest()[:32]
     state = source.fingerprint(tuple(dict.fromkeys((*data.train_list, *data.test_list))))
     path = cache_root() / "index" / f"{key}.npz"
@@ -91,7 +91,9 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
     if arrays is None or str(arrays["state"]) != state:
         arrays = {"state": np.array(state), **_read(source, protocol)}
         save_arrays(path, arrays)
-    remarks = source.remarks(arrays["images"].tolist())
+    images, turned = arrays["images"].tolist(), set(arrays["turned"].tolist())
+    source.known.turned.update((image, image in turned) for image in images)
+    remarks = source.remarks(images)
     return PairIndex(protocol, str(arrays["fingerprint"]), _frame(arrays), tuple(remarks))
 
 
@@ -114,7 +116,9 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
         chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
         results = pool.map(partial(_facts, source), chunks)
         facts = [fact for chunk in results for fact in chunk]
-    digest = hashlib.sha256()
+    # of the package's own protocols, photos are as the papers had them: no need to look at 120,000 headers
+    turned = source.turned(images) if protocol.home is not None else []
+    digest = hashlib.sha256(b"upright\n" if source.upright else b"")
     rows: list[tuple[int, int, int, bool, bool]] = []
     for is_test, members in ((True, test), (False, train)):
         for number, (image, (pixels, line)) in enumerate(zip(images, facts, strict=True)):
@@ -135,6 +139,7 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
         "pixels": columns[2],
         "test": columns[3],
         "listed": columns[4],
+        "turned": np.array(turned, dtype=np.str_),
     }
 
 

@@ -38,8 +38,12 @@ def open_source(protocol: Protocol, data_root: Path | None = None) -> Source:
     if not issubclass(kind, Source):
         raise UserError(f"{protocol.label}: {kind.__module__}.{kind.__name__} is no fsseg_bench.data.source.Source")
     if kind.synthetic:
-        return kind.open(protocol, paths.cache_root() / protocol.data.root)
-    return kind.open(protocol, _find(protocol, kind.needs(protocol), paths.data_root(data_root)))
+        root = paths.cache_root() / protocol.data.root
+    else:
+        root = _find(protocol, kind.needs(protocol), paths.data_root(data_root))
+    source = kind.open(protocol, root)
+    source.upright = protocol.image.orientation == "upright"
+    return source
 
 
 def _find(protocol: Protocol, needed: tuple[str, ...], data_root: Path | None) -> Path:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,13 @@ from typing import Any, Literal, NamedTuple
 
 from fsseg_bench import plugins
 from fsseg_bench.conventions import UInt8
-from fsseg_bench.data.decode import read_file, read_image, sha256
+from fsseg_bench.data.decode import image_orientation, image_size, read_file, read_image, sha256
+from fsseg_bench.data.exif import STORED
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.source import SourceKind
 from fsseg_bench.protocol.spec import Protocol, is_list_file
+
+_MOST_NAMED = 3
 
 
 class Content(NamedTuple):
@@ -39,6 +43,8 @@ class Known:
     """Those that were decoded once, and are sound."""
     files: dict[Path, str] = field(default_factory=dict)
     """SHA-256 (hex) of the files behind them: a run was planned with these bytes, and no others count in it."""
+    turned: dict[str, bool] = field(default_factory=dict)
+    """Whether EXIF says that an image is not stored upright."""
 
 
 def _unpickled(module: str, name: str, folder: str | None, state: Mapping[str, Any]) -> Source:
@@ -58,6 +64,8 @@ class Source(SourceKind, ABC):
     """The folder of the data set."""
     classes: tuple[str, ...]
     """Class names; the label value of a class is its position, from 1."""
+    upright: bool = False
+    """Whether images are turned upright as their EXIF orientation says, by the protocol's ``image.orientation``."""
 
     def __init__(self, root: Path, classes: Sequence[str]) -> None:
         """A reader of ``root``; ``classes`` are all labelled classes."""
@@ -175,10 +183,32 @@ class Source(SourceKind, ABC):
         """What else ``data verify`` should call a problem, each in a sentence that names a file."""
         return []
 
+    def turned(self, images: Iterable[str]) -> list[str]:
+        """Those of ``images`` that are not stored upright, by the EXIF orientation of their files, sorted.
+
+        Files that are missing or no images are left out: who decodes them says so.
+        """
+        known = self.known.turned
+        images = sorted(set(images)) if not self.synthetic else []
+        for image_id in images:
+            with suppress(UserError):
+                if image_id not in known:
+                    known[image_id] = image_orientation(self.image_path(image_id)) != STORED
+        return [image_id for image_id in images if known.get(image_id)]
+
     def remarks(self, images: Iterable[str]) -> list[str]:
         """What was left out of these images' labels, or read otherwise than as it is written: a sentence each, with
         counts. ``data init``, ``data verify`` and the records of runs say it."""
-        return []
+        turned = self.turned(images)
+        if not turned:
+            return []
+        shown = ", ".join(turned[:_MOST_NAMED]) + (", ..." if len(turned) > _MOST_NAMED else "")
+        done = "turned upright" if self.upright else "taken as stored, not upright as viewers show them"
+        value = "upright" if self.upright else "stored"
+        return [
+            f"photos with an EXIF orientation (the camera was held sideways or upside down): {len(turned)} ({shown}); "
+            f'they are {done} (image.orientation = "{value}")'
+        ]
 
     def has_image(self, image_id: str) -> bool:
         """Whether there is such an image, with its file."""
@@ -188,13 +218,30 @@ class Source(SourceKind, ABC):
             return False
 
     def image(self, image_id: str) -> UInt8:
-        """(H, W, 3) uint8, RGB.
+        """(H, W, 3) uint8, RGB; upright where :attr:`upright` says so.
 
         Raises:
             UserError: the file is missing or cannot be decoded; names it.
         """
         path = self.image_path(image_id)
-        return read_image(path, self.read(image_id, path, "image"))
+        return read_image(path, self.read(image_id, path, "image"), upright=self.upright)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """(W, H) of :meth:`image` in pixels, from the file's header.
+
+        Raises:
+            UserError: as :meth:`image`.
+        """
+        return image_size(self.image_path(image_id), upright=self.upright)
+
+    def label_size(self, image_id: str) -> tuple[int, int]:
+        """(W, H) of the labels in pixels, whether or not they fit the image.
+
+        Raises:
+            UserError: the mask is missing or wrong.
+        """
+        height, width = self.class_masks(image_id, (1,))[0].shape
+        return width, height
 
     @abstractmethod
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsseg_bench.data.decode import image_size
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import fill, load_state
@@ -209,7 +208,7 @@ def _inspector(plan: Plan) -> Inspect:
     size, source, table = plan.protocol.image.size, plan.source, plan.table
 
     def pixels(i: int) -> dict[str, int]:
-        width, height = image_size(source.image_path(table.queries[i]))
+        width, height = source.image_size(table.queries[i])
         return {"input": size * size, "native": width * height}
 
     return row_inspector(table.ways, plan.protocol.novel_classes(plan.request.fold), table, pixels)

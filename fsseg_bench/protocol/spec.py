@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.source import NoKeys, SourceKind
-from fsseg_bench.schema import Must, Range, settings_of
+from fsseg_bench.schema import Must, Range, later, settings_of
 
 K = TypeVar("K")
 
@@ -107,6 +107,8 @@ class ImageSpec:
     """Images are resized to the square without keeping the aspect ratio (bilinear; masks nearest)."""
     decoder: Literal["pillow"]
     """The library that decodes and resizes."""
+    orientation: Literal["stored", "upright"] = later("stored")
+    """Whether images are taken as they are stored, or turned upright as their EXIF orientation says."""
 
 
 def _are_scales(scales: tuple[float, ...]) -> bool:

@@ -95,7 +95,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "size": (lambda image: (image, labels(1).T), f"is {H} x {W} pixels and its image .*a.png {W} x {H}; a mask"),
     "floats": (lambda image: (image, labels(1) / 2), "is float64"),
     "axes": (lambda image: ([image], [np.ones((H, W, 3), np.uint8)]), "an array \\(H, W\\)"),
-    "photo": (lambda image: (image, image), "the mask has mode RGB and colours"),
+    "photo": (lambda image: (image, image), "the mask has the colour .* everywhere and no black"),
 }
 
 

@@ -79,12 +79,14 @@ CHANGES = {
     "folds": ('4 = ["eel"]', '4 = ["fox"]'),
     "root": ('root = "own-data"', 'root = "own-date"'),
     "masks": ('["SegmentationClass"]', '["SegmentationClass", "More"]'),
+    "colors": ('["SegmentationClass"]', '["SegmentationClass"]\ncolors = ["1,0,0", "2,0,0"]'),
     "train_list": ('train_list = ["train"]', 'train_list = ["trainaug"]'),
     "test_list": ('test_list = ["val"]', 'test_list = ["val", "test"]'),
     "train_excludes_test": ("excludes_test = true", "excludes_test = false"),
     "min_object_pixels": ("min_object_pixels = 2048", "min_object_pixels = 2047"),
     "novel_in_train": ('novel_in_train = "background"', 'novel_in_train = "ignore"'),
     "size": ("size = 257", "size = 321"),
+    "orientation": ("size = 257", 'size = 257\norientation = "upright"'),
     "count": ("count = 40", "count = 41"),
     "seed": ("seed = 11", "seed = -11"),
     "support_replacement": ("support_replacement = false", "support_replacement = true"),
@@ -115,7 +117,7 @@ def test_every_value_that_may_differ_is_among_the_changes() -> None:
         and not _has_one_value(field.name)
     }
     sections = {"data", "episodes", "image", "scoring", "checkpoint"}
-    assert free - sections - {"source"} == set(CHANGES) - {"class added", "masks"}
+    assert free - sections - {"source"} == set(CHANGES) - {"class added", "masks", "colors"}
 
 
 def _section_fields() -> list[dataclasses.Field[object]]:
@@ -135,6 +137,8 @@ def _has_one_value(name: str) -> bool:
         ("Something of one's own", "Something else"),
         ("[0.7, 1.0, 1.3]", "[0.7, 1, 1.3]"),
         ("count = 40", "count = 40 # forty"),
+        ("size = 257", 'size = 257\norientation = "stored"'),
+        ('["SegmentationClass"]', '["SegmentationClass"]\ncolors = []'),
         ('[checkpoint]\nrule = "last"\n', ""),
     ],
 )

@@ -99,7 +99,7 @@ class Reading:
         """(width, height) as the labels' file has them, else the image's own."""
         if type(width) is int and type(height) is int and min(width, height) > 0:
             return width, height
-        return image_size(image)
+        return image_size(image, upright=True)
 
     def list_of(self, file: Path, folder: str = "") -> str:
         """The list of an image: the folders between the root and its file (without ``folder`` at their end)."""

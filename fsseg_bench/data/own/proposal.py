@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsseg_bench.data.own.folds import LEAST_IMAGES, USUAL, Folds, propose_folds
+from fsseg_bench.data.own.pictures import orientation_words
 from fsseg_bench.data.own.survey import MOST_DECODED, Survey, look
 from fsseg_bench.errors import UserError
 
@@ -92,6 +93,8 @@ def _protocol(survey: Survey, folds: Folds, least: int, name: str, place: str) -
             f"size = {size}",
             'resize = "squash"           # to the square, without keeping the aspect ratio',
             'decoder = "pillow"          # the library that decodes and resizes',
+            _comment(orientation_words(survey.upright)),
+            f"orientation = {_toml('upright' if survey.upright else 'stored')}",
             "",
             "[episodes]",
             "count = 1000                # test episodes a fold; in the end only more images narrow intervals",

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from fsseg_bench.data.coco_files import annotation_file, lists_beside, lists_in
-from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size, read_text
+from fsseg_bench.data.decode import IMAGE_SUFFIXES
 from fsseg_bench.data.files import check_name, find_file, is_hidden, shown, suffix_of
 from fsseg_bench.data.instances import load_instances
 from fsseg_bench.data.own.folders import Collection, recognise
+from fsseg_bench.data.own.names import class_file, class_names, coloured_classes
+from fsseg_bench.data.own.pictures import choose_orientation, palette_notes
 from fsseg_bench.data.own.tools import CONVERT, files_below, tool_of
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.coco import CocoSource
@@ -28,8 +30,6 @@ _T = TypeVar("_T")
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassPNG", "SegmentationClassAug", "SBD/dataset/cls")
 _TRAIN = ("trainaug", "train", "training")
 _TEST = ("val", "valid", "validation", "test", "testing")
-_CLASS_FILES = ("classes.txt", "class_names.txt")
-_NO_CLASS = {"__ignore__", "_background_", "background"}
 _THREADS = 4
 _NEW_LIST = "all.txt"
 _SAMPLE = 500  # images whose size is looked at
@@ -109,6 +109,8 @@ class Survey:
     """Lists that are there, but serve for neither training nor testing."""
     decoded: int = 0
     """How many images were decoded; 0 where there are too many."""
+    upright: bool = True
+    """Whether photos are turned upright as their EXIF orientation says."""
 
     @property
     def shared(self) -> bool:
@@ -174,6 +176,12 @@ def _look_voc(root: Path) -> Survey:
     lists = sorted(p.stem for p in (root / "ImageSets" / "Segmentation").glob("*.txt") if not is_hidden(p.name))
     files = {}
     roles = list_roles(lists or [_NEW_LIST])
+    keys: dict[str, tuple[object, str]] = {}
+    keys["masks"] = (useful, "folders of the masks; the first that has the image's is taken")
+    used = {image for part in roles for name in part for image in source.ids(name)} if lists else _voc_images(source)[0]
+    if coloured := coloured_classes(source, sorted(used)):
+        source = VocSource(root, coloured.names, useful, coloured.colors)
+        keys["colors"] = (coloured.colors, f"of the classes in the masks, from {coloured.path.name}")
     if lists:
         train, test = _of_lists(source, roles)
     else:
@@ -181,11 +189,11 @@ def _look_voc(root: Path) -> Survey:
         files[_NEW_LIST] = "".join(f"{image}\n" for image in images)
         if without:
             notes.append(f"images without a mask are not used: {shown(without)}")
+        choose_orientation(source, images)
         train = test = _pixels(source, images)
-    notes += _other_lists(root, lists)
+    notes += [*_other_lists(root, lists), *palette_notes(source, {**train, **test})]
     largest = max((value for seen in (*train.values(), *test.values()) for value in seen), default=0)
-    classes = voc_class_names(root, largest)
-    keys = {"masks": (useful, "folders of the masks; the first that has the image's is taken")}
+    classes = coloured.names if coloured else voc_class_names(root, largest)
     survey = Survey(
         root, _VOC, classes, *roles, train, test, *_sizes(source, [*train, *test]), keys, files, tuple(notes)
     )
@@ -269,6 +277,7 @@ def _look_folders(root: Path, found: Collection) -> Survey:
         raise said
     if missing:
         raise _missing(source, missing)
+    choose_orientation(source, images)
     pixels = _pixels(source, images)
     notes = []
     if empty := [image for image, seen in pixels.items() if not seen]:
@@ -297,18 +306,20 @@ def _missing(source: FolderSource, missing: Sequence[str]) -> UserError:
 
 
 def _finished(survey: Survey, source: Source, lists: Sequence[str]) -> Survey:
-    """Decodes the images where they are few, and names the lists that are not used."""
+    """Decodes the images where they are few, and notes the lists that are not used and how photos are turned."""
     images = sorted(survey.train.keys() | survey.test.keys())
     few = len(images) <= MOST_DECODED
     if few:
         _each(lambda image: source.image(image).shape, images, "image")
     unused = tuple(name for name in lists if name not in (*survey.train_list, *survey.test_list))
-    return dataclasses.replace(survey, decoded=len(images) if few else 0, unused_lists=unused)
+    decoded = len(images) if few else 0
+    return dataclasses.replace(survey, decoded=decoded, unused_lists=unused, upright=source.upright)
 
 
 def _of_lists(source: Source, roles: Roles) -> tuple[Pixels, Pixels]:
     """The pixels of the training and of the test lists."""
     images = [sorted({image for name in names for image in source.ids(name)}) for names in roles]
+    choose_orientation(source, {*images[0], *images[1]})
     train = _pixels(source, images[0])
     return train, train if images[0] == images[1] else _pixels(source, images[1])
 
@@ -344,7 +355,7 @@ def _each(work: Callable[[str], _T], images: Sequence[str], kind: str) -> list[_
 def _sizes(source: Source, images: Sequence[str]) -> tuple[int, int]:
     """Medians of the longer side and of the area, over evenly spaced images."""
     chosen = images[:: -(-len(images) // _SAMPLE)]
-    sizes = [image_size(source.image_path(image)) for image in chosen]
+    sizes = [source.image_size(image) for image in chosen]
     return round(statistics.median(map(max, sizes))), round(statistics.median(w * h for w, h in sizes))
 
 
@@ -371,27 +382,22 @@ def _role(name: str) -> str:
     return re.sub(r"[\W_]*\d*$", "", name.lower())
 
 
-def class_file(folder: Path) -> Path | None:
-    """The file in ``folder`` that names the classes; None where there is none."""
-    return next((folder / name for name in _CLASS_FILES if (folder / name).is_file()), None)
-
-
 def voc_class_names(root: Path, largest: int) -> tuple[str, ...]:
-    """Names of the label values 1 to ``largest`` and beyond, from ``classes.txt`` or ``class_names.txt``.
+    """Names of the label values 1 to ``largest`` and beyond, from ``classes.txt`` or the like.
 
-    These have one name a line, in the order of the label values. labelme's lines ``__ignore__`` and ``_background_``
-    (and ``background``) are no classes and do not count. Without such a file: ``class-1``, ``class-2``, ...
+    These have one name a line, in the order of the label values; see :func:`fsseg_bench.data.own.names.class_names`.
+    Without such a file: ``class-1``, ``class-2``, ...
 
     Raises:
-        UserError: no mask shows anything, or the file has a name twice or fewer names than the masks have values.
+        UserError: no mask shows anything, or the file has a name twice, fewer names than the masks have values, or the
+            background behind a class.
     """
     if not largest:
         raise UserError(f"{root}: no mask shows any class: all pixels are 0 (background) or 255 (void)")
     path = class_file(root)
     if path is None:
         return tuple(f"class-{value}" for value in range(1, largest + 1))
-    lines = map(str.strip, read_text(path, "names of the classes").splitlines())
-    names = tuple(line for line in lines if line and line.lower() not in _NO_CLASS)
+    names = class_names(path)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"{path}: names {', '.join(twice)} more than once; each class needs a name of its own")
     if len(names) < largest:

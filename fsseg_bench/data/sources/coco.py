@@ -23,7 +23,7 @@ from fsseg_bench.data.coco_files import (
     places_of_images,
 )
 from fsseg_bench.data.coco_notes import NOWHERE, counted, sentences
-from fsseg_bench.data.decode import image_size
+from fsseg_bench.data.decode import check_size
 from fsseg_bench.data.instances import Instances, Region, load_instances
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError, unknown
@@ -144,6 +144,12 @@ class CocoSource(Source):
             found += [f"{where}: {text}" for text in _remarks(split, {split.numbers[i] for i in some})]
         return found
 
+    def label_size(self, image_id: str) -> tuple[int, int]:
+        """As :meth:`Source.label_size`, as the annotations have it."""
+        split, number = self._find(image_id)
+        height, width = split.instances.sizes[number].tolist()
+        return width, height
+
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         """As :meth:`Source.class_masks`: void is a crowd of the class itself where no single instance lies."""
         split, number = self._find(image_id)
@@ -213,12 +219,8 @@ class CocoSource(Source):
         """(H, W), after a check that the image file has the size of its annotations."""
         split, number = self._find(image_id)
         height, width = split.instances.sizes[number].tolist()
-        path = self.image_path(image_id)
-        if (found := image_size(path)) != (width, height):
-            raise UserError(
-                f"{path} is {found[0]} x {found[1]} pixels, but {split.path} "
-                f"says {width} x {height}; a mask must have the size of its image"
-            )
+        image = self.image_path(image_id)
+        check_size(f"{split.path} says", (width, height), image, upright=self.upright)
         return height, width
 
 

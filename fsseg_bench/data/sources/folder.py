@@ -11,8 +11,9 @@ from typing import Annotated
 import numpy as np
 
 from fsseg_bench.conventions import UInt8
-from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_binary_mask
+from fsseg_bench.data.decode import IMAGE_SUFFIXES
 from fsseg_bench.data.files import MASK_SUFFIXES, data_files, find_file, shown
+from fsseg_bench.data.masks import read_binary_mask
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.voc import VocSource, lossy_mask, not_read
 from fsseg_bench.errors import UserError, unknown
@@ -62,7 +63,7 @@ class FolderSource(VocSource):
 
     An image id is ``<class>/<name>``. Images have a suffix of :data:`fsseg_bench.data.decode.IMAGE_SUFFIXES`, masks one
     that keeps values; where both lie in one folder and only the suffix tells them apart, ``.png`` is the mask. Masks
-    are read by :func:`fsseg_bench.data.decode.read_binary_mask`: there is no void. An image shows the class of its
+    are read by :func:`fsseg_bench.data.masks.read_binary_mask`: there is no void. An image shows the class of its
     folder and, as far as anybody knows, no other.
     """
 

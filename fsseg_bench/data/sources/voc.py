@@ -14,13 +14,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from fsseg_bench.conventions import VOID, UInt8
-from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_mask_size, read_file, read_labels, read_text, sha256
+from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size, read_file, read_text, sha256
 from fsseg_bench.data.files import MASK_SUFFIXES, exact_file, find_file, passed_over, shown, spellings, suffix_of
+from fsseg_bench.data.masks import check_mask_size, read_labels
 from fsseg_bench.data.sbd import read_sbd_labels
 from fsseg_bench.data.source import Content, Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol, is_list_file
-from fsseg_bench.schema import Must
+from fsseg_bench.schema import Must, later
 
 _TRAINAUG = "trainaug"
 _SBD_FOLDER = "cls"
@@ -31,12 +32,31 @@ def _different_names(names: tuple[str, ...]) -> bool:
     return bool(names) and all(name.strip() for name in names) and len(set(names)) == len(names)
 
 
+_COLORS = "a list of different colours like '128,0,0' (red, green, blue, 0 to 255 each), none of them black"
+
+
+def _are_colors(colors: tuple[str, ...]) -> bool:
+    values = [color_value(color) for color in colors]
+    return all(values) and len(set(values)) == len(values)
+
+
+def color_value(color: str) -> int | None:
+    """0xRRGGBB of ``"red,green,blue"``; None where it is none."""
+    parts = [part.strip() for part in color.split(",")]
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) <= 255 for part in parts):
+        return None
+    red, green, blue = map(int, parts)
+    return red << 16 | green << 8 | blue
+
+
 @dataclass(frozen=True)
 class VocKeys:
     """The keys of ``[data]`` for VOC's layout."""
 
     masks: Annotated[tuple[str, ...], Must("a list of different folders, at least one", _different_names)]
     """Mask folders in order of preference, each with palette PNGs or SBD's .mat files."""
+    colors: Annotated[tuple[str, ...], Must(_COLORS, _are_colors)] = later(())
+    """The colour of each class in the masks, which then decides in place of an index."""
 
 
 class VocSource(Source):
@@ -48,18 +68,29 @@ class VocSource(Source):
 
     keys: ClassVar[Any] = VocKeys
 
-    def __init__(self, root: Path, classes: Sequence[str], masks: Sequence[str]) -> None:
+    def __init__(self, root: Path, classes: Sequence[str], masks: Sequence[str], colors: Sequence[str] = ()) -> None:
         """A reader of ``root``, the folder that holds ``JPEGImages``.
 
-        ``masks`` are folders relative to ``root``; an image's mask is taken from the first that has one.
+        ``masks`` are folders relative to ``root``; an image's mask is taken from the first that has one. ``colors`` are
+        the classes' own in the masks, in their order; without any, the masks hold label values.
+
+        Raises:
+            UserError: there are colours, but not one for each class.
         """
         super().__init__(root, classes)
         self.masks = tuple(masks)
+        self.colors = tuple(filter(None, map(color_value, colors)))
+        if self.colors and len(self.colors) != len(self.classes):
+            raise UserError(
+                f"{root}: data.colors has {len(self.colors)} colours for {len(self.classes)} classes; each class needs "
+                "its colour, in the order of the classes"
+            )
 
     @classmethod
     def open(cls, protocol: Protocol, root: Path) -> Source:
         """The reader of a protocol's data in ``root``."""
-        return cls(root, protocol.classes, protocol.data.options_as(VocKeys).masks)
+        keys = protocol.data.options_as(VocKeys)
+        return cls(root, protocol.classes, keys.masks, keys.colors)
 
     @classmethod
     def needs(cls, protocol: Protocol) -> tuple[str, ...]:
@@ -184,6 +215,14 @@ class VocSource(Source):
         kinds |= {self.root / name: (*MASK_SUFFIXES, ".mat") for name in self.masks}
         return [*super().remarks(images), *not_read(kinds)]
 
+    def label_size(self, image_id: str) -> tuple[int, int]:
+        """As :meth:`Source.label_size`, from the mask's header where it is a picture."""
+        path = self.mask_path(image_id)
+        if path.suffix != ".mat":
+            return image_size(path)
+        height, width = self._values(image_id).shape
+        return width, height
+
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         """As :meth:`Source.class_masks`: a pixel labelled 255 is void for each class."""
         values, _ = self._labels(image_id)
@@ -199,26 +238,32 @@ class VocSource(Source):
         return {c: int(counts[c]) for c in range(1, len(self.classes) + 1) if counts[c]}
 
     def label_digest(self, image_id: str) -> str:
-        """SHA-256 (hex) of the mask file."""
+        """SHA-256 (hex) of the mask file, and of the classes' colours in it."""
+        digest = self._mask_digest(image_id)
+        return sha256(f"{digest} {self.colors}".encode()) if self.colors else digest
+
+    def _mask_digest(self, image_id: str) -> str:
         return sha256(read_file(self.mask_path(image_id), "mask"))
 
     def content(self, image_id: str, *, labels: bool) -> Content:
         """As :meth:`Source.content`; with ``labels``, the mask is one of the files."""
         content = super().content(image_id, labels=labels)
-        masks = {self.mask_path(image_id): content.label} if labels else {}
+        # of a mask without colours, the file's digest is that of its labels
+        digest = self._mask_digest(image_id) if labels and self.colors else content.label
+        masks = {self.mask_path(image_id): digest} if labels else {}
         return content._replace(files={**content.files, **masks})
 
     def _values(self, image_id: str) -> UInt8:
         """(H, W) label values, as the mask file has them."""
         path = self.mask_path(image_id)
         data = self.read(image_id, path, "mask")
-        return read_sbd_labels(path, data) if path.suffix == ".mat" else read_labels(path, data)
+        return read_sbd_labels(path, data) if path.suffix == ".mat" else read_labels(path, data, self.colors)
 
     def _labels(self, image_id: str) -> tuple[UInt8, npt.NDArray[np.int64]]:
         """(H, W) label values, 0 to the number of classes or 255, and (256,) pixels of each value."""
         path = self.mask_path(image_id)
         values = self._values(image_id)
-        check_mask_size(path, values, self.image_path(image_id))
+        check_mask_size(path, values, self.image_path(image_id), upright=self.upright)
         counts = np.array(Image.fromarray(values).histogram(), dtype=np.int64)
         self._check_values(path, counts)
         return values, counts

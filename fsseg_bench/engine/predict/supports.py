@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg_bench.conventions import VOID, UInt8
-from fsseg_bench.data.decode import image_size, read_binary_mask, read_labels
+from fsseg_bench.data.decode import image_size
+from fsseg_bench.data.masks import read_binary_mask, read_labels
 from fsseg_bench.engine.predict.upright import AnyImage, named, upright
 from fsseg_bench.errors import UserError
 
@@ -42,7 +43,7 @@ def read_supports(
         masks: one for each image, of the size of the upright image.
         label: the class's value in masks with several label values, where 0 is background and 255 void; images whose
             mask does not have it are left out. None: masks are binary, see
-            :func:`fsseg_bench.data.decode.read_binary_mask`, and 255 is the object.
+            :func:`fsseg_bench.data.masks.read_binary_mask`, and 255 is the object.
 
     Raises:
         UserError: no support, another number of masks than of images, a file is missing or unreadable, a mask is empty,
@@ -158,7 +159,7 @@ def _box(box: Any, width: int, height: int, image: str) -> UInt8:
 
 def _wrong_size(image: AnyImage, size: tuple[int, int], name: str, found: tuple[int, int]) -> UserError:
     message = f"{name} is {found[0]} x {found[1]} pixels and its image {named(image)} {size[0]} x {size[1]}"
-    if isinstance(image, str | Path) and image_size(Path(image)) == found:
+    if isinstance(image, str | Path) and image_size(Path(image).expanduser()) == found:
         message += " upright, as its EXIF orientation says; the mask fits the pixels as they are stored: turn it too"
     return UserError(f"{message}; a mask must have the size of its image")
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from fsseg_bench.conventions import UInt8
-from fsseg_bench.data.decode import read_file, read_image
+from fsseg_bench.data.decode import read_image
 from fsseg_bench.errors import UserError
 
 AnyImage = str | Path | npt.NDArray[np.uint8]
 """An image file, or pixels (H, W, 3), RGB."""
-
-_ORIENTATION = 0x0112
-_TURNED = range(2, 9)
 
 
 def upright(image: AnyImage) -> UInt8:
@@ -28,13 +23,7 @@ def upright(image: AnyImage) -> UInt8:
     """
     if not isinstance(image, str | Path):
         return _checked(image)
-    path = Path(image).expanduser()
-    data = read_file(path, "image")
-    pixels = read_image(path, data)
-    with Image.open(io.BytesIO(data)) as file:
-        if file.getexif().get(_ORIENTATION) not in _TURNED:
-            return pixels
-        return np.array(ImageOps.exif_transpose(file).convert("RGB"))
+    return read_image(Path(image).expanduser(), upright=True)
 
 
 def named(image: AnyImage) -> str:
