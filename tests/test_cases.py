@@ -58,6 +58,29 @@ CASES = {
         (r"error: data/cup/images/000\.jpg: the image is a link", r"error: all: .*/000\.jpg is a l")
     ),
     "51-lists-train1-train2": Ends((r'train_list = \["train1", "train2"\]', r'test_list = \["val"\]')),
+    "17-coco-leak": Ends(
+        (r"8 training images are left out", r"in training 8 in test 8 in both 0"), (r"in both [1-9]",)
+    ),
+    "28-no-home-unknown-user": Ends(
+        (
+            r"no home folder .*set FSSEG_CACHE.*\nexit 2",
+            r"Permission denied; set FSSEG_CACHE.*\nexit 2",
+            r"next: .*\nexit 0",
+        ),
+        root=True,
+    ),
+    "34-small-shm": Ends((r"go through pipes .*--shm-size", r"train 6/6", r"exit 0"), (r"exit 137",), root=True),
+    "53-folder-photo-in-two-classes": Ends(
+        (
+            r"fold 1: 4 training images are left out: .*dog/000 is cup/000",
+            r"fold 1 test photos 4 of them in training 0",
+        ),
+        (r"in training [1-9]",),
+    ),
+    "61-checkpoint-dataparallel": Ends(
+        (r"(?s)(== \S+\n.*?panet.*?\| *(\d+\.\d+ ± \d+\.\d+) .*?: (\S+%) of the pixels[^=]*){6}",), (r"error",)
+    ),
+    "63-broken-image-late": Ends((r"1 of 4 test images cannot be evaluated.*003\.jpg", r"exit 2"), (r"train \d+/60",)),
     "54-coco-overlap": Ends((r"\ncup 525\n", r"\ndog (2[5-9]\d|300)\n")),
     "57-roboflow-layout": Ends((r"wrote data/protocol\.toml",)),
     "58b-jpeg-masks": Ends((r"masks are missing: .* there is data/cup/masks/000\.jpg, but its format",)),

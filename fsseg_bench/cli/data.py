@@ -293,8 +293,8 @@ def _tried_out(path: Path) -> tuple[int, bool, list[str], list[str]]:
     """Draws the 1-shot episodes of every fold, as ``run`` will; keeps the pair index.
 
     Returns:
-        Their number, whether nothing can be trained, what to say of episodes that repeat one another or of classes with
-        few images, and what the source says of its images.
+        Their number, whether nothing can be trained, what to say of photos with several names, of episodes that repeat
+        one another or of classes with few images, and what the source says of its images.
     """
     from fsseg_bench.data.index import build_index
     from fsseg_bench.data.open import open_source
@@ -305,8 +305,8 @@ def _tried_out(path: Path) -> tuple[int, bool, list[str], list[str]]:
     protocol = load_protocol(path)
     names = dict(enumerate(protocol.classes, start=1))
     index = build_index(open_source(protocol), protocol)
-    warnings = []
+    warnings = index.remarks(protocol.folds)
     for fold in protocol.folds:
-        table = sample_episodes(protocol, fold, index.test_pairs(fold), way=1, shot=1)
+        table = sample_episodes(protocol, fold, index.test_pairs(fold), way=1, shot=1, copies=index.copies)
         warnings += [f"fold {fold}: {text}" for text in few_images(EpisodeImages.of(table), names)]
     return protocol.episodes.count, len(protocol.folds) == 1, warnings, list(index.source_remarks)

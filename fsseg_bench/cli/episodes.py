@@ -66,8 +66,8 @@ def _drawn(protocol: Any, options: dict[str, Any]) -> dict[int, Any]:
     if options["episodes"] is not None:
         protocol = replace_episodes(protocol, options["episodes"])
     fold, way, shot = (1 if options[name] is None else options[name] for name in ("fold", "way", "shot"))
-    pairs = _index(protocol, options["data_root"]).test_pairs(fold)
-    return {fold: sample_episodes(protocol, fold, pairs, way, shot)}
+    index = _index(protocol, options["data_root"])
+    return {fold: sample_episodes(protocol, fold, index.test_pairs(fold), way, shot, index.copies)}
 
 
 def _index(protocol: Any, root: str | None) -> Any:
@@ -89,7 +89,8 @@ def _imported(source: Path, protocol: Any, options: dict[str, Any], out: str | N
     if not options["no_check"]:
         index = _index(protocol, options["data_root"])
         ids = index.frame.loc[index.frame["split"] == "test", "image"]
-        images = TestImages(frozenset(ids), {fold: index.test_pairs(fold) for fold in protocol.folds})
+        pairs = {fold: index.test_pairs(fold) for fold in protocol.folds}
+        images = TestImages(frozenset(ids), pairs, index.copies)
     imported = import_episodes(source, protocol, Choice(**said), images)
     for note in imported.notes:
         click.echo(f"{source}: {note}", err=True)

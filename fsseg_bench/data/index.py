@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,14 +17,16 @@ import pandas as pd
 from fsseg_bench.data.cachefile import Arrays, load_arrays, save_arrays
 from fsseg_bench.data.decode import sha256
 from fsseg_bench.data.lists import Listed, read_list
+from fsseg_bench.data.photos import find_copies, of_photos
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import cache_root
 from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.table import Copies, once
 
 _FORMAT = 3
 """Raised when what is kept in the cache changes."""
-_ARRAYS = ("state", "fingerprint", "images", "image", "class", "pixels", "test", "listed", "turned")
+_ARRAYS = ("state", "fingerprint", "images", "image", "class", "pixels", "test", "listed", "turned", "copies", "left_out")
 _THREADS = 4
 _CHUNK = 32
 
@@ -44,6 +46,11 @@ class PairIndex:
     however small, listed or not."""
     source_remarks: tuple[str, ...] = ()
     """What the source says of the lists' images: :meth:`fsseg_bench.data.source.Source.remarks`."""
+    copies: Copies = field(default_factory=dict)
+    """Images whose photo an earlier image is, too (:func:`fsseg_bench.data.photos.find_copies`), to that one."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Images of the training lists that are no part of the index, since their photo is that of an image of the test
+    lists with another id, to that image; only with ``train_excludes_test``."""
 
     def test_pairs(self, fold: int) -> dict[int, tuple[str, ...]]:
         """Novel class to the listed test images with at least ``min_object_pixels`` of it, sorted; maybe none."""
@@ -56,7 +63,8 @@ class PairIndex:
     def train_pairs(self, fold: int) -> dict[int, tuple[str, ...]]:
         """Base class to the listed training images with at least ``min_object_pixels`` of it, sorted; maybe none.
 
-        With ``novel_in_train = "drop-image"``, images with any pixel of a novel class are left out.
+        With ``novel_in_train = "drop-image"``, images with any pixel of a novel class are left out, and so are other
+        images of the same photo.
         """
         drop = self.protocol.data.novel_in_train == "drop-image"
         without = self.protocol.novel_classes(fold) if drop else ()
@@ -64,10 +72,55 @@ class PairIndex:
 
     def _pairs(self, split: str, classes: Iterable[int], without: Sequence[int]) -> dict[int, tuple[str, ...]]:
         rows = self.frame[self.frame["split"] == split]
-        dropped = rows.loc[rows["class"].isin(list(without)), "image"]
         large = rows[rows["listed"] & (rows["pixels"] >= self.protocol.data.min_object_pixels)]
-        large = large[~large["image"].isin(dropped)]
+        large = large[~self._photos(large["image"]).isin(self._photos(self._showing(without)))]
         return {c: tuple(sorted(large.loc[large["class"] == c, "image"])) for c in classes}
+
+    def _showing(self, classes: Sequence[int]) -> pd.Series[str]:
+        """The images that show any of the classes."""
+        return self.frame.loc[self.frame["class"].isin(list(classes)), "image"]
+
+    def _photos(self, images: pd.Series[str]) -> pd.Series[str]:
+        """For each image the first one of its photo."""
+        return images.map(lambda image: self.copies.get(image, image)) if self.copies else images
+
+    def remarks(self, folds: Iterable[int]) -> list[str]:
+        """What photos with several ids changed, a sentence each; empty where there is none."""
+        texts = []
+        if self.left_out:
+            texts.append(
+                f"{_counted(self.left_out, 'training image')} left out: the test lists have the same photo under "
+                f"another name ({_example(self.left_out)})"
+            )
+        for fold in folds if self.protocol.data.novel_in_train == "drop-image" and self.copies else ():
+            if dropped := self._dropped(fold):
+                texts.append(
+                    f"fold {fold}: {_counted(dropped, 'training image')} left out: under another name, the same photo "
+                    f"shows a held-out class ({_example(dropped)})"
+                )
+        if self.copies:
+            texts.append(
+                f"{_counted(self.copies, 'image')} the photo of another one ({_example(self.copies)}): no episode has "
+                "a photo twice, and a class has it once"
+            )
+        return texts
+
+    def _dropped(self, fold: int) -> dict[str, str]:
+        """Training images of a fold that show no novel class, to an image of the same photo that does."""
+        novel = set(self._showing(self.protocol.novel_classes(fold)))
+        by_photo = {self.copies.get(image, image): image for image in sorted(novel, reverse=True)}
+        train = set(self.frame.loc[self.frame["split"] == "train", "image"]) - novel
+        photos = ((image, self.copies.get(image, image)) for image in sorted(train))
+        return {image: by_photo[photo] for image, photo in photos if photo in by_photo}
+
+
+def _counted(images: Mapping[str, str], what: str) -> str:
+    return f"{len(images):,} {what}{'s are' if len(images) > 1 else ' is'}"
+
+
+def _example(images: Mapping[str, str]) -> str:
+    image, other = next(iter(images.items()))
+    return f"{image} is {other}" + (", for one" if len(images) > 1 else "")
 
 
 _Facts = tuple[dict[int, int], str]
@@ -94,7 +147,8 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
     images, turned = arrays["images"].tolist(), set(arrays["turned"].tolist())
     source.known.turned.update((image, image in turned) for image in images)
     remarks = source.remarks(images)
-    return PairIndex(protocol, str(arrays["fingerprint"]), _frame(arrays), tuple(remarks))
+    copies, left_out = ({str(image): str(other) for image, other in arrays[key]} for key in ("copies", "left_out"))
+    return PairIndex(protocol, str(arrays["fingerprint"]), _frame(arrays), tuple(remarks), copies, left_out)
 
 
 def _code(kind: type[Source]) -> str:
@@ -109,8 +163,14 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
     """Every mask of the lists, read once."""
     data = protocol.data
     test, train = _members(source, data.test_list), _members(source, data.train_list)
+    copies = find_copies(source, train.keys() | test.keys())
+    left_out: dict[str, str] = {}
     if data.train_excludes_test:
-        train = {image: classes for image, classes in train.items() if image not in test}
+        tested = once(test, copies)
+        same = {image: tested[photo] for image in sorted(train) if (photo := copies.get(image, image)) in tested}
+        train = {image: classes for image, classes in train.items() if image not in same}
+        left_out = {image: other for image, other in same.items() if image not in test}
+        copies = of_photos({image: copies.get(image, image) for image in train.keys() | test.keys()})
     images = sorted(train.keys() | test.keys())
     with ThreadPoolExecutor(_THREADS) as pool:
         chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
@@ -130,6 +190,8 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
                 digest.update(f"{int(is_test)} {image} {line}{only}\n".encode())
                 for c, n in sorted(pixels.items()):
                     rows.append((number, c, n, is_test, allowed is None or c in allowed))
+    if copies:  # what is drawn and dropped depends on them; without any, the fingerprint is as it always was
+        digest.update(f"copies {json.dumps(sorted(copies.items()))}\n".encode())
     columns = np.array(rows, dtype=np.int64).reshape(-1, 5).T
     return {
         "fingerprint": np.array(digest.hexdigest()),
@@ -140,6 +202,8 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
         "test": columns[3],
         "listed": columns[4],
         "turned": np.array(turned, dtype=np.str_),
+        "copies": np.array(list(copies.items()), dtype=np.str_).reshape(-1, 2),
+        "left_out": np.array(list(left_out.items()), dtype=np.str_).reshape(-1, 2),
     }
 
 

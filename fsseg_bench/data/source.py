@@ -179,6 +179,16 @@ class Source(SourceKind, ABC):
         """
         return self.files(image_id)[0]
 
+    def photo_file(self, image_id: str) -> Path | None:
+        """The file that holds this photo and nothing else; None where the source makes its images in another way.
+
+        Two such files tell whether two ids are one photo (:func:`fsseg_bench.data.photos.find_copies`).
+
+        Raises:
+            UserError: there is no such image.
+        """
+        return self.image_path(image_id) if type(self).image is Source.image else None
+
     def doubts(self, test_images: Iterable[str]) -> list[str]:
         """What else ``data verify`` should call a problem, each in a sentence that names a file."""
         return []

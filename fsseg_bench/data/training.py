@@ -18,7 +18,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import distinct, seed_of, stream
-from fsseg_bench.protocol.table import further_images
+from fsseg_bench.protocol.table import Copies, further_images, once
 
 _TRIES = 100
 
@@ -90,7 +90,7 @@ class TrainingEpisodes(Dataset[TrainingSample]):
     """A stream of ``length`` random episodes of a fold's base classes.
 
     An episode's classes are drawn uniformly without repetition, then the query, of the first class, and each class's
-    supports uniformly from its images; all images of an episode differ. Base classes that are not in the episode are
+    supports uniformly from its images; all photos of an episode differ. Base classes that are not in the episode are
     background; what held-out classes are is the protocol's ``novel_in_train``.
 
     Raises:
@@ -113,9 +113,11 @@ class TrainingEpisodes(Dataset[TrainingSample]):
     """Of the whole stream."""
     length: int
     extras: Extras = field(default_factory=Extras)
+    copies: Copies = field(default_factory=dict)
+    """Images that are the same photo: a class has it under the first of them."""
 
     def __post_init__(self, protocol: Protocol) -> None:
-        self.pairs = {c: tuple(sorted(set(images))) for c, images in sorted(self.pairs.items())}
+        self.pairs = {c: tuple(once(images, self.copies).values()) for c, images in sorted(self.pairs.items())}
         self._size = protocol.image.size
         self._ignored = protocol.novel_classes(self.fold) if protocol.data.novel_in_train == "ignore" else ()
         self._base = protocol.base_classes(self.fold)
@@ -124,6 +126,13 @@ class TrainingEpisodes(Dataset[TrainingSample]):
 
     def __len__(self) -> int:
         return self.length
+
+    @property
+    def sample_bytes(self) -> int:
+        """How much memory the tensors of one episode take."""
+        images = 1 + self.way * self.shot
+        maps = 4 + self.extras.class_labels  # three colours and a mask
+        return self._size**2 * (maps * images + 3 * self.way * self.extras.unlabelled)
 
     def __getitem__(self, index: int) -> TrainingSample:
         """Episode ``index``.
@@ -179,10 +188,11 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         )
 
     def _unused(self, rng: np.random.RandomState, class_id: int, count: int, used: Sequence[str]) -> list[str]:
-        """``count`` different images of a class that are not in ``used``, uniformly; fewer if there are no more."""
-        images = self.pairs[class_id]
+        """``count`` different images of a class whose photos are not in ``used``, uniformly; or all there are."""
+        images, copies = self.pairs[class_id], self.copies
+        barred = [copies.get(image, image) for image in used]
         drawn = [images[i] for i in distinct(rng, len(images), min(len(images), count + len(used)))]
-        return [image for image in drawn if image not in used][:count]
+        return [image for image in drawn if copies.get(image, image) not in barred][:count]
 
     def _masks(self, image_id: str, classes: Sequence[int]) -> UInt8:
         return training_masks(self.source, image_id, classes, self._ignored)
@@ -202,7 +212,7 @@ class TrainingEpisodes(Dataset[TrainingSample]):
     def _unlabelled(self, index: int, drawn: _Draw) -> Tensor:
         used = [drawn.query, *(image for images in drawn.supports for image in images)]
         seed = seed_of("training unlabelled", self.seed, index)
-        further = further_images(seed, drawn.classes, used, self.pairs, self.extras.unlabelled)
+        further = further_images(seed, drawn.classes, used, self.pairs, self.extras.unlabelled, self.copies)
         views = [[self._view(index, "query", image).image for image in images] for images in further]
         return torch.stack([torch.stack(images) for images in views])
 

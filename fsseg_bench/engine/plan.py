@@ -106,7 +106,7 @@ def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
     if recipe.iterations:
         check_training(model, recipe)
     pairs, count = index.test_pairs(request.fold), model.unlabelled_images
-    further = further_of_table(table, pairs, count) if count else ()
+    further = further_of_table(table, pairs, count, index.copies) if count else ()
     evaluated, unlabelled = _evaluated(source, table, further, decode=not request.no_check)
     digests = {
         "data_fingerprint": index.fingerprint,
@@ -142,7 +142,7 @@ def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
         model=model,
         base_classes=base,
         weights=info,
-        remarks=index.source_remarks,
+        remarks=(*index.remarks((request.fold,)), *index.source_remarks),
         settings=settings,
         checkpoint=checkpoint,
         trained=trained,
@@ -196,12 +196,20 @@ def _open(protocol: Protocol, root: str | None, opened: OpenSources) -> tuple[So
 def _episodes(request: RunRequest, protocol: Protocol, index: PairIndex) -> EpisodeTable:
     pairs = index.test_pairs(request.fold)
     if request.episodes is None or is_count(request.episodes):
-        return sample_episodes(protocol, request.fold, pairs, request.way, request.shot)
+        return sample_episodes(protocol, request.fold, pairs, request.way, request.shot, index.copies)
     path = list_path(request.episodes, request.fold)
     table = EpisodeTable.from_csv(path)
     novel = protocol.novel_classes(request.fold)
-    repeats = protocol.episodes.support_replacement
-    check_episodes(table, pairs, novel, request.way, request.shot, where=path, support_replacement=repeats)
+    check_episodes(
+        table,
+        pairs,
+        novel,
+        request.way,
+        request.shot,
+        where=path,
+        support_replacement=protocol.episodes.support_replacement,
+        copies=index.copies,
+    )
     return table
 
 
@@ -210,7 +218,8 @@ def _given_list(
 ) -> tuple[RunRequest, Protocol]:
     """What a file of episodes makes of a request: nothing where it holds what the protocol draws by itself."""
     try:
-        drawn = sample_episodes(protocol, request.fold, index.test_pairs(request.fold), request.way, request.shot)
+        pairs = index.test_pairs(request.fold)
+        drawn = sample_episodes(protocol, request.fold, pairs, request.way, request.shot, index.copies)
     except UserError:  # too few images to draw from: every list is then one from elsewhere
         drawn = None
     if drawn is not None and drawn.digest == table.digest:

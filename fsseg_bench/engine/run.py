@@ -169,6 +169,7 @@ def _training_episodes(plan: Plan) -> TrainingEpisodes:
         request.seed,
         recipe.iterations * recipe.batch,
         Extras(plan.cls.reads_class_labels, plan.model.unlabelled_images),
+        plan.index.copies,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import below, distinct, stream
-from fsseg_bench.protocol.table import EpisodeTable
+from fsseg_bench.protocol.table import NO_COPIES, Copies, EpisodeTable, once
 
 __all__ = ["EpisodeTable", "check_episodes", "sample_episodes"]
 
@@ -19,16 +19,22 @@ _Row = tuple[tuple[int, ...], str, tuple[tuple[str, ...], ...]]
 
 
 def sample_episodes(
-    protocol: Protocol, fold: int, pairs: Mapping[int, Sequence[str]], way: int, shot: int
+    protocol: Protocol,
+    fold: int,
+    pairs: Mapping[int, Sequence[str]],
+    way: int,
+    shot: int,
+    copies: Copies = NO_COPIES,
 ) -> EpisodeTable:
     """The protocol's episodes of one fold.
 
     An episode's classes are drawn uniformly without repetition from the fold's held-out classes, the query
     uniformly from the first class's images, then each way's supports uniformly from its images that are not
-    in the episode yet. With ``episodes.support_replacement``, each support is drawn uniformly from all images of its
-    class but the query, whatever was drawn before; the stream is the same and as many numbers are taken from it, so
-    that classes and queries are those of the table without. The draws depend on the protocol's seed, the fold, N, K
-    and the images alone; a table of fewer episodes is the beginning of a longer one.
+    in the episode yet. A photo that a class has under several ids is drawn under the first of them, and never twice
+    in an episode, whatever its ids. With ``episodes.support_replacement``, each support is drawn uniformly from all
+    images of its class but the query, whatever was drawn before; the stream is the same and as many numbers are taken
+    from it, so that classes and queries are those of the table without. The draws depend on the protocol's seed, the
+    fold, N, K and the images alone; a table of fewer episodes is the beginning of a longer one.
 
     Args:
         protocol: gives the held-out classes, the number of episodes and the seed.
@@ -36,6 +42,7 @@ def sample_episodes(
         pairs: class id to ids of the test images that show enough of the class, in any order.
         way: N, classes an episode.
         shot: K, supports a class.
+        copies: images that are the same photo.
 
     Raises:
         UserError: no such fold, N or K out of range, a class with too few images, or a class that is no
@@ -47,7 +54,7 @@ def sample_episodes(
         raise UserError(f"--way {way}: fold {fold} of {protocol.label} allows 1 to {len(novel)}")
     if shot < 1:
         raise UserError(f"--shot {shot}: at least 1 support a class is needed")
-    pools = {c: _Pool(pairs.get(c, ())) for c in novel}
+    pools = {c: _Pool(pairs.get(c, ()), copies) for c in novel}
     _check_pools(protocol, pools, shot)
     draws = _draws(stream("episodes", protocol.episodes.seed, fold, way, shot), protocol, pools, way, shot)
     rows = list(islice(draws, protocol.episodes.count))
@@ -68,6 +75,7 @@ def check_episodes(
     *,
     support_replacement: bool = False,
     lines: Sequence[int] | None = None,
+    copies: Copies = NO_COPIES,
 ) -> None:
     """Compares a table that was read from a file with the data it is to be used on.
 
@@ -80,6 +88,7 @@ def check_episodes(
         where: the file, for the messages.
         support_replacement: whether an image may be a support several times, as in the protocol.
         lines: the episodes' lines in the file, from 1; None: the table's own form, whose first row is line 2.
+        copies: images that are the same photo.
 
     Raises:
         UserError: another N or K, a class that is not held out or twice in an episode, an image that the
@@ -93,7 +102,8 @@ def check_episodes(
         )
     known = {c: frozenset(pairs.get(c, ())) for c in novel}
     for i in range(len(table)):
-        _check_row(table, i, known, support_replacement, f"{where}: line {i + 2 if lines is None else lines[i]}")
+        line = f"{where}: line {i + 2 if lines is None else lines[i]}"
+        _check_row(table, i, known, support_replacement, copies, line)
     missing = set(novel) - {classes[0] for classes in table.classes}
     if missing:
         raise UserError(
@@ -103,15 +113,18 @@ def check_episodes(
 
 
 class _Pool:
-    """The images of one class in canonical order."""
+    """The images of one class in canonical order, each photo once."""
 
-    def __init__(self, images: Iterable[str]) -> None:
-        self.images = sorted(set(images))  # a draw is a position: the index may list the images in any order
-        self._position = {image: i for i, image in enumerate(self.images)}
+    def __init__(self, images: Iterable[str], copies: Copies) -> None:
+        photos = once(images, copies)
+        self.images = list(photos.values())  # a draw is a position: the index may list the images in any order
+        self._position = {photo: i for i, photo in enumerate(photos)}
+        self._copies = copies
 
     def taken(self, used: Iterable[str]) -> list[int]:
-        """The positions of the images that are in ``used``, ascending."""
-        return sorted(self._position[image] for image in used if image in self._position)
+        """The positions of the images whose photo is in ``used``, ascending."""
+        photos = (self._copies.get(image, image) for image in used)
+        return sorted(self._position[photo] for photo in photos if photo in self._position)
 
     def draw(
         self, rng: np.random.RandomState, count: int, used: Sequence[str], *, replacement: bool = False
@@ -184,7 +197,12 @@ def _uncovered(protocol: Protocol, fold: int, count: int, missing: set[int], dra
 
 
 def _check_row(
-    table: EpisodeTable, i: int, known: Mapping[int, frozenset[str]], support_replacement: bool, where: str
+    table: EpisodeTable,
+    i: int,
+    known: Mapping[int, frozenset[str]],
+    support_replacement: bool,
+    copies: Copies,
+    where: str,
 ) -> None:
     classes, query = table.classes[i], table.queries[i]
     for c in classes:
@@ -205,7 +223,11 @@ def _check_row(
     supports = table.images(i)[1:]
     if query in supports:
         raise UserError(f"{where}: the query {query!r} is among the supports")
-    twice = sorted({image for image in supports if supports.count(image) > 1})
+    photos = [copies.get(image, image) for image in (query, *supports)]
+    if photos[0] in photos[1:]:
+        same = supports[photos.index(photos[0], 1) - 1]
+        raise UserError(f"{where}: the support {same!r} is the photo of the query {query!r}: their files are the same")
+    twice = sorted({image for image, photo in zip(supports, photos[1:], strict=True) if photos.count(photo) > 1})
     if twice and not support_replacement:
         raise UserError(
             f"{where}: the supports must differ; more than once: {', '.join(twice)}. Lists that were drawn with "

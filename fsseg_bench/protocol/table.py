@@ -6,10 +6,11 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fsseg_bench.errors import UserError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 Further = tuple[tuple[str, ...], ...]
 """N x U image ids: those of each way."""
+
+Copies = Mapping[str, str]
+"""Image ids whose photo an earlier id has, too, to that id; every other id is a photo of its own."""
+NO_COPIES: Copies = MappingProxyType({})
 
 _LABEL = re.compile("[1-9][0-9]{0,8}")
 
@@ -158,10 +163,23 @@ class EpisodeTable:
         return out.getvalue()
 
 
+def once(images: Iterable[str], copies: Copies) -> dict[str, str]:
+    """Photo to the first of ``images`` that shows it, in the order of the images."""
+    found: dict[str, str] = {}
+    for image in sorted(set(images)):
+        found.setdefault(copies.get(image, image), image)
+    return found
+
+
 def further_images(
-    seed: int, classes: Sequence[int], used: Sequence[str], pairs: Mapping[int, Sequence[str]], count: int
+    seed: int,
+    classes: Sequence[int],
+    used: Sequence[str],
+    pairs: Mapping[int, Sequence[str]],
+    count: int,
+    copies: Copies = NO_COPIES,
 ) -> Further:
-    """``count`` images of each class, drawn uniformly from those that are not in the episode.
+    """``count`` images of each class, drawn uniformly from those whose photo is not in the episode.
 
     A class with fewer other images gives all of them, again and again until there are ``count``.
 
@@ -171,13 +189,15 @@ def further_images(
         used: the episode's images.
         pairs: class to ids of the images that show enough of it, in any order.
         count: U.
+        copies: images that are the same photo; of these the first is drawn.
 
     Raises:
         UserError: a class has no other image.
     """
+    barred = {copies.get(image, image) for image in used}
     drawn = []
     for c in classes:
-        others = sorted(set(pairs.get(c, ())) - set(used))
+        others = [image for photo, image in once(pairs.get(c, ()), copies).items() if photo not in barred]
         if not others:
             raise UserError(
                 f"class {c} has no image besides the episode's own, and the method looks at further images of each "
@@ -188,10 +208,13 @@ def further_images(
     return tuple(drawn)
 
 
-def further_of_table(table: EpisodeTable, pairs: Mapping[int, Sequence[str]], count: int) -> tuple[Further, ...]:
+def further_of_table(
+    table: EpisodeTable, pairs: Mapping[int, Sequence[str]], count: int, copies: Copies = NO_COPIES
+) -> tuple[Further, ...]:
     """For each test episode its further images; arguments and errors as :func:`further_images`."""
     return tuple(
-        further_images(table.seed(i), table.classes[i], table.images(i), pairs, count) for i in range(len(table))
+        further_images(table.seed(i), table.classes[i], table.images(i), pairs, count, copies)
+        for i in range(len(table))
     )
 
 

@@ -164,6 +164,7 @@ def _compare(root: Path, manifest: Manifest, name: str) -> Iterator[str]:
 
 def _check_index(index: PairIndex, dataset: Dataset, record: Record | None, found: Findings) -> None:
     found.notes.append(f"fingerprint: {index.fingerprint}")
+    found.notes += index.remarks(index.protocol.folds)
     if record is not None and record.fingerprint != index.fingerprint:
         found.problems.append(
             f"{dataset.name}: the fingerprint is {index.fingerprint}; it was {record.fingerprint} when the data were "
@@ -213,6 +214,7 @@ def describe(dataset: Dataset, protocol: Protocol, root: Path | None) -> str:
             *(f"{part.title}: {manifest.origin}" for part, manifest in manifests if manifest is not None),
             f"fingerprint: {index.fingerprint}",
             f"images of the lists: {', '.join(f'{name} {len(source.ids(name)):,}' for name in lists)}",
+            *index.remarks(protocol.folds),
             f"images with at least {least:,} pixels of the class:",
             tabulate(rows, headers=("class", "name", "fold", "train", "test"), tablefmt="plain"),
         ]

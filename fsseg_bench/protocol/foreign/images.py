@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.table import Copies
 
 _SUFFIX = re.compile(r"(?i)\.(?:jpe?g|png)")
 _PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>[0-9]{1,3})")
@@ -32,6 +33,8 @@ class TestImages:
     ids: frozenset[str]
     pairs: Mapping[int, Mapping[int, Sequence[str]]]
     """Fold to held-out class to the images that show enough of it."""
+    copies: Copies = field(default_factory=dict)
+    """Images that are the same photo."""
 
     def shows(self, image: str, class_id: int, fold: int) -> bool:
         """Whether an image shows enough of a held-out class."""

@@ -148,6 +148,7 @@ def _tables(
                 f"{path} (fold {fold})" if len(folds) > 1 else path,
                 support_replacement=True,  # the list is what it is; what a run needs for it is said
                 lines=[row.row.line for row in rows],
+                copies=images.copies,
             )
     return tables
 
