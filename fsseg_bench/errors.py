@@ -52,7 +52,12 @@ _MEMORY_HINT = (
     "GPU, --precision bf16"
 )
 _MEMORY_WORDS = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc", "ALLOC_FAILED")
-_DEVICE_WORDS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "NVIDIA driver", "DataLoader worker")
+LOADER_ADVICE = (
+    "--workers 0 loads images in the main process; in a container, docker run --shm-size=2g (or --ipc=host) gives the "
+    "processes more shared memory, and --memory more of the other. The same command goes on from the last checkpoint"
+)
+"""What helps against loader processes that cannot be started, die or fall silent."""
+_DEVICE_WORDS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "NVIDIA driver")
 
 
 def explain(error: BaseException) -> str | None:
@@ -83,6 +88,8 @@ def explain(error: BaseException) -> str | None:
             return "a path begins with ~, and there is no such user or no home folder; write the path out"
         if any(words in text for words in _DEVICE_WORDS):
             return f"torch: {text}"
+        if text.startswith("DataLoader"):  # raised wherever the main process is when it hears of a death
+            return f"{text}: {LOADER_ADVICE}"
     if isinstance(error, ValueError) and "null byte" in text:
         return "a name holds a NUL character; no file can be called so"
     return None

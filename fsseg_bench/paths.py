@@ -37,11 +37,21 @@ def cache_root() -> Path:
     """The folder for what can be made again (pair indices, embedded data, weights).
 
     ``FSSEG_CACHE``, else ``$XDG_CACHE_HOME/fsseg-bench``, else ``~/.cache/fsseg-bench``.
+
+    Raises:
+        UserError: none of them is set, and the user has no home folder, as in a container that does not know them.
     """
     if value := os.environ.get("FSSEG_CACHE"):
         return Path(value).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "fsseg-bench"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "fsseg-bench"
+    try:
+        return Path.home() / ".cache" / "fsseg-bench"
+    except RuntimeError:  # no HOME, and no entry in passwd
+        raise UserError(
+            "there is no home folder to keep caches in (HOME is not set, and the system does not know this user): set "
+            "FSSEG_CACHE to a folder that can be written"
+        ) from None
 
 
 def results_root(given: Path | str | None = None) -> Path:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, collate
+from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes
 from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, load_state, save_state
 from fsseg_bench.engine.checks import checked_losses
 from fsseg_bench.engine.device import autocast, exact
 from fsseg_bench.engine.inference import fold_features, normalise
+from fsseg_bench.engine.loader import load_batches
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, set_rate
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
@@ -115,7 +115,7 @@ class Trainer:
                 told = _lost(log, start)
                 progress.say(f"{record.folder}: {told}")
                 record.note(told)
-            for iteration, batch in enumerate(self._batches(start), start=start):
+            for iteration, batch in enumerate(self._batches(start, progress), start=start):
                 row = self._step(optimizer, batch, iteration)
                 images += batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
                 log.append(row)
@@ -153,22 +153,11 @@ class Trainer:
         )
         save_state(record.checkpoint, state)
 
-    def _batches(self, start: int) -> Iterator[TrainingBatch]:
+    def _batches(self, start: int, progress: Progress) -> Iterator[TrainingBatch]:
         batch = self.recipe.batch
         positions = range(start * batch, self.recipe.iterations * batch)
-        loader: DataLoader[TrainingBatch] = DataLoader(
-            self.episodes,  # type: ignore[arg-type]  # collate turns samples into batches
-            batch_size=batch,
-            sampler=positions,
-            num_workers=self.workers,
-            collate_fn=collate,
-            pin_memory=self.device.type == "cuda",
-            prefetch_factor=4 if self.workers else None,
-        )
-        try:
-            yield from loader
-        except UserError as error:  # a worker process wraps the message in its traceback
-            raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+        pinned = self.device.type == "cuda"
+        return load_batches(self.episodes, positions, batch, self.workers, pinned=pinned, say=progress.say)
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> Row:
         """One step; its line of the training log, with the minimised sum, the parts that the method named, the queries'
