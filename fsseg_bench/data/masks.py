@@ -101,6 +101,15 @@ def read_binary_mask(path: Path, data: bytes | None = None) -> UInt8:
     return mask
 
 
+def object_values(path: Path) -> tuple[int, ...]:
+    """What a mask has beside its background: values, or colours as 0xRRGGBB; of a palette the indices.
+
+    Raises:
+        UserError: as :func:`read_binary_mask`, but for several values.
+    """
+    return tuple(value for value in np.unique(_read(path, None).values).tolist() if value)
+
+
 def palette_of(path: Path) -> tuple[str, ...]:
     """The colours of a mask's palette, each ``"red,green,blue"``, from the file's header; none without a palette.
 

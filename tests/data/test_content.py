@@ -102,7 +102,8 @@ def test_another_file_in_its_place_is_not_decoded(tmp_path: Path) -> None:
     images = tmp_path / "tiny-voc" / "JPEGImages"
     (images / f"{NAMES[0]}.jpg").rename(images / f"{NAMES[0]}.png")
     examine(own, NAMES, labels=True, decode=True)
-    Image.new("RGB", (40, 30)).save(images / f"{NAMES[0]}.jpg")  # .jpg is looked for first
+    (images / f"{NAMES[0]}.png").unlink()
+    Image.new("RGB", (40, 30)).save(images / f"{NAMES[0]}.jpg")
     with pytest.raises(UserError, match=rf"{NAMES[0]}\.jpg: the image of {NAMES[0]} was another file"):
         own.image(NAMES[0])
 

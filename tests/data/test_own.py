@@ -16,8 +16,9 @@ from fsseg_bench.data.index import build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.own import survey as survey_of
 from fsseg_bench.data.own.folds import propose_folds
+from fsseg_bench.data.own.names import voc_class_names
 from fsseg_bench.data.own.proposal import propose
-from fsseg_bench.data.own.survey import Pixels, Survey, list_roles, voc_class_names
+from fsseg_bench.data.own.survey import Pixels, Survey, list_roles
 from fsseg_bench.data.sources.coco import CocoKeys
 from fsseg_bench.data.sources.folder import FolderKeys
 from fsseg_bench.data.sources.voc import VocKeys
@@ -166,6 +167,20 @@ def test_layouts_of_images_and_masks(
     assert others.startswith("files of other kinds are not read: ")
     if keys == DEFAULT:
         assert "images = " not in (root / "protocol.toml").read_text()
+
+
+def test_label_values_are_no_single_class(tmp_path: Path) -> None:
+    """Masks of one value each, but of different ones: each would pass for a mask of the one class."""
+    for i, value in enumerate((1, 2, 2, 0)):
+        for kind in ("images", "masks"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.new("L", (9, 9), value).save(tmp_path / kind / f"{i}.png")
+    said = refused(tmp_path)
+    assert "the masks have different values on their objects: 1 (0.png), 2 (1.png). Label values" in said
+    root = write_class_folders(tmp_path / "folders", 3)
+    Image.new("L", (WIDTH, HEIGHT), 1).save(root / "drum/masks/002.png")
+    told = "masks of drum have different values, all taken for the object: 1 (002.png), 255 (000.png)"
+    assert told in propose(root).summary
 
 
 def test_lists_are_no_classes(tmp_path: Path) -> None:

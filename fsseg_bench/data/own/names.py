@@ -160,3 +160,29 @@ def _shows_colours(path: Path) -> bool:
         return False
     with opened(path, "mask") as file:
         return file.mode in {"P", "RGB", "RGBA"}
+
+
+def voc_class_names(root: Path, largest: int) -> tuple[str, ...]:
+    """Names of the label values 1 to ``largest`` and beyond, from ``classes.txt`` or the like.
+
+    These have one name a line, in the order of the label values; see :func:`fsseg_bench.data.own.names.class_names`.
+    Without such a file: ``class-1``, ``class-2``, ...
+
+    Raises:
+        UserError: no mask shows anything, or the file has a name twice, fewer names than the masks have values, or the
+            background behind a class.
+    """
+    if not largest:
+        raise UserError(f"{root}: no mask shows any class: all pixels are 0 (background) or 255 (void)")
+    path = class_file(root)
+    if path is None:
+        return tuple(f"class-{value}" for value in range(1, largest + 1))
+    names = class_names(path)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{path}: names {', '.join(twice)} more than once; each class needs a name of its own")
+    if len(names) < largest:
+        raise UserError(
+            f"{path}: has {len(names)} names, but a mask has the label value {largest}; "
+            "one name a line is needed, in the order of the label values from 1"
+        )
+    return names

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsseg_bench.data.own.folds import LEAST_IMAGES, USUAL, Folds, propose_folds
+from fsseg_bench.data.own.layouts import look
 from fsseg_bench.data.own.pictures import orientation_words
-from fsseg_bench.data.own.survey import MOST_DECODED, Survey, look
+from fsseg_bench.data.own.survey import MOST_DECODED, Survey
 from fsseg_bench.errors import UserError
 
 PROTOCOL_FILE = "protocol.toml"
@@ -183,7 +184,7 @@ def _data_section(survey: Survey, least: int, place: str) -> list[str]:
 
 def _summary(survey: Survey, folds: Folds, least: int, *, chosen: bool) -> str:
     names = survey.classes
-    lines = [f"found {survey.layout.found}: {len(names)} classes"]
+    lines = [f"found {survey.layout.found}: {len(names)} class{'' if len(names) == 1 else 'es'}"]
     count = len(folds.folds)
     if count < USUAL and not chosen:
         lines.append(f"{count} fold{'s' if count > 1 else ''} in place of {USUAL}: no more classes have enough images")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -108,6 +109,16 @@ def tool_of(root: Path) -> tuple[str, str] | None:
         except UserError:
             continue
     return None
+
+
+def said_of_tool(root: Path) -> UserError | None:
+    """What to say of files of a labelling tool that are not read as they are; None where there are none."""
+    if (tool := tool_of(root)) is None:
+        return None
+    name, advice = tool
+    if advice == CONVERT:
+        advice = f"fsseg-bench data convert {shlex.quote(str(root))} writes them as COCO instances, which are read"
+    return UserError(f"{root}: holds files of {name}, which are not read as they are: {advice}")
 
 
 def _of_xml(path: Path) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fsseg_bench.conventions import VOID
-from fsseg_bench.data.own.names import class_file
-from fsseg_bench.data.own.survey import voc_class_names
+from fsseg_bench.data.own.names import class_file, voc_class_names
 from fsseg_bench.engine.predict.supports import AnyMask, is_box, label_values
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.spec import Protocol
