@@ -123,10 +123,10 @@ def _as_they_stand(place: Path, names: Sequence[str]) -> Images:
 def _stands(place: Path, name: str, present: set[str]) -> bool:
     if name in present:
         return True
-    return "/" in name and _inside(name) and (place / name).is_file()
+    return "/" in name and is_inside(name) and (place / name).is_file()
 
 
-def _inside(name: str) -> bool:
+def is_inside(name: str) -> bool:
     """Whether a name stays in the folder that it is looked up in."""
     return not name.startswith("/") and ".." not in PurePosixPath(name).parts
 
@@ -151,7 +151,7 @@ def _ends(name: str) -> Iterator[str]:
         name = unquote(name.partition("?d=")[2])
     elif "://" in name:
         name = name.partition("://")[2].partition("?")[0]
-    elif _inside(name):
+    elif is_inside(name):
         yield name
     parts = [part for part in name.replace("\\", "/").split("/") if part not in {"", ".", ".."}]
     for start in range(len(parts)):

@@ -35,6 +35,9 @@ def parse_instances(path: Path) -> Arrays:
         UserError: unreadable, not JSON, not an instance file of COCO, or a wrong entry; names the file and entry.
     """
     table = read_table(path)
+    for image in table["images"]:
+        if "file_name" not in image and isinstance(address := image.get("coco_url"), str):  # LVIS
+            image["file_name"] = "/".join(address.split("/")[-2:])
     images = sorted(table["images"], key=lambda image: str(image.get("file_name")))
     annotations = table["annotations"]
     numbers, sizes = _check_images(images, path)
@@ -151,8 +154,10 @@ def _check_images(images: list[dict[str, Any]], path: Path) -> tuple[dict[Any, i
         key = _plain(image.get("id"))
         if key is None:
             _refuse(path, where, f"id is {image.get('id')!r}; it must be a whole number or text")
-        if key in numbers or name in names:
-            _refuse(path, where, f"its name or its id {key} occurs twice")
+        if name in names:
+            _refuse(path, where, f"is listed twice, with the ids {names[name]} and {key}; unite the two")
+        if key in numbers:
+            _refuse(path, where, f"its id {key} occurs twice; {images[numbers[key]]['file_name']} has it, too")
         size = [_whole(image, side, path, where) for side in ("height", "width")]
         if not all(1 <= side <= LARGEST for side in size):
             _refuse(path, where, f"height and width are {size[0]} and {size[1]}; they must be the image's, in pixels")

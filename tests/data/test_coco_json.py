@@ -235,9 +235,13 @@ def test_notes_are_counted_by_class_with_the_first_ids() -> None:
 def test_repeated_images(tmp_path: Path) -> None:
     entry = {"id": 7, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}
     source = one_image(tmp_path)
-    for other in ({**entry, "id": 8}, {**entry, "file_name": "b.jpg"}):
+    twice = {
+        "image a.jpg: is listed twice, with the ids 7 and 8": {**entry, "id": 8},
+        "image b.jpg: its id 7 occurs twice; a.jpg has it, too": {**entry, "file_name": "b.jpg"},
+    }
+    for message, other in twice.items():
         write_instances(tmp_path, "val2017", [entry, other], [])
-        with pytest.raises(UserError, match=r"its name or its id \d occurs twice"):
+        with pytest.raises(UserError, match=message):
             source.ids("val")
     save_image(tmp_path / "val2017/a.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
     write_instances(tmp_path, "val2017", [entry, {**entry, "id": 8, "file_name": "a.png"}], [])

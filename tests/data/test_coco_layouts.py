@@ -184,6 +184,36 @@ def test_missing_images_are_named_with_the_folder_of_the_others(coco: Path) -> N
         CocoSource(root, CLASSES, 0).ids("default")
 
 
+def test_a_file_with_another_suffix_is_named(coco: Path) -> None:
+    renamed(coco / TRAIN, lambda name: name.replace(".jpg", ".png"))
+    with pytest.raises(UserError, match=r"train_c1_0\.png: no such image \(there is train_c1_0\.jpg; .* and 15 more"):
+        CocoSource(coco, CLASSES, 2017).ids("train")
+
+
+@pytest.mark.parametrize("sides", [(HEIGHT, WIDTH), (2 * WIDTH, 2 * HEIGHT)])
+def test_annotations_of_another_size_are_found_before_the_protocol_is_written(
+    coco: Path, sides: tuple[int, int]
+) -> None:
+    table = json.loads((coco / TRAIN).read_text())
+    table["annotations"] = [a for a in table["annotations"] if not a["iscrowd"]]
+    for image in table["images"]:
+        image["width"], image["height"] = sides
+    (coco / TRAIN).write_text(json.dumps(table))
+    with pytest.raises(UserError, match=rf"16 masks cannot be used: .*is 40 x 30 .*says {sides[0]} x {sides[1]}"):
+        propose(coco)
+
+
+def test_lvis_names_images_by_their_addresses(coco: Path) -> None:
+    table = json.loads((coco / TRAIN).read_text())
+    for image in table["images"]:
+        image["coco_url"] = f"http://images.cocodataset.org/train2017/{image.pop('file_name')}"
+    (coco / "annotations/instances_lvis.json").write_text(json.dumps(table))
+    source = CocoSource(coco, CLASSES, 0)
+    assert source.ids("lvis")[0] == "lvis/train2017/train_c1_0"
+    assert source.remarks([]) == []
+    assert source.class_pixels("lvis/train2017/train_c3_0") == {3: 224}
+
+
 # what is said
 
 

@@ -79,11 +79,13 @@ class Survey:
 
 
 def finished(survey: Survey, source: Source, lists: Sequence[str]) -> Survey:
-    """Decodes the images where they are few, and notes the lists that are not used and how photos are turned."""
+    """Decodes the images where they are few, compares sizes, and notes unused lists and how photos are turned."""
     images = sorted(survey.train.keys() | survey.test.keys())
     few = len(images) <= MOST_DECODED
     if few:
         each(lambda image: source.image(image).shape, images, "image")
+    # pixels of COCO's classes come from the annotations alone, which may be of images of another size
+    each(lambda image: source.class_masks(image, (1,)).shape, images[:: -(-len(images) // _SAMPLE)], "mask")
     unused = tuple(name for name in lists if name not in (*survey.train_list, *survey.test_list))
     decoded = len(images) if few else 0
     return dataclasses.replace(survey, decoded=decoded, unused_lists=unused, upright=source.upright)

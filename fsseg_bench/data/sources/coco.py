@@ -19,11 +19,13 @@ from fsseg_bench.data.coco_files import (
     Images,
     annotation_file,
     find_images,
+    is_inside,
     places_of_annotations,
     places_of_images,
 )
 from fsseg_bench.data.coco_notes import NOWHERE, counted, sentences
-from fsseg_bench.data.decode import check_size
+from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_size
+from fsseg_bench.data.files import find_file
 from fsseg_bench.data.instances import Instances, Region, load_instances
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError, unknown
@@ -233,10 +235,13 @@ def _missing(images: Images, path: Path) -> str:
     )
     if count == 1:
         them, more = "it", ""
+    stem = str(PurePosixPath(images.missing[0]).with_suffix(""))
+    other = find_file(images.folder, stem, IMAGE_SUFFIXES) if is_inside(stem) else None
+    hint = f" (there is {other.name}; the annotations must name the file with its suffix)" if other else ""
     there = f"; the other {total - count:,} are there" if count < total else ""
     return (
-        f"{images.folder / images.missing[0]}: no such image{more}, but {path} lists {total:,} images{there}; put "
-        f"{them} into {images.folder}, or take {them} out of the annotations"
+        f"{images.folder / images.missing[0]}: no such image{hint}{more}, but {path} lists {total:,} images{there}; "
+        f"put {them} into {images.folder}, or take {them} out of the annotations"
     )
 
 
