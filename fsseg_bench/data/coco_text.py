@@ -11,12 +11,12 @@ from fsseg_bench.paths import regular
 
 SECTIONS = ("images", "annotations", "categories")
 _EXPORT = "export it as COCO (instances, with polygons or masks)"
-_CONVERT = "fsseg-bench data convert FOLDER makes COCO instances of a folder of them"
+_CONVERT = "fsseg-bench data convert FOLDER makes COCO instances of the folder"
 _LISTS: tuple[tuple[set[str], str], ...] = (
     ({"image_id", "category_id", "score"}, "COCO results: predictions alone, without the images and their annotations"),
     ({"image_id", "category_id"}, "a list of annotations alone; images and categories are missing"),
-    ({"data", "annotations"}, f"Label Studio's own JSON; {_EXPORT}"),
-    ({"data", "completions"}, f"Label Studio's own JSON; {_EXPORT}"),
+    ({"data", "annotations"}, f"Label Studio's own JSON; {_CONVERT}"),
+    ({"data", "completions"}, f"Label Studio's own JSON; {_CONVERT}"),
     ({"annotator", "id"}, f"Label Studio's short JSON (JSON-MIN); {_EXPORT}"),
     ({"image", "annotations"}, f"CreateML's JSON, which holds boxes; {_EXPORT}"),
     ({"data_row"}, f"Labelbox's JSON; {_EXPORT}"),

@@ -26,7 +26,19 @@ from fsseg_bench.protocol.table import Copies, once
 
 _FORMAT = 3
 """Raised when what is kept in the cache changes."""
-_ARRAYS = ("state", "fingerprint", "images", "image", "class", "pixels", "test", "listed", "turned", "copies", "left_out")
+_ARRAYS = (
+    "state",
+    "fingerprint",
+    "images",
+    "image",
+    "class",
+    "pixels",
+    "test",
+    "listed",
+    "turned",
+    "copies",
+    "left_out",
+)
 _THREADS = 4
 _CHUNK = 32
 

@@ -16,6 +16,8 @@ from pycocotools.coco import COCO
 
 from fsseg_bench.data.cachefile import Arrays
 from fsseg_bench.data.coco_json import parse_instances
+from fsseg_bench.data.decode import sha256
+from fsseg_bench.data.index import build_index
 from fsseg_bench.data.outlines import draw, run_lengths
 from fsseg_bench.data.sources.coco import CocoSource
 from fsseg_bench.errors import UserError
@@ -330,6 +332,22 @@ def test_each_real_annotation_survives_a_round_trip(part: str, test_data: Path) 
         forms[type(annotation["segmentation"])] += 1
     assert forms[list] > 1000
     assert forms[dict] > 5
+
+
+@pytest.mark.real_data
+def test_fingerprint_and_labels_of_real_images_are_pinned(real: CocoSource) -> None:
+    """Recorded runs hold them."""
+    protocol = load_protocol("coco20i-a", {"data.year": 2017})
+    index = build_index(real, protocol)
+    assert index.fingerprint == "9669f555be2732103fcb0c4c75bd8a02cf9e06a5fe467c20c6e390bd37cb3c72"
+    labels = "".join(map(real.label_digest, (*real.ids("val"), *real.ids("train"))))
+    assert sha256(labels.encode()) == "33b29f9627881a50bcb1209e7073dcd2d00ae705209851d8d7de5daa8ff02e20"
+    said = [text.partition(";")[0] for text in index.source_remarks]
+    assert said == [
+        f"annotations/instances_{part}2017.json: {count} annotations with iscrowd 1, crowd regions: void, no objects "
+        '(data.crowds = "object" makes them objects)'
+        for part, count in (("train", 25), ("val", 21))
+    ]
 
 
 @pytest.mark.real_data

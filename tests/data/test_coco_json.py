@@ -54,7 +54,7 @@ def instances_of(folder: Path, content: dict[str, Any] | list[Any] | bytes) -> I
         (table(images=[{**IMAGE, "id": float("nan")}]), "image a.jpg: id is nan"),
         ([{"image_id": 7, "category_id": 1, "score": 0.5}], "looks like COCO results: predictions alone"),
         ([{"image_id": 7, "category_id": 1}], "a list of annotations alone"),
-        ([{"id": 1, "data": {}, "annotations": []}], "Label Studio's own JSON; export it as COCO"),
+        ([{"id": 1, "data": {}, "annotations": []}], "Label Studio's own JSON; fsseg-bench data convert"),
         ([{"id": 1, "annotator": 1, "image": "a.jpg", "brush": []}], r"Label Studio's short JSON \(JSON-MIN\)"),
         ({"version": "5", "shapes": [], "imagePath": "a.jpg"}, "labelme's JSON of one image; fsseg-bench data convert"),
         ({"size": {}, "objects": []}, "Supervisely's JSON of one image"),
