@@ -77,6 +77,7 @@ CASES = {
         ),
         (r"in training [1-9]",),
     ),
+    "62-predict-exif-support": Ends((r"(?s)\nout IoU.* (0\.\d+)\nout2 IoU.* \1\n",)),
     "61-checkpoint-dataparallel": Ends(
         (r"(?s)(== \S+\n.*?panet.*?\| *(\d+\.\d+ ± \d+\.\d+) .*?: (\S+%) of the pixels[^=]*){6}",), (r"error",)
     ),

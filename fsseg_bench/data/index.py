@@ -189,7 +189,7 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
         results = pool.map(partial(_facts, source), chunks)
         facts = [fact for chunk in results for fact in chunk]
     # of the package's own protocols, photos are as the papers had them: no need to look at 120,000 headers
-    turned = source.turned(images) if protocol.home is not None else []
+    turned = source.turned(images) if source.upright or protocol.home is not None else []
     digest = hashlib.sha256(b"upright\n" if source.upright else b"")
     rows: list[tuple[int, int, int, bool, bool]] = []
     for is_test, members in ((True, test), (False, train)):

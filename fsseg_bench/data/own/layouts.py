@@ -102,6 +102,7 @@ def _look_voc(root: Path) -> Survey:
     used = {image for part in roles for name in part for image in source.ids(name)} if lists else _voc_images(source)[0]
     if coloured := coloured_classes(source, sorted(used)):
         source = VocSource(root, coloured.names, useful, coloured.colors)
+        notes.append(f"the masks are read by the colours of {coloured.path.name} (data.colors), not by values")
         keys["colors"] = (coloured.colors, f"of the classes in the masks, from {coloured.path.name}")
     if lists:
         train, test = pixels_of_lists(source, roles)
