@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from fsseg_bench.data.files import find_named, is_hidden
+from fsseg_bench.data.decode import IMAGE_SUFFIXES
+from fsseg_bench.data.files import find_file, find_named, is_hidden, suffix_of
 from fsseg_bench.errors import UserError
 
 _ROBOFLOW = "_annotations.coco.json"
@@ -137,12 +138,19 @@ def _spelled_otherwise(place: Path, names: Sequence[str]) -> Images:
     for number, name in enumerate(names):
         if _stands(place, name, present):
             continue
-        found = next((path for end in _ends(name) if (path := find_named(place, end))), None)
+        found = next((path for end in _ends(name) if (path := _find(place, end))), None)
         if found is None:
             missing.append(name)
         else:
             files[number] = respelled[number] = found.relative_to(place).as_posix()
     return Images(place, tuple(files), tuple(missing), respelled)
+
+
+def _find(place: Path, name: str) -> Path | None:
+    """The file that ``name`` stands for in ``place``; a name may lack its suffix."""
+    return find_named(place, name) or (
+        None if suffix_of(name) in IMAGE_SUFFIXES else find_file(place, name, IMAGE_SUFFIXES)
+    )
 
 
 def _ends(name: str) -> Iterator[str]:

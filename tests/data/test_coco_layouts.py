@@ -138,6 +138,7 @@ def test_two_files_for_one_list_are_an_error(coco: Path) -> None:
         lambda name: f"C:\\photos\\{name}",
         lambda name: f"../images/{name}",
         lambda name: name.replace(".jpg", ".JPG"),
+        lambda name: name.removesuffix(".jpg"),
         lambda name: name.replace("_", "%5F"),
         lambda name: f"https://example.org/a/{name}?token=1",
         lambda name: f"/data/local-files/?d=photos%2F{name}",

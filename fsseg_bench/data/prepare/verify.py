@@ -215,6 +215,7 @@ def describe(dataset: Dataset, protocol: Protocol, root: Path | None) -> str:
             f"fingerprint: {index.fingerprint}",
             f"images of the lists: {', '.join(f'{name} {len(source.ids(name)):,}' for name in lists)}",
             *index.remarks(protocol.folds),
+            *index.source_remarks,
             f"images with at least {least:,} pixels of the class:",
             tabulate(rows, headers=("class", "name", "fold", "train", "test"), tablefmt="plain"),
         ]
