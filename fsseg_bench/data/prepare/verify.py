@@ -15,6 +15,7 @@ from tabulate import tabulate
 from fsseg_bench.data.decode import read_text
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
+from fsseg_bench.data.photos import find_copies
 from fsseg_bench.data.prepare.manifest import Manifest, Record, crc_of, read_manifest, read_record
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.data.source import Source
@@ -68,6 +69,8 @@ def verify(
         _check_manifests(dataset, root, fast, progress, found)
     if not fast:
         _run(found, progress, "reading images and masks", images, partial(_decode, source))
+    if not fast and not found.problems and protocol.home is None:
+        _count_copies(source, images, found)
     if not fast and not found.problems:
         _check_index(build_index(source, protocol), dataset, record, found)
     found.problems = list(dict.fromkeys(found.problems))
@@ -155,6 +158,16 @@ def _check_manifests(dataset: Dataset, root: Path, fast: bool, progress: Progres
         if not fast:
             same = [name for name in manifest.files if root / name not in changed]
             _run(found, progress, f"reading the files of {part.name}", same, partial(_compare, root, manifest))
+
+
+def _count_copies(source: Source, images: Iterable[str], found: Findings) -> None:
+    """What the index of the package's own protocols does not look at, since the papers did not."""
+    if copies := find_copies(source, images):
+        image, other = next(iter(copies.items()))
+        found.notes.append(
+            f"{len(copies):,} images have the same bytes as another one, and count as the papers counted them "
+            f"({image} is {other})"
+        )
 
 
 def _compare(root: Path, manifest: Manifest, name: str) -> Iterator[str]:
