@@ -101,13 +101,16 @@ def read_binary_mask(path: Path, data: bytes | None = None) -> UInt8:
     return mask
 
 
-def object_values(path: Path) -> tuple[int, ...]:
-    """What a mask has beside its background: values, or colours as 0xRRGGBB; of a palette the indices.
+def object_values(path: Path) -> tuple[str, ...]:
+    """What a mask has beside its background: values, of a palette the indices, or colours ``"red,green,blue"``.
 
     Raises:
         UserError: as :func:`read_binary_mask`, but for several values.
     """
-    return tuple(value for value in np.unique(_read(path, None).values).tolist() if value)
+    stored = _read(path, None)
+    return tuple(
+        _text(value) if stored.coloured else str(value) for value in np.unique(stored.values).tolist() if value
+    )
 
 
 def palette_of(path: Path) -> tuple[str, ...]:

@@ -84,6 +84,17 @@ def test_turned_photos_are_counted_and_named(tmp_path: Path) -> None:
     assert "4 (val_c1_0, val_c1_1, val_c2_0, ...); they are taken as stored, not upright as viewers" in said
 
 
+def test_the_papers_data_are_not_searched_for_turned_photos(tmp_path: Path) -> None:
+    """120,000 headers would be read; but who asks that they be turned is told how many are."""
+    write_voc(tmp_path / "tiny-voc", 1, 2)
+    protocol = replace(tiny_protocol(tmp_path), home=None)
+    for path in (tmp_path / "tiny-voc" / "JPEGImages").iterdir():
+        held(path, 3)
+    asked = replace(protocol, image=replace(protocol.image, orientation="upright"))
+    assert build_index(open_source(protocol, tmp_path), protocol).source_remarks == ()
+    assert len(build_index(open_source(asked, tmp_path), asked).source_remarks) == 1
+
+
 def test_index_and_run_of_the_same_files_differ(tmp_path: Path) -> None:
     """Every photo is upside down, so that all masks fit both: the key alone tells the two apart."""
     request = tiny_request(tmp_path)
