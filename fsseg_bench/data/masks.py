@@ -93,9 +93,9 @@ def read_binary_mask(path: Path, data: bytes | None = None) -> UInt8:
         kind, zero = ("colours", "black") if stored.coloured else ("values", "0")
         found = _listed(objects, colours=stored.coloured)
         raise UserError(
-            f"{path}: the mask has the {kind} {found} beside {zero}; a binary mask has one. Soft edges of a drawing "
-            "program must go; several objects or void pixels need VOC's layout, whose masks hold label values, 255 "
-            "being void"
+            f"{path}: the mask has the {kind} {found} beside {zero}; a binary mask has one. Soft edges must go "
+            "(with Pillow, for example, mask.convert('L').point(lambda v: 255 * (v > 127))); several objects or void "
+            "pixels need VOC's layout, whose masks hold label values, 255 being void"
         )
     mask: UInt8 = (values != 0).astype(np.uint8)
     return mask
