@@ -172,8 +172,8 @@ def init(folder: Path, name: str | None, folds: int | None, out: Path | None, fo
         raise UserError(f"{path}: is there already; --force replaces it, and the changes in it are lost")
     proposal = propose(folder, name, folds, beside=path.parent.resolve() == folder.resolve())
     files = {path.parent / file: text for file, text in proposal.files.items() if file != PROTOCOL_FILE}
-    for file in files:
-        if file.exists() and not force:
+    for file, text in files.items():
+        if not force and file.exists() and not (file.is_file() and file.read_bytes() == text.encode()):
             raise UserError(f"{file}: is there already, and this name is needed; rename it, or give --force")
     make_folder(path.parent)
     with _written({**files, path: proposal.files[PROTOCOL_FILE]}, "--out FILE writes it to another place"):

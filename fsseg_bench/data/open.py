@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fsseg_bench import paths
+from fsseg_bench.data.files import check_name
 from fsseg_bench.data.source import Content, Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
@@ -54,6 +55,7 @@ def _find(protocol: Protocol, needed: tuple[str, ...], data_root: Path | None) -
             continue
         lacking = [name.removesuffix("/") for name in needed if not _has(place, name)]
         if not lacking:
+            check_name(place.resolve())
             return place.resolve()
         tried.append(f"{place} (has no {' and no '.join(lacking)})")
     looked = "; ".join(tried) if tried else "nowhere, since no folder is named"

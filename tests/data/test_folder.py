@@ -13,7 +13,7 @@ from fsseg_bench.data.open import open_source
 from fsseg_bench.data.sources.folder import FolderSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
-from tests.support.datasets import HEIGHT, MAIN_PIXELS, WIDTH, scenes, write_class_folders
+from tests.support.datasets import HEIGHT, MAIN_PIXELS, WIDTH, save_image, scenes, write_class_folders
 from tests.support.protocol_text import with_source, write
 
 CLASSES = ("anchor", "barrel", "candle", "drum")
@@ -59,6 +59,17 @@ def test_other_files_and_folders_do_not_matter(source: FolderSource) -> None:
     (source.root / "anchor/images/notes.md").write_text("mine")
     (source.root / "unused/images").mkdir(parents=True)
     assert len(source.ids("all")) == 12
+
+
+def test_folders_inside_are_told(source: FolderSource) -> None:
+    save_image(source.root / "drum/images/more/000.jpg", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
+    assert source.remarks([]) == ["folders inside are not looked into: 1 (drum/images/more)"]
+    for path in (source.root / "drum/images").glob("*.jpg"):
+        path.unlink()
+    with pytest.raises(
+        UserError, match=r"drum/images: has no images .*; move those of more into it, or take 'drum'"
+    ):
+        FolderSource(source.root, CLASSES).ids("all")
 
 
 def test_no_images(source: FolderSource) -> None:

@@ -57,6 +57,7 @@ def look(root: Path) -> Survey:
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder" if not root.exists() else f"{root}: is a file; give its folder")
+    check_name(root.resolve())
     readers: dict[str, Callable[[Path], Survey]] = {}
     if lists_in(root):
         readers["COCO's (annotations/instances_*.json, or a JSON file in each list's folder)"] = _look_coco

@@ -12,7 +12,7 @@ import numpy as np
 
 from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.decode import IMAGE_SUFFIXES
-from fsseg_bench.data.files import MASK_SUFFIXES, data_files, find_file, shown
+from fsseg_bench.data.files import MASK_SUFFIXES, data_files, find_file, folders_in, shown
 from fsseg_bench.data.masks import read_binary_mask
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.voc import VocSource, lossy_mask, not_read
@@ -163,7 +163,10 @@ class FolderSource(VocSource):
             if path not in used and (not self.places.together or path.stem.endswith(self.places.mask_suffix))
         ]
         names = [f"masks without an image are not used: {shown([p.relative_to(self.root) for p in alone])}"]
-        return [*Source.remarks(self, images), *(names if alone else []), *not_read(kinds)]
+        inside = [sub for folder in kinds for sub in folders_in(folder) if sub not in kinds and data_files(sub)]
+        deep = [f"folders inside are not looked into: {shown([p.relative_to(self.root) for p in inside])}"]
+        said = [*(names if alone else []), *(deep if inside else [])]
+        return [*Source.remarks(self, images), *said, *not_read(kinds)]
 
     def _values(self, image_id: str) -> UInt8:
         class_id = self.classes.index(image_id.partition("/")[0]) + 1
@@ -181,8 +184,10 @@ class FolderSource(VocSource):
             if self.places.together and suffix:
                 images = [path for path in images if not path.stem.endswith(suffix)]
             if not images:
+                inside = [sub.name for sub in folders_in(folder) if data_files(sub)]
+                what = f"move those of {', '.join(inside[:3])} into it" if inside else "add some"
                 raise UserError(
-                    f"{folder}: has no images ({', '.join(self._image_suffixes)}); add some, or take {name!r} off the "
+                    f"{folder}: has no images ({', '.join(self._image_suffixes)}); {what}, or take {name!r} off the "
                     "classes"
                 )
             for path in images:
