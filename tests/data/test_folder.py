@@ -66,9 +66,7 @@ def test_folders_inside_are_told(source: FolderSource) -> None:
     assert source.remarks([]) == ["folders inside are not looked into: 1 (drum/images/more)"]
     for path in (source.root / "drum/images").glob("*.jpg"):
         path.unlink()
-    with pytest.raises(
-        UserError, match=r"drum/images: has no images .*; move those of more into it, or take 'drum'"
-    ):
+    with pytest.raises(UserError, match=r"drum/images: has no images .*; move those of more into it, or take 'drum'"):
         FolderSource(source.root, CLASSES).ids("all")
 
 

@@ -45,6 +45,30 @@ FORMS = [
 ]
 
 
+COMPOSED, DECOMPOSED = "my caf\N{LATIN SMALL LETTER E WITH ACUTE}", "my cafe\N{COMBINING ACUTE ACCENT}"
+
+
+@pytest.mark.parametrize("line", [f"JPEGImages\\{COMPOSED}.JPG", DECOMPOSED, "my%20caf%C3%A9", f"x/{DECOMPOSED}.jpg"])
+def test_other_spellings_of_a_name(voc: VocSource, tmp_path: Path, line: str) -> None:
+    """The id is that of the file, in a list file as in a list of VOC's own."""
+    images = voc.root / "JPEGImages"
+    (images / "val_c1_0.jpg").rename(images / f"{COMPOSED}.jpg")
+    for path in (tmp_path / "mine.txt", voc.root / "ImageSets/Segmentation/mine.txt"):
+        path.write_bytes(f"{line}\r\n".encode("utf-8-sig"))
+    assert list(read_list_file(voc, tmp_path / "mine.txt")) == [COMPOSED]
+    if "x/" not in line:
+        assert voc.ids("mine") == (COMPOSED,)
+
+
+def test_lines_of_vocs_other_lists_are_no_names(voc: VocSource) -> None:
+    """ImageSets/Main/dog_val.txt says of each image whether it shows a dog: 1 or -1."""
+    path = voc.root / "ImageSets/Segmentation/mine.txt"
+    path.write_text("val_c1_0 -1\n/nowhere/JPEGImages/val_c1_1.jpg x/y.png\n")
+    assert voc.ids("mine") == ("val_c1_0 -1", "val_c1_1")
+    with pytest.raises(UserError, match="val_c1_0 -1.jpg: no such image"):
+        voc.fingerprint(["mine"])
+
+
 @pytest.mark.parametrize("line", FORMS)
 def test_forms_of_a_line(voc: VocSource, tmp_path: Path, line: str) -> None:
     assert read_list_file(voc, write(tmp_path, line)) == {IMAGE: None}

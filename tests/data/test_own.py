@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -167,6 +168,19 @@ def test_layouts_of_images_and_masks(
     assert others.startswith("files of other kinds are not read: ")
     if keys == DEFAULT:
         assert "images = " not in (root / "protocol.toml").read_text()
+
+
+def test_more_classes_than_bytes_have_values(tmp_path: Path) -> None:
+    """FSS-1000 has 1,000."""
+    for c in range(300):
+        (tmp_path / f"c{c:03}").mkdir()
+        for i in range(2):
+            Image.new("L", (9, 9), 255).save(tmp_path / f"c{c:03}/{i}.png")
+            Image.new("RGB", (9, 9)).save(tmp_path / f"c{c:03}/{i}.bmp")
+    protocol = proposed(tmp_path)
+    source = open_source(protocol)
+    assert source.class_pixels("c299/1") == {300: 81}
+    assert source.class_masks("c299/1", [44, 300])[:, 0, 0].tolist() == [0, 1]
 
 
 def test_label_values_are_no_single_class(tmp_path: Path) -> None:
@@ -347,6 +361,11 @@ def test_no_known_layout(tmp_path: Path) -> None:
     assert message.startswith(f"{tmp_path}: holds pictures, which is none of the known layouts")
     assert "holds nothing" in refused(tmp_path / "pictures")
     assert refused(tmp_path / "nowhere") == f"{tmp_path}/nowhere: no such folder"
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / os.fsdecode(b"mine\xe9"), 2)
+    assert refused(root).startswith(f"{tmp_path}/mine\\xe9: the name is not UTF-8")
 
 
 def test_two_layouts_at_once(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.decode import IMAGE_SUFFIXES
 from fsseg_bench.data.files import MASK_SUFFIXES, data_files, find_file, folders_in, shown
-from fsseg_bench.data.masks import read_binary_mask
+from fsseg_bench.data.masks import check_mask_size, read_binary_mask
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.voc import VocSource, lossy_mask, not_read
 from fsseg_bench.errors import UserError, unknown
@@ -68,6 +68,7 @@ class FolderSource(VocSource):
     """
 
     keys = FolderKeys
+    most_classes = 10_000  # a mask holds one class, so that no byte holds a label value; FSS-1000 has 1,000
 
     def __init__(self, root: Path, classes: Sequence[str], places: FolderKeys = FolderKeys()) -> None:
         """A reader of ``root``; ``classes`` are the names that stand in the folders of ``places``."""
@@ -168,10 +169,27 @@ class FolderSource(VocSource):
         said = [*(names if alone else []), *(deep if inside else [])]
         return [*Source.remarks(self, images), *said, *not_read(kinds)]
 
-    def _values(self, image_id: str) -> UInt8:
-        class_id = self.classes.index(image_id.partition("/")[0]) + 1
-        path = self.mask_path(image_id)
-        return read_binary_mask(path, self.read(image_id, path, "mask")) * np.uint8(class_id)
+    def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
+        """As :meth:`Source.class_masks`: empty for each class but that of the folder; there is no void."""
+        shown_class, mask = self._object(image_id)
+        masks = np.zeros((len(class_ids), *mask.shape), dtype=np.uint8)
+        for place, class_id in enumerate(class_ids):
+            if class_id == shown_class:
+                masks[place] = mask
+        return masks
+
+    def class_pixels(self, image_id: str) -> dict[int, int]:
+        """As :meth:`Source.class_pixels`."""
+        shown_class, mask = self._object(image_id)
+        pixels = int(np.count_nonzero(mask))
+        return {shown_class: pixels} if pixels else {}
+
+    def _object(self, image_id: str) -> tuple[int, UInt8]:
+        """The class of an image and (H, W) where it is: 1, elsewhere 0."""
+        image, path = self.files(image_id)
+        mask = read_binary_mask(path, self.read(image_id, path, "mask"))
+        check_mask_size(path, mask, image, upright=self.upright)
+        return self.classes.index(image_id.partition("/")[0]) + 1, mask
 
     @cached_property
     def _files(self) -> dict[str, Path]:

@@ -139,16 +139,17 @@ class VocSource(Source):
         """
         if line.isascii() and not set(line) & set("\\/%. "):
             return line
-        words = line.split()
-        if "JPEGImages/" in line.replace("\\", "/") and len(words) <= 2:
-            line = words[0].replace("\\", "/")
         folder = self.root / "JPEGImages"
-        for spelling in spellings(line):
+        words = line.split()
+        paths = len(words) == 2 and all(suffix_of(word) in IMAGE_SUFFIXES for word in words)
+        first = words[0] if paths or "JPEGImages" in words[0] else line  # of an image's path and its mask's
+        for spelling in dict.fromkeys((*spellings(line), *spellings(first))):
             bare = str(PurePosixPath(spelling).with_suffix("")) if suffix_of(spelling) in IMAGE_SUFFIXES else spelling
             for name in (spelling, bare, bare.rpartition("JPEGImages/")[2]):
-                if path := find_file(folder, name, IMAGE_SUFFIXES):
+                inside = not name.startswith("/") and ".." not in PurePosixPath(name).parts
+                if inside and (path := find_file(folder, name, IMAGE_SUFFIXES)):
                     return str(path.relative_to(folder).with_suffix(""))
-        return PurePosixPath(line).stem if "JPEGImages/" in line else line
+        return PurePosixPath(first.replace("\\", "/")).stem if "JPEGImages" in first else line
 
     def _trainaug(self, missing: Path) -> set[str]:
         """The 10,582 images that papers call trainaug, from the lists that define it."""
