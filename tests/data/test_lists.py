@@ -65,7 +65,7 @@ def test_lines_of_vocs_other_lists_are_no_names(voc: VocSource) -> None:
     path = voc.root / "ImageSets/Segmentation/mine.txt"
     path.write_text("val_c1_0 -1\n/nowhere/JPEGImages/val_c1_1.jpg x/y.png\n")
     assert voc.ids("mine") == ("val_c1_0 -1", "val_c1_1")
-    with pytest.raises(UserError, match="val_c1_0 -1.jpg: no such image"):
+    with pytest.raises(UserError, match=r"val_c1_0 -1\.jpg: no such image"):
         voc.fingerprint(["mine"])
 
 
