@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from fsseg_bench.data.decode import read_json
 from fsseg_bench.errors import UserError
-from fsseg_bench.paths import regular
 
 SECTIONS = ("images", "annotations", "categories")
 _EXPORT = "export it as COCO (instances, with polygons or masks)"
@@ -40,27 +39,12 @@ _ANNOTATIONS: tuple[tuple[set[str], str], ...] = (
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The content of an instance file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+    """The content of an instance file.
 
     Raises:
         UserError: unreadable, not JSON, or not an instance file; names the file, and the format where it is known.
     """
-    try:
-        data = regular(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if not data.strip(b" \t\r\n\0"):
-        raise UserError(f"{path}: not valid JSON: the file is empty; export or download it again")
-    try:
-        text = data.decode(json.detect_encoding(data))
-        del data  # the files of COCO take gigabytes once they are parsed
-        table = json.loads(text)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not valid JSON: neither UTF-8 nor UTF-16 ({error}); save it as UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        lines = "; it seems to hold a JSON object a line, which is another format" if "Extra data" in str(error) else ""
-        begins = "" if text.lstrip()[:1] in {"{", "["} else f" (it begins with {text[:20]!r})"
-        raise UserError(f"{path}: not valid JSON: {error}{begins}{lines}; export or download the file again") from None
+    table = read_json(path)
     if found := _another_format(table):
         raise UserError(f"{path}: not an instance file of COCO: it looks like {found}")
     if not isinstance(table, dict):

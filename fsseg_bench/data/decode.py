@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -40,15 +42,35 @@ def read_file(path: Path, kind: str, advice: str = "") -> bytes:
 
 
 def read_text(path: Path, kind: str, advice: str = "") -> str:
-    """The text of ``path``, with or without a byte order mark; as :func:`read_file`.
+    """The text of ``path``, in UTF-8 or, as PowerShell writes it, UTF-16, with or without a byte order mark.
+
+    Arguments as :func:`read_file`.
 
     Raises:
-        UserError: missing, unreadable, or not UTF-8.
+        UserError: missing, unreadable, or in another encoding.
     """
+    data = read_file(path, kind, advice)
     try:
-        return read_file(path, kind, advice).decode("utf-8-sig")
+        return data.decode(json.detect_encoding(data))
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the {kind} cannot be read: {error}") from None
+        raise UserError(f"{path}: the {kind} cannot be read: {error}; save it as UTF-8") from None
+
+
+def read_json(path: Path, advice: str = "") -> Any:
+    """The content of a JSON file, in the encodings of :func:`read_text`.
+
+    Raises:
+        UserError: missing, unreadable, or not JSON.
+    """
+    text = read_text(path, "JSON file", advice)
+    if not text.strip():
+        raise UserError(f"{path}: not valid JSON: the file is empty; export or download it again")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        lines = "; it seems to hold a JSON object a line, which is another format" if "Extra data" in str(error) else ""
+        begins = "" if text.lstrip()[:1] in {"{", "["} else f" (it begins with {text[:20]!r})"
+        raise UserError(f"{path}: not valid JSON: {error}{begins}{lines}; export or download the file again") from None
 
 
 def sha256(data: bytes) -> str:
@@ -117,6 +139,8 @@ def check_size(what: str, size: tuple[int, int], image_path: Path, *, upright: b
                 'image.orientation = "upright" in the protocol, or turn the pixels once and for all (exiftran -ai '
                 "FILE, or PIL.ImageOps.exif_transpose)"
             )
+    elif found == size[::-1]:
+        message += ": width and height are swapped"
     raise UserError(message)
 
 

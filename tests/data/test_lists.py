@@ -81,6 +81,13 @@ def test_image_and_class(voc: VocSource, tmp_path: Path) -> None:
     assert list(listed.items()) == [("train_c1_0", {1}), ("val_c2_1", {2, 3})]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_lists_as_windows_writes_them(voc: VocSource, tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_bytes(f"{IMAGE}\r\ntrain_c1_0\r\n".encode(encoding))
+    assert list(read_list_file(voc, path)) == ["train_c1_0", IMAGE]
+
+
 def test_a_name_that_looks_like_a_pair_stays_a_name(voc: VocSource, tmp_path: Path) -> None:
     save_image(voc.root / "JPEGImages" / "holiday__02.jpg", next(scenes("val", 1)).image)
     assert read_list_file(voc, write(tmp_path, "holiday__02", "val_c2_1")) == {"holiday__02": None, "val_c2_1": None}

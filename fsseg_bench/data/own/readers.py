@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size, read_text
+from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size, read_json, read_text
 from fsseg_bench.data.files import find_file, suffix_of
 from fsseg_bench.data.own.converted import (
     Labelled,
@@ -27,7 +27,7 @@ from fsseg_bench.data.own.converted import (
     run_lengths,
     with_holes,
 )
-from fsseg_bench.data.own.tools import is_label_studio, is_labelme, is_supervisely, is_yolo, read_json
+from fsseg_bench.data.own.tools import is_label_studio, is_labelme, is_supervisely, is_yolo
 from fsseg_bench.errors import UserError
 
 _NO_CLASS = {"__ignore__", "_background_"}

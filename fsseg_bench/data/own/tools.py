@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fsseg_bench.data.decode import read_text
+from fsseg_bench.data.decode import read_json, read_text
 from fsseg_bench.data.files import is_hidden, suffix_of
 from fsseg_bench.errors import UserError
 
@@ -51,18 +50,6 @@ def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
     for path in found:
         if path.is_dir():
             yield from _below(path, seen)
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, with or without a byte order mark.
-
-    Raises:
-        UserError: unreadable, or not JSON.
-    """
-    try:
-        return json.loads(read_text(path, "file"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON: {error}") from None
 
 
 def is_labelme(table: Any) -> bool:
