@@ -240,6 +240,7 @@ def test_what_cannot_be_converted(tmp_path: Path, change: Callable[[Path], objec
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
+        ("labels/a.txt", "0 0.5 0.5 0.2 0.2\n", r"files of YOLO \(boxes\), .*bounding boxes"),
         ("annotations.xml", "<annotations><meta></meta></annotations>", "files of CVAT's XML, .*'COCO 1.0'"),
         ("Annotations/a.xml", "<annotation><object></object></annotation>", "files of VOC's XML, .*bounding boxes"),
         ("via.json", '{"a.png1": {"filename": "a.png", "regions": []}}', "files of VGG Image Annotator, .*COCO"),

@@ -197,6 +197,18 @@ def test_label_values_are_no_single_class(tmp_path: Path) -> None:
     assert told in propose(root).summary
 
 
+@pytest.mark.parametrize("masks", ["masks/{n}.jpg", "masks/{c}/{n}.jpg"])
+def test_masks_in_jpegs_are_told(tmp_path: Path, masks: str) -> None:
+    for n in (1, 2):
+        for place in (masks, masks.replace("masks", "images")):
+            path = tmp_path / place.format(c="cup", n=n)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (9, 9), 255).save(path)
+    assert re.search(
+        r"masks are missing: .*1\.jpg, but its format does not keep the values of a mask", refused(tmp_path)
+    )
+
+
 def test_lists_are_no_classes(tmp_path: Path) -> None:
     for kind, suffix in (("images", "jpg"), ("masks", "png")):
         (tmp_path / kind / "train").mkdir(parents=True)

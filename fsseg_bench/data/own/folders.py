@@ -75,7 +75,7 @@ def _classes_inside(root: Path) -> Collection | None:
     if images is None or masks is None:
         return None
     classes = [folder.name for folder in folders_in(images) if data_files(folder)]
-    if not classes or not any(data_files(masks / name, MASK_SUFFIXES) for name in classes):
+    if not classes or not any(data_files(masks / name) for name in classes):
         return None
     if {name.lower() for name in classes} <= _SPLITS:
         raise _splits(root, classes)
@@ -102,7 +102,7 @@ def _single(root: Path) -> Collection | None:
     """``images/001.jpg`` and ``masks/001.png``, or both in ``root``: one class."""
     images, masks = _child(root, _IMAGES), _child(root, _MASKS)
     name = root.resolve().name or "object"
-    if images and masks and data_files(images) and data_files(masks, MASK_SUFFIXES):
+    if images and masks and data_files(images) and data_files(masks):  # also JPEGs, which are refused by name then
         return _collection(root, [name], images.name, masks.name, single=True)
     if _suffix(root, root) is not None:
         return _collection(root, [name], ".", ".", single=True)

@@ -82,7 +82,8 @@ def _unknown_layout(root: Path) -> UserError:
     return UserError(
         f"{root}: holds {inside}, which is none of the known layouts: JPEGImages/ with SegmentationClass/ (VOC), "
         "annotations/instances_*.json with the images beside (COCO), or for each class a folder with images/ and "
-        "masks/. docs/own-data.md shows them, and what the exports of labelling tools need"
+        "masks/, where a mask has its image's name, or the name with an ending (001.jpg, 001_mask.png). "
+        "docs/own-data.md shows them, and what the exports of labelling tools need"
     )
 
 

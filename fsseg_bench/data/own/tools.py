@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fsseg_bench.errors import UserError
 _MOST = 2000
 """Files that are looked at."""
 _LOOKED_INTO = 20
+_WORDS_OF_BOX = 5
 _LARGEST = 2**28
 """Bytes of a JSON file that is read only to name its tool."""
 _NUMBERS = re.compile(r"\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}", re.IGNORECASE)
@@ -89,13 +91,14 @@ def tool_of(root: Path) -> tuple[str, str] | None:
         name = _of_xml(path)
         if name:
             return name, _ADVICE[name]
-    for path in islice((path for path in files if suffix_of(path.name) == ".txt"), _LOOKED_INTO):
-        try:
-            if is_yolo(read_text(path, "file")):
-                return "YOLO", CONVERT
-        except UserError:
-            continue
-    return None
+    lines: list[str] = []
+    for path in (path for path in files if suffix_of(path.name) == ".txt"):
+        with suppress(UserError):
+            if is_yolo(text := read_text(path, "file")):
+                lines += filter(str.strip, text.splitlines())
+    if lines and all(len(line.split()) == _WORDS_OF_BOX for line in lines):
+        return "YOLO (boxes)", _BOXES
+    return ("YOLO", CONVERT) if lines else None
 
 
 def said_of_tool(root: Path) -> UserError | None:
