@@ -88,9 +88,10 @@ class Images:
 
 
 def places_of_images(root: Path, name: str, annotations: Path) -> list[Path]:
-    """Where the images of the list ``name`` may be."""
+    """Where the images of the list ``name`` may be; first, where they are missed if they are nowhere."""
     beside = annotations.parent
-    places = [root / name, root / "images" / name, root / "images", root]
+    places = [root / "images"] if beside == root else []
+    places += [root / name, root / "images" / name, root / "images", root]
     places += [beside / "data", beside / "images", root / name / "images", root / "data" / name, beside]
     return list(dict.fromkeys(places))
 

@@ -191,6 +191,14 @@ def test_a_file_with_another_suffix_is_named(coco: Path) -> None:
         CocoSource(coco, CLASSES, 2017).ids("train")
 
 
+def test_images_that_are_nowhere_are_missed_where_the_tool_would_put_them(coco: Path) -> None:
+    for place, images in (("result.json", "images"), ("result/_annotations.coco.json", "result")):
+        root = taken_from(coco, {TRAIN: place})
+        with pytest.raises(UserError, match=rf"other/{images}/train_c1_0\.jpg: no such image and 15 more"):
+            CocoSource(root, CLASSES, 0).ids("result")
+        shutil.rmtree(root)
+
+
 @pytest.mark.parametrize("sides", [(HEIGHT, WIDTH), (2 * WIDTH, 2 * HEIGHT)])
 def test_annotations_of_another_size_are_found_before_the_protocol_is_written(
     coco: Path, sides: tuple[int, int]
