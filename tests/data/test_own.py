@@ -271,6 +271,12 @@ def test_voc_as_labelme_and_others_write_it(tmp_path: Path) -> None:
     assert sorted(set(index.frame["image"][index.frame["split"] == "test"]))[0] == "val_c1_0"
 
 
+def test_a_split_by_other_names_is_told(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "mine", 3, 3)
+    (root / "ImageSets/Segmentation/val.txt").rename(root / "ImageSets/Segmentation/rest.txt")
+    assert "all lists serve for training and for testing: rest, train" in propose(root).summary
+
+
 def test_lists_beside_are_told(tmp_path: Path) -> None:
     root = write_voc(tmp_path / "mine", 3, 3)
     (root / "ImageSets/Segmentation").rename(root / "ImageSets/Main")

@@ -87,8 +87,12 @@ def finished(survey: Survey, source: Source, lists: Sequence[str]) -> Survey:
     # pixels of COCO's classes come from the annotations alone, which may be of images of another size
     each(lambda image: source.class_masks(image, (1,)).shape, images[:: -(-len(images) // _SAMPLE)], "mask")
     unused = tuple(name for name in lists if name not in (*survey.train_list, *survey.test_list))
+    notes = survey.notes
+    if survey.shared and len(lists) > 1:
+        words = "no list is called train and another val or test: all lists serve for training and for testing"
+        notes += (f"{words}: {', '.join(lists)}",)
     decoded = len(images) if few else 0
-    return dataclasses.replace(survey, decoded=decoded, unused_lists=unused, upright=source.upright)
+    return dataclasses.replace(survey, decoded=decoded, unused_lists=unused, upright=source.upright, notes=notes)
 
 
 def pixels_of_lists(source: Source, roles: Roles) -> tuple[Pixels, Pixels]:
