@@ -52,7 +52,8 @@ def convert(root: Path) -> Converted:
             if before is not image:
                 raise UserError(f"{before.file} and {image.file} both label {image.image}; remove one")
     except WRONG as error:
-        raise UserError(f"{root}: a file is not as {tool} writes it: {type(error).__name__}: {error}") from error
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(f"{reading.file or root}: is not as {tool} writes its files: {what}") from error
     labels = sorted({shape.label for image in labelled.values() for shape in image.shapes})
     if not labels:
         raise UserError(f"{root}: no file of {tool} has an area with a label{_sentences(reading)}")

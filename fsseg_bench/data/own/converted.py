@@ -57,6 +57,8 @@ class Reading:
     root: Path
     said: Counter[str] = field(default_factory=Counter)
     """What was left out or taken in an unusual way, with its count."""
+    file: Path | None = None
+    """The file that is read now, for messages."""
 
     @cached_property
     def files(self) -> list[Path]:

@@ -208,6 +208,7 @@ def yolo(reading: Reading) -> Iterator[Labelled]:
     for path in reading.files:
         if suffix_of(path.name) != ".txt" or not is_yolo(text := read_text(path, "file")):
             continue
+        reading.file = path
         folders = [path.parents[1] / "images", path.parent]  # labels/ beside images/, maybe with a split inside both
         if path.parents[1].name == "labels":
             folders.insert(0, path.parents[2] / "images" / path.parent.name)
@@ -259,6 +260,7 @@ def _json_files(reading: Reading, fits: Callable[[Any], bool]) -> Iterator[tuple
         if suffix_of(path.name) == ".json":
             table = read_json(path)
             if fits(table):
+                reading.file = path
                 yield path, table
             else:
                 reading.said["other JSON files are not read"] += 1
