@@ -84,7 +84,7 @@ PASCAL = {
     "image of another size": Damage(JPEG, lambda p: Image.new("RGB", (60, 64)).save(p), r"its image .* 60 x 64", False),
     "mask cut": Damage(PNG, lambda p: p.write_bytes(p.read_bytes()[:-60]), r"cannot be read", False),
     "mask of another size": Damage(PNG, lambda p: save_mask(p, labels(65)[:50]), r"is 64 x 50 pixels", False),
-    "mask with colours": Damage(PNG, lambda p: Image.new("RGB", (64, 64)).save(p), r"mode RGB", False),
+    "mask with colours": Damage(PNG, lambda p: Image.new("RGB", (64, 64)).save(p), r"holds colours", False),
     "mask with other values": Damage(PNG, other_values, r"label values 37 are outside", False),
     "SBD mask damaged": Damage(f"{SBD}/cls/{MAT}", lambda p: p.write_bytes(b"x" * 500), r"not a class mask", False),
     "list missing": Damage(f"{LISTS}/val.txt", Path.unlink, r"no such list", True),
@@ -108,7 +108,9 @@ COCO = {
     "image missing": Damage(COCO_JPEG, Path.unlink, r"no such image", True),
     "image cut": Damage(COCO_JPEG, lambda p: p.write_bytes(p.read_bytes()[:-200]), r"cannot be read", False),
     "image empty": Damage(COCO_JPEG, lambda p: p.write_bytes(b""), r"is empty", True),
-    "image of another size": Damage(COCO_JPEG, lambda p: Image.new("RGB", (64, 63)).save(p), r"64 x 63 pixels", False),
+    "image of another size": Damage(
+        COCO_JPEG, lambda p: Image.new("RGB", (64, 63)).save(p), r"says 64 x 64 pixels and its image .* 64 x 63", False
+    ),
     "annotations missing": Damage(JSON, Path.unlink, r"No such file", True),
     "annotations cut": Damage(JSON, lambda p: p.write_bytes(p.read_bytes()[:-200]), r"not valid JSON", True),
     "annotations of another kind": Damage(JSON, lambda p: p.write_text("{}"), r"not an instance file", True),
