@@ -22,6 +22,7 @@ from fsseg_bench.protocol.spec import Protocol
 _T = TypeVar("_T")
 _MOST_THREADS = 8
 _MOST_NAMED = 3
+_FEW = 500
 _COLUMNS = ("image", "image_sha256", "label_sha256")
 
 
@@ -140,13 +141,35 @@ def examine(source: Source, images: Iterable[str], *, labels: bool, decode: bool
         unseen = [i for i in wanted if (i, labels) in known.contents and (i, labels) not in known.decoded]
         known.decoded.update((image, labels) for image, _ in _each(decoded, unseen, broken))
     if broken:
-        more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
         raise UserError(
             f"{len(broken)} of {len(wanted)} test images cannot be evaluated, they or their masks are missing or "
-            f"broken: {'; '.join(broken[:_MOST_NAMED])}{more}. Mend them before the run begins (--no-check "
-            "leaves out the decoding, and the evaluation stops where it needs one)"
+            f"broken: {_first(broken)}. Mend them before the run begins (--no-check leaves out the decoding, and the "
+            "evaluation stops where it needs one)"
         )
     return Evaluated(tuple((image, known.contents[image, labels]) for image in wanted))
+
+
+def check_training(source: Source, images: Iterable[str]) -> None:
+    """Decodes the images of a training once where they are few: of many it takes minutes, and each comes in its turn.
+
+    Raises:
+        UserError: files are missing or broken; says how many and names the first ones.
+    """
+    wanted = sorted(set(images))
+    broken: list[str] = []
+    if len(wanted) <= _FEW:
+        for _ in _each(lambda image: source.image(image).shape, wanted, broken):
+            pass
+    if broken:
+        raise UserError(
+            f"{len(broken)} of {len(wanted)} training images cannot be read: {_first(broken)}. Mend them before the "
+            "run begins (--no-check leaves out the decoding, and the training stops where it needs one)"
+        )
+
+
+def _first(broken: Sequence[str]) -> str:
+    more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
+    return "; ".join(broken[:_MOST_NAMED]) + more
 
 
 def _each(work: Callable[[str], _T], images: Sequence[str], broken: list[str]) -> Iterable[tuple[str, _T]]:

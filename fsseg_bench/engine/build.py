@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fsseg_bench.engine.checkpoint import fill, holds_state, load_state
 from fsseg_bench.engine.switches import parse_switches, switch_types
@@ -167,12 +168,14 @@ class TrainedFile:
     def fill(self, method: Method) -> None:
         """Gives ``method`` the parameters.
 
-        They may be nested under ``model`` or ``state_dict``, and have the prefix ``module.`` of DataParallel.
+        They may be nested under ``model`` or ``state_dict``, and have the prefix of a wrapper: ``module.`` of
+        DataParallel, ``_orig_mod.`` of torch.compile, ``model.`` or the like of a training framework.
 
         Raises:
             UserError: the file is damaged or unsafe, or its parameters are not those of the method.
         """
-        fill(method, named_tensors(open_file(self.file), self.file), self.file)
+        state = named_tensors(open_file(self.file), self.file)
+        fill(method, _unwrapped(state, method.state_dict().keys()), self.file)
 
     def training(self, method: str, backbone: str, protocol: Protocol, fold: int) -> CheckpointTraining:
         """What a record of an evaluation says of the training; of a file that lies in no run's folder its name alone.
@@ -197,6 +200,16 @@ class TrainedFile:
                 f"({', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}); use --fold {settings.fold}"
             )
         return self.run.info.as_training(self.file.absolute())
+
+
+def _unwrapped(state: Mapping[str, Tensor], names: Collection[str]) -> Mapping[str, Tensor]:
+    """``state`` without the prefix that all its names have, if they are ``names`` then."""
+    first = min(names, default="")
+    for prefix in {name.removesuffix(first) for name in state if name.endswith(first)}:
+        found = {name.removeprefix(prefix): value for name, value in state.items()}
+        if prefix and found.keys() == set(names) and all(name.startswith(prefix) for name in state):
+            return found
+    return state
 
 
 def find_trained(given: str | Path, option: str) -> TrainedFile:

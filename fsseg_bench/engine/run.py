@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fsseg_bench.data.open import check_training
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import fill, load_state
@@ -130,10 +131,13 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
             progress.say(f"{record.folder}: there is no {record.checkpoint.name}, so the training begins again")
         if plan.weights.source == "none" and recipe.freeze != "none":
             progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
+        episodes = _training_episodes(plan)
+        if done is None and not request.no_check and not plan.protocol.synthetic:
+            check_training(plan.source, {image for images in episodes.pairs.values() for image in images})
         record.update(status="training", device=describe(device))
         trainer = Trainer(
             plan.model,
-            _training_episodes(plan),
+            episodes,
             recipe,
             seed=request.seed,
             device=device,

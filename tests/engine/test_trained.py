@@ -78,6 +78,11 @@ FORMS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "module.pth": lambda model: {f"module.{key}": value for key, value in model.items()},
     "state_dict.pth": lambda model: {"state_dict": model, "epoch": 3},
     "nested-module.pt": lambda model: {"model": {f"module.{key}": value for key, value in model.items()}},
+    "compiled.pth": lambda model: {f"_orig_mod.{key}": value for key, value in model.items()},
+    "framework.pth": lambda model: {
+        "state_dict": {f"model.net.{key}": value for key, value in model.items()},
+        "epoch": 3,
+    },
     "model_state_dict.pth": lambda model: {"model_state_dict": model},
     "plain.safetensors": lambda model: model,
 }
