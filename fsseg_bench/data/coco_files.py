@@ -12,6 +12,8 @@ from fsseg_bench.data.files import find_file, find_named, is_hidden, suffix_of
 from fsseg_bench.errors import UserError
 
 _ROBOFLOW = "_annotations.coco.json"
+ROBOFLOW_FILES = f"*/{_ROBOFLOW}"
+"""Pattern of the files of annotations that Roboflow exports, one in each list's folder."""
 _OF_TOOLS = ("result", "annotations", "labels", "dataset", "instances", "instances_default", "_annotations.coco")
 _OF_LISTS = ("train", "val", "valid", "validation", "test")
 _NO_INSTANCES = ("captions_", "panoptic_", "stuff_", "image_info_", "person_keypoints_")

@@ -84,8 +84,9 @@ def test_missing_masks_are_named(tmp_path: Path) -> None:
     (root / "drum/masks/001.png").unlink()
     assert refused(root).startswith(f"masks are missing: {root}/drum/masks/001.png; add them")
     shutil.rmtree(root / "anchor/masks")
-    (root / "drum/masks/002.png").unlink()
+    (root / "drum/masks/002.png").rename(root / "drum/masks/mask_002.png")
     message = refused(root)
+    assert message.endswith("; these fit no image: 1 (drum/masks/mask_002.png)")
     assert (
         f"{root}/anchor/masks/000.png, {root}/anchor/masks/001.png, {root}/anchor/masks/002.png and 2 more" in message
     )
@@ -379,6 +380,31 @@ def test_no_known_layout(tmp_path: Path) -> None:
     assert message.startswith(f"{tmp_path}: holds pictures, which is none of the known layouts")
     assert "holds nothing" in refused(tmp_path / "pictures")
     assert refused(tmp_path / "nowhere") == f"{tmp_path}/nowhere: no such folder"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("above-folder", r"side by side, but \S*/above-folder/set does; give that folder"),
+        ("above-voc", r"holds whole data sets, 1 \(set\), .*; give the folder of one, as \S*/above-voc/set,"),
+        ("above-coco", r"holds whole data sets, 1 \(set\), .*; give the folder of one, as \S*/above-coco/set,"),
+        ("above-folder/set/drum/images", r"side by side, but \S*/set/drum does; give that folder"),
+        ("above-voc/set/JPEGImages", r"lies in a data set; if that is meant, give \S*/above-voc/set$"),
+        ("above-coco/set/train2017", r"lies in a data set; if that is meant, give \S*/above-coco/set$"),
+        ("above-coco/set/annotations", r"lies in a data set; if that is meant, give \S*/above-coco/set$"),
+        ("cvat", r"has SegmentationClass/ but no JPEGImages/; put the images there, .* CVAT exports them where"),
+        ("packed", r"none of the known layouts.* First unpack 1 \(mine\.zip\)$"),
+    ],
+)
+def test_the_wrong_folder(tmp_path: Path, given: str, said: str) -> None:
+    """One too high, one too low, or without the images: the message names the folder that is meant."""
+    write_class_folders(tmp_path / "above-folder/set", 2)
+    write_voc(tmp_path / "above-voc/set", 2, 2)
+    write_coco(tmp_path / "above-coco/set", 2, 2)
+    shutil.rmtree(write_voc(tmp_path / "cvat", 2, 2) / "JPEGImages")
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed/mine.zip").touch()
+    assert re.search(said, refused(tmp_path / given))
 
 
 def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:

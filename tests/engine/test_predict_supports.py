@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsseg_bench.engine.predict.classes import Labelled, classes_of_masks
+from fsseg_bench.engine.predict.classes import Labelled, classes_of_masks, classes_of_protocol
 from fsseg_bench.engine.predict.supports import read_supports
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.load import load_protocol
 
 W, H = 9, 6
 
@@ -155,3 +157,13 @@ def test_a_box_is_of_one_class() -> None:
     assert classes_of_masks(["dog"], [(1, 2, 3, 4)]) == [Labelled("dog", None)]
     with pytest.raises(UserError, match="a box shows one class"):
         classes_of_masks(["1", "2"], [(1, 2, 3, 4)])
+
+
+def test_a_class_is_found_however_its_accents_are_spelt() -> None:
+    """A folder from a Mac may spell é as e and an accent, which nobody types so."""
+    protocol = load_protocol("shapes5i")
+    protocol = dataclasses.replace(protocol, classes=("cafe\u0301", *protocol.classes[1:]))
+    assert classes_of_protocol(["caf\u00e9", protocol.classes[1]], protocol) == [
+        Labelled("cafe\u0301", 1),
+        Labelled(protocol.classes[1], 2),
+    ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fsseg_bench.data.coco_files import annotation_file, lists_beside, lists_in
+from fsseg_bench.data.coco_files import ROBOFLOW_FILES, annotation_file, lists_beside, lists_in
 from fsseg_bench.data.decode import IMAGE_SUFFIXES
-from fsseg_bench.data.files import check_name, find_file, is_hidden, shown, suffix_of
+from fsseg_bench.data.files import check_name, data_files, find_file, folders_in, is_hidden, shown, suffix_of
 from fsseg_bench.data.instances import load_instances
 from fsseg_bench.data.own.folders import recognise
 from fsseg_bench.data.own.look_folders import look_folders
@@ -33,6 +33,7 @@ from fsseg_bench.errors import UserError
 
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassPNG", "SegmentationClassAug", "SBD/dataset/cls")
 _NEW_LIST = "all.txt"
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
 
 _VOC = Words(
     "voc",
@@ -63,28 +64,63 @@ def look(root: Path) -> Survey:
         readers["COCO's (annotations/instances_*.json, or a JSON file in each list's folder)"] = _look_coco
     if (root / "JPEGImages").is_dir():
         readers["VOC's (JPEGImages/)"] = _look_voc
+    if not readers and (inside := [folder for folder in folders_in(root) if _is_data_set(folder)]):
+        raise UserError(
+            f"{root}: holds whole data sets, {shown([folder.name for folder in inside])}, where a class or a list "
+            f"would be; give the folder of one, as {inside[0]}, or move them elsewhere"
+        )
     found = recognise(root) if not readers or any(root.glob("*/images")) else None
     if found and (not readers or found.places == FolderKeys()):
         readers["one folder a class (<class>/images/)"] = lambda root: look_folders(root, found)
     if len(readers) > 1:
         raise UserError(f"{root}: has several layouts: {' and '.join(readers)}; put each data set into its own folder")
-    if not readers and lists_beside(root):
+    in_coco = root.resolve().name == "annotations" and _is_data_set(root.resolve().parent)
+    if not readers and lists_beside(root) and not in_coco:
         readers["COCO's (a JSON file beside the images)"] = _look_coco
     if not readers:
-        raise _unknown_layout(root)
+        raise _unknown_layout(root, in_coco)
     return next(iter(readers.values()))(root)
 
 
-def _unknown_layout(root: Path) -> UserError:
-    if said := said_of_tool(root):
+def _is_data_set(folder: Path) -> bool:
+    """Whether ``folder`` is laid out as VOC or COCO, as neither a class's folder nor a list's is."""
+    voc = (folder / "JPEGImages").is_dir() and any((folder / name).is_dir() for name in _MASK_FOLDERS)
+    return voc or any(next(folder.glob(name), None) for name in ("annotations/instances_*.json", ROBOFLOW_FILES))
+
+
+def _unknown_layout(root: Path, in_coco: bool) -> UserError:
+    if not in_coco and (said := said_of_tool(root)):
         return said
+    if masks := [name for name in _MASK_FOLDERS if _has_masks(root / name)]:
+        return UserError(
+            f"{root}: has {masks[0]}/ but no JPEGImages/; put the images there, by the names of the masks. CVAT "
+            'exports them where "Save images" is ticked'
+        )
+    above = root.resolve().parent
+    if _is_data_set(above):
+        return UserError(f"{root}: lies in a data set; if that is meant, give {above}")
+    if nearby := [str(folder) for folder in [*folders_in(root), above] if _is_collection(folder, root.name)]:
+        there = f"{nearby[0]} does; give that" if len(nearby) == 1 else f"some in it do: {shown(nearby)}; give one"
+        return UserError(f"{root}: holds no images and masks side by side, but {there} folder")
     inside = ", ".join(sorted(path.name for path in root.iterdir() if not is_hidden(path.name))[:8]) or "nothing"
+    packed = [path.name for path in data_files(root, _PACKED)]
     return UserError(
         f"{root}: holds {inside}, which is none of the known layouts: JPEGImages/ with SegmentationClass/ (VOC), "
         "annotations/instances_*.json with the images beside (COCO), or for each class a folder with images/ and "
         "masks/, where a mask has its image's name, or the name with an ending (001.jpg, 001_mask.png). "
         "docs/own-data.md shows them, and what the exports of labelling tools need"
+        + (f". First unpack {shown(packed)}" if packed else "")
     )
+
+
+def _is_collection(folder: Path, given: str) -> bool:
+    """Whether ``folder`` holds images and masks; one that holds ``given`` does where that is one of the two."""
+    try:
+        found = recognise(folder)
+    except UserError:
+        return False  # whatever is wrong there is said where it is given
+    inside = (folder / given).is_dir()
+    return found is not None and (not inside or given in (found.places.images, found.places.masks))
 
 
 def _look_voc(root: Path) -> Survey:

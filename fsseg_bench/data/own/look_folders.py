@@ -97,4 +97,7 @@ def _missing(source: FolderSource, missing: Sequence[str]) -> UserError:
     lossy = lossy_mask(first.parent, first.stem) if not source.places.together else ""
     names = ", ".join(str(source.expected_mask(image)) for image in missing[:3])
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return UserError(f"masks are missing: {names}{more}; {lossy or 'add them, or remove their images'}")
+    alone = source.masks_alone()
+    shorter = shown([path.relative_to(source.root) for path in alone])
+    advice = (lossy or "add them, or remove their images") + (f"; these fit no image: {shorter}" if alone else "")
+    return UserError(f"masks are missing: {names}{more}; {advice}")

@@ -156,18 +156,22 @@ class FolderSource(VocSource):
         for folders in places.values():
             for folder, suffixes in zip(folders, (self._image_suffixes, self._mask_suffixes), strict=True):
                 kinds[self.root / folder] = (*kinds.get(self.root / folder, ()), *suffixes)
-        used = {self.find_mask(image) for image in self._files}
-        alone = [
-            path
-            for _, folder in places.values()
-            for path in data_files(self.root / folder, self._mask_suffixes)
-            if path not in used and (not self.places.together or path.stem.endswith(self.places.mask_suffix))
-        ]
+        alone = self.masks_alone()
         names = [f"masks without an image are not used: {shown([p.relative_to(self.root) for p in alone])}"]
         inside = [sub for folder in kinds for sub in folders_in(folder) if sub not in kinds and data_files(sub)]
         deep = [f"folders inside are not looked into: {shown([p.relative_to(self.root) for p in inside])}"]
         said = [*(names if alone else []), *(deep if inside else [])]
         return [*Source.remarks(self, images), *said, *not_read(kinds)]
+
+    def masks_alone(self) -> list[Path]:
+        """The files in the folders of masks that are no image's mask."""
+        used = {self.find_mask(image) for image in self._files}
+        return [
+            path
+            for folder in dict.fromkeys(self.places.masks_of(name) for name in self.classes)
+            for path in data_files(self.root / folder, self._mask_suffixes)
+            if path not in used and (not self.places.together or path.stem.endswith(self.places.mask_suffix))
+        ]
 
     def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
         """As :meth:`Source.class_masks`: empty for each class but that of the folder; there is no void."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,9 +62,11 @@ def classes_of_protocol(given: Sequence[str], protocol: Protocol) -> list[Labell
     if not given:
         raise UserError(f"--class is needed beside --dataset; {protocol.label} has {', '.join(protocol.classes)}")
     numbers = {str(protocol.class_id(name)): name for name in protocol.classes}
+    # a Mac may have spelt a folder's accents as letters of their own, which looks the same and is typed otherwise
+    spelt = {unicodedata.normalize("NFC", name): name for name in protocol.classes}
     found = []
     for text in given:
-        name = text if text in protocol.classes else numbers.get(text)
+        name = text if text in protocol.classes else spelt.get(unicodedata.normalize("NFC", text), numbers.get(text))
         if name is None:
             raise unknown("class", text, protocol.classes, where=f"--class, {protocol.label}")
         found.append(Labelled(name, protocol.class_id(name)))
