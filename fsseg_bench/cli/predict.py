@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -156,8 +157,8 @@ def _read_supports(
 
 def _notes(queries: Sequence[Query], skipped: Sequence[str], supports: Sequence[Path]) -> list[str]:
     notes = [f"skipped among the queries: {', '.join(skipped)}"] if skipped else []
-    known = {path.resolve() for path in supports}
-    if count := sum(query.path.resolve() in known for query in queries):
+    known = {os.path.realpath(path) for path in supports}  # Path.resolve fails where links go round in a circle
+    if count := sum(os.path.realpath(query.path) in known for query in queries):
         notes.append(f"{count} of the queries are supports themselves, which makes them easier than others")
     return notes
 

@@ -84,11 +84,16 @@ def read_image(path: Path, data: bytes | None = None, *, upright: bool = False) 
     ``data`` is the file's content where that was read before; the file is then not read again.
 
     Raises:
-        UserError: the file is missing, cannot be decoded, or has more than 8 bits a channel.
+        UserError: the file is missing, cannot be decoded, or has more than 8 bits a channel or several frames.
     """
     with opened(path, "image", read_file(path, "image") if data is None else data) as file:
         if file.mode.startswith(("I", "F")):
             raise UserError(f"{path}: the image has mode {file.mode}; save it with 8 bits a channel")
+        # a second image in a JPEG (MPO) is the photo once more, as cameras and phones write it
+        if file.format != "MPO" and (frames := getattr(file, "n_frames", 1)) > 1:
+            raise UserError(
+                f"{path}: the image has {frames} frames or pages; save the one that is meant as a file alone"
+            )
         return pixels_of(file, upright=upright)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES
 from fsseg_bench.errors import UserError
-from fsseg_bench.paths import storable
+from fsseg_bench.paths import one_line, storable
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 """Suffixes, in small letters, of files that keep each value of a mask."""
@@ -85,7 +85,7 @@ def data_files(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list
 
 
 def check_name(path: Path) -> None:
-    """Refuses a name that is not UTF-8: no list, protocol or record can hold it.
+    """Refuses a name that is not UTF-8 or has a line break: no list, protocol or record can hold it.
 
     Raises:
         UserError: shows the bytes that are not, as ``caf\\xe9.jpg``.
@@ -95,6 +95,8 @@ def check_name(path: Path) -> None:
             f"{path}: the name is not UTF-8, so that no list or record can hold it; rename it (a folder of names in "
             "Latin-1: convmv -f latin1 -t utf8 -r --notest FOLDER)"
         )
+    if not one_line(path.name):
+        raise UserError(f"{str(path)!r}: the name has a line break or another control character; rename the file")
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -104,6 +106,21 @@ def folders_in(folder: Path) -> list[Path]:
         UserError: ``folder`` cannot be looked into.
     """
     return [path for name in _names(folder).names if (path := folder / name).is_dir()]
+
+
+def check_links(folder: Path) -> None:
+    """Refuses links that lead nowhere, in ``folder`` and the folders in it; images are looked at when they are read.
+
+    Raises:
+        UserError: there is one; names it. Or a folder cannot be looked into.
+    """
+    for place in (folder, *folders_in(folder)):
+        for path in (place / name for name in _names(place).names if suffix_of(name) not in IMAGE_SUFFIXES):
+            if path.is_symlink() and not path.exists():
+                raise UserError(
+                    f"{path}: is a link to {path.readlink()}, which is not there; let it lead to where the data are "
+                    "now, or take it away"
+                )
 
 
 def passed_over(folder: Path, suffixes: Collection[str]) -> tuple[list[str], list[str]]:

@@ -92,12 +92,14 @@ def test_supports_drawn_from_a_protocol(photos: Path, tmp_path: Path) -> None:
         data = (photos / "drum" / "images" / f"00{number}.jpg").read_bytes()
         (queries / f"00{number}.jpg").write_bytes(data)
         (queries / "broken.jpg").write_bytes(data[:300])
+    (queries / "loop.jpg").symlink_to("loop.jpg")
     (queries / "._000.jpg").write_bytes(b"")
     asked = (*dataset, *UNTRAINED[:-2], "--query", str(queries), "--format", "png", "--format", "coco")
     results = [invoke(*asked, "--out", str(tmp_path / out)) for out in ("one", "two")]
     for result, out in zip(results, ("one", "two"), strict=True):
         assert isinstance(result.exception, UserError)
-        assert str(result.exception) == f"1 of 4 queries could not be segmented (see above): {queries}/broken.jpg"
+        broken = f"{queries}/broken.jpg, {queries}/loop.jpg"
+        assert str(result.exception) == f"2 of 5 queries could not be segmented (see above): {broken}"
         assert f"error: {queries}/broken.jpg: the image cannot be read" in result.output
         assert "input 65 x 65" in result.output  # as the protocol says; without it, 417
         assert "skipped among the queries: 1 hidden" in result.output

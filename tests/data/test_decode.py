@@ -37,6 +37,16 @@ def test_sixteen_bit_image_is_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_several_frames_are_refused(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
+    with pytest.raises(UserError, match=rf"a\.{suffix}: the image has 2 frames"):
+        read_image(tmp_path / f"a.{suffix}")
+    frames[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "a.jpg")[0, 0, 0] > 200
+
+
 @pytest.mark.parametrize("read", [read_image, image_size, read_labels, read_binary_mask])
 def test_missing_file(tmp_path: Path, read: object) -> None:
     with pytest.raises(UserError, match=r"gone\.png: no such"):

@@ -285,6 +285,31 @@ def test_lists_beside_are_told(tmp_path: Path) -> None:
     assert words in propose(root).summary
 
 
+@pytest.mark.parametrize("name", ["classes.txt", "SegmentationClass", "ImageSets/Other", "shoe"])
+def test_links_that_lead_nowhere_are_named(tmp_path: Path, name: str) -> None:
+    root = write_voc(tmp_path / "mine", 3, 3)
+    if name == "SegmentationClass":
+        (root / name).rename(tmp_path / "moved")
+    (root / name).symlink_to(tmp_path / "gone")
+    assert f"{root / name}: is a link to {tmp_path / 'gone'}, which is not there" in refused(root)
+
+
+def test_instance_files_that_are_gone_are_no_lists_less(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "mine", 3, 3)
+    path = next((root / "annotations").glob("*train*.json"))
+    path.unlink()
+    path.symlink_to("/nowhere/train.json")
+    assert f"{path}: is a link to /nowhere/train.json" in refused(root)
+
+
+@pytest.mark.parametrize(("ending", "words"), [("\n1", "line break"), ("\u20281", "line break"), (" ", "blank")])
+def test_names_that_no_list_holds_are_refused(tmp_path: Path, ending: str, words: str) -> None:
+    root = write_voc(tmp_path / "mine", 3, 3)
+    shutil.rmtree(root / "ImageSets")
+    (root / "JPEGImages/val_c1_0.jpg").rename(root / f"JPEGImages/val_c1_0{ending}.jpg")
+    assert words in refused(root)
+
+
 def test_voc_with_lists(tmp_path: Path) -> None:
     root = write_voc(tmp_path / "mine", 3, 3)
     (root / "classes.txt").write_text("\n".join(CLASSES))

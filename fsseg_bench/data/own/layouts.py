@@ -7,7 +7,16 @@ from pathlib import Path
 
 from fsseg_bench.data.coco_files import ROBOFLOW_FILES, annotation_file, lists_beside, lists_in
 from fsseg_bench.data.decode import IMAGE_SUFFIXES
-from fsseg_bench.data.files import check_name, data_files, find_file, folders_in, is_hidden, shown, suffix_of
+from fsseg_bench.data.files import (
+    check_links,
+    check_name,
+    data_files,
+    find_file,
+    folders_in,
+    is_hidden,
+    shown,
+    suffix_of,
+)
 from fsseg_bench.data.instances import load_instances
 from fsseg_bench.data.own.folders import recognise
 from fsseg_bench.data.own.look_folders import look_folders
@@ -59,6 +68,7 @@ def look(root: Path) -> Survey:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder" if not root.exists() else f"{root}: is a file; give its folder")
     check_name(root.resolve())
+    check_links(root)
     readers: dict[str, Callable[[Path], Survey]] = {}
     if lists_in(root):
         readers["COCO's (annotations/instances_*.json, or a JSON file in each list's folder)"] = _look_coco
@@ -182,6 +192,8 @@ def _voc_images(source: VocSource) -> tuple[list[str], list[str]]:
         raise UserError(f"{folder}: has no images ({', '.join(IMAGE_SUFFIXES)})")
     for path in found:
         check_name(path)
+        if path.stem != path.stem.strip():
+            raise UserError(f"{path}: the name begins or ends with a blank, which lists do not keep; rename the file")
     names = sorted({str(path.relative_to(folder).with_suffix("")) for path in found})
     kinds = (*IMAGE_SUFFIXES, ".mat")  # what is no mask, such as a JPEG, is refused when it is read
     used = [i for i in names if any(find_file(source.root / name, i, kinds) for name in source.masks)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -131,7 +132,7 @@ class Outputs:
 
     def _holds(self, path: Path) -> bool:
         """Whether an image is beside the outputs, or an output itself."""
-        folder, place = self.folder.resolve(), path.resolve()
+        folder, place = (Path(os.path.realpath(each)) for each in (self.folder, path))  # also of links in a circle
         ours = any(place.name.endswith(f"-{kind}.png") for kind in KINDS)
         return place.parent == folder or (ours and folder in place.parents)
 
