@@ -79,7 +79,7 @@ def _train(plan: Plan, episodes: TrainingEpisodes, folder: Path) -> None:
 
 def _foreground_iou(plan: Plan, episodes: _Repeated) -> float:
     table, count = episodes.table(), plan.model.unlabelled_images
-    further = further_of_table(table, episodes._pairs, count) if count else ()
+    further = further_of_table(table, episodes.pairs, count) if count else ()
     model = InferenceModel(plan.model, _CPU, "fp32")
     setting = Setting(plan.protocol.image.size, workers=0)
     counts = torch.zeros(2, 2, dtype=torch.int64)
