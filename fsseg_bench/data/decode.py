@@ -84,7 +84,8 @@ def read_image(path: Path, data: bytes | None = None, *, upright: bool = False) 
     ``data`` is the file's content where that was read before; the file is then not read again.
 
     Raises:
-        UserError: the file is missing, cannot be decoded, or has more than 8 bits a channel or several frames.
+        UserError: the file is missing, cannot be decoded, is grey with more than 8 bits, or has several frames. Of RGB
+            with 16 bits a channel, the higher 8 are kept.
     """
     with opened(path, "image", read_file(path, "image") if data is None else data) as file:
         if file.mode.startswith(("I", "F")):
