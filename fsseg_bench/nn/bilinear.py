@@ -47,8 +47,8 @@ def transposed_bilinear(maps: Tensor, stride: int, size: tuple[int, int], offset
 
     Equals ``F.conv_transpose2d`` without padding, with that kernel on each channel by itself, cropped (Long, Shelhamer,
     Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR 2015). Cell (u, v) paints the kernel
-    w[i, j] = (1 - abs(i - c)/s) (1 - abs(j - c)/s) with c = s - 1/2, i, j = 0 .. 2s-1, from pixel (s u, s v) on; overlapping
-    kernels add up. Near the border fewer overlap: without a crop the outermost pixels fade towards 0.
+    w[i, j] = (1 - abs(i - c)/s) (1 - abs(j - c)/s) with c = s - 1/2, i, j = 0 .. 2s-1, from pixel (s u, s v) on;
+    overlapping kernels add up. Near the border fewer overlap: without a crop the outermost pixels fade towards 0.
 
     Args:
         maps: (..., h, w) float.
