@@ -215,6 +215,8 @@ def test_boxes_of_yolo_are_counted(tmp_path: Path) -> None:
     (tmp_path / "labels/classes.txt").write_text("cup\n")
     with pytest.raises(UserError, match=r"a\.txt: the class 1 has no name among the 1"):
         convert(tmp_path)
+    with pytest.raises(UserError, match=r"a\.txt: its image .*/images/a\.png lies outside .*/labels; give a folder"):
+        convert(tmp_path / "labels")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -410,10 +411,10 @@ def test_no_known_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("above-folder", r"side by side, but \S*/above-folder/set does; give that folder"),
+        ("above-folder", r"side by side, but \S*/above-folder/set does; give that"),
         ("above-voc", r"holds whole data sets, 1 \(set\), .*; give the folder of one, as \S*/above-voc/set,"),
         ("above-coco", r"holds whole data sets, 1 \(set\), .*; give the folder of one, as \S*/above-coco/set,"),
-        ("above-folder/set/drum/images", r"side by side, but \S*/set/drum does; give that folder"),
+        ("above-folder/set/drum/images", r"side by side, but \S*/set/drum does; give that"),
         ("above-voc/set/JPEGImages", r"lies in a data set; if that is meant, give \S*/above-voc/set$"),
         ("above-coco/set/train2017", r"lies in a data set; if that is meant, give \S*/above-coco/set$"),
         ("above-coco/set/annotations", r"lies in a data set; if that is meant, give \S*/above-coco/set$"),
@@ -430,6 +431,23 @@ def test_the_wrong_folder(tmp_path: Path, given: str, said: str) -> None:
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed/mine.zip").touch()
     assert re.search(said, refused(tmp_path / given))
+
+
+@pytest.mark.parametrize(
+    ("write", "added", "said"),
+    [
+        (write_class_folders, "zebra/", "not used, since they belong to no class: 1 (zebra)"),
+        (write_class_folders, "1.JPG", "not used, since they belong to no class: 1 (1.JPG)"),
+        (write_class_folders, "1.json", "not used, since they belong to no class: 1 (1.json)"),
+        (lambda root: write_voc(root, 2, 2), "", "no file names the classes (classes.txt): they are called class-1"),
+    ],
+)
+def test_what_is_not_used_is_said(tmp_path: Path, write: Callable[[Path], Path], added: str, said: str) -> None:
+    root = write(tmp_path / "mine")
+    (root / "classes.txt").unlink(missing_ok=True)
+    before = propose(root).summary if added else ""
+    (root / added).mkdir() if added.endswith("/") else (root / (added or "x.md")).touch()
+    assert said not in before and said in propose(root).summary
 
 
 def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:

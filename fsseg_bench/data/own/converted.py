@@ -84,11 +84,7 @@ class Reading:
                 path = Path(os.path.normpath(folder / spelling))
                 last = PurePosixPath(spelling).name
                 if found := find_named(path.parent, path.name) or find_named(folder, last):
-                    found = Path(os.path.normpath(found))
-                    if not found.is_relative_to(self.root):
-                        raise UserError(f"{file}: its image {found} lies outside {self.root}; give a folder with both")
-                    check_name(found)
-                    return found
+                    return self.inside(file, found)
         last = next(reversed(list(spellings(name)))).rpartition("/")[2].lower()
         found_below = self._images.get(last, [])
         if len(found_below) == 1:
@@ -96,6 +92,18 @@ class Reading:
             return found_below[0]
         what = f"{len(found_below)} images are called so" if found_below else "there is no such image"
         raise UserError(f"{file}: its image is {name!r}, but below {self.root} {what}; put it beside the file")
+
+    def inside(self, file: Path, image: Path) -> Path:
+        """``image``, which ``file`` labels.
+
+        Raises:
+            UserError: it is outside the root, or its name is not UTF-8.
+        """
+        image = Path(os.path.normpath(image))
+        if not image.is_relative_to(self.root):
+            raise UserError(f"{file}: its image {image} lies outside {self.root}; give a folder with both")
+        check_name(image)
+        return image
 
     def size(self, image: Path, width: Any, height: Any) -> tuple[int, int]:
         """(width, height) as the labels' file has them, else the image's own."""

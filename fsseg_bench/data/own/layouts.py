@@ -20,7 +20,7 @@ from fsseg_bench.data.files import (
 from fsseg_bench.data.instances import load_instances
 from fsseg_bench.data.own.folders import recognise
 from fsseg_bench.data.own.look_folders import look_folders
-from fsseg_bench.data.own.names import coloured_classes, voc_class_names
+from fsseg_bench.data.own.names import NAMES, class_file, coloured_classes, voc_class_names
 from fsseg_bench.data.own.pictures import choose_orientation, palette_notes
 from fsseg_bench.data.own.survey import (
     TEST,
@@ -109,9 +109,11 @@ def _unknown_layout(root: Path, in_coco: bool) -> UserError:
     above = root.resolve().parent
     if _is_data_set(above):
         return UserError(f"{root}: lies in a data set; if that is meant, give {above}")
-    if nearby := [str(folder) for folder in [*folders_in(root), above] if _is_collection(folder, root.name)]:
-        there = f"{nearby[0]} does; give that" if len(nearby) == 1 else f"some in it do: {shown(nearby)}; give one"
-        return UserError(f"{root}: holds no images and masks side by side, but {there} folder")
+    if near := [str(folder) for folder in [*folders_in(root), above] if _is_collection(folder, root.name)]:
+        there = (
+            f"{nearby[0]} does; give that folder" if len(nearby) == 1 else f"some in it do: {shown(nearby)}; give one"
+        )
+        return UserError(f"{root}: holds no images and masks side by side, but {there}")
     inside = ", ".join(sorted(path.name for path in root.iterdir() if not is_hidden(path.name))[:8]) or "nothing"
     packed = [path.name for path in data_files(root, _PACKED)]
     return UserError(
@@ -164,6 +166,8 @@ def _look_voc(root: Path) -> Survey:
     notes += [*_other_lists(root, lists), *palette_notes(source, {**train, **test})]
     largest = max((value for seen in (*train.values(), *test.values()) for value in seen), default=0)
     classes = coloured.names if coloured else voc_class_names(root, largest)
+    if not coloured and not class_file(root):
+        notes.append(f"no file names the classes ({NAMES[0]}): they are called class-1, class-2, ... by their values")
     survey = Survey(
         root, _VOC, classes, *roles, train, test, *sizes_of(source, [*train, *test]), keys, files, tuple(notes)
     )

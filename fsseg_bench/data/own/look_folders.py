@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsseg_bench.data.files import shown
+from fsseg_bench.data.decode import IMAGE_SUFFIXES
+from fsseg_bench.data.files import data_files, folders_in, shown
 from fsseg_bench.data.masks import object_values
 from fsseg_bench.data.own.folders import Collection
 from fsseg_bench.data.own.pictures import choose_orientation
@@ -51,6 +52,8 @@ def look_folders(root: Path, found: Collection) -> Survey:
     pixels = pixels_of(source, images)
     if empty := [image for image, seen in pixels.items() if not seen]:
         notes.append(f"images with an empty mask are never drawn: {shown(empty)}")
+    if beside := _beside(root, found):
+        notes.append(f"not used, since they belong to no class: {shown(beside)}")
     keys = {
         key: (value, words)
         for key, words in _FOLDER_WORDS.items()
@@ -64,6 +67,15 @@ def look_folders(root: Path, found: Collection) -> Survey:
     sizes = sizes_of(source, images)
     survey = Survey(root, layout, classes, *lists, pixels, pixels, *sizes, keys, notes=tuple(notes))
     return finished(survey, source, [])
+
+
+def _beside(root: Path, found: Collection) -> list[str]:
+    """Images, JSON files and folders beside those of the classes."""
+    if found.single:
+        return []
+    read = {*found.classes, *(Path(folder).parts[0] for folder in (found.places.images, found.places.masks))}
+    other = [folder.name for folder in folders_in(root) if folder.name not in read]
+    return [*other, *(path.name for path in data_files(root, (*IMAGE_SUFFIXES, ".json")))]
 
 
 def _differing_values(source: FolderSource, images: Sequence[str], found: Collection) -> list[str]:

@@ -215,6 +215,7 @@ def yolo(reading: Reading) -> Iterator[Labelled]:
         image = next((found for folder in folders if (found := find_file(folder, path.stem, IMAGE_SUFFIXES))), None)
         if image is None:
             raise UserError(f"{path}: no image {path.stem} in {folders[0]}; add it or remove the file")
+        image = reading.inside(path, image)
         width, height = image_size(image, upright=True)
         shapes = []
         for line in filter(str.strip, text.splitlines()):
