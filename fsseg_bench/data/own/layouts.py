@@ -110,9 +110,7 @@ def _unknown_layout(root: Path, in_coco: bool) -> UserError:
     if _is_data_set(above):
         return UserError(f"{root}: lies in a data set; if that is meant, give {above}")
     if near := [str(folder) for folder in [*folders_in(root), above] if _is_collection(folder, root.name)]:
-        there = (
-            f"{nearby[0]} does; give that folder" if len(nearby) == 1 else f"some in it do: {shown(nearby)}; give one"
-        )
+        there = f"{near[0]} does; give that" if len(near) == 1 else f"some in it do: {shown(near)}; give one"
         return UserError(f"{root}: holds no images and masks side by side, but {there}")
     inside = ", ".join(sorted(path.name for path in root.iterdir() if not is_hidden(path.name))[:8]) or "nothing"
     packed = [path.name for path in data_files(root, _PACKED)]
