@@ -166,4 +166,6 @@ def opened(path: Path, kind: str, data: bytes | None = None) -> Iterator[Image.I
     except UnidentifiedImageError:
         raise UserError(f"{path}: the {kind} cannot be read (it is not an image file); replace the file") from None
     except _BROKEN as error:
+        if isinstance(error, OSError) and error.filename:  # a folder, a circle of links, or not ours to read
+            raise UserError(f"{path}: the {kind} cannot be read: {error.strerror}") from None
         raise UserError(f"{path}: the {kind} cannot be read ({error}); replace the file") from None

@@ -91,8 +91,15 @@ def named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
+        inside = [
+            f"{key!r}"
+            for key, value in (content.items() if isinstance(content, Mapping) else ())
+            if isinstance(value, Mapping) and any(isinstance(each, Tensor) for each in value.values())
+        ]
+        where = f", but {' and '.join(inside)} in it do; save the one you mean alone" if inside else ""
         raise UserError(
-            f"{path}: holds no named tensors; a state dict is needed, as torch.save(model.state_dict(), ...) writes it"
+            f"{path}: holds no named tensors{where}; a state dict is needed, as torch.save(model.state_dict(), ...) "
+            "writes it"
         )
     while all(key.startswith(_PREFIX) for key in tensors):
         tensors = {key.removeprefix(_PREFIX): value for key, value in tensors.items()}
@@ -108,12 +115,13 @@ def open_file(path: Path) -> Any:
     """
     try:
         regular(path)
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             return safetensors.torch.load_file(path)
         state = state_of(path)
         if state.damage:
             raise UserError(f"{path}: truncated or damaged ({state.damage})")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream:  # of a path, torch.load would judge by the suffix
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -134,6 +142,13 @@ def open_file(path: Path) -> Any:
             "save them alone: torch.save(checkpoint['model'], ...)"
         )
     return content
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Told by the first bytes where these are of one of the two kinds, else by the name."""
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    return head[8:] == b"{" or (path.suffix == ".safetensors" and not head.startswith(b"PK"))
 
 
 def file_hash(path: Path) -> str:

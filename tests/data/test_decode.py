@@ -64,6 +64,14 @@ def test_garbage_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
             read(path)
 
 
+def test_what_is_no_file_is_not_to_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "b.png").symlink_to("b.png")
+    for name, words in (("a.png", "Is a directory"), ("b.png", "Too many levels of symbolic links")):
+        with pytest.raises(UserError, match=rf"/{name}: the image cannot be read: {words}$"):
+            image_size(tmp_path / name)
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_truncated_image_is_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"cut.{suffix}"

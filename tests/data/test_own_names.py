@@ -121,6 +121,11 @@ def test_label_values_need_no_colours(tmp_path: Path) -> None:
         ("background\nant\nbee\n", ("ant", "bee")),
         ("__ignore__\n_background_\nant\nbee\n", ("ant", "bee")),
         ("__ignore__\nant\nbee\n", ("ant", "bee")),
+        ("__background__\nant\nbee\n", ("ant", "bee")),
+        ("0 background\n1 ant\n2 bee\n", ("ant", "bee")),
+        ("1: ant\n2: bee\n", ("ant", "bee")),
+        ("1 euro\n2 euro\n", ("1 euro", "2 euro")),
+        ("2 euro\n5 cent\n", ("2 euro", "5 cent")),
         ("#1\n#2 red\n", ("#1", "#2 red")),
         ("ant 1 2 3\nbee\n", ("ant 1 2 3", "bee")),  # not all lines have colours: it is a name
     ],
@@ -128,6 +133,12 @@ def test_label_values_need_no_colours(tmp_path: Path) -> None:
 def test_lines_that_are_classes(tmp_path: Path, text: str, names: tuple[str, ...]) -> None:
     (tmp_path / "classes.txt").write_text(text)
     assert class_names(tmp_path / "classes.txt") == names
+
+
+def test_classes_numbered_from_zero_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("0 ant\n1 bee\n")
+    with pytest.raises(UserError, match=r"classes\.txt: numbers the classes from 0 \('0 ant'\)"):
+        class_names(tmp_path / "classes.txt")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from torch import Tensor
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn import weights
 from fsseg_bench.nn.backbones import build_backbone
-from fsseg_bench.nn.weight_files import published_file, weights_folders
+from fsseg_bench.nn.weight_files import published_file, read_file, weights_folders
 from fsseg_bench.nn.weights import load_weights
 from tests.support.weights import SMALL, assert_filled, published_resnet18, refusal, small_trunk
 
@@ -99,6 +99,21 @@ def test_files_of_another_kind(name: str, tmp_path: Path) -> None:
 def test_files_without_named_tensors(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "empty.pth")
     assert "no named tensors" in refusal(tmp_path / "empty.pth")
+
+
+def test_the_kind_is_not_the_name(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(3.0)}
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    (tmp_path / "a.safetensors").rename(tmp_path / "a.pth")
+    torch.save(tensors, tmp_path / "b.pth")
+    (tmp_path / "b.pth").rename(tmp_path / "b.safetensors")
+    for name in ("a.pth", "b.safetensors"):
+        assert torch.equal(read_file(tmp_path / name)["a"], tensors["a"])
+
+
+def test_where_tensors_are_is_said(tmp_path: Path) -> None:
+    torch.save({"ema": {"a": torch.ones(2)}, "epoch": 1}, tmp_path / "ema.pth")
+    assert "but 'ema' in it do" in refusal(tmp_path / "ema.pth")
 
 
 def test_paths_that_name_no_file(tmp_path: Path) -> None:

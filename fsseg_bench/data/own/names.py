@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from fsseg_bench.errors import UserError
 NAMES = ("classes.txt", "class_names.txt")
 _LABELMAP = "labelmap.txt"
 _COLORS = (_LABELMAP, "label_colors.txt", "colors.txt", *NAMES)
-_IGNORED, _BACKGROUND = "__ignore__", ("_background_", "background")
+_IGNORED = "__ignore__"
+_BACKGROUND = ("_background_", "background", "__background__", "back ground", "bg")
+_NUMBERED = re.compile(r"(?P<number>\d+)(?:\s*[:.,;)=-]\s*|\s+)(?P<name>\S.*)")
 _VOID_NAMES = (_IGNORED, "ignored", "ignore", "void", "unlabeled", "unlabelled")
 _BLACK, _VOC_VOID = "0,0,0", "224,224,192"
 _CHANNELS = r"[(\[]?(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})[)\]]?"
@@ -61,13 +64,14 @@ def class_file(folder: Path) -> Path | None:
 def class_names(path: Path) -> tuple[str, ...]:
     """Names of the label values from 1.
 
-    The lines ``__ignore__`` and ``background`` or ``_background_``, in this order before all others, are no classes.
+    The lines ``__ignore__`` and ``background`` (or alike), in this order before all others, are no classes; label
+    values before the names are left out.
 
     Raises:
-        UserError: the file is missing, or one of these lines is behind a class: the value of each class behind it
-            would be in doubt.
+        UserError: the file is missing, or one of these lines is behind a class, or the numbers do not begin with 1: the
+            value of each class behind it would be in doubt.
     """
-    entries = [entry for entry in _entries(path) if entry.name]
+    entries = _without_numbers([entry for entry in _entries(path) if entry.name], path)
     if entries and entries[0].name.lower() == _IGNORED:
         entries = entries[1:]
     if entries and entries[0].background:
@@ -81,6 +85,29 @@ def class_names(path: Path) -> tuple[str, ...]:
                 "all lines from 0, renumber the masks, for 0 is then a class"
             )
     return tuple(entry.name for entry in entries)
+
+
+def _without_numbers(entries: list[Entry], path: Path) -> list[Entry]:
+    """The names without the label values before them, where each line has its own: ``0 background``, ``1: cup``.
+
+    Raises:
+        UserError: the values begin with 0, and that is no background.
+    """
+    matches = [_NUMBERED.fullmatch(entry.name) for entry in entries]
+    numbered = [match for match in matches if match]
+    values = [int(match["number"]) for match in numbered]
+    names = {match["name"] for match in numbered}  # "1 euro" and "2 euro" are names as they stand
+    if values[:1] not in ([0], [1]) or values != list(range(values[0], values[0] + len(entries))):
+        return entries
+    if len(names) < len(entries):
+        return entries
+    plain = [dataclasses.replace(e, name=match["name"]) for e, match in zip(entries, numbered, strict=True)]
+    if values[0] == 1 or plain[0].background:
+        return plain
+    raise UserError(
+        f"{path}: numbers the classes from 0 ({entries[0].name!r}); label values of classes begin with 1, 0 is "
+        "the background. Number the lines as the masks do, or leave the numbers out"
+    )
 
 
 def coloured_classes(source: VocSource, images: Sequence[str]) -> Coloured | None:
