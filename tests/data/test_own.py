@@ -397,6 +397,14 @@ def test_categories_that_one_file_lacks_are_told(tmp_path: Path) -> None:
     assert '"kite"' not in proposal.files["protocol.toml"]
 
 
+def test_images_that_no_instance_file_lists_are_told(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "mine", 3, 3)
+    assert "do not list" not in propose(root).summary
+    folder = next(path.parent for path in root.rglob("*.jpg"))
+    (folder / "other.jpg").write_bytes(next(folder.glob("*.jpg")).read_bytes())
+    assert "images that the instance files in use do not list are left out: 1 (other.jpg)" in propose(root).summary
+
+
 # Any layout
 
 

@@ -235,6 +235,15 @@ def _look_coco(root: Path) -> Survey:
             'polygon: taken for objects (data.crowds = "object"); if they are crowds, write "void"'
         )
     train, test = pixels_of_lists(source, roles)
+    if unlisted := _unlisted(source, [*train, *test]):
+        notes.append(f"images that the instance files in use do not list are left out: {shown(unlisted)}")
     sizes = sizes_of(source, [*train, *test])
     survey = Survey(root, _COCO, classes, *roles, train, test, *sizes, keys, notes=tuple(notes))
     return finished(survey, source, lists)
+
+
+def _unlisted(source: CocoSource, images: Sequence[str]) -> list[str]:
+    """Names of the images that lie beside those of the lists, and are none of these."""
+    files = {source.image_path(image) for image in images}
+    folders = sorted({path.parent for path in files})
+    return [path.name for folder in folders for path in data_files(folder) if path not in files]
