@@ -146,6 +146,7 @@ def test_neither_torch_nor_pandas_nor_matplotlib_is_imported(root: Path):
     subprocess.run([sys.executable, "-c", code, str(root)], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_two_methods_of_a_thousand_episodes_take_seconds(tmp_path: Path):
     from tests.support.pairs import pair, write_fold
 

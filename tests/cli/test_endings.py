@@ -158,6 +158,7 @@ def test_a_user_who_is_not_there() -> None:
     assert (done.returncode, b"a path begins with ~" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["p.toml", "e.csv"])
 def test_pipes_are_refused_before_they_are_opened(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)

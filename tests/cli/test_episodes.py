@@ -37,6 +37,7 @@ def theirs(data: Path, **changes: object) -> dict[int, EpisodeTable]:
     return tables
 
 
+@pytest.mark.slow
 def test_another_tools_list_is_imported_and_replayed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All folds of one file, then one table with one mean, apart from the protocol's own."""
     tables = theirs(data)

@@ -31,6 +31,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_figure_5_asks_for_its_sweep_and_makes_it(root: Path, tmp_path: Path) -> None:
     assert "no whole sweep of steps" in str(call(root, 5, "--out", tmp_path).exception)
     made = call(root, 5, "--out", tmp_path, "--sweep", "--steps", "0,1,2", "--beside", "baseline")

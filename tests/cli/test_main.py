@@ -227,6 +227,7 @@ def test_a_folder_that_holds_another_run(data: Path, capsys: pytest.CaptureFixtu
     assert run(data, "--fresh") == 0
 
 
+@pytest.mark.slow
 def test_check_method_of_a_third_partys_adapter(capsys: pytest.CaptureFixture[str]) -> None:
     example = Path(__file__).parents[2] / "methods" / "example"
     assert len((example / "nearest_mean.py").read_text().splitlines()) < 40

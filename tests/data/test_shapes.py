@@ -342,6 +342,7 @@ def start(cache: Path, train: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_processes_at_once_and_one_that_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FSSEG_CACHE", str(tmp_path))
     killed = start(tmp_path, 60)

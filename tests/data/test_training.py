@@ -209,6 +209,7 @@ def test_views_of_one_episode_are_changed_independently(protocol: Protocol) -> N
 # how episodes are drawn
 
 
+@pytest.mark.slow
 def test_classes_queries_and_supports_are_uniform(protocol: Protocol) -> None:
     few = {c: images[:6] for c, images in coded_pairs().items()}
     first, second, queries, supports = Counter(), Counter(), Counter(), Counter()

@@ -161,6 +161,7 @@ def test_a_run_asked_for_twice_is_run_once(tmp_path: Path) -> None:
     assert "baseline fold 2: asked for twice; it is run once" in again.notes
 
 
+@pytest.mark.slow
 def test_models_are_not_kept_and_sources_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[RunRequest] = []
     original = batches.make_plan

@@ -61,6 +61,7 @@ def test_every_trunk_is_frozen_and_folded() -> None:
     assert norms == []
 
 
+@pytest.mark.slow
 def test_training_stopped_and_resumed_remembers(tmp_path: Path) -> None:
     whole = execute(make_plan(request(tmp_path / "a")))
     state = load_state(whole.checkpoint)

@@ -55,6 +55,7 @@ def test_each_distinct_image_is_encoded_once(tmp_path: Path) -> None:
     assert info["timings"]["evaluate_encoded_images"] == len(images) < 2 * len(table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "way"), [("baseline", 1), ("panet", 1), ("inopt-dagger", 1), ("biopt", 2)])
 def test_counts_do_not_depend_on_cache_workers_or_head_batch(tmp_path: Path, method: str, way: int) -> None:
     base = tiny_request(tmp_path, method=method, way=way, shot=2)
@@ -74,6 +75,7 @@ def test_multi_scale_and_five_scales_run(tmp_path: Path) -> None:
     assert totals[0] == totals[1]  # the same pixels are counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_training_stopped_and_resumed_equals_training_in_one_go(optimizer: str, tmp_path: Path) -> None:
     settings = tiny_training(**{"recipe.optimizer": optimizer, "recipe.schedule": "cosine"})

@@ -59,6 +59,7 @@ def variants(root: Path) -> list[str]:
     return [row[2].text for row in table.rows]
 
 
+@pytest.mark.slow
 def test_one_checkpoint_is_one_run_whatever_its_path_and_the_seed(made: Path, trained: Path, tmp_path: Path) -> None:
     first = finish(evaluation(made, trained))
     assert first.name.startswith("fold1-checkpoint-")

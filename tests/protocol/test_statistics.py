@@ -101,6 +101,7 @@ def coverage(metric: str, count: int, repeats: int) -> float:
     return held / repeats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "count"), [("mean", 1), ("binary", 1), ("mean", 2)])
 def test_intervals_hold_the_truth_about_95_times_in_100(metric: str, count: int) -> None:
     assert 0.92 <= coverage(metric, count, 500) <= 0.98

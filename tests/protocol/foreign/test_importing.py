@@ -57,6 +57,7 @@ SUFFIX = st.sampled_from(["", ".jpg", ".png", ".JPEG"])
 FOLDER = st.sampled_from(["", "JPEGImages/", "/data/VOC2012/JPEGImages/", "./", "JPEGImages\\"])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(data=st.data())
 def test_what_was_written_comes_back(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

@@ -19,6 +19,7 @@ def drawn(title: str = "a title"):
     return figure
 
 
+@pytest.mark.slow
 def test_every_format_and_equal_figures_give_equal_files(tmp_path: Path):
     paths = save_all(drawn(), tmp_path / "new" / "folder", "name", ["png", "svg", "pdf"])
     assert [path.name for path in paths] == ["name.png", "name.svg", "name.pdf"]
