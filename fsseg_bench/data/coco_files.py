@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import unquote
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES
-from fsseg_bench.data.files import find_file, find_named, is_hidden, suffix_of
+from fsseg_bench.data.files import find_file, find_named, is_hidden, is_inside, suffix_of
 from fsseg_bench.errors import UserError
 
 _ROBOFLOW = "_annotations.coco.json"
@@ -128,11 +128,6 @@ def _stands(place: Path, name: str, present: set[str]) -> bool:
     if name in present:
         return True
     return "/" in name and is_inside(name) and (place / name).is_file()
-
-
-def is_inside(name: str) -> bool:
-    """Whether a name stays in the folder that it is looked up in."""
-    return not name.startswith("/") and ".." not in PurePosixPath(name).parts
 
 
 def _spelled_otherwise(place: Path, names: Sequence[str]) -> Images:

@@ -183,6 +183,11 @@ def find_named(folder: Path, name: str) -> Path | None:
     return find_file(folder, str(PurePosixPath(name).with_suffix("")), (suffix_of(name),))
 
 
+def is_inside(name: str) -> bool:
+    """Whether a name stays in the folder that it is looked up in."""
+    return not name.startswith("/") and ".." not in PurePosixPath(name).parts
+
+
 def spellings(name: str) -> Iterator[str]:
     """``name`` as it stands, and what else it may stand for.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_text
-from fsseg_bench.data.files import spellings, suffix_of
+from fsseg_bench.data.files import is_inside, spellings, suffix_of
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import is_list_file
@@ -87,7 +87,7 @@ def _entry(source: Source, text: str, where: str) -> tuple[str, int]:
 
 def _image(source: Source, text: str) -> str | None:
     """The id that ``text`` is in one of its spellings."""
-    return next((name for name in spellings(text) if _inside(name) and source.has_image(name)), None)
+    return next((name for name in spellings(text) if is_inside(name) and source.has_image(name)), None)
 
 
 def _of_path(source: Source, text: str) -> str | None:
@@ -98,11 +98,6 @@ def _of_path(source: Source, text: str) -> str | None:
         parts = PurePosixPath(spelling).with_suffix("").parts
         for start in range(len(parts)):
             name = "/".join(parts[start:])
-            if _inside(name) and source.has_image(name):
+            if is_inside(name) and source.has_image(name):
                 return name
     return None
-
-
-def _inside(name: str) -> bool:
-    """Whether a name stays in the folder that it is looked up in."""
-    return not name.startswith("/") and ".." not in PurePosixPath(name).parts

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 LARGEST = 65_535
@@ -111,6 +113,12 @@ def run_lengths(segmentation: dict[str, Any], height: int, width: int) -> dict[s
     if sum(counts) != height * width:
         raise ValueError(f"its counts add up to {sum(counts)}, not {height} x {width}")
     return {"size": [height, width], "counts": counts}
+
+
+def encode_mask(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """COCO's compressed run lengths of a mask (H, W), as JSON takes them."""
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}
 
 
 def _decompress(text: str) -> list[int]:

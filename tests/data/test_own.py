@@ -1,4 +1,4 @@
-"""From a folder to a protocol: layouts, names, folds by hand-computed examples, and what cannot be used."""
+"""From a folder to a protocol: layouts, and what cannot be used."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ from PIL import Image
 from fsseg_bench.data.index import build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.own import survey as survey_of
-from fsseg_bench.data.own.folds import propose_folds
-from fsseg_bench.data.own.names import voc_class_names
 from fsseg_bench.data.own.proposal import propose
-from fsseg_bench.data.own.survey import Pixels, Survey, list_roles
 from fsseg_bench.data.sources.coco import CocoKeys
 from fsseg_bench.data.sources.folder import FolderKeys
 from fsseg_bench.data.sources.voc import VocKeys
@@ -503,126 +500,3 @@ def test_names_given_and_refused(tmp_path: Path) -> None:
     for name in ("", ".mine", "my photos", "a/b"):
         with pytest.raises(UserError, match="--name"):
             propose(root, name)
-
-
-# classes dealt to folds
-
-NAMES = tuple("abcdefghij")
-
-
-def survey(counts: list[int], test: list[int] | None = None, extra: Pixels | None = None) -> Survey:
-    """``counts[i]`` images show 50 pixels of class i + 1 and nothing else; ``extra`` are further images."""
-
-    def images(part: str, numbers: list[int]) -> dict[str, dict[int, int]]:
-        return {f"{part}{c}-{k}": {c: 50} for c, n in enumerate(numbers, start=1) for k in range(n)}
-
-    train = {**images("a", counts), **(extra or {})}
-    lists = (("all",), ("all",)) if test is None else (("train",), ("val",))
-    other = train if test is None else images("b", test)
-    return Survey(Path("data"), "voc", NAMES[: len(counts)], *lists, train, other, side=40, area=1200)
-
-
-def test_dealt_in_turn_by_number_of_test_images() -> None:
-    """Ranked 10 (h), 9 (a), 8 (d), 7 (b), 6 (c), 5 (e), 4 (f), 3 (g): folds 1 2 3 4 4 3 2 1."""
-    folds = propose_folds(survey([5] * 8, test=[9, 7, 6, 8, 5, 4, 3, 10]), 50)
-    assert folds.folds == {1: (7, 8), 2: (1, 6), 3: (4, 5), 4: (2, 3)}
-    assert folds.left_out == ()
-    assert folds.test_images[8] == 10
-    assert folds.train_images[8] == 5
-
-
-def test_ties_go_by_label_value_and_sizes_differ_by_one() -> None:
-    assert propose_folds(survey([3] * 6), 50).folds == {1: (1,), 2: (2,), 3: (3, 6), 4: (4, 5)}
-
-
-def test_classes_with_too_few_images_are_left_out() -> None:
-    folds = propose_folds(survey([3, 3, 1, 3, 3, 0], test=[3, 3, 9, 3, 3, 9]), 50)
-    assert folds.folds == {1: (1,), 2: (2,), 3: (4,), 4: (5,)}
-    assert folds.left_out == (3, 6)
-
-
-def test_small_objects_do_not_count() -> None:
-    with pytest.raises(UserError, match=r"found 0: none"):
-        propose_folds(survey([3] * 6), 51)
-
-
-def test_as_many_folds_as_asked_for() -> None:
-    """Without a number four, or one for each class where these are fewer; ranked 4 3 3 3 3 3: there and back."""
-    counts = [3, 4, 3, 3, 3, 3]
-    assert propose_folds(survey(counts), 50, 1).folds == {1: (1, 2, 3, 4, 5, 6)}
-    assert propose_folds(survey(counts), 50, 2).folds == {1: (2, 4, 5), 2: (1, 3, 6)}
-    assert propose_folds(survey([3, 1, 3, 3]), 50).folds == {1: (1,), 2: (3,), 3: (4,)}
-
-
-def test_fewer_classes_than_folds() -> None:
-    with pytest.raises(UserError) as error:
-        propose_folds(survey([3, 1, 3, 3, 0]), 50, 4)
-    assert str(error.value) == (
-        "data: 4 folds need at least 4 classes, each with at least 2 images of 50 pixels of it or more; found 3: "
-        "a, c, d; with fewer, and so not counted: b (1), e (0). Add classes or images"
-    )
-
-
-def test_classes_that_are_never_apart() -> None:
-    """Class 1 has one image of its own; the others show class 2 as well, which fold 2 holds out."""
-    together = {f"both{k}": {1: 50, 2: 1} for k in range(5)}
-    with pytest.raises(UserError, match=r"fold 2 would hold out b, and without the images .* only 1 remain.*'a'"):
-        propose_folds(survey([1, 3, 3, 3], extra=together), 50)
-    assert propose_folds(survey([2, 3, 3, 3], extra=together), 50).folds[1] == (1,)
-
-
-def test_lists_of_their_own_need_no_dropping() -> None:
-    together = {f"both{k}": {1: 50, 2: 1} for k in range(5)}
-    assert propose_folds(survey([0, 3, 3, 3], test=[3] * 4, extra=together), 50).folds[1] == (1,)
-
-
-# names in the folder
-
-
-@pytest.mark.parametrize(
-    ("lists", "train", "test"),
-    [
-        (["train", "val"], ["train"], ["val"]),
-        (["test", "train", "trainval", "val"], ["train"], ["val"]),
-        (["train", "trainaug", "val"], ["trainaug"], ["val"]),
-        (["test", "train"], ["train"], ["test"]),
-        (["train", "valid"], ["train"], ["valid"]),
-        (["train2017", "val2017"], ["train2017"], ["val2017"]),
-        (["default"], ["default"], ["default"]),
-        (["train"], ["train"], ["train"]),
-        (["part1", "part2"], ["part1", "part2"], ["part1", "part2"]),
-        (["train1", "train2", "val"], ["train1", "train2"], ["val"]),
-        (["Test", "Train"], ["Train"], ["Test"]),
-        (["TRAIN_01", "Validation", "test"], ["TRAIN_01"], ["Validation"]),
-        (["train2014", "train2017", "val2014", "val2017"], ["train2017"], ["val2017"]),
-    ],
-)
-def test_roles(lists: list[str], train: list[str], test: list[str]) -> None:
-    assert list_roles(lists) == (tuple(train), tuple(test))
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "names"),
-    [
-        ("classes.txt", "ant\nbee\n\n  cow \n", ("ant", "bee", "cow")),
-        ("class_names.txt", "__ignore__\n_background_\nant\nbee\n", ("ant", "bee")),  # as labelme writes them
-        ("another.txt", "ant\nbee\n", ("class-1", "class-2")),
-    ],
-)
-def test_names_of_classes(tmp_path: Path, file: str, text: str, names: tuple[str, ...]) -> None:
-    (tmp_path / file).write_text(text)
-    assert voc_class_names(tmp_path, 2) == names
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (b"ant\nbee\n", "has 2 names, but a mask has the label value 3"),
-        (b"ant\nbee\nant\n", "names ant more than once"),
-        (b"\xff\xfe\x00", "the names of the classes cannot be read"),
-    ],
-)
-def test_wrong_files(tmp_path: Path, text: bytes, message: str) -> None:
-    (tmp_path / "classes.txt").write_bytes(text)
-    with pytest.raises(UserError, match=rf"classes\.txt: {message}"):
-        voc_class_names(tmp_path, 3)

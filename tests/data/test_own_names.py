@@ -10,7 +10,7 @@ from PIL import Image
 
 from fsseg_bench.data.decode import sha256
 from fsseg_bench.data.open import open_source
-from fsseg_bench.data.own.names import class_names
+from fsseg_bench.data.own.names import class_names, voc_class_names
 from fsseg_bench.data.own.proposal import propose
 from fsseg_bench.data.sources.voc import VocKeys, VocSource
 from fsseg_bench.errors import UserError
@@ -163,3 +163,30 @@ def test_palettes_that_differ_are_told(tmp_path: Path) -> None:
         "the palettes of the masks differ: the label value 3 is 111,222,77 in train_c2_1.png and 7,8,9 in val_c3_0"
         in (propose(root).summary)
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "names"),
+    [
+        ("classes.txt", "ant\nbee\n\n  cow \n", ("ant", "bee", "cow")),
+        ("class_names.txt", "__ignore__\n_background_\nant\nbee\n", ("ant", "bee")),  # as labelme writes them
+        ("another.txt", "ant\nbee\n", ("class-1", "class-2")),
+    ],
+)
+def test_names_of_classes(tmp_path: Path, file: str, text: str, names: tuple[str, ...]) -> None:
+    (tmp_path / file).write_text(text)
+    assert voc_class_names(tmp_path, 2) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"ant\nbee\n", "has 2 names, but a mask has the label value 3"),
+        (b"ant\nbee\nant\n", "names ant more than once"),
+        (b"\xff\xfe\x00", "the names of the classes cannot be read"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "classes.txt").write_bytes(text)
+    with pytest.raises(UserError, match=rf"classes\.txt: {message}"):
+        voc_class_names(tmp_path, 3)

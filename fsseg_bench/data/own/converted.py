@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size
 from fsseg_bench.data.files import check_name, find_named, spellings, suffix_of
+from fsseg_bench.data.outlines import encode_mask
 from fsseg_bench.data.own.tools import files_below
 from fsseg_bench.errors import UserError
 
@@ -134,12 +135,6 @@ def ellipse(centre: Sequence[float], across: float, down: float) -> list[list[fl
     return polygon([(centre[0] + across * math.cos(t), centre[1] + down * math.sin(t)) for t in turns])
 
 
-def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO's compressed run lengths of a mask (H, W)."""
-    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}
-
-
 def placed(png: bytes, left: int, top: int, width: int, height: int) -> npt.NDArray[np.bool_]:
     """(height, width) bool: the mask in ``png`` with its corner at (left, top), cut at the image's edges.
 
@@ -170,4 +165,4 @@ def with_holes(outline: Points, holes: Sequence[Points], width: int, height: int
     mask = inside(outline)
     for hole in holes:
         mask &= ~inside(hole)
-    return run_lengths(mask)
+    return encode_mask(mask)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, image_size, read_json, read_text
 from fsseg_bench.data.files import find_file, suffix_of
+from fsseg_bench.data.outlines import encode_mask
 from fsseg_bench.data.own.converted import (
     Labelled,
     Reading,
@@ -24,7 +25,6 @@ from fsseg_bench.data.own.converted import (
     placed,
     polygon,
     rectangle,
-    run_lengths,
     with_holes,
 )
 from fsseg_bench.data.own.tools import is_label_studio, is_labelme, is_supervisely, is_yolo
@@ -73,7 +73,7 @@ def _of_labelme(shape: dict[str, Any], width: int, height: int, reading: Reading
         return ellipse(points[0], radius, radius)
     if kind == "mask":
         left, top = (round(value) for value in points[0])
-        return run_lengths(placed(base64.b64decode(shape["mask"]), left, top, width, height))
+        return encode_mask(placed(base64.b64decode(shape["mask"]), left, top, width, height))
     if kind not in {"polygon", "oriented_rectangle"}:
         reading.said[_NO_AREA] += 1
         return None
@@ -97,7 +97,7 @@ def _of_supervisely(entry: dict[str, Any], width: int, height: int, reading: Rea
     if kind in {"bitmap", "alpha_mask"}:
         bitmap = entry["bitmap"]
         left, top = (round(value) for value in bitmap["origin"])
-        return run_lengths(placed(zlib.decompress(base64.b64decode(bitmap["data"])), left, top, width, height))
+        return encode_mask(placed(zlib.decompress(base64.b64decode(bitmap["data"])), left, top, width, height))
     if kind not in {"polygon", "rectangle"}:
         reading.said[_NO_AREA] += 1
         return None
@@ -151,7 +151,7 @@ def _of_label_studio(entry: dict[str, Any], width: int, height: int, reading: Re
         area = _counted(polygon([(x * across, y * down) for x, y in value["points"]]), reading)
     elif "rle" in value:
         opacity = label_studio_pixels(value["rle"]).reshape(height, width, 4)[..., 3]
-        area = run_lengths(opacity > 0)
+        area = encode_mask(opacity > 0)
     elif "radiusX" in value:
         centre = value["x"] * across, value["y"] * down
         area = ellipse(centre, value["radiusX"] * across, value["radiusY"] * down)

@@ -19,13 +19,12 @@ from fsseg_bench.data.coco_files import (
     Images,
     annotation_file,
     find_images,
-    is_inside,
     places_of_annotations,
     places_of_images,
 )
 from fsseg_bench.data.coco_notes import NOWHERE, counted, sentences
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, check_size
-from fsseg_bench.data.files import find_file
+from fsseg_bench.data.files import find_file, is_inside
 from fsseg_bench.data.instances import Instances, Region, load_instances
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError, unknown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def predict(
     Args:
         support: pairs of an image and its mask or box, as :meth:`Predictor.set_support` takes them; of several classes
             by their names.
-        query: image files, folders, or patterns (``photos/*.jpg``).
+        query: image files, folders, or patterns (``photos/*.jpg``); a warning counts what is skipped in them.
         out: a folder for the pictures; None: nothing is written.
         formats: ``png``, ``coco``, or both.
         model: what :class:`Predictor` takes: ``checkpoint``, ``method``, ``backbone``, ``weights``, ``switches``,
@@ -44,7 +45,9 @@ def predict(
     for key in model.keys() - _OF_MODEL:
         raise unknown("option of predict", key, _OF_MODEL | {"out", "formats"})
     groups = support if isinstance(support, Mapping) else {OBJECT: support}
-    queries = find_queries([query] if isinstance(query, str | Path) else query).found
+    queries, skipped = find_queries([query] if isinstance(query, str | Path) else query)
+    if skipped:
+        warnings.warn(f"skipped among the queries: {', '.join(skipped)}", stacklevel=2)
     predictor = Predictor(**model)
     for name, pairs in groups.items():
         predictor.set_support([image for image, _ in pairs], [mask for _, mask in pairs], name=name)

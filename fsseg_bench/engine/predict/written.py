@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from fsseg_bench.data.outlines import encode_mask
 from fsseg_bench.engine.overlay import colour, overlay
 from fsseg_bench.engine.predict.ahead import THREADS, ahead
 from fsseg_bench.engine.predict.predictor import Segmentation
@@ -163,13 +164,13 @@ class Outputs:
             chosen = result.mask == value
             if not chosen.any():
                 continue
-            lengths = coco_mask.encode(np.asfortranarray(chosen.astype(np.uint8)))
+            lengths = encode_mask(chosen)
             self._annotations.append(
                 {
                     "id": len(self._annotations) + 1,
                     "image_id": number,
                     "category_id": value,
-                    "segmentation": {"size": [height, width], "counts": lengths["counts"].decode("ascii")},
+                    "segmentation": lengths,
                     "area": int(chosen.sum()),
                     "bbox": coco_mask.toBbox(lengths).tolist(),
                     "iscrowd": 0,
