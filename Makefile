@@ -8,8 +8,12 @@ READY := $(VENV)/.ready
 .PHONY: demo test check docs format clean
 
 demo: $(READY)
-	$(BIN)/fsseg-bench run --method baseline --method panet --method biopt --dataset shapes5i --shot 1 --out demo-out/runs
-	$(BIN)/fsseg-bench report --results demo-out/runs --table all --format html --out demo-out/report.html
+	$(BIN)/fsseg-bench run --method baseline --method panet --method biopt --dataset shapes5i --shot 1
+	$(BIN)/fsseg-bench report --dataset shapes5i --format html --out results/report.html
+	@printf '\nNext, in this folder (%s):\n\n' "$(CURDIR)"
+	@printf '  source %s/bin/activate\n' "$(VENV)"
+	@printf '  fsseg-bench compare baseline biopt panet --dataset shapes5i\n'
+	@printf '  python -m webbrowser "file://%s/results/report.html"\n\n' "$(CURDIR)"
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
@@ -26,12 +30,8 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Dependency groups need pip 25.1; the bundled one may be older.
-$(READY): pyproject.toml hatch_build.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
-	touch $(READY)
+$(READY): pyproject.toml hatch_build.py tools/set_up.py
+	@$(PYTHON) tools/set_up.py
 
 clean:
-	rm -rf $(VENV) demo-out dist docs/_build
+	rm -rf $(VENV) results/report.html dist docs/_build
