@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,7 +83,12 @@ def has_gpu() -> bool:
 
 
 def _offers(python: Path, index: str) -> bool:
-    """Whether pip finds what is needed at ``index``; it gives up soon where nobody answers."""
+    """Whether ``index`` answers, and pip finds what is needed there."""
+    try:
+        # pip alone would not do: it may be configured to look into other places, too, and be content with these
+        urllib.request.urlopen(f"{index}/torch/", timeout=10).close()
+    except OSError:
+        return False
     asked = (
         "install",
         "--dry-run",
