@@ -1,12 +1,18 @@
-"""Progress of long work. These classes are silent; the command line has some that show it."""
+"""Progress of long work, and how much time it still needs. These classes are silent; the command line has some that
+show it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Literal
 
 Unit = Literal["steps", "bytes", "files"]
+_LEAST_SECONDS = 2.0
+"""What is measured for less time says little of the speed: the first step is slower than the others."""
 
 
 class Meter:
@@ -14,6 +20,19 @@ class Meter:
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """``steps`` more are done, negative when work must be done again; ``note`` is a short figure to show (loss)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One of several pieces of long work that come one after the other: a run."""
+
+    title: str
+    kind: str
+    """Jobs of one kind have the same speed."""
+    steps: Mapping[str, int]
+    """The titles of the job's meters, and how many steps of each are left."""
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    """Seconds a step by the meter's title, as far as they were estimated before."""
 
 
 class Progress:
@@ -26,3 +45,90 @@ class Progress:
 
     def say(self, message: str) -> None:
         """One line worth reading."""
+
+    def jobs(self, jobs: Sequence[Job]) -> None:
+        """What is ahead: these jobs, in this order."""
+
+    @contextmanager
+    def job(self, number: int) -> Iterator[None]:
+        """The job ``number`` (from 0) of those ahead: whatever the body does belongs to it."""
+        yield
+
+
+class Remaining:
+    """How long a list of jobs still takes: from what was measured so far of jobs of the same kind, else from what was
+    estimated before, else from the mean of the other kinds."""
+
+    def __init__(self, jobs: Sequence[Job], clock: Callable[[], float] = time.monotonic) -> None:
+        self._jobs, self._clock = jobs, clock
+        self._left = [dict(job.steps) for job in jobs]
+        self._measured: dict[tuple[str, str], tuple[int, float]] = {}
+        """Steps done and seconds they took, by kind and meter."""
+        self._around: list[float] = []
+        """Seconds of each finished job outside its meters."""
+        self._now = -1
+        self._started = self._metered = 0.0
+
+    def begin(self, number: int) -> None:
+        """The job ``number`` begins."""
+        self._now, self._started, self._metered = number, self._clock(), 0.0
+
+    def end(self) -> None:
+        """The job is done."""
+        if any(self._jobs[self._now].steps.values()):  # a job that was done before says nothing of the others
+            self._around.append(max(self._clock() - self._started - self._metered, 0.0))
+        self._left[self._now] = {}
+
+    @contextmanager
+    def metered(self, title: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+        """Measures a meter of the job; yields what is to be told of each advance."""
+        job, left = self._jobs[self._now], self._left[self._now]
+        left[title] = total - done
+        before = last = self._clock()
+
+        def advanced(steps: int) -> None:
+            nonlocal last
+            count, seconds = self._measured.get((job.kind, title), (0, 0.0))
+            now = self._clock()
+            self._measured[job.kind, title] = count + max(steps, 0), seconds + now - last
+            left[title] -= steps
+            last = now
+
+        yield advanced
+        self._metered += self._clock() - before
+
+    def seconds(self) -> float | None:
+        """What is left in all; None where nothing is known of the speed of some work."""
+        times = [
+            (steps, self._speed(job, title))
+            for job, left in zip(self._jobs, self._left, strict=True)
+            for title, steps in left.items()
+            if steps > 0
+        ]
+        if any(speed is None for _, speed in times):
+            return None
+        later = sum(any(job.steps.values()) for job in self._jobs[self._now + 1 :])
+        around = fmean(self._around) * later if self._around else 0.0
+        return around + sum(steps * speed for steps, speed in times if speed is not None)
+
+    def _speed(self, job: Job, title: str) -> float | None:
+        steps, seconds = self._measured.get((job.kind, title), (0, 0.0))
+        if steps and (seconds >= _LEAST_SECONDS or title not in job.speeds):
+            return seconds / steps
+        if title in job.speeds:
+            return job.speeds[title]
+        known = [s / n for (_, name), (n, s) in self._measured.items() if name == title and n]
+        return fmean(known) if known else None
+
+
+def about(seconds: float) -> str:
+    """A length of time in words, as exact as an estimate is: ``about 40 s``, ``about 4 min``, ``about 2 h 10 min``."""
+    if seconds < 55:
+        return f"about {max(5 * round(seconds / 5), 5)} s"
+    if seconds < 57.5 * 60:
+        return f"about {round(seconds / 60)} min"
+    if seconds < 24 * 3600:
+        hours, minutes = divmod(10 * round(seconds / 600), 60)
+        return f"about {hours} h" + (f" {minutes} min" if minutes else "")
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"about {days} day{'s' * (days > 1)}" + (f" {hours} h" if hours else "")

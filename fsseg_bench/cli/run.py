@@ -13,7 +13,6 @@ from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings, 
 from fsseg_bench.cli.output import show
 
 if TYPE_CHECKING:
-    from fsseg_bench.engine.batch import Batch
     from fsseg_bench.engine.plan import OpenSources
 
 
@@ -66,7 +65,9 @@ def run(
 
     The same command again goes on where it was stopped; finished runs are not run again.
     """
+    from fsseg_bench.cli.progress import screen_progress
     from fsseg_bench.engine.batch import plan_all, requests_for
+    from fsseg_bench.engine.jobs import run_all
     from fsseg_bench.report.recipes import differences_table
 
     wanted = requests_for(methods, folds, settings=parse_settings(settings), **options)
@@ -80,25 +81,12 @@ def run(
         for planned in batch.runs:
             click.echo(json.dumps(planned.settings.to_json(), indent=2, ensure_ascii=False))
         return
-    _print_table(_execute(batch, opened))
+    _print_table(run_all(batch, opened, screen_progress()))
 
 
 def _say(notes: Sequence[str]) -> None:
     for note in notes:
         click.echo(note, err=True)
-
-
-def _execute(batch: Batch, opened: OpenSources) -> list[Path]:
-    from fsseg_bench.cli.progress import screen_progress
-    from fsseg_bench.engine.run import execute
-
-    folders = []
-    for planned in batch.runs:
-        request = planned.request
-        plan = planned.plan(opened)
-        where = f"fold {request.fold} of {len(plan.protocol.folds)}"
-        folders.append(execute(plan, screen_progress(f"{request.method} {planned.label} {where}:")).folder)
-    return folders
 
 
 def _print_table(folders: Sequence[Path]) -> None:

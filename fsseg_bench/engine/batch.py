@@ -46,6 +46,8 @@ class Planned:
     """The same as tables show them: an evaluated checkpoint has the recipe of its training."""
     label: str
     """Of the protocol."""
+    episodes: int
+    """How many there are."""
     _plan: Plan | None = field(default=None, repr=False)
 
     def plan(self, opened: OpenSources) -> Plan:
@@ -140,7 +142,7 @@ def plan_all(requests: Iterable[RunRequest], opened: OpenSources, *, here: bool 
         notes += [*_without_part(plan), *_remarks(plan)]
         shown = settings_shown(plan.settings, plan.trained)
         kept = plan if len(wanted) == 1 else None
-        runs[identity] = Planned(request, plan.settings, shown, plan.protocol.label, kept)
+        runs[identity] = Planned(request, plan.settings, shown, plan.protocol.label, len(plan.table), kept)
     if failed:
         raise _joined(failed, len(wanted))
     return Batch(tuple(runs.values()), tuple(dict.fromkeys(notes)))

@@ -9,6 +9,10 @@ from rich.console import Console
 
 from fsseg_bench.cli import progress as screen
 from fsseg_bench.cli.progress import screen_progress
+from fsseg_bench.progress import Job, Progress
+
+STEPS = {"train": 10, "evaluate": 10}
+JOBS = (Job("panet fold 1", "panet", STEPS), Job("panet fold 2", "panet", STEPS))
 
 
 def test_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +63,38 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         assert part in shown
     assert "100/100" in shown.rstrip().splitlines()[-1]
     assert "loss [0.25]" in shown.rstrip().splitlines()[-1]
+
+
+def run_jobs(progress: Progress) -> None:
+    progress.jobs(JOBS)
+    for number, job in enumerate(JOBS):
+        with progress.job(number):
+            for title, steps in STEPS.items():
+                with progress.meter(title, steps) as meter:
+                    meter.advance(steps, "loss 0.25")
+            progress.say(f"{job.title}: done")
+
+
+def test_plain_lines_of_several_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    run_jobs(screen_progress())
+    assert capsys.readouterr().err.splitlines() == [
+        "run 1 of 2: panet fold 1, train 10/10 loss 0.25",
+        "run 1 of 2: panet fold 1, evaluate 10/10 loss 0.25; about 5 s left in all",
+        "panet fold 1: done",
+        "run 2 of 2: panet fold 2, train 10/10 loss 0.25; about 5 s left in all",
+        "run 2 of 2: panet fold 2, evaluate 10/10 loss 0.25",
+        "panet fold 2: done",
+    ]
+
+
+def test_bars_of_several_runs_go_and_their_results_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    text = io.StringIO()
+    terminal = Console(file=text, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(screen, "Console", lambda **_: terminal)
+    run_jobs(screen_progress())
+    shown = click.unstyle(text.getvalue())
+    assert "run 1 of 2: panet fold 1\n" in shown.replace("\r", "\n")
+    assert "run 2 of 2: panet fold 2, about 5 s left in all" in shown
+    assert all(len(line) <= 80 for line in shown.replace("\r", "\n").splitlines())
+    assert shown.count("panet fold 2: done") == 1

@@ -1,0 +1,88 @@
+"""What is left of several jobs, against times worked by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsseg_bench.progress import Job, Remaining, about
+
+STEPS = {"train": 10, "evaluate": 100}
+
+
+class Clock:
+    """A clock that moves when told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def work(remaining: Remaining, clock: Clock, title: str, steps: int, seconds: float) -> None:
+    """``steps`` steps of a meter, each of ``seconds``."""
+    with remaining.metered(title, steps, 0) as told:
+        for _ in range(steps):
+            clock.now += seconds
+            told(1)
+
+
+def test_what_is_measured_of_a_kind_holds_for_its_other_jobs() -> None:
+    clock = Clock()
+    remaining = Remaining([Job("a 1", "a", STEPS), Job("a 2", "a", STEPS), Job("b 1", "b", {"train": 5})], clock)
+    remaining.begin(0)
+    assert remaining.seconds() is None
+    work(remaining, clock, "train", 10, 2.0)
+    assert remaining.seconds() is None  # nothing is known of evaluation
+    clock.now += 3  # outside the meters
+    with remaining.metered("evaluate", 100, 20) as told:  # 20 were done earlier
+        clock.now += 4
+        told(40)
+        # 40 + 100 evaluations of 0.1 s; 10 + 5 steps of 2 s, of the other kind as of this one
+        assert remaining.seconds() == pytest.approx(14 + 30)
+        clock.now += 4
+        told(40)
+    remaining.end()
+    assert remaining.seconds() == pytest.approx(10 + 30 + 2 * 3)  # 3 s around each job
+    remaining.begin(1)
+    work(remaining, clock, "train", 10, 4.0)
+    # a: 20 steps in 60 s; b as the mean of the known kinds
+    assert remaining.seconds() == pytest.approx(10 + 5 * 3 + 3)
+    remaining.end()
+    remaining.begin(2)
+    work(remaining, clock, "train", 5, 1.0)
+    remaining.end()
+    assert remaining.seconds() == 0
+
+
+def test_an_estimate_holds_until_two_seconds_were_measured() -> None:
+    clock = Clock()
+    remaining = Remaining([Job("a", "a", {"train": 10}, {"train": 0.5}), Job("done", "a", {})], clock)
+    assert remaining.seconds() == 5
+    remaining.begin(0)
+    with remaining.metered("train", 10, 0) as told:
+        clock.now += 1.5  # the first step is slow
+        told(1)
+        assert remaining.seconds() == pytest.approx(9 * 0.5)
+        clock.now += 0.7
+        told(1)
+        assert remaining.seconds() == pytest.approx(8 * 1.1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    {
+        0.1: "about 5 s",
+        38: "about 40 s",
+        54.9: "about 55 s",
+        55: "about 1 min",
+        230: "about 4 min",
+        57 * 60: "about 57 min",
+        58 * 60: "about 1 h",
+        7700: "about 2 h 10 min",
+        86_399: "about 24 h",
+        200_000: "about 2 days 8 h",
+        86_400: "about 1 day",
+    }.items(),
+)
+def test_a_time_in_words(seconds: float, words: str) -> None:
+    assert about(seconds) == words
