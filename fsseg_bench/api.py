@@ -48,7 +48,7 @@ def run(
 
     Returns:
         The long frame of these runs, as :func:`fsseg_bench.results` gives it: a row for each run, metric and
-        resolution, values in 0..1 with their 95 % intervals. ``frame.attrs["notes"]`` says what was chosen (the
+        resolution, IoU in percent with its 95 % interval. ``frame.attrs["notes"]`` says what was chosen (the
         backbone) and in what the methods' trainings differ.
 
     Raises:

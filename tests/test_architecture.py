@@ -27,7 +27,7 @@ _TORCH_FREE = {"records", *ALLOWED["records"]}
 METHODS_MAY_IMPORT = {"errors", "protocol", "nn", "method", "recipe", "schema"}
 METHODS_MUST_NOT_IMPORT = {"io", "json", "logging", "os", "pathlib", "pandas", "PIL", "shutil", "subprocess", "sys"}
 
-LIBRARY = sorted((ROOT / "fsseg_bench").rglob("*.py"))
+LIBRARY = sorted(path for ending in ("py", "pyi") for path in (ROOT / "fsseg_bench").rglob(f"*.{ending}"))
 METHODS = sorted((ROOT / "methods" / "fsseg_methods").rglob("*.py"))
 
 
@@ -49,7 +49,7 @@ def areas(tree: ast.AST, package: list[str]) -> set[str]:
 
 
 def area_of(path: Path) -> str:
-    return path.relative_to(ROOT / "fsseg_bench").parts[0].removesuffix(".py")
+    return path.relative_to(ROOT / "fsseg_bench").parts[0].partition(".")[0]
 
 
 def package_of(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import invalidate_caches
 from importlib.machinery import ModuleSpec, PathFinder
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from fsseg_bench.errors import UserError
 
 _INSTALLED = {"site-packages", "dist-packages"}
-_BY_NAME = {"importlib", "runpy", "pkgutil"}
+_BY_NAME = {"importlib", "lazy_loader", "pkgutil", "runpy"}
 _CHECKERS = "TYPE_CHECKING"
 _RUNS_TEXT = {"__import__", "exec", "eval"}
 
@@ -118,12 +119,12 @@ class _Finder:
         return _inside(above.search, name.rpartition(".")[2])
 
     def lazy(self, name: str) -> list[str]:
-        """The modules of a name that a package provides through ``__getattr__``: where type checkers look for it."""
+        """The modules, with their packages, of a name that ``__getattr__`` provides: where a type checker finds it."""
         parent, _, last = name.rpartition(".")
         above = self.find(parent) if parent else None
         if above is None or above.file is None or not above.search or self.find(name) is not None:
             return []
-        return [found for found, own in _declared(above.file) if own == last]
+        return [name for found, own in _declared(above.file, parent) if own == last for name in _with_parents(found)]
 
     def everything(self, top: str) -> Iterator[str]:
         """All modules of a package, by the files that lie in it."""
@@ -166,8 +167,15 @@ def read_source(file: Path) -> Source:
     Raises:
         UserError: it cannot be read or is not Python; names it.
     """
-    try:
+    with _naming(file):
         return _parsed(file.read_bytes())
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Names the file that cannot be read or is not Python."""
+    try:
+        yield
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (SyntaxError, ValueError) as error:
@@ -185,11 +193,18 @@ def _parsed(text: bytes) -> Source:
     return Source(digest, tuple(_imports(tree)), _imports_by_name(tree))
 
 
-def _declared(package: Path) -> list[tuple[str, str]]:
-    """Module and name of each ``from MODULE import NAME`` under a package's ``if TYPE_CHECKING:``."""
-    blocks = [node for node in ast.parse(package.read_bytes()).body if _for_checkers(node)]
-    nodes = [node for block in blocks for node in ast.walk(block) if isinstance(node, ast.ImportFrom)]
-    return [(str(node.module), alias.asname or alias.name) for node in nodes for alias in node.names if not node.level]
+def _declared(file: Path, package: str) -> list[tuple[str, str]]:
+    """Module and name of each ``from MODULE import NAME`` in a package's stub and under its ``if TYPE_CHECKING:``."""
+    blocks: list[ast.AST] = [node for node in ast.parse(file.read_bytes()).body if _for_checkers(node)]
+    if (stub := file.with_suffix(".pyi")).is_file():
+        with _naming(stub):
+            blocks.append(ast.parse(stub.read_bytes()))
+    nodes = [node for block in blocks for node in ast.walk(block) if isinstance(node, ast.ImportFrom) and node.module]
+    return [
+        (_absolute(package, node.level, str(node.module)), alias.asname or alias.name)
+        for node in nodes
+        for alias in node.names
+    ]
 
 
 class _Live(ast.NodeTransformer):

@@ -52,7 +52,7 @@ EXCLUDED = {
 """Modules that the entry imports and that cannot move a number, each with the reason. All others count."""
 
 _BY_NAME = {"fsseg_bench"}
-"""Its lazy table of public names. Who imports one of them from it gets that name's module counted."""
+"""Its names are imported when first used. Who imports one of them gets the module counted that its stub names."""
 
 _seen: dict[Path, str] = {}
 """What each file said when this process first took its digest; the modules in memory are of that time."""

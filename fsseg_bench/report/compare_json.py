@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,9 +12,13 @@ from fsseg_bench.report.compare_cells import power_of
 from fsseg_bench.report.words import METRICS
 from fsseg_bench.storage.json_text import plain
 
+_SCORES = {"baseline", "other", "low", "high", "error", "lasting", "difference"}
+_POWERS = {"resolvable", "at_best"}
+_SPREADS = {"mean", "deviation"}
+
 
 def compare_json(comparison: Comparison, power: float | None = None) -> str:
-    """All of ``comparison``, scores and differences in 0..1; ends with a newline.
+    """All of ``comparison``, scores, differences and standard errors in percent (points); ends with a newline.
 
     Under ``methods``, each entry is one contender beside the first: its ``scores`` says whose score the keys
     ``baseline`` and ``other`` of every number below are (``difference`` is other minus baseline).
@@ -21,7 +26,8 @@ def compare_json(comparison: Comparison, power: float | None = None) -> str:
     """
     settings = comparison.baseline.settings
     document = {
-        "schema": 1,
+        "schema": 2,
+        "unit": "percent",
         "protocol": {k: getattr(settings, f"protocol_{k}") for k in ("label", "version", "digest")},
         "way": settings.way,
         "shot": settings.shot,
@@ -58,7 +64,7 @@ def _method(comparison: Comparison, i: int, power: float | None) -> dict[str, An
     if power is not None:
         for m in METRICS:
             found = power_of(comparison, versus.overall[m], power / 100)
-            overall[m]["power"] = {"difference": power / 100, **found._asdict()} if found else None
+            overall[m]["power"] = {"difference": power, **_percent(found._asdict(), _POWERS)} if found else None
     return {
         **_contender(comparison, i + 1),
         "scores": {"baseline": comparison.baseline.label, "other": versus.other.label},
@@ -70,9 +76,17 @@ def _method(comparison: Comparison, i: int, power: float | None) -> dict[str, An
             for fold, classes in zip(comparison.folds, versus.classes, strict=True)
             for c, own in classes.items()
         ],
-        "training_seeds": {m: {k: v and v._asdict() for k, v in vars(versus.seeds[m]).items()} for m in METRICS},
+        "training_seeds": {
+            m: {k: v and _percent(v._asdict(), _SPREADS) for k, v in vars(versus.seeds[m]).items()} for m in METRICS
+        },
     }
 
 
 def _plain(own: Adjusted) -> dict[str, Any]:
-    return {**asdict(own.difference), "difference": own.difference.value, "p_holm": own.p_holm}
+    found = _percent({**asdict(own.difference), "difference": own.difference.value}, _SCORES)
+    return {**found, "p_holm": own.p_holm}
+
+
+def _percent(values: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """``values`` with those under ``keys`` times 100, where they are numbers."""
+    return {key: 100 * value if key in keys and value is not None else value for key, value in values.items()}

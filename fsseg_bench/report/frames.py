@@ -20,16 +20,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+UNIT = "percent"
+"""Of every score that frames hold: 0..100. Records hold counts, and the statistics compute fractions of them."""
+
+
 def results(root: Path | str | None = None, *, interval: IntervalKind = "images") -> pd.DataFrame:
     """The long frame of all finished runs under ``root`` (None: the default results folder).
 
     One row for each run, metric (``mean``, ``binary``) and resolution (``input``, ``native``). Columns:
     ``protocol``, ``protocol_label``, ``protocol_version``, ``protocol_digest``, ``method``, ``backbone``, ``way``,
-    ``shot``, ``fold``, ``seed``, ``metric``, ``resolution``, ``value``, ``low``, ``high`` (in 0..1, 95 % interval; NaN
-    where there is none), ``interval`` (what it is over: ``images``, that is images and episodes, or ``episodes``
-    alone), ``note`` (why it is not the one asked for, or missing), ``episodes``, ``different_episodes`` and ``images``
-    (their numbers; NA where images are not known), ``episode_digest``, ``status``, ``path``. Skipped records are named
-    in ``frame.attrs["skipped"]``.
+    ``shot``, ``fold``, ``seed``, ``metric``, ``resolution``, ``iou``, ``iou_low``, ``iou_high`` (in percent, 0..100,
+    with the 95 % interval; NaN where there is none), ``interval`` (what it is over: ``images``, that is images and
+    episodes, or ``episodes`` alone), ``note`` (why it is not the one asked for, or missing), ``episodes``,
+    ``different_episodes`` and ``images`` (their numbers; NA where images are not known), ``episode_digest``,
+    ``status``, ``path``. ``frame.attrs["unit"]`` is ``"percent"``, and ``frame.attrs["skipped"]`` names the records
+    that could not be used.
 
     Args:
         root: the folder.
@@ -63,9 +68,9 @@ def table(
 
     Rows are indexed by ``backbone`` and ``method`` (before them ``protocol`` where a table has several, after them
     ``scales`` in Table 5 and ``settings`` where runs need telling apart). Columns are shot, fold or mean, and which
-    number: ``frame["1-shot", "mean", "published"]``. NaN where there is no number. ``frame.attrs``
-    holds ``notes`` (row labels, column and text of each footnote), ``remarks`` on the whole table, ``caption`` and
-    ``skipped`` (records that could not be used). Intervals are in :func:`fsseg_bench.results`.
+    number: ``frame["1-shot", "mean", "published"]``. NaN where there is no number. ``frame.attrs`` holds ``unit``
+    (``"percent"``), ``notes`` (row labels, column and text of each footnote), ``remarks`` on the whole table,
+    ``caption`` and ``skipped`` (records that could not be used). Intervals are in :func:`fsseg_bench.results`.
 
     Args:
         name: ``"biopt:1"`` (or ``1``), ..., as ``fsseg-bench list tables`` shows them.
@@ -85,6 +90,7 @@ def table(
     made = paper_table(wanted[0], found, Measured(found), resolution=resolution)
     frame = made.frame()
     frame.attrs = {
+        "unit": UNIT,
         "title": made.title,
         "caption": made.caption,
         "notes": [
@@ -118,7 +124,7 @@ _COPIED = (
     *("method", "backbone", "way", "shot", "fold", "seed"),
 )
 _MEASURED = (
-    *("metric", "resolution", "value", "low", "high", "interval", "note"),
+    *("metric", "resolution", "iou", "iou_low", "iou_high", "interval", "note"),
     *("episodes", "different_episodes", "images", "episode_digest", "status", "path"),
 )
 
@@ -133,16 +139,17 @@ def _frame(collection: Collection) -> pd.DataFrame:
     for (run,), metric, resolution in scores:
         settings, images = run.record.settings, run.images and run.images.numbers
         stated = collection.intervals.of([run], metric, resolution)
-        low, high, _ = stated.interval or (None, None, None)
+        low, high = (100 * end for end in stated.interval[:2]) if stated.interval else (None, None)
         rows.append(
             (
                 *(getattr(settings, key) for key in _COPIED),
-                *(metric, resolution, run.score(metric, resolution), low, high, stated.kind, stated.note),
+                *(metric, resolution, 100 * run.score(metric, resolution), low, high, stated.kind, stated.note),
                 *(len(run.counts.classes), images and images.different, images and images.images),
                 *(settings.episode_digest, run.record.status, str(run.record.folder)),
             )
         )
     frame = pd.DataFrame(rows, columns=[*_COPIED, *_MEASURED])
-    frame = frame.astype({"low": float, "high": float, "different_episodes": "Int64", "images": "Int64"})
+    frame = frame.astype({"iou_low": float, "iou_high": float, "different_episodes": "Int64", "images": "Int64"})
+    frame.attrs["unit"] = UNIT
     frame.attrs["skipped"] = [warning.message for warning in collection.warnings]
     return frame

@@ -88,6 +88,8 @@ def names(folder: Path, text: str, **options: object) -> set[str]:
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from top.lazy.f import F\n"
         "def __getattr__(name):\n    raise AttributeError\n"
     )
+    files |= {f"top/stub/{name}.py": "" for name in ("__init__", "a", "sub/__init__", "sub/c")}
+    files["top/stub/__init__.pyi"] = "from .a import A as A\nfrom .sub.c import C as C\nfrom top.b import B\n"
     tops = write(folder, files | {"top/start.py": text, "top/sub/start.py": text})
     found = closure(["top.start"], tops, **options)  # type: ignore[arg-type]
     return set(found) - {"top", "top.start"}
@@ -110,6 +112,9 @@ def names(folder: Path, text: str, **options: object) -> set[str]:
         ("from .bare.e import x", {"top.bare", "top.bare.e"}),
         ("from top.lazy import F", {"top.lazy", "top.lazy.f"}),
         ("from top.lazy import G", {"top.lazy"}),
+        ("from top.stub import A", {"top.stub", "top.stub.a"}),
+        ("from .stub import C, D", {"top.stub", "top.stub.sub", "top.stub.sub.c"}),
+        ("from .stub import B", {"top.stub", "top.b"}),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from top import a", set()),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    pass\nelse:\n    from top import a", {"top.a"}),
         ("import os, json, torch, numpy.linalg", set()),
@@ -123,7 +128,14 @@ def test_every_kind_of_import(tmp_path: Path, text: str, expected: set[str]) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["import importlib", "from importlib import import_module", "import runpy", "exec('1')"]
+    "text",
+    [
+        "import importlib",
+        "import lazy_loader as lazy",
+        "from importlib import import_module",
+        "import runpy",
+        "exec('1')",
+    ],
 )
 def test_a_file_that_imports_by_name_counts_with_its_whole_package(tmp_path: Path, text: str) -> None:
     assert {"top.a", "top.b", "top.sub.d", "top.bare.e"} <= names(tmp_path, text)
@@ -146,6 +158,9 @@ def test_circles_end(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_python_is_named(tmp_path: Path) -> None:
-    tops = write(tmp_path, {"top/__init__.py": "", "top/a.py": "def broken(:"})
+    files = {"top/__init__.py": "", "top/a.py": "def broken(:", "top/b.py": "from top import X"}
+    tops = write(tmp_path, files | {"top/__init__.pyi": "from broken"})
     with pytest.raises(UserError, match=r"a\.py: is not Python"):
         closure(["top.a"], tops)
+    with pytest.raises(UserError, match=r"__init__\.pyi: is not Python"):
+        closure(["top.b"], tops)

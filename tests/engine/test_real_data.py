@@ -33,8 +33,8 @@ def test_voc12_mini(test_data: Path, tmp_path: Path, method: str) -> None:
         device="cpu",
     )
     mean = frame.query("metric == 'mean' and resolution == 'input'").iloc[0]
-    assert 0.15 < mean.value < 0.6  # real features: far above an all-background answer, far below perfect
-    assert mean.low < mean.value < mean.high
+    assert 15 < mean.iou < 60  # real features: far above an all-background answer, far below perfect
+    assert mean.iou_low < mean.iou < mean.iou_high
     assert set(frame.resolution) == {"input", "native"}
 
 
@@ -64,4 +64,4 @@ def test_coco_mini_2017(test_data: Path, tmp_path: Path, dataset: str) -> None:
     )
     assert len(frame) == 4
     assert frame.protocol_label.iloc[0].startswith(f"{dataset}[")
-    assert frame.value.between(0.05, 0.95).all()
+    assert frame.iou.between(5, 95).all()

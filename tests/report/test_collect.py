@@ -197,13 +197,13 @@ class TestResults:
         frame = results(tmp_path)
         assert len(frame) == 4
         row = frame[(frame.metric == "mean") & (frame.resolution == "input")].iloc[0]
-        assert row.value == pytest.approx(0.65, abs=1e-15)
-        assert (row.low, row.high) == pytest.approx((0.525, 0.775), abs=1e-12)
+        assert row.iou == pytest.approx(65, abs=1e-12)
+        assert (row.iou_low, row.iou_high) == pytest.approx((52.5, 77.5), abs=1e-10)
         assert (row.protocol, row.method, row.backbone) == ("toy", "baseline", "resnet18")
         assert (row.way, row.shot, row.fold, row.seed, row.episodes) == (1, 5, 3, 9, 3)
         assert (row.status, row.path, row.episode_digest) == ("done", str(folder), "e" * 64)
         native = frame[(frame.metric == "mean") & (frame.resolution == "native")].iloc[0]
-        assert native.value == 0.75
+        assert native.iou == 75
         assert frame.attrs["skipped"] == []
 
     def test_the_frame_says_what_intervals_are_over(self, tmp_path: Path):
@@ -216,12 +216,12 @@ class TestResults:
         assert own.note.tolist()[:2] == ["", intervals.UNKNOWN_IMAGES]
         assert own.note[3].startswith("no interval: nothing varies between the episodes")
         assert own.images.isna().tolist() == own.different_episodes.isna().tolist() == [False, True, True]
-        assert own.low.isna().tolist() == own.high.isna().tolist() == [False, False, True]
+        assert own.iou_low.isna().tolist() == own.iou_high.isna().tolist() == [False, False, True]
         (run,) = find_runs(tmp_path).done[:1]
         assert (own.images[1], own.different_episodes[1]) == (run.images.numbers.images, run.images.numbers.different)
         older = results(tmp_path, interval="episodes")
         assert set(older.interval) == {"episodes"}
-        assert older.low[0] != frame.low[0]
+        assert older.iou_low[0] != frame.iou_low[0]
         with pytest.raises(UserError, match="interval 'image': use one of images, episodes"):
             results(tmp_path, interval="image")
 
@@ -230,7 +230,8 @@ class TestResults:
         (folder / "run.json").write_text("{")
         frame = results(tmp_path)
         assert len(frame) == 0
-        assert "value" in frame.columns
+        assert not {"iou", "iou_low", "iou_high"} - set(frame.columns)
+        assert frame.attrs["unit"] == "percent"
         assert str(folder) in frame.attrs["skipped"][0]
 
     def test_of_some_folders(self, tmp_path: Path):

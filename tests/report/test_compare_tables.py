@@ -75,7 +75,7 @@ def test_columns_are_named_after_the_contenders(tmp_path: Path):
     assert len({table.name for table in several}) == len({table.title for table in several}) == len(several) == 6
     document = json.loads(compare_json(compared(tmp_path, "panet", "baseline")))
     assert document["methods"][0]["scores"] == {"baseline": "panet", "other": "baseline"}
-    assert document["methods"][0]["overall"]["mean"]["baseline"] == pytest.approx(0.65)
+    assert document["methods"][0]["overall"]["mean"]["baseline"] == pytest.approx(65)
 
 
 def test_rows_are_folds_then_their_mean(comparison: Comparison):
@@ -238,20 +238,20 @@ def test_json_has_every_number(comparison: Comparison):
     document = json.loads(compare_json(comparison, power=0.5))
     (method,) = document["methods"]
     found = comparison.versus[0]
-    assert method["overall"]["mean"]["difference"] == found.overall["mean"].difference.value
+    assert method["overall"]["mean"]["difference"] == 100 * found.overall["mean"].difference.value
     assert method["overall"]["binary"]["p_holm"] == found.overall["binary"].p_holm
-    assert [fold["low"] for fold in method["by_fold"]["mean"]] == [o.difference.low for o in found.folds["mean"]]
+    assert [fold["low"] for fold in method["by_fold"]["mean"]] == [100 * o.difference.low for o in found.folds["mean"]]
     assert [(c["fold"], c["class"], c["name"]) for c in method["by_class"][:3]] == [
         (1, 101, "class 101"),
         (1, 102, "class 102"),
         (2, 201, "class 201"),
     ]
     assert method["training_seeds"]["mean"]["other"] == {
-        "mean": pytest.approx(found.overall["mean"].difference.other),
+        "mean": pytest.approx(100 * found.overall["mean"].difference.other),
         "deviation": None,
         "seeds": 1,
     }
-    assert method["overall"]["mean"]["power"]["difference"] == 0.005
+    assert method["overall"]["mean"]["power"]["difference"] == 0.5
     assert document["baseline"]["runs"] == [str(comparison.baseline.runs[f][0].folder) for f in (1, 2, 3, 4)]
     assert document["episode_digests"][1] == "2" * 64
     assert "power" not in json.loads(compare_json(comparison))["methods"][0]["overall"]["mean"]

@@ -1,0 +1,16 @@
+"""The public names: read by type checkers, and by ``__init__.py``, which imports each when it is first used."""
+
+from .api import run as run
+from .engine.build import build_method as build_method
+from .engine.predict.once import predict as predict
+from .engine.predict.predictor import Predictor as Predictor
+from .errors import UserError as UserError
+from .method import Episode as Episode
+from .method import Method as Method
+from .method import Prediction as Prediction
+from .protocol.load import load_protocol as load_protocol
+from .recipe import Recipe as Recipe
+from .registry import method_names as method_names
+from .report.frames import results as results
+from .report.frames import table as table
+from .version import __version__ as __version__
