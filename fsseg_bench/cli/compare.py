@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from fsseg_bench.cli.options import selected, selecting
-from fsseg_bench.cli.output import put, show
+from fsseg_bench.cli.output import Form, put, put_tables
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind
@@ -18,7 +17,6 @@ from fsseg_bench.report.compare import compare as compare_runs
 from fsseg_bench.report.compare_json import compare_json
 from fsseg_bench.report.compare_tables import compare_tables
 from fsseg_bench.report.model import printable
-from fsseg_bench.report.text import to_markdown
 
 
 @click.command()
@@ -54,7 +52,7 @@ from fsseg_bench.report.text import to_markdown
 def compare(
     contenders: tuple[str, ...],
     resolution: Resolution | None,
-    form: str,
+    form: Form | Literal["json"],
     out: str | None,
     plot: str | None,
     power: float | None,
@@ -91,7 +89,7 @@ def compare(
         save_as(differences_figure(comparison), Path(plot))
         click.echo(f"wrote {plot}", err=True)
     tables = compare_tables(comparison, power)
-    if form == "table" and out is None and sys.stdout.isatty():
-        show(tables)
+    if form == "json":
+        put(compare_json(comparison, power), out)
     else:
-        put(compare_json(comparison, power) if form == "json" else "\n".join(map(to_markdown, tables)), out)
+        put_tables(tables, form, out)

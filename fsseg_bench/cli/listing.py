@@ -16,6 +16,8 @@ Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Headings and rows."""
 Options = Mapping[str, str | None]
 """Those that name a folder."""
+_SPARED = ("paper", "stages (stride)")
+"""Columns that a narrow terminal does not show."""
 
 
 @click.command("list")
@@ -29,7 +31,8 @@ def list_(what: str, **options: str | None) -> None:
     """List methods, datasets, data sources, backbones, papers' tables or runs."""
     heads, rows = _MAKERS[what](options)
     cells = tuple(tuple(Cell(printable(text)) for text in row) for row in rows)
-    show([Table(what, "", "", tuple(Column((head,)) for head in heads), len(heads), cells)])
+    columns = tuple(Column((head,), spare=int(head in _SPARED)) for head in heads)
+    show([Table(what, "", "", columns, len(heads), cells)])
 
 
 def _methods(options: Options) -> Listing:

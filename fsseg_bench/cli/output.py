@@ -1,38 +1,55 @@
-"""What commands print: tables drawn on a terminal and plain elsewhere, texts on the screen or into a file."""
+"""What commands print: tables drawn on a terminal and as Markdown elsewhere, texts on the screen or into a file."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from fsseg_bench.report.model import Table
 from fsseg_bench.storage.files import write_atomic
 
+Form = Literal["table", "markdown", "latex", "csv"]
+"""``table``: drawn on a terminal, Markdown elsewhere."""
+
+
+def put_tables(tables: Sequence[Table], form: Form = "table", out: str | None = None) -> None:
+    """Prints tables, or writes them to the file ``out`` and says so on standard error."""
+    if form == "table" and out is None and sys.stdout.isatty():
+        from fsseg_bench.cli.drawn import draw
+
+        draw(tables)
+        return
+    put(tables_text(tables, form), out)
+
+
+def tables_text(tables: Sequence[Table], form: Form) -> str:
+    """Tables as text; ends with a newline."""
+    if form == "csv":
+        from fsseg_bench.report.text import to_csv
+
+        return to_csv(tables)
+    if form == "latex":
+        from fsseg_bench.report.latex import to_latex
+
+        return "\n".join(map(to_latex, tables))
+    from fsseg_bench.report.text import to_markdown
+
+    return "\n".join(map(to_markdown, tables))
+
 
 def show(tables: Sequence[Table], *, stderr: bool = False) -> None:
     """Draws ``tables`` on a terminal, prints them as aligned text elsewhere; on standard output, or standard error."""
-    if not (sys.stderr if stderr else sys.stdout).isatty():
-        for table in tables:
-            _print(table, stderr)
-        return
-    from rich.console import Console
-    from rich.table import Table as Drawn
-    from rich.text import Text
+    if (sys.stderr if stderr else sys.stdout).isatty():
+        from fsseg_bench.cli.drawn import draw
 
-    console = Console(stderr=stderr)
+        draw(tables, stderr=stderr)
+        return
     for table in tables:
-        drawn = Drawn(title=Text(table.title), caption=Text(table.caption), caption_justify="left")
-        for i, column in enumerate(table.columns):
-            drawn.add_column(Text(column.title), justify="left" if i < table.labels else "right")
-        for row in table.rows:
-            marks = [f" ({table.footnotes[cell.note]})" if cell.note else "" for cell in row]
-            drawn.add_row(*(Text(cell.text + mark) for cell, mark in zip(row, marks, strict=True)))
-        console.print(drawn)
-        for note, mark in table.footnotes.items():
-            console.print(Text(f"({mark}) {note}"))
+        _print(table, stderr)
 
 
 def _print(table: Table, stderr: bool) -> None:

@@ -219,7 +219,10 @@ def _table(
         name=f"compare-{name}",
         title=printable(title),
         caption=printable(caption).strip(),
-        columns=tuple(Column(("", printable(head))) for head in (*labels, *numbers)),
+        columns=tuple(
+            Column(("", printable(head)), spare=_spare(i - len(labels), head, place is not None))
+            for i, head in enumerate((*labels, *numbers))
+        ),
         labels=len(labels),
         rows=tuple(rows),
         facts={
@@ -229,3 +232,8 @@ def _table(
             "resolution": comparison.resolution,
         },
     )
+
+
+def _spare(place: int, head: str, versus: bool) -> int:
+    """What can be left out where there is no space: the p-value that is not corrected, then the two scores."""
+    return 0 if not versus or place < 0 else 2 if head == "p" else 1 if place < 2 else 0

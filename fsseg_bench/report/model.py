@@ -59,6 +59,8 @@ class Column:
     """What the column is about, for machines: ``{"shot": 1, "fold": "mean", "metric": "mean"}``."""
     merge: bool = False
     """Whether equal neighbours down the column (equal in the columns before, too) are one heading."""
+    spare: int = 0
+    """Where there is no space, columns with the highest number are left out first; 0: never for this reason."""
 
     @property
     def title(self) -> str:

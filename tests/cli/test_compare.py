@@ -59,7 +59,7 @@ def test_a_terminal_gets_drawn_tables(root: Path, monkeypatch: pytest.MonkeyPatc
     compare.main(["baseline", "biopt", "--results", str(root)], standalone_mode=False)
     out = capsys.readouterr().out
     assert "toy: differences from baseline" in out
-    assert "┃" in out
+    assert "───" in out
     assert "###" not in out
 
 

@@ -87,7 +87,7 @@ def test_hostile_names_neither_style_nor_steer_the_terminal(tmp_path: Path, monk
     out = capsys.readouterr().out
     assert "[red]x[/red]\ufffd[31m" in out
     assert "\x1b[31m" not in out
-    assert ("┃" in out) == terminal
+    assert ("───" in out) == terminal
 
 
 @pytest.mark.parametrize("what", ["methods", "datasets", "sources", "runs"])

@@ -1,0 +1,83 @@
+"""Tables drawn on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import Box
+from rich.console import Console
+from rich.style import Style
+from rich.table import Table as Drawn
+from rich.text import Text
+
+from fsseg_bench.cli.fit import GAP, fitted, headings
+from fsseg_bench.report.model import Cell, Table
+
+_RANKS = "Bold: highest of its column and backbone, underlined: second; no test of significance."
+_RANKED = ("", "bold", "underline")
+_INDENT = 2
+_RULED = Box("    \n    \n ── \n    \n    \n ── \n    \n    \n")
+"""A rule under the headings, and between groups of rows."""
+
+
+def draw(tables: Sequence[Table], *, stderr: bool = False) -> None:
+    """Draws tables as they fit the terminal; on standard output, or standard error."""
+    console = Console(stderr=stderr, highlight=False)
+    for i, table in enumerate(tables):
+        if i:
+            console.print()
+        parts, left_out = fitted(table, console.width)
+        for part in parts:
+            if part.title:
+                console.print(Text(part.title, "bold"))
+            console.print(_drawn(part))
+        caption = " ".join(filter(None, (table.caption, _RANKS if any(part.ranked for part in parts) else "")))
+        for text in (*left_out, caption, *table.remarks):
+            _line(console, text)
+        for part in parts:
+            for note, mark in part.footnotes.items():
+                _line(console, f"({mark}) {note}")
+
+
+def _line(console: Console, text: str) -> None:
+    """A paragraph; its later lines are indented, so that the next one is seen to begin."""
+    if text:
+        for i, line in enumerate(Text(text).wrap(console, max(console.width - _INDENT, 10))):
+            line.rstrip()
+            console.print(Text(" " * _INDENT * bool(i)) + line)
+
+
+def _drawn(table: Table) -> Drawn:
+    drawn = Drawn(box=_RULED, show_edge=False, padding=(0, GAP // 2), collapse_padding=True, pad_edge=False)
+    for i in range(len(table.columns)):
+        number = i >= table.labels
+        head = Text("\n".join(headings(table, i)), style="bold")
+        drawn.add_column(
+            head,
+            justify="right" if number else "left",
+            no_wrap=number or i == 0,
+            overflow="fold",
+        )
+    marked = [any(row[i].note for row in table.rows) for i in range(len(table.columns))]
+    for r, row in enumerate(table.rows):
+        if r and table.spans.get((r, _merged(table)), 0):
+            drawn.add_section()
+        hidden = [table.spans.get((r, i), 1) == 0 for i in range(len(row))]
+        cells = zip(row, marked, hidden, strict=True)
+        drawn.add_row(*(Text() if gone else _text(cell, table, wide) for cell, wide, gone in cells))
+    return drawn
+
+
+def _merged(table: Table) -> int:
+    return next((i for i, column in enumerate(table.columns) if column.merge), -1)
+
+
+def _text(cell: Cell, table: Table, marked: bool) -> Text:
+    """A cell with its mark; in columns with marks, numbers without one leave its space free."""
+    value, plus_minus, spread = cell.text.partition(" ± ")
+    text = Text.assemble((value, _RANKED[cell.rank]), plus_minus + spread)
+    if cell.note:
+        text.append(f" ({table.footnotes[cell.note]})", Style(dim=True))
+    elif marked and cell.value is not None:
+        text.append("    ")
+    return text

@@ -1,0 +1,154 @@
+"""What of a table a terminal can hold: labels go into a heading, folds are left out, and wide tables are split.
+
+A number is never cut or wrapped, and what is left out is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+
+from rich.cells import cell_len
+
+from fsseg_bench.report.model import MISSING, Cell, Table
+
+GAP = 2
+"""Columns of a terminal between two columns of a table."""
+_LABEL = 28
+"""A longer label is wrapped before anything is left out."""
+
+
+def fitted(table: Table, width: int) -> tuple[list[Table], list[str]]:
+    """``table`` as tables that fit into ``width`` columns of a terminal, and sentences on what they leave out.
+
+    In this order, as far as it is needed: a label that all rows share goes into the title; columns of folds that no
+    row has a number in, those of folds whose mean is there, and those that the table can spare are left out; the rest
+    is split, by shot where that is enough.
+    """
+    if _fits(table, width):
+        return [table], []
+    made = _without_common_labels(table)
+    dropped: list[str] = []
+    droppables: list[Callable[[Table], set[int]]] = [_empty_folds, _folds_with_mean]
+    droppables += [partial(_spare, rank=rank) for rank in _ranks(table)]
+    for droppable in droppables:
+        if not _fits(made, width) and (gone := droppable(made)):
+            dropped += [made.columns[i].title for i in sorted(gone)]
+            made = _with_columns(made, [i for i in range(len(made.columns)) if i not in gone])
+    said = f"Not shown for want of space: {', '.join(dropped)}. A wider terminal, a file or a pipe shows all."
+    return _split(made, width), [said] if dropped else []
+
+
+def cell_text(cell: Cell, table: Table) -> str:
+    """What stands in a cell, with the mark of its footnote."""
+    return f"{cell.text} ({table.footnotes[cell.note]})" if cell.note else cell.text
+
+
+def headings(table: Table, column: int) -> list[str]:
+    """The headings of a column from the outermost on; empty where the column to its left has said them.
+
+    Levels at which no column of the table has a heading are left out.
+    """
+    head = table.columns[column].head
+    left = table.columns[column - 1].head if column > table.labels else ()
+    used = [i for i in range(len(head)) if any(other.head[i] for other in table.columns)]
+    return ["" if i < len(head) - 1 and head[: i + 1] == left[: i + 1] else head[i] for i in used]
+
+
+def _fits(table: Table, width: int) -> bool:
+    return sum(_widths(table)) + GAP * (len(table.columns) - 1) <= width
+
+
+def _widths(table: Table) -> list[int]:
+    """The columns that each column needs; of labels, with long ones wrapped."""
+    widths = []
+    for i, column in enumerate(table.columns):
+        texts = [cell_text(row[i], table) for row in table.rows]
+        if i < table.labels:
+            texts = [text[:_LABEL] for text in texts]
+        widths.append(max(map(cell_len, (*texts, *column.head))))
+    return widths
+
+
+def _with_columns(table: Table, kept: Sequence[int], **changes: object) -> Table:
+    labels = sum(i < table.labels for i in kept)
+    columns = tuple(table.columns[i] for i in kept)
+    rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
+    return replace(table, columns=columns, labels=labels, rows=rows, **changes)  # type: ignore[arg-type]
+
+
+def _without_common_labels(table: Table) -> Table:
+    """The table with each label that all of several rows share in its title."""
+    common = {
+        i: table.rows[0][i].text
+        for i in range(table.labels)
+        if len(table.rows) > 1
+        and len({(row[i].text, row[i].note) for row in table.rows}) == 1
+        and table.rows[0][i].text
+        and not table.rows[0][i].note
+    }
+    if len(common) == table.labels:
+        return table
+    kept = [i for i in range(len(table.columns)) if i not in common]
+    said = [f"{table.columns[i].head[-1]} {text}" for i, text in common.items()]
+    return _with_columns(table, kept, title=", ".join(filter(None, (table.title, *said))))
+
+
+def _ranks(table: Table) -> list[int]:
+    """What the table can spare, first the columns to leave out first."""
+    return sorted({column.spare for column in table.columns if column.spare}, reverse=True)
+
+
+def _spare(table: Table, rank: int) -> set[int]:
+    return {i for i, column in enumerate(table.columns) if column.spare == rank}
+
+
+def _empty_folds(table: Table) -> set[int]:
+    return {i for i in _folds(table) if all(row[i].text == MISSING for row in table.rows)}
+
+
+def _folds_with_mean(table: Table) -> set[int]:
+    """The columns of folds at those shots at which every row with a number has a mean."""
+    gone: set[int] = set()
+    folds = _folds(table)
+    for shot in {table.columns[i].facts.get("shot") for i in folds}:
+        own = {i for i in folds if table.columns[i].facts.get("shot") == shot}
+        means = [
+            i
+            for i, column in enumerate(table.columns)
+            if column.facts.get("fold") == "mean" and column.facts.get("shot") == shot
+        ]
+        if all(_any_number(row, means) or not _any_number(row, own) for row in table.rows):
+            gone |= own
+    return gone
+
+
+def _any_number(row: Sequence[Cell], places: Collection[int]) -> bool:
+    return any(row[i].value is not None for i in places)
+
+
+def _folds(table: Table) -> set[int]:
+    return {i for i, column in enumerate(table.columns) if isinstance(column.facts.get("fold"), int)}
+
+
+def _split(table: Table, width: int) -> list[Table]:
+    """The table in parts that fit: one for each outermost heading, or as many columns as there is space for."""
+    if _fits(table, width) or table.labels == len(table.columns):
+        return [table]
+    labels = list(range(table.labels))
+    return [_with_columns(table, [*labels, *part]) for part in _parts(table, width)]
+
+
+def _parts(table: Table, width: int) -> Iterator[list[int]]:
+    widths = [width_of + GAP for width_of in _widths(table)]
+    free = width + GAP - sum(widths[: table.labels])
+    for _, same in groupby(range(table.labels, len(table.columns)), key=lambda i: table.columns[i].head[:-1]):
+        part: list[int] = []
+        for i in same:
+            if part and sum(widths[j] for j in part) + widths[i] > free:
+                yield part
+                part = []
+            part.append(i)
+        yield part
