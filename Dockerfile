@@ -1,6 +1,6 @@
 # Without a GPU:   docker build -t fsseg-bench .
 # With CUDA 13:    docker build -t fsseg-bench --build-arg TORCH=cu130 .
-# To use it, see docs/running.md, "Containers and small machines".
+# To use it, see docs/howto/containers.md.
 FROM python:3.12-slim
 
 # Which wheels of torch: cpu, or a CUDA of https://pytorch.org/get-started (cu126, cu128, cu130)

@@ -1,4 +1,4 @@
-"""Writes the tables of switches in methods.md from the methods' code: ``python docs/switch_tables.py``."""
+"""Writes the tables of switches in reference/methods.md from the methods' code: ``python docs/switch_tables.py``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from fsseg_bench.engine.switches import described
 from fsseg_bench.registry import find_method
 
-PAGE = Path(__file__).with_name("methods.md")
+PAGE = Path(__file__).with_name("reference") / "methods.md"
 _TABLE = re.compile(r"<!-- switches of (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fsseg_bench.method import Method
 
 FIDELITIES = ("parity", "from code", "paper only", "reconstruction", "own design")
-"""What a card may say of how near a method is to its original; docs/methods.md explains them."""
+"""What a card may say of how near a method is to its original; docs/reference/methods.md explains them."""
 _CARD_KEYS = ("title", "authors", "venue", "year", "fidelity", "distinctive")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.fresh import ROOT, python
 
-TABLE = ROOT / "docs" / "architecture.md"
+TABLE = ROOT / "docs" / "explanation" / "architecture.md"
 
 
 def _allowed() -> dict[str, set[str]]:

@@ -53,7 +53,7 @@ def test_the_image_is_for_any_user_and_keeps_what_is_expensive() -> None:
 
 
 def test_the_documentation_says_how_to_run_it() -> None:
-    text = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "howto" / "containers.md").read_text(encoding="utf-8")
     assert "docker build" in text
     assert "--shm-size" in text
     assert "TORCH=" in text

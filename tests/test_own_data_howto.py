@@ -1,4 +1,4 @@
-"""docs/own-data.md, followed literally: its commands in a shell, its Python in an interpreter, in order."""
+"""The how-to pages on own images, followed literally: commands in a shell, Python in an interpreter, in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from PIL import Image
 from tests.support.datasets import HEIGHT, WIDTH, write_class_folders
 from tests.support.fresh import ROOT, python
 
-PAGE = ROOT / "docs" / "own-data.md"
+PAGES = [ROOT / "docs" / "howto" / f"{name}.md" for name in ("own-data", "predict", "episodes")]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = """\
 #!{python}
@@ -52,7 +53,7 @@ def shell(script: str, place: Path) -> str:
 @pytest.mark.slow
 def test_the_page_works_as_it_stands(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    blocks = _BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    blocks = _BLOCK.findall(TEXT)
     outputs = [python(code) if language == "python" else shell(code, place) for language, code in blocks]
     assert len(outputs) == 10
     init, _, run, predict, files, several, _, episodes, replay, _ = outputs
@@ -78,7 +79,6 @@ def test_the_page_works_as_it_stands(place: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_every_command_of_the_page_is_run() -> None:
     """What is not in a tested block is an example that needs data one may not have: CANet's lists alone."""
-    text = PAGE.read_text(encoding="utf-8")
-    left = re.findall(r"^fsseg-bench .*$", _BLOCK.sub("", text), re.MULTILINE)
+    left = re.findall(r"^fsseg-bench .*$", _BLOCK.sub("", TEXT), re.MULTILINE)
     assert len(left) == 1
     assert "canet-train.txt" in left[0]

@@ -159,8 +159,8 @@ def init(folder: Path, name: str | None, folds: int | None, out: Path | None, fo
     """Look at FOLDER and write FOLDER/protocol.toml, with folds proposed and every choice explained.
 
     FOLDER is in VOC's layout (JPEGImages/, SegmentationClass/), has COCO's annotations/instances_*.json, or holds one
-    folder a class with images and masks, in any of the ways that docs/own-data.md shows. Images and masks are only
-    read. With --out, nothing is written into FOLDER.
+    folder a class with images and masks, in any of the ways that docs/reference/layouts.md shows. Images and masks are
+    only read. With --out, nothing is written into FOLDER.
     """
     from fsseg_bench.data.own.proposal import PROTOCOL_FILE, propose
     from fsseg_bench.storage.files import make_folder

@@ -213,7 +213,7 @@ def check_switches(cls: type[Method]) -> str:
 
 def check_card(card: Card) -> str:
     """Whether the module docstring says what the method is and how near to its original."""
-    wanted = "the module docstring needs a first line and the lines Title:, Fidelity: (see docs/extending/method.md)"
+    wanted = "the module docstring needs a first line and the lines Title:, Fidelity: (see docs/howto/add-method.md)"
     if not card.summary:
         raise ContractError(f"there is no card: {wanted}")
     if missing := [key for key in ("title", "fidelity") if not getattr(card, key)]:

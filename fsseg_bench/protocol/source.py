@@ -64,7 +64,7 @@ def find_source(name: str, where: object, sources_path: Path | str | None = None
     if name not in known:
         raise UserError(
             f"{unknown('source', name, known, where=f'{where}: data.source')} A source of your own is a file in the "
-            f"folder that {SOURCES.option} or {SOURCES.variable} names (docs/extending/source.md)"
+            f"folder that {SOURCES.option} or {SOURCES.variable} names (docs/howto/add-source.md)"
         )
     try:
         found = plugins.find(SOURCES, name, sources_path)

@@ -1,1 +1,1 @@
-"""Few-shot segmentation methods: one file a method, found by name (see docs/extending/method.md)."""
+"""Few-shot segmentation methods: one file a method, found by name (see docs/howto/add-method.md)."""

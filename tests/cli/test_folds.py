@@ -17,7 +17,7 @@ from tests.support.fresh import ROOT
 pytestmark = pytest.mark.slow
 
 CLASSES = load_protocol("shapes5i").classes
-PAGE = ROOT / "docs" / "extending" / "protocol.md"
+PAGE = ROOT / "docs" / "howto" / "add-protocol.md"
 TINY = ("--backbone", "resnet18-layer2", "--weights", "none", "--device", "cpu", "--panels", "0", "--workers", "0")
 METHODS = ("baseline", "panet")
 FORMATS = ("markdown", "latex", "html")

@@ -1,4 +1,4 @@
-"""A data source from outside the package: the example of docs/extending/source.md, from verify to report."""
+"""A data source from outside the package: the example of docs/howto/add-source.md, from verify to report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fsseg_bench.protocol.spec import Protocol
 from tests.support.datasets import label_map, save_image, save_mask, scenes, write_protocol
 from tests.support.fresh import ROOT, python
 
-PAGE = (ROOT / "docs" / "extending" / "source.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "howto" / "add-source.md").read_text(encoding="utf-8")
 CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]
 
 

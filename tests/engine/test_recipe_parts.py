@@ -21,7 +21,7 @@ from tests.support.tiny_run import tiny_request
 
 def example(folder: Path, suffix: str = "") -> Path:
     """A folder with the page's file; what it adds lives as long as the process, under its names with a suffix."""
-    page = (ROOT / "docs" / "extending" / "recipe.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "howto" / "add-recipe-part.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     for name in ("nesterov", "halving", "darker"):
         text = text.replace(f'"{name}"', f'"{name}{suffix}"')

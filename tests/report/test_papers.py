@@ -82,7 +82,7 @@ def test_a_folder_is_all_that_a_table_needs(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "extending" / "table.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "howto" / "add-table.md").read_text(encoding="utf-8")
     blocks = dict(re.findall(r"```(toml|text)\n(.*?)```", page, re.DOTALL))
     (tmp_path / "fancynet").mkdir()
     (tmp_path / "fancynet" / "table.toml").write_text(blocks["toml"])

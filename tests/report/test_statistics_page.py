@@ -1,4 +1,4 @@
-"""docs/statistics.md: every figure of its worked example, recomputed from the table printed there."""
+"""docs/explanation/statistics.md: every figure of its worked example, recomputed from the table printed there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from fsseg_bench.protocol.statistics import FoldCounts, difference, fold_influen
 from fsseg_bench.protocol.table import EpisodeTable
 from tests.support.fresh import ROOT
 
-PAGE = " ".join((ROOT / "docs" / "statistics.md").read_text(encoding="utf-8").split("## A worked example")[1].split())
+_TEXT = (ROOT / "docs" / "explanation" / "statistics.md").read_text(encoding="utf-8")
+PAGE = " ".join(_TEXT.split("## A worked example")[1].split())
 CLASSES = {"cat": 1, "dog": 2}
 ROWS = re.findall(r"\| (\d) \| (cat|dog) \| (\w) \| (\w) \|((?: \d+ \|){6}) ([+-]\d\.\d{3}) \|", PAGE)
 

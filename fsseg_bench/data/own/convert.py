@@ -40,7 +40,8 @@ def convert(root: Path) -> Converted:
     root = root.resolve()
     found = tool_of(root)
     if found is None:
-        raise UserError(f"{root}: holds no files of {', '.join(READERS)} (docs/own-data.md shows what is read)")
+        tools = ", ".join(READERS)
+        raise UserError(f"{root}: holds no files of {tools} (docs/reference/layouts.md shows what is read)")
     tool, advice = found
     if tool not in READERS:
         raise UserError(f"{root}: holds files of {tool}, which are not converted: {advice}")

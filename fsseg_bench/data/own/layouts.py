@@ -118,7 +118,7 @@ def _unknown_layout(root: Path, in_coco: bool) -> UserError:
         f"{root}: holds {inside}, which is none of the known layouts: JPEGImages/ with SegmentationClass/ (VOC), "
         "annotations/instances_*.json with the images beside (COCO), or for each class a folder with images/ and "
         "masks/, where a mask has its image's name, or the name with an ending (001.jpg, 001_mask.png). "
-        "docs/own-data.md shows them, and what the exports of labelling tools need"
+        "docs/reference/layouts.md shows them, and what the exports of labelling tools need"
         + (f". First unpack {shown(packed)}" if packed else "")
     )
 

@@ -72,7 +72,7 @@ def _protocol(survey: Survey, folds: Folds, least: int, name: str, place: str) -
             _comment(f"Proposed by `fsseg-bench data init`. Found: {survey.layout.found}; {images} images."),
             _comment(
                 "Every choice that moves a number is a key of this file; change what you like, and raise version when "
-                "you do, so that older results stay apart. docs/protocols.md explains each key."
+                "you do, so that older results stay apart. docs/reference/protocol-keys.md explains each key."
             ),
             "",
             f"name = {_toml(name)}",
@@ -152,7 +152,7 @@ def _data_section(survey: Survey, least: int, place: str) -> list[str]:
         lines.append(f"{f'{key} = {text}':27} # {words}")
     lines.append(
         _comment(
-            f"{survey.layout.lists}; or files (.txt) beside this one, with an image a line (docs/own-data.md). "
+            f"{survey.layout.lists}; or files (.txt) beside this one, with an image a line (docs/howto/episodes.md). "
             "Training draws from the first, test episodes from the second."
         )
     )
