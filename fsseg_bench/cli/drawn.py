@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from rich.box import Box
 from rich.console import Console
-from rich.style import Style
 from rich.table import Table as Drawn
 from rich.text import Text
 
@@ -16,7 +15,7 @@ from fsseg_bench.report.model import Cell, Table
 _RANKS = "Bold: highest of its column and backbone, underlined: second; no test of significance."
 _RANKED = ("", "bold", "underline")
 _INDENT = 2
-_RULED = Box("    \n    \n ── \n    \n    \n ── \n    \n    \n")
+_RULED = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
 """A rule under the headings, and between groups of rows."""
 
 
@@ -51,20 +50,13 @@ def _drawn(table: Table) -> Drawn:
     drawn = Drawn(box=_RULED, show_edge=False, padding=(0, GAP // 2), collapse_padding=True, pad_edge=False)
     for i in range(len(table.columns)):
         number = i >= table.labels
-        head = Text("\n".join(headings(table, i)), style="bold")
-        drawn.add_column(
-            head,
-            justify="right" if number else "left",
-            no_wrap=number or i == 0,
-            overflow="fold",
-        )
-    marked = [any(row[i].note for row in table.rows) for i in range(len(table.columns))]
-    for r, row in enumerate(table.rows):
+        head = Text("\n".join(headings(table, i)), "bold", justify="right" if number else "left")
+        drawn.add_column(head, no_wrap=number or i == 0, overflow="fold")
+    columns = [_texts(table, i) for i in range(len(table.columns))]
+    for r, cells in enumerate(zip(*columns, strict=True)):
         if r and table.spans.get((r, _merged(table)), 0):
             drawn.add_section()
-        hidden = [table.spans.get((r, i), 1) == 0 for i in range(len(row))]
-        cells = zip(row, marked, hidden, strict=True)
-        drawn.add_row(*(Text() if gone else _text(cell, table, wide) for cell, wide, gone in cells))
+        drawn.add_row(*cells)
     return drawn
 
 
@@ -72,12 +64,26 @@ def _merged(table: Table) -> int:
     return next((i for i, column in enumerate(table.columns) if column.merge), -1)
 
 
-def _text(cell: Cell, table: Table, marked: bool) -> Text:
-    """A cell with its mark; in columns with marks, numbers without one leave its space free."""
+def _texts(table: Table, column: int) -> list[Text]:
+    """The cells of a column; numbers end in one line, and their marks stand behind it."""
+    texts = [
+        _text(row[column], table) if table.spans.get((r, column), 1) else Text() for r, row in enumerate(table.rows)
+    ]
+    if column < table.labels:
+        return texts
+    marks = [len(f" ({table.footnotes[row[column].note]})") if row[column].note else 0 for row in table.rows]
+    widest = max(marks, default=0)
+    for text, mark in zip(texts, marks, strict=True):
+        text.pad_right(widest - mark)
+    full = max((text.cell_len for text in texts), default=0)
+    for text in texts:
+        text.pad_left(full - text.cell_len)
+    return texts
+
+
+def _text(cell: Cell, table: Table) -> Text:
     value, plus_minus, spread = cell.text.partition(" ± ")
     text = Text.assemble((value, _RANKED[cell.rank]), plus_minus + spread)
     if cell.note:
-        text.append(f" ({table.footnotes[cell.note]})", Style(dim=True))
-    elif marked and cell.value is not None:
-        text.append("    ")
+        text.append(f" ({table.footnotes[cell.note]})", "dim")
     return text

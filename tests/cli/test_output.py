@@ -44,7 +44,7 @@ def test_a_terminal_gets_a_drawn_table(terminal: Callable[[], None], capsys: pyt
         "one    a [b]   31.00 ± 2.00    ",
         "       b       32.00 ± 1.00 (a)",
         "───────────────────────────────",
-        "two    c                      -",
+        "two    c                  -    ",
     ]
     assert lines[8].startswith("The caption. Bold: highest")
     assert lines[9].startswith("  ")
