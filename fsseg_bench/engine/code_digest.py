@@ -44,6 +44,7 @@ EXCLUDED = {
     "fsseg_bench.records.provenance": "versions and machine, for the record alone",
     "fsseg_bench.records.read": "reads finished records for reports",
     "fsseg_bench.records.info": "what run.json may hold",
+    "fsseg_bench.records.predictions": "keeps predictions that are counted already",
     "fsseg_bench.records.request": "what is asked for; what decides a number is in the identity",
     "fsseg_bench.records.settings": "the identity itself",
     "fsseg_bench.records.training": "what the training log may hold, and words about its losses",

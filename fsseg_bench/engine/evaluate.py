@@ -54,6 +54,8 @@ class EpisodeResult:
     """(N+1, N+1) int64 at the input size: rows labels, columns predictions."""
     native: Tensor
     """The same at the query's native size."""
+    prediction: Tensor
+    """(S, S) uint8 on the CPU: what was predicted at the input size, in 0..N."""
     diagnostics: dict[str, Any]
     """What the method recorded: a number or a list each."""
 
@@ -133,7 +135,8 @@ class Evaluator:
     def _results(self, feed: Feed, chunk: range, scores: Tensor, diagnostics: dict[str, Tensor]) -> list[EpisodeResult]:
         device, ways, size = self.model.device, self.table.ways, self.setting.size
         labels = torch.stack([feed.mask(self._label_key(i, size)) for i in chunk]).to(device, non_blocking=True)
-        at_input = confusion(predict_labels(scores, (size, size)), labels, ways)
+        predicted = predict_labels(scores, (size, size))
+        at_input = confusion(predicted, labels, ways)
         at_native = []
         for row, i in enumerate(chunk):
             label = feed.mask(self._label_key(i, None)).unsqueeze(0).to(device, non_blocking=True)
@@ -141,6 +144,7 @@ class Evaluator:
             at_native.append(confusion(prediction, label, ways))
         both = torch.stack([at_input, torch.cat(at_native)]).cpu()  # one transfer a chunk
         self._check_finite(scores, chunk)
+        predicted = predicted.cpu()
         values = {name: tensor.float().cpu().tolist() for name, tensor in diagnostics.items()}
         return [
             EpisodeResult(
@@ -148,6 +152,7 @@ class Evaluator:
                 self.table.classes[i],
                 both[0, row],
                 both[1, row],
+                predicted[row],
                 {name: rows[row] for name, rows in values.items()},
             )
             for row, i in enumerate(chunk)

@@ -29,6 +29,7 @@ from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.records.counts import row_inspector
 from fsseg_bench.records.info import Timings
 from fsseg_bench.records.lines import Inspect
+from fsseg_bench.records.predictions import EpisodeLogs, prediction_inspector, prediction_row
 from fsseg_bench.records.read import RecordError, read_run, runs_with_other_content
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
@@ -183,16 +184,17 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     model = InferenceModel(plan.model.to(device), device, request.precision)
     budget = default_budget(device, request.cache_gib)
     evaluator = build_evaluator(plan, model, budget)
-    with record.episode_log(_inspector(plan)) as log:
-        if log.damage:
-            told = f"{log.path.name}: {log.damage}; evaluated again from episode {log.rows}"
+    ways, size = plan.table.ways, plan.protocol.image.size
+    with EpisodeLogs(record, _inspector(plan), prediction_inspector(ways, size)) as logs:
+        for damage in logs.damage:
+            told = f"{damage}; evaluated again from episode {logs.rows}"
             progress.say(f"{record.folder}: {told}")
             record.note(told)
 
         def sink(result: EpisodeResult) -> None:
-            log.append(result.row())
+            logs.append(result.row(), prediction_row(result.episode, result.prediction.numpy(), ways))
 
-        evaluator.run(sink, start=log.rows, progress=progress)
+        evaluator.run(sink, start=logs.rows, progress=progress)
     rows = record.rows()
     record.update(
         diagnostics=_mean_diagnostics(rows),

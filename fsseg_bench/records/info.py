@@ -24,6 +24,8 @@ SCHEMA: Final = 2
 """Version of run.json's layout; :func:`upgraded` reads the one before."""
 RUN_FILE: Final = "run.json"
 EPISODES_FILE: Final = "episodes.jsonl"
+PREDICTIONS_FILE: Final = "predictions.jsonl"
+"""What was predicted in each episode; records of earlier versions have none."""
 TABLE_FILE: Final = "episodes.csv"
 """Which images and classes each episode has; its SHA-256 is the ``episode_digest`` of the settings."""
 EVALUATED_FILE: Final = "evaluated.csv"

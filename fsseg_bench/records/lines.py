@@ -146,6 +146,8 @@ class LineLog(AbstractContextManager["LineLog"]):
             data = path.read_bytes()
             sound = sound_lines(data, chain, inspect)
             kept = next((i for i, row in enumerate(sound.rows) if until(row)), None) if until else None
+            self.cut = 0 if kept is None else len(sound.rows) - kept
+            """Sound rows that were cut off, as ``until`` wanted."""
             if kept is not None:
                 sound = sound_lines(b"".join(data.splitlines(keepends=True)[:kept]), chain, inspect)
             self.damage = sound.damage

@@ -18,6 +18,7 @@ from fsseg_bench.records.info import (
     CHECKPOINT_FILE,
     EPISODES_FILE,
     EVALUATED_FILE,
+    PREDICTIONS_FILE,
     RUN_FILE,
     SCHEMA,
     TABLE_FILE,
@@ -146,12 +147,23 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             raise ValueError(f"{self.folder}: the evaluated images are not those of the settings")
         write_atomic(self.folder / EVALUATED_FILE, text)
 
-    def episode_log(self, inspect: Inspect | None = None) -> LineLog:
+    def episode_log(self, inspect: Inspect | None = None, until: int | None = None) -> LineLog:
         """The log of episodes, open for appending; close it before the run is done.
 
-        What is damaged, or refused by ``inspect``, is cut off: see :attr:`LineLog.damage`.
+        What is damaged, or refused by ``inspect``, is cut off: see :attr:`LineLog.damage`. So are the episodes from
+        ``until`` on.
         """
-        return LineLog(self.episodes_path, self._chain, inspect=inspect)
+        return self._by_episode(EPISODES_FILE, inspect, until)
+
+    def prediction_log(self, inspect: Inspect | None = None, until: int | None = None) -> LineLog:
+        """The log of predictions; as :meth:`episode_log`."""
+        return self._by_episode(PREDICTIONS_FILE, inspect, until)
+
+    def _by_episode(self, name: str, inspect: Inspect | None, until: int | None) -> LineLog:
+        def beyond(row: Row) -> bool:
+            return until is not None and row["episode"] >= until
+
+        return LineLog(self.folder / name, self._chain, inspect=inspect, until=beyond)
 
     def train_log(self, inspect: Inspect | None = None, until: Callable[[Row], bool] | None = None) -> LineLog:
         """The log of training, open for appending; rows from the first for which ``until`` is true are cut off."""
@@ -228,7 +240,8 @@ class RunRecord(AbstractContextManager["RunRecord"]):
     def _files(self) -> dict[str, str]:
         """The SHA-256 of what else a report shows."""
         panels = sorted(path for path in (self.folder / _PANELS).glob("*") if path.suffix in {".png", ".json"})
-        found = [path for path in (self.train_path, *panels) if path.is_file()]
+        logs = (self.train_path, self.folder / PREDICTIONS_FILE)
+        found = [path for path in (*logs, *panels) if path.is_file()]
         try:
             return {p.relative_to(self.folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
         except OSError as error:

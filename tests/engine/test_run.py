@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
@@ -22,6 +23,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.info import run_folder
 from fsseg_bench.records.lines import read_lines
+from fsseg_bench.records.predictions import counted, stored_predictions
 from fsseg_bench.records.read import read_run
 from tests.support.runs import edit_info
 from tests.support.tiny_run import Watched, finish, tiny_request, tiny_training
@@ -45,6 +47,18 @@ def test_a_run_leaves_its_record(tmp_path: Path) -> None:
     assert len(captions) == 3
     assert [c["iou"] for c in captions] == sorted(c["iou"] for c in captions)  # worst first
     assert all((folder / "panels" / c["file"]).stat().st_size > 0 for c in captions)
+
+
+@pytest.mark.parametrize("way", [1, 2])
+def test_stored_predictions_have_the_recorded_counts(tmp_path: Path, way: int) -> None:
+    plan = make_plan(tiny_request(tmp_path, way=way))
+    run = read_run(execute(plan).folder)
+    assert "predictions.jsonl" in run.info.files
+    found = stored_predictions(run, range(12))
+    assert found is not None
+    for i, labels in found.items():
+        truth = query_label(plan.source, plan.table.queries[i], plan.table.classes[i], plan.protocol.image.size)
+        assert np.array_equal(counted(labels, truth, way), run.counts().input[i])
 
 
 def test_each_distinct_image_is_encoded_once(tmp_path: Path) -> None:
@@ -113,7 +127,8 @@ def test_sigkill_at_random_points_changes_nothing(tmp_path: Path) -> None:
         assert subprocess.run(child, check=False).returncode == -signal.SIGKILL, "the process ended before"
     assert finish(request, EVERY_STEP) == folder
     assert counts(folder) == counts(expected)
-    assert (folder / "train.jsonl").read_text() == (expected / "train.jsonl").read_text()
+    for log in ("train.jsonl", "predictions.jsonl"):
+        assert (folder / log).read_text() == (expected / log).read_text()
 
 
 _CHILD = """
@@ -205,7 +220,6 @@ def test_scores_equal_a_naive_evaluation(tmp_path: Path) -> None:
     """The engine's counts against everything done image by image, features upsampled, argmax of both maps."""
     import torch.nn.functional as F
 
-    from fsseg_bench.data.loading import load_image, query_label, support_mask
     from fsseg_bench.engine.inference import normalise
 
     request = tiny_request(tmp_path, shot=2)
