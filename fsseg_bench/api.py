@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -12,13 +11,14 @@ from typing import Any, get_type_hints
 import pandas as pd
 
 from fsseg_bench.engine.batch import plan_all, requests_for
+from fsseg_bench.engine.jobs import run_all
 from fsseg_bench.engine.plan import OpenSources
-from fsseg_bench.engine.run import execute
-from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
-from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.request import Precision, RunRequest
 from fsseg_bench.report.frames import results_of
 from fsseg_bench.report.recipes import what_differs
+from fsseg_bench.screen.notebook import progress_from_python
 from fsseg_bench.values import checked_value, plain_value
 
 
@@ -27,9 +27,30 @@ def run(
     dataset: str | Path,
     *,
     fold: int | Sequence[int] | None = None,
+    way: int = 1,
+    shot: int = 1,
+    backbone: str | None = None,
+    weights: str | Path | None = None,
+    data_root: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    iterations: int | None = None,
+    episodes: int | str | Path | None = None,
+    scales: Sequence[float] = (1.0,),
     settings: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
-    **options: Any,
+    workers: int | None = None,
+    eval_only: str | Path | None = None,
+    fresh: bool = False,
+    out: str | Path | None = None,
+    methods_path: str | Path | None = None,
+    backbones_path: str | Path | None = None,
+    sources_path: str | Path | None = None,
+    no_check: bool = False,
+    head_batch: int | None = None,
+    cache_gib: float | None = None,
+    panels: int = 5,
+    progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
     """Trains and evaluates ``method`` (or several) under ``dataset``'s protocol, resuming what is there.
 
@@ -40,11 +61,34 @@ def run(
         method: a name or several.
         dataset: a protocol name or a TOML file.
         fold: one fold, several, or None for all of the protocol.
+        way: classes of an episode (N).
+        shot: supports of each class (K).
+        backbone: the feature extractor; None: the method's own, one for all where methods are several, or a light one
+            for the embedded images.
+        weights: ``"imagenet"``, ``"none"`` or a file; None: ``"imagenet"``, ``"none"`` for the embedded images.
+        data_root: the folder of the data sets; None: ``FSSEG_DATA``.
+        seed: of initialisation and training.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:INDEX"``.
+        precision: ``"fp32"`` or ``"bf16"``; part of the run's identity.
+        iterations: training steps; None: as the recipe says; 0: evaluate without training.
+        episodes: a number, or a CSV file to replay (``{fold}`` in its name is the fold's number); None: as the protocol
+            says.
+        scales: of the query; the softmax is averaged over them.
         settings: as ``--set``, with text or Python values: ``{"recipe.lr": 1e-3, "recipe.milestones": (100, 200),
             "steps": 5, "protocol.image.size": 257}``.
-        progress: who is told how far it is; None tells nobody.
-        options: the other fields of :class:`fsseg_bench.records.request.RunRequest`: ``shot``, ``way``, ``backbone``,
-            ``weights``, ``data_root``, ``seed``, ``device``, ``iterations``, ``episodes``, ``scales``, ``out``, ...
+        workers: processes that load images; None: one a core, at most 8.
+        eval_only: a checkpoint or a run folder to evaluate instead of training.
+        fresh: begins again; an earlier record is moved aside.
+        out: the folder of the records; None: ``FSSEG_RESULTS``, else ``results/runs``.
+        methods_path: a folder with further methods.
+        backbones_path: a folder with further backbones.
+        sources_path: a folder with further data sources.
+        no_check: does not decode the test images before the runs.
+        head_batch: episodes at a time in the head; None: 1 on a CPU, 16 on a GPU.
+        cache_gib: memory for features in GiB; None: 40 % of what is free; 0: none.
+        panels: pictures of episodes to write for each run.
+        progress: True shows how far it is, False does not; None shows it in a notebook and is silent elsewhere. Or who
+            is told (:class:`fsseg_bench.progress.Progress`).
 
     Returns:
         The long frame of these runs, as :func:`fsseg_bench.results` gives it: a row for each run, metric and
@@ -54,36 +98,34 @@ def run(
     Raises:
         UserError: whatever would end the command with exit code 2.
     """
+    given = {key: value for key, value in locals().items() if key in _CHECKED}  # first, while there are no others
     methods = [method] if isinstance(method, str) else list(method)
-    folds = None if fold is None else _folds(fold)
+    folds = None if fold is None else _numbers("fold", fold)
     if not methods or folds == ():
         raise UserError("nothing to run: name at least one method and one fold")
-    told = progress or Progress()
-    wanted = requests_for(methods, folds, dataset=str(dataset), settings=dict(settings or {}), **_checked(options))
+    told = progress_from_python(progress)
+    wanted = requests_for(methods, folds, dataset=str(dataset), settings=dict(settings or {}), **_checked(given))
     opened: OpenSources = {}
     batch = plan_all(wanted.requests, opened)
     notes = [*wanted.notes, *batch.notes, *what_differs([(p.shown.method, p.shown) for p in batch.runs])]
     for note in notes:
         told.say(note)
-    folders = [execute(planned.plan(opened), progress).folder for planned in batch.runs]
-    frame = results_of(folders)
+    frame = results_of(run_all(batch, opened, told))
     frame.attrs["notes"] = notes
     return frame
 
 
-def _folds(fold: Any) -> tuple[int, ...]:
-    given = plain_value(fold if isinstance(fold, (list, tuple)) or hasattr(fold, "dtype") else [fold])
-    return tuple(checked_value("fold", value, int) for value in (given if isinstance(given, list) else [given]))
+def _numbers(name: str, value: Any) -> tuple[int, ...]:
+    """One whole number or several."""
+    given = plain_value(value if isinstance(value, (list, tuple)) or hasattr(value, "dtype") else [value])
+    return tuple(checked_value(name, one, int) for one in (given if isinstance(given, list) else [given]))
 
 
-def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a request with their types checked; paths and episode numbers as the command line gives them."""
-    kinds = {key: kind for key, kind in get_type_hints(RunRequest).items() if key in _OPTIONS}
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request with their types checked; paths and episode numbers as the command line gives them."""
+    kinds = get_type_hints(RunRequest)
     values: dict[str, Any] = {}
-    for key, value in options.items():
-        if key not in kinds:
-            own = set(inspect.signature(run).parameters) - {"options"}
-            raise unknown("option of run", key, _OPTIONS | own)
+    for key, value in given.items():
         if kinds[key] != str | None:  # of these, "none" is a value (weights)
             values[key] = checked_value(key, value, kinds[key])
         elif value is None or (key == "episodes" and type(value) is int):
@@ -93,4 +135,4 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-_OPTIONS = {f.name for f in fields(RunRequest)} - {"method", "dataset", "fold", "settings"}
+_CHECKED = {f.name for f in fields(RunRequest)} - {"method", "dataset", "fold", "settings"}

@@ -1,5 +1,4 @@
-"""Progress of long work, and how much time it still needs. These classes are silent; the command line has some that
-show it."""
+"""Progress of long work, and how much time it still needs. These classes are silent; those of ``screen`` show it."""
 
 from __future__ import annotations
 

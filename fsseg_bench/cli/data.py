@@ -80,9 +80,9 @@ def prepare(
 
     Says first what it will download and how much room that takes. Stopped at any point, the same command goes on.
     """
-    from fsseg_bench.cli.progress import screen_progress
     from fsseg_bench.data.prepare.download import Patience
     from fsseg_bench.data.prepare.prepare import Options, prepare_dataset
+    from fsseg_bench.screen.terminal import screen_progress
 
     if subset and not given:
         raise UserError("--subset: name the folder or the archives with --from")
@@ -114,9 +114,9 @@ def verify(
     name: str, root: Path | None, year: int | None, sources: Path | None, sources_path: str | None, fast: bool
 ) -> None:
     """Check the data of NAME, a protocol file or its folder, for damage. Exit code 1 when there is any."""
-    from fsseg_bench.cli.progress import screen_progress
     from fsseg_bench.data.prepare.prepare import protocol_of
     from fsseg_bench.data.prepare.verify import verify as run_checks
+    from fsseg_bench.screen.terminal import screen_progress
 
     name = _protocol_file(name)
     dataset = _dataset(name, year, sources)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fsseg_bench.cli.options import parse_settings, user_folders
-from fsseg_bench.cli.progress import screen_progress
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
 from fsseg_bench.report.model import printable
+from fsseg_bench.screen.terminal import screen_progress
 
 if TYPE_CHECKING:
     from fsseg_bench.engine.predict.predictor import Predictor, Segmentation

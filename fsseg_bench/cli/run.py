@@ -65,10 +65,10 @@ def run(
 
     The same command again goes on where it was stopped; finished runs are not run again.
     """
-    from fsseg_bench.cli.progress import screen_progress
     from fsseg_bench.engine.batch import plan_all, requests_for
     from fsseg_bench.engine.jobs import run_all
     from fsseg_bench.report.recipes import differences_table
+    from fsseg_bench.screen.terminal import screen_progress
 
     wanted = requests_for(methods, folds, settings=parse_settings(settings), **options)
     _say(wanted.notes)

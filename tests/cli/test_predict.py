@@ -14,13 +14,13 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from rich.console import Console
 
-from fsseg_bench.cli import progress as screen
 from fsseg_bench.cli.predict import predict
 from fsseg_bench.data.own.proposal import propose
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.predict.once import predict as from_python
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
+from fsseg_bench.screen import terminal as screen
 from tests.support.datasets import write_class_folders
 from tests.support.tiny_run import tiny_request
 

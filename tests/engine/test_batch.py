@@ -219,8 +219,6 @@ def test_several_methods_from_python(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"shots": 5}, "unknown option of run 'shots'. Did you mean 'shot'"),
-        ({"setting": {}}, "unknown option of run 'setting'. Did you mean 'settings'"),
         ({"fold": True}, "fold=true is not a whole number"),
         ({"fold": [1, 2.5]}, "fold=2.5 is not a whole number"),
         ({"settings": {5: 1}}, "settings: 5 is no name"),

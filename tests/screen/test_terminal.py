@@ -7,9 +7,9 @@ import click
 import pytest
 from rich.console import Console
 
-from fsseg_bench.cli import progress as screen
-from fsseg_bench.cli.progress import screen_progress
 from fsseg_bench.progress import Job, Progress
+from fsseg_bench.screen import terminal as screen
+from fsseg_bench.screen.terminal import screen_progress
 
 STEPS = {"train": 10, "evaluate": 10}
 JOBS = (Job("panet fold 1", "panet", STEPS), Job("panet fold 2", "panet", STEPS))

@@ -49,7 +49,7 @@ class _Amount(ProgressColumn):
         return Text(" ").join([self._bytes.render(task), self._rate.render(task)])
 
 
-class _Jobs(Progress):
+class JobProgress(Progress):
     """Knows which of several jobs is at work, and how much is left of all."""
 
     def __init__(self, prefix: str) -> None:
@@ -59,10 +59,12 @@ class _Jobs(Progress):
         self._now: int | None = None
 
     def jobs(self, jobs: Sequence[Job]) -> None:
+        """What is ahead: these jobs, in this order."""
         self._jobs, self._remaining = jobs, Remaining(jobs)
 
     @contextmanager
     def job(self, number: int) -> Iterator[None]:
+        """Whatever the body does belongs to the job ``number``."""
         self._now = number
         self._remaining.begin(number)
         yield
@@ -70,7 +72,7 @@ class _Jobs(Progress):
         self._now = None
 
     @property
-    def _which(self) -> str:
+    def which(self) -> str:
         """``run 3 of 12: panet fold 3``, or what was given where there are no jobs."""
         if self._now is None:
             return self._prefix
@@ -78,30 +80,43 @@ class _Jobs(Progress):
         return f"run {self._now + 1} of {len(self._jobs)}: {title}" if several else title
 
     @property
-    def _left(self) -> str:
+    def left(self) -> str:
         """``about 4 min left in all``, where the speed of everything is known."""
-        seconds = None if self._now is None else self._remaining.seconds()
+        seconds = self._remaining.seconds() if self.in_job else None
         return f"{about(seconds)} left{' in all' * (len(self._jobs) > 1)}" if seconds else ""
 
+    @property
+    def in_job(self) -> bool:
+        """Whether a job is at work."""
+        return self._now is not None
+
+    def heading(self) -> str:
+        """What stands above the bars of a job; empty where none is at work."""
+        return ", ".join(filter(None, (self.which, self.left))) if self.in_job else ""
+
     @contextmanager
-    def _measured(self, title: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
-        if self._now is None:
+    def measured(self, title: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+        """Measures the speed of a meter of the job; yields what is to be told of each advance."""
+        if not self.in_job:
             yield lambda _: None
         else:
             with self._remaining.metered(title, total, done) as told:
                 yield told
 
 
-class _BarMeter(Meter):
+class BarMeter(Meter):
+    """A bar."""
+
     def __init__(self, bars: Bars, task: TaskID, told: Callable[[int], None]) -> None:
         self._bars, self._task, self._told = bars, task, told
 
     def advance(self, steps: int = 1, note: str = "") -> None:
+        """The bar grows by ``steps`` and shows ``note``."""
         self._told(steps)
         self._bars.update(self._task, advance=steps, note=note)
 
 
-class _Display(Bars):
+class Display(Bars):
     """Bars below a line that says which job they belong to."""
 
     def __init__(self, heading: Callable[[], str]) -> None:
@@ -118,21 +133,18 @@ class _Display(Bars):
         )
 
     def get_renderables(self) -> Iterator[RenderableType]:
+        """The line and the bars."""
         if heading := self._heading():
             yield Text(heading, no_wrap=True, overflow="ellipsis")
         yield from super().get_renderables()
 
 
-class _Bars(_Jobs):
+class _Bars(JobProgress):
     """One display for all bars: a terminal can show only one at a time. Those of a job go with it."""
 
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
-        self._bars = _Display(lambda: ", ".join(filter(None, (self._which, self._left))) if self._in_job else "")
-
-    @property
-    def _in_job(self) -> bool:
-        return self._now is not None
+        self._bars = Display(self.heading)
 
     @contextmanager
     def job(self, number: int) -> Iterator[None]:
@@ -146,19 +158,19 @@ class _Bars(_Jobs):
 
     @contextmanager
     def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
-        words = title if self._in_job else f"{self._prefix} {title}".strip()
+        words = title if self.in_job else f"{self._prefix} {title}".strip()
         task = self._bars.add_task(words, total=total, completed=done, unit=unit, note="")
         self._bars.start()
         try:
-            with self._measured(title, total, done) as told:
-                yield _BarMeter(self._bars, task, told)
+            with self.measured(title, total, done) as told:
+                yield BarMeter(self._bars, task, told)
         finally:
-            stays = unit == "steps" and not self._in_job
+            stays = unit == "steps" and not self.in_job
             self._bars.live.transient = not stays
             if stays:
                 self._bars.stop()  # before the task goes, so that its last loss stays on the screen
             self._bars.remove_task(task)
-            if not self._bars.task_ids and not self._in_job:
+            if not self._bars.task_ids and not self.in_job:
                 self._bars.stop()
 
     def say(self, message: str) -> None:
@@ -192,14 +204,14 @@ class _LineMeter(Meter):
         return f": {self._done / 1e6:,.1f} of {self._total / 1e6:,.1f} MB, {rate / 1e6:.1f} MB/s"
 
 
-class _Lines(_Jobs):
+class _Lines(JobProgress):
     @contextmanager
     def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
-        words = f"{self._which}{',' if self._now is not None else ''} {title}".strip()
+        words = f"{self.which}{',' if self._now is not None else ''} {title}".strip()
         if unit != "steps":
             click.echo(f"{words} ...", err=True)
-        with self._measured(title, total, done) as told:
-            yield _LineMeter(words, total, done, unit, told, lambda: self._left)
+        with self.measured(title, total, done) as told:
+            yield _LineMeter(words, total, done, unit, told, lambda: self.left)
 
     def say(self, message: str) -> None:
         click.echo(message, err=True)

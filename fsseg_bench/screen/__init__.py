@@ -1,0 +1,1 @@
+"""Progress for people: on a terminal, in a log, in a notebook."""
