@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.method import Method
-from fsseg_bench.schema import UNIONS, Must, Range
+from fsseg_bench.schema import MAPPINGS, UNIONS, Must, Range
 from fsseg_bench.values import checked_value, text_of, type_text
 
 _ARGUMENTS = {
@@ -97,14 +97,14 @@ def described(cls: type[Method]) -> list[Described]:
     """
     kinds, meanings = switch_types(cls), dict[str, str]()
     for base in reversed(cls.Switches.__mro__ if cls.Switches else ()):
-        meanings |= _docstrings(base)
+        meanings |= field_docs(base)
     return [
-        Described(name, text_of(value), _allowed(kinds[name]), meanings.get(name, ""))
+        Described(name, text_of(value), allowed(kinds[name]), meanings.get(name, ""))
         for name, value in default_switches(cls).items()
     ]
 
 
-def _docstrings(cls: type) -> dict[str, str]:
+def field_docs(cls: type) -> dict[str, str]:
     """The docstring under each field of a class, as its source has it."""
     if cls is object:
         return {}
@@ -121,17 +121,20 @@ def _docstrings(cls: type) -> dict[str, str]:
     }
 
 
-def _allowed(kind: Any) -> str:
+def allowed(kind: Any) -> str:
+    """What a value of an annotated type may be, in words: ``whole number, at least 1``."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         bounds = [note.words for note in arguments[1:] if isinstance(note, (Range, Must))]
-        return ", ".join([_allowed(arguments[0]), *bounds])
+        return ", ".join([allowed(arguments[0]), *bounds])
     if origin is Literal:
         return ", ".join(f"`{text_of(value)}`" for value in arguments)
     if origin is tuple:
-        return f"list: {_allowed(arguments[0])}"
+        return f"list: {allowed(arguments[0])}"
+    if origin in MAPPINGS:
+        return f"mapping of names: {allowed(arguments[1])}"
     if origin in UNIONS:
-        return ", or ".join("`none`" if argument is type(None) else _allowed(argument) for argument in arguments)
+        return ", or ".join("`none`" if argument is type(None) else allowed(argument) for argument in arguments)
     return _WORDS.get(kind) or type_text(kind)
 
 

@@ -41,20 +41,21 @@ class DataKeys:
     """The keys of ``[data]`` that each source has: where the data are, and which pairs (image, class) count."""
 
     source: str
-    """The name of the source, which reads the data: ``voc``, ``coco``, ``folder``, ``shapes``, or another one's."""
+    """The source, which reads the data: ``voc``, ``coco``, ``folder``, ``shapes``, or one of your own. Each has keys of
+    its own beside these."""
     root: str
     """Folder of the data set under the data root (``--data-root``, ``FSSEG_DATA``) or beside the file; ``.`` is the
     file's own folder."""
     train_list: tuple[str, ...]
-    """Lists whose images training may use: names, or absolute paths of list files (``.txt``)."""
+    """Lists whose images training may use: names, or list files (``.txt``). With one fold it may be empty."""
     test_list: tuple[str, ...]
     """Lists whose images the episodes are drawn from."""
     train_excludes_test: bool
-    """Whether images of the test lists are removed from training."""
+    """Whether the photos of the test lists are removed from training, whatever their names there."""
     min_object_pixels: Annotated[int, Range(least=1)]
-    """A pair (image, class) counts only with at least this many native pixels of the class."""
+    """A pair (image, class) counts only with at least so many native pixels of the class."""
     novel_in_train: Literal["background", "ignore", "drop-image"]
-    """What pixels of held-out classes are in training images."""
+    """What pixels of held-out classes are in training images; ``drop-image`` leaves such images out."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,12 @@ class EpisodeSpec:
     count: Annotated[int, Range(least=1, most=MOST_EPISODES)]
     """Episodes a fold."""
     seed: int
-    """Seed of the episode table."""
+    """Seed of the episodes."""
     class_sampling: Literal["uniform"]
     """Each episode's classes are drawn uniformly from the fold."""
     support_replacement: bool = False
-    """Whether each support is drawn on its own, so that an episode may have an image several times; never the query."""
+    """Whether each support is drawn from all images of its class but the query, so that one may come twice; else all
+    images of an episode are different."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class ImageSpec:
     decoder: Literal["pillow"]
     """The library that decodes and resizes."""
     orientation: Literal["stored", "upright"] = later("stored")
-    """Whether images are taken as they are stored, or turned upright as their EXIF orientation says."""
+    """Whether images are taken as they are stored, or turned upright as their EXIF orientation says, sizes and pixels
+    alike; masks are never turned."""
 
 
 def _are_scales(scales: tuple[float, ...]) -> bool:
@@ -120,9 +123,9 @@ class ScoringSpec:
     """How predictions are compared with labels."""
 
     void: Literal["ignore"]
-    """Pixels labelled 255 count nowhere."""
+    """Pixels labelled 255 count nowhere: not in scores, losses or prototypes."""
     headline: Resolution
-    """The resolution whose score is the headline; counts are recorded at both."""
+    """Which score is the headline: at the input size, or at the query's own; counts are recorded at both."""
     scales: Annotated[tuple[float, ...], Must("a list of different numbers above 0, at most 4", _are_scales)]
     """Query scales of the multi-scale variant."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from typing import Any
 
 import pytest
@@ -14,12 +13,10 @@ from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.check import check_method
 from fsseg_bench.engine.made_up import training_episode
 from fsseg_bench.engine.optimise import prepare
-from fsseg_bench.engine.switches import described
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.registry import find_method, method_names
-from tests.support.fresh import ROOT
 from tests.support.heads import make
 
 LAYER2, LAYER3 = "resnet18-layer2", "resnet18-layer3"
@@ -334,12 +331,3 @@ def test_methods_of_any_number_of_ways() -> None:
     several = {"baseline", "biopt", "inopt-dagger", "panet", "ppnet", "ppnet-ud"}
     for name in method_names():
         assert find_method(name).max_ways == (None if name in several else 1), name
-
-
-def test_the_documentation_shows_the_switches_as_they_are() -> None:
-    script = runpy.run_path(str(ROOT / "docs" / "switch_tables.py"))
-    page = script["PAGE"].read_text(encoding="utf-8")
-    assert script["with_tables"](page) == page, "run: python docs/switch_tables.py"
-    for name in method_names():
-        assert f"<!-- switches of {name} -->" in page
-        assert all(switch.meaning and switch.allowed for switch in described(find_method(name))), name

@@ -45,7 +45,7 @@ class CocoKeys:
     year: Literal[2014, 2017, 0]
     """The edition of the official layout; 0 where the files' names hold no year."""
     crowds: Crowds = later("void")
-    """What regions with ``iscrowd`` are: void for their class, or objects of it like all others."""
+    """What regions with ``iscrowd`` 1 are: void for their class, or objects of it like all others."""
 
 
 @dataclass(frozen=True)

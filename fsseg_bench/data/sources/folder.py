@@ -38,7 +38,7 @@ class FolderKeys:
     """The keys of ``[data]`` for one folder a class."""
 
     images: _Folder = later("{class}/images")
-    """The folder of a class's images."""
+    """The folder of a class's images; ``{class}`` stands for its name."""
     masks: _Folder = later("{class}/masks")
     """The folder of a class's masks; may be that of the images."""
     mask_suffix: str = later("")

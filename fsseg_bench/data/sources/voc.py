@@ -56,7 +56,8 @@ class VocKeys:
     masks: Annotated[tuple[str, ...], Must("a list of different folders, at least one", _different_names)]
     """Mask folders in order of preference, each with palette PNGs or SBD's .mat files."""
     colors: Annotated[tuple[str, ...], Must(_COLORS, _are_colors)] = later(())
-    """The colour of each class in the masks, which then decides in place of an index."""
+    """The colour of each class in the masks, which then decides in place of an index; black is background, 224,224,192
+    void."""
 
 
 class VocSource(Source):

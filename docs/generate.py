@@ -1,0 +1,108 @@
+"""Writes the tables of the pages that come from the code: ``python docs/generate.py``.
+
+A page marks their places: ``<!-- table: protocol episodes -->``, the table, ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from fsseg_bench.data.sources.coco import CocoKeys
+from fsseg_bench.data.sources.folder import FolderKeys
+from fsseg_bench.data.sources.shapes import ShapesKeys
+from fsseg_bench.data.sources.voc import VocKeys
+from fsseg_bench.engine.switches import allowed, described, field_docs
+from fsseg_bench.protocol.spec import CheckpointSpec, DataKeys, EpisodeSpec, ImageSpec, ScoringSpec
+from fsseg_bench.recipe import Recipe
+from fsseg_bench.registry import find_method
+from fsseg_bench.values import text_of
+
+DOCS = Path(__file__).parent
+_PLACE = re.compile(r"(<!-- table: (\w+)((?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
+_CODE = re.compile(r"``([^`]+)``")
+_ROLE = re.compile(r" \(:\w+:`[^`]*`\)|:\w+:`~?([^`]*)`")
+_SECTIONS = {
+    "data": DataKeys,
+    "voc": VocKeys,
+    "coco": CocoKeys,
+    "folder": FolderKeys,
+    "shapes": ShapesKeys,
+    "image": ImageSpec,
+    "episodes": EpisodeSpec,
+    "scoring": ScoringSpec,
+    "checkpoint": CheckpointSpec,
+}
+
+
+def with_tables(page: str) -> str:
+    """The page with each table as the code has it now."""
+    return _PLACE.sub(lambda m: f"{m[1]}{_TABLES[m[2]](*m[3].split())}{m[4]}", page)
+
+
+def pages() -> list[Path]:
+    """The pages with such tables."""
+    return [path for path in sorted(DOCS.rglob("*.md")) if _PLACE.search(path.read_text(encoding="utf-8"))]
+
+
+def _switches(method: str) -> str:
+    return _table(
+        ("switch", "default", "values", "meaning"),
+        ((f"`{s.name}`", f"`{s.default}`", s.allowed, s.meaning) for s in described(find_method(method))),
+    )
+
+
+def _protocol(section: str) -> str:
+    key = section if section in {"image", "episodes", "scoring", "checkpoint"} else "data"
+    rows = (
+        (f"`{key}.{name}`", values, _or(default, "required"), meaning)
+        for name, values, default, meaning in _fields(section)
+    )
+    return _table(("key", "values", "default", "meaning"), rows)
+
+
+def _recipe() -> str:
+    rows = (
+        (f"`recipe.{name}`", values, _or(default, "the method's"), meaning)
+        for name, values, default, meaning in _fields_of(Recipe)
+        if name != "sources"
+    )
+    return _table(("key", "values", "default", "meaning"), rows)
+
+
+_TABLES: dict[str, Callable[..., str]] = {"switches": _switches, "protocol": _protocol, "recipe": _recipe}
+
+
+def _fields(section: str) -> Iterable[tuple[str, str, str | None, str]]:
+    return _fields_of(_SECTIONS[section])
+
+
+def _fields_of(cls: Any) -> Iterable[tuple[str, str, str | None, str]]:
+    """Name, allowed values, default as text (None: there is none) and meaning of each field of a dataclass."""
+    kinds, meanings = get_type_hints(cls, include_extras=True), field_docs(cls)
+    for field in dataclasses.fields(cls):
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        text = None if default is dataclasses.MISSING else text_of(default)
+        yield field.name, allowed(kinds[field.name]), text, meanings.get(field.name, "")
+
+
+def _or(default: str | None, missing: str) -> str:
+    return missing if default is None else f"`{default}`" if default else "none"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (head, ("---",) * len(head), *rows)
+    return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Text of a docstring as a cell in Markdown."""
+    return _CODE.sub(r"`\1`", _ROLE.sub(lambda m: f"`{m[1]}`" if m[1] else "", text)).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    for page in pages():
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
