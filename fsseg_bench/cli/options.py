@@ -103,7 +103,8 @@ def selected(
     Raises:
         UserError: a malformed ``--where``, or as :func:`fsseg_bench.report.select.select`.
     """
-    from fsseg_bench.report.select import EXAMPLE, select  # it brings numpy, which listing does without
+    from fsseg_bench.report.filters import EXAMPLE  # they bring numpy, which listing does without
+    from fsseg_bench.report.select import select
 
     given = {key: str(value) for key, value in filters.items() if value is not None}
     selection = select(texts, results_root(results), {**given, **key_values(where, "--where", EXAMPLE, empty=False)})

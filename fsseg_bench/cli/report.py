@@ -11,10 +11,9 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.blocks import Measured
-from fsseg_bench.report.collect import Collection
+from fsseg_bench.report.collect import Collection, any_runs
 from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
 from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
-from fsseg_bench.report.frames import any_runs
 from fsseg_bench.report.html import to_html
 from fsseg_bench.report.latex import to_latex, to_macros
 from fsseg_bench.report.model import Layout, arranged, printable

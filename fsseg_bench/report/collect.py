@@ -120,6 +120,20 @@ def find_runs(
     return _collection(folder, runs, warnings, episodes, interval)
 
 
+def any_runs(
+    root: Path | str | None = None, *, episodes: int | None = None, interval: IntervalKind = "images"
+) -> Collection:
+    """The runs under ``root``; none where the default folder does not exist, since published numbers need no runs.
+
+    Raises:
+        UserError: ``root`` is given and there is no such folder, or as :func:`find_runs`.
+    """
+    folder = results_root(root)
+    if root is None and not folder.is_dir():
+        return Collection(folder, (), (), (), intervals=Intervals(interval))
+    return find_runs(root, episodes=episodes, interval=interval)
+
+
 class KnownImages:
     """Images by episode digest. A record without a table of its own gets the one of another with this digest."""
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.paths import results_root
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.blocks import Measured
-from fsseg_bench.report.collect import Collection, find_runs, open_runs
+from fsseg_bench.report.collect import Collection, any_runs, find_runs, open_runs
 from fsseg_bench.report.find_papers import find_tables, papers
-from fsseg_bench.report.intervals import Intervals, Wanted
+from fsseg_bench.report.intervals import Wanted
 from fsseg_bench.report.paper import paper_table
 
 if TYPE_CHECKING:
@@ -103,20 +102,6 @@ def table(
         "skipped": [warning.message for warning in found.warnings],
     }
     return frame
-
-
-def any_runs(
-    root: Path | str | None = None, *, episodes: int | None = None, interval: IntervalKind = "images"
-) -> Collection:
-    """The runs under ``root``; none where the default folder does not exist, since published numbers need no runs.
-
-    Raises:
-        UserError: ``root`` is given and there is no such folder, or as :func:`find_runs`.
-    """
-    folder = results_root(root)
-    if root is None and not folder.is_dir():
-        return Collection(folder, (), (), (), intervals=Intervals(interval))
-    return find_runs(root, episodes=episodes, interval=interval)
 
 
 _COPIED = (

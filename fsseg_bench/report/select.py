@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun, find_records
 from fsseg_bench.records.settings import OF_A_FOLD, canonical_json, differences, flat
 from fsseg_bench.report.contender import Contender
-from fsseg_bench.report.words import HEX, given_list
+from fsseg_bench.report.filters import EXAMPLE, fitting, of_method, parameters_of, shown_value
+from fsseg_bench.report.words import given_list
 from fsseg_bench.values import key_values
 
-EXAMPLE = "recipe.iterations=0"
-"""Of a condition, for messages."""
 _MOST_SHOWN = 6
 _UNFINISHED = "its only run is not finished; give its command"
-_SHORTEST_PREFIX = 6
-_NO_LIST = "none"
-"""What ``episodes`` is, where none were given as a list."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
     contenders = []
     try:
         for text in named:  # a misspelt name is said before the runs of another are found to be of several kinds
-            _of_method(_parse(text)[0], known, root)
+            of_method(known, _parse(text)[0], str(root))
         for text in texts:
             if _is_folder(text):
                 inside, more = find_records(Path(text))
@@ -66,7 +61,7 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
                 contenders.append(_contender(text, inside, where, skipped))
             else:
                 method, conditions = _parse(text)
-                runs = _of_method(method, known, root)
+                runs = of_method(known, method, str(root))
                 contenders.append(_contender(text, runs, {**where, **conditions}, skipped))
     except UserError as error:
         if not skipped:
@@ -89,19 +84,12 @@ def _parse(text: str) -> tuple[str, dict[str, str]]:
     return method, key_values(pairs, text, EXAMPLE, empty=False)
 
 
-def _of_method(method: str, runs: Sequence[StoredRun], root: Path) -> list[StoredRun]:
-    found = [run for run in runs if run.settings.method == method]
-    if not found:
-        raise unknown("method among the runs", method, {run.settings.method for run in runs}, str(root))
-    return found
-
-
 def _contender(
     text: str, runs: Sequence[StoredRun], where: Mapping[str, str], skipped: list[RecordWarning]
 ) -> Contender:
     """The runs that ``text`` means; those whose episodes are damaged are added to ``skipped``."""
     for key, value in where.items():
-        runs = _fitting_runs(text, runs, key, value)
+        runs = fitting(runs, key, value, text)
     finished = [run for run in runs if run.status == "done"]
     if not finished:
         which = f"none of its {len(runs)} runs is finished; give their commands" if len(runs) > 1 else _UNFINISHED
@@ -136,7 +124,7 @@ def _contender(
 
 def _core(run: StoredRun) -> dict[str, Any]:
     """What the folds and seeds of one contender share; folds of two experiments' lists are never one contender."""
-    shared = run.settings.without(*OF_A_FOLD, "seed") | _parameters_of(run)
+    shared = run.settings.without(*OF_A_FOLD, "seed") | parameters_of(run)
     given = given_list(run)
     return {**shared, "episodes": given} if given else shared
 
@@ -147,7 +135,7 @@ def _ambiguous(text: str, examples: Sequence[StoredRun]) -> UserError:
     leaves = [dict(flat(_core(run))) for run in examples]
     for key in sorted({key for settings in leaves for key in settings}, key=_order):
         for settings in leaves:
-            values[key][_shown_value(settings[key]) if key in settings else "not set"] = None
+            values[key][shown_value(settings[key]) if key in settings else "not set"] = None
     differing = [f"{key}: {' / '.join(texts)}" for key, texts in values.items() if len(texts) > 1]
     listing = "; ".join(differing[:_MOST_SHOWN]) + ("; ..." if len(differing) > _MOST_SHOWN else "")
     key = differing[0].partition(":")[0]
@@ -183,74 +171,4 @@ def _differing_settings(contender: Contender, others: Sequence[Contender]) -> st
     mine = dict(flat(_core(contender.example)))
     rivals = [dict(flat(_core(other.example))) for other in others]
     keys = [key for key in mine if any(mine[key] != rival.get(key) for rival in rivals)]
-    return ", ".join(f"{key.rpartition('.')[2]}={_shown_value(mine[key])}" for key in keys)
-
-
-def _parameters_of(run: StoredRun) -> dict[str, str]:
-    """Where the parameters are from: a run and the evaluation of its checkpoint are not one contender."""
-    found = run.settings.parameters
-    return {"parameters": "own" if found in {"here", "untrained"} else found}
-
-
-def _shown_value(value: Any) -> str:
-    """A setting's value in a message: digests shortened."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text[:8] if HEX.fullmatch(text) else text
-
-
-def _fitting_runs(text: str, runs: Sequence[StoredRun], key: str, value: str) -> list[StoredRun]:
-    """The runs that fulfil ``key=value``.
-
-    Raises:
-        UserError: no run does, or no setting is called so; begins with ``text``, which asked for them.
-    """
-    leaves = [(run, dict(flat(run.settings.to_json())) | _parameters_of(run)) for run in runs]
-    names = {name for _, settings in leaves for name in settings}
-    if key == "dataset":
-        fitting = [run for run in runs if value in _datasets(run)]
-        values = {name for run in runs for name in _datasets(run)}
-    elif key == "episodes":
-        fitting = [run for run in runs if value in _lists(run)]
-        values = {given_list(run) or _NO_LIST for run in runs}
-    else:
-        full = _full_name(text, key, names)
-        fitting = [run for run, settings in leaves if _equal(value, settings.get(full))]
-        values = {_shown_value(settings.get(full)) for _, settings in leaves}
-    if not fitting:
-        raise UserError(f"{text}: no run has {key}={value}; there is {', '.join(sorted(values))}")
-    return fitting
-
-
-def _datasets(run: StoredRun) -> set[str]:
-    """What a user may call the run's protocol."""
-    return {run.settings.protocol_label, run.settings.protocol, run.info.passed.dataset} - {""}
-
-
-def _lists(run: StoredRun) -> set[str]:
-    """What a user may call the run's list of episodes."""
-    given = given_list(run)
-    return {given, PurePath(given).name} if given else {_NO_LIST}
-
-
-def _full_name(text: str, key: str, names: set[str]) -> str:
-    if key in names:
-        return key
-    ending = sorted(name for name in names if name.endswith(f".{key}"))
-    if len(ending) > 1:
-        raise UserError(f"{text}: {key} may be {' or '.join(ending)}; give the whole name")
-    if not ending:
-        raise unknown("setting", key, names, text)
-    return ending[0]
-
-
-def _equal(text: str, value: Any) -> bool:
-    """Whether ``text`` means ``value``: as it is, as JSON, or the first digits of a digest."""
-    if isinstance(value, str):
-        return value == text or (
-            len(text) >= _SHORTEST_PREFIX and bool(HEX.fullmatch(value)) and value.startswith(text)
-        )
-    try:
-        parsed = json.loads(text.lower() if isinstance(value, bool) else text)
-    except ValueError:
-        return False
-    return isinstance(parsed, bool) == isinstance(value, bool) and parsed == value
+    return ", ".join(f"{key.rpartition('.')[2]}={shown_value(mine[key])}" for key in keys)
