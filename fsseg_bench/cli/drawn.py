@@ -10,9 +10,8 @@ from rich.table import Table as Drawn
 from rich.text import Text
 
 from fsseg_bench.cli.fit import GAP, fitted, headings
-from fsseg_bench.report.model import Cell, Table
+from fsseg_bench.report.model import RANKS, Cell, Table
 
-_RANKS = "Bold: highest of its column and backbone, underlined: second; no test of significance."
 _RANKED = ("", "bold", "underline")
 _INDENT = 2
 _RULED = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
@@ -30,7 +29,11 @@ def draw(tables: Sequence[Table], *, stderr: bool = False) -> None:
             if part.title:
                 console.print(Text(part.title, "bold"))
             console.print(_drawn(part))
-        caption = " ".join(filter(None, (table.caption, _RANKS if any(part.ranked for part in parts) else "")))
+        caption = " ".join(
+            filter(
+                None, (table.caption, RANKS.format(second="underlined") if any(part.ranked for part in parts) else "")
+            )
+        )
         for text in (*left_out, caption, *table.remarks):
             _line(console, text)
         for part in parts:

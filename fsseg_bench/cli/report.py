@@ -17,7 +17,8 @@ from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
 from fsseg_bench.report.html import to_html
 from fsseg_bench.report.latex import to_latex, to_macros
 from fsseg_bench.report.model import Layout, arranged, printable
-from fsseg_bench.report.paper import NUMBERS, Number, paper_table
+from fsseg_bench.report.paper import paper_table
+from fsseg_bench.report.paper_words import NUMBERS, Number
 from fsseg_bench.report.papers import PaperTable
 from fsseg_bench.report.rows import claimed_twice
 from fsseg_bench.report.table import class_tables, runs_tables, unfinished_table

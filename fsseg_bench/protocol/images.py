@@ -152,6 +152,21 @@ def few_images(images: EpisodeImages, names: Mapping[int, str]) -> list[str]:
     return said
 
 
+def few_in_folds(folds: Mapping[str, EpisodeImages]) -> list[str]:
+    """What :func:`few_images` says, as one sentence for several folds, by what each is called."""
+    numbers = {name: images.numbers for name, images in folds.items()}
+    again = [f"{n.different:,} of {n.episodes:,} ({name})" for name, n in numbers.items() if n.different < n.episodes]
+    few = []
+    for name, images in folds.items():
+        if own := sorted(count for count in images.of_class.values() if count < _FEW):
+            counts = f"{own[0]} to {own[-1]}" if own[0] < own[-1] else str(own[0])
+            few.append(f"{len(own)} classes of {name} ({counts})" if len(own) > 1 else f"1 class of {name} ({counts})")
+    said = [f"Not all episodes are different: {', '.join(again)}."] if again else []
+    if few:
+        said.append(f"Intervals are somewhat narrow with under {_FEW} test images of a class, as in {', '.join(few)}.")
+    return said
+
+
 @lru_cache(maxsize=256)
 def common_numbers(folds: tuple[EpisodeImages, ...]) -> tuple[int, tuple[npt.NDArray[np.intp], ...]]:
     """How many different images several folds have, and for each fold the number of each of its ``names``.

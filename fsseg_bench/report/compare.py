@@ -8,7 +8,7 @@ from functools import partial
 from statistics import fmean
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.images import EpisodeImages, few_images
+from fsseg_bench.protocol.images import EpisodeImages, few_in_folds
 from fsseg_bench.protocol.paired import Difference, PairedResult, paired_by_images
 from fsseg_bench.protocol.paired_episodes import paired_by_episodes
 from fsseg_bench.protocol.significance import SeedSpread, holm, seed_spread
@@ -157,12 +157,8 @@ def _kind(
 
 
 def _few(runs: _Runs) -> list[str]:
-    return [
-        f"fold {at_fold[0].record.fold}: {text}"
-        for at_fold in runs
-        if at_fold[0].images is not None
-        for text in few_images(at_fold[0].images, class_names(at_fold[0].record))
-    ]
+    known = {f"fold {at_fold[0].record.fold}": at_fold[0].images for at_fold in runs}
+    return few_in_folds({name: images for name, images in known.items() if images is not None})
 
 
 def _scored(contenders: Sequence[Contender], folds: Sequence[int], seeds: Sequence[Sequence[int]]) -> list[_Runs]:

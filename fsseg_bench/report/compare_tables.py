@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
@@ -16,7 +17,8 @@ from fsseg_bench.report.compare_cells import (
     power_of,
     spread_cell,
 )
-from fsseg_bench.report.intervals import images_words, span
+from fsseg_bench.report.compare_words import comparison_remarks, setting_words
+from fsseg_bench.report.intervals import OVER, span
 from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.report.words import METRIC_NAMES, METRICS
 
@@ -50,12 +52,11 @@ def _overall_name(comparison: Comparison) -> str:
 
 def _differences(comparison: Comparison) -> list[Table]:
     label, first = comparison.baseline.settings.protocol_label, comparison.baseline.label
-    caption = (
-        f"{_setting(comparison)} Percent; a difference is the method minus {first}, in percent points, with its "
-        f"{100 * comparison.level:g} % paired interval {_over(comparison)} p (Holm): {_family(comparison)} Neither "
-        f"interval nor p-value covers training again. {_notes(comparison)}"
-    )
     heads, title = ("method", "metric", "folds"), f"{label}: differences from {first}"
+    caption = (
+        f"{setting_words(comparison)}. Percent; difference: the method minus {first}, with its "
+        f"{100 * comparison.level:g} % paired interval {OVER[comparison.interval]}."
+    )
     made = []
     for i, versus in enumerate(comparison.versus):
         rows = [
@@ -64,28 +65,8 @@ def _differences(comparison: Comparison) -> list[Table]:
             for where, adjusted in places(comparison, versus, metric)
         ]
         made.append(_table(comparison, "differences", title, heads, _NUMBERS, rows, caption, i))
+    made[0] = replace(made[0], remarks=tuple(map(printable, comparison_remarks(comparison))))
     return made
-
-
-def _family(comparison: Comparison) -> str:
-    """What the p-values of the differences are corrected for."""
-    count, first = len(comparison.versus), comparison.baseline.label
-    if count == 1:
-        return f"as p, since one method is compared with {first}."
-    return f"corrected for the {count} methods compared with {first}, line by line."
-
-
-def _over(comparison: Comparison) -> str:
-    """What intervals are over, and where p-values come from."""
-    if comparison.interval == "images":
-        return (
-            "over images and episodes: how far the difference would move with other test images of the same kind. "
-            "p: two-sided t test with the same standard error."
-        )
-    return (
-        "over episodes alone (bootstrap, stratified by class), which says nothing about other images. p: two-sided "
-        f"approximate randomisation over episodes, {comparison.resamples:,} resamples."
-    )
 
 
 def places(comparison: Comparison, versus: Versus, metric: Metric) -> list[tuple[str, Adjusted]]:
@@ -95,39 +76,12 @@ def places(comparison: Comparison, versus: Versus, metric: Metric) -> list[tuple
     return [*folds, *overall] if len(folds) > 1 else folds
 
 
-def _setting(comparison: Comparison) -> str:
-    settings = comparison.baseline.settings
-    episodes = sorted(set(comparison.episodes))
-    count = f"{episodes[0]:,}" if len(episodes) == 1 else f"{episodes[0]:,} to {episodes[-1]:,}"
-    digests = ", ".join(
-        f"fold {f} {digest[:8]}" for f, digest in zip(comparison.folds, comparison.digests, strict=True)
-    )
-    known = [images for images in comparison.images if images is not None]
-    images = f": {images_words(known)}" if known else ""
-    where = "the protocol's input size" if comparison.resolution == "input" else "the images' own size"
-    return (
-        f"{settings.way}-way {settings.shot}-shot, {count} episodes a fold{images} (digests: {digests}), pixels "
-        f"counted at {where}."
-    )
-
-
-def _notes(comparison: Comparison) -> str:
-    """What was left out, and what differs beside the methods."""
-    lines = [*comparison.notes]
-    lines += [
-        f"{comparison.baseline.label} and {versus.other.label} also differ in {'; '.join(versus.differs)}"
-        for versus in comparison.versus
-        if versus.differs
-    ]
-    return " ".join(f"Note: {line}." for line in lines)
-
-
 def _classes(comparison: Comparison) -> list[Table]:
     names, heads = comparison.class_names, ("method", "fold", "class")
     title = f"{comparison.baseline.settings.protocol_label}: IoU by class"
     caption = (
-        "As above, for each held-out class. p (Holm): corrected for the number of classes of all folds, method by "
-        "method."
+        f"{setting_words(comparison)}. Percent, for each held-out class; intervals as for the folds. p (Holm): "
+        f"corrected for the {len(names)} classes of all folds."
     )
     made = []
     for i, versus in enumerate(comparison.versus):
@@ -144,8 +98,7 @@ def _seeds(comparison: Comparison) -> list[Table]:
     title = f"{comparison.baseline.settings.protocol_label}: over training seeds"
     caption = (
         f"Percent, {_overall_name(comparison)}: mean ± standard deviation (n - 1) over the training seeds "
-        f"{', '.join(map(str, comparison.seeds[0]))}. This is the spread of training again; the intervals above "
-        "hold for these trainings."
+        f"{', '.join(map(str, comparison.seeds[0]))}: the spread of training again, which other intervals leave out."
     )
     made = []
     for i, versus in enumerate(comparison.versus):
@@ -181,7 +134,8 @@ def _power(comparison: Comparison, wanted: float) -> Table:
         heads,
         rows,
         f"Percent points. A true difference of the resolvable size is found ({100 * comparison.level:g} % level, "
-        f"two-sided) {100 * POWER:g} times in 100. {_POWER_WORDS[comparison.interval]}",
+        f"two-sided) {100 * POWER:g} times in 100.",
+        remarks=(_POWER_WORDS[comparison.interval],),
     )
 
 
@@ -207,11 +161,12 @@ def _table(
     rows: _Rows,
     caption: str,
     place: int | None = None,
+    remarks: tuple[str, ...] = (),
 ) -> Table:
     """A table of the contender at ``place``, whose heading and the baseline's are their names; None: of all."""
     if place is not None:
         other = comparison.versus[place].other.label
-        numbers, caption = (comparison.baseline.label, other, *numbers), "As above." if place else caption
+        numbers = (comparison.baseline.label, other, *numbers)
         if len(comparison.versus) > 1:
             name, title = f"{name}-{place + 1}", f"{title}, {other}"
     settings = comparison.baseline.settings
@@ -220,7 +175,11 @@ def _table(
         title=printable(title),
         caption=printable(caption).strip(),
         columns=tuple(
-            Column(("", printable(head)), spare=_spare(i - len(labels), head, place is not None))
+            Column(
+                ("", printable(head)),
+                {} if i < len(labels) else {"quantity": printable(head)},
+                spare=_spare(i - len(labels), head, place is not None),
+            )
             for i, head in enumerate((*labels, *numbers))
         ),
         labels=len(labels),
@@ -231,6 +190,7 @@ def _table(
             "baseline": printable(comparison.baseline.label),
             "resolution": comparison.resolution,
         },
+        remarks=remarks,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsseg_bench.protocol.image_variance import Estimate
-from fsseg_bench.protocol.images import EpisodeImages, few_images
+from fsseg_bench.protocol.images import EpisodeImages, few_in_folds
 from fsseg_bench.protocol.intervals import (
     Score,
     bootstrap_intervals,
@@ -118,16 +118,25 @@ def _of_estimate(found: Estimate) -> Stated:
     return Stated(found.interval(), "images", f"no interval: {found.unknown}" if found.unknown else "")
 
 
+OVER: dict[IntervalKind, str] = {"images": "over images and episodes", "episodes": "over episodes alone"}
+"""What intervals are over."""
+
+
 def spread_words(collection: Collection) -> str:
-    """What ± is."""
+    """What ± is, for a caption."""
+    return f"± half the 95 % interval {OVER[collection.intervals.kind]}"
+
+
+def spread_remark(collection: Collection) -> str:
+    """What intervals mean, and what they do not cover."""
     if collection.intervals.kind == "images":
-        over = "over images and episodes: how far the score would move with other test images of the same kind"
+        over = "how far the score would move with other test images of the same kind"
     else:
         over = (
-            "over episodes alone (bootstrap, stratified by class): how far the score would move with other episodes of "
-            "the same images, which says nothing about other images"
+            "bootstrap, stratified by class: how far the score would move with other episodes of the same images, "
+            "which says nothing about other images"
         )
-    return f"± is half the width of the 95 % interval {over}; it does not cover training again."
+    return f"Intervals are {OVER[collection.intervals.kind]} ({over}); they do not cover training again."
 
 
 def image_remarks(runs: Sequence[ScoredRun], collection: Collection) -> tuple[str, ...]:
@@ -135,13 +144,24 @@ def image_remarks(runs: Sequence[ScoredRun], collection: Collection) -> tuple[st
     if collection.intervals.kind != "images":
         return ()
     unknown = [run for run in runs if run.images is None]
-    said = dict.fromkeys(
-        f"Fold {run.record.fold}, {run.record.settings.shot}-shot: {text}."
-        for run in runs
-        if run.images is not None
-        for text in few_images(run.images, class_names(run.record))
-    )
-    return (*map(printable, said), *([_unknown_images(unknown, collection)] if unknown else []))
+    return (*few_in_folds(_places(runs)), *([_unknown_images(unknown, collection)] if unknown else []))
+
+
+def _places(runs: Sequence[ScoredRun]) -> dict[str, EpisodeImages]:
+    """The known images of each fold and shot; of each list of episodes where there are several."""
+    found: dict[tuple[int, int], dict[str, EpisodeImages]] = {}
+    for run in runs:
+        if run.images is not None:
+            settings = run.record.settings
+            found.setdefault((settings.shot, settings.fold), {}).setdefault(settings.episode_digest, run.images)
+    several = len({shot for shot, _ in found}) > 1
+    return {
+        (f"{shot}-shot " if several else "")
+        + f"fold {fold}"
+        + (f", episodes {digest[:8]}" if len(lists) > 1 else ""): images
+        for (shot, fold), lists in sorted(found.items())
+        for digest, images in lists.items()
+    }
 
 
 def _unknown_images(runs: Sequence[ScoredRun], collection: Collection) -> str:
@@ -154,13 +174,16 @@ def _unknown_images(runs: Sequence[ScoredRun], collection: Collection) -> str:
 
 
 def episodes_words(runs: Sequence[ScoredRun], collection: Collection) -> str:
-    """How many episodes, and of how many images, each fold's numbers come from."""
+    """How many episodes each fold's numbers come from, for a caption."""
     if collection.episodes is not None:
-        words = f"The first {collection.episodes:,} episodes of each fold"
-    else:
-        words = f"{span(len(run.counts.classes) for run in runs)} episodes a fold"
+        return f"the first {collection.episodes:,} episodes of each fold"
+    return f"{span(len(run.counts.classes) for run in runs)} episodes a fold"
+
+
+def images_remark(runs: Sequence[ScoredRun]) -> str:
+    """Of how many images the episodes of a fold are; empty where no run knows."""
     known = [run.images for run in runs if run.images is not None]
-    return f"{words}: {images_words(known)}" if known else words
+    return f"The episodes of a fold: {images_words(known)}." if known else ""
 
 
 def span(numbers: Iterable[int]) -> str:

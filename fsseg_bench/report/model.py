@@ -23,6 +23,9 @@ Fact = str | int
 Layout = Literal["auto", "columns", "lines"]
 """``auto`` takes lines for tables that would be too wide."""
 
+RANKS = "Bold: best of column and backbone, {second}: second; no significance test."
+"""What a caption says of ranks; renderers mark the second in different ways."""
+
 _WIDEST = 12  # columns of numbers that a page or a terminal still holds
 
 
@@ -77,7 +80,7 @@ class Table:
     title: str
     """The heading."""
     caption: str
-    """How to read the numbers: unit, interval, what a row is."""
+    """How to read the numbers, in a sentence or two: unit, interval, number of episodes. The rest is in ``remarks``."""
     columns: tuple[Column, ...]
     labels: int
     """How many columns name a row."""
@@ -85,7 +88,7 @@ class Table:
     facts: Mapping[str, Fact] = field(default_factory=dict)
     """What the table is about, for machines: protocol, digest, way, metric, resolution."""
     remarks: tuple[str, ...] = ()
-    """What a reader must know about the whole table; shown before the footnotes."""
+    """What a reader must know about the whole table, warnings first; shown below it, before the footnotes."""
     published: bool = False
     """Whether it shows published numbers."""
 
@@ -154,8 +157,13 @@ def printable(text: str) -> str:
 
 
 def arranged(table: Table, layout: Layout) -> Table:
-    """``table`` in the layout; columns that all show one kind of number need no heading for it, and no lines."""
-    kinds = [str(k) for k in dict.fromkeys(c.facts["number"] for c in table.columns if "number" in c.facts)]
+    """``table`` in the layout; columns that all show one kind of number need no heading for it, and no lines.
+
+    With ``auto``, kinds of number that no row has are left out, and a remark says so.
+    """
+    if layout == "auto":
+        table = _without_missing(table)
+    kinds = _kinds(table)
     if len(kinds) == 1:
         return replace(table, title=f"{table.title}, {kinds[0]}", columns=tuple(map(_shallow, table.columns)))
     wide = len(table.columns) - table.labels > _WIDEST
@@ -164,10 +172,35 @@ def arranged(table: Table, layout: Layout) -> Table:
     return _lines(table, kinds)
 
 
+def _kinds(table: Table) -> list[str]:
+    return [str(k) for k in dict.fromkeys(c.facts["number"] for c in table.columns if "number" in c.facts)]
+
+
+def _known(cell: Cell) -> bool:
+    return cell.value is not None or bool(cell.runs)
+
+
+def _without_missing(table: Table) -> Table:
+    """``table`` without the columns of those kinds of number that nothing is known of."""
+    places = {kind: _places(table, kind) for kind in _kinds(table)}
+    gone = [kind for kind, own in places.items() if not any(_known(row[i]) for row in table.rows for i in own)]
+    if not gone or len(gone) == len(places):
+        return table
+    kept = [i for i, column in enumerate(table.columns) if column.facts.get("number") not in gone]
+    return replace(
+        table,
+        columns=tuple(table.columns[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+        remarks=(*table.remarks, f"Left out, since there are none: {' and '.join(gone)}."),
+    )
+
+
+def _places(table: Table, kind: str) -> list[int]:
+    return [i for i, column in enumerate(table.columns) if column.facts.get("number") == kind]
+
+
 def _lines(table: Table, kinds: Sequence[str]) -> Table:
-    places = {
-        kind: [i for i, column in enumerate(table.columns) if column.facts.get("number") == kind] for kind in kinds
-    }
+    places = {kind: _places(table, kind) for kind in kinds}
     heads = [column.head[-1] for column in table.columns[: table.labels]]
     labels = [i for i, head in enumerate(heads) if head != "settings"]
     settings = [i for i, head in enumerate(heads) if head == "settings"]
@@ -184,11 +217,21 @@ def _lines(table: Table, kinds: Sequence[str]) -> Table:
         for kind in kinds:
             cells = tuple(row[i] for i in places[kind])
             line = (*label, Cell(kind), *(row[i] if kind != "published" else Cell("") for i in settings), *cells)
-            if line == shown or all(cell.text == MISSING for cell in cells):
+            if line == shown or not any(map(_known, cells)):
                 continue
             shown = line if kind == "published" else shown
             rows.append(line)
-    return replace(table, columns=tuple(columns), labels=len(labels) + 1 + len(settings), rows=tuple(rows))
+    lacking = [
+        kind for kind in kinds if any(not any(map(_known, (row[i] for i in places[kind]))) for row in table.rows)
+    ]
+    said = [f"Rows without a line of a number ({', '.join(lacking)}) lack it."] if lacking else []
+    return replace(
+        table,
+        columns=tuple(columns),
+        labels=len(labels) + 1 + len(settings),
+        rows=tuple(rows),
+        remarks=(*table.remarks, *said),
+    )
 
 
 def _shallow(column: Column) -> Column:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePath
-from typing import Literal, get_args
 
 from fsseg_bench.protocol.spec import Protocol, Resolution
-from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.blocks import (
-    Block,
     Measured,
     Pair,
     PublishedRow,
@@ -20,19 +16,18 @@ from fsseg_bench.report.blocks import (
 )
 from fsseg_bench.report.cells import MeasuredCells, ranked
 from fsseg_bench.report.collect import Collection
-from fsseg_bench.report.doubts import table_doubts
-from fsseg_bench.report.grouping import Row
-from fsseg_bench.report.intervals import image_remarks, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Fact, Table, printable
+from fsseg_bench.report.paper_words import (
+    NO_RUN,
+    NUMBERS,
+    Number,
+    images_remarks,
+    paper_caption,
+    reading_remarks,
+    table_remarks,
+    trainings_remarks,
+)
 from fsseg_bench.report.papers import PaperTable, Place
-from fsseg_bench.report.table import HOW, SIZES, training_remarks
-from fsseg_bench.report.words import METRIC_NAMES, given_list
-
-Number = Literal["published", "measured", "difference"]
-"""What a column shows."""
-NUMBERS: tuple[Number, ...] = get_args(Number)
-NO_RUN = "missing"
-"""The text of a measured number that was published but not measured."""
 
 
 def paper_table(
@@ -74,18 +69,20 @@ def paper_table(
     for kind in NUMBERS[:2]:
         where = [i for i, column in enumerate(columns) if column.facts.get("number") == kind]
         body = list(ranked(body, where, [_rank_group(table, pair, kind) for pair in pairs]))
+    said = numbers if any(pair.measured for pair in pairs) or "published" not in numbers else NUMBERS[:1]
     return Table(
         name=table.label,
         title=table.title,
-        caption=_caption(table, protocols, collection, resolution, numbers),
+        caption=paper_caption(collection, said),
         columns=columns,
         labels=len(heads),
         rows=tuple(body),
         facts=_facts(table, protocols, resolution),
         remarks=(
-            *_remarks(table, found),
-            *map(printable, _training_remarks(pairs)),
-            *_image_remarks(table, pairs, collection),
+            *table_remarks(table, found),
+            *trainings_remarks(pairs),
+            *images_remarks(table, pairs, collection),
+            *reading_remarks(table, protocols, collection, resolution, said),
         ),
         published=True,
     )
@@ -178,29 +175,6 @@ def _rank_group(table: PaperTable, pair: Pair, kind: Number) -> tuple[object, ..
     return (*group, pair.measured.rules) if pair.measured else None
 
 
-def _caption(
-    table: PaperTable,
-    protocols: Sequence[Protocol],
-    collection: Collection,
-    resolution: Resolution | None,
-    numbers: Sequence[Number],
-) -> str:
-    parts = [f"Percent. {METRIC_NAMES[table.metric]}: {HOW[table.metric]}."]
-    if "published" in numbers:
-        parts.append(f"Published: {table.published}.")
-    if "measured" in numbers and protocols:
-        sizes = {SIZES[resolution or protocol.scoring.headline] for protocol in protocols}
-        rules = "; ".join(f"{p.name} version {p.version}, digest {p.digest[:8]}" for p in protocols)
-        some = f", first {collection.episodes:,} episodes of each fold" if collection.episodes is not None else ""
-        parts.append(
-            f"Measured: runs made here under exactly these rules: {rules}; counted at {' or '.join(sizes)}{some}."
-        )
-        parts.append(f"{spread_words(collection)} A mean needs all folds; {NO_RUN}: no finished run.")
-    if "difference" in numbers:
-        parts.append("Difference: measured minus published; how sure the published number is, is not known.")
-    return " ".join(parts)
-
-
 def _facts(table: PaperTable, protocols: Sequence[Protocol], resolution: Resolution | None) -> dict[str, Fact]:
     facts: dict[str, Fact] = {}
     if not table.paper.said.collected:
@@ -213,50 +187,3 @@ def _facts(table: PaperTable, protocols: Sequence[Protocol], resolution: Resolut
     if protocols:
         facts["resolution"] = resolution or protocols[0].scoring.headline
     return facts
-
-
-def _remarks(table: PaperTable, found: Sequence[Block]) -> list[str]:
-    remarks = [e.text for e in table.paper.errata if e.whole_table and e.table in {None, table.name}]
-    remarks += map(printable, table_doubts(table))
-    if names := [block.protocol.name for block in found if block.protocol.rules is None]:
-        remarks.append(f"No protocol file of {', '.join(names)} is here, so that nothing can be measured under it.")
-    return remarks + [_elsewhere(block) for block in found if block.elsewhere]
-
-
-def _training_remarks(pairs: Sequence[Pair]) -> list[str]:
-    """What to say of measured rows that were not trained alike, protocol by protocol."""
-    rows: dict[str, list[Row]] = {}
-    for pair in pairs:
-        if pair.measured:
-            rows.setdefault(pair.protocol.name, []).append(pair.measured)
-    made = {name: training_remarks(measured) for name, measured in rows.items()}
-    return [f"{name}: {line}" if len(made) > 1 else line for name, lines in made.items() for line in lines]
-
-
-def _image_remarks(table: PaperTable, pairs: Sequence[Pair], collection: Collection) -> tuple[str, ...]:
-    shown = {
-        run.record.folder: run
-        for pair in pairs
-        if pair.measured
-        for shot, runs in pair.measured.runs.items()
-        if shot in table.shots
-        for run in runs.values()
-    }
-    return image_remarks(list(shown.values()), collection)
-
-
-def _elsewhere(block: Block) -> str:
-    """What to say of runs that do not follow the table's protocol."""
-    listing = "; ".join(sorted({_rules(run.record) for run in block.elsewhere}))
-    return (
-        f"Not here: {len(block.elsewhere)} finished runs of {block.protocol.name} under other rules "
-        f"({printable(listing)}). "
-        "They are in the tables of runs."
-    )
-
-
-def _rules(run: StoredRun) -> str:
-    settings = run.settings
-    words = f"{settings.protocol_label} version {settings.protocol_version}, digest {settings.protocol_digest[:8]}"
-    given = given_list(run)
-    return f"{words}, episodes {PurePath(given).name}" if given else words

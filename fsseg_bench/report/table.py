@@ -13,7 +13,13 @@ from fsseg_bench.records.settings import Rules
 from fsseg_bench.report.cells import MeasuredCells, number, ranked
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.grouping import Row
-from fsseg_bench.report.intervals import episodes_words, image_remarks, spread_words
+from fsseg_bench.report.intervals import (
+    episodes_words,
+    image_remarks,
+    images_remark,
+    spread_remark,
+    spread_words,
+)
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 from fsseg_bench.report.published import FoldOrMean
 from fsseg_bench.report.rows import differences_of_training, group_rows
@@ -21,9 +27,9 @@ from fsseg_bench.report.words import METRIC_NAMES
 
 SIZES: dict[Resolution, str] = {"input": "the protocol's input size", "native": "the images' own size"}
 HOW: dict[Metric, str] = {
-    "mean": "pixel counts are summed over a fold's episodes, IoU is taken per held-out class and averaged over "
-    "classes (background excluded)",
-    "binary": "all pixels of a fold are pooled; the mean of foreground and background IoU",
+    "mean": "Mean-IoU: pixel counts are summed over a fold's episodes, IoU is taken per held-out class and averaged "
+    "over classes (background excluded)",
+    "binary": "Binary-IoU: all pixels of a fold are pooled; the mean of foreground and background IoU",
 }
 _WIDEST = 12
 """Columns of numbers that a page holds."""
@@ -95,12 +101,12 @@ def _table(
         name=("runs", f"{words.replace('-', '').replace(' ', '-')}-{metric}"),
         title=f"{METRIC_NAMES[metric]}, {words}",
         how=HOW[metric],
-        mean=f" {mean_words(len(folds))}",
+        mean=mean_words(len(folds)),
         columns=columns,
         labels=len(labels),
         rows=ranked(body, range(len(labels), len(columns)), [(row.backbone, row.rules) for row in rows]),
     )
-    return replace(made, remarks=(*map(printable, training_remarks(rows)), *made.remarks))
+    return replace(made, remarks=(*training_remarks(rows), *made.remarks))
 
 
 def _column(shot: int, place: FoldOrMean, metric: Metric, of_table: Metric) -> Column:
@@ -124,13 +130,15 @@ def _of_rules(
 ) -> Table:
     """A table of ``runs``, with what all tables of runs under one set of rules say."""
     label, digest = printable(rules.label), rules.digest
+    about = (
+        f"{how}. Pixels are counted at {SIZES[resolution]}. {mean}".strip(),
+        spread_remark(collection),
+        f"{images_remark(runs)} Protocol {label}, version {rules.version}, digest {digest[:8]}.".strip(),
+    )
     return Table(
         name=f"{name[0]}-{label}-v{rules.version}-{digest[:8]}-{name[1]}-{resolution}",
         title=f"{label}: {title}",
-        caption=(
-            f"Percent, counted at {SIZES[resolution]}: {how}. {episodes_words(runs, collection)}. "
-            f"{spread_words(collection)}{mean} Protocol {label}, version {rules.version}, digest {digest[:8]}."
-        ),
+        caption=f"Percent {spread_words(collection)}; {episodes_words(runs, collection)}.",
         columns=tuple(columns),
         labels=labels,
         rows=tuple(rows),
@@ -142,12 +150,12 @@ def _of_rules(
             "way": rules.way,
             "resolution": resolution,
         },
-        remarks=image_remarks(runs, collection),
+        remarks=(*image_remarks(runs, collection), *about),
     )
 
 
 def mean_words(folds: int) -> str:
-    """What a table's mean is, for its caption."""
+    """What a table's mean is."""
     if folds == 1:
         return "The protocol has one fold, whose score is the mean."
     over = "both folds" if folds == 2 else f"all {folds} folds"
@@ -156,7 +164,7 @@ def mean_words(folds: int) -> str:
 
 def training_remarks(rows: Sequence[Row]) -> list[str]:
     """A remark where the rows of a table were not trained alike."""
-    lines = [line[0].upper() + line[1:] for line in differences_of_training(rows)]
+    lines = [printable(line[0].upper() + line[1:]) for line in differences_of_training(rows)]
     return [f"Rows compare methods together with their trainings. {'. '.join(lines)}."] if lines else []
 
 
@@ -192,7 +200,7 @@ def _class_table(
         resolution,
         name=("classes", f"{rules.way}way-{shot}shot"),
         title=f"IoU of each class, {rules.way}-way {shot}-shot",
-        how="the class's pixels are summed over the fold's episodes",
+        how="A class's pixels are summed over the fold's episodes",
         columns=[
             Column(("", "fold"), merge=True),
             Column(("", "class")),

@@ -12,12 +12,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fsseg_bench.report.model import MISSING, Cell, Table, printable
+from fsseg_bench.report.model import MISSING, RANKS, Cell, Table, printable
 
 _ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]#|~$^"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 _SIGNS = ("", "**", "*")
-_RANKS = "Bold: highest of its column and backbone, italic: second; no test of significance."
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ± \d+(\.\d+)?)?( %)?")
 _CELL_KEYS = ("value", "low", "high", "text", "rank", "note", "source", "runs")
@@ -29,7 +28,7 @@ def escape(text: str) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A heading, a pipe table, the caption, remarks and footnotes; ends with a newline."""
+    """A heading, a pipe table, the caption, and a list of remarks and footnotes; ends with a newline."""
     rows = [[_cell(cell, table) for cell in row] for row in table.rows]
     align = ["left"] * table.labels + ["right"] * (len(table.columns) - table.labels)
     grid = tabulate(
@@ -39,11 +38,12 @@ def to_markdown(table: Table) -> str:
         colalign=align if rows else None,
         disable_numparse=True,
     )
-    parts = [f"### {escape(table.title)}", grid, escape(table.caption) + (f" {_RANKS}" if table.ranked else "")]
-    parts += [escape(remark) for remark in table.remarks]
-    if table.footnotes:
-        parts.append("\n".join(f"- ({mark}) {escape(note)}" for note, mark in table.footnotes.items()))
-    return "\n\n".join(parts) + "\n"
+    ranks = RANKS.format(second="italic") if table.ranked else ""
+    caption = " ".join(filter(None, (escape(table.caption), ranks)))
+    notes = [f"- {escape(remark)}" for remark in table.remarks]
+    notes += [f"- ({mark}) {escape(note)}" for note, mark in table.footnotes.items()]
+    parts = (f"### {escape(table.title)}", grid, caption, "\n".join(notes))
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _cell(cell: Cell, table: Table) -> str:

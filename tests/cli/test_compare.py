@@ -48,7 +48,7 @@ def test_intervals_over_images_or_episodes(root: Path):
 def test_few_images_are_warned_of(tmp_path: Path):
     write_pair(tmp_path, (1,), images=5)
     assert (
-        "note: fold 1: under 30 test images of a class (class 101 5, class 102 5)"
+        "with under 30 test images of a class, as in 2 classes of fold 1 (5)."
         in call("baseline", "biopt", "--results", tmp_path).stderr
     )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fsseg_bench.protocol.images import EpisodeImages, common_numbers, few_images
+from fsseg_bench.protocol.images import EpisodeImages, common_numbers, few_images, few_in_folds
 from fsseg_bench.protocol.table import EpisodeTable
 from tests.support.pairs import episode_table
 
@@ -84,3 +84,14 @@ def test_few_images_are_said() -> None:
     assert few_images(enough, names) == []
     many = EpisodeImages.of(episode_table([[c] for c in range(1, 9)] * 9, images=4))
     assert "(cat 4, dog 4, 3 4, 4 4, 5 4, 6 4 and 2 more)" in few_images(many, names)[-1]
+
+
+def test_several_folds_share_their_sentences() -> None:
+    many = EpisodeImages.of(episode_table([[c] for c in range(1, 9)] * 9, images=4))
+    enough = EpisodeImages.of(episode_table([[1]] * 300, images=30, shots=5))
+    assert few_in_folds({"fold 1": EpisodeImages.of(TABLE), "fold 2": enough, "fold 3": many}) == [
+        f"Not all episodes are different: 3 of 4 (fold 1), {many.numbers.different} of 72 (fold 3).",
+        "Intervals are somewhat narrow with under 30 test images of a class, as in 2 classes of fold 1 (3), 8 classes "
+        "of fold 3 (4).",
+    ]
+    assert few_in_folds({"fold 2": enough}) == []

@@ -22,7 +22,7 @@ from fsseg_bench.report.model import Table
 from fsseg_bench.report.select import select
 from fsseg_bench.report.text import to_markdown
 from tests.support.pairs import pair, write_fold, write_pair
-from tests.support.readers import texts
+from tests.support.readers import said, texts
 from tests.support.runs import SPREAD, write_run
 
 
@@ -67,9 +67,9 @@ def test_columns_are_named_after_the_contenders(tmp_path: Path):
     assert heads(classes)[3:5] == ["panet", "baseline"]
     assert heads(seeds)[2:5] == ["panet", "baseline", "difference"]
     assert "the method minus panet" in differences.caption
-    assert "p (Holm): as p, since one method is compared with panet." in differences.caption
+    assert "p (Holm): as p, since one method is compared with panet." in said(differences)
     several = compare_tables(compared(tmp_path, "panet", "baseline", "biopt"))
-    assert "corrected for the 2 methods compared with panet" in several[0].caption
+    assert "corrected for the 2 methods compared with panet" in said(several[0])
     assert [heads(table)[3:5] for table in several[:4]] == 2 * [["panet", "baseline"], ["panet", "biopt"]]
     assert [{row[0] for row in texts(table)} for table in several[:2]] == [{"baseline"}, {"biopt"}]
     assert len({table.name for table in several}) == len({table.title for table in several}) == len(several) == 6
@@ -90,7 +90,7 @@ def test_rows_are_folds_then_their_mean(comparison: Comparison):
     found = comparison.versus[0].overall["mean"].difference
     assert (cell.value, cell.low, cell.high) == (100 * found.value, 100 * found.low, 100 * found.high)
     assert cell.text == f"{100 * (found.other - found.baseline):+.2f}"
-    assert "digests: fold 1 11111111, fold 2 22222222" in differences.caption
+    assert "digests: fold 1 11111111, fold 2 22222222" in said(differences)
 
 
 def test_a_mean_of_some_folds_says_which():
@@ -126,12 +126,13 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 
 def test_captions_say_what_intervals_are_over(comparison: Comparison, crossed: Comparison):
-    over, alone = (compare_tables(c)[0].caption for c in (crossed, comparison))
+    over, alone = (said(compare_tables(c)[0]) for c in (crossed, comparison))
     assert "95 % paired interval over images and episodes" in over
     assert "two-sided t test" in over
     numbers = [images.numbers for images in crossed.images]
     queries = f"{min(n.queries for n in numbers)} to {max(n.queries for n in numbers)} query"
-    assert f"21 episodes a fold: 21 different episodes of {queries} and" in over
+    assert "1-way 1-shot, 21 episodes a fold." in over
+    assert f"21 different episodes of {queries} and" in over
     assert "95 % paired interval over episodes alone" in alone
     assert "approximate randomisation over episodes, 200 resamples" in alone
 
@@ -214,14 +215,14 @@ def test_training_seeds_have_a_table_of_their_own(tmp_path: Path):
     assert all(cell.text.endswith("± 0.00") for row in seeds.rows for cell in row[2:])  # equal counts for both seeds
 
 
-def test_what_was_left_out_and_what_differs_is_in_the_caption(tmp_path: Path):
+def test_what_was_left_out_and_what_differs_is_under_the_table(tmp_path: Path):
     write_pair(tmp_path, (1, 2))
     write_fold(tmp_path, pair(3)[0], 3, method="baseline")
     for fold in (1, 2):
         write_fold(tmp_path, pair(fold, sizes=(12, 9))[1], fold, method="panet", precision="bf16")
     differences, _ = compare_tables(compared(tmp_path, "baseline", "panet"))
-    assert "Note: baseline: fold 3 left out, since others lack it." in differences.caption
-    assert 'baseline and panet also differ in precision: "fp32" / "bf16".' in differences.caption
+    assert "baseline: fold 3 left out, since others lack it." in differences.remarks
+    assert 'baseline and panet also differ in precision: "fp32" / "bf16".' in differences.remarks
     assert texts(differences)[2][2] == "mean of folds 1, 2"
 
 

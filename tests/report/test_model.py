@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -98,10 +99,24 @@ def test_lines_of_each_row() -> None:
         ["R50", "a", "measured", "fp32", "4.0", "6.0"],
         ["R50", "a", "difference", "fp32", "3.0", "1.0"],
         ["R50", "b", "published", "", "1.0", "5.0"],
-        ["R50", "b", "measured", "", "missing", "missing"],
         ["R50", "c", "measured", "", "3.0", "4.0"],
         ["R50", "d", "published", "", "1.0", "2.0"],
     ]
+
+
+def test_a_kind_of_number_that_nothing_is_known_of_is_left_out_and_named() -> None:
+    table = arranged(wide(WAITING, NOBODYS), "auto")
+    assert texts(table) == [["R50", "b", "", "1.0", "5.0"], ["R50", "d", "", "1.0", "2.0"]]
+    assert (table.title, table.remarks) == (
+        "T, published",
+        ("Left out, since there are none: measured and difference.",),
+    )
+    partly = arranged(wide(UNLISTED), "auto")
+    assert [c.head[-1] for c in partly.columns[3:]] == ["fold 0", "fold 1"]
+    assert partly.title == "T, measured"
+    runs = replace(wide(WAITING).rows[0][4], runs=("x",), note="1 of 4 folds")
+    kept = replace(wide(WAITING), rows=((*wide(WAITING).rows[0][:4], runs, *wide(WAITING).rows[0][5:]),))
+    assert len(arranged(kept, "auto").columns) == 7, "a run that makes no number yet is known all the same"
 
 
 def test_auto_takes_lines_for_wide_tables_only() -> None:

@@ -11,7 +11,7 @@ from fsseg_bench.report.model import Cell, Table, arranged
 from fsseg_bench.report.paper import paper_table
 from fsseg_bench.report.text import to_markdown
 from tests.support.paper import NOTHING, TABLES, paper_run, paper_runs
-from tests.support.readers import in_csv, in_html, in_json, in_latex, in_markdown
+from tests.support.readers import in_csv, in_html, in_json, in_latex, in_markdown, said
 
 # One row of each of the five tables, typed from the paper.
 TYPED = {
@@ -247,8 +247,8 @@ class TestMeasured:
     def test_native_size_and_the_first_episodes(self, tmp_path: Path) -> None:
         paper_runs(tmp_path, method="panet", backbone="vgg16")
         table = made("1", find_runs(tmp_path, episodes=5), resolution="native")
-        assert "first 5 episodes" in table.caption
-        assert "the images' own size" in table.caption
+        assert "first 5 episodes" in said(table)
+        assert "the images' own size" in said(table)
         assert table.facts["resolution"] == "native"
 
     def test_a_reconstruction_says_so(self, tmp_path: Path, monkeypatch) -> None:

@@ -8,7 +8,7 @@ from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.model import Cell, Table
 from fsseg_bench.report.table import class_tables, runs_tables, unfinished_table
 from tests.support.paper import paper_run
-from tests.support.readers import texts
+from tests.support.readers import said, texts
 from tests.support.runs import NATIVE, SPREAD, write_run
 
 # Per fold: IoU of class 1 and class 2 by hand, each from one episode (TN, FP, FN, TP).
@@ -66,7 +66,7 @@ class TestNumbers:
         found = find_runs(tmp_path)
         tables = runs_tables(found, "mean")
         words = {2: "over both folds of", 4: "over all 4 folds of", 10: "over all 10 folds of"}
-        assert words.get(folds, "has one fold") in tables[0].caption
+        assert words.get(folds, "has one fold") in said(tables[0])
         assert [t.title for t in tables] == (
             ["toy: mean-IoU, 1-way"] if folds <= 4 else [f"toy: mean-IoU, 1-way {k}-shot" for k in (1, 5)]
         )
@@ -95,7 +95,7 @@ class TestNumbers:
         write_run(tmp_path / "own", SPREAD, native=NATIVE, headline="native")
         table = only(tmp_path / "own")
         assert table.rows[0][2].value == pytest.approx(75)
-        assert "the images' own size" in table.caption
+        assert "the images' own size" in said(table)
         assert table.facts["resolution"] == "native"
 
     def test_binary_metric_has_no_second_binary_column(self, tmp_path: Path):
@@ -103,7 +103,7 @@ class TestNumbers:
         table = only(tmp_path, metric="binary")
         assert table.columns[-1].title == "1-shot mean"
         assert table.rows[0][2].value == pytest.approx(100 * (60 / 105 + 195 / 240) / 2)
-        assert "foreground and background" in table.caption
+        assert "foreground and background" in said(table)
 
 
 class TestMeanOverFolds:
@@ -139,8 +139,8 @@ class TestTables:
         assert len(tables) == 5
         assert all(len(table.rows) == 1 for table in tables)
         assert len({table.name for table in tables}) == 5
-        assert "version 2" in next(t for t in tables if t.facts["protocol_version"] == 2).caption
-        assert "digest cccccccc" in next(t for t in tables if t.facts["protocol_digest"][0] == "c").caption
+        assert "version 2" in said(next(t for t in tables if t.facts["protocol_version"] == 2))
+        assert "digest cccccccc" in said(next(t for t in tables if t.facts["protocol_digest"][0] == "c"))
         assert [t.title for t in tables if t.facts["way"] == 2] == ["toy: mean-IoU, 2-way"]
 
     def test_shots_share_a_row(self, tmp_path: Path):

@@ -120,8 +120,8 @@ def test_ranks_and_remarks():
     row = (Cell("a*"), Cell("2.00 ± 0.50", 2.0, rank=1), Cell("1.00", 1.0, rank=2, note="odd"))
     text = to_markdown(Table("t", "T", "C.", columns, 1, (row,), remarks=("All of <it>.",)))
     assert "| a\\*      | **2.00** ± 0.50 | *1.00* (a) |" in text
-    assert "C. Bold: highest of its column and backbone, italic: second; no test of significance.\n" in text
-    assert "\nAll of &lt;it&gt;.\n" in text
+    assert "C. Bold: best of column and backbone, italic: second; no significance test.\n" in text
+    assert "\n- All of &lt;it&gt;.\n- (a) odd\n" in text
 
 
 def test_numbers_in_names_stay_as_they_are():

@@ -68,3 +68,8 @@ def in_json(table: Table, labels: tuple[str, ...]) -> list[str]:
     rows = json.loads(to_json([table]))["tables"][0]["rows"]
     (row,) = [r for r in rows if tuple(c["text"] for c in r[: len(labels)]) == labels]
     return [cell["text"] for cell in row[len(labels) :]]
+
+
+def said(table: Table) -> str:
+    """What a table says in words: its caption and its remarks."""
+    return " ".join((table.caption, *table.remarks))
