@@ -127,7 +127,7 @@ def report(
         elif form == "json":
             text = to_json(tables, [warning.message for warning in collection.warnings])
         elif form == "html":
-            text = to_html(shaped, collection, resolution=resolution, known_papers=known)
+            text = to_html(shaped, collection, metric=metric, resolution=resolution, known_papers=known)
         else:
             text = "\n".join(map(to_latex if form == "latex" else to_markdown, shaped))
     put(text, out)

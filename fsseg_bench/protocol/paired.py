@@ -127,6 +127,55 @@ def paired_by_images(baseline: Sequence[Replicas], other: Sequence[Replicas], *,
     )
 
 
+def overall_scores(sides: Sequence[Sequence[Replicas]], metric: Metric) -> list[Estimate]:
+    """The mean over folds and trainings of each side, in [0, 1].
+
+    Args:
+        sides: of each its folds; each fold once for each training seed, with its images.
+        metric: which score.
+
+    Raises:
+        UserError, ValueError: as :func:`paired_by_images`.
+    """
+    return [
+        estimates([(images_of(fold[0]), image_effects(images_of(fold[0]), _one(fold, metric))) for fold in side])[0]
+        for side in sides
+    ]
+
+
+def overall_differences(
+    sides: Sequence[Sequence[Replicas]], pairs: Sequence[tuple[int, int]], metric: Metric, *, level: float = 0.95
+) -> list[Difference]:
+    """As the overall ones of :func:`paired_by_images`, of many pairs of sides at once.
+
+    Args:
+        sides: of each its folds, the same episodes in all; each fold once for each training seed, with its images.
+            The numbers of training seeds may differ.
+        pairs: positions of baseline and other among ``sides``.
+        metric: which score.
+        level: of the intervals.
+
+    Raises:
+        UserError, ValueError: as :func:`paired_by_images`.
+    """
+    if not pairs:
+        return []
+    for a, b in pairs:
+        check_pairs([fold[:1] for fold in sides[a]], [fold[:1] for fold in sides[b]])
+    influences = [[_one(fold, metric) for fold in side] for side in sides]
+    images = [images_of(fold[0]) for fold in sides[pairs[0][0]]]
+    moved = [
+        side_by_side([difference(influences[a][f], influences[b][f]) for a, b in pairs]) for f in range(len(images))
+    ]
+    found = estimates([(own, image_effects(own, fold)) for own, fold in zip(images, moved, strict=True)])
+    means = [float(np.mean([fold.value for fold in side])) for side in influences]
+    return [_difference(means[a], means[b], own, level) for (a, b), own in zip(pairs, found, strict=True)]
+
+
+def _one(replicas: Replicas, metric: Metric) -> Influence:
+    return averaged([fold_influence(replica, metric) for replica in replicas])
+
+
 def _influence(replicas: Replicas) -> Influence:
     """On mean-IoU, binary-IoU and each class's IoU."""
     return averaged([side_by_side([*(fold_influence(r, m) for m in _METRICS), class_influence(r)]) for r in replicas])

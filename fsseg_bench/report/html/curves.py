@@ -15,10 +15,10 @@ from fsseg_bench.records.read import RecordWarning
 from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.figures.loss import FINAL, LossCurve, loss_curve, smoothed
 from fsseg_bench.report.grouping import Row
+from fsseg_bench.report.html.dots import Palette, colour
 from fsseg_bench.report.html.page import escape
 from fsseg_bench.report.html.runs import Group
 
-_COLOURS = ("#3b82f6", "#e8590c", "#2f9e44", "#ae3ec9", "#e03131", "#0c8599", "#d69e00", "#868e96")
 _WINDOWS = 25  # a window of the moving average is this part of the training
 _POINTS = 240
 _WIDTH, _HEIGHT = 480, 280
@@ -28,21 +28,23 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 36
 @dataclass(frozen=True)
 class _Line:
     label: str
-    colour: str
+    series: int
+    """Which colour."""
     style: str
     """``solid``, ``dashed`` or ``dotted``."""
     x: Float64
     y: Float64
 
 
-def curves_html(group: Group) -> tuple[str, list[RecordWarning]]:
+def curves_html(group: Group, palette: Palette) -> tuple[str, list[RecordWarning]]:
     """One drawing for each number of shots with a trained row, and a warning for each row that cannot be drawn."""
     drawn, warnings = [], []
     for shot in group.shots:
-        curves = []
+        curves: list[tuple[LossCurve, int]] = []
         for row in group.rows:
+            series = palette.series(row.method, row.variant)
             try:
-                curves += _curve(row, shot)
+                curves += [(curve, series) for curve in _curve(row, shot)]
             except UserError as error:
                 folder = next(iter(row.runs[shot].values())).record.folder
                 warnings.append(RecordWarning(folder, f"{folder}: no loss curve: {error}"))
@@ -59,19 +61,19 @@ def _curve(row: Row, shot: int) -> list[LossCurve]:
     return [loss_curve(Contender(label, {fold: {run.settings.seed: run} for fold, run in runs.items()}))]
 
 
-def _figure(title: str, curves: Sequence[LossCurve]) -> str:
-    longest = max(len(curve.total) for curve in curves)
+def _figure(title: str, curves: Sequence[tuple[LossCurve, int]]) -> str:
+    longest = max(len(curve.total) for curve, _ in curves)
     window = max(1, longest // _WINDOWS)
-    lines = [line for i, curve in enumerate(curves) for line in _lines(curve, window, _COLOURS[i % len(_COLOURS)])]
+    lines = [line for curve, series in curves for line in _lines(curve, window, series)]
     highest = max(float(line.y.max()) for line in lines) or 1.0
     key = "".join(
-        f'<li><span class="swatch" style="border-top-style:{line.style};'
-        f'border-top-color:{line.colour}"></span>{escape(line.label)}</li>'
+        f'<li><svg class="sign" width="28" height="8" aria-hidden="true"><line class="{_kind(line)}" x2="28" y1="4" '
+        f'y2="4"/></svg> {escape(line.label)}</li>'
         for line in lines
     )
     return (
         f"<figure><h3>{escape(title)}: training loss</h3>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="training loss by iteration">'
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="training loss by iteration">'
         f"{_axes(longest, highest)}{''.join(_path(line, longest, highest) for line in lines)}</svg>"
         f'<ul class="key">{key}</ul>'
         f"<figcaption>Moving average over {window} iterations, mean over the row's folds. A sum of several parts is "
@@ -80,17 +82,17 @@ def _figure(title: str, curves: Sequence[LossCurve]) -> str:
     )
 
 
-def _lines(curve: LossCurve, window: int, colour: str) -> list[_Line]:
+def _lines(curve: LossCurve, window: int, series: int) -> list[_Line]:
     several = len(curve.parts) > 1
     folds = f", {len(curve.folds)} fold{'s' if len(curve.folds) > 1 else ''}"
     label = curve.name + folds + (f", sum of {len(curve.parts)} parts" if several else "")
-    lines = [_Line(label, colour, "solid", *_thinned(*smoothed(curve.total, window)))]
+    lines = [_Line(label, series, "solid", *_thinned(*smoothed(curve.total, window)))]
     if curve.constant is not None:
         name = f"{curve.name}, constant predictor"
-        lines.append(_Line(name, colour, "dotted", *_thinned(*smoothed(curve.constant, window))))
+        lines.append(_Line(name, series, "dotted", *_thinned(*smoothed(curve.constant, window))))
     if several and FINAL in curve.parts:
         name = f"{curve.name}, part {FINAL} alone"
-        lines.append(_Line(name, colour, "dashed", *_thinned(*smoothed(curve.parts[FINAL], window))))
+        lines.append(_Line(name, series, "dashed", *_thinned(*smoothed(curve.parts[FINAL], window))))
     return lines
 
 
@@ -108,8 +110,12 @@ def _place(x: float, y: float, longest: int, highest: float) -> tuple[float, flo
 def _path(line: _Line, longest: int, highest: float) -> str:
     places = (_place(float(x), float(y), longest, highest) for x, y in zip(line.x, line.y, strict=True))
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    dashes = {"dashed": ' stroke-dasharray="5 4"', "dotted": ' stroke-dasharray="1 4"'}.get(line.style, "")
-    return f'<polyline fill="none" stroke="{line.colour}" stroke-width="1.8"{dashes} points="{points}"/>'
+    return f'<polyline class="{_kind(line)}" points="{points}"/>'
+
+
+def _kind(line: _Line) -> str:
+    """The classes of style."""
+    return f"curve {colour(line.series)} {line.style}"
 
 
 def _axes(longest: int, highest: float) -> str:

@@ -1,62 +1,15 @@
-"""The fixed parts of the HTML report, and its text, links and foldable parts."""
+"""The frame of the HTML report, and its text, links and foldable parts."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Sequence
 from html import escape as escape_html
+from pathlib import Path
 from string import Template
 
 from fsseg_bench.report.model import printable
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #8886; --soft: #8882; }
-* { box-sizing: border-box; }
-body { margin: 0; font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-main { max-width: 75rem; margin: 0 auto; padding: 1rem 1rem 4rem; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.3rem; margin: 2rem 0 .5rem; }
-h3 { font-size: 1.05rem; margin: 1rem 0 .25rem; } h4 { font-size: .95rem; margin: 1rem 0 .25rem; }
-nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
-nav a { display: inline-block; padding: .25rem 0; }
-.scroll { overflow-x: auto; max-width: 100%; }
-table { border-collapse: collapse; overflow-wrap: normal; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; vertical-align: baseline; }
-thead th { border-bottom: 1px solid var(--line); vertical-align: bottom; }
-thead th:not(.label) { white-space: normal; overflow-wrap: break-word; max-width: 11rem; }
-thead th[scope=colgroup] { text-align: center; }
-tbody tr { border-top: 1px solid var(--soft); }
-tbody th { text-align: left; font-weight: 400; }
-tbody th.long { white-space: normal; overflow-wrap: break-word; min-width: 12rem; max-width: 16rem; }
-tbody th.stick { font-weight: 600; white-space: normal; overflow-wrap: break-word; }
-th.label { text-align: left; }
-th.stick { position: sticky; left: 0; z-index: 1; background: Canvas; min-width: 6rem; max-width: 40vw; }
-small { opacity: .75; }
-td[tabindex] { cursor: help; }
-td[tabindex]:hover, td[tabindex]:focus { background: var(--soft); }
-.tip { display: none; position: fixed; z-index: 9; inset: auto 0 0 0; max-height: 50vh; overflow: auto;
-  padding: .75rem 1rem; text-align: left; white-space: normal; overflow-wrap: anywhere; font-size: .9rem;
-  background: Canvas; color: CanvasText; border-top: 2px solid var(--line); box-shadow: 0 -4px 16px #0004; }
-td:hover > .tip, td:focus > .tip, td:focus-within > .tip { display: block; }
-td:hover > .tip { z-index: 10; }
-.tip i { opacity: .75; font-size: .8rem; }
-.caption, .notes, figcaption, .key { font-size: .9rem; opacity: .85; }
-.notes, .key { list-style: none; padding: 0; }
-.swatch { display: inline-block; width: 1.75rem; border-top: 3px; vertical-align: middle; margin-right: .5rem; }
-details { border-top: 1px solid var(--line); padding: .5rem 0; }
-details:target > summary { background: var(--soft); font-weight: 600; }
-summary { cursor: pointer; padding: .25rem 0; }
-figure { margin: 1rem 0; } img { height: auto; min-width: 26rem; max-width: none; width: 100%; display: block; }
-svg { display: block; width: 100%; max-width: 45rem; height: auto; } svg text { font-size: 12px; fill: currentColor; }
-.grid { stroke: currentColor; stroke-opacity: .2; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; } dt { font-weight: 600; }
-dd { margin: 0; }
-@media (max-width: 40rem) {
-  dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; }
-  table { font-size: .85rem; } th, td { padding: .25rem .35rem; }
-  tbody th { white-space: normal; min-width: 3.2rem; max-width: 5.5rem; overflow-wrap: break-word; }
-  th.stick { min-width: 4.5rem; }
-}
-pre { overflow-x: auto; background: var(--soft); padding: .5rem; font-size: .8rem; }
-@media print { .tip { display: none !important; } .scroll { overflow: visible; } }
-"""
 
 METHOD = """
 <ul>
@@ -79,28 +32,65 @@ percentile bootstrap within the class of the query. Neither covers training agai
 """
 """How the numbers are made, as HTML."""
 
-PAGE = Template(
-    f"""<!doctype html>
+_PAGE = Template(
+    """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="$policy">
 <title>$title</title>
-<style>{_STYLE}</style>
+<style>$style</style>
 </head>
 <body>
-<main>
+<header>
 <h1>$title</h1>
-<p class="caption">$about Point at a number or tap it: its interval, episodes and settings appear below.</p>
-<nav><ul>$links</ul></nav>
+$about
+<nav aria-label="Parts of this page"><ul>$links</ul></nav>
+</header>
+<main>
 $body
 </main>
+<script>$script</script>
 </body>
 </html>
 """
 )
-"""The page; its fields are HTML."""
+
+
+def page(title: str, about: str, sections: Sequence[tuple[str, str, str]], style: str = "") -> str:
+    """The whole page. Its policy lets nothing in but its own style and script, by their hashes, and pictures in it.
+
+    Args:
+        title: plain text.
+        about: HTML, below the title.
+        sections: name for links, heading in plain text, and body in HTML; those without a body are left out.
+        style: further rules of style, CSS.
+    """
+    shown = [(name, words, body) for name, words, body in sections if body]
+    style, script = _own("page.css") + style, _own("page.js")
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
+    )
+    return _PAGE.substitute(
+        policy=policy,
+        title=escape(title),
+        about=about,
+        links="".join(f'<li><a href="#{name}">{escape(words)}</a></li>' for name, words, _ in shown),
+        body="\n".join(section(name, words, body) for name, words, body in shown),
+        style=style,
+        script=script,
+    )
+
+
+def _own(name: str) -> str:
+    """A file beside this one."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def escape(text: object) -> str:

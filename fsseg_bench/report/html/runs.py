@@ -219,4 +219,5 @@ def _classes(run: ShownRun) -> str:
         for c, score in run.scored.class_scores(resolution).items()
     )
     title = f"<h4>IoU of each class, percent, {resolution} size</h4>"
-    return f'{title}<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
+    scroll = '<div class="scroll" tabindex="0" role="group" aria-label="IoU of each class">'
+    return f"{title}{scroll}<table><tbody>{rows}</tbody></table></div>"

@@ -1,0 +1,44 @@
+"""Numbers in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_LEAST_P = 1e-6
+_MOST_NAMES = 3
+_MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: float, digits: int = 1) -> str:
+    """With a real minus sign."""
+    text = f"{value:.{digits}f}"
+    return f"{_MINUS}{text[1:]}" if text.startswith("-") and float(text) else text.removeprefix("-")
+
+
+def to(low: float, high: float, *, like: str = "0.0") -> str:
+    """An interval, with as many digits as ``like`` has."""
+    digits = len(like.partition(" ")[0].partition(".")[2])
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def points(value: float, *ends: float) -> str:
+    """A difference; with a second digit where the first would make it, or an end of its interval, 0."""
+    digits = 1 if all(abs(v) >= 0.1 for v in (value, *ends)) else 2
+    return f"{number(value, digits)} points"
+
+
+def p_words(p: float | None) -> str:
+    """A p-value without powers of ten, and never 0."""
+    if p is None:
+        return "no p-value"
+    if p < _LEAST_P:
+        return "p < 0.000001"
+    rounded = float(f"{p:.1g}") if p < 0.1 else float(f"{p:.2g}")
+    return f"p = {f'{rounded:.6f}'.rstrip('0').rstrip('.')}"
+
+
+def listing(names: Sequence[str]) -> str:
+    """Names in a sentence; of many, the first ones and how many more."""
+    if len(names) > _MOST_NAMES + 1:
+        return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} others"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
