@@ -1,14 +1,19 @@
+import base64
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
+from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.html import to_html
 from fsseg_bench.report.html.runs import ShownRun
 from fsseg_bench.report.model import Cell, Column, Table
+from fsseg_bench.report.paper import paper_table
 from fsseg_bench.report.table import runs_tables
 from tests.support.page import HOSTILE, Page
+from tests.support.paper import BIOPT
 from tests.support.runs import SPREAD, edit_info, write_panel, write_run
 
 
@@ -22,12 +27,24 @@ class TestPage:
         folder = write_run(tmp_path)
         write_panel(folder, "a.png", (40, 10), (200, 30, 30), {"episode": 3, "classes": ["cat"]})
         page = report(tmp_path)
-        assert page.all("script") == page.all("link") == page.all("iframe") == []
-        assert [img["src"][:22] for img in page.all("img")] == ["data:image/jpeg;base64"]
+        assert page.all("link") == page.all("iframe") == []
+        assert page.all("script") == [{}], "its own, without a source"
+        assert [img["src"][:11] for img in page.all("img")] == ["data:image/"]
         assert all(a["href"].startswith("#") for a in page.all("a"))
-        policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
-        assert policy.startswith("default-src 'none'; img-src data:")
+        assert not [name for _, attrs in page.tags for name in attrs if name == "style" or name.startswith("on")]
         assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+
+    def test_the_policy_lets_in_its_own_style_and_script_alone(self, tmp_path: Path):
+        write_run(tmp_path)
+        found = find_runs(tmp_path)
+        text = to_html(runs_tables(found), found)
+        policy = next(m["content"] for m in Page(text).all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+        assert policy.startswith("default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; ")
+        for tag in ("style", "script"):
+            own = text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+            digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+            assert f"{tag}-src 'sha256-{digest}'" in policy
+        assert "unsafe" not in policy
 
     def test_says_what_it_shows(self, tmp_path: Path):
         folder = write_run(
@@ -106,10 +123,19 @@ class TestPage:
             for title, runs in (("One", ()), ("Two", ("x",)))
         ]
         text = to_html(tables, found)
-        assert "<details><summary>One</summary>" in text
         assert "<details open><summary>Two</summary>" in text
-        assert "other records of this number say 23.65" in text, "errata"
-        assert "errata" not in to_html([], found)
+        nothing = text.index("1 table of which nothing was measured here")
+        assert nothing < text.index("<details><summary>One</summary>"), "inside it"
+
+    def test_errata_of_the_papers_shown_alone(self, tmp_path: Path):
+        write_run(tmp_path)
+        found = find_runs(tmp_path)
+        first = BIOPT["1"]
+        shown = to_html([paper_table(first, found, Measured(found))], found)
+        assert "other records of this number say 23.65" in shown
+        other = Table("other", "Other", "", (Column(("a",)),), 1, ((Cell("x"),),), published=True)
+        assert "Errata" not in to_html([other], found)
+        assert "Errata" not in to_html([], found)
 
     def test_two_paths_have_two_anchors(self):
         assert ShownRun(None, "a/b", "").anchor != ShownRun(None, "a-b", "").anchor
@@ -127,8 +153,15 @@ class TestPage:
         write_panel(folder, "a.png", (8, 8), (1, 2, 3), {"episode": 1, "classes": [HOSTILE]})
         write_run(tmp_path, method=HOSTILE, backbone=HOSTILE, protocol_label=HOSTILE)
         page = report(tmp_path)
-        assert page.all("script") == []
-        assert [set(img) for img in page.all("img")] == [{"src", "width", "height", "alt"}]
+        assert page.all("script") == [{}]
+        assert {name for img in page.all("img") for name in img} <= {
+            "src",
+            "width",
+            "height",
+            "alt",
+            "loading",
+            "class",
+        }
         assert "$title {x} %s" in page.text
         assert page.text.count("<script>alert('x')</script>") >= 10
         assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
@@ -147,9 +180,10 @@ class TestPage:
         write_run(tmp_path)
         found = find_runs(tmp_path)
         text = to_html(runs_tables(found), found)
-        for name in ("episodes", "failures", "skipped", "training", "inner", "errata", "published"):
+        for name in ("episodes", "training", "published"):
             assert f'id="{name}"' not in text
-            assert f"#{name}" not in text
+            assert f'href="#{name}"' not in text
+        assert "Skipped" not in text
 
     def test_no_runs_at_all(self, tmp_path: Path):
         page = report(tmp_path)

@@ -2,10 +2,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from fsseg_bench.report.collect import find_runs
-from fsseg_bench.report.html.curves import _ticks, curves_html
+from fsseg_bench.report.html.curves import curves_html
+from fsseg_bench.report.html.dots import Palette
 from fsseg_bench.report.html.runs import groups
 from tests.support.page import HOSTILE, Page
 from tests.support.runs import write_log, write_run
@@ -16,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 470, 10, 244
 
 def drawn(root: Path) -> tuple[Page, list[str]]:
     (group,) = groups(find_runs(root))
-    html, warnings = curves_html(group)
+    html, warnings = curves_html(group, Palette())
     return Page(html), [warning.message for warning in warnings]
 
 
@@ -53,7 +53,7 @@ def test_a_sum_of_parts_says_so_and_its_final_part_is_dashed(tmp_path: Path):
     total, final = points(page)
     assert set(total[:, 1]) == {TOP}
     np.testing.assert_allclose(final[:, 1], BOTTOM - (BOTTOM - TOP) / 3, atol=0.06)
-    assert ["stroke-dasharray" in line for line in page.all("polyline")] == [False, True]
+    assert [line["class"] for line in page.all("polyline")] == ["curve s0 solid", "curve s0 dashed"]
     assert "sum of 2 parts baseline, resnet18, part final alone" in page.text
 
 
@@ -67,7 +67,7 @@ def test_a_constant_predictor_is_dotted_beside_a_loss_of_one_part(tmp_path: Path
     expected = np.array([-(b * np.log(0.75) + f * np.log(0.25)) / 100 for b, f in pixels])
     highest = max(1.0, expected.max())
     np.testing.assert_allclose(reference[:, 1], BOTTOM - (BOTTOM - TOP) * expected / highest, atol=0.06)
-    assert [line.get("stroke-dasharray") for line in page.all("polyline")] == [None, "1 4"]
+    assert [line["class"] for line in page.all("polyline")] == ["curve s0 solid", "curve s0 dotted"]
     assert "baseline, resnet18, constant predictor" in page.text
     write_log(folder, [{"a": 0.5, "b": 0.5}] * 4, labels=pixels)  # a sum has no such reference
     assert len(points(drawn(tmp_path)[0])) == 1
@@ -107,18 +107,3 @@ def test_names_come_out_as_text(tmp_path: Path):
     page, _ = drawn(tmp_path)
     assert page.all("script") == page.all("img") == []
     assert HOSTILE in page.text
-
-
-@pytest.mark.parametrize(
-    ("highest", "expected"),
-    [
-        (2.5, [0, 0.5, 1, 1.5, 2, 2.5]),
-        (0.99, [0, 0.2, 0.4, 0.6, 0.8]),
-        (199, [0, 50, 100, 150]),
-        (1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        (7, [0, 2, 4, 6]),
-        (0, [0]),
-    ],
-)
-def test_ticks(highest: float, expected: list[float]):
-    assert _ticks(highest) == pytest.approx(expected)

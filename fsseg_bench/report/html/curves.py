@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from fsseg_bench.records.read import RecordWarning
 from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.figures.loss import FINAL, LossCurve, loss_curve, smoothed
 from fsseg_bench.report.grouping import Row
-from fsseg_bench.report.html.dots import Palette, colour
+from fsseg_bench.report.html.dots import Palette, colour, ticks
 from fsseg_bench.report.html.page import escape
 from fsseg_bench.report.html.runs import Group
 
@@ -120,22 +119,13 @@ def _kind(line: _Line) -> str:
 
 def _axes(longest: int, highest: float) -> str:
     parts = []
-    for value in _ticks(highest):
+    for value in ticks(0, highest):
         _, y = _place(0, value, longest, highest)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-    for value in _ticks(longest - 1):
+    for value in ticks(0, longest - 1):
         x, y = _place(value, 0, longest, highest)
         parts.append(f'<text x="{x:.1f}" y="{y + 16:.1f}" text-anchor="middle">{value:g}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">iteration</text>')
     return "".join(parts)
-
-
-def _ticks(highest: float) -> list[float]:
-    """Round numbers from 0 to ``highest``, at most six."""
-    if highest <= 0:
-        return [0.0]
-    unit = 10.0 ** math.floor(math.log10(highest))
-    step = next(part * unit for part in (0.2, 0.5, 1, 2) if highest / (part * unit) < 6)
-    return [round(i * step, 12) for i in range(math.floor(highest / step + 1e-9) + 1)]

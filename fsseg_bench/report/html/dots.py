@@ -46,11 +46,17 @@ class Scale:
     @property
     def ticks(self) -> list[float]:
         """Round numbers on the scale, at most six."""
-        span = self.high - self.low
-        unit = 10.0 ** math.floor(math.log10(span))
-        step = next(part * unit for part in (0.1, 0.2, 0.5, 1, 2) if span / (part * unit) < _MOST_TICKS)
-        first = math.ceil(self.low / step - 1e-9)
-        return [round(i * step, 12) for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+        return ticks(self.low, self.high)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers from ``low`` to ``high``, at most six."""
+    if high <= low:
+        return [low]
+    unit = 10.0 ** math.floor(math.log10(high - low))
+    step = next(part * unit for part in (0.1, 0.2, 0.5, 1, 2) if (high - low) / (part * unit) < _MOST_TICKS)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
 
 
 class Mark(NamedTuple):

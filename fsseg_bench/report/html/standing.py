@@ -237,12 +237,14 @@ def _common_folds(entrants: Sequence[Entrant], every: Sequence[int]) -> tuple[in
     have = [frozenset(entrant.folds) for entrant in entrants]
     if sum(set(every) <= own for own in have) > min(1, len(have) - 1):
         return tuple(every)
-    shared = {*have, *(a & b for a, b in combinations(dict.fromkeys(have), 2))} - {frozenset()}
+    pairs = combinations(dict.fromkeys(have), 2)
+    shared: list[frozenset[int]] = [some for some in (*have, *(a & b for a, b in pairs)) if some]
 
     def worth(some: frozenset[int]) -> tuple[int, int, list[int]]:
         return sum(some <= own for own in have), len(some), sorted(some)
 
-    return tuple(sorted(max(shared, key=worth)))
+    most = max(shared, key=worth)
+    return tuple(sorted(most))
 
 
 def _standings(

@@ -110,8 +110,7 @@ def _ranking(contest: Contest, metric: Metric, printed: Mapping[int, Sequence[Pr
         if value is not None
     )
     items = "".join(_place(contest, i, scale, printed.get(i, ()), palette) for i in range(len(contest.standings)))
-    where = overall_name(contest.folds, _every(contest), "mean over all folds")
-    unit = f"{METRIC_NAMES[metric]}, percent, {where}"
+    unit = f"{METRIC_NAMES[metric]}, percent"
     notes = [own.words for i in range(len(contest.standings)) for own in printed.get(i, ())]
     key = f'<p class="caption"><span class="ticked"></span> published: {escape("; ".join(notes))}</p>' if notes else ""
     return (
@@ -203,17 +202,17 @@ def _every_pair(contest: Contest) -> str:
 def _about(contest: Contest) -> str:
     runs = contest.runs
     episodes = span(len(run.counts.classes) for run in runs)
-    per = "a fold" if len(contest.folds) > 1 else "in all"
+    where = overall_name(contest.folds, _every(contest), f"the mean over all {len(contest.folds)} folds")
+    per = " a fold" if len(contest.folds) > 1 else ""
     over = "over images and episodes" if contest.over_images else "over episodes of the same images alone"
-    parts = [
-        f"{episodes} episodes {per}. Lines are 95 % intervals {over}; differences are paired over the same episodes"
-    ]
-    if contest.family > 1:
-        parts.append(f", their p-values corrected for all {contest.family} pairs (Holm)")
-    parts.append(f". {_trainings(contest)}")
+    parts = [f"Scores are of {where}, with {episodes} episodes{per}.", f"Lines are 95 % intervals {over}."]
+    if contest.pairs:
+        corrected = f", their p-values corrected for all {contest.family} pairs (Holm)" if contest.family > 1 else ""
+        parts.append(f"Differences are paired over the same episodes{corrected}.")
+    parts.append(_trainings(contest))
     if contest.left_out:
-        parts.append(f" Not ranked, since folds are missing: {'; '.join(contest.left_out)}.")
-    return "".join(parts)
+        parts.append(f"Not ranked, since folds are missing: {'; '.join(contest.left_out)}.")
+    return " ".join(parts)
 
 
 def _trainings(contest: Contest) -> str:
