@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FIDELITIES = ("parity", "from code", "paper only", "reconstruction", "own design")
 """What a card may say of how near a method is to its original; docs/reference/methods.md explains them."""
 _CARD_KEYS = ("title", "authors", "venue", "year", "fidelity", "distinctive")
+_WORKS = "works"
 
 
 def _method() -> type[Method]:
@@ -46,6 +47,9 @@ class Card:
     """What sets the method apart."""
     differences: tuple[str, ...]
     """Known differences from the original."""
+    untrained: bool
+    """Whether it predicts with pretrained weights alone: no parameter beside the backbone's has a part in it
+    (``Untrained: works``)."""
     origin: str
     """The file, or the entry point, that defines it."""
 
@@ -58,6 +62,20 @@ def method_names(methods_path: Path | str | None = None) -> list[str]:
 def cards(methods_path: Path | str | None = None) -> list[Card]:
     """The cards of all methods, sorted by name, read from source without importing any method."""
     return [_card(name, place) for name, place in plugins.places(METHODS, methods_path).items()]
+
+
+def training_free(methods_path: Path | str | None = None) -> list[str]:
+    """Names of the methods that work untrained, as their cards say, sorted."""
+    return [card.name for card in cards(methods_path) if card.untrained]
+
+
+def card_of(name: str, methods_path: Path | str | None = None) -> Card:
+    """The card of the method ``name``.
+
+    Raises:
+        UserError: unknown name (near matches shown), or two definitions of one name.
+    """
+    return _card(name, plugins.place_of(METHODS, name, methods_path))
 
 
 def find_method(name: str, methods_path: Path | str | None = None) -> type[Method]:
@@ -86,7 +104,7 @@ def _card(name: str, place: plugins.Place) -> Card:
     for line in doc.splitlines()[1:]:
         key, _, value = line.partition(":")
         key = key.strip().lower()
-        if key in _CARD_KEYS:
+        if key in {*_CARD_KEYS, "untrained"}:
             values[key] = value.strip()
         elif key == "differences" and value.strip():
             differences.append(value.strip())
@@ -94,6 +112,7 @@ def _card(name: str, place: plugins.Place) -> Card:
         name=name,
         summary=doc.partition("\n")[0],
         differences=tuple(differences),
+        untrained=values.get("untrained", "").lower() == _WORKS,
         origin=place.origin,
         **{key: values.get(key, "") for key in _CARD_KEYS},
     )

@@ -4,6 +4,7 @@ Title: BiOpt: Bi-Level Optimization for Few-Shot Segmentation (a row of its abla
 Venue: arXiv
 Year: 2020
 Fidelity: paper only
+Untrained: works
 Distinctive: gradient descent on the prototypes at test time, on the query's own predicted labels, in closed form.
 Differences: the inner loss is a mean over cells, for prototypes of norm 1; the paper's sum on raw ones overshoots here.
 Differences: the paper's reading is inner_reduction=sum with proto_unit_norm=false.

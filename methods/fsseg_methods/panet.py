@@ -5,6 +5,7 @@ Authors: Kaixin Wang et al.
 Venue: ICCV
 Year: 2019
 Fidelity: parity
+Untrained: works
 Distinctive: alignment loss in training: the query's predicted classes give prototypes that segment the supports.
 Differences: void pixels of supports are left out; the authors' code pools them into the background (void_in_bg=true).
 Differences: the protocol's training lists and episodes; the authors' PASCAL runs test on images that training saw.

@@ -1,0 +1,132 @@
+"""``fsseg-bench show``: one method, or one record, in a screenful. Torch is not needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fsseg_bench.cli.options import user_folders
+from fsseg_bench.cli.output import show as draw
+from fsseg_bench.records.info import RUN_FILE
+from fsseg_bench.report.model import Cell, Column, Table, printable
+
+
+@click.command("show")
+@click.argument("what", metavar="METHOD|RECORD")
+@click.option("--dataset", default="pascal5i", show_default=True, help="Of a method: the protocol of its recipe.")
+@click.option("--shot", default=1, show_default=True, help="Of a method: the supports a class (K) of its recipe.")
+@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON document.")
+@user_folders("method", "backbone", "source")
+def show(what: str, as_json: bool, **options: Any) -> None:
+    """Show a method (card, ways, backbones, switches, recipe with sources), or a run's record.
+
+    A record is its folder, or the run.json in it. Neither data nor weights are needed.
+    """
+    folder = _record(what)
+    facts = _run(folder) if folder else _method(what, **options)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    elif folder:
+        draw([_pairs("record", "", _of_run(facts))])
+    else:
+        draw(list(_of_method(facts)))
+        for line in _advice(facts):
+            click.echo(printable(line))
+
+
+def _record(what: str) -> Path | None:
+    """The folder of the record that is meant; None where it is a method's name."""
+    path = Path(what).expanduser()
+    if path.name == RUN_FILE:
+        return path.parent
+    return path if path.is_dir() or len(path.parts) > 1 else None
+
+
+def _method(name: str, dataset: str, shot: int, methods_path: str | None, **folders: str | None) -> dict[str, Any]:
+    """The facts of a method in JSON's types.
+
+    Raises:
+        UserError: unknown method, protocol or folder, or a file that cannot be imported.
+    """
+    from fsseg_bench.plugins.hollow import without_torch
+    from fsseg_bench.protocol.load import load_protocol
+    from fsseg_bench.registry import card_of
+
+    card_of(name, methods_path)  # unknown names are said before anything is imported
+    load_protocol(dataset, sources_path=folders["sources_path"])
+
+    def read() -> dict[str, Any]:
+        from fsseg_bench.engine.method_facts import method_facts
+
+        return method_facts(name, dataset, shot, methods_path=methods_path, **folders).to_json()
+
+    try:
+        with without_torch():
+            return read()
+    except Exception:  # noqa: BLE001 - whatever a method that needs the real torch raises without it
+        return read()
+
+
+def _of_method(facts: Mapping[str, Any]) -> Iterable[Table]:
+    """Card, switches and recipe."""
+    card = facts["card"]
+    published = " ".join(filter(None, (card["venue"], card["year"])))
+    paper = ", ".join(filter(None, (card["title"], card["authors"], published)))
+    there = facts["backbone_there"]
+    rows = [
+        ("what it does", card["summary"]),
+        ("paper", paper),
+        ("fidelity", card["fidelity"]),
+        ("distinctive", card["distinctive"]),
+        *(("difference" if i == 0 else "", text) for i, text in enumerate(card["differences"])),
+        ("ways", "any number" if facts["max_ways"] is None else f"at most {facts['max_ways']}"),
+        ("untrained", "works, with pretrained weights alone (--iterations 0)" if card["untrained"] else "must train"),
+        ("at test", _at_test(facts)),
+        ("backbone", f"{facts['backbone']}, as published"),
+        (f"on {facts['protocol']}", f"{there}, weights {facts['weights_there']}, where none is named"),
+        *_backbones(facts["backbones"]),
+        ("file", card["origin"]),
+    ]
+    yield _pairs("method", card["name"], [(head, text) for head, text in rows if text])
+    if facts["switches"]:
+        heads = ("switch (--set)", "default", "values", "meaning")
+        switches = [[s[key].replace("`", "") for key in ("name", "default", "allowed", "meaning")]
+                    for s in facts["switches"]]
+        yield _table("switches", f"Switches of {card['name']}", heads, switches)
+    recipe = [(f"recipe.{value['key']}", value["value"] or "(empty)", value["source"]) for value in facts["recipe"]]
+    title = f"Recipe on {facts['protocol']}, {facts['shot']}-shot"
+    yield _table("recipe", title, ("recipe (--set)", "value", "source"), recipe)
+
+
+def _at_test(facts: Mapping[str, Any]) -> str:
+    parts = ["computes gradients"] if facts["needs_grad_at_test"] else []
+    parts += ["draws random numbers from each episode's seed"] if facts["stochastic"] else []
+    return ", ".join(parts)
+
+
+def _backbones(backbones: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+    """A row for each backbone: its stages, whether it has weights, and what is wrong with it."""
+    for place, backbone in enumerate(backbones):
+        cuts = f", or cut: {', '.join(backbone['cuts'])}" if backbone["cuts"] else ""
+        weights = "ImageNet weights" if backbone["weights"] else "no ImageNet weights"
+        note = f"; {backbone['note']}" if backbone["note"] else ""
+        yield "" if place else "can use", f"{backbone['name']} ({weights}{cuts}){note}"
+
+
+def _advice(facts: Mapping[str, Any]) -> Iterable[str]:
+    for other in facts["elsewhere"]:
+        yield f"recipe with {other['where']}: {other['changed']}"
+    yield "the recipe under another protocol: --dataset NAME; with more supports: --shot K; for programs: --json"
+
+
+def _pairs(name: str, title: str, rows: Sequence[tuple[str, str]]) -> Table:
+    return _table(name, "", (name, title), rows)
+
+
+def _table(name: str, title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    cells = tuple(tuple(Cell(printable(text)) for text in row) for row in rows)
+    return Table(name, title, "", tuple(Column((head,)) for head in heads), len(heads), cells)
