@@ -35,6 +35,7 @@ _COMMANDS = {
     "compare": ("fsseg_bench.cli.compare", "compare"),
     "figures": ("fsseg_bench.cli.figures", "figures"),
     "list": ("fsseg_bench.cli.listing", "list_"),
+    "show": ("fsseg_bench.cli.show", "show"),
     "episodes": ("fsseg_bench.cli.episodes", "episodes"),
     "check-method": ("fsseg_bench.cli.checks", "check_method"),
     "check-backbone": ("fsseg_bench.cli.checks", "check_backbone"),

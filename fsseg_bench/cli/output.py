@@ -56,7 +56,7 @@ def _print(table: Table, stderr: bool) -> None:
     from tabulate import tabulate
 
     if table.title:
-        click.echo(f"{table.title}. {table.caption}", err=stderr)
+        click.echo(". ".join(filter(None, (table.title, table.caption))), err=stderr)
     cells = [[cell.text for cell in row] for row in table.rows]
     heads = [column.title for column in table.columns]
     click.echo(tabulate(cells, heads, tablefmt="plain", disable_numparse=True), err=stderr)

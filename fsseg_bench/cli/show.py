@@ -31,7 +31,7 @@ def show(what: str, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     elif folder:
-        draw([_pairs("record", "", _of_run(facts))])
+        draw([_pairs("record", facts["record"], [(head, text) for head, text in _of_run(facts) if text])])
     else:
         draw(list(_of_method(facts)))
         for line in _advice(facts):
@@ -71,6 +71,47 @@ def _method(name: str, dataset: str, shot: int, methods_path: str | None, **fold
         return read()
 
 
+def _run(folder: Path) -> dict[str, Any]:
+    from fsseg_bench.report.record_facts import record_facts
+
+    return record_facts(folder)
+
+
+def _of_run(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    trained = {
+        "here": f"trained {facts['iterations']:,} iterations, seed {facts['seed']}" if facts["iterations"] else ""
+    }
+    trained |= {"untrained": "not trained"}
+    git = facts["git"] or {}
+    commit = f", commit {git['commit'][:10]}{' with changes' if git.get('dirty') else ''}" if git.get("commit") else ""
+    seconds = [f"{words} {facts[key]:,.0f} s" for words, key in _SPENT.items() if facts[key]]
+    yield "run", f"{facts['method']} on {facts['backbone']}, weights {facts['weights']}"
+    yield (
+        "task",
+        f"{facts['dataset']}, fold {facts['fold']} of {facts['folds']}, {facts['way']}-way {facts['shot']}-shot",
+    )
+    yield "classes", ", ".join(facts["classes"])
+    yield "parameters", "; ".join(filter(None, [trained.get(facts["parameters"], ""), *facts["notes"]]))
+    yield "status", f"{facts['status']}{': ' + facts['reason'] if facts['reason'] else ''}"
+    for resolution, metrics in facts["scores"].items():
+        yield f"at {resolution} size", ", ".join(f"{metric} {_percent(**score)}" for metric, score in metrics.items())
+    yield "episodes", f"{facts['episodes']:,}" if facts["episodes"] else ""
+    yield "training loss", facts["training_loss"] or ""
+    yield "time", ", ".join([*seconds, *([f"finished {facts['finished']}"] if facts["finished"] else [])])
+    yield "device", facts["device"] or ""
+    yield "software", ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version) + commit
+    yield "repeat it", facts["command"] or ""
+    yield "identity", facts["identity"]
+
+
+_SPENT = {"training": "train_seconds", "evaluation": "evaluate_seconds"}
+
+
+def _percent(iou: float, iou_low: float | None, iou_high: float | None) -> str:
+    interval = "" if iou_low is None else f" ({iou_low:.2f} to {iou_high:.2f})"
+    return f"{iou:.2f} %{interval}"
+
+
 def _of_method(facts: Mapping[str, Any]) -> Iterable[Table]:
     """Card, switches and recipe."""
     card = facts["card"]
@@ -84,7 +125,12 @@ def _of_method(facts: Mapping[str, Any]) -> Iterable[Table]:
         ("distinctive", card["distinctive"]),
         *(("difference" if i == 0 else "", text) for i, text in enumerate(card["differences"])),
         ("ways", "any number" if facts["max_ways"] is None else f"at most {facts['max_ways']}"),
-        ("untrained", "works, with pretrained weights alone (--iterations 0)" if card["untrained"] else "must train"),
+        (
+            "untrained",
+            "works, with pretrained weights alone (--iterations 0)"
+            if card["untrained"]
+            else "needs training, as far as its card says",
+        ),
         ("at test", _at_test(facts)),
         ("backbone", f"{facts['backbone']}, as published"),
         (f"on {facts['protocol']}", f"{there}, weights {facts['weights_there']}, where none is named"),
@@ -94,8 +140,9 @@ def _of_method(facts: Mapping[str, Any]) -> Iterable[Table]:
     yield _pairs("method", card["name"], [(head, text) for head, text in rows if text])
     if facts["switches"]:
         heads = ("switch (--set)", "default", "values", "meaning")
-        switches = [[s[key].replace("`", "") for key in ("name", "default", "allowed", "meaning")]
-                    for s in facts["switches"]]
+        switches = [
+            [s[key].replace("`", "") for key in ("name", "default", "allowed", "meaning")] for s in facts["switches"]
+        ]
         yield _table("switches", f"Switches of {card['name']}", heads, switches)
     recipe = [(f"recipe.{value['key']}", value["value"] or "(empty)", value["source"]) for value in facts["recipe"]]
     title = f"Recipe on {facts['protocol']}, {facts['shot']}-shot"

@@ -42,6 +42,7 @@ EXCLUDED = {
     "fsseg_bench.engine.code_digest": "computes this digest",
     "fsseg_bench.storage.lock": "keeps a second writer out",
     "fsseg_bench.records.provenance": "versions and machine, for the record alone",
+    "fsseg_bench.records.command": "words that repeat a run, for the record alone",
     "fsseg_bench.records.read": "reads finished records for reports",
     "fsseg_bench.records.info": "what run.json may hold",
     "fsseg_bench.records.predictions": "keeps predictions that are counted already",

@@ -131,14 +131,14 @@ def _usable(method: str, cls: type[Method], name: str, path: Path | str | None) 
 
 
 def _elsewhere(cls: type[Method], protocol: Protocol, shot: int, recipe: Recipe) -> list[tuple[str, str]]:
-    """Where the recipe is another one: the built-in protocols with the same shot, and this protocol with other shots."""
+    """Where the recipe is another one: with other shots here, and under the other built-in protocols."""
     here = dict(_values(recipe))
     others = [(f"{k} {'shot' if k == 1 else 'shots'}", protocol, k) for k in _SHOTS if k != shot]
     others += [(name, load_protocol(name), shot) for name in builtin_protocols() if name != protocol.name]
     found: dict[str, list[str]] = {}
     for words, rules, shots in others:
         there = dict(_values(cls.recipe(rules, shots)))
-        changed = [f"{key}={text_of(value)}" for key, value in there.items() if here.get(key) != value]
+        changed = [f"{key}={text_of(value) or '(empty)'}" for key, value in there.items() if here.get(key) != value]
         if changed:
             found.setdefault(", ".join(changed), []).append(words)
     return [(", ".join(words), changed) for changed, words in found.items()]

@@ -30,6 +30,8 @@ class Provenance:
     packages: Mapping[str, str | None] = field(default_factory=dict)
     git: Mapping[str, Any] | None = None
     command: str | tuple[str, ...] | None = None
+    """That repeats the run from any folder; of version 0.1.0 the one that was typed."""
+    typed: str | None = None
     threads: int | None = None
     """That computed on the CPU."""
 
@@ -39,7 +41,7 @@ def provenance() -> dict[str, Any]:
 
     Keys: ``fsseg_bench`` (version), ``packages`` (name to version), ``decoders`` (Pillow's image libraries),
     ``python``, ``platform``, ``cpu_count``, ``git`` (commit and dirty flag of the checkout that the package
-    runs from, None for an installed package), ``command`` (None outside the command line).
+    runs from, None for an installed package), ``typed`` (the command as it was given; None outside the command line).
     """
     return {
         "fsseg_bench": __version__,
@@ -49,7 +51,7 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
         "git": git_state(_CHECKOUT),
-        "command": _command(),
+        "typed": _command(),
     }
 
 

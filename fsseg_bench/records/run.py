@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.command import repeating
 from fsseg_bench.records.counts import parse_counts
 from fsseg_bench.records.info import (
     CHECK,
@@ -84,7 +85,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
                 another process is writing there; the disk is full or the folder cannot be written.
         """
         folder = run_folder(root, settings)
-        software = {**provenance(), "threads": threads}
+        software = {**provenance(), "command": repeating(request, settings), "threads": threads}
         lock = FolderLock(folder)
         try:
             with writing(folder):

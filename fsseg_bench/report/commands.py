@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Collection as Names
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
+from fsseg_bench.records.command import run_words
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.report.blocks import Measured, Pair, PublishedRow, blocks, plain
 from fsseg_bench.report.cells import Runs
@@ -17,10 +17,9 @@ from fsseg_bench.report.papers import PaperTable
 from fsseg_bench.report.published import PublishedNumber
 from fsseg_bench.report.rows import group_rows
 from fsseg_bench.report.words import given_list
-from fsseg_bench.values import text_of
 
-_SWITCHES = ("way", "shot", "backbone", "weights", "data_root", "seed", "precision", "iterations", "episodes", "scales")
-"""What decides a run's numbers, in the order of ``fsseg-bench run --help``."""
+_HOW = ("device", "workers", "eval_only", "fresh", "out", "no_check", "head_batch", "cache_gib", "panels")
+"""What does not decide a run's numbers, or belongs to one fold."""
 
 
 @dataclass(frozen=True)
@@ -116,20 +115,5 @@ def _again(runs: Runs, here: Installation) -> list[str]:
 
 
 def _line(request: RunRequest, folds: str, here: Installation) -> str:
-    words = ["fsseg-bench", "run", "--method", request.method, "--dataset", request.dataset]
-    given = {**request.given(), "shot": request.shot}
-    for key in _SWITCHES:
-        if key in given:
-            words += [f"--{key.replace('_', '-')}", _text(given[key])]
-    words += ["--fold", folds]
-    for key, value in request.settings.items():
-        words += ["--set", f"{key}={text_of(value)}"]
-    for key in ("methods_path", "backbones_path", "sources_path"):
-        words += [f"--{key.replace('_', '-')}", given[key]] if key in given else []
-    if here.out:
-        words += ["--out", here.out]
-    return shlex.join(map(str, words))
-
-
-def _text(value: Any) -> str:
-    return ",".join(f"{v:g}" for v in value) if isinstance(value, (list, tuple)) else str(value)
+    words = run_words(request, folds, without=_HOW)
+    return shlex.join([*words, *(["--out", here.out] if here.out else [])])

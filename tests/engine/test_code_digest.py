@@ -157,7 +157,7 @@ def test_every_import_by_name_is_known() -> None:
     # The lazy tables of public names and of commands (which no run imports), the finder of plug-ins (excluded: what it
     # finds counts), versions of packages (excluded), and this digest itself.
     known = {"fsseg_bench", "fsseg_bench.cli.main", "fsseg_bench.records.provenance"}
-    known |= {"fsseg_bench.plugins", "fsseg_bench.plugins.folders"}
+    known |= {"fsseg_bench.plugins", "fsseg_bench.plugins.folders", "fsseg_bench.plugins.hollow"}
     assert found == {*known, "fsseg_bench.engine.closure"}
 
 

@@ -41,7 +41,7 @@ def test_versions_and_machine():
     assert facts["decoders"]["jpeg"].endswith(PIL.features.version("libjpeg_turbo") or PIL.features.version("jpg"))
     assert facts["python"] == sys.version.split()[0]
     assert facts["cpu_count"] == os.cpu_count()
-    assert facts["command"] is None
+    assert facts["typed"] is None
 
 
 def test_a_clean_and_a_changed_checkout(repository: Path):
@@ -76,9 +76,9 @@ def test_variables_of_a_hook_do_not_mislead(tmp_path: Path, repository: Path, mo
     assert git_state(repository) == {"commit": commit, "dirty": False}
 
 
-def test_the_command_is_kept_with_its_quoting(monkeypatch: pytest.MonkeyPatch):
+def test_the_command_as_typed_is_kept_with_its_quoting(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["/x/bin/fsseg-bench", "run", "--set", "a=b c"])
-    assert provenance()["command"] == "fsseg-bench run --set 'a=b c'"
+    assert provenance()["typed"] == "fsseg-bench run --set 'a=b c'"
 
 
 def test_a_missing_package_is_none(monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,94 @@
+"""The command of a run, built from what was asked for: the one that a record keeps, and those that reports suggest."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fsseg_bench.paths import data_root
+from fsseg_bench.protocol.lists import absolute_lists, is_count, list_path
+from fsseg_bench.protocol.load import builtin_protocols
+from fsseg_bench.protocol.spec import LIST_KEYS
+from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.settings import RunSettings
+from fsseg_bench.values import list_of, plain_value, text_of
+
+_FIRST = ("method", "dataset", "fold", "settings")
+_WHERE = ("out", "fresh")
+"""Where a record goes and whether it replaces one: neither is a part of what is repeated."""
+_LISTS = {f"protocol.data.{key}" for key in LIST_KEYS}
+_NAMES = (None, "imagenet", "none")
+
+
+def repeating(request: RunRequest, settings: RunSettings) -> str:
+    """The command that makes the run again, from any folder and whatever the environment says.
+
+    Paths are absolute, and what came from environment variables or from the other methods of a command (the backbone)
+    is named. Where the record goes is not: a finished run would not be made again.
+    """
+    return shlex.join(run_words(self_contained(request, settings), str(request.fold), without=_WHERE))
+
+
+def self_contained(request: RunRequest, settings: RunSettings) -> RunRequest:
+    """The request with absolute paths, and with what the environment gave."""
+    root, episodes = data_root(request.data_root), request.episodes
+    if episodes is not None and not is_count(episodes):
+        episodes = _absolute(list_path(episodes, request.fold))
+    return replace(
+        request,
+        dataset=request.dataset if request.dataset in ("", *builtin_protocols()) else _absolute(request.dataset),
+        backbone=settings.backbone,
+        weights=request.weights if request.weights in _NAMES else _absolute(request.weights),
+        data_root=_absolute(root) if root else None,
+        episodes=episodes,
+        eval_only=_absolute(request.eval_only) if request.eval_only else None,
+        settings={key: _setting(key, value) for key, value in request.settings.items()},
+        methods_path=_folder(request.methods_path, "FSSEG_METHODS_PATH"),
+        backbones_path=_folder(request.backbones_path, "FSSEG_BACKBONES_PATH"),
+        sources_path=_folder(request.sources_path, "FSSEG_SOURCES_PATH"),
+    )
+
+
+def run_words(request: RunRequest, folds: str, without: Collection[str] = ()) -> list[str]:
+    """``fsseg-bench run`` with the options of ``request`` that are not at their defaults, but for those in ``without``.
+
+    ``folds`` is what ``--fold`` gets.
+    """
+    words = ["fsseg-bench", "run", "--method", request.method, "--dataset", request.dataset]
+    given = {**request.given(), "shot": request.shot}
+    for key in (key for key in RunRequest.__dataclass_fields__ if key in given.keys() - {*_FIRST, *without}):
+        option = f"--{key.replace('_', '-')}"
+        words += [option] if given[key] is True else [option, _text(given[key])]
+    words += ["--fold", folds]
+    for key, value in request.settings.items():
+        words += ["--set", f"{key}={text_of(value)}"]
+    return words
+
+
+def _absolute(path: str | Path | None) -> str:
+    return str(Path(str(path)).expanduser().absolute())
+
+
+def _folder(given: str | None, variable: str) -> str | None:
+    path = given or os.environ.get(variable)
+    return _absolute(path) if path else None
+
+
+def _setting(key: str, value: Any) -> Any:
+    """A value of ``--set``: list files of a protocol are relative to the folder in which the command was given."""
+    if key not in _LISTS:
+        return value
+    entries = list_of(value) if isinstance(value, str) else plain_value(value)
+    return absolute_lists(entries, Path.cwd()) if isinstance(entries, list) else value
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(_number, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _number(value: float) -> str:
+    return short if float(short := f"{value:g}") == value else repr(value)
