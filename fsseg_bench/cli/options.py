@@ -89,10 +89,22 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def selecting(command: C) -> C:
-    """The options that say which finished runs a command is about; it hands their values to :func:`selected`."""
+    """The options that say which runs a command is about: for :func:`selected`, or for :func:`conditions`."""
     for option in reversed(_SELECTING):
         command = option(command)
     return command
+
+
+def conditions(where: tuple[str, ...], **filters: str | int | None) -> dict[str, str]:
+    """The conditions on runs that :func:`selecting`'s options make, with values as text.
+
+    Raises:
+        UserError: a malformed ``--where``.
+    """
+    from fsseg_bench.report.filters import EXAMPLE  # it brings numpy, which listing does without
+
+    given = {key: str(value) for key, value in filters.items() if value is not None}
+    return {**given, **key_values(where, "--where", EXAMPLE, empty=False)}
 
 
 def selected(
@@ -103,11 +115,9 @@ def selected(
     Raises:
         UserError: a malformed ``--where``, or as :func:`fsseg_bench.report.select.select`.
     """
-    from fsseg_bench.report.filters import EXAMPLE  # they bring numpy, which listing does without
-    from fsseg_bench.report.select import select
+    from fsseg_bench.report.select import select  # it brings numpy, which listing does without
 
-    given = {key: str(value) for key, value in filters.items() if value is not None}
-    selection = select(texts, results_root(results), {**given, **key_values(where, "--where", EXAMPLE, empty=False)})
+    selection = select(texts, results_root(results), conditions(where, **filters))
     for warning in selection.warnings:
         click.echo(printable(f"skipped: {warning.message}"), err=True)
     return selection.contenders

@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import click
 
-from fsseg_bench.cli.output import put
+from fsseg_bench.cli.options import conditions, selecting
+from fsseg_bench.cli.output import put, put_tables
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.blocks import Measured
-from fsseg_bench.report.collect import Collection, any_runs
 from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
-from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
-from fsseg_bench.report.html import to_html
-from fsseg_bench.report.latex import to_latex, to_macros
-from fsseg_bench.report.model import Layout, arranged, printable
-from fsseg_bench.report.paper import paper_table
+from fsseg_bench.report.document import Document, Request, document
+from fsseg_bench.report.find_papers import RUNS
+from fsseg_bench.report.model import Layout, Table, printable
 from fsseg_bench.report.paper_words import NUMBERS, Number
-from fsseg_bench.report.papers import PaperTable
-from fsseg_bench.report.rows import claimed_twice
-from fsseg_bench.report.table import class_tables, runs_tables, unfinished_table
-from fsseg_bench.report.text import to_csv, to_json, to_markdown
 
-FORMATS = ("markdown", "latex", "csv", "json", "html")
+Form = Literal["table", "markdown", "latex", "csv", "json", "html"]
+FORMATS: tuple[Form, ...] = ("table", "markdown", "latex", "csv", "json", "html")
+
+
+def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[Number, ...]:
+    words = value.split(",")
+    if wrong := [word for word in words if word not in NUMBERS]:
+        raise UserError(f"--columns {value}: {wrong[0]!r} is none of {', '.join(NUMBERS)} (comma-separated)")
+    return tuple(number for number in NUMBERS if number in words)
 
 
 @click.command()
-@click.option("--results", type=click.Path(), help="Folder of the records [default: FSSEG_RESULTS, else results/runs].")
 @click.option(
     "--table",
-    "names",
+    "tables",
     multiple=True,
-    default=["runs"],
+    default=[RUNS],
     help="A paper's table (biopt:1, or 1), all tables of a paper (later), runs, or all of these; may be repeated. "
     "fsseg-bench list tables names them [default: runs].",
 )
+@click.option("--method", "methods", multiple=True, help="Only this method; may be repeated.")
+@selecting
 @click.option("--papers-path", type=click.Path(), help="A folder with further papers' tables.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="markdown", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="table: drawn on a terminal, Markdown elsewhere. html: a page with pictures.",
+)
 @click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
 @click.option(
     "--metric", type=click.Choice(["mean", "binary"]), default="mean", show_default=True, help="The IoU of runs."
@@ -59,16 +69,19 @@ FORMATS = ("markdown", "latex", "csv", "json", "html")
 @click.option("--per-class", is_flag=True, help="Add the IoU of each class.")
 @click.option(
     "--columns",
-    default="published,measured,difference",
+    "numbers",
+    callback=_numbers,
+    default=",".join(NUMBERS),
     show_default=True,
-    help="Of the paper's tables.",
+    help="Of papers' tables.",
 )
 @click.option(
     "--layout",
     type=click.Choice(["auto", "columns", "lines"]),
     default="auto",
     show_default=True,
-    help="Published, measured and difference as columns, or as lines (auto: where columns would be too many).",
+    help="Published, measured and difference as columns, or as lines. auto: lines where columns would be too many, and "
+    "without those that nothing is known of.",
 )
 @click.option("--commands", is_flag=True, help="Print the run commands that would fill what is missing.")
 @click.option("--macros", is_flag=True, help="Print a LaTeX macro for each number.")
@@ -76,96 +89,70 @@ FORMATS = ("markdown", "latex", "csv", "json", "html")
 @click.pass_context
 def report(
     ctx: click.Context,
+    /,
+    tables: tuple[str, ...],
+    methods: tuple[str, ...],
     results: str | None,
-    names: tuple[str, ...],
-    papers_path: str | None,
-    form: str,
+    where: tuple[str, ...],
+    form: Form,
     out: str | None,
-    metric: Metric,
-    resolution: Resolution | None,
-    episodes: int | None,
-    interval: IntervalKind,
-    per_class: bool,
-    columns: str,
     layout: Layout,
     commands: bool,
     macros: bool,
     strict: bool,
+    **options: Any,
 ) -> None:
-    """Print tables: the paper's, with measured numbers beside the published ones, or all finished runs.
+    """Print tables: of all finished runs, or a paper's, with measured numbers beside the published ones.
 
-    Every score is computed from the stored counts. Unfinished runs are listed apart; records that cannot be used
-    are named on standard error.
+    Every score is computed from the stored counts. Runs that are not finished make no number and are listed apart;
+    records that cannot be used are named on standard error. --method, --dataset, --backbone, --shot and --way choose
+    among published rows, too; --seed and --where among runs alone. How many are left out is said.
     """
     if commands and macros:
         raise UserError("--commands and --macros exclude each other: give one of them")
-    printed = [name for name in names if name != RUNS]
-    known = papers(papers_path) if printed or papers_path else ()
-    of_runs = RUNS in names or ALL in names
-    if metric == "binary" and not of_runs:
-        raise UserError("--metric binary: the paper's tables have their own metric; it is for --table runs")
-    wanted, numbers = find_tables(printed, known), _numbers(columns)
-    collection = any_runs(results, episodes=episodes, interval=interval)
-    warned = _warn(collection, needed=not wanted)
-    measured = Measured(collection)
+    filters = {key: options.pop(key) for key in ("dataset", "backbone", "shot", "way", "seed")}
+    request = Request(tables=tables, methods=methods, where=conditions(where, **filters), layout=layout, **options)
+    made = document(results, request)
+    doubts = made.doubts
+    _say([*doubts, *(f"note: {note}" for note in made.notes)])
     if commands:
-        text = _commands(wanted, of_runs, measured, collection, results)
+        put(_commands(made, results), out)
+    elif macros:
+        put(made.text("macros"), out)
+        _say(_apart(made.unfinished))
     else:
-        tables = [paper_table(t, collection, measured, resolution=resolution, numbers=numbers) for t in wanted]
-        if of_runs:
-            tables += runs_tables(collection, metric, resolution)
-        if per_class:
-            protocols = None if of_runs else tuple({rules.name for table in wanted for rules in table.rules})
-            tables += class_tables(collection, resolution, protocols)
-        if of_runs and (unfinished := unfinished_table(collection)):
-            tables.append(unfinished)
-        shaped = [arranged(table, layout) for table in tables]
-        if macros:
-            text = to_macros(tables)
-        elif form == "csv":
-            text = to_csv(tables)
-        elif form == "json":
-            text = to_json(tables, [warning.message for warning in collection.warnings])
-        elif form == "html":
-            text = to_html(shaped, collection, metric=metric, resolution=resolution, known_papers=known)
-        else:
-            text = "\n".join(map(to_latex if form == "latex" else to_markdown, shaped))
-    put(text, out)
-    if strict and warned:
+        _put(made, form, out)
+    if strict and doubts:
         ctx.exit(1)
 
 
-def _numbers(columns: str) -> tuple[Number, ...]:
-    words = columns.split(",")
-    if wrong := [word for word in words if word not in NUMBERS]:
-        raise UserError(f"--columns {columns}: {wrong[0]!r} is none of {', '.join(NUMBERS)} (comma-separated)")
-    return tuple(number for number in NUMBERS if number in words)
+def _put(made: Document, form: Form, out: str | None) -> None:
+    if form != "table":
+        put(made.text(form), out)
+        _say(_apart(made.unfinished) if form in {"latex", "csv"} else [])
+    elif out is None and sys.stdout.isatty():
+        put_tables([*made.shaped(), *([made.unfinished] if made.unfinished else [])])
+    else:
+        put(made.text("markdown"), out)
 
 
-def _warn(collection: Collection, *, needed: bool) -> bool:
-    """Says on standard error what is wrong with the records; whether anything is.
-
-    Raises:
-        UserError: runs are ``needed`` and there are none.
-    """
-    conflicts = claimed_twice(collection)
-    for text in [*(f"skipped: {warning.message}" for warning in collection.warnings), *conflicts]:
-        click.echo(printable(text), err=True)
-    if not collection.done and not collection.unfinished:
-        if needed:
-            raise UserError(f"{collection.root}: holds no usable runs; make one with 'fsseg-bench run'")
-        click.echo(f"{collection.root}: holds no usable runs; measured numbers are missing", err=True)
-    return bool(collection.warnings or conflicts)
+def _apart(unfinished: Table | None) -> list[str]:
+    """What is not finished, for formats that have no place for it."""
+    rows = unfinished.rows if unfinished else ()
+    return [f"not finished: {row[-1].text} ({row[-2].text})" for row in rows]
 
 
-def _commands(
-    wanted: Sequence[PaperTable], of_runs: bool, measured: Measured, collection: Collection, results: str | None
-) -> str:
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        click.echo(printable(line), err=True)
+
+
+def _commands(made: Document, results: str | None) -> str:
     """The lines of ``--commands``."""
     from fsseg_bench.nn.catalogue import backbone_names
     from fsseg_bench.registry import method_names
 
     here = Installation(method_names(), backbone_names(), results)
-    lines = paper_commands(wanted, measured, here)
-    lines += runs_commands(collection, here) if of_runs else []
+    lines = paper_commands(made.wanted, Measured(made.collection), here)
+    lines += runs_commands(made.collection, here) if made.request.of_runs else []
     return "".join(f"{line}\n" for line in dict.fromkeys(lines)) or "# nothing is missing\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 from fsseg_bench.protocol.spec import Protocol
@@ -16,7 +15,7 @@ from fsseg_bench.report.model import printable
 from fsseg_bench.report.papers import PaperProtocol, PaperTable, Place
 from fsseg_bench.report.published import PublishedNumber, mean_note
 from fsseg_bench.report.rows import group_rows
-from fsseg_bench.report.words import given_list, natural
+from fsseg_bench.report.words import given_list, natural, plain
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def blocks(table: PaperTable, measured: Measured) -> list[Block]:
     for protocol in table.rules:
         runs = measured.rows(protocol.rules) if protocol.rules else []
         elsewhere = measured.elsewhere(protocol.rules) if protocol.rules else ()
-        pairs = _pairs(table, protocol, _printed(table, protocol.name), runs)
+        pairs = _pairs(table, protocol, printed_rows(table, protocol.name), runs)
         made.append(Block(protocol, tuple(pairs), elsewhere))
     return made
 
@@ -127,13 +126,8 @@ def printed_scales(row: PublishedRow) -> bool | None:
     return {"yes": True, "inferred": True, "no": False}.get(row.first.multi_scale)
 
 
-@cache
-def plain(name: str) -> str:
-    """A name without case and signs: ``ResNet-50`` and ``resnet50`` are one."""
-    return "".join(c for c in name.lower() if c.isalnum())
-
-
-def _printed(table: PaperTable, protocol: str) -> list[PublishedRow]:
+def printed_rows(table: PaperTable, protocol: str) -> list[PublishedRow]:
+    """The published rows of a protocol, by backbone."""
     found: dict[tuple[str, ...], dict[Place, PublishedNumber]] = defaultdict(dict)
     for n in table.numbers:
         if n.protocol == protocol and n.shot is not None:

@@ -86,6 +86,8 @@ class Collection:
     """Records that were skipped, and why."""
     episodes: int | None = None
     """How many of each run's first episodes count; None: all."""
+    left_out: int = 0
+    """How many runs are not among these because of what was asked for."""
     intervals: Intervals = field(default_factory=Intervals, repr=False, compare=False)
 
     @property
@@ -220,7 +222,7 @@ def _collection(
             whole.append(replace(scored, images=known.of(scored.record, scored.counts)))
         except UserError as error:
             skipped.append(_skipped(scored.record, error))
-    return Collection(root, tuple(whole), tuple(unfinished), tuple(skipped), episodes, Intervals(interval))
+    return Collection(root, tuple(whole), tuple(unfinished), tuple(skipped), episodes, intervals=Intervals(interval))
 
 
 def _skipped(run: StoredRun, error: UserError) -> RecordWarning:

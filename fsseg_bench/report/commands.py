@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 from fsseg_bench.records.command import run_words
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.report.blocks import Measured, Pair, PublishedRow, blocks, plain
+from fsseg_bench.report.blocks import Measured, Pair, PublishedRow, blocks
 from fsseg_bench.report.cells import Runs
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.papers import PaperTable
 from fsseg_bench.report.published import PublishedNumber
 from fsseg_bench.report.rows import group_rows
-from fsseg_bench.report.words import given_list
+from fsseg_bench.report.words import given_list, plain
 
 _HOW = ("device", "workers", "eval_only", "fresh", "out", "no_check", "head_batch", "cache_gib", "panels")
 """What does not decide a run's numbers, or belongs to one fold."""

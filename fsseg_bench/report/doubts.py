@@ -27,7 +27,7 @@ def table_doubts(table: PaperTable) -> list[str]:
     found = [
         (n, near, column, allowed)
         for n, near, column, allowed in _unplaced(table.paper)
-        if near is table and column not in _NEVER and getattr(n, column) is not None
+        if near.name == table.name and column not in _NEVER and getattr(n, column) is not None
     ]
     return [*_unplaced_words(table.paper, found), *_names(table.paper, table.numbers)]
 

@@ -45,6 +45,7 @@ def chosen(collection: Collection, methods: Sequence[str], where: Mapping[str, s
         collection,
         done=tuple(run for run in collection.done if run.record.folder in folders),
         unfinished=tuple(run for run in collection.unfinished if run.folder in folders),
+        left_out=len(everything) - len(kept),
     )
     return found, len(everything) - len(kept)
 

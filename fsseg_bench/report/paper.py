@@ -10,7 +10,6 @@ from fsseg_bench.report.blocks import (
     Pair,
     PublishedRow,
     blocks,
-    plain,
     printed_scales,
     several_scales,
 )
@@ -28,6 +27,7 @@ from fsseg_bench.report.paper_words import (
     trainings_remarks,
 )
 from fsseg_bench.report.papers import PaperTable, Place
+from fsseg_bench.report.words import plain
 
 
 def paper_table(

@@ -13,6 +13,7 @@ from fsseg_bench.protocol.load import builtin_protocols, load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.published import Erratum, FoldOrMean, PublishedNumber
+from fsseg_bench.report.words import plain
 from fsseg_bench.schema import Must, Range
 
 Place = tuple[int, FoldOrMean]
@@ -84,6 +85,10 @@ class PaperTable(TableSpec):
 
     name: str
     paper: Paper = field(repr=False)
+    methods: tuple[str, ...] = ()
+    """The methods that it is narrowed to, as printed or as they are called here; none: all."""
+    backbone: str = ""
+    """The backbone that it is narrowed to; empty: all."""
 
     @property
     def full_name(self) -> str:
@@ -120,7 +125,15 @@ class PaperTable(TableSpec):
     @cached_property
     def numbers(self) -> tuple[PublishedNumber, ...]:
         """The numbers that it shows."""
-        return tuple(n for n in self.paper.numbers if n.table in {"", self.name} and self.lacks(n) is None)
+        methods, backbone = set(map(plain, self.methods)), plain(self.backbone)
+        return tuple(
+            n
+            for n in self.paper.numbers
+            if n.table in {"", self.name}
+            and self.lacks(n) is None
+            and (not methods or {plain(n.name), plain(n.method)} & methods)
+            and (not backbone or plain(n.backbone) == backbone)
+        )
 
     def lacks(self, number: PublishedNumber) -> tuple[str, str] | None:
         """The first column by which a number has no place in the table, and what is allowed there; None: it has one."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import Rules
 from fsseg_bench.report.cells import MeasuredCells, number, ranked
 from fsseg_bench.report.collect import Collection, ScoredRun
@@ -229,23 +228,3 @@ def _class_cells(
         for c, score in run.class_scores(resolution).items():
             cells[id(run), c] = number(score, intervals[c], (collection.path(run.record),))
     return cells
-
-
-def unfinished_table(collection: Collection) -> Table | None:
-    """The runs that make no number yet, with their status; None when there are none."""
-    if not collection.unfinished:
-        return None
-    caption = "These runs are not done and enter no number. The same command again goes on where they stopped."
-    return listing("unfinished", "Unfinished runs", caption, collection.unfinished, collection)
-
-
-def listing(name: str, title: str, caption: str, runs: Iterable[StoredRun], collection: Collection) -> Table:
-    """One row a run: what it is, its status and its folder."""
-    heads = ("protocol", "method", "backbone", "way", "shot", "fold", "seed", "status", "record")
-    rows = []
-    for run in runs:
-        values = [getattr(run.settings, key) for key in ("protocol_label", *heads[1:7])]
-        reason = run.info.reason if run.status == "failed" else None
-        status = f"{run.status}: {reason}" if reason else run.status
-        rows.append(tuple(Cell(printable(str(v))) for v in (*values, status, collection.path(run))))
-    return Table(name, title, caption, tuple(Column((head,)) for head in heads), len(heads), tuple(rows))

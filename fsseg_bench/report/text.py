@@ -92,9 +92,17 @@ def _long(table: Table) -> list[dict[str, Any]]:
     return rows
 
 
-def to_json(tables: Sequence[Table], warnings: Sequence[str] = ()) -> str:
-    """The tables with every field of every cell, and what was skipped; ends with a newline."""
-    document = {"schema": 1, "tables": [_plain(table) for table in tables], "skipped": list(warnings)}
+def to_json(tables: Sequence[Table], warnings: Sequence[str] = (), unfinished: Table | None = None) -> str:
+    """The tables with every field of every cell, the runs that are not finished, and what was skipped.
+
+    Ends with a newline.
+    """
+    document = {
+        "schema": 2,
+        "tables": [_plain(table) for table in tables],
+        "unfinished": _long(unfinished) if unfinished else [],
+        "skipped": list(warnings),
+    }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

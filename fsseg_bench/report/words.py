@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import PurePath
 from typing import Any
 
@@ -69,6 +70,12 @@ def short(value: Any) -> str:
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+
+@cache
+def plain(name: str) -> str:
+    """A name without case and signs: ``ResNet-50`` and ``resnet50`` are one."""
+    return "".join(c for c in name.lower() if c.isalnum())
 
 
 def natural(text: str) -> list[tuple[int, str]]:

@@ -6,7 +6,7 @@ import pytest
 from fsseg_bench.report.cells import ranked
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.model import Cell, Table
-from fsseg_bench.report.table import class_tables, runs_tables, unfinished_table
+from fsseg_bench.report.table import class_tables, runs_tables
 from tests.support.paper import paper_run
 from tests.support.readers import said, texts
 from tests.support.runs import NATIVE, SPREAD, write_run
@@ -161,22 +161,6 @@ class TestTables:
 
     def test_no_runs_no_tables(self, tmp_path: Path):
         assert runs_tables(find_runs(tmp_path)) == ()
-
-
-class TestUnfinished:
-    def test_listed_with_status_and_reason(self, tmp_path: Path):
-        write_run(tmp_path)
-        write_run(tmp_path, fold=2, status="failed", extra={"reason": "the loss\nis not finite"})
-        write_run(tmp_path, fold=3, status="training")
-        table = unfinished_table(find_runs(tmp_path))
-        assert table is not None
-        assert [row[7] for row in texts(table)] == ["failed: the loss is not finite", "training"]
-        assert texts(table)[0][:7] == ["toy", "baseline", "resnet18", "1", "1", "2", "0"]
-        assert (tmp_path / texts(table)[1][8] / "run.json").exists()
-
-    def test_none_when_all_are_done(self, tmp_path: Path):
-        write_run(tmp_path)
-        assert unfinished_table(find_runs(tmp_path)) is None
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,10 @@ def test_csv_of_nothing_is_a_header():
 
 
 def test_json_holds_every_field():
-    document = json.loads(to_json([NUMBERS], ["x/run.json: truncated"]))
-    assert document["schema"] == 1
+    document = json.loads(to_json([NUMBERS], ["x/run.json: truncated"], LABELS))
+    assert document["schema"] == 2
+    assert document["unfinished"] == [{"table": "unfinished", "method": "a", "status": "failed"}]
+    assert json.loads(to_json([NUMBERS]))["unfinished"] == []
     assert document["skipped"] == ["x/run.json: truncated"]
     (table,) = document["tables"]
     assert (table["name"], table["title"], table["caption"], table["labels"]) == ("runs", "T", "C", 1)

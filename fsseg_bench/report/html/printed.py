@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.report.blocks import plain, same_rules
+from fsseg_bench.report.blocks import same_rules
 from fsseg_bench.report.html.standing import Contest, Entrant
 from fsseg_bench.report.papers import Paper
+from fsseg_bench.report.words import plain
 
 
 class Printed(NamedTuple):

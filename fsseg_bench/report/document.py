@@ -1,0 +1,158 @@
+"""A report as a whole: which tables it has, of which runs, and in which order; as text in each format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.spec import Resolution
+from fsseg_bench.protocol.statistics import IntervalKind, Metric
+from fsseg_bench.report.blocks import Measured
+from fsseg_bench.report.collect import Collection, any_runs
+from fsseg_bench.report.filters import chosen
+from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
+from fsseg_bench.report.html import to_html
+from fsseg_bench.report.latex import to_latex, to_macros
+from fsseg_bench.report.model import Layout, Table, arranged
+from fsseg_bench.report.paper import paper_table
+from fsseg_bench.report.paper_filter import narrowed
+from fsseg_bench.report.paper_words import NUMBERS, Number
+from fsseg_bench.report.papers import Paper, PaperTable
+from fsseg_bench.report.rows import claimed_twice
+from fsseg_bench.report.table import class_tables, runs_tables
+from fsseg_bench.report.text import to_csv, to_json, to_markdown
+from fsseg_bench.report.unfinished import unfinished_table
+
+TextForm = Literal["markdown", "latex", "macros", "csv", "json", "html"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a report is asked for."""
+
+    tables: Sequence[str] = (RUNS,)
+    """Names as ``fsseg-bench list tables`` shows them, papers, ``runs``, or ``all``."""
+    methods: Sequence[str] = ()
+    """Only runs and published rows of these; none: all."""
+    where: Mapping[str, str] = field(default_factory=dict)
+    """Conditions on runs, as for :func:`fsseg_bench.report.filters.fitting`."""
+    metric: Metric = "mean"
+    """Of the tables of runs."""
+    resolution: Resolution | None = None
+    """Where pixels are counted; None takes each protocol's headline."""
+    episodes: int | None = None
+    """Count the first episodes of each run only."""
+    interval: IntervalKind = "images"
+    per_class: bool = False
+    """Whether the IoU of each class is added."""
+    numbers: Sequence[Number] = NUMBERS
+    """Of papers' tables."""
+    layout: Layout = "auto"
+    """Of papers' tables."""
+    papers_path: str | Path | None = None
+    """A folder with further papers' tables."""
+
+    @property
+    def of_runs(self) -> bool:
+        """Whether tables of runs are wanted."""
+        return RUNS in self.tables or ALL in self.tables
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report: the runs that were chosen, and the tables that are wanted."""
+
+    request: Request
+    collection: Collection
+    papers: tuple[Paper, ...]
+    wanted: tuple[PaperTable, ...]
+    """The papers' tables, with what is asked for alone."""
+    notes: tuple[str, ...]
+    """What the conditions left out."""
+
+    @property
+    def doubts(self) -> list[str]:
+        """What is wrong with the records: those that were skipped, and those that claim one cell."""
+        skipped = [f"skipped: {warning.message}" for warning in self.collection.warnings]
+        return [*skipped, *claimed_twice(self.collection)]
+
+    @property
+    def unfinished(self) -> Table | None:
+        """The runs that make no number yet; None where there are none, or tables of runs are not wanted."""
+        return unfinished_table(self.collection) if self.request.of_runs else None
+
+    def tables(self) -> list[Table]:
+        """Those of runs, then of classes, then papers'; without what is not finished."""
+        request, collection = self.request, self.collection
+        made = [*runs_tables(collection, request.metric, request.resolution)] if request.of_runs else []
+        if request.per_class:
+            protocols = None if request.of_runs else tuple({p.name for table in self.wanted for p in table.rules})
+            made += class_tables(collection, request.resolution, protocols)
+        measured = Measured(collection)
+        of_papers = [
+            paper_table(table, collection, measured, resolution=request.resolution, numbers=request.numbers)
+            for table in self.wanted
+        ]
+        return [*made, *(table for table in of_papers if table.rows)]
+
+    def shaped(self) -> list[Table]:
+        """The tables for readers, in the layout asked for."""
+        return [arranged(table, self.request.layout) for table in self.tables()]
+
+    def text(self, form: TextForm) -> str:
+        """The report as text. LaTeX, macros and CSV hold numbers alone; what is not finished is not in them."""
+        unfinished = self.unfinished
+        apart = [unfinished] if unfinished else []
+        if form == "macros":
+            return to_macros(self.tables())
+        if form == "csv":
+            return to_csv(self.tables())
+        if form == "json":
+            return to_json(self.tables(), [warning.message for warning in self.collection.warnings], unfinished)
+        if form == "latex":
+            return "\n".join(map(to_latex, self.shaped()))
+        if form == "html":
+            return to_html(
+                [*self.shaped(), *apart],
+                self.collection,
+                metric=self.request.metric,
+                resolution=self.request.resolution,
+                known_papers=self.papers,
+            )
+        return "\n".join(map(to_markdown, [*self.shaped(), *apart]))
+
+
+def document(root: str | Path | None, request: Request) -> Document:
+    """The report on the runs under ``root`` (None: the default results folder).
+
+    Raises:
+        UserError: no such folder, table or setting; no run is there and no table of a paper is wanted; or the
+            conditions leave nothing.
+    """
+    printed = [name for name in request.tables if name != RUNS]
+    if request.metric == "binary" and not request.of_runs:
+        raise UserError("--metric binary: the paper's tables have their own metric; it is for --table runs")
+    known = papers(request.papers_path) if printed or request.papers_path else ()
+    every = find_tables(printed, known)
+    wanted, notes = narrowed(every, request.methods, request.where)
+    collection = any_runs(root, episodes=request.episodes, interval=request.interval)
+    found = len(collection.done) + len(collection.unfinished)
+    if not found and not every:
+        raise UserError(f"{collection.root}: holds no usable runs; make one with 'fsseg-bench run'")
+    if not found:
+        if not any(table.numbers for table in wanted):
+            raise UserError(f"no published row is asked for: {'; '.join(notes)}")
+        notes.insert(0, f"{collection.root}: holds no usable runs; measured numbers are missing")
+    elif request.methods or request.where:
+        try:
+            collection, left_out = chosen(collection, request.methods, request.where)
+            notes.insert(0, f"{left_out} of {found} runs left out")
+        except UserError as error:
+            if not any(table.numbers for table in wanted):
+                raise
+            collection = replace(collection, done=(), unfinished=(), left_out=found)
+            notes.insert(0, f"no run is asked for ({error})")
+    return Document(request, collection, tuple(known), tuple(wanted), tuple(notes))
