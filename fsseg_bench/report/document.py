@@ -60,6 +60,11 @@ class Request:
         """Whether tables of runs are wanted."""
         return RUNS in self.tables or ALL in self.tables
 
+    @property
+    def narrow(self) -> bool:
+        """Whether some runs and rows alone are wanted."""
+        return bool(self.methods or self.where)
+
 
 @dataclass(frozen=True)
 class Document:
@@ -96,7 +101,7 @@ class Document:
             paper_table(table, collection, measured, resolution=request.resolution, numbers=request.numbers)
             for table in self.wanted
         ]
-        return [*made, *(table for table in of_papers if table.rows)]
+        return [*made, *(table for table in of_papers if table.rows or not request.narrow)]
 
     def shaped(self) -> list[Table]:
         """The tables for readers, in the layout asked for."""
@@ -143,10 +148,10 @@ def document(root: str | Path | None, request: Request) -> Document:
     if not found and not every:
         raise UserError(f"{collection.root}: holds no usable runs; make one with 'fsseg-bench run'")
     if not found:
-        if not any(table.numbers for table in wanted):
+        if request.narrow and not any(table.numbers for table in wanted):
             raise UserError(f"no published row is asked for: {'; '.join(notes)}")
         notes.insert(0, f"{collection.root}: holds no usable runs; measured numbers are missing")
-    elif request.methods or request.where:
+    elif request.narrow:
         try:
             collection, left_out = chosen(collection, request.methods, request.where)
             notes.insert(0, f"{left_out} of {found} runs left out")
