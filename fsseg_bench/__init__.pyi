@@ -11,6 +11,10 @@ from .method import Prediction as Prediction
 from .protocol.load import load_protocol as load_protocol
 from .recipe import Recipe as Recipe
 from .registry import method_names as method_names
-from .report.frames import results as results
-from .report.frames import table as table
+from .report.frames.differences import compare as compare
+from .report.frames.episodes import episodes_frame as episodes_frame
+from .report.frames.papers import table as table
+from .report.frames.runs import results as results
+from .report.frames.summary import means as means
+from .report.frames.summary import per_class as per_class
 from .version import __version__ as __version__

@@ -16,7 +16,7 @@ from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
 from fsseg_bench.records.request import Precision, RunRequest
-from fsseg_bench.report.frames import results_of
+from fsseg_bench.report.frames.runs import results_of
 from fsseg_bench.report.recipes import what_differs
 from fsseg_bench.screen.notebook import progress_from_python
 from fsseg_bench.values import checked_value, plain_value

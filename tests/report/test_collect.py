@@ -13,7 +13,6 @@ from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.report import intervals
 from fsseg_bench.report.collect import find_runs, open_runs
-from fsseg_bench.report.frames import results, results_of
 from fsseg_bench.report.intervals import Wanted
 from tests.support.bootstrap import bootstrap_interval
 from tests.support.pairs import episode_table, joined, pair, write_fold
@@ -180,7 +179,6 @@ class TestFindRuns:
         write_run(tmp_path)
         monkeypatch.setenv("FSSEG_RESULTS", str(tmp_path))
         assert len(find_runs().done) == 1
-        assert len(results()) == 4
 
     def test_exactly_the_given_folders_once(self, tmp_path: Path):
         first, _, third = (write_run(tmp_path, fold=fold) for fold in (1, 2, 3))
@@ -189,51 +187,3 @@ class TestFindRuns:
         shutil.rmtree(first)
         found = open_runs([first, third])
         assert [w.path for w in found.warnings] == [first]
-
-
-class TestResults:
-    def test_long_frame(self, tmp_path: Path):
-        folder = write_run(tmp_path, SPREAD, native=NATIVE, fold=3, shot=5, seed=9)
-        frame = results(tmp_path)
-        assert len(frame) == 4
-        row = frame[(frame.metric == "mean") & (frame.resolution == "input")].iloc[0]
-        assert row.iou == pytest.approx(65, abs=1e-12)
-        assert (row.iou_low, row.iou_high) == pytest.approx((52.5, 77.5), abs=1e-10)
-        assert (row.protocol, row.method, row.backbone) == ("toy", "baseline", "resnet18")
-        assert (row.way, row.shot, row.fold, row.seed, row.episodes) == (1, 5, 3, 9, 3)
-        assert (row.status, row.path, row.episode_digest) == ("done", str(folder), "e" * 64)
-        native = frame[(frame.metric == "mean") & (frame.resolution == "native")].iloc[0]
-        assert native.iou == 75
-        assert frame.attrs["skipped"] == []
-
-    def test_the_frame_says_what_intervals_are_over(self, tmp_path: Path):
-        write_fold(tmp_path, pair(1, (12, 9))[0], 1, images=8)
-        write_fold(tmp_path, pair(2, (12, 9))[0], 2)
-        write_run(tmp_path, fold=3)
-        frame = results(tmp_path)
-        own = frame[(frame.metric == "mean") & (frame.resolution == "input")].set_index("fold")
-        assert own.interval.tolist() == ["images", "episodes", "episodes"]
-        assert own.note.tolist()[:2] == ["", intervals.UNKNOWN_IMAGES]
-        assert own.note[3].startswith("no interval: nothing varies between the episodes")
-        assert own.images.isna().tolist() == own.different_episodes.isna().tolist() == [False, True, True]
-        assert own.iou_low.isna().tolist() == own.iou_high.isna().tolist() == [False, False, True]
-        (run,) = find_runs(tmp_path).done[:1]
-        assert (own.images[1], own.different_episodes[1]) == (run.images.numbers.images, run.images.numbers.different)
-        older = results(tmp_path, interval="episodes")
-        assert set(older.interval) == {"episodes"}
-        assert older.iou_low[0] != frame.iou_low[0]
-        with pytest.raises(UserError, match="interval 'image': use one of images, episodes"):
-            results(tmp_path, interval="image")
-
-    def test_no_runs_is_an_empty_frame_and_skipped_ones_are_named(self, tmp_path: Path):
-        folder = write_run(tmp_path)
-        (folder / "run.json").write_text("{")
-        frame = results(tmp_path)
-        assert len(frame) == 0
-        assert not {"iou", "iou_low", "iou_high"} - set(frame.columns)
-        assert frame.attrs["unit"] == "percent"
-        assert str(folder) in frame.attrs["skipped"][0]
-
-    def test_of_some_folders(self, tmp_path: Path):
-        first, _ = write_run(tmp_path), write_run(tmp_path, fold=2)
-        assert set(results_of([first]).path) == {str(first)}

@@ -16,7 +16,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.paths import folder
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.report.find_papers import find_tables, papers
-from fsseg_bench.report.frames import table as frame
+from fsseg_bench.report.frames.papers import table as frame
 from tests.support.fresh import ROOT
 from tests.support.paper import paper_runs
 

@@ -1,0 +1,1 @@
+"""Pandas frames of what was measured and published; every score is in percent."""
