@@ -36,6 +36,7 @@ _COMMANDS = {
     "figures": ("fsseg_bench.cli.figures", "figures"),
     "list": ("fsseg_bench.cli.listing", "list_"),
     "show": ("fsseg_bench.cli.show", "show"),
+    "verify": ("fsseg_bench.cli.verify", "verify"),
     "episodes": ("fsseg_bench.cli.episodes", "episodes"),
     "check-method": ("fsseg_bench.cli.checks", "check_method"),
     "check-backbone": ("fsseg_bench.cli.checks", "check_backbone"),

@@ -183,7 +183,7 @@ def find_records(root: Path) -> tuple[tuple[StoredRun, ...], tuple[RecordWarning
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such results folder; name one with --results, or run something first")
-    folders, warnings = _record_folders(root)
+    folders, warnings = record_folders(root)
     runs = []
     for folder in folders:
         try:
@@ -201,8 +201,8 @@ def _check_name(folder: Path) -> None:
         raise RecordError(f"{str(folder)!a}: the folder's name is not valid UTF-8; rename it") from None
 
 
-def _record_folders(root: Path) -> tuple[list[Path], list[RecordWarning]]:
-    """The folders that hold a record, and those that may not be looked into."""
+def record_folders(root: Path) -> tuple[list[Path], list[RecordWarning]]:
+    """The folders from ``root`` down that hold a record, sorted, and those that may not be looked into."""
     found, closed = [], []
 
     def refused(error: OSError) -> None:

@@ -1,0 +1,94 @@
+"""Scores counted again from a record's counts, in whole numbers line by line; its predictions against its counts.
+
+It shares no arithmetic with ``protocol/scoring.py``, which every table uses.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fsseg_bench.conventions import UInt8
+from fsseg_bench.records.predictions import row_labels
+from fsseg_bench.records.read import EpisodeCounts, RecordError
+
+Scores = dict[str, dict[str, float]]
+"""By resolution and metric (``mean_iou``, ``binary_iou``), in [0, 1], as run.json holds them."""
+
+
+def recounted(rows: Iterable[Mapping[str, Any]], novel: Sequence[int], ways: int) -> Scores:
+    """Both metrics at both resolutions from the rows of an episode log.
+
+    Raises:
+        RecordError: a held-out class, the foreground or the background has no pixel.
+    """
+    classes: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
+    pooled: dict[tuple[str, bool], list[int]] = defaultdict(lambda: [0, 0])
+    for row in rows:
+        for resolution in ("input", "native"):
+            _add(row["classes"], row[resolution], ways, resolution, classes, pooled)
+    scores: Scores = {}
+    for resolution in ("input", "native"):
+        own = [_ratio(*classes[resolution, label]) for label in novel]
+        both = [_ratio(*pooled[resolution, is_way]) for is_way in (True, False)]
+        scores[resolution] = {"mean_iou": sum(own) / len(own), "binary_iou": sum(both) / 2}
+    return scores
+
+
+def _add(
+    labels: Sequence[int],
+    cells: Sequence[int],
+    ways: int,
+    resolution: str,
+    classes: dict[tuple[str, int], list[int]],
+    pooled: dict[tuple[str, bool], list[int]],
+) -> None:
+    """Adds an episode's intersections and unions; ``cells`` are row-major, rows are labels, 0 is background."""
+    side = ways + 1
+    for way, label in enumerate(labels, start=1):
+        total = classes[resolution, label]
+        total[0] += cells[way * side + way]
+        total[1] += sum(cells[way * side : (way + 1) * side]) + sum(cells[way::side]) - cells[way * side + way]
+    background = cells[0]
+    wrong = sum(cells[1:side]) + sum(cells[side::side])  # background taken for a way, and ways for background
+    right = sum(cells) - background - wrong
+    for is_way, intersection in ((True, right), (False, background)):
+        pooled[resolution, is_way][0] += intersection
+        pooled[resolution, is_way][1] += intersection + wrong
+
+
+def _ratio(intersection: int, union: int) -> float:
+    if not union:
+        raise RecordError("a held-out class, or the foreground or background, has no pixel in any episode")
+    return intersection / union
+
+
+def check_predictions(rows: Sequence[Mapping[str, Any]], counts: EpisodeCounts, ways: int) -> None:
+    """Whether predictions can be those that were counted, as far as can be told without the labels.
+
+    Of background and of each way no more pixels were counted than are predicted; the others are void in the labels.
+
+    Raises:
+        RecordError: they are not; names the episode.
+    """
+    if len(rows) != len(counts.input):
+        raise RecordError(f"{len(rows)} episodes, of which {len(counts.input)} were counted")
+    for episode, (row, cells) in enumerate(zip(rows, counts.input, strict=True)):
+        predicted = np.bincount(prediction_labels(row, ways).ravel(), minlength=ways + 1)
+        if row["episode"] != episode or (cells.sum(axis=0) > predicted).any():
+            raise RecordError(f"episode {episode}: other pixels are predicted than were counted")
+
+
+def prediction_labels(row: Mapping[str, Any], ways: int) -> UInt8:
+    """The predicted labels (S, S) of a row.
+
+    Raises:
+        RecordError: the row is damaged; names the episode.
+    """
+    try:
+        return row_labels(row, ways)
+    except ValueError as error:
+        raise RecordError(f"episode {row.get('episode')}: {error}") from None

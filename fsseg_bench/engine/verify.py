@@ -1,0 +1,221 @@
+"""Whether a record is what was recorded: every check in it, and every stored number that can be computed again.
+
+Neither torch, data nor weights are needed.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from fsseg_bench.engine.recount import Scores, check_predictions, recounted
+from fsseg_bench.errors import UserError
+from fsseg_bench.nn.torch_file import state_of
+from fsseg_bench.protocol.scoring import binary_iou, mean_iou
+from fsseg_bench.records.counts import row_inspector
+from fsseg_bench.records.info import (
+    CHECKPOINT_FILE,
+    EPISODES_FILE,
+    EVALUATED_FILE,
+    PREDICTIONS_FILE,
+    RUN_FILE,
+    TABLE_FILE,
+    TRAIN_FILE,
+)
+from fsseg_bench.records.lines import Chain, Inspect, parse_lines, read_lines
+from fsseg_bench.records.read import RecordError, StoredRun, read_run
+from fsseg_bench.records.training import LossSummary, loss_row, training_summary
+
+_CLOSE = 1e-12
+
+
+class Verdict(NamedTuple):
+    """What was found of one part of a record."""
+
+    part: str
+    """A file, or ``scores``."""
+    good: bool
+    words: str
+    """What was compared, or what is wrong."""
+
+
+class _AbsentError(Exception):
+    """A part that the record need not have."""
+
+
+def verify(folder: Path, masks: Callable[[StoredRun], str] | None = None) -> list[Verdict]:
+    """The verdicts on the record in ``folder``, in the order of its parts.
+
+    ``masks`` compares stored predictions with the data and says what it compared; None: they are not compared.
+    """
+    try:
+        run = read_run(folder)
+    except UserError as error:
+        return [Verdict(RUN_FILE, False, _short(error, folder))]
+    parts: dict[str, Callable[[StoredRun], str]] = {
+        RUN_FILE: _run,
+        TABLE_FILE: _table,
+        EVALUATED_FILE: _evaluated,
+        EPISODES_FILE: _episodes,
+        PREDICTIONS_FILE: _predictions,
+        TRAIN_FILE: _training,
+        CHECKPOINT_FILE: _checkpoint,
+        **{name: _sealed(name) for name in run.info.files if name not in {TRAIN_FILE, PREDICTIONS_FILE}},
+        **{path.name: _sweep(path) for path in sorted(folder.glob("sweep-*.jsonl"))},
+    }
+    if run.status == "done":
+        parts["scores"] = _scores
+        if masks is not None:
+            parts["masks"] = masks
+    return list(_verdicts(run, parts))
+
+
+def _verdicts(run: StoredRun, parts: dict[str, Callable[[StoredRun], str]]) -> Iterator[Verdict]:
+    for part, look in parts.items():
+        try:
+            yield Verdict(part, True, look(run))
+        except _AbsentError:
+            continue
+        except (UserError, OSError) as error:
+            yield Verdict(part, False, _short(error, run.folder))
+
+
+def _short(error: Exception, folder: Path) -> str:
+    """The message without the folder, which the reader knows."""
+    return str(error).replace(f"{folder}/", "").removeprefix(f"{folder}: ")
+
+
+def _run(run: StoredRun) -> str:
+    how = "as it was written" if run.info.lines == "checked" else "by an earlier version, which wrote no checks"
+    state = f"{run.status}: {run.info.reason}" if run.info.reason else run.status
+    return f"{how}; {state}; identity {run.info.identity[:8]}"
+
+
+def _table(run: StoredRun) -> str:
+    table = run.table()
+    if table is None:
+        raise _AbsentError
+    return f"{len(table):,} episodes, those of the run's settings"
+
+
+def _evaluated(run: StoredRun) -> str:
+    path, stated, table = run.folder / EVALUATED_FILE, run.settings.evaluated_digest, run.table()
+    if stated is None:
+        raise _AbsentError
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != stated:
+        raise RecordError("its SHA-256 is not that of the run's settings")
+    images = {row[0] for row in list(csv.reader(data.decode().splitlines()))[1:]}
+    used = {image for i in range(len(table)) for image in table.images(i)} if table else images
+    if images != used:
+        raise RecordError(f"{len(images ^ used)} images are not those of the episodes")
+    return f"{len(images):,} images with their labels, those of the episodes"
+
+
+def _episodes(run: StoredRun) -> str:
+    seal, table = run.info.episodes, run.table()
+    rows = _rows(run, EPISODES_FILE, row_inspector(run.settings.way, run.novel, table))
+    if run.status != "done":
+        return f"{len(rows):,} episodes so far, each with its check"
+    run.counts()  # the SHA-256 of the whole
+    if seal is not None and seal.count != len(rows):
+        raise RecordError(f"{len(rows)} episodes; {RUN_FILE} says {seal.count}")
+    if table is not None and len(table) != len(rows):
+        raise RecordError(f"{len(rows)} episodes; {TABLE_FILE} has {len(table)}")
+    return f"{len(rows):,} episodes, as they were counted"
+
+
+def _predictions(run: StoredRun) -> str:
+    rows = _rows(run, PREDICTIONS_FILE)
+    if run.status != "done":
+        return f"{len(rows):,} episodes so far, each with its check"
+    run.content(PREDICTIONS_FILE)
+    check_predictions(rows, run.counts(), run.settings.way)
+    return f"{len(rows):,} predictions that fit the counts"
+
+
+def _training(run: StoredRun) -> str:
+    rows = _rows(run, TRAIN_FILE, loss_row)
+    if run.status != "done":
+        return f"{len(rows):,} iterations so far, each with its check"
+    run.content(TRAIN_FILE)
+    wanted = run.info.settings.iterations
+    if wanted is not None and (not rows or rows[-1]["iteration"] + 1 != wanted):
+        raise RecordError(f"it ends with iteration {rows[-1]['iteration'] if rows else 'none'} of {wanted}")
+    if (stated := run.info.training) is not None and not _same_losses(stated, training_summary(rows)):
+        raise RecordError(f"its last losses are not those in {RUN_FILE}: {training_summary(rows)}")
+    return f"{len(rows):,} iterations, whose last losses are those in {RUN_FILE}"
+
+
+def _same_losses(stated: LossSummary, found: LossSummary | None) -> bool:
+    return found is not None and stated.steps == found.steps and math.isclose(stated.loss, found.loss, rel_tol=1e-9)
+
+
+def _rows(run: StoredRun, name: str, inspect: Inspect | None = None) -> list[dict[str, object]]:
+    """The rows of a log whose every line has its check, from the run's identity on."""
+    path = run.folder / name
+    if not path.exists() and not (name in run.info.files or (name == EPISODES_FILE and run.status == "done")):
+        raise _AbsentError
+    chain = Chain(run.info.identity, required=run.info.lines == "checked")
+    return parse_lines(path.read_bytes(), path, chain, inspect)
+
+
+def _checkpoint(run: StoredRun) -> str:
+    path, settings = run.folder / CHECKPOINT_FILE, run.info.settings
+    if not path.exists():
+        if run.status == "done" and settings.iterations:
+            return "is not here, so that the run can be repeated with a new training alone"
+        raise _AbsentError
+    state = state_of(path)
+    if state.damage:
+        raise RecordError(f"damaged: {state.damage}")
+    return "as it was written" if state.sealed else "by an earlier version: only the sums of its parts were compared"
+
+
+def _sealed(name: str) -> Callable[[StoredRun], str]:
+    def look(run: StoredRun) -> str:
+        run.content(name)
+        return "as it was written"
+
+    return look
+
+
+def _sweep(path: Path) -> Callable[[StoredRun], str]:
+    def look(run: StoredRun) -> str:
+        rows = read_lines(path, Chain(run.info.identity))
+        return f"{max(len(rows) - 1, 0):,} episodes"
+
+    return look
+
+
+def _scores(run: StoredRun) -> str:
+    """Compares what is counted again with what tables compute and with what run.json says."""
+    scores, counts = recounted(_rows(run, EPISODES_FILE), run.novel, run.settings.way), run.counts()
+    for resolution, metrics in scores.items():
+        cells = getattr(counts, resolution)
+        tables = {"mean_iou": mean_iou(cells, counts.classes, run.novel), "binary_iou": binary_iou(cells)}
+        for metric, value in metrics.items():
+            table = tables[metric]
+            if not math.isclose(value, table, rel_tol=_CLOSE):
+                raise RecordError(
+                    f"{metric} at {resolution} size is {100 * value:.4f} %, in tables {100 * table:.4f} %"
+                )
+            stated = run.info.scores.get(resolution, {}).get(metric)
+            if stated is not None and not math.isclose(value, stated, rel_tol=_CLOSE):
+                raise RecordError(
+                    f"{metric} at {resolution} size is {100 * value:.4f} % by the counts; {RUN_FILE} says "
+                    f"{100 * stated:.4f} %"
+                )
+    return _scores_words(scores, run)
+
+
+def _scores_words(scores: Scores, run: StoredRun) -> str:
+    head = scores[run.settings.headline]
+    told = f"mean-IoU {100 * head['mean_iou']:.2f} %, binary-IoU {100 * head['binary_iou']:.2f} %"
+    return (
+        f"{told} ({run.settings.headline} size), counted again: as in tables{' and run.json' * bool(run.info.scores)}"
+    )
