@@ -26,7 +26,7 @@ from fsseg_bench.records.info import (
     TABLE_FILE,
     TRAIN_FILE,
 )
-from fsseg_bench.records.lines import Chain, Inspect, parse_lines, read_lines
+from fsseg_bench.records.lines import Chain, Inspect, Row, parse_lines, read_lines
 from fsseg_bench.records.read import RecordError, StoredRun, read_run
 from fsseg_bench.records.training import LossSummary, loss_row, training_summary
 
@@ -155,7 +155,7 @@ def _same_losses(stated: LossSummary, found: LossSummary | None) -> bool:
     return found is not None and stated.steps == found.steps and math.isclose(stated.loss, found.loss, rel_tol=1e-9)
 
 
-def _rows(run: StoredRun, name: str, inspect: Inspect | None = None) -> list[dict[str, object]]:
+def _rows(run: StoredRun, name: str, inspect: Inspect | None = None) -> list[Row]:
     """The rows of a log whose every line has its check, from the run's identity on."""
     path = run.folder / name
     if not path.exists() and not (name in run.info.files or (name == EPISODES_FILE and run.status == "done")):
