@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fsseg_bench.cli.options import selected, selecting, user_folders
+from fsseg_bench.conventions import UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.sweep import find_sweep
 from fsseg_bench.report.contender import Contender, single_seed
 from fsseg_bench.report.figures.canvas import FORMATS, save_all
-from fsseg_bench.report.figures.episodes import EpisodeRow, choose_episodes, episodes_figure
+from fsseg_bench.report.figures.episodes import Choice, EpisodeRow, choose_episodes, episodes_figure
 from fsseg_bench.report.figures.loss import loss_curve, loss_figure
 from fsseg_bench.report.figures.steps import STEPS, SWITCH, other_model, steps_curve, steps_figure
+from fsseg_bench.report.recorded import DataPlaces, RecordedEpisodes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,18 +132,37 @@ def _sweep(contenders: Sequence[Contender], values: Sequence[str], places: dict[
 
 
 def _episodes(contenders: Sequence[Contender], places: dict[str, Any]) -> Figure:
-    from fsseg_bench.engine.open_run import RunPlaces
-    from fsseg_bench.engine.rerun import ShownEpisode, predicted_tiles
-
     about = _about(contenders)
     choices = choose_episodes(contenders)
-    shown = []
+    recorded = RecordedEpisodes(DataPlaces(*(places[key] for key in ("data_root", "dataset", "sources_path"))))
+    labels = _predictions(choices, recorded, places)
+    rows = []
     for choice in choices:
+        images = recorded.images(choice.runs[0], choice.episode)
         titles = [f"{c.label}: IoU {100 * iou:.1f} %" for c, iou in zip(contenders, choice.ious, strict=True)]
-        folders = [run.folder for run in choice.runs]
-        shown.append(ShownEpisode(choice.episode, dict(zip(titles, folders, strict=True))))
-    rows = [
-        EpisodeRow(f"{choice.reason} (fold {choice.fold}, episode {choice.episode})", tiles)
-        for choice, tiles in zip(choices, predicted_tiles(shown, RunPlaces(**places)), strict=True)
-    ]
-    return episodes_figure(rows, f"{about}; episodes chosen by foreground IoU at the input size")
+        own = [labels[run.folder, choice.episode] for run in choice.runs]
+        tiles = [(tile.title, tile.pixels) for tile in images.tiles(list(zip(titles, own, strict=True)))]
+        rows.append(EpisodeRow(f"{choice.reason} (fold {choice.fold}, episode {choice.episode})", tiles))
+    return episodes_figure(rows, about, contenders[0].settings.way)
+
+
+def _predictions(
+    choices: Sequence[Choice], recorded: RecordedEpisodes, places: dict[str, Any]
+) -> dict[tuple[Path, int], UInt8]:
+    """The predictions by folder and episode: as recorded, or made again where a record keeps none."""
+    runs = {run.folder: run for choice in choices for run in choice.runs}
+    wanted = {folder: [c.episode for c in choices if folder in {r.folder for r in c.runs}] for folder in runs}
+    found, lacking = {}, {}
+    for folder, episodes in wanted.items():
+        own = recorded.predictions(runs[folder], episodes)
+        if own is None:
+            lacking[folder] = episodes
+        else:
+            found.update({(folder, episode): labels for episode, labels in zip(episodes, own, strict=True)})
+    if lacking:
+        from fsseg_bench.engine.open_run import RunPlaces
+        from fsseg_bench.engine.rerun import predicted_labels
+
+        click.echo(f"note: {len(lacking)} of {len(runs)} runs keep no predictions; they predict again", err=True)
+        found.update(predicted_labels(lacking, RunPlaces(**places)))
+    return found

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 from fsseg_bench.conventions import VOID, UInt8
 from fsseg_bench.data.source import Source
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load_image(source: Source, image_id: str, size: int) -> torch.Tensor:
@@ -80,8 +83,14 @@ def training_masks(source: Source, image_id: str, classes: Sequence[int], ignore
 
 def squash_image(image: Image.Image, size: int) -> torch.Tensor:
     """An RGB image as (3, size, size) uint8, by Pillow's bilinear filter."""
-    squashed = image.resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(squashed)).permute(2, 0, 1).contiguous()
+    import torch  # reports read images and masks, too, and start without it
+
+    return torch.from_numpy(square(image, size)).permute(2, 0, 1).contiguous()
+
+
+def square(image: Image.Image, size: int) -> UInt8:
+    """The same as an array (size, size, 3)."""
+    return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def squash(mask: UInt8, size: int) -> UInt8:

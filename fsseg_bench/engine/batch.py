@@ -14,11 +14,10 @@ from fsseg_bench.engine.checks import ContractError, checked_prediction
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.made_up import evaluation_episode
 from fsseg_bench.engine.plan import PUBLISHED, OpenSources, Plan, make_plan
-from fsseg_bench.engine.request_checks import protocol_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.images import EpisodeImages, few_images
 from fsseg_bench.records.info import RUN_FILE
-from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.request import RunRequest, protocol_of
 from fsseg_bench.records.settings import RunSettings, ShownSettings, canonical_json, settings_shown
 from fsseg_bench.registry import find_method
 

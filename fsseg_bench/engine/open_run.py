@@ -12,7 +12,6 @@ from torch import Tensor
 
 from fsseg_bench.engine.build import BASE_CLASSES, TrainedFile, assemble, find_trained
 from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
-from fsseg_bench.engine.request_checks import protocol_of
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
@@ -22,7 +21,7 @@ from fsseg_bench.nn.weight_files import file_hash, weights_folders
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.records.info import RUN_FILE, TABLE_FILE
 from fsseg_bench.records.read import EpisodeCounts, StoredRun, read_run
-from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.request import RunRequest, protocol_of
 from fsseg_bench.records.settings import differences
 from fsseg_bench.registry import find_method
 

@@ -13,7 +13,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import TrainedFile, assemble, default_backbone, find_trained
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.optimise import check_training, trunks
-from fsseg_bench.engine.request_checks import checked_protocol, grouped, recipe_of
+from fsseg_bench.engine.request_checks import checked_protocol, recipe_of
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
@@ -27,7 +27,7 @@ from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import Further, further_of_table
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.request import RunRequest, grouped
 from fsseg_bench.records.settings import CheckpointTraining, RunSettings
 from fsseg_bench.registry import find_method, method_module
 from fsseg_bench.storage.json_text import plain

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.paths import storable
-from fsseg_bench.protocol.lists import is_count
-from fsseg_bench.protocol.load import load_protocol, replace_episodes
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.request import RunRequest, grouped, protocol_of
 from fsseg_bench.schema import WrongError, fields_of, fitted
 
 _LEAST_SIDE = 16  # pixels: two cells at output stride 8
@@ -35,39 +30,6 @@ def checked_protocol(request: RunRequest) -> Protocol:
                 f"--scales {scale}: {side} pixels of {protocol.image.size}; queries need at least {_LEAST_SIDE}"
             )
     return protocol
-
-
-def protocol_of(request: RunRequest) -> Protocol:
-    """The protocol of a request, with its changes.
-
-    Raises:
-        UserError: as :func:`fsseg_bench.protocol.load.load_protocol`.
-    """
-    protocol = load_protocol(request.dataset, grouped(request.settings)["protocol"], request.sources_path)
-    if request.episodes is not None and is_count(request.episodes):
-        return replace_episodes(protocol, int(request.episodes))
-    return protocol
-
-
-def grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What ``--set`` gives, by what it changes: ``protocol``, ``recipe`` or ``switch``.
-
-    Raises:
-        UserError: a key is no text, or names a switch twice.
-    """
-    groups: dict[str, dict[str, Any]] = {"protocol": {}, "recipe": {}, "switch": {}}
-    for key, value in settings.items():
-        if not isinstance(key, str):
-            raise UserError(f"settings: {key!r} is no name; write 'recipe.KEY', 'protocol.SECTION.KEY' or a switch")
-        group, _, rest = key.partition(".")
-        if group in {"protocol", "recipe"} and rest:
-            groups[group][rest] = value
-        else:
-            name = key.removeprefix("method.")
-            if name in groups["switch"]:
-                raise UserError(f"--set {name} and --set method.{name} are the same switch; give one")
-            groups["switch"][name] = value
-    return groups
 
 
 def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Recipe:

@@ -1,10 +1,8 @@
-"""Finished runs predict again: pictures of chosen episodes, and counts for several values of one switch."""
+"""Finished runs predict again: the labels of chosen episodes, and counts for several values of one switch."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from fsseg_bench.engine.device import describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator
 from fsseg_bench.engine.inference import InferenceModel, levels_of
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
-from fsseg_bench.engine.panels import Tile, episode_tiles
 from fsseg_bench.engine.plan import OpenSources, Plan
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.engine.switches import parse_switches
@@ -143,43 +140,25 @@ def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
     return bool((first - second).abs().max() <= _GPU_TOLERANCE * second.abs().max())
 
 
-@dataclass(frozen=True)
-class ShownEpisode:
-    """One episode of runs that share their episodes."""
-
-    episode: int
-    folders: Mapping[str, Path]
-    """The title of each prediction, and the run that makes it."""
-
-
-def predicted_tiles(shown: Sequence[ShownEpisode], places: RunPlaces | None = None) -> list[list[Tile]]:
-    """For each episode: supports, query, each run's prediction, truth.
-
-    Each run is opened once.
+def predicted_labels(
+    wanted: Mapping[Path, Sequence[int]], places: RunPlaces | None = None
+) -> dict[tuple[Path, int], UInt8]:
+    """What finished runs predict for some of their episodes: labels (S, S) uint8 by folder and episode.
 
     Raises:
         UserError: as :func:`fsseg_bench.engine.open_run.open_run`; code has changed and a prediction is not the
             recorded one.
     """
     opened: OpenSources = {}
-    wanted: dict[Path, list[tuple[int, str]]] = defaultdict(list)
-    for number, episode in enumerate(shown):
-        for title, folder in episode.folders.items():
-            wanted[folder].append((number, title))
-    labels: dict[tuple[int, str], UInt8] = {}
-    plans = {}
-    for folder, uses in wanted.items():
+    labels = {}
+    for folder, episodes in wanted.items():
         run = open_run(folder, places, opened)
         device = resolve_device(run.plan.request.device)
         model = InferenceModel(run.plan.model.to(device), device, run.plan.request.precision)
         evaluator = build_evaluator(run.plan, model, _KEEP_NOTHING)
-        for number, title in uses:
-            labels[number, title] = _prediction(run, evaluator, shown[number].episode)
-            plans[number] = run.plan
-    return [
-        episode_tiles(plans[number], episode.episode, [(title, labels[number, title]) for title in episode.folders])
-        for number, episode in enumerate(shown)
-    ]
+        for episode in episodes:
+            labels[folder, episode] = _prediction(run, evaluator, episode)
+    return labels
 
 
 def _prediction(run: OpenRun, evaluator: Evaluator, episode: int) -> UInt8:

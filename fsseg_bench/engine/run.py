@@ -206,7 +206,7 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
         },
     )
     if request.panels:
-        draw_panels(plan, evaluator, rows, record.folder / "panels", request.panels)
+        draw_panels(plan, rows, record.predictions(), record.folder / "panels", request.panels)
     record.update(status="done", reason=None)
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fsseg_bench.conventions import MOST_LABELS
+from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.lists import is_count
 from fsseg_bench.schema import Must, Range
+
+if TYPE_CHECKING:
+    from fsseg_bench.protocol.spec import Protocol
 
 Precision = Literal["fp32", "bf16"]
 AtLeastZero = Annotated[int, Range(least=0)]
@@ -64,3 +68,38 @@ class RunRequest:
     def episode_list(self) -> str:
         """The CSV file whose episodes are replayed; empty where none is."""
         return self.episodes if self.episodes and not is_count(self.episodes) else ""
+
+
+def protocol_of(request: RunRequest) -> Protocol:
+    """The protocol of a request, with its changes.
+
+    Raises:
+        UserError: as :func:`fsseg_bench.protocol.load.load_protocol`.
+    """
+    from fsseg_bench.protocol.load import load_protocol, replace_episodes  # listing records does without
+
+    protocol = load_protocol(request.dataset, grouped(request.settings)["protocol"], request.sources_path)
+    if request.episodes is not None and is_count(request.episodes):
+        return replace_episodes(protocol, int(request.episodes))
+    return protocol
+
+
+def grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What ``--set`` gives, by what it changes: ``protocol``, ``recipe`` or ``switch``.
+
+    Raises:
+        UserError: a key is no text, or names a switch twice.
+    """
+    groups: dict[str, dict[str, Any]] = {"protocol": {}, "recipe": {}, "switch": {}}
+    for key, value in settings.items():
+        if not isinstance(key, str):
+            raise UserError(f"settings: {key!r} is no name; write 'recipe.KEY', 'protocol.SECTION.KEY' or a switch")
+        group, _, rest = key.partition(".")
+        if group in {"protocol", "recipe"} and rest:
+            groups[group][rest] = value
+        else:
+            name = key.removeprefix("method.")
+            if name in groups["switch"]:
+                raise UserError(f"--set {name} and --set method.{name} are the same switch; give one")
+            groups["switch"][name] = value
+    return groups

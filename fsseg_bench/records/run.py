@@ -183,6 +183,10 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         """
         return read_lines(self.episodes_path, self._chain)
 
+    def predictions(self) -> list[Row]:
+        """The rows of the log of predictions; errors as :meth:`rows`."""
+        return read_lines(self.folder / PREDICTIONS_FILE, self._chain)
+
     def training_rows(self) -> list[Row]:
         """The rows of the training log; errors as :meth:`rows`."""
         return read_lines(self.train_path, self._chain, loss_row)

@@ -15,13 +15,13 @@ from PIL import Image
 import fsseg_bench
 from fsseg_bench.data.own.proposal import propose
 from fsseg_bench.engine.inference import InferenceModel
-from fsseg_bench.engine.overlay import overlay
 from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.predict import predictor as module
 from fsseg_bench.engine.predict.once import predict
 from fsseg_bench.engine.predict.predictor import Predictor, Segmentation
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
+from fsseg_bench.pictures.overlay import overlay
 from fsseg_bench.records.request import RunRequest
 from tests.support.datasets import HEIGHT, WIDTH, write_class_folders
 

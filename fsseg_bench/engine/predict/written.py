@@ -15,12 +15,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from fsseg_bench.data.outlines import encode_mask
-from fsseg_bench.engine.overlay import colour, overlay
 from fsseg_bench.engine.predict.ahead import THREADS, ahead
 from fsseg_bench.engine.predict.predictor import Segmentation
 from fsseg_bench.engine.predict.queries import Query
 from fsseg_bench.engine.predict.upright import upright
 from fsseg_bench.errors import UserError
+from fsseg_bench.pictures.overlay import colour, overlay
 from fsseg_bench.storage.files import atomic_writer, make_folder, sync_folder, write_atomic
 from fsseg_bench.version import __version__
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.pictures.overlay import colour, kinds
 from fsseg_bench.protocol.scoring import episode_ious
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.contender import Contender, match
@@ -17,6 +18,7 @@ from fsseg_bench.report.figures.canvas import label, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
 _TILE = 1.45  # inches
 _CAPTION = 0.2
@@ -84,8 +86,8 @@ def choose_episodes(contenders: Sequence[Contender]) -> list[Choice]:
     ]
 
 
-def episodes_figure(rows: Sequence[EpisodeRow], about: str) -> Figure:
-    """One row an episode: its caption, then its tiles with their titles.
+def episodes_figure(rows: Sequence[EpisodeRow], about: str, ways: int = 1) -> Figure:
+    """One row an episode: its caption, then its tiles with their titles; below, what the colours of N ways mean.
 
     Raises:
         UserError: matplotlib is not installed, or there are no rows.
@@ -93,7 +95,7 @@ def episodes_figure(rows: Sequence[EpisodeRow], about: str) -> Figure:
     if not rows:
         raise UserError("no episode to show")
     across = max(len(row.tiles) for row in rows)
-    figure = new_figure(_TILE * across + 0.4, (_TILE + 0.15 + _CAPTION) * len(rows) + 0.4)
+    figure = new_figure(_TILE * across + 0.4, (_TILE + 0.15 + _CAPTION) * len(rows) + 0.8)
     figure.set_layout_engine("constrained", h_pad=_CAPTION / 2, w_pad=0.03)
     grid = figure.subplots(len(rows), across, squeeze=False)
     for row, axes in zip(rows, grid, strict=True):
@@ -113,5 +115,17 @@ def episodes_figure(rows: Sequence[EpisodeRow], about: str) -> Figure:
             annotation_clip=False,
         )
         caption.set_in_layout(False)  # it stands over several tiles, in the rows' padding
-    figure.suptitle(label(about), fontsize=8)
+    chosen = "episodes chosen by foreground IoU at the input size"
+    figure.suptitle(label(f"{about}; {chosen}"), fontsize=8)
+    figure.legend(handles=_legend(ways), loc="outside lower center", ncols=2, fontsize=7, frameon=False)
     return figure
+
+
+def _legend(ways: int) -> list[Patch]:
+    from matplotlib.patches import Patch
+
+    patches = []
+    for kind in kinds(ways):
+        rgb = np.asarray(kind.colour or colour(1)) / 255
+        patches.append(Patch(facecolor=(*rgb, 0.45), edgecolor=tuple(rgb), hatch=2 * kind.hatch, label=kind.words))
+    return patches

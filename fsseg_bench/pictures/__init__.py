@@ -1,0 +1,1 @@
+"""Labels and predictions drawn over images, as arrays; nothing here needs torch."""

@@ -1,0 +1,124 @@
+"""Episodes of finished runs in pictures: images from the data set on this machine, predictions from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fsseg_bench.conventions import UInt8
+from fsseg_bench.data.open import examine, open_source
+from fsseg_bench.data.source import Source
+from fsseg_bench.errors import UserError
+from fsseg_bench.pictures.episode import EpisodeImages
+from fsseg_bench.protocol.load import replace_list
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.table import EpisodeTable
+from fsseg_bench.records.info import PREDICTIONS_FILE
+from fsseg_bench.records.predictions import counted, stored_predictions
+from fsseg_bench.records.read import RecordError, StoredRun, evaluated_images
+from fsseg_bench.records.request import RunRequest, protocol_of
+
+
+@dataclass(frozen=True)
+class DataPlaces:
+    """What may be elsewhere than when a run was made."""
+
+    data_root: str | None = None
+    dataset: str | None = None
+    """The protocol's file."""
+    sources_path: str | None = None
+
+
+class RecordedEpisodes:
+    """Reads the episodes of finished runs again, and checks by digests and counts that they are what was evaluated."""
+
+    def __init__(self, places: DataPlaces = DataPlaces()) -> None:
+        """What is not in ``places`` is looked for where the record says, and as ``run`` does."""
+        self._places = places
+        self._opened: dict[tuple[str, str], tuple[Protocol, Source] | UserError] = {}
+        self._tables: dict[str, EpisodeTable] = {}
+
+    def images(self, run: StoredRun, episode: int) -> EpisodeImages:
+        """The images of an episode.
+
+        Raises:
+            UserError: the protocol or the data are nowhere to be found, or are not those that were evaluated.
+        """
+        protocol, source = self._open(run)
+        table = self._table(run)
+        self._check(run, source, sorted(set(table.images(episode))))
+        return EpisodeImages.read(source, protocol, table, episode)
+
+    def predictions(self, run: StoredRun, episodes: Sequence[int]) -> list[UInt8] | None:
+        """The predicted labels (S, S) uint8 in 0..N of some episodes; None where the record keeps none.
+
+        Raises:
+            RecordError: the record is damaged, or a prediction has not the recorded counts.
+        """
+        found = stored_predictions(run, episodes)
+        if found is None:
+            return None
+        for episode, labels in found.items():
+            truth = self.images(run, episode).truth
+            recorded = run.counts().input[episode]
+            if labels.shape != truth.shape or not np.array_equal(counted(labels, truth, run.settings.way), recorded):
+                raise RecordError(
+                    f"{run.folder / PREDICTIONS_FILE}: episode {episode} has not the counts that the run recorded"
+                )
+        return [found[episode] for episode in episodes]
+
+    def _open(self, run: StoredRun) -> tuple[Protocol, Source]:
+        key = (run.settings.protocol_digest, str(run.info.passed.data_root))
+        if key not in self._opened:
+            try:
+                self._opened[key] = self._found(run)
+            except UserError as error:
+                self._opened[key] = error
+        found = self._opened[key]
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def _found(self, run: StoredRun) -> tuple[Protocol, Source]:
+        passed, places = run.info.passed, self._places
+        dataset = places.dataset or passed.dataset
+        if not dataset:
+            raise UserError(f"{run.folder}: the record does not say which protocol it is of")
+        request = RunRequest(
+            dataset=dataset,
+            settings=passed.settings,
+            episodes=passed.episodes,
+            sources_path=places.sources_path or passed.sources_path,
+        )
+        protocol = protocol_of(request)
+        if (replace_list(protocol) if passed.episode_list else protocol).digest != run.settings.protocol_digest:
+            raise UserError(f"{run.folder}: its protocol, {dataset}, was changed since")
+        roots = [places.data_root] if places.data_root else list(dict.fromkeys([passed.data_root, None]))
+        for i, root in enumerate(roots):
+            try:
+                return protocol, open_source(protocol, Path(root).expanduser() if root else None)
+            except UserError:
+                if i == len(roots) - 1:
+                    raise
+        raise AssertionError("there is always a place to look at")
+
+    def _table(self, run: StoredRun) -> EpisodeTable:
+        digest = run.settings.episode_digest
+        if digest not in self._tables:
+            table = run.table()
+            if table is None:
+                raise UserError(f"{run.folder}: the record does not say which images its episodes have")
+            self._tables[digest] = table
+        return self._tables[digest]
+
+    def _check(self, run: StoredRun, source: Source, images: Sequence[str]) -> None:
+        """Whether the images are those that were evaluated, as far as the record says."""
+        recorded = evaluated_images(run.folder, run.info.settings)
+        for image, content in examine(source, images, labels=True, decode=False).content:
+            if image in recorded and recorded[image] != (content.image, content.label):
+                raise UserError(
+                    f"{source.image_path(image)}: not the image, or not the mask, that {run.folder} evaluated"
+                )
