@@ -98,8 +98,8 @@ def judged(prediction: UInt8, truth: UInt8, ways: int) -> UInt8:
 def swatch(kind: Kind, label: int = 1, size: tuple[int, int] = (24, 40)) -> UInt8:
     """A small layer (H, W, 4) of one kind of region, for a legend."""
     layer = np.zeros((*size, 4), np.uint8)
-    _paint(layer, np.ones(size, bool), kind.hatch, kind.colour or colour(label))
-    _outline(layer, np.pad(np.ones((size[0] - 2, size[1] - 2), bool), 1), 1)
+    chosen = np.pad(np.ones((size[0] - 2, size[1] - 2), bool), 1)
+    _paint(layer, chosen, kind.hatch, kind.colour or colour(label))
     return layer
 
 
@@ -120,6 +120,7 @@ def _paint(layer: UInt8, chosen: Bool, hatch: Hatch, rgb: tuple[int, int, int]) 
         phase = at // width % _PERIOD
         layer[chosen & (phase < 2)] = (*rgb, _SOLID)
         layer[chosen & (phase == 2)] = (*_WHITE, _SOLID)
+        layer[chosen & (phase == 3)] = (*_BLACK, _SOLID)
     if hatch == ".":
         dots = (rows // width % 4 == 0) & (columns // width % 4 == 0)
         layer[chosen & dots] = (*_WHITE, _SOLID)
