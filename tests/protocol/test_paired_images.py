@@ -12,9 +12,10 @@ from scipy import stats
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.image_variance import ONE_IMAGE
 from fsseg_bench.protocol.images import EpisodeImages
-from fsseg_bench.protocol.paired import ALIKE, Difference, paired_by_images
+from fsseg_bench.protocol.intervals import Score, image_estimates
+from fsseg_bench.protocol.paired import ALIKE, Difference, overall_differences, overall_scores, paired_by_images
 from fsseg_bench.protocol.scoring import class_iou
-from fsseg_bench.protocol.statistics import FoldCounts, class_influence, difference, fold_influence
+from fsseg_bench.protocol.statistics import FoldCounts, Metric, averaged, class_influence, difference, fold_influence
 from fsseg_bench.protocol.table import EpisodeTable
 from tests.protocol.test_image_variance import METRICS, Naive, naive_estimate
 from tests.support.pairs import episode_table, pair, score
@@ -148,3 +149,37 @@ def test_what_cannot_be_paired() -> None:
         paired_by_images([[a]], [[b]], level=95)
     with pytest.raises(UserError, match="no episode of class 9"):
         paired_by_images([[replace(a, novel=[*a.novel, 9])]], [[replace(b, novel=[*b.novel, 9])]])
+
+
+def numbers(found: object) -> dict[str, float]:
+    return {name: value for name, value in vars(found).items() if name != "unknown"}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_many_pairs_at_once_are_the_pairs_one_by_one(metric: Metric) -> None:
+    folds = [sides(i) for i in range(3)]
+    third = [pair(i, (20, 25, 15), noise=9)[1] for i in range(3)]
+    three = [
+        [[a] for a, _, _ in folds],
+        [[b] for _, b, _ in folds],
+        [[replace(c, images=EpisodeImages.of(table))] for c, (_, _, table) in zip(third, folds, strict=True)],
+    ]
+    wanted = [(0, 1), (2, 1), (0, 2)]
+    for found, (a, b) in zip(overall_differences(three, wanted, metric), wanted, strict=True):
+        expected = paired_by_images(three[a], three[b]).scores[metric].overall
+        assert numbers(found) == pytest.approx(numbers(expected), rel=1e-9)
+    for found, side in zip(overall_scores(three, metric), three, strict=True):
+        (alone,) = image_estimates([Score([fold[0] for fold in side], metric)])
+        assert numbers(found) == pytest.approx(numbers(alone), rel=1e-9)
+    assert overall_differences(three, [], metric) == []
+
+
+def test_trainings_are_averaged_and_their_numbers_may_differ() -> None:
+    a, b, table = sides(0)
+    again = replace(pair(0, (20, 25, 15), noise=9)[1], images=EpisodeImages.of(table))
+    (found,) = overall_differences([[[a]], [[b, again]]], [(0, 1)], "mean")
+    apart = [difference(fold_influence(a, "mean"), fold_influence(side, "mean")) for side in (b, again)]
+    naive = naive_estimate([Naive(table, averaged(apart))])
+    check(found, (score(a, "mean"), (score(b, "mean") + score(again, "mean")) / 2), naive)
+    with pytest.raises(ValueError, match="same folds"):
+        overall_differences([[[a]], [[b], [b]]], [(0, 1)], "mean")

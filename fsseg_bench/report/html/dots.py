@@ -116,7 +116,7 @@ def sign(series: int) -> str:
 
 def shape(series: int) -> str:
     """The mark of a series, SVG around (0, 0)."""
-    own = _SHAPES[(series + series // _COLOURS) % len(_SHAPES)]
+    own = _SHAPES[(series % _COLOURS + series // _COLOURS) % len(_SHAPES)]
     return f'<g class="mark {colour(series)}">{own}</g>'
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.report.blocks import same_rules
+from fsseg_bench.report.blocks import PublishedRow, printed_scales, same_rules, several_scales
 from fsseg_bench.report.html.standing import Contest, Entrant
 from fsseg_bench.report.papers import Paper
 from fsseg_bench.report.words import plain
@@ -35,20 +35,24 @@ def printed_numbers(contest: Contest, metric: Metric, known: Sequence[Paper]) ->
 
 
 def _of(entrant: Entrant, metric: Metric, known: Sequence[Paper]) -> list[Printed]:
+    """Those made with queries at as many scales as here, where there are any; else all, and each says its scales."""
     run = next(iter(entrant.folds.values()))[0]
     settings = run.record.settings
+    wanted = settings.protocol, settings.way, entrant.shot, "mean", metric, plain(settings.method)
     made: dict[str, Printed] = {}
-    for paper in known if settings.way == 1 else ():
+    alike: dict[str, Printed] = {}
+    for paper in known:
         protocol = paper.protocols.get(settings.protocol)
         if protocol is None or protocol.rules is None or not same_rules(run, protocol.rules):
             continue
+        here = several_scales(protocol, settings)
         for n in paper.numbers:
-            same = n.protocol, n.way, n.shot, n.fold, n.metric
-            if same == (settings.protocol, 1, entrant.shot, "mean", metric) and (plain(n.name), plain(n.backbone)) == (
-                plain(settings.method),
-                plain(settings.backbone),
-            ):
-                scales = ", several query scales" if n.multi_scale in {"yes", "inferred"} else ""
-                words = f"{n.method} {n.text} ({n.source}{scales})"
-                made.setdefault(n.text, Printed(n.value, n.text, words))
-    return list(made.values())
+            own = n.protocol, n.way, n.shot, n.fold, n.metric, plain(n.name)
+            if own == wanted and plain(n.backbone) == plain(settings.backbone):
+                several = printed_scales(PublishedRow({(entrant.shot, "mean"): n}))
+                scales = "" if several is None else ", several query scales" if several else ", one query scale"
+                printed = Printed(n.value, n.text, f"{n.method} {n.text} ({n.source}{scales})")
+                made.setdefault(n.text, printed)
+                if several is not None and several == here:
+                    alike.setdefault(n.text, printed)
+    return list((alike or made).values())

@@ -31,17 +31,13 @@ class Entrant:
 
     rows: tuple[Row, ...]
     shot: int
+    variant: str
+    """What tells it from others of the method and backbone at this shot."""
 
     @property
     def method(self) -> str:
         """The method's name."""
         return self.rows[0].method
-
-    @property
-    def variant(self) -> str:
-        """What tells it from others of the method and backbone; the seed only where it has one of several."""
-        parts = self.rows[0].variant.split("; ")
-        return "; ".join(part for part in parts if len(self.rows) == 1 or not part.startswith("seed="))
 
     @property
     def folds(self) -> Mapping[int, tuple[ScoredRun, ...]]:
@@ -173,7 +169,15 @@ def _entrants(rows: Sequence[Row], shot: int) -> list[Entrant]:
         while any(other.settings.seed == row.settings.seed for other in merged.get(name, ())):
             name += "'"  # two records of one training stay apart
         merged.setdefault(name, []).append(row)
-    return [Entrant(tuple(members), shot) for members in merged.values()]
+    names = [(rows[0].method, rows[0].backbone, _without_seed(rows[0].variant)) for rows in merged.values()]
+    return [
+        Entrant(tuple(members), shot, members[0].variant if names.count(name) > 1 else name[-1])
+        for members, name in zip(merged.values(), names, strict=True)
+    ]
+
+
+def _without_seed(variant: str) -> str:
+    return "; ".join(part for part in variant.split("; ") if not part.startswith("seed="))
 
 
 def _alike(entrants: Sequence[Entrant]) -> list[list[Entrant]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 _LEAST_P = 1e-6
 _MOST_NAMES = 3
+_TIED = "\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -17,14 +18,14 @@ def number(value: float, digits: int = 1) -> str:
 
 def to(low: float, high: float, *, like: str = "0.0") -> str:
     """An interval, with as many digits as ``like`` has."""
-    digits = len(like.partition(" ")[0].partition(".")[2])
+    digits = len(like.partition(_TIED)[0].partition(".")[2])
     return f"{number(low, digits)} to {number(high, digits)}"
 
 
 def points(value: float, *ends: float) -> str:
-    """A difference; with a second digit where the first would make it, or an end of its interval, 0."""
-    digits = 1 if all(abs(v) >= 0.1 for v in (value, *ends)) else 2
-    return f"{number(value, digits)} points"
+    """A difference; with further digits where the first would make it, or an end of its interval, 0."""
+    digits = next((n for n in (1, 2) if all(abs(v) >= 10.0**-n for v in (value, *ends))), 3)
+    return f"{number(value, digits)}{_TIED}points"
 
 
 def p_words(p: float | None) -> str:
@@ -32,9 +33,9 @@ def p_words(p: float | None) -> str:
     if p is None:
         return "no p-value"
     if p < _LEAST_P:
-        return "p < 0.000001"
-    rounded = float(f"{p:.1g}") if p < 0.1 else float(f"{p:.2g}")
-    return f"p = {f'{rounded:.6f}'.rstrip('0').rstrip('.')}"
+        return f"p{_TIED}<{_TIED}0.000001"
+    rounded = float(f"{p:.1g}" if p < 0.001 else f"{p:.2g}")
+    return f"p{_TIED}={_TIED}{f'{rounded:.6f}'.rstrip('0').rstrip('.')}"
 
 
 def listing(names: Sequence[str]) -> str:
