@@ -27,8 +27,8 @@ def test_the_mean_of_the_same_method_backbone_and_shot_with_as_many_scales(tmp_p
 
 
 def test_all_where_none_has_as_many_scales(tmp_path: Path):
-    (number,) = found(tmp_path, method="canet")[0]
-    assert number.words == "CANet 55.40 (BiOpt paper, Table 1, several query scales)"
+    (number,) = found(tmp_path, method="pgnet")[0]
+    assert number.words == "PGNet 56.00 (BiOpt paper, Table 1)"
 
 
 def test_other_rules_folds_shots_and_methods_have_none(tmp_path: Path):
