@@ -137,8 +137,8 @@ def _torchvision_trunk(network: nn.Module, images: Tensor) -> list[Tensor]:
         ("resnet50", 8, (False, True, True)),
         ("resnet50", 16, (False, False, True)),
         ("resnet50", 32, (False, False, False)),
-        ("resnet101", 8, (False, True, True)),
-        ("resnet101", 16, (False, False, True)),
+        pytest.param("resnet101", 8, (False, True, True), marks=pytest.mark.slow),
+        pytest.param("resnet101", 16, (False, False, True), marks=pytest.mark.slow),
         ("resnet18", 32, (False, False, False)),
     ],
 )
