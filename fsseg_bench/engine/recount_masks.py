@@ -7,12 +7,12 @@ from pathlib import Path
 from fsseg_bench.data.loading import query_label
 from fsseg_bench.data.open import examine, open_source
 from fsseg_bench.engine.recount import prediction_labels
-from fsseg_bench.engine.request_checks import protocol_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.records.info import PREDICTIONS_FILE
 from fsseg_bench.records.predictions import counted
 from fsseg_bench.records.read import RecordError, StoredRun
+from fsseg_bench.records.request import protocol_of
 
 
 def recount_masks(run: StoredRun, root: str | None) -> str:
