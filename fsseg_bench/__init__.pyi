@@ -17,4 +17,5 @@ from .report.frames.papers import table as table
 from .report.frames.runs import results as results
 from .report.frames.summary import means as means
 from .report.frames.summary import per_class as per_class
+from .report.make import make_report as make_report
 from .version import __version__ as __version__

@@ -25,8 +25,17 @@ from fsseg_bench.report.rows import claimed_twice
 from fsseg_bench.report.table import class_tables, runs_tables
 from fsseg_bench.report.text import to_csv, to_json, to_markdown
 from fsseg_bench.report.unfinished import unfinished_table
+from fsseg_bench.storage.files import write_atomic
 
 TextForm = Literal["markdown", "latex", "macros", "csv", "json", "html"]
+ENDINGS: dict[str, TextForm] = {
+    ".md": "markdown",
+    ".tex": "latex",
+    ".csv": "csv",
+    ".json": "json",
+    ".html": "html",
+}
+"""What a file is to hold, by how its name ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +77,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: the runs that were chosen, and the tables that are wanted."""
+    """A report: the runs that were chosen, and the tables that are wanted. A notebook shows it as Markdown."""
 
     request: Request
     collection: Collection
@@ -88,6 +97,12 @@ class Document:
     def unfinished(self) -> Table | None:
         """The runs that make no number yet; None where there are none, or tables of runs are not wanted."""
         return unfinished_table(self.collection) if self.request.of_runs else None
+
+    @property
+    def apart(self) -> list[str]:
+        """What is not finished, in a line each: formats for numbers alone have no place for it."""
+        unfinished = self.unfinished
+        return [f"not finished: {row[-1].text} ({row[-2].text})" for row in unfinished.rows] if unfinished else []
 
     def tables(self) -> list[Table]:
         """Those of runs, then of classes, then papers'; without what is not finished."""
@@ -129,6 +144,24 @@ class Document:
             )
         return "\n".join(map(to_markdown, [*self.shaped(), *apart]))
 
+    def save(self, path: str | Path, form: TextForm | None = None) -> None:
+        """Writes the report; without ``form`` the end of the file's name says what it is to hold.
+
+        Raises:
+            UserError: the name says nothing, or the file cannot be written.
+        """
+        path = Path(path)
+        chosen_form = form or ENDINGS.get(path.suffix.lower())
+        if chosen_form is None:
+            raise UserError(f"{path}: end the name in {', '.join(ENDINGS)}, or say the form")
+        write_atomic(path, self.text(chosen_form))
+
+    def __str__(self) -> str:
+        return self.text("markdown")
+
+    def _repr_markdown_(self) -> str:
+        return self.text("markdown")
+
 
 def document(root: str | Path | None, request: Request) -> Document:
     """The report on the runs under ``root`` (None: the default results folder).
@@ -153,8 +186,8 @@ def document(root: str | Path | None, request: Request) -> Document:
         notes.insert(0, f"{collection.root}: holds no usable runs; measured numbers are missing")
     elif request.narrow:
         try:
-            collection, left_out = chosen(collection, request.methods, request.where)
-            notes.insert(0, f"{left_out} of {found} runs left out")
+            collection = chosen(collection, request.methods, request.where)
+            notes.insert(0, f"{collection.left_out} of {found} runs left out")
         except UserError as error:
             if not any(table.numbers for table in wanted):
                 raise

@@ -21,8 +21,8 @@ _NO_LIST = "none"
 """What ``episodes`` is, where none were given as a list."""
 
 
-def chosen(collection: Collection, methods: Sequence[str], where: Mapping[str, str]) -> tuple[Collection, int]:
-    """The runs of ``methods`` (none: all) that fulfil all conditions, and how many of all runs were left out.
+def chosen(collection: Collection, methods: Sequence[str], where: Mapping[str, str]) -> Collection:
+    """The runs of ``methods`` (none: all) that fulfil all conditions; ``left_out`` says how many others there are.
 
     Args:
         collection: finished and unfinished runs.
@@ -35,19 +35,18 @@ def chosen(collection: Collection, methods: Sequence[str], where: Mapping[str, s
     everything = [*(run.record for run in collection.done), *collection.unfinished]
     kept, place = everything, str(collection.root)
     if not everything:
-        return collection, 0
+        return collection
     if methods:
         kept = [run for name in dict.fromkeys(methods) for run in of_method(kept, name, place)]
     for key, value in where.items():
         kept = fitting(kept, key, value, place)
     folders = {run.folder for run in kept}
-    found = replace(
+    return replace(
         collection,
         done=tuple(run for run in collection.done if run.record.folder in folders),
         unfinished=tuple(run for run in collection.unfinished if run.folder in folders),
         left_out=len(everything) - len(kept),
     )
-    return found, len(everything) - len(kept)
 
 
 def of_method(runs: Sequence[StoredRun], method: str, text: str) -> list[StoredRun]:

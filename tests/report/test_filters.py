@@ -22,9 +22,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def names(root: Path, *methods: str, **where: str) -> tuple[list[str], list[str], int]:
-    found, left_out = chosen(find_runs(root), methods, where)
+    found = chosen(find_runs(root), methods, where)
     of_done = [f"{run.record.settings.method} {run.record.fold}" for run in found.done]
-    return of_done, [run.settings.method for run in found.unfinished], left_out
+    return of_done, [run.settings.method for run in found.unfinished], found.left_out
 
 
 def test_conditions_are_fulfilled_together(root: Path) -> None:

@@ -63,19 +63,19 @@ def episodes_frame(
     import pandas as pd
 
     filters = {"dataset": dataset, "backbone": backbone, "shot": shot, "way": way, "seed": seed}
-    collection, left_out = chosen_runs(root, method, filters, where, episodes=episodes)
+    collection = chosen_runs(root, method, filters, where, episodes=episodes)
     words, tables = settings_words(collection), _tables(collection.done)
     parts = [
         _episodes(run, resolution_of(run, resolution), words[run.record.folder], tables) for run in collection.done
     ]
     if not parts:
-        return frame_of([], [*_FIRST, *_LAST, "protocol_label", "path"], collection, left_out)
+        return frame_of([], [*_FIRST, *_LAST, "protocol_label", "path"], collection)
     whole = pd.concat(parts, ignore_index=True)
     own = set().union(*(part.columns for part in parts)) - {*_FIRST, *_LAST, "protocol_label", "path"}
     supports = sorted((name for name in own if name.startswith("support_")), key=_numbers)
     ways = sorted(own.difference(supports), key=lambda name: (_numbers(name), name))
     ordered = whole[[*_FIRST, *supports, *_LAST, *ways, "protocol_label", "path"]]
-    return with_remarks(ordered, collection, left_out)
+    return with_remarks(ordered, collection)
 
 
 def _numbers(name: str) -> list[int]:

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
@@ -31,14 +31,6 @@ SCORE = ("iou", "iou_low", "iou_high", "interval", "note")
 _COLUMNS_OF_THEIR_OWN = (*OF_A_TABLE, *OF_A_FOLD, "shot", "method", "backbone", "seed", "weights")
 
 
-class Chosen(NamedTuple):
-    """The runs that a frame is about."""
-
-    collection: Collection
-    left_out: int
-    """How many runs did not fulfil the conditions."""
-
-
 def chosen_runs(
     root: Path | str | None,
     method: str | Sequence[str] | None,
@@ -47,7 +39,7 @@ def chosen_runs(
     *,
     interval: str = "images",
     episodes: int | None = None,
-) -> Chosen:
+) -> Collection:
     """The runs under ``root`` that fulfil all conditions; see :func:`fsseg_bench.results`.
 
     Raises:
@@ -56,7 +48,7 @@ def chosen_runs(
     kind = choice("interval", interval, get_args(IntervalKind))
     methods = [method] if isinstance(method, str) else list(method or ())
     found = find_runs(root, episodes=episodes, interval=kind)
-    return Chosen(*chosen(found, methods, condition_texts(filters, where)))
+    return chosen(found, methods, condition_texts(filters, where))
 
 
 def condition_texts(filters: Filters, where: Mapping[str, Any] | None) -> dict[str, str]:
@@ -135,22 +127,20 @@ def score_cells(score: float | None, stated: Stated | None, note: str = "") -> t
     return 100 * score, low, high, stated.kind, stated.note
 
 
-def frame_of(
-    rows: Sequence[Sequence[Any]], columns: Sequence[str], collection: Collection, left_out: int = 0
-) -> pd.DataFrame:
+def frame_of(rows: Sequence[Sequence[Any]], columns: Sequence[str], collection: Collection) -> pd.DataFrame:
     """A frame with what a reader must know: the unit, the records that could not be used, how many were left out."""
     import pandas as pd
 
     frame = pd.DataFrame(rows, columns=list(columns))
     frame = frame.astype({name: float for name in columns if name in SCORE[:3]})
-    return with_remarks(frame, collection, left_out)
+    return with_remarks(frame, collection)
 
 
-def with_remarks(frame: pd.DataFrame, collection: Collection, left_out: int) -> pd.DataFrame:
+def with_remarks(frame: pd.DataFrame, collection: Collection) -> pd.DataFrame:
     """``frame`` with its attributes."""
     frame.attrs = {
         "unit": UNIT,
         "skipped": [warning.message for warning in collection.warnings],
-        "left_out": left_out,
+        "left_out": collection.left_out,
     }
     return frame

@@ -72,15 +72,15 @@ def results(
         UserError: there is no such folder, no such kind of interval, or no run with what a condition asks for.
     """
     filters = {"dataset": dataset, "backbone": backbone, "shot": shot, "way": way, "seed": seed}
-    return _results(*chosen_runs(root, method, filters, where, interval=interval, episodes=episodes))
+    return _results(chosen_runs(root, method, filters, where, interval=interval, episodes=episodes))
 
 
 def results_of(folders: Sequence[Path]) -> pd.DataFrame:
     """The long frame of the finished runs in ``folders``; see :func:`results`."""
-    return _results(open_runs(folders), 0)
+    return _results(open_runs(folders))
 
 
-def _results(collection: Collection, left_out: int) -> pd.DataFrame:
+def _results(collection: Collection) -> pd.DataFrame:
     import pandas as pd
 
     metrics, resolutions = get_args(Metric), get_args(Resolution)
@@ -102,7 +102,7 @@ def _results(collection: Collection, left_out: int) -> pd.DataFrame:
         )
     columns = [*_WHICH, "metric", "resolution", *SCORE, "episodes", "different_episodes", "images"]
     columns += ["iterations", "weights", *_PROTOCOL, "episode_digest", "identity", "status", "path"]
-    frame = frame_of(rows, columns, collection, left_out)
+    frame = frame_of(rows, columns, collection)
     frame = frame.astype(dict.fromkeys(("different_episodes", "images", "iterations"), "Int64"))
     for name, values in differing_settings(runs).items():
         frame[name] = pd.Series(values, index=frame.index)

@@ -67,7 +67,7 @@ def means(
         UserError: as :func:`fsseg_bench.results`; no such metric or resolution.
     """
     filters = {"dataset": dataset, "backbone": backbone, "shot": shot, "way": way, "seed": seed}
-    collection, left_out = chosen_runs(root, method, filters, where, interval=interval, episodes=episodes)
+    collection = chosen_runs(root, method, filters, where, interval=interval, episodes=episodes)
     wanted = metric_of(metric)
     grouped = [
         (row, shots, tuple(runs[fold] for fold in sorted(runs)))
@@ -79,7 +79,7 @@ def means(
     collection.intervals.prepare(whole)
     rows = [_mean(*each, wanted, resolution_of(each[2][0], resolution), collection) for each in grouped]
     columns = ["method", "backbone", "settings", "way", "shot", "folds", "metric", "resolution", *SCORE]
-    return frame_of(rows, [*columns, "protocol_label", "protocol_digest", "paths"], collection, left_out)
+    return frame_of(rows, [*columns, "protocol_label", "protocol_digest", "paths"], collection)
 
 
 def _complete(runs: Sequence[ScoredRun]) -> bool:
@@ -138,11 +138,11 @@ def per_class(
         UserError: as :func:`fsseg_bench.results`; no such resolution.
     """
     filters = {"dataset": dataset, "backbone": backbone, "shot": shot, "way": way, "seed": seed}
-    collection, left_out = chosen_runs(root, method, filters, where, interval=interval, episodes=episodes)
+    collection = chosen_runs(root, method, filters, where, interval=interval, episodes=episodes)
     words = settings_words(collection)
     rows = [row for run in collection.done for row in _classes(run, resolution, words, collection)]
     columns = ["method", "backbone", "settings", "way", "shot", "fold", "seed", "class_id", "class_name", "resolution"]
-    return frame_of(rows, [*columns, *SCORE, "episodes", "protocol_label", "path"], collection, left_out)
+    return frame_of(rows, [*columns, *SCORE, "episodes", "protocol_label", "path"], collection)
 
 
 def _classes(
