@@ -8,7 +8,7 @@ from typing import Any, Literal
 import click
 
 from fsseg_bench.cli.options import selected, selecting
-from fsseg_bench.cli.output import Form, put, put_tables
+from fsseg_bench.cli.output import Form, drawn, put, put_tables
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind
@@ -16,6 +16,7 @@ from fsseg_bench.report.compare import TOO_FEW
 from fsseg_bench.report.compare import compare as compare_runs
 from fsseg_bench.report.compare_json import compare_json
 from fsseg_bench.report.compare_tables import compare_tables
+from fsseg_bench.report.latex import to_macros
 from fsseg_bench.report.model import printable
 
 
@@ -26,11 +27,12 @@ from fsseg_bench.report.model import printable
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "markdown", "json"]),
+    type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
     default="table",
     show_default=True,
     help="table: drawn on a terminal, Markdown elsewhere.",
 )
+@click.option("--macros", is_flag=True, help="Print a LaTeX macro for each number.")
 @click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
 @click.option("--plot", type=click.Path(), help="Also draw the differences into this .png, .svg or .pdf file.")
 @click.option("--power", type=float, metavar="DELTA", help="What it takes to resolve DELTA percent points.")
@@ -53,6 +55,7 @@ def compare(
     contenders: tuple[str, ...],
     resolution: Resolution | None,
     form: Form | Literal["json"],
+    macros: bool,
     out: str | None,
     plot: str | None,
     power: float | None,
@@ -80,7 +83,8 @@ def compare(
         resamples=resamples,
         seed=resample_seed,
     )
-    for note in comparison.notes:
+    draws = form == "table" and not macros and drawn(out)
+    for note in () if draws else comparison.notes:  # a drawn table has them beneath it, on the same screen
         click.echo(printable(f"note: {note}"), err=True)
     if plot is not None:
         from fsseg_bench.report.figures.canvas import save_as
@@ -89,7 +93,9 @@ def compare(
         save_as(differences_figure(comparison), Path(plot))
         click.echo(f"wrote {plot}", err=True)
     tables = compare_tables(comparison, power)
-    if form == "json":
+    if macros:
+        put(to_macros(tables), out)
+    elif form == "json":
         put(compare_json(comparison, power), out)
     else:
         put_tables(tables, form, out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.box import Box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as Drawn
 from rich.text import Text
@@ -78,9 +79,9 @@ def _texts(table: Table, column: int) -> list[Text]:
     widest = max(marks, default=0)
     for text, mark in zip(texts, marks, strict=True):
         text.pad_right(widest - mark)
-    full = max((text.cell_len for text in texts), default=0)
+    full = max((cell_len(text.plain) for text in (*texts, *map(Text, headings(table, column)))), default=0)
     for text in texts:
-        text.pad_left(full - text.cell_len)
+        text.pad_left(full - cell_len(text.plain))
     return texts
 
 

@@ -5,14 +5,13 @@ A number is never cut or wrapped, and what is left out is said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from itertools import groupby
 
 from rich.cells import cell_len
 
 from fsseg_bench.report.model import MISSING, Cell, Table
+from fsseg_bench.report.parts import parted, with_columns, without_common_labels
 
 GAP = 2
 """Columns of a terminal between two columns of a table."""
@@ -29,16 +28,20 @@ def fitted(table: Table, width: int) -> tuple[list[Table], list[str]]:
     """
     if _fits(table, width):
         return [table], []
-    made = _without_common_labels(table)
+    made = without_common_labels(table)
     dropped: list[str] = []
     droppables: list[Callable[[Table], set[int]]] = [_empty_folds, _folds_with_mean]
     droppables += [partial(_spare, rank=rank) for rank in _ranks(table)]
     for droppable in droppables:
         if not _fits(made, width) and (gone := droppable(made)):
-            dropped += [made.columns[i].title for i in sorted(gone)]
-            made = _with_columns(made, [i for i in range(len(made.columns)) if i not in gone])
+            folds = gone & _folds(made)
+            dropped += [made.columns[i].title for i in sorted(gone - folds)]
+            dropped += [f"{len(folds)} columns of single folds"] if folds else []
+            made = with_columns(made, [i for i in range(len(made.columns)) if i not in gone])
     said = f"Not shown for want of space: {', '.join(dropped)}. A wider terminal, a file or a pipe shows all."
-    return _split(made, width), [said] if dropped else []
+    fits = _fits(made, width) or made.labels == len(made.columns)
+    parts = [made] if fits else parted(made, [own + GAP for own in _widths(made)], width + GAP)
+    return parts, [said] if dropped else []
 
 
 def cell_text(cell: Cell, table: Table) -> str:
@@ -70,30 +73,6 @@ def _widths(table: Table) -> list[int]:
             texts = [text[:_LABEL] for text in texts]
         widths.append(max(map(cell_len, (*texts, *column.head))))
     return widths
-
-
-def _with_columns(table: Table, kept: Sequence[int], **changes: object) -> Table:
-    labels = sum(i < table.labels for i in kept)
-    columns = tuple(table.columns[i] for i in kept)
-    rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
-    return replace(table, columns=columns, labels=labels, rows=rows, **changes)  # type: ignore[arg-type]
-
-
-def _without_common_labels(table: Table) -> Table:
-    """The table with each label that all of several rows share in its title."""
-    common = {
-        i: table.rows[0][i].text
-        for i in range(table.labels)
-        if len(table.rows) > 1
-        and len({(row[i].text, row[i].note) for row in table.rows}) == 1
-        and table.rows[0][i].text
-        and not table.rows[0][i].note
-    }
-    if len(common) == table.labels:
-        return table
-    kept = [i for i in range(len(table.columns)) if i not in common]
-    said = [f"{table.columns[i].head[-1]} {text}" for i, text in common.items()]
-    return _with_columns(table, kept, title=", ".join(filter(None, (table.title, *said))))
 
 
 def _ranks(table: Table) -> list[int]:
@@ -131,24 +110,3 @@ def _any_number(row: Sequence[Cell], places: Collection[int]) -> bool:
 
 def _folds(table: Table) -> set[int]:
     return {i for i, column in enumerate(table.columns) if isinstance(column.facts.get("fold"), int)}
-
-
-def _split(table: Table, width: int) -> list[Table]:
-    """The table in parts that fit: one for each outermost heading, or as many columns as there is space for."""
-    if _fits(table, width) or table.labels == len(table.columns):
-        return [table]
-    labels = list(range(table.labels))
-    return [_with_columns(table, [*labels, *part]) for part in _parts(table, width)]
-
-
-def _parts(table: Table, width: int) -> Iterator[list[int]]:
-    widths = [width_of + GAP for width_of in _widths(table)]
-    free = width + GAP - sum(widths[: table.labels])
-    for _, same in groupby(range(table.labels, len(table.columns)), key=lambda i: table.columns[i].head[:-1]):
-        part: list[int] = []
-        for i in same:
-            if part and sum(widths[j] for j in part) + widths[i] > free:
-                yield part
-                part = []
-            part.append(i)
-        yield part

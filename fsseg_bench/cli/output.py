@@ -18,12 +18,17 @@ Form = Literal["table", "markdown", "latex", "csv"]
 
 def put_tables(tables: Sequence[Table], form: Form = "table", out: str | None = None) -> None:
     """Prints tables, or writes them to the file ``out`` and says so on standard error."""
-    if form == "table" and out is None and sys.stdout.isatty():
+    if form == "table" and drawn(out):
         from fsseg_bench.cli.drawn import draw
 
         draw(tables)
         return
     put(tables_text(tables, form), out)
+
+
+def drawn(out: str | None) -> bool:
+    """Whether tables are drawn: on a terminal, not into a file."""
+    return out is None and sys.stdout.isatty()
 
 
 def tables_text(tables: Sequence[Table], form: Form) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import click
 
 from fsseg_bench.cli.options import conditions, selecting
-from fsseg_bench.cli.output import put, put_tables
+from fsseg_bench.cli.output import drawn, put, put_tables
 from fsseg_bench.errors import UserError
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
@@ -130,7 +129,7 @@ def _put(made: Document, form: Form, out: str | None) -> None:
     if form != "table":
         put(made.text(form), out)
         _say(_apart(made.unfinished) if form in {"latex", "csv"} else [])
-    elif out is None and sys.stdout.isatty():
+    elif drawn(out):
         put_tables([*made.shaped(), *([made.unfinished] if made.unfinished else [])])
     else:
         put(made.text("markdown"), out)

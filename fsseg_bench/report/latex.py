@@ -129,7 +129,7 @@ def _notes(table: Table) -> list[str]:
     return [rf"\par\smallskip\footnotesize {text}" for text in texts]
 
 
-_MACROS = r"""% Numbers for \input; \fsseg{NAME} prints one. Made by fsseg-bench report --macros.
+_MACROS = r"""% Numbers for \input; \fsseg{NAME} prints one. Made by fsseg-bench with --macros.
 \makeatletter
 \providecommand{\fsseg}[1]{\@ifundefined{fsseg@#1}%
   {\PackageError{fsseg}{unknown number #1}{It is not in this report.}}{\csname fsseg@#1\endcsname}}

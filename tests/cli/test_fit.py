@@ -47,13 +47,13 @@ def test_a_label_that_all_rows_share_goes_first():
 def test_then_folds_go_and_are_named():
     (made,), (said,) = fitted(FULL, 60)
     assert heads(made) == ["method", "1-shot mean"]
-    assert "1-shot fold 1, 1-shot fold 2, 1-shot fold 3, 1-shot fold 4" in said
+    assert said.startswith("Not shown for want of space: 4 columns of single folds.")
 
 
 def test_folds_stay_where_they_are_all_there_is():
     (made,), (said,) = fitted(table([[1, None, 3, None, None], [2, None, None, None, None]]), 50)
     assert heads(made) == ["method", "1-shot fold 1", "1-shot fold 3", "1-shot mean"]
-    assert "1-shot fold 2, 1-shot fold 4." in said
+    assert "2 columns of single folds." in said
 
 
 def test_shots_are_parted_and_then_numbers():

@@ -11,6 +11,7 @@ from fsseg_bench.report.model import Cell, Column, Table
 from fsseg_bench.report.text import to_markdown
 
 COLUMNS = (Column(("", "group"), merge=True), Column(("", "method")), Column(("1-shot", "mean")))
+WIDE = Table("w", "", "", (Column(("method",)), Column(("difference",))), 1, ((Cell("a"), Cell("+1.00", 1.0)),))
 ROWS = (
     (Cell("one"), Cell("a [b]"), Cell("31.00 ± 2.00", 31.0, rank=2)),
     (Cell("one"), Cell("b"), Cell("32.00 ± 1.00", 32.0, rank=1, note="few images")),
@@ -46,7 +47,7 @@ def test_a_terminal_gets_a_drawn_table(terminal: Callable[[], None], capsys: pyt
         "───────────────────────────────",
         "two    c                  -    ",
     ]
-    assert lines[8].startswith("The caption. Bold: highest")
+    assert lines[8].startswith("The caption. Bold: best of column")
     assert lines[9].startswith("  ")
     assert lines[-1] == "(a) few images"
     assert max(map(len, lines)) <= 60
@@ -73,3 +74,12 @@ def test_a_terminal_does_not_draw_into_a_file(terminal: Callable[[], None], tmp_
     terminal()
     put_tables([TABLE], out=str(tmp_path / "t.md"))
     assert (tmp_path / "t.md").read_text() == to_markdown(TABLE)
+
+
+def test_numbers_stand_under_the_end_of_a_longer_heading(
+    terminal: Callable[[], None], capsys: pytest.CaptureFixture[str]
+):
+    terminal()
+    put_tables([WIDE])
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert (lines[0], lines[2]) == ("method  difference", "a            +1.00")
