@@ -82,16 +82,17 @@ class TestPage:
             assert part in page.text
 
     @pytest.mark.parametrize(
-        ("command", "shown"),
+        ("provenance", "shown"),
         [
-            (["fsseg-bench", "run", "--set", "a=b c"], "command fsseg-bench run --set 'a=b c'"),
-            (None, "options, from Python method='baseline', fold=2"),
+            ({"command": ["fsseg-bench", "run", "--set", "a=b c"]}, "command fsseg-bench run --set 'a=b c'"),
+            ({"command": None}, "options, from Python method='baseline', fold=2"),
+            ({"command": "again", "typed": "once"}, "to repeat it again as typed once"),
+            ({"command": "again", "typed": None}, "to repeat it again protocol"),
         ],
     )
-    def test_the_command(self, tmp_path: Path, command: list[str] | None, shown: str):
+    def test_the_command(self, tmp_path: Path, provenance: dict[str, object], shown: str):
         folder = write_run(tmp_path, passed={"method": "baseline", "fold": 2})
-        provenance = {"command": command, "git": {"commit": "abc", "dirty": True}}
-        edit_info(folder, provenance=provenance)
+        edit_info(folder, provenance={**provenance, "git": {"commit": "abc", "dirty": True}})
         text = report(tmp_path).text
         assert shown in text
         assert "commit abc, with changes that are not committed" in text

@@ -50,6 +50,20 @@ found.dead = missing.map(a => a.hash);
 const boxed = e => e.closest(".scroll, pre, .tip") !== null;
 const beyond = e => e.getBoundingClientRect().right > innerWidth + 1 && !boxed(e);
 found.beyond = [...document.querySelectorAll("body *")].filter(beyond).map(e => e.tagName);
+const table = document.querySelector("table.sortable");
+const order = () => [...table.tBodies[0].rows].map(row => row.cells[0].textContent);
+const head = [...table.tHead.rows].at(-1).cells[0], before = order();
+head.querySelector("button").click();
+const up = String([...before].sort((a, b) => a.localeCompare(b))), down = String(up.split(",").reverse());
+found.sorted = [head.getAttribute("aria-sort"), String(order()) === up];
+head.querySelector("button").click();
+found.turned = [head.getAttribute("aria-sort"), String(order()) === down];
+const select = document.querySelector(".filters select");
+select.value = "biopt";
+select.dispatchEvent(new Event("change"));
+found.filtered = [...table.tBodies[0].rows].filter(row => row.checkVisibility()).map(row => row.cells[0].textContent);
+found.said = document.querySelector(".filters [role=status]").textContent;
+found.copy = document.querySelectorAll("pre.copy").length === document.querySelectorAll("button.act").length;
 top.document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
 </script></body>
 """
@@ -113,16 +127,22 @@ def test_nothing_is_wider_than_the_screen(page: str, width: int, tmp_path: Path)
         "sticks": True,
         "beyond": [],
         "dead": [],
+        "sorted": ["ascending", True],
+        "turned": ["descending", True],
+        "filtered": ["biopt"],
+        "said": "1 of 3 rows",
+        "copy": True,
     }
 
 
 @pytest.mark.slow
 def test_the_console_stays_empty(page: str, tmp_path: Path):
-    """Under its own policy, which forbids scripts and loading: an attempt would be logged."""
+    """Under its own policy, which lets its own script in and nothing else: an attempt would be logged."""
     file = tmp_path / "page.html"
     file.write_text(page)
     done = browse(file, tmp_path / "profile", "--window-size=380,900", "--dump-dom")
     assert "How each number was made" in done.stdout
+    assert '<button type="button">method</button>' in done.stdout, "its script has run"
     assert "CONSOLE" not in done.stderr
     file.write_text(page.replace("</body>", "<script>1</script></body>"))
     assert "CONSOLE" in browse(file, tmp_path / "profile", "--dump-dom").stderr, "the check sees what it should"

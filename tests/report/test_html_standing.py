@@ -10,7 +10,7 @@ import pytest
 from fsseg_bench.protocol.significance import holm
 from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.compare import compare
-from fsseg_bench.report.html import standing
+from fsseg_bench.report.html import pairs
 from fsseg_bench.report.html.runs import groups
 from fsseg_bench.report.html.standing import Contest, contests
 from fsseg_bench.report.select import select
@@ -42,7 +42,7 @@ def test_order_scores_and_intervals_are_those_of_the_table(tmp_path: Path):
         assert (own.value, own.low, own.high) == pytest.approx((cell.value, cell.low, cell.high), rel=1e-12)
     values = [own.value for own in contest.standings]
     assert values == sorted(values, reverse=True)
-    assert (contest.title, contest.folds, contest.whole) == ("toy, 1-way, 1-shot, resnet18", (1, 2, 3, 4), True)
+    assert (contest.title, contest.folds, contest.every) == ("toy, 1-way, 1-shot, resnet18", (1, 2, 3, 4), (1, 2, 3, 4))
 
 
 def test_differences_are_those_of_compare_and_corrected_for_all_pairs(tmp_path: Path):
@@ -67,7 +67,7 @@ def test_of_many_rows_the_best_with_all_and_each_with_the_next(tmp_path: Path, m
     for fold in (1, 2, 3, 4):
         write_fold(tmp_path, pair(fold, sizes=(12, 9), noise=3)[0], fold, images=8, method="ppnet")
     (every,), _ = found(tmp_path)
-    monkeypatch.setattr(standing, "_ALL_PAIRS", 3)
+    monkeypatch.setattr(pairs, "_ALL_PAIRS", 3)
     (some,), _ = found(tmp_path)
     assert list(some.pairs) == [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3)]
     assert some.family == 6
@@ -134,7 +134,7 @@ def test_over_which_folds(tmp_path: Path, have: dict[str, tuple[int, ...]], fold
     assert contest.folds == folds
     assert {own.entrant.method for own in contest.standings} == ranked
     assert {text.partition(":")[0] for text in contest.left_out} == set(have) - ranked
-    assert contest.whole == (folds == (1, 2, 3, 4))
+    assert contest.every == (1, 2, 3, 4)
 
 
 def test_backbones_apart_unless_nothing_could_be_compared(tmp_path: Path):

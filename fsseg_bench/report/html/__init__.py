@@ -101,7 +101,9 @@ def _verdict(
             f", other images or episodes ({titles[: i + 1].count(contest.title)})" if several else ""
         )
         printed = printed_numbers(contest, metric, known)
-        parts.append(verdict_html(contest, title, metric, printed, palette, opened=i == 0, folds=len(shown) > 1))
+        parts.append(
+            verdict_html(contest, collection, title, metric, printed, palette, opened=i == 0, folds=len(shown) > 1)
+        )
     left = len(every) - len(shown)
     if left:
         words = "1 more row has" if left == 1 else f"{left} more rows have"
@@ -121,6 +123,8 @@ def _about(collection: Collection, found: Sequence[Group]) -> str:
     )
     skipped = f", {len(collection.warnings)} skipped records" if collection.warnings else ""
     counts = f"{len(collection.done)} finished and {len(collection.unfinished)} unfinished runs{skipped}"
+    if collection.left_out:
+        counts += f"; {collection.left_out} more were not asked for"
     first = f"<p><strong>{escape(what)}</strong></p>" if what else ""
     return f'{first}<p class="caption">Made {when} by fsseg-bench {VERSION} from {escape(counts)}.</p>'
 

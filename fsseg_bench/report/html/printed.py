@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.blocks import PublishedRow, printed_scales, same_rules, several_scales
-from fsseg_bench.report.html.standing import Contest, Entrant
+from fsseg_bench.report.html.entrants import Entrant
+from fsseg_bench.report.html.standing import Contest
 from fsseg_bench.report.papers import Paper
 from fsseg_bench.report.words import plain
 
@@ -28,7 +29,7 @@ def printed_numbers(contest: Contest, metric: Metric, known: Sequence[Paper]) ->
 
     There are none where the contest is over some folds only.
     """
-    if not contest.whole:
+    if contest.folds != contest.every:
         return {}
     found = {i: _of(standing.entrant, metric, known) for i, standing in enumerate(contest.standings)}
     return {i: numbers for i, numbers in found.items() if numbers}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -12,11 +11,13 @@ from typing import Any, NamedTuple, get_args
 
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.records.info import RunInfo, Timings
+from fsseg_bench.records.info import Timings
+from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.html.page import escape, escape_lines, folded
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
+from fsseg_bench.report.record_facts import command_text
 from fsseg_bench.report.rows import group_rows
 
 _RAW = (
@@ -158,7 +159,7 @@ def _facts(run: ShownRun) -> list[tuple[str, str]]:
     software = {"fsseg-bench": info.provenance.fsseg_bench, "Python": info.provenance.python}
     return [
         ("record", run.path),
-        _command(info),
+        *_commands(run.scored.record),
         ("protocol", f"{settings.protocol_label}, version {settings.protocol_version}, {settings.protocol_digest}"),
         ("episodes", f"{len(run.scored.counts.classes):,}, {settings.episode_digest}"),
         ("data", settings.data_fingerprint),
@@ -175,12 +176,14 @@ def _facts(run: ShownRun) -> list[tuple[str, str]]:
     ]
 
 
-def _command(info: RunInfo) -> tuple[str, str]:
-    """The command as typed; for a run made in Python, the options it was given."""
-    command = info.provenance.command
-    if command:
-        return "command", command if isinstance(command, str) else shlex.join(command)
-    return "options, from Python", ", ".join(f"{key}={value!r}" for key, value in info.passed.given().items())
+def _commands(run: StoredRun) -> list[tuple[str, str]]:
+    """What repeats the run, and what was typed; for a run made in Python by an earlier version its options."""
+    provenance, command = run.info.provenance, command_text(run)
+    if command is None:
+        return [("options, from Python", ", ".join(f"{k}={v!r}" for k, v in run.info.passed.given().items()))]
+    if "typed" not in run.info.document.get("provenance", {}):  # of an earlier version: it needs its folder
+        return [("command", command)]
+    return [("to repeat it", command), ("as typed", provenance.typed or "")]
 
 
 def _words(*values: str | None) -> str:

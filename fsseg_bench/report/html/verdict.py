@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.report.compare_tables import overall_name
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.html.dots import Mark, Palette, Scale, axis, row, sign
 from fsseg_bench.report.html.page import escape, folded
+from fsseg_bench.report.html.pairs import Pair
 from fsseg_bench.report.html.printed import Printed
-from fsseg_bench.report.html.standing import Contest, Pair
-from fsseg_bench.report.html.words import listing, number, p_words, points, to
-from fsseg_bench.report.intervals import span
+from fsseg_bench.report.html.sentences import about, certainty, sentence
+from fsseg_bench.report.html.standing import Contest
+from fsseg_bench.report.html.words import number, to
+from fsseg_bench.report.intervals import image_remarks
 from fsseg_bench.report.table import training_remarks
 from fsseg_bench.report.words import METRIC_NAMES
 
@@ -26,6 +28,7 @@ _STATES = {
 
 def verdict_html(
     contest: Contest,
+    collection: Collection,
     title: str,
     metric: Metric,
     printed: Mapping[int, Sequence[Printed]],
@@ -38,6 +41,7 @@ def verdict_html(
 
     Args:
         contest: what is ranked.
+        collection: the runs that it is among.
         title: plain text.
         metric: of the scores.
         printed: by place the published numbers of an entrant.
@@ -52,9 +56,9 @@ def verdict_html(
         _ranking(contest, metric, printed, palette),
         _differences(contest),
         "</div>",
-        f'<p class="caption">{escape(_about(contest))}</p>',
+        f'<p class="caption">{escape(about(contest))}</p>',
         _every_pair(contest),
-        _remarks(contest),
+        _remarks(contest, collection),
     ]
     text = "".join(body)
     return folded(f"{head} {_short(contest)}", text, opened=opened) if folds else head + text
@@ -64,7 +68,7 @@ def _short(contest: Contest) -> str:
     """The answer beside a title, HTML."""
     if len(contest.standings) == 1:
         return ""
-    sure, _ = _certainty(contest)
+    sure, _ = certainty(contest)
     words = {"yes": "certain", "part": "certain in part", "no": "not certain"}[sure]
     return f'<span class="short {sure}">{escape(contest.name(0))} <span class="badge">{words}</span></span>'
 
@@ -74,31 +78,10 @@ def _answer(contest: Contest, metric: Metric) -> str:
     score = f"{number(contest.standings[0].value)} % {METRIC_NAMES[metric]}"
     if len(contest.standings) == 1:
         return f'<p class="lead">Only {best} was measured here: {score}. There is nothing to compare it with.</p>'
-    sure, words = _certainty(contest)
+    sure, words = certainty(contest)
     return (
         f'<p class="lead"><span>Which is better?</span> {best}, with {score}.</p>'
         f'<p class="lead"><span>Is that certain?</span> <strong class="{sure}">{words}</p>'
-    )
-
-
-def _certainty(contest: Contest) -> tuple[str, str]:
-    """A class of style, and the answer in HTML, which closes the ``strong`` that it begins in."""
-    pairs = [contest.pairs[0, i] for i in range(1, len(contest.standings)) if (0, i) in contest.pairs]
-    shown = [contest.name(pair.other) for pair in pairs if pair.state == "shown"]
-    rest = [contest.name(i) for i in range(1, len(contest.standings)) if contest.name(i) not in shown]
-    if not rest:
-        which = {1: "the difference is", 2: "both differences are"}.get(len(shown), f"all {len(shown)} differences are")
-        choice = "test images" if contest.over_images else "episodes"
-        corrected = f", corrected for {contest.family} comparisons" if contest.family > 1 else ""
-        return (
-            "yes",
-            f"Yes</strong>, as far as the choice of {choice} goes: {which} too large for chance (95 %{corrected}).",
-        )
-    if not shown:
-        return "no", f"No.</strong> No difference from {escape(listing(rest))} is shown."
-    return "part", (
-        f"In part.</strong> It is better than {escape(listing(shown))}; no difference from {escape(listing(rest))} is "
-        "shown."
     )
 
 
@@ -117,10 +100,6 @@ def _ranking(contest: Contest, metric: Metric, printed: Mapping[int, Sequence[Pr
         f'<section class="half"><h4>Ranking</h4><ol class="rank">{items}'
         f'<li class="scale"><span class="plot">{axis(scale, unit)}</span></li></ol>{key}</section>'
     )
-
-
-def _every(contest: Contest) -> range:
-    return max((run.record.folds for run in contest.runs), key=len)
 
 
 def _place(contest: Contest, i: int, scale: Scale, printed: Sequence[Printed], palette: Palette) -> str:
@@ -171,26 +150,9 @@ def _difference(contest: Contest, pair: Pair, scale: Scale) -> str:
     low, high = (None if end is None else 100 * end for end in (found.low, found.high))
     drawn = row(scale, [Mark(100 * found.value, low, high, 0)])
     return (
-        f'<li class="{style}"><span class="said">{_sentence(contest, pair)}</span> '
+        f'<li class="{style}"><span class="said">{sentence(contest, pair)}</span> '
         f'<span class="badge">{words}</span><span class="plot">{drawn}</span></li>'
     )
-
-
-def _sentence(contest: Contest, pair: Pair) -> str:
-    """The difference in words, HTML."""
-    better, other = escape(contest.name(pair.better)), escape(contest.name(pair.other))
-    found = pair.found.difference
-    value = points(100 * found.value, *(100 * end for end in (found.low, found.high) if end is not None))
-    if found.low is None or found.high is None:
-        return f"{better} is {value} above {other}; no interval: {escape(found.unknown)}."
-    several = contest.family > 1
-    p = f"{'corrected ' if several else ''}{p_words(pair.found.p_holm)}"
-    if pair.state == "corrected":
-        p = f"{p_words(found.p)} alone, {p}"
-    ends = f"{to(100 * found.low, 100 * found.high, like=value)}; {p}"
-    if pair.state == "open":
-        return f"No difference between {better} and {other} is shown: {value}, {ends}."
-    return f"<b>{better}</b> is <b>{value} above</b> {other}, {ends}."
 
 
 def _every_pair(contest: Contest) -> str:
@@ -198,39 +160,14 @@ def _every_pair(contest: Contest) -> str:
     rest = [pair for (a, _), pair in contest.pairs.items() if a > 0]
     if not rest:
         return ""
-    items = "".join(f'<li class="{_STATES[p.state][0]}">{_sentence(contest, p)}</li>' for p in rest)
+    items = "".join(f'<li class="{_STATES[p.state][0]}">{sentence(contest, p)}</li>' for p in rest)
     some = "" if len(contest.pairs) == contest.family else "; of the rest, each with the next"
     return folded(f"The other pairs ({len(rest)}{some})", f'<ul class="plain">{items}</ul>', opened=len(rest) <= _FEW)
 
 
-def _about(contest: Contest) -> str:
-    runs = contest.runs
-    episodes = span(len(run.counts.classes) for run in runs)
-    where = overall_name(contest.folds, _every(contest), f"the mean over all {len(contest.folds)} folds")
-    per = " a fold" if len(contest.folds) > 1 else ""
-    over = "over images and episodes" if contest.over_images else "over episodes of the same images alone"
-    parts = [f"Scores are of {where}, with {episodes} episodes{per}.", f"Lines are 95 % intervals {over}."]
-    if contest.pairs:
-        corrected = f", their p-values corrected for all {contest.family} pairs (Holm)" if contest.family > 1 else ""
-        parts.append(f"Differences are paired over the same episodes{corrected}.")
-    parts.append(_trainings(contest))
-    if contest.left_out:
-        parts.append(f"Not ranked, since folds are missing: {'; '.join(contest.left_out)}.")
-    return " ".join(parts)
-
-
-def _trainings(contest: Contest) -> str:
-    counts = {len(standing.trainings) for standing in contest.standings}
-    iterations = [run.record.settings.iterations for run in contest.runs]
-    if all(count == 0 for count in iterations):
-        return "Nothing was trained."
-    if counts == {1}:
-        return "Each was trained once: how far training again would move a number is not known."
-    return "Small dots are single trainings; intervals hold for these trainings and do not cover training again."
-
-
-def _remarks(contest: Contest) -> str:
+def _remarks(contest: Contest, collection: Collection) -> str:
+    """In what the trainings differ, and what must be known of the images."""
     rows = [standing.entrant.rows[0] for standing in contest.standings]
-    lines = training_remarks(rows) if len(rows) > 1 else []
-    body = "".join(f"<p>{escape(line)}</p>" for line in lines)
-    return folded("What else differs between them", body) if body else ""
+    lines = [*(training_remarks(rows) if len(rows) > 1 else []), *image_remarks(contest.runs, collection)]
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return folded("What else must be known", f"<ul>{items}</ul>") if items else ""

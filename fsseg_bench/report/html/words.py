@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_LEAST_P = 1e-6
+_LEAST_P = 0.001
 _MOST_NAMES = 3
 _TIED = "\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
@@ -29,13 +29,12 @@ def points(value: float, *ends: float) -> str:
 
 
 def p_words(p: float | None) -> str:
-    """A p-value without powers of ten, and never 0."""
+    """A p-value; a t test with the images at hand says no more than that it is below a thousandth."""
     if p is None:
         return "no p-value"
     if p < _LEAST_P:
-        return f"p{_TIED}<{_TIED}0.000001"
-    rounded = float(f"{p:.1g}" if p < 0.001 else f"{p:.2g}")
-    return f"p{_TIED}={_TIED}{f'{rounded:.6f}'.rstrip('0').rstrip('.')}"
+        return f"p{_TIED}<{_TIED}0.001"
+    return f"p{_TIED}={_TIED}{float(f'{p:.2g}'):g}"
 
 
 def listing(names: Sequence[str]) -> str:
