@@ -125,20 +125,24 @@ def _paint(layer: UInt8, chosen: Bool, hatch: Hatch, rgb: tuple[int, int, int]) 
         dots = (rows // width % 4 == 0) & (columns // width % 4 == 0)
         layer[chosen & dots] = (*_WHITE, _SOLID)
     else:
-        _outline(layer, chosen, width)
+        _outline(layer, chosen, width, rgb)
 
 
-def _outline(layer: UInt8, chosen: Bool, width: int) -> None:
-    """Black along the border of a region, and white within it; the picture's own border is none."""
-    border, inner = _edge(chosen, width), _edge(chosen, 2 * width)
-    layer[inner & ~border] = (*_WHITE, _SOLID)
-    layer[border] = (*_BLACK, _SOLID)
+def _outline(layer: UInt8, chosen: Bool, width: int, rgb: tuple[int, int, int]) -> None:
+    """Black along the border of a region, and white within it; the picture's own border is none.
+
+    Where a region is too thin for both, it is filled with its colour instead.
+    """
+    inner = _shrunk(chosen, 2 * width)
+    wide = chosen & ~_shrunk(~inner, 2 * width + 1)
+    layer[chosen & ~wide] = (*rgb, _SOLID)
+    layer[wide & ~inner] = (*_WHITE, _SOLID)
+    layer[wide & ~_shrunk(chosen, width)] = (*_BLACK, _SOLID)
 
 
-def _edge(chosen: Bool, width: int) -> Bool:
-    """The pixels of a region within ``width`` of its border; the image's border is none."""
-    inner = chosen
+def _shrunk(region: Bool, width: int) -> Bool:
+    """A region without what is within ``width`` pixels of its border; the picture's border is none."""
     for _ in range(width):
-        padded = np.pad(inner, 1, mode="edge")
-        inner = inner & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
-    return chosen & ~inner
+        padded = np.pad(region, 1, mode="edge")
+        region = region & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
+    return region

@@ -18,8 +18,22 @@ from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.info import PREDICTIONS_FILE
 from fsseg_bench.records.predictions import counted, stored_predictions
-from fsseg_bench.records.read import RecordError, StoredRun, evaluated_images
+from fsseg_bench.records.read import EpisodeCounts, RecordError, StoredRun, evaluated_images
 from fsseg_bench.records.request import RunRequest, protocol_of
+
+
+def check_prediction(run: StoredRun, episode: int, labels: UInt8, truth: UInt8, counts: EpisodeCounts) -> None:
+    """Whether predicted ``labels`` (S, S) have the run's recorded counts beside the ``truth`` (S, S).
+
+    Raises:
+        RecordError: they have others.
+    """
+    if labels.shape != truth.shape or not np.array_equal(
+        counted(labels, truth, run.settings.way), counts.input[episode]
+    ):
+        raise RecordError(
+            f"{run.folder / PREDICTIONS_FILE}: episode {episode} has not the counts that the run recorded"
+        )
 
 
 @dataclass(frozen=True)
@@ -61,13 +75,9 @@ class RecordedEpisodes:
         found = stored_predictions(run, episodes)
         if found is None:
             return None
+        counts = run.counts()
         for episode, labels in found.items():
-            truth = self.images(run, episode).truth
-            recorded = run.counts().input[episode]
-            if labels.shape != truth.shape or not np.array_equal(counted(labels, truth, run.settings.way), recorded):
-                raise RecordError(
-                    f"{run.folder / PREDICTIONS_FILE}: episode {episode} has not the counts that the run recorded"
-                )
+            check_prediction(run, episode, labels, self.images(run, episode).truth, counts)
         return [found[episode] for episode in episodes]
 
     def _open(self, run: StoredRun) -> tuple[Protocol, Source]:

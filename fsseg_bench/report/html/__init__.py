@@ -19,12 +19,13 @@ from fsseg_bench.report.html.episodes import episodes_html
 from fsseg_bench.report.html.page import METHOD, escape, folded, page
 from fsseg_bench.report.html.printed import printed_numbers
 from fsseg_bench.report.html.runs import Group, ShownRun, groups, run_html, shown_runs, step_tables
-from fsseg_bench.report.html.standing import contests
+from fsseg_bench.report.html.standing import Contest, contests
 from fsseg_bench.report.html.tables import folded_table, table_html
 from fsseg_bench.report.html.verdict import verdict_html
 from fsseg_bench.report.html.words import listing
 from fsseg_bench.report.model import Table
 from fsseg_bench.report.papers import Paper
+from fsseg_bench.report.recorded import DataPlaces
 from fsseg_bench.report.table import class_tables
 from fsseg_bench.version import __version__ as VERSION
 
@@ -39,6 +40,7 @@ def to_html(
     metric: Metric = "mean",
     resolution: Resolution | None = None,
     known_papers: Sequence[Paper] = (),
+    places: DataPlaces | None = None,
 ) -> str:
     """The page as text. It loads nothing from outside; all of it is there without its script, which sorts and filters.
 
@@ -52,13 +54,15 @@ def to_html(
         metric: of the ranking and its differences.
         resolution: where their pixels and those of each class are counted; None takes each protocol's headline.
         known_papers: whose errata are listed where ``tables`` hold published numbers; none: the package's.
+        places: where data sets are, for the images of episodes.
     """
     found = groups(collection)
     runs = shown_runs(found, collection)
     known = known_papers or papers()
     palette = Palette()
-    verdict = _verdict(found, collection, metric, resolution, known, palette)
-    episodes, no_episodes = episodes_html(found, collection)
+    every = contests(found, collection, metric, resolution)
+    verdict = _verdict(every, metric, known, palette)
+    episodes, no_episodes = episodes_html(every, collection, places)
     curves, no_curves = _curves(found, palette)
     printed = [table for table in tables if table.published]
     classes = [table for table in tables if table.name.startswith("classes-")]
@@ -81,16 +85,8 @@ def to_html(
     )
 
 
-def _verdict(
-    found: Sequence[Group],
-    collection: Collection,
-    metric: Metric,
-    resolution: Resolution | None,
-    known: Sequence[Paper],
-    palette: Palette,
-) -> str:
+def _verdict(every: Sequence[Contest], metric: Metric, known: Sequence[Paper], palette: Palette) -> str:
     """Where several things can be compared, a block for each; a single one where nothing can."""
-    every = contests(found, collection, metric, resolution)
     alone = [contest for contest in every if len(contest.standings) == 1]
     shown = every[: len(every) - len(alone)] or alone[:1]
     titles = [contest.title for contest in shown]

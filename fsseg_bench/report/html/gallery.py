@@ -1,13 +1,12 @@
-"""Pictures of episodes as parts of a page: the failures first."""
+"""Pictures that runs recorded of their episodes, as parts of a page."""
 
 from __future__ import annotations
 
 import base64
 import io
-import re
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -21,96 +20,49 @@ from fsseg_bench.storage.json_text import strict_json
 
 _WIDEST = 1200  # pixels; a panel of four tiles stays readable at this width and small as JPEG
 _QUALITY = 75
-_RANK = re.compile(r"(\d{1,12}) of \d{1,12}\b")
 _Words = Annotated[str, Must("shorter than 500 characters", lambda text: len(text) < 500)]
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)  # what Pillow raises for damaged files
 _MOST = 200  # pictures; more make a page that a phone cannot hold
-_WORST = (
-    "Of each run the pictured episode with the lowest foreground IoU of all its episodes. It was chosen by this rule, "
-    "as all pictures on this page are: the ranks are evenly spaced from the worst to the best."
-)
-_Shown = list[tuple[ShownRun, list[str]]]
 
 
 class Gallery:
-    """The pictures of ``runs``: the worst of each run, then the others, as many as the page holds.
+    """The pictures that runs recorded, as many as a page holds. What could not be read is in ``warnings``."""
 
-    What could not be read is in ``warnings``.
-    """
-
-    def __init__(self, runs: Iterable[ShownRun]) -> None:
+    def __init__(self) -> None:
+        """Without any yet."""
         self.warnings: list[RecordWarning] = []
-        panels: list[tuple[ShownRun, list[Panel]]] = []
-        for run in runs:
-            own, warnings = run_panels(run.scored.record)
-            panels.append((run, own))
-            self.warnings += warnings
         self._places = _MOST
-        self._left = 0
-        self._failures = [(run, self._figures(p for p in own if p.worst)) for run, own in panels]
-        self._others = [(run, self._figures(p for p in own if not p.worst)) for run, own in panels]
 
-    @property
-    def failures(self) -> str:
-        """The worst episode of each run, by method; HTML."""
-        blocks = _by_method(self._failures)
-        return f"<p>{escape(_WORST)}</p>{blocks}" if blocks else ""
+    def add(self, runs: Iterable[ShownRun]) -> str:
+        """A folded part for each run with pictures, HTML; empty where there are none."""
+        parts = []
+        for run in runs:
+            panels, warnings = run_panels(run.scored.record)
+            self.warnings += warnings
+            held = panels[: self._places]
+            figures = "".join(map(self._figure, held))
+            left = len(panels) - len(held)
+            more = f"<p>{left} more are in the run's folder <code>panels</code>.</p>" if left else ""
+            if figures or more:
+                link = f'<p><a href="#{run.anchor}">about this run</a></p>'
+                count = f"{len(panels)} picture{'s' if len(panels) != 1 else ''}"
+                parts.append(folded(f"{escape(run.name)}: {count}", figures + more + link))
+        return "\n".join(parts)
 
-    @property
-    def others(self) -> str:
-        """The other pictures, run by run; HTML."""
-        blocks = [
-            folded(_title(run, figures), "".join(figures) + f'<p><a href="#{run.anchor}">about this run</a></p>')
-            for run, figures in self._others
-            if figures
-        ]
-        if self._left:
-            blocks.append(
-                f"<p>{self._left:,} more pictures are in the <code>panels</code> folders of the runs; this page holds "
-                f"{_MOST}, the failures first.</p>"
-            )
-        return "\n".join(blocks)
-
-    def _figures(self, panels: Iterable[Panel]) -> list[str]:
-        figures = []
-        for panel in panels:
-            if not self._places:
-                self._left += 1
-                continue
-            shown = picture(panel)
-            if isinstance(shown, RecordWarning):
-                self.warnings.append(shown)
-            else:
-                self._places -= 1
-                figures.append(_figure(shown, panel.caption))
-        return figures
-
-
-def _by_method(shown: _Shown) -> str:
-    """A block for each method; the first is open."""
-    methods: dict[str, list[str]] = {}
-    for run, figures in shown:
-        if figures:
-            link = f'<h4><a href="#{run.anchor}">{escape(run.name)}</a></h4>'
-            methods.setdefault(run.scored.record.settings.method, []).append(link + "".join(figures))
-    return "\n".join(
-        folded(f"{escape(method)}: {_pictures(len(blocks))}", "\n".join(blocks), opened=i == 0)
-        for i, (method, blocks) in enumerate(methods.items())
-    )
-
-
-def _title(run: ShownRun, figures: Sequence[str]) -> str:
-    return f"{escape(run.name)}: {_pictures(len(figures))}"
-
-
-def _pictures(count: int) -> str:
-    return f"{count} picture{'s' if count != 1 else ''}"
+    def _figure(self, panel: Panel) -> str:
+        shown = picture(panel)
+        if isinstance(shown, RecordWarning):
+            self.warnings.append(shown)
+            return ""
+        self._places -= 1
+        return _figure(shown, panel.caption)
 
 
 def _figure(shown: Picture, caption: str) -> str:
     text = escape(caption)
     return (
-        f'<figure><div class="scroll"><img src="{shown.uri}" width="{shown.width}" height="{shown.height}" '
+        f'<figure><div class="scroll" tabindex="0" role="group" aria-label="picture">'
+        f'<img class="panel" src="{shown.uri}" width="{shown.width}" height="{shown.height}" '
         f'alt="{text}"></div><figcaption>{text}</figcaption></figure>'
     )
 
@@ -147,8 +99,6 @@ class Panel:
     """Of its file, relative to the run's folder."""
     caption: str
     """What it shows and by which rule it was chosen, plain text."""
-    worst: bool
-    """Whether no episode of the run has a lower score."""
 
 
 def run_panels(run: StoredRun) -> tuple[list[Panel], list[RecordWarning]]:
@@ -165,9 +115,8 @@ def run_panels(run: StoredRun) -> tuple[list[Panel], list[RecordWarning]]:
             warnings.append(RecordWarning(listing, f"{listing}: names a picture that is not there: {name!r}"))
             continue
         entry, path = entries.get(name), found[name].relative_to(run.folder)
-        rank = _RANK.match(entry.rank) if entry else None
         caption = _caption(entry) if entry else path.stem.replace("-", " ")
-        panels.append(Panel(run, path.as_posix(), caption, rank is not None and int(rank[1]) == 1))
+        panels.append(Panel(run, path.as_posix(), caption))
     return panels, warnings
 
 

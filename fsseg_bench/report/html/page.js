@@ -104,4 +104,10 @@
   };
   addEventListener("hashchange", open);
   open();
+
+  // Escape closes an enlarged tile of an episode.
+  addEventListener("keydown", event => {
+    if (event.key !== "Escape" || !location.hash.startsWith("#episode-")) return;
+    document.getElementById(location.hash.slice(1))?.querySelector(".episode-close")?.click();
+  });
 }
