@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from fsseg_bench.cli.options import conditions, selecting
+from fsseg_bench.cli.options import conditions, selecting, user_folders
 from fsseg_bench.cli.output import drawn, put, put_tables
 from fsseg_bench.errors import UserError
 from fsseg_bench.report.blocks import Measured
@@ -82,6 +82,8 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[
     help="Published, measured and difference as columns, or as lines. auto: lines where columns would be too many, and "
     "without those that nothing is known of.",
 )
+@click.option("--data-root", type=click.Path(), help="html: folder of the data sets, for pictures of episodes.")
+@user_folders("source", note="html: ")
 @click.option("--commands", is_flag=True, help="Print the run commands that would fill what is missing.")
 @click.option("--macros", is_flag=True, help="Print a LaTeX macro for each number.")
 @click.option("--strict", is_flag=True, help="Exit code 1 when a record was skipped or two claim one cell.")

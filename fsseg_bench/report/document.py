@@ -14,7 +14,6 @@ from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, any_runs
 from fsseg_bench.report.filters import chosen
 from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
-from fsseg_bench.report.html import to_html
 from fsseg_bench.report.latex import to_latex, to_macros
 from fsseg_bench.report.model import Layout, Table, arranged
 from fsseg_bench.report.paper import paper_table
@@ -63,6 +62,10 @@ class Request:
     """Of papers' tables."""
     papers_path: str | Path | None = None
     """A folder with further papers' tables."""
+    data_root: str | None = None
+    """The folder of the data sets, for the page's pictures of episodes; None: as the records say, or FSSEG_DATA."""
+    sources_path: str | None = None
+    """A folder with further data sources, for the same."""
 
     @property
     def of_runs(self) -> bool:
@@ -135,12 +138,16 @@ class Document:
         if form == "latex":
             return "\n".join(map(to_latex, self.shaped()))
         if form == "html":
+            from fsseg_bench.report.html import to_html  # it opens data sets and draws; other forms start without
+            from fsseg_bench.report.recorded import DataPlaces
+
             return to_html(
                 [*self.shaped(), *apart],
                 self.collection,
                 metric=self.request.metric,
                 resolution=self.request.resolution,
                 known_papers=self.papers,
+                places=DataPlaces(self.request.data_root, sources_path=self.request.sources_path),
             )
         return "\n".join(map(to_markdown, [*self.shaped(), *apart]))
 

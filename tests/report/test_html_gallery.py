@@ -146,19 +146,12 @@ def test_panels_that_changed_since_the_run_was_done_are_named(tmp_path: Path, na
     assert not any("90.0" in caption for caption, _ in pictures)
 
 
-def test_only_the_first_rank_is_the_worst(tmp_path: Path):
-    record = run(tmp_path)
-    for i, rank in enumerate(["1 of 5 by IoU", "10 of 50", "5 of 5", "the 1 of 5", "1", "1 of many", "01 of 5"]):
-        write_panel(record.folder, f"{i}.png", (8, 8), (1, 2, 3), {"episode": i, "rank": rank})
-    panels, _ = run_panels(record)
-    assert [panel.worst for panel in panels] == [True, False, False, False, False, False, True]
-
-
-def made(root: Path) -> tuple[Page, Page, list[str]]:
-    """Failures, other pictures, warnings."""
+def made(root: Path) -> tuple[Page, list[str]]:
+    """The page's part, and warnings."""
     found = find_runs(root)
-    own = Gallery(shown_runs(groups(found), found).values())
-    return Page(own.failures), Page(own.others), [warning.message for warning in own.warnings]
+    own = Gallery()
+    html = own.add(shown_runs(groups(found), found).values())
+    return Page(html), [warning.message for warning in own.warnings]
 
 
 def three_panels(root: Path, **settings: object) -> None:
@@ -168,36 +161,32 @@ def three_panels(root: Path, **settings: object) -> None:
         write_panel(folder, name, (8, 8), (1, 2, 3), entry)
 
 
-def test_failures_apart_by_method_and_the_rest_by_run(tmp_path: Path):
+def test_run_by_run_behind_a_line_each(tmp_path: Path):
     three_panels(tmp_path, fold=1)
-    three_panels(tmp_path, fold=2)
     three_panels(tmp_path, method="panet")
-    failures, others, warnings = made(tmp_path)
+    page, warnings = made(tmp_path)
     assert warnings == []
-    expected = "Episode 1: cat; 1 of 3 by foreground IoU, worst first"
-    assert [img["alt"] for img in failures.all("img")] == [expected] * 3
-    assert "baseline: 2 pictures" in failures.text
-    assert "panet: 1 picture " in failures.text
-    assert ["open" in block for block in failures.all("details")] == [True, False]
-    assert "lowest foreground IoU of all its episodes" in failures.text
-    assert [str(img["alt"])[:9] for img in others.all("img")] == ["Episode 2", "Episode 3"] * 3
-    assert ["open" in block for block in others.all("details")] == [False] * 3
+    names = [f"Episode {i}: cat; {i} of 3 by foreground IoU, worst first" for i in (1, 2, 3)]
+    assert [img["alt"] for img in page.all("img")] == names * 2
+    assert ["open" in block for block in page.all("details")] == [False] * 2
+    assert "baseline, resnet18, toy fold 1, 1-way 1-shot, seed 0: 3 pictures" in page.text
 
 
-def test_a_page_holds_so_many_and_the_failures_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gallery, "_MOST", 3)
+def test_a_page_holds_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gallery, "_MOST", 4)
     three_panels(tmp_path, fold=1)
     three_panels(tmp_path, fold=2)
-    failures, others, _ = made(tmp_path)
-    assert (len(failures.all("img")), len(others.all("img"))) == (2, 1)
-    assert "3 more pictures are in the panels folders of the runs; this page holds 3" in others.text
+    page, _ = made(tmp_path)
+    assert len(page.all("img")) == 4
+    assert "2 more are in the run's folder panels" in page.text
 
 
 def test_damaged_pictures_are_named_and_take_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gallery, "_MOST", 2)
-    three_panels(tmp_path)
+    monkeypatch.setattr(gallery, "_MOST", 3)
+    three_panels(tmp_path, fold=1)
+    three_panels(tmp_path, fold=2)
     next(tmp_path.rglob("a.png")).write_bytes(b"no picture")
-    failures, others, warnings = made(tmp_path)
-    assert failures.text == ""
-    assert len(others.all("img")) == 2
+    page, warnings = made(tmp_path)
+    assert len(page.all("img")) == 3
+    assert len(warnings) == 1
     assert "a.png: not a readable picture" in warnings[0]

@@ -91,7 +91,7 @@ class _Section:
                 parts.append(f'<p class="caption">Not shown: {escape(", ".join(left))}, which come after these.</p>')
         if lacking:
             why = "their records keep no predictions (they were made by an earlier version)"
-            parts.append(self._fall_back(contest, lacking, why))
+            parts.append(self._fall_back(contest, lacking, why, or_nothing=True))
         if not any(parts):
             return ""
         return folded(f"<h3>{escape(contest.title)}</h3>", "".join(parts), opened=opened)
@@ -133,14 +133,16 @@ class _Section:
         words = f"{choice.reason[0].upper()}{choice.reason[1:]}: {', '.join(images.classes)}"
         return self.tiles.row(f"<h4>{escape(words)} <small>{escape(facts)}</small></h4>", tiles)
 
-    def _fall_back(self, contest: Contest, places: Sequence[int], why: str) -> str:
-        """The pictures that runs recorded, and why no others are shown."""
+    def _fall_back(self, contest: Contest, places: Sequence[int], why: str, *, or_nothing: bool = False) -> str:
+        """The pictures that runs recorded, and why no others are shown; nothing where runs were to picture nothing."""
         runs = [
             ShownRun(run, self.collection.path(run.record), contest.standings[place].entrant.variant)
             for place in places
             for run in self.runs(contest, place).values()
         ]
         pictures = self.gallery.add(runs)
+        if or_nothing and not pictures:
+            return ""
         names = [contest.name(place) for place in places]
         instead = "These are the pictures that the runs recorded." if pictures else "The runs recorded no pictures."
         told = f"No pictures side by side of {listing(names)}: {why}. {instead}"
