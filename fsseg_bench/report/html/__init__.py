@@ -61,7 +61,7 @@ def to_html(
     known = known_papers or papers()
     palette = Palette()
     every = contests(found, collection, metric, resolution)
-    verdict = _verdict(every, metric, known, palette)
+    verdict = _verdict(every, collection, metric, known, palette)
     episodes, no_episodes = episodes_html(every, collection, places)
     curves, no_curves = _curves(found, palette)
     printed = [table for table in tables if table.published]
@@ -85,7 +85,9 @@ def to_html(
     )
 
 
-def _verdict(every: Sequence[Contest], metric: Metric, known: Sequence[Paper], palette: Palette) -> str:
+def _verdict(
+    every: Sequence[Contest], collection: Collection, metric: Metric, known: Sequence[Paper], palette: Palette
+) -> str:
     """Where several things can be compared, a block for each; a single one where nothing can."""
     alone = [contest for contest in every if len(contest.standings) == 1]
     shown = every[: len(every) - len(alone)] or alone[:1]
