@@ -37,6 +37,7 @@ _COMMANDS = {
     "list": ("fsseg_bench.cli.listing", "list_"),
     "show": ("fsseg_bench.cli.show", "show"),
     "verify": ("fsseg_bench.cli.verify", "verify"),
+    "reproduce": ("fsseg_bench.cli.reproduce", "reproduce"),
     "episodes": ("fsseg_bench.cli.episodes", "episodes"),
     "check-method": ("fsseg_bench.cli.checks", "check_method"),
     "check-backbone": ("fsseg_bench.cli.checks", "check_backbone"),

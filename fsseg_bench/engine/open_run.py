@@ -86,7 +86,7 @@ def open_run(folder: Path, places: RunPlaces | None = None, opened: OpenSources 
     run = read_run(folder)
     if run.status != "done":
         raise UserError(f"{folder}: the run is not done (status {run.status}); give its command again")
-    request = _request(run, places or RunPlaces())
+    request = request_of(run, places or RunPlaces())
     try:
         plan = make_plan(request, opened)
         checkpoint = find_trained(folder, "checkpoint of") if plan.recipe.iterations else plan.checkpoint
@@ -106,7 +106,7 @@ def open_run(folder: Path, places: RunPlaces | None = None, opened: OpenSources 
     return OpenRun(run, plan, changed_code=now.method_digest != stored.method_digest)
 
 
-def _request(run: StoredRun, places: RunPlaces) -> RunRequest:
+def request_of(run: StoredRun, places: RunPlaces) -> RunRequest:
     """The request that the record was made with, as far as it is still known, and what is elsewhere now."""
     passed = run.info.passed
     if not passed.method or not passed.dataset:

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Collection
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _FIRST = ("method", "dataset", "fold", "settings")
 _WHERE = ("out", "fresh")
 """Where a record goes and whether it replaces one: neither is a part of what is repeated."""
 _LISTS = {f"protocol.data.{key}" for key in LIST_KEYS}
+_PATHS = ("dataset", "data_root", "weights", "eval_only", "methods_path", "backbones_path", "sources_path")
 _NAMES = (None, "imagenet", "none")
 
 
@@ -51,6 +53,14 @@ def self_contained(request: RunRequest, settings: RunSettings) -> RunRequest:
         backbones_path=_folder(request.backbones_path, "FSSEG_BACKBONES_PATH"),
         sources_path=_folder(request.sources_path, "FSSEG_SOURCES_PATH"),
     )
+
+
+def stated_paths(command: str) -> dict[str, str]:
+    """What a record's command names by whole path and is there, by the name of the request's field."""
+    words = shlex.split(command)
+    options = {f"--{key.replace('_', '-')}": key for key in _PATHS}
+    found = {options[word]: value for word, value in pairwise(words) if word in options}
+    return {key: value for key, value in found.items() if Path(value).is_absolute() and Path(value).exists()}
 
 
 def run_words(request: RunRequest, folds: str, without: Collection[str] = ()) -> list[str]:

@@ -28,12 +28,25 @@ class Provenance:
     python: str | None = None
     platform: str | None = None
     packages: Mapping[str, str | None] = field(default_factory=dict)
+    decoders: Mapping[str, str | None] = field(default_factory=dict)
     git: Mapping[str, Any] | None = None
     command: str | tuple[str, ...] | None = None
     """That repeats the run from any folder; of version 0.1.0 the one that was typed."""
     typed: str | None = None
     threads: int | None = None
     """That computed on the CPU."""
+
+
+def other_software(then: Provenance) -> list[str]:
+    """What of the software and the machine is not as it was, as ``name: then / now``, as far as it was noted."""
+    now = provenance()
+    same = ("fsseg_bench", "python", "platform", "packages", "decoders")
+    pairs = [(key, getattr(then, key), now[key]) for key in same]
+    pairs = [
+        *((key, old, new) for key, old, new in pairs if not isinstance(old, Mapping)),
+        *((name, old[name], new.get(name)) for _, old, new in pairs if isinstance(old, Mapping) for name in old),
+    ]
+    return [f"{name}: {old} / {new}" for name, old, new in pairs if old is not None and old != new]
 
 
 def provenance() -> dict[str, Any]:

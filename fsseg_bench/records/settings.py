@@ -85,7 +85,8 @@ CONTENT = {
 """Settings that nobody gives, digests of what files hold, and what they are digests of."""
 UNKNOWN = " (training unknown)"
 """How the words end for a file that says nothing of its training."""
-_OF_TRAINING = ("recipe", "seed", "weights", "weights_digest")
+OF_TRAINING = ("recipe", "seed", "weights", "weights_digest")
+"""Settings that have no part in the evaluation of a checkpoint."""
 _OF_BOTH = ("protocol_label", "way", "shot", "precision", "switches")
 
 
@@ -224,7 +225,7 @@ def settings_shown(settings: RunSettings, trained: CheckpointTraining | None) ->
         return ShownSettings(**values | {"recipe": {}, "checkpoint": words + UNKNOWN})
     pairs = {name: (getattr(source, name), getattr(settings, name)) for name in _OF_BOTH}
     changed = {name: _other(then, now) for name, (then, now) in pairs.items() if then != now}
-    own = {name: getattr(source, name) for name in _OF_TRAINING}
+    own = {name: getattr(source, name) for name in OF_TRAINING}
     own["recipe"] = _with_optimizer(source.recipe)
     words = f"run {str(trained.identity)[:8]}"
     return ShownSettings(**values | own | {"checkpoint": words, "trained_with": changed})
