@@ -47,9 +47,10 @@ def _episodes(first: EpisodeCounts, second: EpisodeCounts) -> Verdict:
 
 def _moved(first: Int64, second: Int64) -> Int64:
     """(E,) pixels of each episode that at least must have been predicted otherwise."""
-    moved: Int64 = np.abs(first - second).sum(axis=(1, 2)) // 2
+    moved = np.abs(first - second).sum(axis=(1, 2)) // 2
     # a recount with other totals (a mask read otherwise) moves pixels into void and out of it
-    return np.maximum(moved, np.abs(first.sum(axis=(1, 2)) - second.sum(axis=(1, 2))))
+    totals = np.abs(first.sum(axis=(1, 2)) - second.sum(axis=(1, 2)))
+    return np.asarray(np.maximum(moved, totals), np.int64)
 
 
 def _scores(then: StoredRun, first: EpisodeCounts, second: EpisodeCounts) -> Iterator[Verdict]:
