@@ -10,9 +10,10 @@ from typing import Any, get_type_hints
 
 import pandas as pd
 
-from fsseg_bench.engine.batch import plan_all, requests_for
+from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.jobs import run_all
 from fsseg_bench.engine.plan import OpenSources
+from fsseg_bench.engine.requests import requests_for
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
 from fsseg_bench.records.request import Precision, RunRequest
@@ -40,6 +41,7 @@ def run(
     scales: Sequence[float] = (1.0,),
     settings: Mapping[str, Any] | None = None,
     workers: int | None = None,
+    threads: int | None = None,
     eval_only: str | Path | None = None,
     fresh: bool = False,
     out: str | Path | None = None,
@@ -77,6 +79,7 @@ def run(
         settings: as ``--set``, with text or Python values: ``{"recipe.lr": 1e-3, "recipe.milestones": (100, 200),
             "steps": 5, "protocol.image.size": 257}``.
         workers: processes that load images; None: one a core, at most 8.
+        threads: that compute on the CPU, from then on in this process; None: as many as PyTorch takes.
         eval_only: a checkpoint or a run folder to evaluate instead of training.
         fresh: begins again; an earlier record is moved aside.
         out: the folder of the records; None: ``FSSEG_RESULTS``, else ``results/runs``.
@@ -107,7 +110,13 @@ def run(
     wanted = requests_for(methods, folds, dataset=str(dataset), settings=dict(settings or {}), **_checked(given))
     opened: OpenSources = {}
     batch = plan_all(wanted.requests, opened)
-    notes = [*wanted.notes, *batch.notes, *what_differs([(p.shown.method, p.shown) for p in batch.runs])]
+    notes = [
+        *wanted.notes,
+        *wanted.details,
+        *batch.notes,
+        *batch.details,
+        *what_differs([(p.shown.method, p.shown) for p in batch.runs]),
+    ]
     for note in notes:
         told.say(note)
     frame = results_of(run_all(batch, opened, told))

@@ -29,6 +29,10 @@ class UserError(Exception):
         super().__init__(text if text.isascii() else _SURROGATE.sub(lambda found: _byte(found[0]), text))
 
 
+class NotHereError(UserError):
+    """Data or published weights that a run needs are nowhere on this machine: a plan can be shown without them."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "", prefix: str = "") -> UserError:
     """An error for a name that is not in ``known``, with near matches and the whole list.
 

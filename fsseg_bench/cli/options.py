@@ -79,6 +79,21 @@ def parse_numbers(_ctx: click.Context, param: click.Parameter, value: str) -> tu
         raise UserError(f"{param.opts[-1]} {value}: use numbers separated by commas") from None
 
 
+def parse_seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    """A training seed, or comma-separated ones in the order given; a click callback.
+
+    Raises:
+        UserError: something is no whole number, or below 0.
+    """
+    try:
+        seeds = tuple(dict.fromkeys(int(part) for part in value.split(",")))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"--seed {value}: use whole numbers from 0, separated by commas")
+    return seeds
+
+
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:
     """``KEY=VALUE`` texts as a mapping.
 

@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_settings, user_folders
-from fsseg_bench.cli.output import show
+from fsseg_bench.cli import complete
+from fsseg_bench.cli.config import config_option, said_twice, settings_with
+from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_seeds, parse_settings, user_folders
 
-if TYPE_CHECKING:
-    from fsseg_bench.engine.plan import OpenSources
+_FEW = 4
 
 
 @click.command()
-@click.option("--method", "methods", multiple=True, required=True, help="Method; may be repeated.")
-@click.option("--dataset", required=True, help="Protocol: a built-in name, or a TOML file of your own.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    required=True,
+    shell_complete=complete.methods,
+    help="Method; may be repeated. all: every one that there is; training-free: those that work without training, "
+    "without training.",
+)
+@click.option(
+    "--dataset",
+    required=True,
+    shell_complete=complete.datasets,
+    help="Protocol: a built-in name, or a TOML file of your own.",
+)
 @click.option("--shot", default=1, show_default=True, help="Supports of each class (K).")
 @click.option("--way", default=1, show_default=True, help="Classes of an episode (N).")
-@click.option("--fold", "folds", callback=parse_folds, default="all", show_default=True, help="all, or some, as 1,2.")
+@click.option(
+    "--fold",
+    "folds",
+    callback=parse_folds,
+    default="all",
+    show_default=True,
+    shell_complete=complete.folds,
+    help="all, or some, as 1,2.",
+)
 @click.option(
     "--backbone",
+    shell_complete=complete.backbones,
     help="Feature extractor; published: each method's own [default: the method's; one for all where methods are "
     "several].",
 )
 @click.option(
-    "--weights", help="imagenet, none, or a .pth/.safetensors file [default: imagenet; none for images made by code]."
+    "--weights",
+    shell_complete=complete.weights,
+    help="imagenet, none, or a .pth/.safetensors file [default: imagenet; none for images made by code].",
 )
 @click.option("--data-root", type=click.Path(), help="Folder of the data sets [default: FSSEG_DATA].")
-@click.option("--seed", default=0, show_default=True, help="Seed of initialisation and training.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
+@click.option(
+    "--seed",
+    "--seeds",
+    "seeds",
+    callback=parse_seeds,
+    default="0",
+    show_default=True,
+    help="Seed of initialisation and training, or several, as 0,1,2.",
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    shell_complete=complete.devices,
+    help="auto, cpu, cuda or cuda:INDEX.",
+)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--iterations", type=int, help="Training steps [default: the recipe's]; 0 does not train.")
 @click.option("--episodes", help="A number of test episodes, or a CSV file to replay.")
@@ -42,67 +79,129 @@ if TYPE_CHECKING:
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=complete.settings,
     help="A switch of the method, recipe.KEY or protocol.SECTION.KEY; may be repeated.",
 )
+@config_option
 @click.option("--workers", type=int, help="Loader workers [default: one a core, at most 8].")
+@click.option("--threads", type=int, help="Threads that compute on the CPU [default: OMP_NUM_THREADS, else the cores].")
 @click.option("--out", type=click.Path(), help="Folder of the records [default: FSSEG_RESULTS, else results/runs].")
 @click.option("--eval-only", type=click.Path(), metavar="CHECKPOINT", help="Evaluate this checkpoint or run folder.")
 @click.option("--fresh", is_flag=True, help="Start again; an earlier record is moved aside.")
-@click.option("--dry-run", is_flag=True, help="Show what would run, and stop.")
+@click.option("--dry-run", is_flag=True, help="Show what would run, where, and about how long it takes; and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document: the plan, or the table of the runs.")
+@click.option(
+    "--estimate/--no-estimate", default=True, show_default=True, help="Measure a few steps to say how long it takes."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more: what differs between the methods, every warning.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but the table, and errors.")
 @user_folders("method", "backbone", "source")
 @click.option("--head-batch", type=int, help="Episodes at a time in the head [default: 1 on CPU, 16 on GPU].")
 @click.option("--cache-gib", type=float, help="Memory for features in GiB [default: 40% of what is free]; 0: none.")
 @click.option("--no-check", is_flag=True, help="Do not decode the test images once before training.")
 @click.option("--panels", default=5, show_default=True, help="Pictures of episodes to write for each run.")
+@click.pass_context
 def run(
+    ctx: click.Context,
+    /,
     methods: tuple[str, ...],
     folds: tuple[int, ...] | None,
+    seeds: tuple[int, ...],
     settings: tuple[str, ...],
     dry_run: bool,
+    as_json: bool,
+    estimate: bool,
+    verbose: bool,
+    quiet: bool,
     **options: Any,
 ) -> None:
     """Train and evaluate methods under one protocol, and print the table.
 
     The same command again goes on where it was stopped; finished runs are not run again.
     """
-    from fsseg_bench.engine.batch import plan_all, requests_for
+    if verbose and quiet:
+        raise click.UsageError("-v and -q exclude each other", ctx)
+    from fsseg_bench.cli.plan import differing_facts, headline, plan_json, plan_text
+    from fsseg_bench.engine.batch import plan_all
     from fsseg_bench.engine.jobs import run_all
-    from fsseg_bench.report.recipes import differences_table
+    from fsseg_bench.engine.plan import OpenSources
+    from fsseg_bench.engine.requests import requests_for
+    from fsseg_bench.progress import Progress
     from fsseg_bench.screen.terminal import screen_progress
 
-    wanted = requests_for(methods, folds, settings=parse_settings(settings), **options)
-    _say(wanted.notes)
+    say = _silent if quiet else _say
+    given = parse_settings(settings)
+    wanted = requests_for(methods, folds, seeds, settings=settings_with(ctx, given), **options)
     opened: OpenSources = {}
-    batch = plan_all(wanted.requests, opened, here=not dry_run)
-    _say(batch.notes)
-    if table := differences_table([(planned.shown.method, planned.shown) for planned in batch.runs]):
-        show([table], stderr=True)
-    if dry_run:
-        for planned in batch.runs:
-            click.echo(json.dumps(planned.settings.to_json(), indent=2, ensure_ascii=False))
-        return
-    _print_table(run_all(batch, opened, screen_progress()))
+    batch = plan_all(wanted.requests, opened, here=not dry_run, measuring=_measuring(say) if estimate else None)
+    notes = [*said_twice(ctx, given), *wanted.notes, *batch.notes]
+    if dry_run and as_json:
+        click.echo(plan_json(batch, [*notes, *wanted.details, *batch.details]))
+    elif dry_run:
+        plan_text(batch, notes, [*wanted.details, *batch.details], verbose=verbose)
+    else:
+        say(headline(batch))
+        for note in [*notes, *differing_facts(batch, verbose=verbose)]:
+            say(note)
+        _details(say, [*wanted.details, *batch.details], verbose=verbose)
+        folders = run_all(batch, opened, Progress() if quiet else screen_progress())
+        _print_result(folders, as_json=as_json, quiet=quiet, verbose=verbose)
 
 
-def _say(notes: Sequence[str]) -> None:
-    for note in notes:
-        click.echo(note, err=True)
+def _say(note: str) -> None:
+    click.echo(note, err=True)
 
 
-def _print_table(folders: Sequence[Path]) -> None:
-    """The table of these runs alone, and how their trainings ended."""
+def _silent(_note: str) -> None:
+    """For ``--quiet``."""
+
+
+def _measuring(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Says once that something is measured, however many methods there are."""
+    said: list[str] = []
+
+    def measuring(method: str) -> None:
+        if not said:
+            say("measuring a few steps on made-up images ...")
+        said.append(method)
+
+    return measuring
+
+
+def _details(say: Callable[[str], None], details: Sequence[str], *, verbose: bool) -> None:
+    """All of them, or how many there are."""
+    warnings = [line for line in details if line.startswith("warning: ")]
+    for line in details if verbose else ():
+        say(line)
+    if warnings and not verbose:
+        say(f"{len(warnings)} warning{'s' * (len(warnings) > 1)} about few test images or episodes; -v shows them")
+
+
+def _print_result(folders: Sequence[Path], *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """The table of these runs alone, and where their records are."""
+    from fsseg_bench.cli.output import put_tables
     from fsseg_bench.records.read import read_run
     from fsseg_bench.report.collect import open_runs
     from fsseg_bench.report.model import printable
     from fsseg_bench.report.table import runs_tables
-    from fsseg_bench.report.text import to_markdown
+    from fsseg_bench.report.text import to_json
 
     collection = open_runs(folders)
-    for table in runs_tables(collection):
-        click.echo(to_markdown(table))
-    for warning in collection.warnings:
-        click.echo(printable(f"warning: {warning.message}"), err=True)
-    for folder in folders:
+    warnings = [printable(warning.message) for warning in collection.warnings]
+    if as_json:
+        click.echo(to_json(runs_tables(collection), warnings), nl=False)
+        return
+    put_tables(runs_tables(collection))
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if quiet:
+        return
+    click.echo()
+    for folder in folders if verbose else ():
         if summary := read_run(folder).info.training:
-            click.echo(f"training loss: {summary}")
-        click.echo(f"record: {folder}")
+            click.echo(f"training loss of {folder.name}: {summary}")
+    if verbose or len(folders) <= _FEW:
+        for folder in folders:
+            click.echo(f"record: {folder}")
+    else:
+        click.echo(f"{len(folders)} records, from {folders[0]} to {folders[-1].name}; 'list runs' names all")

@@ -16,7 +16,7 @@ from typing import TypeVar
 from fsseg_bench import paths
 from fsseg_bench.data.files import check_name
 from fsseg_bench.data.source import Content, Source
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import NotHereError, UserError
 from fsseg_bench.protocol.spec import Protocol
 
 _T = TypeVar("_T")
@@ -34,7 +34,7 @@ def open_source(protocol: Protocol, data_root: Path | None = None) -> Source:
     of ``.`` is the file's own folder and nothing else.
 
     Raises:
-        UserError: the data are nowhere; lists every place and says how to name the right one.
+        NotHereError: the data are nowhere; lists every place and says how to name the right one.
     """
     kind = protocol.data.kind
     if not issubclass(kind, Source):
@@ -63,7 +63,7 @@ def _find(protocol: Protocol, needed: tuple[str, ...], data_root: Path | None) -
     layout = " and ".join(needed) or "the data"
     if protocol.home is None:  # a built-in protocol
         layout += f". To get them: fsseg-bench data prepare {protocol.name} --root DIR"
-    raise UserError(
+    raise NotHereError(
         f"the data of {protocol.label} were not found. Looked in: {looked}. Name the folder that holds "
         f"{protocol.data.root!r} with --data-root or FSSEG_DATA; {protocol.data.root!r} must hold {layout}"
     )

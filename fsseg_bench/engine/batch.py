@@ -1,37 +1,33 @@
-"""The runs of one command: which they are, and everything that can go wrong found before the first step of any."""
+"""The runs of one command: planned, everything that can go wrong found before the first step of any, and measured."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
-from fsseg_bench.engine.build import LIGHT_BACKBONE, default_backbone, geometry_note
+from fsseg_bench.engine.build import geometry_note
 from fsseg_bench.engine.checks import ContractError, checked_prediction
-from fsseg_bench.engine.device import resolve_device
+from fsseg_bench.engine.device import resolve_device, use_threads
+from fsseg_bench.engine.estimate import Speed, different_images, measure
+from fsseg_bench.engine.left import Left, left_of
 from fsseg_bench.engine.made_up import evaluation_episode
-from fsseg_bench.engine.plan import PUBLISHED, OpenSources, Plan, make_plan
-from fsseg_bench.errors import UserError
+from fsseg_bench.engine.outline import outline
+from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
+from fsseg_bench.errors import NotHereError, UserError, last_words
+from fsseg_bench.method import Method
+from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.protocol.images import EpisodeImages, few_images
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.info import RUN_FILE
-from fsseg_bench.records.request import RunRequest, protocol_of
-from fsseg_bench.records.settings import RunSettings, ShownSettings, canonical_json, settings_shown
-from fsseg_bench.registry import find_method
+from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.settings import OF_A_FOLD, RunSettings, ShownSettings, canonical_json, settings_shown
 
-COMMON_BACKBONE = "resnet50"
-"""What several methods of one command share where none is named and the protocol has no light one."""
-
-
-@dataclass(frozen=True)
-class Requests:
-    """What one command asks for."""
-
-    requests: tuple[RunRequest, ...]
-    notes: tuple[str, ...]
-    """What was chosen for the user, and what was given twice."""
+_WORTH_MEASURING = 100
+"""Steps and episodes; of fewer the first ones are a good part."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,27 @@ class Planned:
     """Of the protocol."""
     episodes: int
     """How many there are."""
+    left: Left
+    """What is left to do."""
+    images: int | None = None
+    """Different images that the evaluation encodes; None where the data are not here."""
+    lacking: tuple[str, ...] = ()
+    """The data and weights that are not here, in words: the settings then have no digests, and the run no identity."""
+    speed: Speed | None = None
+    """What was measured, if anything was."""
     _plan: Plan | None = field(default=None, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """Runs of one kind differ in fold and seed, and cost the same."""
+        return canonical_json(self.settings.without(*OF_A_FOLD, "seed"))
+
+    @property
+    def speeds(self) -> dict[str, float]:
+        """Seconds a training step and an episode, as far as they are known."""
+        if self.speed is None:
+            return {}
+        return {"train": self.speed.step, "evaluate": self.speed.evaluation(self.episodes, self.images)}
 
     def plan(self, opened: OpenSources) -> Plan:
         """The plan, made again unless it is the only one: the models of many runs would fill the memory."""
@@ -61,61 +77,28 @@ class Batch:
     runs: tuple[Planned, ...]
     notes: tuple[str, ...]
     """What runs once though it was asked for twice, and what has no part in a run."""
+    details: tuple[str, ...] = ()
+    """What the notes of the tables will say, too: where images or episodes are few."""
 
 
-def requests_for(methods: Sequence[str], folds: Sequence[int] | None, **options: Any) -> Requests:
-    """A request for each method and fold, each once.
-
-    Several methods share one backbone unless one is named: the light one for the embedded images, else ResNet-50. A
-    single method gets its own, and so does each with ``backbone="published"``. ``folds`` of None are all there are;
-    ``options`` are the other fields of :class:`fsseg_bench.records.request.RunRequest`.
-    """
-    names = list(dict.fromkeys(methods))
-    if folds is None:
-        try:
-            folds = tuple(protocol_of(RunRequest(method=names[0], **options)).folds)
-        except UserError:  # planning says so, together with whatever else is wrong
-            folds = (1,)
-    numbers = list(dict.fromkeys(folds))
-    notes = [f"--method {name} is given twice; it is run once" for name in names if list(methods).count(name) > 1]
-    notes += [f"--fold {fold} is given twice; it is run once" for fold in numbers if list(folds).count(fold) > 1]
-    requests = [RunRequest(method=name, fold=fold, **options) for name in names for fold in numbers]
-    if requests and requests[0].backbone in {None, PUBLISHED}:
-        try:
-            backbone, note = _chosen_backbone(requests[0], names)
-        except UserError:  # planning says so, together with whatever else is wrong
-            return Requests(tuple(requests), tuple(notes))
-        notes.append(note)
-        requests = [replace(request, backbone=backbone) for request in requests]
-    return Requests(tuple(requests), tuple(notes))
-
-
-def _chosen_backbone(request: RunRequest, names: Sequence[str]) -> tuple[str | None, str]:
-    """The backbone to ask for where none is named, and a line that says so."""
-    protocol = protocol_of(request)
-    classes = {name: find_method(name, request.methods_path) for name in names}
-    published = ", ".join(f"{name} {cls.default_backbone}" for name, cls in classes.items())
-    if request.backbone == PUBLISHED:
-        return PUBLISHED, f"backbone: each method's published one ({published})"
-    defaults = [default_backbone(cls, protocol) for cls in classes.values()]  # those that the methods would have alone
-    own, weights = {name for name, _ in defaults}, defaults[0][1]
-    if len(names) > 1:
-        common = LIGHT_BACKBONE if own == {LIGHT_BACKBONE} else COMMON_BACKBONE
-        return common, (
-            f"backbone: {common} for all methods, weights {request.weights or weights} (published: {published}; "
-            f"--backbone {PUBLISHED} gives each its own)"
-        )
-    (chosen,), cls = own, classes[names[0]]
-    if chosen == cls.default_backbone:
-        return None, f"backbone: {chosen}, {names[0]}'s own"
-    return None, f"backbone: {chosen}, the light one for embedded images ({names[0]}'s own: {cls.default_backbone})"
-
-
-def plan_all(requests: Iterable[RunRequest], opened: OpenSources, *, here: bool = True) -> Batch:
+def plan_all(
+    requests: Iterable[RunRequest],
+    opened: OpenSources,
+    *,
+    here: bool = True,
+    measuring: Callable[[str], None] | None = None,
+) -> Batch:
     """Plans every run and finds what would stop it before its first step: nothing is written.
 
-    Models are dropped again, unless there is one run only. With ``here`` the runs are to be made on this machine, so
-    that it must have the device.
+    Models are dropped again, unless there is one run only.
+
+    Args:
+        requests: what is asked for.
+        opened: filled with the data sets that are opened.
+        here: the runs are to be made on this machine, so that it must have device, data and weights. Otherwise a run
+            whose data or weights are not here is planned as far as it can be.
+        measuring: is told the name of each method before its speed is measured, where more than a hundred steps or
+            episodes are left; None: nothing is measured.
 
     Raises:
         UserError: all that is wrong, a line for each different message.
@@ -123,28 +106,97 @@ def plan_all(requests: Iterable[RunRequest], opened: OpenSources, *, here: bool 
     wanted = list(requests)
     runs: dict[str, Planned] = {}
     failed: list[tuple[RunRequest, UserError]] = []
-    notes: list[str] = []
-    tried: set[str] = set()
+    planner = _Planner(opened, here, measuring)
     for request in wanted:
         try:
-            if here:
-                resolve_device(request.device)
-            plan = make_plan(request, opened)
-            _check_ready(plan, tried)
+            planned = planner.plan(request, keep=len(wanted) == 1)
         except UserError as error:
             failed.append((request, error))
             continue
-        identity = plan.settings.identity
+        identity = planned.settings.identity
         if identity in runs:
-            notes.append(f"{request.method} fold {request.fold}: asked for twice; it is run once")
-            continue
-        notes += [*_without_part(plan), *_remarks(plan)]
-        shown = settings_shown(plan.settings, plan.trained)
-        kept = plan if len(wanted) == 1 else None
-        runs[identity] = Planned(request, plan.settings, shown, plan.protocol.label, len(plan.table), kept)
+            planner.notes.append(f"{request.method} fold {request.fold}: asked for twice; it is run once")
+        else:
+            runs[identity] = planned
     if failed:
         raise _joined(failed, len(wanted))
-    return Batch(tuple(runs.values()), tuple(dict.fromkeys(notes)))
+    return Batch(tuple(runs.values()), *(tuple(dict.fromkeys(lines)) for lines in (planner.notes, planner.details)))
+
+
+class _Planner:
+    """Plans runs one by one; remembers what was tried and measured for earlier ones."""
+
+    def __init__(self, opened: OpenSources, here: bool, measuring: Callable[[str], None] | None) -> None:
+        self._opened, self._here, self._measuring = opened, here, measuring
+        self._tried: set[str] = set()
+        self._speeds: dict[str, Speed | None] = {}
+        self.notes: list[str] = []
+        self.details: list[str] = []
+
+    def plan(self, request: RunRequest, *, keep: bool) -> Planned:
+        """A request planned, with its model if it is to be kept."""
+        try:
+            if self._here:
+                resolve_device(request.device)
+            plan = make_plan(request, self._opened)
+        except NotHereError as error:
+            if self._here:
+                raise
+            return self._outlined(request, (str(error),))
+        use_threads(request.threads)
+        _check_ready(plan, self._tried)
+        self.notes += [*_without_part(plan), *_remarks(plan)]
+        self.details += _few(plan)
+        planned = Planned(
+            request=request,
+            settings=plan.settings,
+            shown=settings_shown(plan.settings, plan.trained),
+            label=plan.protocol.label,
+            episodes=len(plan.table),
+            left=left_of(plan.settings, request, len(plan.table)),
+            images=different_images(plan.table, plan.further, request.scales, masked=plan.model.mask_enters_encoder),
+            _plan=plan if keep else None,
+        )
+        return replace(planned, speed=self._speed(planned, plan.model, plan.protocol, plan.recipe))
+
+    def _outlined(self, request: RunRequest, lacking: tuple[str, ...]) -> Planned:
+        """A request without its data, and perhaps without its weights, in whose place are random numbers."""
+        found = outline(request)
+        use_threads(request.threads)
+        base = len(found.protocol.base_classes(request.fold))
+        try:
+            model, info = found.built(base)
+        except NotHereError as error:
+            lacking = (*dict.fromkeys([*lacking, str(error)]),)
+            model, _ = replace(found, weights="none").built(base)
+            info = WeightsInfo(model.backbone.facts.weights or found.weights, "")
+        unknown = dict.fromkeys(("data_fingerprint", "episode_digest", "method_digest"), "")
+        settings = found.settings(request, found.protocol, info, unknown)
+        episodes = found.protocol.episodes.count
+        planned = Planned(
+            request=request,
+            settings=settings,
+            shown=settings_shown(settings, None),
+            label=found.protocol.label,
+            episodes=episodes,
+            left=Left({"train": found.recipe.iterations, "evaluate": episodes}),
+            lacking=lacking,
+        )
+        return replace(planned, speed=self._speed(planned, model, found.protocol, found.recipe))
+
+    def _speed(self, planned: Planned, model: Method, protocol: Protocol, recipe: Recipe) -> Speed | None:
+        if self._measuring is None or sum(planned.left.steps.values()) < _WORTH_MEASURING:
+            return None
+        if planned.kind not in self._speeds:
+            name = planned.request.method
+            self._measuring(name)
+            speed = None
+            try:
+                speed = measure(model, planned.request, protocol, recipe, resolve_device(planned.request.device))
+            except Exception as error:  # noqa: BLE001 - a run is made all the same, and says what is wrong
+                self.notes.append(f"{name}: no estimate of its time ({last_words(error)})")
+            self._speeds[planned.kind] = speed
+        return self._speeds[planned.kind]
 
 
 def _check_ready(plan: Plan, tried: set[str]) -> None:
@@ -185,16 +237,19 @@ def _without_part(plan: Plan) -> list[str]:
 
 
 def _remarks(plan: Plan) -> list[str]:
-    """Where strides are not the method's, where images or episodes are too few for trustworthy intervals, and what was
-    left out of the data."""
+    """Where strides are not the method's, and what was left out of the data."""
     note = geometry_note(plan.request.method, plan.cls.layout, plan.backbone, plan.request.backbones_path)
-    names = dict(enumerate(plan.protocol.classes, start=1))
-    where = f"warning: {plan.protocol.label} fold {plan.request.fold}"
-    few = [f"{where}: {text}" for text in few_images(EpisodeImages.of(plan.table), names)]
     data = [f"data: {text.partition(';')[0]}" for text in plan.remarks[:1]]
     if len(plan.remarks) > 1:
         data[0] += f" (and {len(plan.remarks) - 1} remarks more: {RUN_FILE}, data verify)"
-    return [*([note] if note else []), *few, *data]
+    return [*([note] if note else []), *data]
+
+
+def _few(plan: Plan) -> list[str]:
+    """Where images or episodes are too few for trustworthy intervals."""
+    names = dict(enumerate(plan.protocol.classes, start=1))
+    where = f"warning: {plan.protocol.label} fold {plan.request.fold}"
+    return [f"{where}: {text}" for text in few_images(EpisodeImages.of(plan.table), names)]
 
 
 def _joined(failed: Sequence[tuple[RunRequest, UserError]], wanted: int) -> UserError:

@@ -134,6 +134,16 @@ class FeatureCache:
         self._used = {"device": 0, "host": 0}
         self._kept: dict[str, OrderedDict[Hashable, Features]] = {"device": OrderedDict(), "host": OrderedDict()}
 
+    @property
+    def count(self) -> int:
+        """How many features are kept."""
+        return sum(map(len, self._kept.values()))
+
+    @property
+    def used(self) -> int:
+        """Bytes that they take."""
+        return sum(self._used.values())
+
     def get(self, key: Hashable) -> Features | None:
         """The features of ``key`` on the device, or None."""
         for tier in ("device", "host"):

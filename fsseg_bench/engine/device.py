@@ -35,6 +35,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def use_threads(count: int | None) -> None:
+    """Lets so many threads compute on the CPU from now on; None changes nothing."""
+    if count is not None and count != torch.get_num_threads():
+        torch.set_num_threads(count)
+
+
 def describe(device: torch.device) -> str:
     """The device in words, for the record."""
     if device.type == "cuda":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,10 @@ from typing import Any
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import Evaluated, examine, open_source
 from fsseg_bench.data.source import Source
-from fsseg_bench.engine.build import TrainedFile, assemble, default_backbone, find_trained
+from fsseg_bench.engine.build import TrainedFile, find_trained
 from fsseg_bench.engine.code_digest import method_digest
-from fsseg_bench.engine.optimise import check_training, trunks
-from fsseg_bench.engine.request_checks import checked_protocol, recipe_of
-from fsseg_bench.engine.switches import parse_switches
+from fsseg_bench.engine.optimise import trunks
+from fsseg_bench.engine.outline import outline
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_module
@@ -27,10 +26,9 @@ from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import Further, further_of_table
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.records.request import RunRequest, grouped
+from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import CheckpointTraining, RunSettings
-from fsseg_bench.registry import find_method, method_module
-from fsseg_bench.storage.json_text import plain
+from fsseg_bench.registry import method_module
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,6 @@ class Plan:
     """What is known of the training of a checkpoint to evaluate."""
 
 
-PUBLISHED = "published"
-"""For ``--backbone``: each method's own, even where several methods would share one."""
-
 OpenSources = dict[tuple[str, str], tuple[Source, PairIndex]]
 """Sources and indices by protocol digest and data root: opened once for the runs of one command, which read each test
 image once for all of them."""
@@ -81,30 +76,20 @@ def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
     Raises:
         UserError: anything in it is unknown, contradictory or cannot be had here.
     """
-    protocol = checked_protocol(request)
-    cls = find_method(request.method, request.methods_path)
-    if cls.max_ways is not None and request.way > cls.max_ways:
-        raise UserError(f"--way {request.way}: {request.method} does at most {cls.max_ways}-way episodes")
-    switches = parse_switches(request.method, cls, grouped(request.settings)["switch"])
-    recipe = recipe_of(request, cls, protocol)
-    base = len(protocol.base_classes(request.fold))
+    planned = outline(request)
+    protocol, recipe = planned.protocol, planned.recipe
     source, index = _open(protocol, request.data_root, {} if opened is None else opened)
     table = _episodes(request, protocol, index)
-    if request.episodes is not None and not is_count(request.episodes):
+    if request.episode_list:
         request, protocol = _given_list(request, protocol, table, index)
-    backbone, weights = default_backbone(cls, protocol)
-    backbone = cls.default_backbone if request.backbone == PUBLISHED else request.backbone or backbone
+    base = len(protocol.base_classes(request.fold))
     checkpoint = None if request.eval_only is None else find_trained(request.eval_only, "--eval-only")
     trained = None
     if checkpoint is not None:
-        trained = checkpoint.training(request.method, backbone, protocol, request.fold)
-    # a checkpoint holds all parameters, so that neither seed nor weights nor recipe have a part in its numbers
-    chosen, seed = (request.weights or weights, request.seed) if checkpoint is None else ("none", 0)
+        trained = checkpoint.training(request.method, planned.backbone, protocol, request.fold)
     if trained and trained.settings and trained.settings.base_classes is not None:
         base = trained.settings.base_classes
-    model, info = assemble(cls, backbone, chosen, switches, seed, base, request.backbones_path)
-    if recipe.iterations:
-        check_training(model, recipe)
+    model, info = planned.built(base)
     pairs, count = index.test_pairs(request.fold), model.unlabelled_images
     further = further_of_table(table, pairs, count, index.copies) if count else ()
     evaluated, unlabelled = _evaluated(source, table, further, decode=not request.no_check)
@@ -114,26 +99,26 @@ def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
         "evaluated_digest": evaluated.digest,
         "unlabelled_digest": unlabelled.digest if unlabelled else None,
         "method_digest": method_digest(
-            [cls, *(type(trunk) for trunk in trunks(model))],
+            [planned.cls, *(type(trunk) for trunk in trunks(model))],
             [
                 method_module(request.method, request.methods_path),
-                backbone_module(backbone, request.backbones_path),
+                backbone_module(planned.backbone, request.backbones_path),
                 *(recipe.modules if recipe.iterations else ()),
             ],
             type(source),
         ),
     }
-    settings = _identity(request, protocol, backbone, switches, recipe, info, digests)
+    settings = planned.settings(request, protocol, info, digests)
     if checkpoint is not None:
         nothing: dict[str, Any] = {"recipe": {}, "seed": 0, "weights": "checkpoint", "weights_digest": None}
         settings = replace(settings, **nothing, checkpoint_digest=file_hash(checkpoint.file))
     return Plan(
         request=request,
         protocol=protocol,
-        cls=cls,
-        switches=switches,
+        cls=planned.cls,
+        switches=planned.switches,
         recipe=recipe,
-        backbone=backbone,
+        backbone=planned.backbone,
         source=source,
         index=index,
         table=table,
@@ -146,42 +131,6 @@ def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
         settings=settings,
         checkpoint=checkpoint,
         trained=trained,
-    )
-
-
-def _identity(
-    request: RunRequest,
-    protocol: Protocol,
-    backbone: str,
-    switches: Mapping[str, Any],
-    recipe: Recipe,
-    weights: WeightsInfo,
-    digests: Mapping[str, Any],
-) -> RunSettings:
-    """Everything that determines the numbers of a run that trains, or evaluates its method as it is built."""
-    novel = protocol.novel_classes(request.fold)
-    return RunSettings(
-        protocol=protocol.name,
-        protocol_label=protocol.label,
-        protocol_version=protocol.version,
-        protocol_digest=protocol.digest,
-        method=request.method,
-        switches=plain(switches),
-        recipe=plain(recipe.settings()),
-        backbone=backbone,
-        weights=Path(weights.source).name,
-        weights_digest=weights.digest,
-        fold=request.fold,
-        way=request.way,
-        shot=request.shot,
-        seed=request.seed,
-        precision=request.precision,
-        scales=request.scales,
-        base_classes=len(protocol.base_classes(request.fold)),
-        novel=novel,
-        class_names={str(c): protocol.class_name(c) for c in novel},
-        headline=protocol.scoring.headline,
-        **digests,
     )
 
 

@@ -16,7 +16,7 @@ from fsseg_bench.data.open import check_training
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import fill, load_state
-from fsseg_bench.engine.device import describe, resolve_device
+from fsseg_bench.engine.device import describe, resolve_device, use_threads
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.panels import draw_panels
@@ -26,6 +26,7 @@ from fsseg_bench.errors import UserError, explain, last_words
 from fsseg_bench.paths import results_root
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
+from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.records.counts import row_inspector
 from fsseg_bench.records.info import Timings
 from fsseg_bench.records.lines import Inspect
@@ -49,6 +50,7 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
     progress = progress or Progress()
     request = plan.request
     device = resolve_device(request.device)
+    use_threads(request.threads)
     with RunRecord.create(
         results_root(request.out),
         plan.settings,
@@ -228,14 +230,18 @@ def _added(stored: Timings, **spent: float) -> dict[str, float]:
 
 def build_evaluator(plan: Plan, model: InferenceModel, budget: Budget) -> Evaluator:
     """The evaluator of ``model`` on the plan's episodes, as the request wants it; features within ``budget``."""
-    request = plan.request
-    setting = Setting(
-        size=plan.protocol.image.size,
+    setting = setting_of(plan.request, plan.protocol, model.device)
+    return Evaluator(model, plan.source, plan.table, setting, FeatureCache(model.device, budget), plan.further)
+
+
+def setting_of(request: RunRequest, protocol: Protocol, device: torch.device) -> Setting:
+    """How the request wants episodes to be turned into counts."""
+    return Setting(
+        size=protocol.image.size,
         scales=request.scales,
-        head_batch=request.head_batch or (1 if model.device.type == "cpu" else _GPU_HEAD_BATCH),
+        head_batch=request.head_batch or (1 if device.type == "cpu" else _GPU_HEAD_BATCH),
         workers=default_workers(request),
     )
-    return Evaluator(model, plan.source, plan.table, setting, FeatureCache(model.device, budget), plan.further)
 
 
 def _scores(rows: Sequence[dict[str, Any]], novel: Sequence[int]) -> dict[str, dict[str, float]]:

@@ -116,7 +116,7 @@ class Trainer:
                 progress.say(f"{record.folder}: {told}")
                 record.note(told)
             for iteration, batch in enumerate(self._batches(start, progress), start=start):
-                row = self._step(optimizer, batch, iteration)
+                row = self.step(optimizer, batch, iteration)
                 images += batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
                 log.append(row)
                 meter.advance(1, _note(row, images, begin))
@@ -159,9 +159,13 @@ class Trainer:
         pinned = self.device.type == "cuda"
         return load_batches(self.episodes, positions, batch, self.workers, pinned=pinned, say=progress.say)
 
-    def _step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> Row:
+    def step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> Row:
         """One step; its line of the training log, with the minimised sum, the parts that the method named, the queries'
-        pixels with each label, and the cross-entropy of the best constant prediction on them, in nats."""
+        pixels with each label, and the cross-entropy of the best constant prediction on them, in nats.
+
+        Raises:
+            UserError: the loss is not finite.
+        """
         torch.manual_seed(seed_of("train step", self.seed, iteration))  # dropout and the like: resumable
         lr = rate(self.recipe, iteration)
         set_rate(optimizer, lr)

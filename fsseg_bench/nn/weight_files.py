@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fsseg_bench import paths
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import NotHereError, UserError
 from fsseg_bench.nn.torch_file import DAMAGED, state_of
 from fsseg_bench.paths import regular
 
@@ -177,7 +177,8 @@ def published_file(name: str, url: str, hash_prefix: str) -> Path:
     Its SHA-256 begins with ``hash_prefix``.
 
     Raises:
-        UserError: it is neither here nor can be downloaded, or its content is not what its name promises.
+        NotHereError: it is neither here nor can be downloaded.
+        UserError: its content is not what its name promises.
     """
     for folder in weights_folders():
         path = folder / name
@@ -195,7 +196,7 @@ def published_file(name: str, url: str, hash_prefix: str) -> Path:
     # RuntimeError is torch.hub's word for a wrong hash
     except (OSError, http.client.HTTPException, RuntimeError) as error:
         folders = "\n  ".join(map(str, weights_folders()))
-        raise UserError(
+        raise NotHereError(
             f"cannot download {name} from {url}: {error}.\nPut the file (its SHA-256 begins with"
             f" {hash_prefix}) into one of these folders (FSSEG_WEIGHTS names one more):\n  {folders}\n"
             "or choose other weights: a path, or 'none'"

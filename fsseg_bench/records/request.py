@@ -46,6 +46,8 @@ class RunRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, or a switch of the method; text, or Python values."""
     workers: AtLeastZero | None = None
+    threads: AtLeastOne | None = None
+    """That compute on the CPU, from then on in this process. None: as many as PyTorch takes."""
     eval_only: str | None = None
     """A checkpoint or a run folder to evaluate instead of training."""
     fresh: bool = False

@@ -48,19 +48,13 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_run_prints_the_table_and_the_record(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(data, fold="all") == 0
+    assert run(data, "-v", fold="all") == 0
     out, err = capsys.readouterr()
     assert "baseline" in out
     for fold in range(1, 5):
         assert f"warning: tiny-voc fold {fold}: under 30 test images of a class (" in err
     assert out.count("record: results/runs/tiny-voc/baseline-resnet18-layer2/1way-1shot/fold") == 4
     assert (data / "here" / "results" / "runs").is_dir()
-
-
-def test_dry_run_shows_the_settings_and_writes_nothing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(data, "--dry-run") == 0
-    assert '"protocol_digest"' in capsys.readouterr().out
-    assert not (data / "here" / "results").exists()
 
 
 def test_episodes_replay(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

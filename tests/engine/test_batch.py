@@ -12,7 +12,8 @@ import torch
 
 import fsseg_bench
 from fsseg_bench.engine import batch as batches
-from fsseg_bench.engine.batch import COMMON_BACKBONE, plan_all, requests_for
+from fsseg_bench.engine.batch import plan_all
+from fsseg_bench.engine.requests import requests_for
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import RunRequest
 from tests.support.tiny_run import Watched, tiny_request, tiny_training
@@ -50,52 +51,13 @@ def planned(folder: Path, methods: list[str], folds: list[int], **changes: Any) 
     return plan_all(requests_for(methods, folds, **options(folder, **changes)).requests, {})
 
 
-# One backbone
+# Everything is planned first
 
 
-def backbones(methods: list[str], **given: Any) -> tuple[list[str | None], str]:
-    found = requests_for(methods, [1], **{"dataset": "pascal5i", **given})
-    return [request.backbone for request in found.requests], " | ".join(found.notes)
-
-
-def test_several_methods_share_one_backbone() -> None:
-    found, note = backbones(["panet", "biopt", "dan"])
-    assert found == [COMMON_BACKBONE] * 3 == ["resnet50"] * 3
-    assert note == (
-        "backbone: resnet50 for all methods, weights imagenet (published: panet vgg16, biopt resnet50, dan resnet101; "
-        "--backbone published gives each its own)"
-    )
-
-
-def test_the_embedded_images_have_a_light_one() -> None:
-    found, note = backbones(["panet", "biopt"], dataset="shapes5i")
-    assert found == ["resnet18-layer2"] * 2
-    assert "resnet18-layer2 for all methods, weights none" in note
-
-
-def test_a_single_method_has_its_own_and_says_so() -> None:
-    assert backbones(["panet"]) == ([None], "backbone: vgg16, panet's own")
-    found, note = backbones(["panet", "panet"])
-    assert found == [None]
-    assert note == "--method panet is given twice; it is run once | backbone: vgg16, panet's own"
-    _, note = backbones(["panet"], dataset="shapes5i")
-    assert note == "backbone: resnet18-layer2, the light one for embedded images (panet's own: vgg16)"
-
-
-def test_a_named_one_is_taken() -> None:
-    assert backbones(["panet", "biopt"], backbone="resnet18") == (["resnet18"] * 2, "")
-
-
-def test_published_gives_each_its_own(tmp_path: Path) -> None:
-    found, note = backbones(["panet", "biopt"], backbone="published")
-    assert found == ["published"] * 2
-    assert note == "backbone: each method's published one (panet vgg16, biopt resnet50)"
+def test_published_backbones_are_planned(tmp_path: Path) -> None:
     both = planned(tmp_path, ["panet", "biopt"], [1], backbone="published")
     assert [run.settings.backbone for run in both.runs] == ["vgg16", "resnet50"]
     assert [run.request.backbone for run in both.runs] == ["published"] * 2
-
-
-# Everything is planned first
 
 
 def test_nothing_is_trained_when_a_later_method_cannot_run(tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""What a shell completes after an option: names that exist here. Nothing is imported that brings torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import click
+from click.shell_completion import CompletionItem
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def _completing(names: Callable[[click.Context], Iterable[str | tuple[str, str]]]) -> Complete:
+    """Completes the names, each alone or with a help text; nothing where they cannot be had."""
+
+    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        try:
+            pairs = [(name, "") if isinstance(name, str) else name for name in names(ctx)]
+        except Exception:  # noqa: BLE001 - a shell shows no message: it gets no names
+            return []
+        return [CompletionItem(name, help=text) for name, text in pairs if name.startswith(incomplete)]
+
+    return complete
+
+
+def _path(ctx: click.Context, kind: str) -> str | None:
+    value = ctx.params.get(f"{kind}s_path")
+    return str(value) if value else None
+
+
+def _methods(ctx: click.Context) -> Iterable[tuple[str, str]]:
+    from fsseg_bench.registry import cards
+
+    yield from ((card.name, card.title) for card in cards(_path(ctx, "method")))
+
+
+def _methods_and_groups(ctx: click.Context) -> Iterable[tuple[str, str]]:
+    yield from (("all", "every method"), ("training-free", "those that work without training"))
+    yield from _methods(ctx)
+
+
+def _datasets(_ctx: click.Context) -> Iterable[str]:
+    from fsseg_bench.protocol.load import builtin_protocols
+
+    return builtin_protocols()
+
+
+def _backbones(ctx: click.Context) -> Iterable[str]:
+    from fsseg_bench.nn.catalogue import backbone_names
+
+    return backbone_names(_path(ctx, "backbone"))
+
+
+def _backbones_and_published(ctx: click.Context) -> Iterable[str | tuple[str, str]]:
+    yield "published", "each method's own"
+    yield from _backbones(ctx)
+
+
+def _folds(ctx: click.Context) -> Iterable[str]:
+    from fsseg_bench.protocol.load import load_protocol
+
+    yield "all"
+    yield from map(str, load_protocol(ctx.params["dataset"], sources_path=_path(ctx, "source")).folds)
+
+
+def _settings(ctx: click.Context) -> Iterable[str]:
+    """Switches of the methods that are named, and the keys of their recipes."""
+    from fsseg_bench.plugins.hollow import without_torch
+
+    params = ctx.params
+    folders = {f"{kind}s_path": _path(ctx, kind) for kind in ("method", "backbone", "source")}
+    found: dict[str, None] = {}
+    with without_torch():
+        from fsseg_bench.engine.method_facts import method_facts
+
+        for name in params.get("methods") or ():
+            facts = method_facts(name, params.get("dataset") or "pascal5i", params.get("shot") or 1, **folders)
+            found |= dict.fromkeys(f"{switch.name}=" for switch in facts.switches)
+            found |= dict.fromkeys(f"recipe.{value.key}=" for value in facts.recipe)
+    return found
+
+
+methods = _completing(_methods_and_groups)
+"""For ``run --method``."""
+method_names = _completing(_methods)
+"""For arguments that name one method."""
+datasets = _completing(_datasets)
+backbones = _completing(_backbones_and_published)
+backbone_names = _completing(_backbones)
+folds = _completing(_folds)
+weights = _completing(lambda _: ("imagenet", "none"))
+devices = _completing(lambda _: ("auto", "cpu", "cuda"))
+settings = _completing(_settings)

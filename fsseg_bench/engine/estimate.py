@@ -1,0 +1,227 @@
+"""What a run costs, from a few measured steps on made-up images: an estimate, made in seconds."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import torch
+
+from fsseg_bench.data.training import Extras, TrainingEpisodes
+from fsseg_bench.engine.cache import Budget, FeatureCache, default_budget
+from fsseg_bench.engine.device import exact, synchronise
+from fsseg_bench.engine.evaluate import Evaluator
+from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.loader import load_batches
+from fsseg_bench.engine.made_up_data import MadeUpSource
+from fsseg_bench.engine.optimise import build_optimizer, prepare
+from fsseg_bench.engine.run import default_workers, setting_of
+from fsseg_bench.engine.train import Trainer
+from fsseg_bench.method import Method
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.table import EpisodeTable, Further
+from fsseg_bench.recipe import Recipe
+from fsseg_bench.records.request import RunRequest
+
+LEFT_OUT = (
+    "reading and decoding images, drawing pictures, and what other programs take of the machine; the first steps are "
+    "slower than later ones"
+)
+"""What an estimate knows nothing of, in words."""
+_SECONDS = 1.5  # enough to measure one kind of step
+_MOST_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Measured times and sizes of one method under one protocol."""
+
+    step: float
+    """Seconds a training step; 0 where nothing is trained."""
+    encode: float
+    """Seconds a new image in evaluation."""
+    episode: float
+    """Seconds an episode in evaluation, once its images are encoded."""
+    images: int
+    """Images of an episode that shares none with another."""
+    image_bytes: int
+    """Memory that the features of an image take while they are kept."""
+    peak_bytes: int
+    """The most memory that was taken: on a GPU by the steps, on a CPU by the whole process so far; 0 where the system
+    does not say."""
+    cache_bytes: int
+    """Memory that may be spent on keeping features."""
+
+    def evaluation(self, episodes: int, images: int | None) -> float:
+        """Seconds an episode of a run of ``episodes`` with ``images`` different images; None: all are different.
+
+        Where the features of all do not fit into the memory, each episode is taken to encode all of its own.
+        """
+        if not episodes:
+            return 0.0
+        if images is None or images * self.image_bytes > self.cache_bytes:
+            images = episodes * self.images
+        return self.episode + self.encode * images / episodes
+
+    def memory(self, episodes: int, images: int | None) -> int:
+        """Bytes at the most."""
+        different = episodes * self.images if images is None else images
+        return self.peak_bytes + min(different * self.image_bytes, self.cache_bytes)
+
+
+def different_images(
+    table: EpisodeTable, further: tuple[Further, ...], scales: tuple[float, ...], *, masked: bool
+) -> int:
+    """How many images an evaluation encodes when it keeps all features.
+
+    A query counts once a scale; a support once, or with ``masked`` once for each set of classes and way. The images
+    without masks of ``further`` are taken for other ones.
+    """
+    queries = {(image, scale) for image in table.queries for scale in scales}
+    supports = {
+        (image, classes, way) if masked else (image, 1.0)
+        for classes, ways in zip(table.classes, table.supports, strict=True)
+        for way, images in enumerate(ways)
+        for image in images
+    }
+    without = {image for ways in further for images in ways for image in images}
+    return len(queries | supports) + len(without)
+
+
+def measure(model: Method, request: RunRequest, protocol: Protocol, recipe: Recipe, device: torch.device) -> Speed:
+    """Measures a few training steps and episodes of ``model``, of which copies do the work.
+
+    Raises:
+        Exception: whatever the method raises on made-up images, or the machine for want of memory.
+    """
+    source = MadeUpSource(protocol.classes, protocol.image.size)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with torch.random.fork_rng(devices=[]):
+        step = _training(model, request, protocol, recipe, device, source) if recipe.iterations else 0.0
+        times, images, size = _evaluation(model, request, protocol, device, source)
+    budget = default_budget(device, request.cache_gib)
+    speed = Speed(step, *times, images, size, _peak(device), budget.device + budget.host)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return speed
+
+
+def _training(
+    model: Method,
+    request: RunRequest,
+    protocol: Protocol,
+    recipe: Recipe,
+    device: torch.device,
+    source: MadeUpSource,
+) -> float:
+    shot = recipe.train_shots or request.shot
+    extras = Extras(model.reads_class_labels, model.unlabelled_images)
+    needed = request.way * (shot + 1 + model.unlabelled_images) + 1
+    pairs = {c: [f"{c} {i}" for i in range(needed)] for c in protocol.base_classes(request.fold)}
+    length = _MOST_STEPS * recipe.batch
+    episodes = TrainingEpisodes(
+        source, protocol, pairs, request.fold, request.way, shot, recipe.augment, request.seed, length, extras
+    )
+    trainer = Trainer(copy.deepcopy(model), episodes, recipe, request.seed, device, request.precision)
+    prepare(trainer.method, recipe)
+    optimizer = build_optimizer(trainer.method, recipe)
+    batches = load_batches(episodes, range(length), recipe.batch, 0, pinned=False, say=lambda _: None)
+    watch = _Watch()
+    with exact(device):
+        while watch.goes_on:
+            begin = time.perf_counter()
+            batch = next(batches)
+            loaded = time.perf_counter()
+            trainer.step(optimizer, batch, watch.steps)
+            synchronise(device)
+            watch.add(loading=loaded - begin, computing=time.perf_counter() - loaded)
+    loading, computing = watch.mean("loading"), watch.mean("computing")
+    if device.type == "cuda" and (workers := default_workers(request)):  # processes load while the GPU computes
+        return max(computing, loading / workers)
+    return loading + computing
+
+
+def _evaluation(
+    model: Method, request: RunRequest, protocol: Protocol, device: torch.device, source: MadeUpSource
+) -> tuple[tuple[float, float], int, int]:
+    """Seconds a new image and an episode beside; images an episode; bytes of an image's features."""
+    ready = InferenceModel(model, device, request.precision)
+    setting = replace(setting_of(request, protocol, device), workers=0)
+    images = _numbers()
+    watch = _Watch()
+    while watch.goes_on:
+        cache = FeatureCache(device, Budget(2**62, 2**62))
+        table, further = _episodes(images, setting.head_batch, request, protocol, model.unlabelled_images)
+        evaluator = Evaluator(ready, source, table, setting, cache, further)
+        evaluator.run(lambda _: None)
+        spent = evaluator.timings
+        encoded, episodes = spent["evaluate_encoded_images"], spent["evaluate_episodes"]
+        watch.add(
+            encode=spent["evaluate_encode_seconds"] / encoded,
+            episode=(spent["evaluate_predict_seconds"] + spent["evaluate_count_seconds"]) / episodes,
+        )
+    each = len(request.scales) + request.way * (request.shot + model.unlabelled_images)
+    return (watch.mean("encode"), watch.mean("episode")), each, cache.used // cache.count
+
+
+class _Watch:
+    """Times of steps of one kind. The first does not count, unless it took so long that one is enough."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._times: dict[str, list[float]] = {}
+        self._begin = time.perf_counter()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another step should be measured."""
+        long = time.perf_counter() - self._begin > _SECONDS
+        return self.steps < _MOST_STEPS and not (self.steps and long)
+
+    def add(self, **seconds: float) -> None:
+        """One more step, and how long its parts took."""
+        self.steps += 1
+        for name, value in seconds.items():
+            self._times.setdefault(name, []).append(value)
+
+    def mean(self, name: str) -> float:
+        """Seconds of a part."""
+        return fmean(self._times[name][1:] or self._times[name])
+
+
+def _numbers() -> Iterator[str]:
+    number = 0
+    while True:
+        yield str(number)
+        number += 1
+
+
+def _episodes(
+    images: Iterator[str], count: int, request: RunRequest, protocol: Protocol, unlabelled: int
+) -> tuple[EpisodeTable, tuple[Further, ...]]:
+    """Episodes that share no image."""
+    ways, shots = range(request.way), range(request.shot)
+    classes = tuple(protocol.novel_classes(request.fold)[: request.way])
+    table = EpisodeTable(
+        classes=(classes,) * count,
+        queries=tuple(next(images) for _ in range(count)),
+        supports=tuple(tuple(tuple(next(images) for _ in shots) for _ in ways) for _ in range(count)),
+    )
+    further = tuple(tuple(tuple(next(images) for _ in range(unlabelled)) for _ in ways) for _ in range(count))
+    return table, further if unlabelled else ()
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+        import sys
+    except ImportError:  # not a POSIX system
+        return 0
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024

@@ -1,0 +1,46 @@
+"""What is left to do of a run, by its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.paths import results_root
+from fsseg_bench.records.info import EPISODES_FILE, RUN_FILE, TRAIN_FILE, Status, read_info, run_folder
+from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.settings import RunSettings
+
+_LOGS = {"train": TRAIN_FILE, "evaluate": EPISODES_FILE}
+
+
+@dataclass(frozen=True)
+class Left:
+    """How far a run is, without a look into its logs: a damaged line shows when the run goes on."""
+
+    steps: Mapping[str, int]
+    """Training steps and episodes that are left: ``train``, ``evaluate``; what is done has no entry."""
+    folder: Path | None = None
+    """Where its record is or will be; None where its identity is not known."""
+    status: Status = "new"
+
+
+def left_of(settings: RunSettings, request: RunRequest, episodes: int) -> Left:
+    """What is left of the run with ``settings``, which has so many ``episodes``."""
+    folder = run_folder(results_root(request.out), settings)
+    whole = {"train": settings.iterations or 0, "evaluate": episodes}
+    if not request.fresh and (folder / RUN_FILE).is_file():
+        with suppress(UserError):  # the run itself says what is wrong with its record
+            status = read_info(folder / RUN_FILE).status
+            done = whole if status == "done" else {name: _lines(folder / log) for name, log in _LOGS.items()}
+            return Left({name: n - done[name] for name, n in whole.items() if n > done[name]}, folder, status)
+    return Left({name: n for name, n in whole.items() if n}, folder)
+
+
+def _lines(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n")
+    except OSError:
+        return 0

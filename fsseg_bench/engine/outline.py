@@ -1,0 +1,108 @@
+"""A run as far as it can be resolved without its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsseg_bench.engine.build import assemble, default_backbone
+from fsseg_bench.engine.optimise import check_training
+from fsseg_bench.engine.request_checks import checked_protocol, recipe_of
+from fsseg_bench.engine.switches import parse_switches
+from fsseg_bench.errors import UserError
+from fsseg_bench.method import Method
+from fsseg_bench.nn.weights import WeightsInfo
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.recipe import Recipe
+from fsseg_bench.records.request import RunRequest, grouped
+from fsseg_bench.records.settings import RunSettings
+from fsseg_bench.registry import find_method
+from fsseg_bench.storage.json_text import plain
+
+PUBLISHED = "published"
+"""For ``--backbone``: each method's own, even where several methods would share one."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A request with what it says by itself: everything but data, episodes and numbers of the model."""
+
+    request: RunRequest
+    protocol: Protocol
+    cls: type[Method]
+    switches: dict[str, Any]
+    recipe: Recipe
+    backbone: str
+    weights: str
+    """As ``--weights`` takes them; ``none`` where a checkpoint is evaluated, which holds all parameters."""
+
+    def built(self, base_classes: int) -> tuple[Method, WeightsInfo]:
+        """The method, not trained, for so many base classes; and what its backbone was filled with.
+
+        Raises:
+            NotHereError: the published weights are not here and cannot be downloaded.
+            UserError: anything else is wrong with the weights, or nothing is left to train.
+        """
+        request = self.request
+        # a checkpoint holds all parameters, so that neither seed nor weights nor recipe have a part in its numbers
+        seed = request.seed if request.eval_only is None else 0
+        model, info = assemble(
+            self.cls, self.backbone, self.weights, self.switches, seed, base_classes, request.backbones_path
+        )
+        if self.recipe.iterations:
+            check_training(model, self.recipe)
+        return model, info
+
+    def settings(
+        self, request: RunRequest, protocol: Protocol, weights: WeightsInfo, digests: Mapping[str, Any]
+    ) -> RunSettings:
+        """Everything that determines the numbers of a run that trains, or evaluates its method as it is built.
+
+        ``request`` and ``protocol`` are the outline's, or what a given list of episodes made of them; ``digests`` are
+        of data, episodes and code.
+        """
+        novel = protocol.novel_classes(request.fold)
+        return RunSettings(
+            protocol=protocol.name,
+            protocol_label=protocol.label,
+            protocol_version=protocol.version,
+            protocol_digest=protocol.digest,
+            method=request.method,
+            switches=plain(self.switches),
+            recipe=plain(self.recipe.settings()),
+            backbone=self.backbone,
+            weights=Path(weights.source).name,
+            weights_digest=weights.digest,
+            fold=request.fold,
+            way=request.way,
+            shot=request.shot,
+            seed=request.seed,
+            precision=request.precision,
+            scales=request.scales,
+            base_classes=len(protocol.base_classes(request.fold)),
+            novel=novel,
+            class_names={str(c): protocol.class_name(c) for c in novel},
+            headline=protocol.scoring.headline,
+            **digests,
+        )
+
+
+def outline(request: RunRequest) -> Outline:
+    """Resolves what a request says by itself.
+
+    Raises:
+        UserError: anything in it is unknown or contradictory.
+    """
+    protocol = checked_protocol(request)
+    cls = find_method(request.method, request.methods_path)
+    if cls.max_ways is not None and request.way > cls.max_ways:
+        raise UserError(f"--way {request.way}: {request.method} does at most {cls.max_ways}-way episodes")
+    switches = parse_switches(request.method, cls, grouped(request.settings)["switch"])
+    recipe = recipe_of(request, cls, protocol)
+    backbone, weights = default_backbone(cls, protocol)
+    if request.backbone is not None:
+        backbone = cls.default_backbone if request.backbone == PUBLISHED else request.backbone
+    weights = (request.weights or weights) if request.eval_only is None else "none"
+    return Outline(request, protocol, cls, switches, recipe, backbone, weights)

@@ -1,0 +1,74 @@
+"""What a shell completes; and that it need not wait for torch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from fsseg_bench.cli.main import cli
+from tests.support.fresh import ROOT
+
+RUN = ["run", "--method", "biopt"]
+
+
+def completed(words: list[str], incomplete: str) -> list[str]:
+    shell = ShellComplete(cli, {"obj": {}}, "fsseg-bench", "_FSSEG_BENCH_COMPLETE")
+    return [item.value for item in shell.get_completions(words, incomplete)]
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "names"),
+    [
+        (["run", "--method"], "b", ["baseline", "biopt"]),
+        (["run", "--method"], "tr", ["training-free"]),
+        ([*RUN, "--dataset"], "coco", ["coco20i-a", "coco20i-b"]),
+        ([*RUN, "--dataset", "shapes5i", "--fold"], "", ["all", "1", "2", "3", "4"]),
+        ([*RUN, "--backbone"], "resnet1", ["resnet101", "resnet18"]),
+        ([*RUN, "--backbone"], "pub", ["published"]),
+        ([*RUN, "--weights"], "", ["imagenet", "none"]),
+        ([*RUN, "--precision"], "", ["fp32", "bf16"]),
+        ([*RUN, "--set"], "inner_g", ["inner_grad="]),
+        ([*RUN, "--set"], "recipe.l", ["recipe.lr=", "recipe.lr_factors="]),
+        (["run"], "--see", ["--seed", "--seeds"]),
+        (["run", "--dataset", "nowhere", "--fold"], "", []),
+    ],
+)
+def test_values(words: list[str], incomplete: str, names: list[str]) -> None:
+    found = completed(words, incomplete)
+    assert [name for name in found if name in names] == names
+    if incomplete:
+        assert set(found) == set(names)
+
+
+def test_methods_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text('"""Mine."""\n')
+    assert completed(["run", "--methods-path", str(tmp_path), "--method"], "mi") == ["mine"]
+    (tmp_path / "panet.py").write_text('"""Two of one name are an error, of which a shell says nothing."""\n')
+    assert completed(["run", "--methods-path", str(tmp_path), "--method"], "mi") == []
+
+
+def test_torch_is_not_imported() -> None:
+    script = (
+        "import sys; from tests.cli.test_complete import completed, RUN\n"
+        "assert completed(['run', '--method'], 'pan') == ['panet']\n"
+        "assert completed([*RUN, '--set'], 'inner_g') == ['inner_grad=']\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_gets_a_script() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from fsseg_bench.cli.main import main; main()"],
+        env={"PATH": "", "_FSSEG_BENCH_COMPLETE": "bash_source", "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert "complete -o nosort -F" in done.stdout
