@@ -106,7 +106,7 @@ def _content(path: Path) -> dict[str, Any]:
         raise UserError(f"--config {path}: not valid {kind}: {error}") from None
     if not isinstance(table, dict):
         raise UserError(f"--config {path}: holds no table of options")
-    if "passed" not in table or "schema" not in table:
+    if not {"schema", "identity", "settings"} <= table.keys():
         return table
     from fsseg_bench.records.info import read_info
 
