@@ -38,6 +38,7 @@ EVERYTHING: dict[str, Any] = {
     "scales": (0.7, 1.0, 1.23456789),
     "settings": {"align_weight": "0.5", "recipe.lr": 0.1, "protocol.data.test_list": "a.txt,val", "map_res": "nearest"},
     "workers": 0,
+    "threads": 3,
     "eval_only": "runs/x",
     "methods_path": "mine",
     "backbones_path": "mine",
@@ -55,7 +56,8 @@ def read_back(words: list[str]) -> dict[str, Any]:
     """What the command line makes of the words."""
     assert words[:2] == ["fsseg-bench", "run"]
     found = run_command.make_context("run", words[2:]).params
-    found |= {"method": found["methods"][0], "fold": found["folds"][0], "settings": parse_settings(found["settings"])}
+    found |= {"method": found["methods"][0], "fold": found["folds"][0], "seed": found["seeds"][0]}
+    found["settings"] = parse_settings(found["settings"])
     return found
 
 
