@@ -25,11 +25,19 @@ if TYPE_CHECKING:
 @click.option("--dataset-file", type=click.Path(), help="The protocol's file, where it has moved.")
 @click.option("--data-root", type=click.Path(), help="Folder of the data sets, where it has moved.")
 @click.option("--weights", help="The weights file, where it has moved.")
+@click.option("--checkpoint", type=click.Path(), help="What the run evaluated, where it has moved.")
 @click.option("--device", help="auto, cpu, cuda or cuda:INDEX [default: as the run had].")
 @click.option("--workers", type=int, help="Loader workers.")
 @user_folders("method", "backbone", "source")
 def reproduce(
-    record: str, retrain: bool, out: str, dry_run: bool, dataset_file: str | None, device: str | None, **places: str
+    record: str,
+    retrain: bool,
+    out: str,
+    dry_run: bool,
+    dataset_file: str | None,
+    checkpoint: str | None,
+    device: str | None,
+    **places: str,
 ) -> None:
     """Make a recorded run again in a new folder, and say whether it is identical or what differs.
 
@@ -44,7 +52,7 @@ def reproduce(
     path = Path(record).expanduser()
     folder = path.parent if path.name == RUN_FILE else path
     named = RunPlaces(dataset=dataset_file, device=device or recorded_device(read_run(folder)), **places)  # type: ignore[arg-type]
-    again = repetition(folder, Path(out).expanduser(), named, retrain=retrain)
+    again = repetition(folder, Path(out).expanduser(), named, retrain=retrain, checkpoint=checkpoint)
     other = [check.part for check in again.checks if not check.good]
     _say(again.checks)
     for note in again.notes:

@@ -81,8 +81,8 @@ def _folders(records: Sequence[str]) -> tuple[list[Path], list[RecordWarning]]:
 
 def _say(folder: str, verdicts: Sequence[Verdict], *, parts: bool) -> None:
     good = all(verdict.good for verdict in verdicts)
-    last = verdicts[-1].words if good and len(verdicts) > 1 else ""
-    click.echo(printable(f"{'ok   ' if good else 'WRONG'} {folder}{': ' * bool(last)}{last}"))
+    told = next((f": {verdict.words}" for verdict in verdicts if good and verdict.part == "scores"), "")
+    click.echo(printable(f"{'ok   ' if good else 'WRONG'} {folder}{told}"))
     for verdict in verdicts:
         if parts or not verdict.good:
             click.echo(printable(f"  {'ok   ' if verdict.good else 'WRONG'} {verdict.part}: {verdict.words}"))

@@ -55,7 +55,9 @@ class Repetition:
         return folder, same_counts(self.run, read_run(folder))
 
 
-def repetition(folder: Path, out: Path, places: RunPlaces | None = None, *, retrain: bool = False) -> Repetition:
+def repetition(
+    folder: Path, out: Path, places: RunPlaces | None = None, *, retrain: bool = False, checkpoint: str | None = None
+) -> Repetition:
     """Compares what a finished run depends on with what is here; nothing is written.
 
     A trained run is evaluated from its checkpoint, or with ``retrain`` trained again; a run without training is made
@@ -66,6 +68,7 @@ def repetition(folder: Path, out: Path, places: RunPlaces | None = None, *, retr
         out: the folder of records for the new one.
         places: what may be elsewhere now. What is not named is looked for where it was.
         retrain: whether to train again.
+        checkpoint: what the run evaluated, where it has moved; for a run that evaluated a checkpoint alone.
 
     Raises:
         UserError: the record is not of a finished run or cannot be used, what the run needs cannot be had, or ``out``
@@ -74,27 +77,35 @@ def repetition(folder: Path, out: Path, places: RunPlaces | None = None, *, retr
     run = read_run(folder)
     if run.status != "done":
         raise UserError(f"{folder}: the run is not done (status {run.status}); give its command again")
-    request = replace(_asked(run, places or RunPlaces(), retrain=retrain), out=str(out), panels=0)
-    plan = make_plan(request)
+    request = _asked(run, places or RunPlaces(), checkpoint, retrain=retrain)
+    try:
+        plan = make_plan(replace(request, out=str(out), panels=0))
+    except UserError as error:
+        raise UserError(
+            f"{folder}: cannot be made again: {error} (what has moved can be named with --dataset-file, --data-root, "
+            "--weights and --checkpoint)"
+        ) from error
     if run_folder(out, plan.settings).resolve() == folder.resolve():
         raise UserError(f"--out {out} is where the record itself lies; name another folder")
     checks = [_record(run), *_settings(run, plan, retrain=retrain or not run.info.settings.iterations)]
     return Repetition(run, plan, tuple(checks), tuple(_notes(run, plan)), retrain)
 
 
-def _asked(run: StoredRun, places: RunPlaces, *, retrain: bool) -> RunRequest:
+def _asked(run: StoredRun, places: RunPlaces, checkpoint: str | None, *, retrain: bool) -> RunRequest:
     """The request that makes the run again."""
     settings, command = run.info.settings, run.info.provenance.command
     if retrain and not settings.iterations:
         what = "evaluated a checkpoint; reproduce the run that trained it" if settings.checkpoint_digest else "has none"
         raise UserError(f"{run.folder}: --retrain repeats a training, and this run {what}")
+    if checkpoint and not settings.checkpoint_digest:
+        raise UserError(f"{run.folder}: --checkpoint is for runs that evaluated one; this run has its own")
     stated = stated_paths(command) if isinstance(command, str) else {}
-    checkpoint = stated.pop("eval_only", run.info.passed.eval_only)
+    evaluated = stated.pop("eval_only", run.info.passed.eval_only)
     named = {key: value for key, value in vars(places).items() if value is not None}
     from_checkpoint = bool(settings.iterations) and not retrain
     unused = {"weights": "none"} if from_checkpoint else {}  # so that nobody looks for the file
     request = request_of(run, RunPlaces(**{**stated, **named, **unused}))
-    request = replace(request, backbone=settings.backbone, eval_only=checkpoint, fresh=False)
+    request = replace(request, backbone=settings.backbone, eval_only=checkpoint or evaluated, fresh=False)
     if not from_checkpoint:
         return request
     if not (run.folder / CHECKPOINT_FILE).is_file():

@@ -71,6 +71,20 @@ def test_runs_without_a_training_and_of_checkpoints(made: Path, tmp_path: Path) 
             repetition(folder, tmp_path / "out", HERE, retrain=True)
 
 
+def test_a_checkpoint_that_has_moved(made: Path, tmp_path: Path) -> None:
+    old = shutil.copytree(made, tmp_path / "old")
+    evaluated = finish(
+        tiny_request(made.parents[4], out=str(tmp_path / "runs"), iterations=None, eval_only=str(old), fold=2)
+    )
+    old.rename(tmp_path / "new")
+    with pytest.raises(UserError, match=r"cannot be made again: .*old: no such checkpoint.*and --checkpoint\)"):
+        repetition(evaluated, tmp_path / "out", HERE)
+    again = repetition(evaluated, tmp_path / "out", HERE, checkpoint=str(tmp_path / "new"))
+    assert all(check.good for check in again.checks)
+    with pytest.raises(UserError, match="--checkpoint is for runs that evaluated one"):
+        repetition(made, tmp_path / "out", HERE, checkpoint=str(tmp_path / "new"))
+
+
 def test_other_masks_give_other_counts(made: Path, tmp_path: Path) -> None:
     data = shutil.copytree(made.parents[4] / "tiny-voc", tmp_path / "tiny-voc")
     masks = sorted(data.rglob("SegmentationClass/*.png"))
