@@ -38,10 +38,9 @@ from fsseg_bench.method import Method
 from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.table import Further
 from fsseg_bench.registry import find_method, method_names
+from fsseg_methods.baseline import Baseline
 
 _COMMON = "resnet50"
-_PLAIN = "baseline"
-"""Its ``encode`` is one pass of the backbone."""
 _MOST = 2.0
 """Heads beyond this many times their backbone's time are marked."""
 _COLUMNS = (
@@ -90,7 +89,7 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Case:
-    """What one method is timed on."""
+    """What one method is timed on, and the baseline on its backbone, whose ``encode`` is one pass of the backbone."""
 
     model: InferenceModel
     trunk: InferenceModel
@@ -109,9 +108,8 @@ class Case:
             tuple((tuple(f"{i}-support-{k}" for k in range(shots)),) for i in range(episodes)),
         )
         further = tuple((tuple(f"{i}-further-{u}" for u in range(count)),) for i in range(episodes)) if count else ()
-        model, trunk = (
-            InferenceModel(m.to(device), device, "fp32") for m in (method, find_method(_PLAIN)(method.backbone))
-        )
+        plain = Baseline(method.backbone, Baseline.Switches())
+        model, trunk = (InferenceModel(m.to(device), device, "fp32") for m in (method, plain))
         return cls(model, trunk, MadeUpSource(size), table, further, size)
 
     def images(self, i: int) -> list[Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sphinx.application import Sphinx
 
 import fsseg_bench
@@ -27,6 +29,7 @@ html_css_files = ["site.css"]
 exclude_patterns = ["_build"]
 
 nb_execution_mode = "off"
+nb_render_markdown_format = "gfm"
 myst_enable_extensions = ["colon_fence"]
 myst_fence_as_directive = ["math"]  # ```math as on GitHub
 myst_heading_anchors = 3  # links like page.md#heading lead somewhere
@@ -38,8 +41,8 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 
 def _escape(_app: object, _ctx: object, lines: list[str]) -> None:
-    """Patterns like ``photos/**/*.jpg`` in the help of a command are no emphasis."""
-    lines[:] = [line.replace("*", r"\*") for line in lines]
+    """Patterns like ``photos/**/*.jpg`` and ``instances_*.json`` in the help of a command are no markup."""
+    lines[:] = [re.sub(r"(?<=\w)_(?=\W)|\*", r"\\\g<0>", line) for line in lines]
 
 
 def setup(app: Sphinx) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -18,7 +19,7 @@ from fsseg_bench.data.sources.voc import VocKeys
 from fsseg_bench.engine.switches import allowed, described, field_docs
 from fsseg_bench.protocol.spec import CheckpointSpec, DataKeys, EpisodeSpec, ImageSpec, ScoringSpec
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.registry import find_method
+from fsseg_bench.registry import cards, find_method
 from fsseg_bench.values import text_of
 
 DOCS = Path(__file__).parent
@@ -73,7 +74,42 @@ def _recipe() -> str:
     return _table(("key", "values", "default", "meaning"), rows)
 
 
-_TABLES: dict[str, Callable[..., str]] = {"switches": _switches, "protocol": _protocol, "recipe": _recipe}
+def _choose() -> str:
+    """The methods by what they need, with what was measured of each."""
+    speed = _measured("| method | shots | backbone ms |", lambda cells: cells[1] == "1")
+    memory = _measured("| method | backbone | parameters in millions |", lambda cells: True)
+    head = ("method", "untrained", "ways", "backbone", "fidelity", "head, ms", "episodes/s", "memory, GiB")
+    rows = []
+    for card in sorted(cards(), key=lambda card: (not card.untrained, card.name)):
+        cls = find_method(card.name)
+        rows.append(
+            (
+                f"`{card.name}`",
+                "works" if card.untrained else "no",
+                "any" if cls.max_ways is None else str(cls.max_ways),
+                f"`{cls.default_backbone}`",
+                card.fidelity,
+                speed[card.name][4],
+                speed[card.name][5],
+                memory[card.name][4],
+            )
+        )
+    return _table(head, rows)
+
+
+def _measured(head: str, wanted: Callable[[list[str]], bool]) -> dict[str, list[str]]:
+    """Cells of a table of the page of measurements by method: of the table that begins so, its rows that are wanted."""
+    lines = (DOCS / "explanation" / "measurements.md").read_text(encoding="utf-8").partition(head)[2].splitlines()[2:]
+    rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in takewhile(str.strip, lines))
+    return {cells[0]: cells for cells in rows if wanted(cells)}
+
+
+_TABLES: dict[str, Callable[..., str]] = {
+    "choose": _choose,
+    "protocol": _protocol,
+    "recipe": _recipe,
+    "switches": _switches,
+}
 
 
 def _fields(section: str) -> Iterable[tuple[str, str, str | None, str]]:

@@ -38,9 +38,10 @@ def sentence(contest: Contest, pair: Pair) -> str:
     value = points(100 * found.value, *(100 * end for end in (found.low, found.high) if end is not None))
     if found.low is None or found.high is None:
         return f"{better} is {value} above {other}; no interval: {escape(found.unknown)}."
-    p = p_words(pair.found.p_holm)
+    several = contest.family > 1
+    p = f"{'corrected ' if several else ''}{p_words(pair.found.p_holm)}"
     if pair.state == "corrected":
-        p = f"{p_words(found.p)} alone, corrected {p}"
+        p = f"{p_words(found.p)} alone, {p}"
     ends = f"{to(100 * found.low, 100 * found.high, like=value)}; {p}"
     if pair.state == "open":
         return f"No difference between {better} and {other} is shown: {value}, {ends}."
