@@ -54,7 +54,7 @@ def _drawn(table: Table) -> Drawn:
     drawn = Drawn(box=_RULED, show_edge=False, padding=(0, GAP // 2), collapse_padding=True, pad_edge=False)
     for i in range(len(table.columns)):
         number = i >= table.labels
-        head = Text("\n".join(headings(table, i)), "bold", justify="right" if number else "left")
+        head = Text("\n".join(_head(table, i)), "bold", justify="right" if number else "left")
         drawn.add_column(head, no_wrap=number or i == 0, overflow="fold")
     columns = [_texts(table, i) for i in range(len(table.columns))]
     for r, cells in enumerate(zip(*columns, strict=True)):
@@ -62,6 +62,13 @@ def _drawn(table: Table) -> Drawn:
             drawn.add_section()
         drawn.add_row(*cells)
     return drawn
+
+
+def _head(table: Table, column: int) -> list[str]:
+    """The lines of a heading; innermost headings end in the same line."""
+    *outer, _ = headings(table, column)
+    lines = table.columns[column].lines
+    return [*outer, *[""] * (max(len(other.lines) for other in table.columns) - len(lines)), *lines]
 
 
 def _merged(table: Table) -> int:
@@ -79,7 +86,7 @@ def _texts(table: Table, column: int) -> list[Text]:
     widest = max(marks, default=0)
     for text, mark in zip(texts, marks, strict=True):
         text.pad_right(widest - mark)
-    full = max((cell_len(text.plain) for text in (*texts, *map(Text, headings(table, column)))), default=0)
+    full = max((cell_len(text.plain) for text in (*texts, *map(Text, _head(table, column)))), default=0)
     for text in texts:
         text.pad_left(full - cell_len(text.plain))
     return texts

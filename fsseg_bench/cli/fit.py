@@ -71,7 +71,7 @@ def _widths(table: Table) -> list[int]:
         texts = [cell_text(row[i], table) for row in table.rows]
         if i < table.labels:
             texts = [text[:_LABEL] for text in texts]
-        widths.append(max(map(cell_len, (*texts, *column.head))))
+        widths.append(max(map(cell_len, (*texts, *column.head[:-1], *column.lines))))
     return widths
 
 

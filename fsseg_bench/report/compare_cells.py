@@ -9,7 +9,7 @@ from fsseg_bench.report.compare import Adjusted, Comparison
 from fsseg_bench.report.model import MISSING, Cell, printable
 
 POWER = 0.8
-_LEAST_P = 1e-6
+_LEAST_P = 0.001
 
 
 class Power(NamedTuple):
@@ -110,12 +110,12 @@ def _p_cell(p: float | None) -> Cell:
 
 
 def p_text(p: float | None) -> str:
-    """A p-value as it is printed: never 0, since no test at hand is that exact."""
+    """A p-value as it is printed; below 0.001 no test at hand is exact."""
     if p is None:
         return MISSING
     if p < _LEAST_P:
-        return f"< {_LEAST_P:.0e}"
-    return f"{p:.1g}" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+        return f"< {_LEAST_P:g}"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def spread_cell(spread: SeedSpread | None) -> Cell:

@@ -5,11 +5,13 @@ r"""Tables as LaTeX with booktabs, and one macro a number, so that prose cites n
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from fsseg_bench.report.model import Cell, Column, Table, printable
+from fsseg_bench.report.latex_page import COLUMN, SEPARATION, Setting, on_pages, width_of, wraps
+from fsseg_bench.report.model import RANKS, Cell, Column, Table, printable
 
 _ESCAPES = str.maketrans(
     {c: f"\\{c}" for c in "#$%&_{}"}
@@ -34,34 +36,54 @@ def escape(text: str) -> str:
     return printable(text).translate(_ESCAPES)
 
 
-PACKAGES = ("booktabs", "graphicx")
+PACKAGES = ("booktabs",)
 """What a document needs. With multirow, too, headings of several rows stand in the middle of them."""
 
 _RANKED = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")
-_RANKS = "Bold: highest of its column and backbone, underlined: second; no test of significance."
+_BREAKS = re.compile(r"[+/](?=\w)")
+_MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 def to_latex(table: Table) -> str:
-    """A ``table`` environment; needs the packages of :data:`PACKAGES`. Ends with a newline."""
-    spec = "l" * table.labels + "r" * (len(table.columns) - table.labels)
-    ranks = f" {_RANKS}" if table.ranked else ""
+    """``table`` environments that fit a page; they need the packages of :data:`PACKAGES`. Ends with a newline.
+
+    A table that is too wide or too long for one page is parted; nothing is scaled. One that is wider than a column of
+    a two-column paper is a ``table*``.
+    """
+    parts = on_pages(table)
+    first = _label(parts[0][0].name)
+    return "\n".join(
+        _environment(part, setting, table.remarks, "" if i == 0 else first) for i, (part, setting) in enumerate(parts)
+    )
+
+
+def _environment(table: Table, setting: Setting, remarks: Sequence[str], first: str) -> str:
+    """One part; ``first``: the label of the part that has the remarks, empty for this one."""
+    kind = "table*" if width_of(table, setting) > COLUMN else "table"
+    ranks = RANKS.format(second="underlined") if table.ranked else ""
+    caption = " ".join(filter(None, (f"{table.title}.", table.caption, ranks)))
+    said = (
+        [rf"The notes of Table~\ref{{tab:{first}}} hold here, too."]
+        if first and remarks
+        else list(map(escape, remarks))
+    )
     lines = [
         "% needs " + ", ".join(rf"\usepackage{{{name}}}" for name in PACKAGES),
-        r"\begin{table}",
-        r"\providecommand{\multirow}[3]{#3}",
+        rf"\begin{{{kind}}}",
+        *([r"\providecommand{\multirow}[3]{#3}"] if any(column.merge for column in table.columns) else []),
         r"\centering",
-        rf"\caption{{{escape(table.title)}. {escape(table.caption)}{ranks}}}",
-        rf"\label{{tab:{_label(table.name)}}}",
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{{spec}}}",
+        rf"\caption{{{escape(caption)}}}",
+        rf"\label{{tab:{_label(table.name)}}}\par\smallskip",
+        rf"{setting.size}\setlength{{\tabcolsep}}{{{SEPARATION:g}pt}}",
+        rf"\begin{{tabular}}{{@{{}}{'l' * table.labels}{'r' * (len(table.columns) - table.labels)}@{{}}}}",
         r"\toprule",
         *_head(table.columns),
         r"\midrule",
-        *_body(table),
+        *_body(table, setting),
         r"\bottomrule",
-        r"\end{tabular}}",
-        *_notes(table),
-        r"\end{table}",
+        r"\end{tabular}",
+        *_notes(table, said),
+        rf"\end{{{kind}}}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -76,7 +98,7 @@ def _head(columns: Sequence[Column]) -> list[str]:
     depth = len(columns[0].head)
     for level in range(depth):
         if level == depth - 1:
-            lines.append(" & ".join(escape(column.head[level]) for column in columns) + r" \\")
+            lines.append(" & ".join(map(_innermost, columns)) + r" \\")
             continue
         cells, rules, start = [], [], 1
         for above, same in groupby(column.head[: level + 1] for column in columns):
@@ -89,7 +111,12 @@ def _head(columns: Sequence[Column]) -> list[str]:
     return lines
 
 
-def _body(table: Table) -> list[str]:
+def _innermost(column: Column) -> str:
+    lines = list(map(escape, column.lines))
+    return r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if len(lines) > 1 else lines[0]
+
+
+def _body(table: Table, setting: Setting) -> list[str]:
     """One line a row; equal headings of merged columns become one cell over several rows, with a rule before it."""
     merged = [i for i, column in enumerate(table.columns) if column.merge]
     lines = []
@@ -97,14 +124,22 @@ def _body(table: Table) -> list[str]:
         changed = [i for i in merged if table.spans[r, i]]
         if changed and r:
             lines += _rule(changed[0], merged[-1], len(row))
-        lines.append(
-            " & ".join(_spanning(cell, table, table.spans.get((r, i), 1)) for i, cell in enumerate(row)) + r" \\"
-        )
+        texts = [
+            _label_cell(cell, table, setting, table.spans.get((r, i), 1)) if i < table.labels else _cell(cell, table)
+            for i, cell in enumerate(row)
+        ]
+        lines.append(" & ".join(texts) + r" \\")
     return lines
 
 
-def _spanning(cell: Cell, table: Table, rows: int) -> str:
-    text = _cell(cell, table) if rows else ""
+def _label_cell(cell: Cell, table: Table, setting: Setting, rows: int) -> str:
+    """A label over so many ``rows``, wrapped where it is long; 0: it began before."""
+    if not rows:
+        return ""
+    text = _cell(cell, table)
+    if wraps(cell, table, setting):
+        text = _BREAKS.sub(r"\g<0>\\allowbreak{}", text)
+        return rf"\parbox[t]{{{setting.label:g}pt}}{{\raggedright {text}}}"
     return rf"\multirow{{{rows}}}{{*}}{{{text}}}" if rows > 1 else text
 
 
@@ -120,13 +155,28 @@ def _rule(changed: int, innermost: int, columns: int) -> list[str]:
 def _cell(cell: Cell, table: Table) -> str:
     mark = rf"\textsuperscript{{{table.footnotes[cell.note]}}}" if cell.note else ""
     value, plus_minus, spread = cell.text.partition(" ± ")
-    return _RANKED[cell.rank].format(escape(value)) + escape(plus_minus + spread) + mark
+    text = _RANKED[cell.rank].format(
+        _number(value) if cell.value is not None or cell.low is not None else escape(value)
+    )
+    return text + (rf"\,{{\scriptsize$\pm${escape(spread)}}}" if plus_minus else "") + mark
 
 
-def _notes(table: Table) -> list[str]:
+def _number(text: str) -> str:
+    """A number with signs of mathematics."""
+    return _MINUS.sub("$-$", escape(text)).replace(r"\textless{}", "$<$")
+
+
+def _notes(table: Table, remarks: Sequence[str]) -> list[str]:
     notes = [rf"\textsuperscript{{{mark}}}\,{escape(note)}" for note, mark in table.footnotes.items()]
-    texts = [*map(escape, table.remarks), *(["; ".join(notes)] if notes else [])]
-    return [rf"\par\smallskip\footnotesize {text}" for text in texts]
+    texts = [*remarks, *(["; ".join(notes)] if notes else [])]
+    if not texts:
+        return []
+    return [
+        r"\par\medskip",
+        r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
+        *(rf"{text}\par" for text in texts),
+        r"\end{minipage}",
+    ]
 
 
 _MACROS = r"""% Numbers for \input; \fsseg{NAME} prints one. Made by fsseg-bench with --macros.

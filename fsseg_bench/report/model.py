@@ -5,6 +5,7 @@ A paper's table has two shapes: what a number is (published, measured, differenc
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ Layout = Literal["auto", "columns", "lines"]
 RANKS = "Bold: best of column and backbone, {second}: second; no significance test."
 """What a caption says of ranks; renderers mark the second in different ways."""
 
+_HEAD = 16  # characters of a heading's line
 _WIDEST = 12  # columns of numbers that a page or a terminal still holds
 
 
@@ -69,6 +71,11 @@ class Column:
     def title(self) -> str:
         """The headings in one line."""
         return " ".join(part for part in self.head if part)
+
+    @property
+    def lines(self) -> list[str]:
+        """The innermost heading in lines of some words, for columns of short numbers."""
+        return textwrap.wrap(self.head[-1], _HEAD, break_long_words=False) or [""]
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,9 @@ def test_every_format_shows_the_number_and_the_unfinished_run_apart(root: Path, 
     assert result.exit_code == 0
     apart = form in {"latex", "csv"}
     assert ("failed: stopped" in result.stderr, "failed: stopped" in result.stdout) == (apart, not apart)
-    number = {"latex": r"65.00 $\pm$ 12.50", "html": "65.00 <small>± 12.50</small>"}.get(form, "65.00 ± 12.50")
+    number = {"latex": r"65.00\,{\scriptsize$\pm$12.50}", "html": "65.00 <small>± 12.50</small>"}.get(
+        form, "65.00 ± 12.50"
+    )
     assert number in result.stdout
     if form == "csv":
         assert next(csv.DictReader(io.StringIO(result.stdout)))["low"].startswith("52.5")

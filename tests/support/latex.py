@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,12 +14,12 @@ from fsseg_bench.report.latex import PACKAGES
 
 
 def compiled(folder: Path, bodies: Sequence[str], preamble: str = "") -> str:
-    """What the engine says of a document with ``bodies``, a page each; fails when it does not compile."""
+    """What the engine says of a document with ``bodies``, a page for each float; fails when it does not compile."""
     engine = shutil.which("pdflatex") or shutil.which("lualatex") or shutil.which("xelatex")
     if engine is None:
         pytest.skip("no LaTeX engine is installed")
     packages = "".join(f"\\usepackage{{{name}}}\n" for name in PACKAGES)
-    text = "\n\\clearpage\n".join(bodies)
+    text = re.sub(r"\\end\{table\*?\}", r"\g<0>\\clearpage", "\n\\clearpage\n".join(bodies))
     document = f"\\documentclass{{article}}\n{packages}{preamble}\\begin{{document}}\n{text}\\end{{document}}\n"
     (folder / "t.tex").write_text(document, encoding="utf-8")
     done = subprocess.run(
