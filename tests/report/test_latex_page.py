@@ -38,7 +38,7 @@ def test_a_table_that_fits_is_one_and_small():
 def test_a_common_label_goes_into_the_title_before_type_gets_smaller():
     ((part, setting),) = on_pages(wide(["a", "b"], folds=3))
     assert (part.title, setting.size, part.labels) == ("Title, backbone r50", r"\small", 1)
-    ((_, smaller),) = on_pages(wide(["a longer one", "b"], shots=(1,), folds=6))
+    ((_, smaller),) = on_pages(wide(["a longer name", "b"], shots=(1,), folds=6))
     assert smaller.size == r"\footnotesize"
 
 
