@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import user_folders
 from fsseg_bench.records.info import RUN_FILE
 from fsseg_bench.report.model import printable
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 @click.option("--data-root", type=click.Path(), help="Folder of the data sets, where it has moved.")
 @click.option("--weights", help="The weights file, where it has moved.")
 @click.option("--checkpoint", type=click.Path(), help="What the run evaluated, where it has moved.")
-@click.option("--device", help="auto, cpu, cuda or cuda:INDEX [default: as the run had].")
+@click.option(
+    "--device", help="auto, cpu, cuda or cuda:INDEX [default: as the run had].", shell_complete=complete.devices
+)
 @click.option("--workers", type=int, help="Loader workers.")
 @user_folders("method", "backbone", "source")
 def reproduce(

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import user_folders
 from fsseg_bench.cli.output import show as draw
 from fsseg_bench.records.info import RUN_FILE
@@ -16,8 +17,14 @@ from fsseg_bench.report.model import Cell, Column, Table, printable
 
 
 @click.command("show")
-@click.argument("what", metavar="METHOD|RECORD")
-@click.option("--dataset", default="pascal5i", show_default=True, help="Of a method: the protocol of its recipe.")
+@click.argument("what", metavar="METHOD|RECORD", shell_complete=complete.method_names)
+@click.option(
+    "--dataset",
+    default="pascal5i",
+    show_default=True,
+    help="Of a method: the protocol of its recipe.",
+    shell_complete=complete.datasets,
+)
 @click.option("--shot", default=1, show_default=True, help="Of a method: the supports a class (K) of its recipe.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON document.")
 @user_folders("method", "backbone", "source")

@@ -26,13 +26,15 @@ _PATHS = ("dataset", "data_root", "weights", "eval_only", "methods_path", "backb
 _NAMES = (None, "imagenet", "none")
 
 
-def repeating(request: RunRequest, settings: RunSettings) -> str:
+def repeating(request: RunRequest, settings: RunSettings, threads: int | None = None) -> str:
     """The command that makes the run again, from any folder and whatever the environment says.
 
     Paths are absolute, and what came from environment variables or from the other methods of a command (the backbone)
-    is named. Where the record goes is not: a finished run would not be made again.
+    is named, as is how many ``threads`` compute on the CPU. Where the record goes is not: a finished run would not be
+    made again.
     """
-    return shlex.join(run_words(self_contained(request, settings), str(request.fold), without=_WHERE))
+    whole = replace(self_contained(request, settings), threads=request.threads or threads)
+    return shlex.join(run_words(whole, str(request.fold), without=_WHERE))
 
 
 def self_contained(request: RunRequest, settings: RunSettings) -> RunRequest:

@@ -85,7 +85,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
                 another process is writing there; the disk is full or the folder cannot be written.
         """
         folder = run_folder(root, settings)
-        software = {**provenance(), "command": repeating(request, settings), "threads": threads}
+        software = {**provenance(), "command": repeating(request, settings, threads), "threads": threads}
         lock = FolderLock(folder)
         try:
             with writing(folder):

@@ -89,6 +89,8 @@ def test_names_stay_names(monkeypatch: pytest.MonkeyPatch) -> None:
     request = RunRequest("panet", "pascal5i", weights="imagenet", episodes="100", fold=2, out="x", fresh=True)
     told = "fsseg-bench run --method panet --dataset pascal5i --shot 1 --backbone resnet18 --weights imagenet "
     assert repeating(request, settings()) == told + "--episodes 100 --fold 2"
+    assert repeating(request, settings(), threads=4) == told + "--episodes 100 --threads 4 --fold 2"
+    assert "--threads 3 " in repeating(replace(request, threads=3), settings(), threads=4)
 
 
 @pytest.mark.slow
