@@ -39,6 +39,9 @@ def show(what: str, as_json: bool, **options: Any) -> None:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     elif folder:
         draw([_pairs("record", facts["record"], [(head, text) for head, text in _of_run(facts) if text])])
+        if facts["command"]:  # outside of the table, so that it can be copied
+            head = "to repeat it, from any folder" if facts["command_repeats"] else "as it was typed"
+            click.echo(printable(f"{head}: {facts['command']}"))
     else:
         draw(list(_of_method(facts)))
         for line in _advice(facts):
@@ -107,7 +110,6 @@ def _of_run(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "time", ", ".join([*seconds, *([f"finished {facts['finished']}"] if facts["finished"] else [])])
     yield "device", facts["device"] or ""
     yield "software", ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version) + commit
-    yield "repeat it", facts["command"] or ""
     yield "identity", facts["identity"]
 
 

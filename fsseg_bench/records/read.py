@@ -79,6 +79,11 @@ class StoredRun:
         return range(1, 1 + self.info.folds)
 
     @property
+    def repeats(self) -> bool:
+        """Whether the recorded command makes this one run again from any folder; that of version 0.1.0 is as typed."""
+        return "typed" in self.info.document.get("provenance", {})
+
+    @property
     def novel(self) -> tuple[int, ...]:
         """Label values of the fold's held-out classes."""
         return self.settings.novel

@@ -51,6 +51,7 @@ def record_facts(folder: Path) -> dict[str, Any]:
         "versions": plain({"fsseg-bench": info.provenance.fsseg_bench, **info.provenance.packages}),
         "git": plain(info.provenance.git),
         "command": command_text(run),
+        "command_repeats": run.repeats,
         "identity": info.identity,
     }
 

@@ -57,6 +57,7 @@ def test_a_record(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = " ".join(show(capsys, folder).split())
     assert "fold 2 of 4, 1-way 1-shot" in out
     assert "status done" in out
+    assert "to repeat it, from any folder: fsseg-bench run --method" in out
     facts = json.loads(show(capsys, folder / "run.json", "--json"))
     assert facts["method"] == "panet"
     score = facts["scores"]["input"]["mean-IoU"]

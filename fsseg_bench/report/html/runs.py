@@ -181,7 +181,7 @@ def _commands(run: StoredRun) -> list[tuple[str, str]]:
     provenance, command = run.info.provenance, command_text(run)
     if command is None:
         return [("options, from Python", ", ".join(f"{k}={v!r}" for k, v in run.info.passed.given().items()))]
-    if "typed" not in run.info.document.get("provenance", {}):  # of an earlier version: it needs its folder
+    if not run.repeats:
         return [("command", command)]
     return [("to repeat it", command), ("as typed", provenance.typed or "")]
 
