@@ -26,8 +26,9 @@ def run_all(batch: Batch, opened: OpenSources, progress: Progress | None = None)
     for number, planned in enumerate(batch.runs):
         with progress.job(number):
             begin = time.monotonic()
-            record = execute(planned.plan(opened), progress)
-            if any(jobs[number].steps.values()):
+            todo = planned.left.status != "done"
+            record = execute(planned.plan(opened), progress if todo else None)  # of a finished run there is no news
+            if todo:
                 progress.say(f"{jobs[number].title}: {_result(record)}, {time.monotonic() - begin:,.0f} s")
         folders.append(record.folder)
     return folders

@@ -53,6 +53,6 @@ def test_runs_are_told_beforehand_and_what_is_done_is_not_counted_again(tmp_path
     finished = Told()
     assert run_all(plan_all(requests, opened), opened, finished) == folders
     assert [dict(job.steps) for job in finished.ahead] == [{}, {}]
-    assert finished.said == [f"{folder}: already finished" for folder in folders]
+    assert finished.said == []
     anew = plan_all([replace(request, fresh=True)], opened)
     assert dict(job_of(anew.runs[0]).steps) == {"train": 3, "evaluate": 12}
