@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,14 @@ class TestPage:
             assert f'id="{name}"' not in text
             assert f'href="#{name}"' not in text
         assert "Skipped" not in text
+
+    def test_what_was_compared_and_what_was_not_asked_for(self, tmp_path: Path):
+        write_run(tmp_path, method="panet")
+        write_run(tmp_path, method="biopt", status="evaluating")
+        found = replace(find_runs(tmp_path), left_out=3)
+        text = Page(to_html(runs_tables(found), found)).text
+        assert "panet on resnet18; toy 1-way" in text
+        assert "from 1 finished and 1 unfinished runs; 3 more were not asked for." in text
 
     def test_no_runs_at_all(self, tmp_path: Path):
         page = report(tmp_path)

@@ -90,5 +90,6 @@ def test_p_values(p: float | None, expected: str):
 
 def test_names_in_a_sentence():
     assert listing(["a"]) == "a"
+    assert listing(["a", "b"], "or") == "a or b"
     assert listing(["a", "b", "c", "d"]) == "a, b, c and d"
     assert listing(["a", "b", "c", "d", "e"]) == "a, b, c and 2 others"

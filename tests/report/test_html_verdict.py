@@ -64,6 +64,7 @@ def test_in_part(tmp_path: Path):
     contest = moved(contest_of(tmp_path), _1=(0.5, -0.4, 1.4, 0.3), _2=(9.3, 8.1, 10.5, 0.0004))
     first, second, third = (contest.name(i) for i in range(3))
     text = said(contest, tmp_path).text
+    assert f"Which is better? {first} is highest, with" in text
     assert f"In part. It is better than {third}; no difference from {second} is shown." in text
     assert f"No difference between {first} and {second} is shown: 0.5 points, −0.4 to 1.4; corrected p = 0.3." in text
     assert f"{first} is 9.3 points above {third}, 8.1 to 10.5; corrected p < 0.001." in text
@@ -74,7 +75,7 @@ def test_not_certain(tmp_path: Path):
     contest = moved(contest_of(tmp_path), _1=(0.5, -0.4, 1.4, 0.3), _2=(1.3, 0.1, 2.5, 0.09))
     first, second, third = (contest.name(i) for i in range(3))
     page = said(contest, tmp_path, folds=True, opened=False)
-    assert f"No. No difference from {second} and {third} is shown." in page.text
+    assert f"No. No difference from {second} or {third} is shown." in page.text
     assert f"{first} is 1.3 points above {third}, 0.1 to 2.5; p = 0.03 alone, corrected p = 0.09." in page.text
     assert "not after correction" in page.text
     assert f"Title {first} not certain" in page.text, "beside the title that it is folded behind"

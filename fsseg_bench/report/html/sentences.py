@@ -24,11 +24,9 @@ def certainty(contest: Contest) -> tuple[str, str]:
             f"Yes</strong>, as far as the choice of {choice} goes: {which} too large for chance (95 %{corrected}).",
         )
     if not shown:
-        return "no", f"No.</strong> No difference from {escape(listing(rest))} is shown."
-    return "part", (
-        f"In part.</strong> It is better than {escape(listing(shown))}; no difference from {escape(listing(rest))} is "
-        "shown."
-    )
+        return "no", f"No.</strong> No difference from {escape(listing(rest, 'or'))} is shown."
+    better, open_ = escape(listing(shown)), escape(listing(rest, "or"))
+    return "part", f"In part.</strong> It is better than {better}; no difference from {open_} is shown."
 
 
 def sentence(contest: Contest, pair: Pair) -> str:

@@ -79,8 +79,9 @@ def _answer(contest: Contest, metric: Metric) -> str:
     if len(contest.standings) == 1:
         return f'<p class="lead">Only {best} was measured here: {score}. There is nothing to compare it with.</p>'
     sure, words = certainty(contest)
+    highest = "" if sure == "yes" else " is highest"
     return (
-        f'<p class="lead"><span>Which is better?</span> {best}, with {score}.</p>'
+        f'<p class="lead"><span>Which is better?</span> {best}{highest}, with {score}.</p>'
         f'<p class="lead"><span>Is that certain?</span> <strong class="{sure}">{words}</p>'
     )
 

@@ -37,8 +37,8 @@ def p_words(p: float | None) -> str:
     return f"p{_TIED}={_TIED}{float(f'{p:.2g}'):g}"
 
 
-def listing(names: Sequence[str]) -> str:
+def listing(names: Sequence[str], last: str = "and") -> str:
     """Names in a sentence; of many, the first ones and how many more."""
     if len(names) > _MOST_NAMES + 1:
-        return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} others"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        return f"{', '.join(names[:_MOST_NAMES])} {last} {len(names) - _MOST_NAMES} others"
+    return f" {last} ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
