@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import click
 
+from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import selected, selecting
 from fsseg_bench.cli.output import Form, drawn, put, put_tables
 from fsseg_bench.errors import UserError
@@ -21,7 +22,7 @@ from fsseg_bench.report.model import printable
 
 
 @click.command()
-@click.argument("contenders", nargs=-1, metavar="BASELINE OTHER [OTHER ...]")
+@click.argument("contenders", nargs=-1, metavar="BASELINE OTHER [OTHER ...]", shell_complete=complete.method_names)
 @selecting
 @click.option("--resolution", type=click.Choice(["input", "native"]), help="Where pixels are counted.")
 @click.option(

@@ -56,6 +56,15 @@ def _backbones_and_published(ctx: click.Context) -> Iterable[str | tuple[str, st
     yield from _backbones(ctx)
 
 
+def _tables(ctx: click.Context) -> Iterable[tuple[str, str]]:
+    from fsseg_bench.report.find_papers import papers
+
+    yield from (("runs", "what was run here"), ("all", "what was run here, and every table"))
+    for paper in papers(ctx.params.get("papers_path")):
+        yield paper.name, f"all tables of: {paper.said.title}"
+        yield from ((table.full_name, table.title) for table in paper.tables)
+
+
 def _folds(ctx: click.Context) -> Iterable[str]:
     from fsseg_bench.protocol.load import load_protocol
 
@@ -87,6 +96,7 @@ method_names = _completing(_methods)
 datasets = _completing(_datasets)
 backbones = _completing(_backbones_and_published)
 backbone_names = _completing(_backbones)
+tables = _completing(_tables)
 folds = _completing(_folds)
 weights = _completing(lambda _: ("imagenet", "none"))
 devices = _completing(lambda _: ("auto", "cpu", "cuda"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from fsseg_bench.cli import complete
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
 from fsseg_bench.report.model import printable
@@ -21,8 +22,10 @@ _SELECTING = (
     click.option(
         "--results", type=click.Path(), help="Folder of the records [default: FSSEG_RESULTS, else results/runs]."
     ),
-    click.option("--dataset", help="Only runs of this protocol (its label, name or file)."),
-    click.option("--backbone", help="Only runs with this backbone."),
+    click.option(
+        "--dataset", help="Only runs of this protocol (its label, name or file).", shell_complete=complete.datasets
+    ),
+    click.option("--backbone", help="Only runs with this backbone.", shell_complete=complete.backbone_names),
     click.option("--shot", type=int, help="Only K-shot runs."),
     click.option("--way", type=int, help="Only N-way runs."),
     click.option("--seed", type=int, help="Only runs with this training seed."),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import click
 
+from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import conditions, selecting, user_folders
 from fsseg_bench.cli.output import drawn, put, put_tables
 from fsseg_bench.errors import UserError
@@ -34,10 +35,17 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[
     "tables",
     multiple=True,
     default=[RUNS],
+    shell_complete=complete.tables,
     help="A paper's table (biopt:1, or 1), all tables of a paper (later), runs, or all of these; may be repeated. "
     "fsseg-bench list tables names them [default: runs].",
 )
-@click.option("--method", "methods", multiple=True, help="Only this method; may be repeated.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    help="Only this method; may be repeated.",
+    shell_complete=complete.method_names,
+)
 @selecting
 @click.option("--papers-path", type=click.Path(), help="A folder with further papers' tables.")
 @click.option(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -61,6 +63,36 @@ def test_a_terminal_gets_drawn_tables(root: Path, monkeypatch: pytest.MonkeyPatc
     assert "toy: differences from baseline" in out
     assert "───" in out
     assert "###" not in out
+
+
+def test_latex_csv_and_macros(root: Path, tmp_path: Path):
+    both = ("baseline", "biopt", "--results", root)
+    document = json.loads(call(*both, "--format", "json").stdout)
+    found = document["methods"][0]["overall"]["mean"]
+    rows = list(csv.DictReader(io.StringIO(call(*both, "--format", "csv").stdout)))
+    whole = {row["quantity"]: row for row in rows if (row["metric"], row["folds"]) == ("mean-IoU", "mean")}
+    assert list(whole) == ["baseline", "biopt", "difference", "interval", "p", "p (Holm)"]
+    assert float(whole["difference"]["value"]) == pytest.approx(found["difference"])
+    assert float(whole["difference"]["low"]) == pytest.approx(found["low"])
+    assert float(whole["p (Holm)"]["value"]) == pytest.approx(found["p_holm"])
+    latex = call(*both, "--format", "latex").stdout
+    assert latex.count(r"\begin{table") == 2
+    assert f"{found['difference']:+.2f}".replace("-", "$-$") in latex
+    out = tmp_path / "numbers.tex"
+    assert call(*both, "--macros", "--out", out).stdout == ""
+    name = "compare-differences/biopt/mean-IoU/mean/difference"
+    assert rf"\@namedef{{fsseg@{name}}}{{{found['difference']:+.2f}}}" in out.read_text()
+
+
+def test_notes_are_said_once_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write_pair(tmp_path, (1,), images=5)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "300")
+    compare.main(["baseline", "biopt", "--results", str(tmp_path)], standalone_mode=False)
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).count("Intervals are somewhat narrow") == 1
 
 
 def test_run_folders_and_json(root: Path):

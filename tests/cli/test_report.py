@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -38,6 +39,19 @@ def test_markdown_is_the_default(root: Path):
     assert "### Unfinished runs" in result.stdout
     assert "failed: stopped" in result.stdout
     assert result.stderr == ""
+
+
+def test_a_terminal_gets_drawn_tables(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    report.main(["--results", str(root)], standalone_mode=False)
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert lines[0] == "toy: mean-IoU, 1-way"
+    (row,) = (" ".join(line.split()) for line in lines if line.startswith("baseline  resnet18 "))
+    assert row == "baseline resnet18 65.00 ± 12.50 (a) - (b) - (b)"
+    assert "Not shown for want of space: 3 columns of single folds." in " ".join(lines)
+    assert any("Unfinished runs" in line for line in lines)
+    assert max(map(len, lines)) <= 60
 
 
 @pytest.mark.parametrize("form", FORMATS)
