@@ -86,7 +86,8 @@ class RecordedEpisodes:
             try:
                 self._opened[key] = self._found(run)
             except UserError as error:
-                self._opened[key] = error
+                told = f"{run.folder}: the images of its episodes cannot be had: {error}"
+                self._opened[key] = UserError(told)
         found = self._opened[key]
         if isinstance(found, UserError):
             raise found
@@ -96,7 +97,7 @@ class RecordedEpisodes:
         passed, places = run.info.passed, self._places
         dataset = places.dataset or passed.dataset
         if not dataset:
-            raise UserError(f"{run.folder}: the record does not say which protocol it is of")
+            raise UserError("the record does not say which protocol it is of")
         request = RunRequest(
             dataset=dataset,
             settings=passed.settings,
@@ -105,7 +106,7 @@ class RecordedEpisodes:
         )
         protocol = protocol_of(request)
         if (replace_list(protocol) if passed.episode_list else protocol).digest != run.settings.protocol_digest:
-            raise UserError(f"{run.folder}: its protocol, {dataset}, was changed since")
+            raise UserError(f"the protocol, {dataset}, was changed since")
         roots = [places.data_root] if places.data_root else list(dict.fromkeys([passed.data_root, None]))
         for i, root in enumerate(roots):
             try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from fsseg_bench.cli.figures import figures
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
+from tests.support.runs import forget_predictions
 from tests.support.tiny_run import tiny_request, tiny_training
 
 
@@ -48,6 +50,20 @@ def test_figure_6(root: Path, tmp_path: Path) -> None:
     assert files(tmp_path) == ["figure6-episodes.png"]
 
 
+def test_figure_6_is_the_same_from_recorded_predictions_and_new_ones(root: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(root, tmp_path / "runs"))
+    methods = ("--format", "png", "--method", "inopt-dagger", "--method", "biopt")
+    first = call(copied, 6, "--out", tmp_path / "a", *methods)
+    assert first.exit_code == 0, first.exception
+    assert "predict again" not in first.stderr
+    forget_predictions(copied)
+    second = call(copied, 6, "--out", tmp_path / "b", *methods)
+    assert second.exit_code == 0, second.exception
+    assert "note: 2 of 2 runs keep no predictions; they predict again" in second.stderr
+    name = "figure6-episodes.png"
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
 def test_figure_7(root: Path, tmp_path: Path) -> None:
     assert call(root, 7, "--out", tmp_path / "new").exit_code == 0
     assert files(tmp_path / "new") == ["figure7-loss.png", "figure7-loss.svg"]
@@ -62,7 +78,7 @@ def test_figure_7(root: Path, tmp_path: Path) -> None:
         ([6, "--method", "biopt"], "at least two methods"),
         ([5, "--sweep", "--steps", "few"], "steps=few is not a whole number"),
         ([5, "--sweep", "--method", "baseline", "--steps", "0"], "unknown switch of baseline 'steps'"),
-        ([6, "--dataset-file", "nowhere.toml"], "cannot be opened again"),
+        ([6, "--dataset-file", "nowhere.toml"], "the images of its episodes cannot be had: "),
     ],
 )
 def test_mistakes(root: Path, arguments: list[object], told: str) -> None:

@@ -18,7 +18,6 @@ from fsseg_bench.data.loading import load_image, query_label
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.pictures.episode import enlarged
 from fsseg_bench.pictures.overlay import judged, labelled
-from fsseg_bench.records.info import sealed
 from fsseg_bench.records.predictions import stored_predictions
 from fsseg_bench.records.read import read_run
 from fsseg_bench.report.collect import find_runs
@@ -26,9 +25,9 @@ from fsseg_bench.report.html.episodes import episodes_html
 from fsseg_bench.report.html.runs import groups
 from fsseg_bench.report.html.standing import contests
 from fsseg_bench.report.recorded import DataPlaces
-from fsseg_bench.storage.json_text import write_json
 from tests.support.fresh import python
 from tests.support.page import Page
+from tests.support.runs import edit_info, forget_predictions
 from tests.support.tiny_run import finish, tiny_request
 
 
@@ -133,9 +132,8 @@ def test_predictions_with_other_counts_are_not_drawn(runs: Path) -> None:
         forged = [re.sub(rb'"ways":.*', re.search(rb'"ways":.*', lines[0])[0], line) for line in lines]  # type: ignore[index]
         data = b"\n".join(forged) + b"\n"
         path.write_bytes(data)
-        info = json.loads((path.parent / "run.json").read_text())
-        info["files"]["predictions.jsonl"] = hashlib.sha256(data).hexdigest()
-        write_json(path.parent / "run.json", sealed(info))
+        files = json.loads((path.parent / "run.json").read_text())["files"]
+        edit_info(path.parent, files=files | {path.name: hashlib.sha256(data).hexdigest()})
     html, _ = section(runs)
     assert "has not the counts that the run recorded" in html
     assert "<use" not in html
@@ -149,11 +147,7 @@ def test_changed_predictions_are_named(runs: Path) -> None:
 
 
 def test_records_of_earlier_versions(runs: Path) -> None:
-    for path in runs.rglob("predictions.jsonl"):
-        info = json.loads((path.parent / "run.json").read_text())
-        del info["files"]["predictions.jsonl"]
-        path.unlink()
-        write_json(path.parent / "run.json", sealed(info))
+    forget_predictions(runs)
     page = Page(section(runs)[0])
     assert "their records keep no predictions (they were made by an earlier version)" in page.text
     assert len(page.all("img")) == 2
