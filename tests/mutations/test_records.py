@@ -59,7 +59,7 @@ class Reports:
         if ending.broken:
             return f"broken: {ending.broken}"
         folder = self.world.first.relative_to(self.world.results).as_posix()
-        named = folder in ending.err or (name == "html" and folder in ending.out.partition('id="skipped"')[2])
+        named = folder in ending.err or (name == "html" and folder in ending.out.partition("<h3>Skipped</h3>")[2])
         if self.numbers(name, ending.out) == self.numbers(name, whole.out):
             return "refused: named, and every number stands" if named else "equal"
         if not named:
@@ -78,7 +78,7 @@ class Reports:
             document = json.loads(out)
             return document["tables"]
         if name == "html":
-            return out.partition('<section id="skipped"')[0].partition("</nav>")[2]
+            return out.partition('<section id="records"')[0].partition("</nav>")[2]
         return out
 
 
@@ -157,6 +157,12 @@ def test_panels(world: World, reports: Reports) -> None:
         (picture, "panel", 20, []),
     ):
         family(name, path, damaged(path.read_bytes(), count, name, *more), lambda: reports.verdict("html"), count)
+
+
+def test_predictions(world: World, reports: Reports) -> None:
+    path = world.first / "predictions.jsonl"
+    cases = damaged(path.read_bytes(), 30, "predictions.jsonl", *mutate.LINES, mutate.json_line_value)
+    family("predictions.jsonl", path, cases, lambda: reports.verdict("html"), 30)
 
 
 def test_the_episode_table_of_a_finished_run(world: World, reports: Reports) -> None:

@@ -21,10 +21,12 @@ from fsseg_bench.pictures.overlay import judged, labelled
 from fsseg_bench.records.predictions import stored_predictions
 from fsseg_bench.records.read import read_run
 from fsseg_bench.report.collect import find_runs
+from fsseg_bench.report.document import Request, document
 from fsseg_bench.report.html.episodes import episodes_html
 from fsseg_bench.report.html.runs import groups
 from fsseg_bench.report.html.standing import contests
 from fsseg_bench.report.recorded import DataPlaces
+from tests.report.test_html_browser import BROWSER, browse
 from tests.support.fresh import python
 from tests.support.page import Page
 from tests.support.runs import edit_info, forget_predictions
@@ -134,16 +136,24 @@ def test_predictions_with_other_counts_are_not_drawn(runs: Path) -> None:
         path.write_bytes(data)
         files = json.loads((path.parent / "run.json").read_text())["files"]
         edit_info(path.parent, files=files | {path.name: hashlib.sha256(data).hexdigest()})
-    html, _ = section(runs)
-    assert "has not the counts that the run recorded" in html
+    html, warnings = section(runs)
+    assert len(warnings) == 1
+    assert "has not the counts that the run recorded" in warnings[0]
+    assert warnings[0] in html
     assert "<use" not in html
 
 
-def test_changed_predictions_are_named(runs: Path) -> None:
-    for path in runs.rglob("predictions.jsonl"):
-        path.write_bytes(path.read_bytes()[:-1])
-    html, _ = section(runs)
-    assert "predictions.jsonl: changed since the run was done" in html
+def test_changed_predictions_are_named_and_the_other_methods_drawn(runs: Path) -> None:
+    first, second = runs.rglob("predictions.jsonl")
+    first.write_bytes(first.read_bytes()[:-1])
+    html, warnings = section(runs)
+    assert warnings == [f"{first}: changed since the run was done (its SHA-256 is not the recorded one)"]
+    names = [path.parents[2].name.rpartition("-resnet")[0] for path in (first, second)]
+    assert [f"{name} (untrained), IoU" in html for name in names] == [False, True]
+    second.write_bytes(second.read_bytes()[:-1])
+    html, warnings = section(runs)
+    assert len(warnings) == 2
+    assert "their predictions are damaged. These are the pictures that the runs recorded" in html
 
 
 def test_records_of_earlier_versions(runs: Path) -> None:
@@ -162,3 +172,39 @@ def test_the_page_needs_no_torch(made: Path) -> None:
     tiles, torch = python(code).split()
     assert int(tiles) > 8
     assert torch == "False"
+
+
+PROBE = """<script>
+addEventListener("load", () => {
+  const tile = document.getElementById("episode-1-3"), width = () => Math.round(tile.getBoundingClientRect().width);
+  const drawn = () => Math.round(tile.querySelector("svg").getBoundingClientRect().width);
+  const found = {before: [width(), drawn()], images: document.querySelectorAll("use").length};
+  location.hash = "#episode-1-3";
+  const whole = document.documentElement.clientWidth;
+  found.large = [width() === whole, drawn() > 400, tile.querySelector(".episode-close").checkVisibility()];
+  tile.querySelector(".episode-nav a:last-child").click();
+  found.next = [location.hash, document.getElementById("episode-1-4").getBoundingClientRect().width > 700];
+  dispatchEvent(new KeyboardEvent("keydown", {key: "Escape"}));
+  found.closed = location.hash;
+  found.after = [width(), drawn()];
+  document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
+});
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+def test_tiles_grow_in_a_browser(made: Path, tmp_path: Path) -> None:
+    text = document(made / "runs", Request()).text("html")
+    free, count = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    assert count == 1
+    page = tmp_path / "page.html"
+    page.write_text(free.replace("</body>", PROBE))
+    seen = browse(page, tmp_path / "profile", "--dump-dom", "--window-size=1000,800")
+    assert "Uncaught" not in seen.stderr
+    found = json.loads(seen.stdout.partition("FOUND")[2].partition("END")[0])
+    assert found["before"] == found["after"]
+    assert found["before"][0] < 250
+    assert found["large"] == [True, True, True]
+    assert found["next"] == ["#episode-1-4", True]
+    assert found["closed"] == "#episode-1"

@@ -17,11 +17,12 @@ from fsseg_bench.report.html.page import escape
 _MOST_SIDE = 384  # pixels of a tile's side; larger inputs are drawn at
 _SIDE = 320
 _QUALITY = 80
+_IN_A_ROW = 6  # tiles; where there are more, they are smaller
 _BEHIND = 150  # the grey that a legend's colours lie over
 
 STYLE = """
 .episode-row { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 12rem));
-  gap: .5rem .75rem; max-width: 75rem; margin: .3rem 0 1.2rem; }
+  gap: .5rem .75rem; margin: .3rem 0 1.2rem; align-items: end; }
 .episode-tile { margin: 0; } .episode-tile figcaption { line-height: 1.25; min-height: 2.5em; display: flex;
   flex-direction: column; justify-content: flex-end; color: var(--text); }
 .episode-tile svg { display: block; width: 100%; height: auto; aspect-ratio: 1; }
@@ -31,6 +32,7 @@ STYLE = """
   flex-direction: column; align-items: center; gap: .5rem; overflow: auto; }
 .episode-tile:target > a { pointer-events: none; width: min(100%, 100vh - 8rem); }
 .episode-tile:target .episode-nav { display: flex; gap: 1.5rem; font-size: 1.1rem; }
+.episode-many { grid-template-columns: repeat(auto-fill, minmax(7rem, 9rem)); }
 @media (max-width: 40rem) { .episode-row { grid-template-columns: repeat(2, 1fr); } }
 .episode-defs { position: absolute; }
 .episode-key img { width: 40px; height: 24px; vertical-align: middle; margin-right: .4rem; }
@@ -51,7 +53,8 @@ class Tiles:
         self._rows += 1
         name = f"episode-{self._rows}"
         figures = [self._figure(name, i, len(tiles), tile, words) for i, (tile, words) in enumerate(tiles)]
-        return f'<div id="{name}">{heading}<div class="episode-row">{"".join(figures)}</div></div>'
+        size = "episode-row episode-many" if len(tiles) > _IN_A_ROW else "episode-row"
+        return f'<div id="{name}">{heading}<div class="{size}">{"".join(figures)}</div></div>'
 
     def definitions(self) -> str:
         """The images that the tiles show; belongs before them."""

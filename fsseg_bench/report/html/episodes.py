@@ -13,7 +13,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.scoring import episode_ious
 from fsseg_bench.records.info import PREDICTIONS_FILE
 from fsseg_bench.records.predictions import stored_predictions
-from fsseg_bench.records.read import RecordWarning
+from fsseg_bench.records.read import RecordError, RecordWarning
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.html.episode_choice import Choice, choose, further
 from fsseg_bench.report.html.episode_tiles import STYLE, Tiles, legend, tile_side
@@ -86,6 +86,8 @@ class _Section:
             try:
                 parts.append(self._drawn(contest, kept[:_MOST_METHODS], more))
             except UserError as error:
+                if isinstance(error, RecordError):
+                    self._damaged(error)
                 parts.append(self._fall_back(contest, kept, str(error)))
             if left := [contest.name(place) for place in kept[_MOST_METHODS:]]:
                 parts.append(f'<p class="caption">Not shown: {escape(", ".join(left))}, which come after these.</p>')
@@ -96,6 +98,9 @@ class _Section:
             return ""
         return folded(f"<h3>{escape(contest.title)}</h3>", "".join(parts), opened=opened)
 
+    def _damaged(self, error: RecordError) -> None:
+        self.warnings.append(RecordWarning(self.collection.root, str(error)))
+
     def runs(self, contest: Contest, place: int) -> dict[int, ScoredRun]:
         """By fold the runs of an entrant with its first training seed."""
         folds = contest.standings[place].entrant.folds
@@ -105,9 +110,14 @@ class _Section:
         runs = [self.runs(contest, place) for place in places]
         ious = {fold: np.stack([episode_ious(own[fold].counts.input) for own in runs]) for fold in contest.folds}
         first, others = choose(ious), further(ious, more) if more else []
-        predictions = [_predictions(own, [*first, *others]) for own in runs]
-        names = [contest.name(place) for place in places]
-        columns = [_Column(*parts) for parts in zip(names, runs, predictions, strict=True)]
+        columns = []
+        for i, (place, own) in enumerate(zip(places, runs, strict=True)):
+            try:
+                columns.append(_Column(i, contest.name(place), own, _predictions(own, [*first, *others])))
+            except RecordError as error:
+                self._damaged(error)
+        if not columns:
+            raise UserError("their predictions are damaged")
         rows = [self._episode(choice, columns, _MOST_SUPPORTS) for choice in first]
         further_rows = [self._episode(choice, columns, 1) for choice in others]
         words = f"More: {len(others)} episodes at evenly spaced ranks"
@@ -122,10 +132,10 @@ class _Section:
         shown = shots if shots * ways <= most else 1
         tiles = [(tile, "") for tile in images.support_tiles(shown, side)]
         tiles.append((images.truth_tile("query, truth", side), ""))
-        for column, iou in zip(columns, choice.ious, strict=True):
+        for column in columns:
             labels, run = column.predictions[fold, episode], column.runs[fold]
             check_prediction(run.record, episode, labels, images.truth, run.counts)
-            tiles.append((images.prediction_tile(column.name, labels, side), f"IoU {iou:.1f} %"))
+            tiles.append((images.prediction_tile(column.name, labels, side), f"IoU {choice.ious[column.place]:.1f} %"))
         self.drawn += 1
         facts = f"fold {fold}, episode {episode}"
         if shown < shots:
@@ -152,6 +162,8 @@ class _Section:
 class _Column(NamedTuple):
     """A method's tiles."""
 
+    place: int
+    """Among the methods by whose scores the episodes were chosen."""
     name: str
     runs: Mapping[int, ScoredRun]
     """By fold."""
