@@ -78,7 +78,7 @@ def _choose() -> str:
     """The methods by what they need, with what was measured of each."""
     speed = _measured("| method | shots | backbone ms |", lambda cells: cells[1] == "1")
     memory = _measured("| method | backbone | parameters in millions |", lambda cells: True)
-    head = ("method", "untrained", "ways", "backbone", "fidelity", "head, ms", "episodes/s", "memory, GiB")
+    head = ("method", "untrained", "ways", "backbone", "fidelity", "predict, ms", "episodes/s", "memory, GiB")
     rows = []
     for card in sorted(cards(), key=lambda card: (not card.untrained, card.name)):
         cls = find_method(card.name)
