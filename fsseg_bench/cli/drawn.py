@@ -22,24 +22,26 @@ _RULED = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
 def draw(tables: Sequence[Table], *, stderr: bool = False) -> None:
     """Draws tables as they fit the terminal; on standard output, or standard error."""
     console = Console(stderr=stderr, highlight=False)
-    for i, table in enumerate(tables):
-        if i:
-            console.print()
+    blank = False
+    for table in tables:
         parts, left_out = fitted(table, console.width)
         for part in parts:
-            if part.title:
-                console.print(Text(part.title, "bold"))
-            console.print(_drawn(part))
-        caption = " ".join(
-            filter(
-                None, (table.caption, RANKS.format(second="underlined") if any(part.ranked for part in parts) else "")
-            )
-        )
-        for text in (*left_out, caption, *table.remarks):
+            if blank:
+                console.print()
+            blank = True
+            _put(console, part)
+        ranks = RANKS.format(second="underlined") if table.ranked else ""
+        for text in (*left_out, " ".join(filter(None, (table.caption, ranks))), *table.remarks):
             _line(console, text)
-        for part in parts:
-            for note, mark in part.footnotes.items():
-                _line(console, f"({mark}) {note}")
+
+
+def _put(console: Console, table: Table) -> None:
+    """A table that fits, with its footnotes."""
+    if table.title:
+        console.print(Text(table.title, "bold"))
+    console.print(_drawn(table))
+    for note, mark in table.footnotes.items():
+        _line(console, f"({mark}) {note}")
 
 
 def _line(console: Console, text: str) -> None:

@@ -11,10 +11,11 @@ from functools import partial
 from rich.cells import cell_len
 
 from fsseg_bench.report.model import MISSING, Cell, Table
-from fsseg_bench.report.parts import parted, with_columns, without_common_labels
+from fsseg_bench.report.parts import by_heading, parted, with_columns, without_common_labels
 
 GAP = 2
 """Columns of a terminal between two columns of a table."""
+_WIDE = 100
 _LABEL = 28
 """A longer label is wrapped before anything is left out."""
 
@@ -22,13 +23,17 @@ _LABEL = 28
 def fitted(table: Table, width: int) -> tuple[list[Table], list[str]]:
     """``table`` as tables that fit into ``width`` columns of a terminal, and sentences on what they leave out.
 
-    In this order, as far as it is needed: a label that all rows share goes into the title; columns of folds that no
-    row has a number in, those of folds whose mean is there, and those that the table can spare are left out; the rest
-    is split, by shot where that is enough.
+    In this order, as far as it is needed: a label that all rows share goes into the title; on a wide terminal the
+    table is parted by shot; columns of folds that no row has a number in, those of folds whose mean is there, and
+    those that the table can spare are left out; the rest is parted, by shot where that is enough.
     """
     if _fits(table, width):
         return [table], []
     made = without_common_labels(table)
+    if width >= _WIDE and made.labels < len(made.columns) and not _fits(made, width):
+        parts = by_heading(made)
+        if all(_fits(part, width) for part in parts):
+            return parts, []
     dropped: list[str] = []
     droppables: list[Callable[[Table], set[int]]] = [_empty_folds, _folds_with_mean]
     droppables += [partial(_spare, rank=rank) for rank in _ranks(table)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
 from fsseg_bench.report.model import MISSING, Cell, Table
-from fsseg_bench.report.parts import parted, with_columns, without_common_labels
+from fsseg_bench.report.parts import by_heading, parted, with_columns, without_common_labels
 
 SIZES = {r"\small": 9.0, r"\footnotesize": 8.0}
 """Commands for sizes of type, and what they are in points where a document has 10."""
@@ -92,7 +92,7 @@ def _narrow(table: Table, *, whole: bool = True) -> list[tuple[Table, Setting]]:
     for made, setting in ((table, most), *((bare, setting) for setting in (most, *others))):
         if width_of(made, setting) <= WIDTH or made.labels == len(made.columns):
             return [(made, setting)]
-    parts = list(_by_heading(bare))
+    parts = by_heading(bare)
     for setting in _SETTINGS:
         if all(width_of(part, setting) <= WIDTH for part in parts):
             return [(part, setting) for part in parts]
@@ -121,17 +121,6 @@ def _without_empty(table: Table) -> Table:
         i for i in range(len(table.columns)) if i < table.labels or any(row[i].text != MISSING for row in table.rows)
     ]
     return with_columns(table, kept) if len(kept) > table.labels else table
-
-
-def _by_heading(table: Table) -> Iterator[Table]:
-    """A part for each outermost heading of numbers, which it says in its title."""
-    for part in parted(table, [0.0] * len(table.columns), 0.0):
-        heading = part.columns[part.labels].head[0]
-        if len(part.columns) == len(table.columns) or not heading:
-            yield part
-            continue
-        columns = tuple(replace(column, head=column.head[1:]) for column in part.columns)
-        yield replace(part, name=f"{part.name}-{heading}", title=f"{part.title}, {heading}", columns=columns)
 
 
 def _by_width(table: Table, setting: Setting) -> list[Table]:

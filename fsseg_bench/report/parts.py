@@ -48,6 +48,19 @@ def parted(table: Table, widths: Sequence[float], limit: float) -> list[Table]:
     return [with_columns(table, [*labels, *part]) for part in _parts(table, widths, free)]
 
 
+def by_heading(table: Table) -> list[Table]:
+    """A part for each outermost heading of numbers, which its title says in place of a level of headings."""
+    return [_titled(part, table) for part in parted(table, [0.0] * len(table.columns), 0.0)]
+
+
+def _titled(part: Table, whole: Table) -> Table:
+    heading = part.columns[part.labels].head[0]
+    if len(part.columns) == len(whole.columns) or not heading:
+        return part
+    columns = tuple(replace(column, head=column.head[1:]) for column in part.columns)
+    return replace(part, name=f"{part.name}-{heading}", title=f"{part.title}, {heading}", columns=columns)
+
+
 def _parts(table: Table, widths: Sequence[float], free: float) -> Iterator[list[int]]:
     for _, same in groupby(range(table.labels, len(table.columns)), key=lambda i: table.columns[i].head[:-1][:1]):
         part: list[int] = []

@@ -87,3 +87,13 @@ def test_headings_are_said_once_and_empty_levels_not_at_all():
     ]
     flat = Table("t", "", "", (Column(("", "a")), Column(("", "b"))), 1, ())
     assert [headings(flat, i) for i in range(2)] == [["a"], ["b"]]
+
+
+def test_a_wide_terminal_shows_all_folds_of_one_shot_after_the_other():
+    wide = table([[1.0] * 10, [2.0] * 10], shots=(1, 5), backbones=("a", "b"))
+    parts, said = fitted(wide, 100)
+    assert [part.title for part in parts] == ["title, 1-shot", "title, 5-shot"]
+    assert [heads(part) for part in parts] == [["method", "backbone", *(f"fold {i}" for i in range(1, 5)), "mean"]] * 2
+    assert said == []
+    (narrow,), _ = fitted(wide, 99)
+    assert heads(narrow) == ["method", "backbone", "1-shot mean", "5-shot mean"]
