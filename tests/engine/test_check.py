@@ -233,7 +233,17 @@ class TestMembers:
 
 def card(**changes: str) -> Card:
     values: dict[str, Any] = dict.fromkeys(("title", "authors", "venue", "year", "distinctive", "origin"), "x")
-    return Card(**{**values, "name": "own", "summary": "Own: it.", "fidelity": "parity", "differences": (), **changes})
+    return Card(
+        **{
+            **values,
+            "name": "own",
+            "summary": "Own: it.",
+            "fidelity": "parity",
+            "differences": (),
+            "untrained": False,
+            **changes,
+        }
+    )
 
 
 class TestCards:
