@@ -12,6 +12,7 @@ from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.compare import compare
 from fsseg_bench.report.html import pairs
 from fsseg_bench.report.html.runs import groups
+from fsseg_bench.report.html.sentences import about, certainty
 from fsseg_bench.report.html.standing import Contest, contests
 from fsseg_bench.report.select import select
 from fsseg_bench.report.table import runs_tables
@@ -176,6 +177,15 @@ def test_images_that_are_not_known_or_not_wanted(tmp_path: Path):
     whole = compare(contenders, interval="episodes", resamples=2000).versus[0].overall["mean"].difference
     own = contest.pairs[0, 1].found.difference
     assert own == whole
+
+
+def test_over_episodes_alone_the_first_rows_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    three(tmp_path)
+    monkeypatch.setattr(pairs, "_MOST_BY_EPISODES", 2)
+    (contest,), _ = found(tmp_path, interval="episodes")
+    assert (list(contest.pairs), contest.compared, contest.family) == ([(0, 1)], 2, 1)
+    assert "Of 3 rows the first 2 are compared." in about(contest)
+    assert contest.name(2) not in certainty(contest)[1]
 
 
 def test_states(tmp_path: Path):

@@ -1,9 +1,14 @@
 from pathlib import Path
 
+import pytest
+
 from fsseg_bench.report.collect import find_runs
+from fsseg_bench.report.html import tables
 from fsseg_bench.report.html.runs import groups, shown_runs, step_tables
 from fsseg_bench.report.html.tables import table_html
+from fsseg_bench.report.latex import to_latex
 from fsseg_bench.report.model import Cell, Column, Table
+from fsseg_bench.report.text import to_csv
 from tests.support.page import HOSTILE, Page
 from tests.support.readers import texts
 from tests.support.runs import write_run
@@ -38,6 +43,17 @@ def test_a_number_without_anything_known_cannot_be_opened():
     page = Page(table_html(table((Cell("panet"), Cell("1", 1.0), Cell("-")))))
     assert [cell.get("tabindex") for cell in page.all("td")] == [None, None, None]
     assert page.all("span") == []
+
+
+def test_a_table_can_be_copied_as_latex_and_csv_unless_it_is_huge(monkeypatch: pytest.MonkeyPatch):
+    small = table((Cell("a&b"), Cell("1.00", 1.0), Cell("2.00", 2.0)))
+    page = Page(table_html(small))
+    assert " ".join(to_latex(small).split()) in page.text
+    assert " ".join(to_csv([small]).split()) in page.text
+    monkeypatch.setattr(tables, "_MOST_COPIED", 1)
+    page = Page(table_html(small))
+    assert page.all("pre") == []
+    assert "fsseg-bench report --per-class --format csv" in page.text
 
 
 def test_a_number_tells_of_its_run(tmp_path: Path):

@@ -12,9 +12,9 @@ from fsseg_bench.report.intervals import span
 
 def certainty(contest: Contest) -> tuple[str, str]:
     """A class of style, and the answer in HTML, which closes the ``strong`` that it begins in."""
-    pairs = [contest.pairs[0, i] for i in range(1, len(contest.standings)) if (0, i) in contest.pairs]
+    pairs = [contest.pairs[0, i] for i in range(1, contest.compared) if (0, i) in contest.pairs]
     shown = [contest.name(pair.other) for pair in pairs if pair.state == "shown"]
-    rest = [contest.name(i) for i in range(1, len(contest.standings)) if contest.name(i) not in shown]
+    rest = [contest.name(i) for i in range(1, contest.compared) if contest.name(i) not in shown]
     if not rest:
         which = {1: "the difference is", 2: "both differences are"}.get(len(shown), f"all {len(shown)} differences are")
         choice = "test images" if contest.over_images else "episodes"
@@ -36,10 +36,9 @@ def sentence(contest: Contest, pair: Pair) -> str:
     value = points(100 * found.value, *(100 * end for end in (found.low, found.high) if end is not None))
     if found.low is None or found.high is None:
         return f"{better} is {value} above {other}; no interval: {escape(found.unknown)}."
-    several = contest.family > 1
-    p = f"{'corrected ' if several else ''}{p_words(pair.found.p_holm)}"
+    p = p_words(pair.found.p_holm)
     if pair.state == "corrected":
-        p = f"{p_words(found.p)} alone, {p}"
+        p = f"{p_words(found.p)} alone, corrected {p}"
     ends = f"{to(100 * found.low, 100 * found.high, like=value)}; {p}"
     if pair.state == "open":
         return f"No difference between {better} and {other} is shown: {value}, {ends}."
@@ -57,6 +56,8 @@ def about(contest: Contest) -> str:
     if contest.pairs:
         corrected = f", their p-values corrected for all {contest.family} pairs (Holm)" if contest.family > 1 else ""
         parts.append(f"Differences are paired over the same episodes{corrected}.")
+    if contest.compared < len(contest.standings):
+        parts.append(f"Of {len(contest.standings)} rows the first {contest.compared} are compared.")
     parts.append(_trainings(contest))
     if contest.left_out:
         parts.append(f"Not ranked, since folds are missing: {'; '.join(contest.left_out)}.")

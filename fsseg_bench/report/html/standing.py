@@ -12,7 +12,7 @@ from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.collect import Collection, ScoredRun
 from fsseg_bench.report.html.entrants import Entrant, comparable, entrant_name
-from fsseg_bench.report.html.pairs import Pair, all_pairs
+from fsseg_bench.report.html.pairs import Pair, all_pairs, compared
 from fsseg_bench.report.html.runs import Group
 
 
@@ -52,8 +52,13 @@ class Contest:
 
     @property
     def family(self) -> int:
-        """The number of all pairs, for which p-values are corrected."""
-        return len(self.standings) * (len(self.standings) - 1) // 2
+        """The number of all pairs of those compared, for which p-values are corrected."""
+        return self.compared * (self.compared - 1) // 2
+
+    @property
+    def compared(self) -> int:
+        """How many of the first are compared with one another."""
+        return compared(len(self.standings), over_images=self.over_images)
 
     @property
     def title(self) -> str:

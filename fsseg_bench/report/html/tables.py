@@ -15,6 +15,7 @@ from fsseg_bench.report.text import to_csv
 _RANKED = ("{}", "<b>{}</b>", "<u>{}</u>")
 _RANKS = " Bold: highest of its column and backbone, underlined: second; no test of significance."
 _NAMES_ROWS = ("method", "class")
+_MOST_COPIED = 3_000  # numbers; copies of larger tables are megabytes
 _FEW = 2  # remarks that stand below a table in full
 _LONG = 24  # characters of a label that stays in one line
 _NO_RUNS: Mapping[str, ShownRun] = MappingProxyType({})
@@ -59,6 +60,8 @@ def _remarks(table: Table) -> str:
 
 def _copies(table: Table) -> str:
     """The table as LaTeX and CSV, to be copied; the page's script adds buttons."""
+    if len(table.rows) * (len(table.columns) - table.labels) > _MOST_COPIED:
+        return '<p class="caption">As LaTeX or CSV: <code>fsseg-bench report --per-class --format csv</code>.</p>'
     texts = {"LaTeX": to_latex(table), "CSV": to_csv([table])}
     parts = (
         folded(f"as {name}", f'<pre class="copy" tabindex="0">{escape_lines(text)}</pre>')
