@@ -20,6 +20,7 @@ from fsseg_bench.records.request import Precision, RunRequest
 from fsseg_bench.report.frames.runs import results_of
 from fsseg_bench.report.recipes import what_differs
 from fsseg_bench.screen.notebook import progress_from_python
+from fsseg_bench.screen.terminal import JobProgress
 from fsseg_bench.values import checked_value, plain_value
 
 
@@ -33,7 +34,7 @@ def run(
     backbone: str | None = None,
     weights: str | Path | None = None,
     data_root: str | Path | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     device: str = "auto",
     precision: Precision = "fp32",
     iterations: int | None = None,
@@ -60,7 +61,7 @@ def run(
     otherwise (``"published"``: each its own).
 
     Args:
-        method: a name or several.
+        method: a name or several; ``"all"``, or ``"training-free"`` for those that work untrained.
         dataset: a protocol name or a TOML file.
         fold: one fold, several, or None for all of the protocol.
         way: classes of an episode (N).
@@ -69,7 +70,7 @@ def run(
             for the embedded images.
         weights: ``"imagenet"``, ``"none"`` or a file; None: ``"imagenet"``, ``"none"`` for the embedded images.
         data_root: the folder of the data sets; None: ``FSSEG_DATA``.
-        seed: of initialisation and training.
+        seed: of initialisation and training; several: a run of each.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:INDEX"``.
         precision: ``"fp32"`` or ``"bf16"``; part of the run's identity.
         iterations: training steps; None: as the recipe says; 0: evaluate without training.
@@ -104,24 +105,24 @@ def run(
     given = {key: value for key, value in locals().items() if key in _CHECKED}  # first, while there are no others
     methods = [method] if isinstance(method, str) else list(method)
     folds = None if fold is None else _numbers("fold", fold)
-    if not methods or folds == ():
-        raise UserError("nothing to run: name at least one method and one fold")
+    seeds = _numbers("seed", seed)
+    if not methods or folds == () or not seeds:
+        raise UserError("nothing to run: name at least one method, one fold and one seed")
     told = progress_from_python(progress)
-    wanted = requests_for(methods, folds, dataset=str(dataset), settings=dict(settings or {}), **_checked(given))
+    wanted = requests_for(methods, folds, seeds, dataset=str(dataset), settings=dict(settings or {}), **_checked(given))
     opened: OpenSources = {}
-    batch = plan_all(wanted.requests, opened)
-    notes = [
-        *wanted.notes,
-        *wanted.details,
-        *batch.notes,
-        *batch.details,
-        *what_differs([(p.shown.method, p.shown) for p in batch.runs]),
-    ]
-    for note in notes:
+    batch = plan_all(wanted.requests, opened, measuring=_unsaid if isinstance(told, JobProgress) else None)
+    notes = [*wanted.notes, *batch.notes, *what_differs([(p.shown.method, p.shown) for p in batch.runs])]
+    details = [*wanted.details, *batch.details]
+    for note in [*notes, *([f"further remarks, in frame.attrs['notes']: {len(details)}"] if details else [])]:
         told.say(note)
     frame = results_of(run_all(batch, opened, told))
-    frame.attrs["notes"] = notes
+    frame.attrs["notes"] = [*notes, *details]
     return frame
+
+
+def _unsaid(_method: str) -> None:
+    """Speeds are measured without a word: they are for the estimate beside the bars."""
 
 
 def _numbers(name: str, value: Any) -> tuple[int, ...]:
@@ -144,4 +145,4 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-_CHECKED = {f.name for f in fields(RunRequest)} - {"method", "dataset", "fold", "settings"}
+_CHECKED = {f.name for f in fields(RunRequest)} - {"method", "dataset", "fold", "seed", "settings"}

@@ -1,15 +1,19 @@
-"""The signature of ``run``: the fields of a request, as real keywords."""
+"""The keywords from Python: those of ``run`` are the fields of a request, those of reports the options of commands."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import click
 import pytest
 
 import fsseg_bench
+from fsseg_bench.cli.compare import compare
+from fsseg_bench.cli.report import report
 from fsseg_bench.records.request import RunRequest
 
 OWN = {"progress"}
@@ -32,7 +36,7 @@ def test_run_has_a_keyword_with_its_default_for_each_field_of_a_request() -> Non
 def test_the_keywords_have_the_types_of_the_fields() -> None:
     """Where a field is text, Python may give a path; some take several values, or a number for text."""
     fields_of, keywords = get_type_hints(RunRequest), get_type_hints(fsseg_bench.run)
-    for name in fields_of.keys() - {"method", "dataset", "fold", "episodes", "scales", "settings"}:
+    for name in fields_of.keys() - {"method", "dataset", "fold", "seed", "episodes", "scales", "settings"}:
         assert _parts(keywords[name]) - {Path} == _parts(fields_of[name]), name
 
 
@@ -44,3 +48,21 @@ def _parts(kind: Any) -> set[Any]:
 def test_a_misspelt_keyword_is_refused() -> None:
     with pytest.raises(TypeError, match="shots"):
         fsseg_bench.run("baseline", "shapes5i", shots=5)  # type: ignore[call-arg]
+
+
+OF_THE_COMMAND = {"form", "out", "commands", "macros", "strict", "plot", "power"}
+"""Options that say what a command prints, and where."""
+NAMES = {"results": "root", "methods": "method", "numbers": "columns"}
+
+
+@pytest.mark.parametrize(("command", "function"), [(report, fsseg_bench.make_report), (compare, fsseg_bench.compare)])
+def test_reports_have_a_keyword_for_each_option(command: click.Command, function: Callable[..., Any]) -> None:
+    options = {parameter.name for parameter in command.params if isinstance(parameter, click.Option)} - OF_THE_COMMAND
+    parameters = set(inspect.signature(function).parameters) - {"baseline", "others"}
+    assert parameters == {NAMES.get(str(name), name) for name in options}
+
+
+def test_frames_choose_among_runs_as_reports_do() -> None:
+    common = {"root", "method", "dataset", "backbone", "shot", "way", "seed", "where", "episodes"}
+    for function in (fsseg_bench.results, fsseg_bench.means, fsseg_bench.per_class, fsseg_bench.episodes_frame):
+        assert common <= inspect.signature(function).parameters.keys()

@@ -34,6 +34,8 @@ def make_report(
     columns: Sequence[Number] = NUMBERS,
     layout: Layout = "auto",
     papers_path: Path | str | None = None,
+    data_root: Path | str | None = None,
+    sources_path: Path | str | None = None,
 ) -> Document:
     """The tables of ``fsseg-bench report``, which a notebook shows as they are.
 
@@ -61,6 +63,8 @@ def make_report(
         columns: of papers' tables: ``"published"``, ``"measured"``, ``"difference"``.
         layout: of papers' tables: these as ``"columns"`` or as ``"lines"``; ``"auto"``: as they fit.
         papers_path: a folder with further papers' tables.
+        data_root: where the page finds the images of episodes; None: where the records say, or ``FSSEG_DATA``.
+        sources_path: a folder with further data sources, which may read them.
 
     Raises:
         UserError: no such folder, table or setting; no run is there and no table of a paper is wanted; or the
@@ -80,5 +84,7 @@ def make_report(
         numbers=[number for number in NUMBERS if number in {choice("columns", c, NUMBERS) for c in columns}],
         layout=choice("layout", layout, get_args(Layout)),
         papers_path=papers_path,
+        data_root=None if data_root is None else str(data_root),
+        sources_path=None if sources_path is None else str(sources_path),
     )
     return document(root, request)

@@ -167,13 +167,15 @@ def test_several_methods_from_python(tmp_path: Path) -> None:
     given = options_of_api(
         tmp_path, settings={**tiny_training(), "recipe.lr_factors": {"backbone.": 0.5}}, iterations=1
     )
-    frame = fsseg_bench.run(["baseline", "panet"], fold=1, progress=told, **given)
-    assert set(frame["method"]) == {"baseline", "panet"}
+    frame = fsseg_bench.run(["baseline", "panet"], fold=1, progress=told, seed=[0, 3], **given)
+    assert set(zip(frame["method"], frame["seed"], strict=True)) == {
+        (m, s) for m in ("baseline", "panet") for s in (0, 3)
+    }
     info = json.loads((Path(frame["path"][0]) / "run.json").read_text())
     assert info["settings"]["recipe"]["lr_factors"] == {"backbone.": 0.5}
     assert info["passed"]["settings"]["recipe.lr_factors"] == {"backbone.": 0.5}
-    warning, different = frame.attrs["notes"]  # the backbone was named
-    assert [warning, different] == told.said[:2]
+    different, warning = frame.attrs["notes"]  # the backbone was named
+    assert told.said[:2] == [different, "further remarks, in frame.attrs['notes']: 1"]
     assert warning.startswith("warning: tiny-voc fold 1: under 30 test images of a class")
     assert different == "different schedule: baseline constant; panet step, x0.1 at 10,000, 20,000"
 
@@ -183,6 +185,8 @@ def test_several_methods_from_python(tmp_path: Path) -> None:
     [
         ({"fold": True}, "fold=true is not a whole number"),
         ({"fold": [1, 2.5]}, "fold=2.5 is not a whole number"),
+        ({"seed": [0, 0.5]}, "seed=0.5 is not a whole number"),
+        ({"seed": []}, "name at least one method, one fold and one seed"),
         ({"settings": {5: 1}}, "settings: 5 is no name"),
         ({"shot": True}, "shot=true is not a whole number"),
         ({"shot": 1.0}, "shot=1.0 is not a whole number"),
