@@ -10,15 +10,19 @@ from click.shell_completion import CompletionItem
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def _completing(names: Callable[[click.Context], Iterable[str | tuple[str, str]]]) -> Complete:
-    """Completes the names, each alone or with a help text; nothing where they cannot be had."""
+def _completing(names: Callable[[click.Context], Iterable[str | tuple[str, str]]], *, files: bool = False) -> Complete:
+    """Completes the names, each alone or with a help text; nothing where they cannot be had.
+
+    With ``files`` what no name begins with may be a file.
+    """
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
             pairs = [(name, "") if isinstance(name, str) else name for name in names(ctx)]
         except Exception:  # noqa: BLE001 - a shell shows no message: it gets no names
             return []
-        return [CompletionItem(name, help=text) for name, text in pairs if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=text) for name, text in pairs if name.startswith(incomplete)]
+        return found if found or not files else [CompletionItem(incomplete, type="file")]
 
     return complete
 
@@ -93,11 +97,11 @@ methods = _completing(_methods_and_groups)
 """For ``run --method``."""
 method_names = _completing(_methods)
 """For arguments that name one method."""
-datasets = _completing(_datasets)
+datasets = _completing(_datasets, files=True)
 backbones = _completing(_backbones_and_published)
 backbone_names = _completing(_backbones)
 tables = _completing(_tables)
 folds = _completing(_folds)
-weights = _completing(lambda _: ("imagenet", "none"))
+weights = _completing(lambda _: ("imagenet", "none"), files=True)
 devices = _completing(lambda _: ("auto", "cpu", "cuda"))
 settings = _completing(_settings)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fsseg_bench.cli.output import put_tables, tables_text
+from fsseg_bench.cli.output import put_tables, show
 from fsseg_bench.progress import Remaining, about
 from fsseg_bench.records.settings import flat
 from fsseg_bench.report.model import Cell, Column, Table, printable
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from fsseg_bench.engine.batch import Batch, Planned
 
 _GIB = 2**30
+_MOST_NAMED = 6  # methods in one line
+_MOST_FOLDERS = 2
+_COLUMNS = 3  # methods side by side
 _DIGESTS = ("data_fingerprint", "episode_digest", "evaluated_digest", "method_digest")
 _WORK = {"train": ("training step", "training steps"), "evaluate": ("episode", "episodes")}
 
@@ -27,7 +31,8 @@ def headline(batch: Batch) -> str:
     """What runs, in one line: methods, protocol, episodes, folds, how many are done, how long the rest takes."""
     runs = batch.runs
     first = runs[0].settings
-    methods = _listed(run.settings.method for run in runs)
+    names = list(dict.fromkeys(run.settings.method for run in runs))
+    methods = ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} methods"
     folds = sorted({run.settings.fold for run in runs})
     row = folds == list(range(folds[0], folds[-1] + 1)) and len(folds) > 2
     listed = f"{folds[0]} to {folds[-1]}" if row else ", ".join(map(str, folds))
@@ -44,10 +49,6 @@ def headline(batch: Batch) -> str:
     return printable(f"{methods} on {where}: {', '.join(parts)}")
 
 
-def _listed(names: Any) -> str:
-    return ", ".join(dict.fromkeys(names))
-
-
 def seconds_left(batch: Batch) -> float | None:
     """The time that all runs still take; None where it was not measured."""
     from fsseg_bench.engine.jobs import job_of
@@ -55,16 +56,15 @@ def seconds_left(batch: Batch) -> float | None:
     return Remaining([job_of(run) for run in batch.runs]).seconds()
 
 
-def differing_facts(batch: Batch, *, verbose: bool) -> list[str]:
-    """In what the methods' trainings differ: which facts, or with ``verbose`` the whole table."""
+def say_differences(batch: Batch, say: Callable[[str], None], *, verbose: bool) -> None:
+    """Says in what the methods' trainings differ: which facts, or with ``verbose`` the whole table."""
     shown = [(run.shown.method, run.shown) for run in batch.runs]
     facts = differing(shown)
-    if not facts:
-        return []
-    table = differences_table(shown)
-    if verbose and table is not None:
-        return [tables_text([table], "markdown")]
-    return [f"the methods' trainings differ in {', '.join(facts)} (-v shows how)"]
+    table = differences_table(shown) if verbose else None
+    if table:
+        show([table], stderr=True)
+    elif facts:
+        say(f"the methods' trainings differ in {', '.join(facts)} (-v shows how)")
 
 
 def plan_text(batch: Batch, notes: Sequence[str], details: Sequence[str], *, verbose: bool) -> None:
@@ -77,7 +77,7 @@ def plan_text(batch: Batch, notes: Sequence[str], details: Sequence[str], *, ver
         click.echo("\n".join(map(printable, f"not here: {lacking}".splitlines())))
     tables = [_runs_table(batch.runs), differences_table(shown)]
     if verbose:
-        tables.append(_settings_table(batch.runs))
+        tables += _settings_tables(batch.runs)
     tables.append(_estimate_table(batch))
     click.echo()
     put_tables([table for table in tables if table])
@@ -98,8 +98,10 @@ def _runs_table(runs: Sequence[Planned]) -> Table:
         (run.settings.method, str(run.settings.fold), *((str(run.request.seed),) if seeds else ()), *_state(run))
         for run in runs
     ]
-    folders = {run.left.folder.parent for run in runs if run.left.folder}
-    caption = f"Records are in {_listed(map(str, sorted(folders)))}." if folders else ""
+    folders = sorted({str(run.left.folder.parent) for run in runs if run.left.folder})
+    caption = f"Records are in {', '.join(folders)}." if folders else ""
+    if len(folders) > _MOST_FOLDERS:
+        caption = f"Records are in {os.path.commonpath(folders)}, in a folder for each method."
     return _texts("runs", "Runs", caption, heads, rows)
 
 
@@ -110,13 +112,25 @@ def _state(run: Planned) -> tuple[str, str]:
     return (left or "nothing: done") + failed, run.left.folder.name if run.left.folder else "-"
 
 
-def _settings_table(runs: Sequence[Planned]) -> Table:
-    """All settings, a column a method, of its first fold."""
-    firsts = {run.settings.method: known_settings(run) for run in reversed(runs)}
-    values = {name: {key: _short(value) for key, value in flat(given)} for name, given in reversed(firsts.items())}
-    keys = dict.fromkeys(key for given in values.values() for key in given)
-    rows = [(key, *(given.get(key, "-") for given in values.values())) for key in keys]
-    return _texts("settings", "Settings", f"Of fold {runs[0].settings.fold}.", ("setting", *values), rows)
+def _settings_tables(runs: Sequence[Planned]) -> list[Table]:
+    """All settings, a column a method, of its first fold and seed; a few methods a table."""
+    values: dict[str, dict[str, str]] = {}
+    for run in runs:
+        given = flat(known_settings(run))
+        values.setdefault(run.settings.method, {key: _short(value) for key, value in given})
+    tables = []
+    for chunk in _chunks(list(values.items())):
+        keys = dict.fromkeys(key for _, given in chunk for key in given)
+        groups = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+        ordered = sorted(keys, key=lambda key: groups.index(key.partition(".")[0]))
+        rows = [(key, *(given.get(key, "-") for _, given in chunk)) for key in ordered]
+        caption = f"Of fold {runs[0].settings.fold}, seed {runs[0].request.seed}."
+        tables.append(_texts("settings", "Settings", caption, ("setting", *(name for name, _ in chunk)), rows))
+    return tables
+
+
+def _chunks(items: list[tuple[str, dict[str, str]]]) -> list[list[tuple[str, dict[str, str]]]]:
+    return [items[start : start + _COLUMNS] for start in range(0, len(items), _COLUMNS)]
 
 
 def _short(value: Any) -> str:

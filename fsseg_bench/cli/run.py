@@ -121,7 +121,7 @@ def run(
     """
     if verbose and quiet:
         raise click.UsageError("-v and -q exclude each other", ctx)
-    from fsseg_bench.cli.plan import differing_facts, headline, plan_json, plan_text
+    from fsseg_bench.cli.plan import headline, plan_json, plan_text, say_differences
     from fsseg_bench.engine.batch import plan_all
     from fsseg_bench.engine.jobs import run_all
     from fsseg_bench.engine.plan import OpenSources
@@ -141,8 +141,9 @@ def run(
         plan_text(batch, notes, [*wanted.details, *batch.details], verbose=verbose)
     else:
         say(headline(batch))
-        for note in [*notes, *differing_facts(batch, verbose=verbose)]:
+        for note in notes:
             say(note)
+        say_differences(batch, say, verbose=verbose)
         _details(say, [*wanted.details, *batch.details], verbose=verbose)
         folders = run_all(batch, opened, Progress() if quiet else screen_progress())
         _print_result(folders, as_json=as_json, quiet=quiet, verbose=verbose)

@@ -103,11 +103,11 @@ def measure(model: Method, request: RunRequest, protocol: Protocol, recipe: Reci
     with torch.random.fork_rng(devices=[]):
         step = _training(model, request, protocol, recipe, device, source) if recipe.iterations else 0.0
         times, images, size = _evaluation(model, request, protocol, device, source)
-    budget = default_budget(device, request.cache_gib)
-    speed = Speed(step, *times, images, size, _peak(device), budget.device + budget.host)
+    peak = _peak(device)
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return speed
+    budget = default_budget(device, request.cache_gib)
+    return Speed(step, *times, images, size, peak, budget.device + budget.host)
 
 
 def _training(

@@ -51,6 +51,13 @@ def test_values(words: list[str], incomplete: str, names: list[str]) -> None:
         assert set(found) == set(names)
 
 
+def test_a_protocol_or_weights_may_be_a_file() -> None:
+    shell = ShellComplete(cli, {"obj": {}}, "fsseg-bench", "_FSSEG_BENCH_COMPLETE")
+    for option in ("--dataset", "--weights"):
+        (item,) = shell.get_completions(["run", option], "own/my")
+        assert (item.value, item.type) == ("own/my", "file")
+
+
 def test_methods_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text('"""Mine."""\n')
     assert completed(["run", "--methods-path", str(tmp_path), "--method"], "mi") == ["mine"]

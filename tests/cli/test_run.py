@@ -72,7 +72,7 @@ def test_the_differences_with_v(data: Path, capsys: pytest.CaptureFixture[str]) 
     assert "the methods' trainings differ in rate, schedule, " in capsys.readouterr().err
     assert call("run", *methods, *arguments, "-v") == 0
     out, err = capsys.readouterr()
-    assert "### What differs between the methods" in err
+    assert "What differs between the methods" in err
     assert out.count("training loss of fold1-seed0-") == 2
 
 
