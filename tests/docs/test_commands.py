@@ -10,9 +10,11 @@ import pytest
 from fsseg_bench.cli.main import cli
 from tests.support.documented import PAGES, Place, blocks, commands, name_of
 
+TUTORIALS = {name_of(page) for page in PAGES if page.parent.name == "tutorials"}
 FOLLOWED = [page for page in PAGES if any(block.tested for block in blocks(page))]
-ELSEWHERE = {"howto/own-data.md", "howto/predict.md", "howto/episodes.md"}
-"""Followed one after the other by test_own_images.py, since each goes on where the one before it ends."""
+ELSEWHERE = {"howto/own-data.md", "howto/predict.md", "howto/episodes.md", *TUTORIALS}
+"""Followed by test_own_images.py, one after the other, since each goes on where the one before it ends; and by
+test_tutorials.py."""
 
 
 def parse(words: list[str]) -> None:
@@ -27,7 +29,8 @@ def parse(words: list[str]) -> None:
         assert command is not None, name
         context = click.Context(command, info_name=name, parent=context)
     options, words, order = command.make_parser(context).parse_args([*words])
-    missing = [p.name for p in command.params if p.required and p.name not in options and "help" not in options]
+    filled = {"help", "config"} & options.keys()  # a file may hold what is required
+    missing = [p.name for p in command.params if p.required and p.name not in options and not filled]
     assert not missing, missing
     for parameter in order:
         if isinstance(parameter.type, click.Choice):
@@ -51,6 +54,4 @@ def test_commands_are_found() -> None:
 @pytest.mark.parametrize("page", [page for page in FOLLOWED if name_of(page) not in ELSEWHERE], ids=name_of)
 def test_a_page_works_as_it_stands(page: Path, place: Place, demo: Path) -> None:
     place.add_demo(demo)
-    for block in blocks(page):
-        if block.tested:
-            place.run(block)
+    place.follow(page)

@@ -112,6 +112,10 @@ class Place:
         """Puts the records of the demo where ``make demo`` leaves them."""
         shutil.copytree(records, self.folder / "results" / "runs", copy_function=os.link)
 
+    def follow(self, page: Path) -> list[str]:
+        """What the blocks of a page print that are to be run, in order."""
+        return [self.run(block) for block in blocks(page) if block.tested]
+
     def run(self, block: Block) -> str:
         """What a block prints; fails where it does."""
         return self.python(block.code) if block.info.startswith("python") else self.shell(block.code)
