@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import parse_settings, user_folders
 
 if TYPE_CHECKING:
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
 
 
 @click.command(name="check-method")
-@click.argument("name")
-@click.option("--backbone", default="resnet18-layer3", show_default=True, help="Feature extractor, random weights.")
+@click.argument("name", shell_complete=complete.method_names)
+@click.option(
+    "--backbone",
+    default="resnet18-layer3",
+    show_default=True,
+    shell_complete=complete.backbone_names,
+    help="Feature extractor, random weights.",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A switch of the method.")
 @user_folders("method", "backbone")
 def check_method(
@@ -47,7 +54,7 @@ def check_method(
 
 
 @click.command(name="check-backbone")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.backbone_names)
 @user_folders("backbone")
 def check_backbone(name: str, backbones_path: str | None) -> None:
     """Test that a backbone keeps the contract (facts, determinism, gradients, freezing, cuts, weights).

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import parse_settings, user_folders
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import data_root
@@ -16,7 +17,12 @@ _BASE = click.Choice(["0", "1"])
 
 
 @click.command()
-@click.option("--dataset", required=True, help="Protocol: a built-in name, or a TOML file of your own.")
+@click.option(
+    "--dataset",
+    required=True,
+    shell_complete=complete.datasets,
+    help="Protocol: a built-in name, or a TOML file of your own.",
+)
 @click.option("--fold", type=int, help="A fold of the protocol [default: 1; imported: the file's].")
 @click.option("--shot", type=int, help="Supports of each class (K) [default: 1; imported: the file's].")
 @click.option("--way", type=int, help="Classes of an episode (N) [default: 1; imported: the file's].")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import parse_settings, user_folders
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
@@ -41,7 +42,11 @@ _OF_DATA = ("shots", "seed", "data_root", "sources_path")
     metavar="IMAGE X0 Y0 X1 Y1",
     help="An image and a box around the object, in pixels; repeatable.",
 )
-@click.option("--dataset", help="Draw the supports from a protocol's data: a built-in name, or a TOML file.")
+@click.option(
+    "--dataset",
+    shell_complete=complete.datasets,
+    help="Draw the supports from a protocol's data: a built-in name, or a TOML file.",
+)
 @click.option(
     "--class",
     "classes",
@@ -71,12 +76,24 @@ _OF_DATA = ("shots", "seed", "data_root", "sources_path")
     help="png: mask, overlay and probability of each query; coco: predictions.json; repeatable.",
 )
 @click.option("--checkpoint", type=_FILE, metavar="RUN-OR-FILE", help="A run's folder, or a file with parameters.")
-@click.option("--method", help="Method [default: the run's].")
-@click.option("--backbone", help="Feature extractor [default: the run's, else the method's].")
-@click.option("--weights", help="imagenet, none, or a file [default: the run's, else imagenet].")
+@click.option("--method", shell_complete=complete.method_names, help="Method [default: the run's].")
+@click.option(
+    "--backbone",
+    shell_complete=complete.backbone_names,
+    help="Feature extractor [default: the run's, else the method's].",
+)
+@click.option(
+    "--weights", shell_complete=complete.weights, help="imagenet, none, or a file [default: the run's, else imagenet]."
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A switch, or protocol.KEY; repeatable.")
 @click.option("--size", type=int, help="Side of the square input [default: the run's, else the dataset's, else 417].")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    shell_complete=complete.devices,
+    help="auto, cpu, cuda or cuda:INDEX.",
+)
 @user_folders("method", "backbone", "source")
 def predict(queries: tuple[str, ...], out: Path, formats: tuple[Any, ...], **options: Any) -> None:
     """Segment the classes that the supports show in each query.

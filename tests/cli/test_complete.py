@@ -41,6 +41,11 @@ def completed(words: list[str], incomplete: str) -> list[str]:
         (["compare", "baseline", "biopt", "--dataset"], "sh", ["shapes5i"]),
         (["report", "--backbone"], "vgg", ["vgg16"]),
         (["run"], "--see", ["--seed", "--seeds"]),
+        (["check-method"], "pan", ["panet"]),
+        (["check-backbone"], "vgg", ["vgg16"]),
+        (["predict", "--dataset"], "pasc", ["pascal5i"]),
+        (["predict", "--method"], "pan", ["panet"]),
+        (["episodes", "--dataset"], "pasc", ["pascal5i"]),
         (["run", "--dataset", "nowhere", "--fold"], "", []),
     ],
 )
