@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import takewhile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 from fsseg_bench.data.sources.coco import CocoKeys
@@ -17,9 +18,11 @@ from fsseg_bench.data.sources.folder import FolderKeys
 from fsseg_bench.data.sources.shapes import ShapesKeys
 from fsseg_bench.data.sources.voc import VocKeys
 from fsseg_bench.engine.switches import allowed, described, field_docs
+from fsseg_bench.method import Method
+from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import CheckpointSpec, DataKeys, EpisodeSpec, ImageSpec, ScoringSpec
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.registry import cards, find_method
+from fsseg_bench.registry import cards, find_method, method_names
 from fsseg_bench.values import text_of
 
 DOCS = Path(__file__).parent
@@ -97,6 +100,26 @@ def _choose() -> str:
     return _table(head, rows)
 
 
+def _cost(*protocols: str) -> str:
+    """How many images the recipes of all methods make the one-shot training of a fold see."""
+    head = ("method", "backbone", *(f"{name}: steps x batch | {name}: images" for name in protocols))
+    rows = []
+    for name in method_names():
+        cls = find_method(name)
+        cells = []
+        for recipe in (cls.recipe(load_protocol(protocol), 1) for protocol in protocols):
+            images = recipe.iterations * recipe.batch * (1 + (recipe.train_shots or 1) + _unlabelled(cls))
+            cells += [f"{recipe.iterations:,} x {recipe.batch}", f"{images:,}"]
+        rows.append((f"`{name}`", f"`{cls.default_backbone}`", *cells))
+    return _table(tuple(" | ".join(head).split(" | ")), rows)
+
+
+def _unlabelled(cls: type[Method]) -> int:
+    """Further images of each class in an episode, with the method's default switches."""
+    count: int = cls.unlabelled_images.fget(SimpleNamespace(switches=cls.Switches and cls.Switches()))  # type: ignore[attr-defined]
+    return count
+
+
 def _measured(head: str, wanted: Callable[[list[str]], bool]) -> dict[str, list[str]]:
     """Cells of a table of the page of measurements by method: of the table that begins so, its rows that are wanted."""
     lines = (DOCS / "explanation" / "measurements.md").read_text(encoding="utf-8").partition(head)[2].splitlines()[2:]
@@ -106,6 +129,7 @@ def _measured(head: str, wanted: Callable[[list[str]], bool]) -> dict[str, list[
 
 _TABLES: dict[str, Callable[..., str]] = {
     "choose": _choose,
+    "cost": _cost,
     "protocol": _protocol,
     "recipe": _recipe,
     "switches": _switches,
