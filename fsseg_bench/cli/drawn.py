@@ -31,8 +31,13 @@ def draw(tables: Sequence[Table], *, stderr: bool = False) -> None:
             blank = True
             _put(console, part)
         ranks = RANKS.format(second="underlined") if table.ranked else ""
-        for text in (*left_out, " ".join(filter(None, (table.caption, ranks))), *table.remarks):
+        caption = " ".join(filter(None, (table.caption, ranks)))
+        if caption or left_out:
+            console.print()
+        for text in (*left_out, caption):
             _line(console, text)
+        for remark in table.remarks:
+            _line(console, remark, "dim")
 
 
 def _put(console: Console, table: Table) -> None:
@@ -44,12 +49,12 @@ def _put(console: Console, table: Table) -> None:
         _line(console, f"({mark}) {note}")
 
 
-def _line(console: Console, text: str) -> None:
+def _line(console: Console, text: str, style: str = "") -> None:
     """A paragraph; its later lines are indented, so that the next one is seen to begin."""
     if text:
         for i, line in enumerate(Text(text).wrap(console, max(console.width - _INDENT, 10))):
             line.rstrip()
-            console.print(Text(" " * _INDENT * bool(i)) + line)
+            console.print(Text(" " * _INDENT * bool(i)) + line, style=style)
 
 
 def _drawn(table: Table) -> Drawn:

@@ -48,8 +48,9 @@ def test_a_terminal_gets_a_drawn_table(terminal: Callable[[], None], capsys: pyt
         "two    c                  -    ",
     ]
     assert lines[8] == "(a) few images"
-    assert lines[9].startswith("The caption. Bold: best of column")
-    assert lines[10].startswith("  ")
+    assert lines[9] == ""
+    assert lines[10].startswith("The caption. Bold: best of column")
+    assert lines[11].startswith("  ")
     assert lines[-2].startswith("A remark and more")
     assert max(map(len, lines)) <= 60
 
