@@ -134,7 +134,8 @@ def _sweep(contenders: Sequence[Contender], values: Sequence[str], places: dict[
 def _episodes(contenders: Sequence[Contender], places: dict[str, Any]) -> Figure:
     about = _about(contenders)
     choices = choose_episodes(contenders)
-    recorded = RecordedEpisodes(DataPlaces(*(places[key] for key in ("data_root", "dataset", "sources_path"))))
+    sources = places["sources_path"] or contenders[0].example.info.passed.sources_path
+    recorded = RecordedEpisodes(DataPlaces(places["data_root"], places["dataset"], sources))
     labels = _predictions(choices, recorded, places)
     rows = []
     for choice in choices:

@@ -44,6 +44,7 @@ class DataPlaces:
     dataset: str | None = None
     """The protocol's file."""
     sources_path: str | None = None
+    """A folder with further data sources; one that a record names is not looked into, since that would run its code."""
 
 
 class RecordedEpisodes:
@@ -102,9 +103,15 @@ class RecordedEpisodes:
             dataset=dataset,
             settings=passed.settings,
             episodes=passed.episodes,
-            sources_path=places.sources_path or passed.sources_path,
+            sources_path=places.sources_path,
         )
-        protocol = protocol_of(request)
+        try:
+            protocol = protocol_of(request)
+        except UserError as error:
+            if passed.sources_path is None or places.sources_path is not None:
+                raise
+            named = f"the run took data sources from {passed.sources_path}; name the folder with --sources-path"
+            raise UserError(f"{error} ({named})") from None
         if (replace_list(protocol) if passed.episode_list else protocol).digest != run.settings.protocol_digest:
             raise UserError(f"the protocol, {dataset}, was changed since")
         roots = [places.data_root] if places.data_root else list(dict.fromkeys([passed.data_root, None]))

@@ -65,6 +65,14 @@ def test_from_verify_to_report(place: Path, capsys: pytest.CaptureFixture[str]) 
         main(["report", "--results", str(out), "--commands"])
     assert not end.value.code
     assert f"--sources-path {place}/my-sources" in capsys.readouterr().out
+    page = ("report", "--results", out, "--format", "html")
+    with pytest.raises(SystemExit):
+        main([*map(str, page)])
+    alone = capsys.readouterr().out
+    assert f"the run took data sources from {place}/my-sources; name the folder with --sources-path" in alone
+    assert "<use" not in alone
+    assert call(place, *page) == 0
+    assert "<use" in capsys.readouterr().out
 
 
 def test_a_process_of_its_own_unpickles_it(place: Path) -> None:
