@@ -117,6 +117,7 @@ class Remaining:
         if title in job.speeds:
             return job.speeds[title]
         known = [s / n for (_, name), (n, s) in self._measured.items() if name == title and n]
+        known = known or [other.speeds[title] for other in self._jobs if title in other.speeds]
         return fmean(known) if known else None
 
 

@@ -68,6 +68,14 @@ def test_an_estimate_holds_until_two_seconds_were_measured() -> None:
         assert remaining.seconds() == pytest.approx(8 * 1.1)
 
 
+def test_an_estimate_of_another_kind_is_better_than_none() -> None:
+    jobs = [
+        Job("a", "a", {"evaluate": 10}),
+        *(Job(n, n, {"evaluate": 4}, {"evaluate": s}) for n, s in (("b", 1), ("c", 3))),
+    ]
+    assert Remaining(jobs, Clock()).seconds() == 10 * 2 + 4 * 1 + 4 * 3
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     {

@@ -120,7 +120,9 @@ def plan_all(
             runs[identity] = planned
     if failed:
         raise _joined(failed, len(wanted))
-    return Batch(tuple(runs.values()), *(tuple(dict.fromkeys(lines)) for lines in (planner.notes, planner.details)))
+    speeds = planner.speeds
+    measured = tuple(replace(run, speed=speeds.get(run.kind)) for run in runs.values())
+    return Batch(measured, *(tuple(dict.fromkeys(lines)) for lines in (planner.notes, planner.details)))
 
 
 class _Planner:
@@ -129,7 +131,8 @@ class _Planner:
     def __init__(self, opened: OpenSources, here: bool, measuring: Callable[[str], None] | None) -> None:
         self._opened, self._here, self._measuring = opened, here, measuring
         self._tried: set[str] = set()
-        self._speeds: dict[str, Speed | None] = {}
+        self.speeds: dict[str, Speed | None] = {}
+        """By the kind of run."""
         self.notes: list[str] = []
         self.details: list[str] = []
 
@@ -157,7 +160,8 @@ class _Planner:
             images=different_images(plan.table, plan.further, request.scales, masked=plan.model.mask_enters_encoder),
             _plan=plan if keep else None,
         )
-        return replace(planned, speed=self._speed(planned, plan.model, plan.protocol, plan.recipe))
+        self._measure(planned, plan.model, plan.protocol, plan.recipe)
+        return planned
 
     def _outlined(self, request: RunRequest, lacking: tuple[str, ...]) -> Planned:
         """A request without its data, and perhaps without its weights, in whose place are random numbers."""
@@ -182,21 +186,22 @@ class _Planner:
             left=Left({"train": found.recipe.iterations, "evaluate": episodes}),
             lacking=lacking,
         )
-        return replace(planned, speed=self._speed(planned, model, found.protocol, found.recipe))
+        self._measure(planned, model, found.protocol, found.recipe)
+        return planned
 
-    def _speed(self, planned: Planned, model: Method, protocol: Protocol, recipe: Recipe) -> Speed | None:
-        if self._measuring is None or sum(planned.left.steps.values()) < _WORTH_MEASURING:
-            return None
-        if planned.kind not in self._speeds:
-            name = planned.request.method
-            self._measuring(name)
-            speed = None
-            try:
-                speed = measure(model, planned.request, protocol, recipe, resolve_device(planned.request.device))
-            except Exception as error:  # noqa: BLE001 - a run is made all the same, and says what is wrong
-                self.notes.append(f"{name}: no estimate of its time ({last_words(error)})")
-            self._speeds[planned.kind] = speed
-        return self._speeds[planned.kind]
+    def _measure(self, planned: Planned, model: Method, protocol: Protocol, recipe: Recipe) -> None:
+        """Measures the first run of each kind that is worth it."""
+        worth = sum(planned.left.steps.values()) >= _WORTH_MEASURING
+        if self._measuring is None or not worth or planned.kind in self.speeds:
+            return
+        name = planned.request.method
+        self._measuring(name)
+        self.speeds[planned.kind] = None
+        try:
+            device = resolve_device(planned.request.device)
+            self.speeds[planned.kind] = measure(model, planned.request, protocol, recipe, device)
+        except Exception as error:  # noqa: BLE001 - a run is made all the same, and says what is wrong
+            self.notes.append(f"{name}: no estimate of its time ({last_words(error)})")
 
 
 def _check_ready(plan: Plan, tried: set[str]) -> None:

@@ -21,7 +21,7 @@ from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import build_evaluator, execute
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.request import RunRequest
-from tests.support.tiny_run import tiny_request, tiny_training
+from tests.support.tiny_run import finish, tiny_request, tiny_training
 
 CPU = torch.device("cpu")
 SPEED = Speed(step=2.0, encode=0.5, episode=0.1, images=3, image_bytes=10, peak_bytes=1000, cache_bytes=200)
@@ -108,6 +108,20 @@ def test_what_cannot_be_measured_is_said_and_run_all_the_same(tmp_path: Path, mo
     batch = plan_all([tiny_request(tmp_path)], {}, measuring=lambda _: None)
     assert batch.runs[0].speed is None
     assert "baseline: no estimate of its time (made-up images are too small)" in batch.notes
+
+
+def test_what_was_measured_holds_for_all_runs_of_a_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of which little is left is not worth a measurement, and has that of a longer one."""
+    monkeypatch.setattr("fsseg_bench.engine.batch.measure", lambda *_: SPEED)
+    monkeypatch.setattr("fsseg_bench.engine.batch._WORTH_MEASURING", 10)
+    request = tiny_request(tmp_path)
+    finish(request)
+    told: list[str] = []
+    requests = [request, replace(request, fold=2), replace(request, fold=3), replace(request, fold=2, shot=2)]
+    batch = plan_all(requests, {}, measuring=told.append)
+    assert told == ["baseline", "baseline"]
+    assert [run.speed for run in batch.runs] == [SPEED] * 4
+    assert [dict(run.left.steps) for run in batch.runs][:2] == [{}, {"evaluate": 12}]
 
 
 def test_made_up_images_have_the_pixels_of_the_input_and_every_class() -> None:
