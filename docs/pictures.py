@@ -22,6 +22,8 @@ from rich.text import Text
 STATIC = Path(__file__).parent / "_static"
 _FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 """Of the web, which a picture in a page never loads."""
+_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
+"""Allows no style but the page's own."""
 _COMMANDS = {"report": ("report", 9), "compare": ("compare baseline biopt", 16), "show": ("show biopt", 30)}
 """What is typed, and how many of the printed lines are drawn."""
 
@@ -73,6 +75,12 @@ def photograph(page: str, name: str, width: int, height: int) -> None:
         Image.open(shot).convert("RGB").save(STATIC / f"{name}.webp", quality=80, method=6)
 
 
+def only(page: str, section: str) -> str:
+    """The page with one section of it shown."""
+    hidden = f"<style>body > *, main > * {{ display: none }} main, #{section} {{ display: block }}</style></head>"
+    return _POLICY.sub("", page).replace("</head>", hidden, 1)
+
+
 @click.command()
 @click.option("--results", type=Path, default=Path("results/runs"), show_default=True)
 def main(results: Path) -> None:
@@ -83,7 +91,10 @@ def main(results: Path) -> None:
         page = Path(folder) / "report.html"
         command = [sys.executable, "-m", "fsseg_bench", "report", "--format", "html", "--out", str(page)]
         subprocess.run([*command, "--results", str(results)], check=True, capture_output=True)
-        photograph(page.as_uri(), "page", 1200, 900)
+        photograph(page.as_uri(), "page", 1200, 740)
+        alone = Path(folder) / "episodes.html"
+        alone.write_text(only(page.read_text(encoding="utf-8"), "episodes"), encoding="utf-8")
+        photograph(alone.as_uri(), "page-episodes", 1200, 780)
 
 
 if __name__ == "__main__":
