@@ -187,6 +187,14 @@ class TestPage:
             assert f'href="#{name}"' not in text
         assert "Skipped" not in text
 
+    def test_what_scrolls_can_be_reached_by_keyboard(self, tmp_path: Path):
+        write_run(tmp_path, extra={"diagnostics": {"angle": [1, 2]}})
+        found = find_runs(tmp_path)
+        page = Page(to_html(runs_tables(found), found))
+        scrolling = [*page.all("pre"), *(box for box in page.all("div") if box.get("class") == "scroll")]
+        assert len(scrolling) > 6
+        assert {box.get("tabindex") for box in scrolling} == {"0"}
+
     def test_what_was_compared_and_what_was_not_asked_for(self, tmp_path: Path):
         write_run(tmp_path, method="panet")
         write_run(tmp_path, method="biopt", status="evaluating")

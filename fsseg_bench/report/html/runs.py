@@ -146,7 +146,7 @@ def run_html(run: ShownRun) -> str:
     info = run.scored.record.info.document
     listing = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(run) if value)
     raw = "".join(
-        f"<h4>{title}</h4><pre>{escape_lines(json.dumps(info[key], indent=1, ensure_ascii=False))}</pre>"
+        f'<h4>{title}</h4><pre tabindex="0">{escape_lines(json.dumps(info[key], indent=1, ensure_ascii=False))}</pre>'
         for title, key in _RAW
         if info.get(key)
     )
@@ -210,7 +210,7 @@ def _scores(run: ShownRun) -> str:
     for metric in get_args(Metric):
         values = [f"{100 * run.scored.score(metric, resolution):.2f}" for resolution in get_args(Resolution)]
         rows.append(f'<tr><th scope="row">{metric}-IoU</th>' + "".join(f"<td>{v}</td>" for v in values) + "</tr>")
-    head = '<tr><th></th><th scope="col">input size</th><th scope="col">native size</th></tr>'
+    head = '<tr><td></td><th scope="col">input size</th><th scope="col">native size</th></tr>'
     return f"<h4>Scores of this fold, percent</h4><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 
