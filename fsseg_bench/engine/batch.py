@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
-
-from fsseg_bench.engine.build import geometry_note
-from fsseg_bench.engine.checks import ContractError, checked_prediction
 from fsseg_bench.engine.device import resolve_device, use_threads
 from fsseg_bench.engine.estimate import Speed, different_images, measure
 from fsseg_bench.engine.left import Left, left_of
-from fsseg_bench.engine.made_up import evaluation_episode
 from fsseg_bench.engine.outline import outline
 from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
+from fsseg_bench.engine.ready import check_ready, few, remarks, without_part
 from fsseg_bench.errors import NotHereError, UserError, last_words
 from fsseg_bench.method import Method
 from fsseg_bench.nn.weights import WeightsInfo
-from fsseg_bench.protocol.images import EpisodeImages, few_images
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.records.info import RUN_FILE
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import OF_A_FOLD, RunSettings, ShownSettings, canonical_json, settings_shown
 
@@ -147,9 +140,9 @@ class _Planner:
                 raise
             return self._outlined(request, (str(error),))
         use_threads(request.threads)
-        _check_ready(plan, self._tried)
-        self.notes += [*_without_part(plan), *_remarks(plan)]
-        self.details += _few(plan)
+        check_ready(plan, self._tried)
+        self.notes += [*without_part(plan), *remarks(plan)]
+        self.details += few(plan)
         planned = Planned(
             request=request,
             settings=plan.settings,
@@ -202,59 +195,6 @@ class _Planner:
             self.speeds[planned.kind] = measure(model, planned.request, protocol, recipe, device)
         except Exception as error:  # noqa: BLE001 - a run is made all the same, and says what is wrong
             self.notes.append(f"{name}: no estimate of its time ({last_words(error)})")
-
-
-def _check_ready(plan: Plan, tried: set[str]) -> None:
-    """What a run would find out at its start, or after its training; ``tried`` is what earlier plans have tried."""
-    if plan.checkpoint is not None:
-        plan.checkpoint.fill(plan.model)
-    key = canonical_json({k: getattr(plan.settings, k) for k in ("method", "backbone", "switches", "way", "shot")})
-    if key not in tried:
-        _check_shape(plan)
-        tried.add(key)
-
-
-def _check_shape(plan: Plan) -> None:
-    """One prediction of a small made-up episode: a wrong shape is found before hours of training.
-
-    What else a method raises there may be about the small images; the first real episode tells.
-    """
-    request = plan.request
-    model = copy.deepcopy(plan.model).eval()  # whatever a method keeps must not reach the run
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            episode = evaluation_episode(model, batch=1, way=request.way, shot=request.shot)
-            checked_prediction(model.predict(episode), episode)
-    except ContractError as error:
-        advice = f"'fsseg-bench check-method {request.method}' says more"
-        raise ContractError(f"{request.method}: {error}; {advice}") from None
-    except UserError:
-        raise
-    except Exception:  # noqa: BLE001 - see above
-        pass
-
-
-def _without_part(plan: Plan) -> list[str]:
-    """Options that change nothing where a checkpoint is evaluated."""
-    if plan.trained is None or plan.request.seed == 0:
-        return []
-    return [f"--seed {plan.request.seed} has no part in the evaluation of a checkpoint: all its parameters are stored"]
-
-
-def _remarks(plan: Plan) -> list[str]:
-    """Where strides are not the method's, and what was left out of the data."""
-    note = geometry_note(plan.request.method, plan.cls.layout, plan.backbone, plan.request.backbones_path)
-    data = [f"data: {text.partition(';')[0]}" for text in plan.remarks[:1]]
-    if len(plan.remarks) > 1:
-        data[0] += f" (and {len(plan.remarks) - 1} remarks more: {RUN_FILE}, data verify)"
-    return [*([note] if note else []), *data]
-
-
-def _few(plan: Plan) -> list[str]:
-    """Where images or episodes are too few for trustworthy intervals."""
-    names = dict(enumerate(plan.protocol.classes, start=1))
-    where = f"warning: {plan.protocol.label} fold {plan.request.fold}"
-    return [f"{where}: {text}" for text in few_images(EpisodeImages.of(plan.table), names)]
 
 
 def _joined(failed: Sequence[tuple[RunRequest, UserError]], wanted: int) -> UserError:
