@@ -79,7 +79,8 @@ def _head(table: Table, column: int) -> list[str]:
 
 
 def _merged(table: Table) -> int:
-    return next((i for i, column in enumerate(table.columns) if column.merge), -1)
+    """The outermost column with a heading over several rows; -1: none has one."""
+    return min((i for (_, i), span in table.spans.items() if span > 1), default=-1)
 
 
 def _texts(table: Table, column: int) -> list[Text]:

@@ -118,7 +118,7 @@ def _innermost(column: Column) -> str:
 
 def _body(table: Table, setting: Setting) -> list[str]:
     """One line a row; equal headings of merged columns become one cell over several rows, with a rule before it."""
-    merged = [i for i, column in enumerate(table.columns) if column.merge]
+    merged = sorted({i for (_, i), span in table.spans.items() if span > 1})
     lines = []
     for r, row in enumerate(table.rows):
         changed = [i for i in merged if table.spans[r, i]]

@@ -110,7 +110,7 @@ def test_headings_are_shared_under_one_heading_only():
 
 def test_headings_of_three_levels_get_rules_between_the_first_two():
     columns = (*(Column((name,), merge=True) for name in "abc"), Column(("x",)))
-    rows = tuple(tuple(map(Cell, row.split())) for row in ("A V p 1", "A R p 1", "A R q 1", "B R q 1"))
+    rows = tuple(tuple(map(Cell, row.split())) for row in ("A V p 1", "A R p 1", "A R p 2", "A R q 1", "B R q 1"))
     lines = to_latex(Table("t", "T", "C.", columns, 3, rows)).splitlines()
     assert [line for line in lines if "rule" in line or "space" in line][2:-1] == [
         r"\cmidrule(l){2-4}", r"\addlinespace[2pt]", r"\midrule",

@@ -25,11 +25,18 @@ def in_markdown(table: Table, labels: tuple[str, ...]) -> list[str]:
 
 
 def in_latex(table: Table, labels: tuple[str, ...]) -> list[str]:
-    """Follows headings that span rows down to the row wanted."""
+    """Follows headings that span rows down to the row wanted, in each part of the table."""
+    found: list[str] = []
+    for part in to_latex(table).split(r"\begin{tabular}")[1:]:
+        found += _in_latex_part(part, labels)
+    return found
+
+
+def _in_latex_part(part: str, labels: tuple[str, ...]) -> list[str]:
     above = [""] * len(labels)
-    for line in to_latex(table).splitlines():
+    for line in part.splitlines():
         cells = [c.strip() for c in line.removesuffix(r"\\").split(" & ")]
-        if len(cells) != len(table.columns) or "multicolumn" in line:
+        if len(cells) <= len(labels) or "multicolumn" in line:
             continue
         own = [re.sub(r"\\textsuperscript\{\w+\}|\\multirow\{\d+\}\{\*\}|[{}]", "", c) for c in cells[: len(labels)]]
         above = [new or old for new, old in zip(own, above, strict=True)]
