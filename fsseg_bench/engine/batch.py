@@ -14,7 +14,9 @@ from fsseg_bench.engine.ready import check_ready, few, remarks, without_part
 from fsseg_bench.errors import NotHereError, UserError, last_words
 from fsseg_bench.method import Method
 from fsseg_bench.nn.weights import WeightsInfo
+from fsseg_bench.protocol.lists import list_path
 from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import OF_A_FOLD, RunSettings, ShownSettings, canonical_json, settings_shown
@@ -170,6 +172,8 @@ class _Planner:
         unknown = dict.fromkeys(("data_fingerprint", "episode_digest", "method_digest"), "")
         settings = found.settings(request, found.protocol, info, unknown)
         episodes = found.protocol.episodes.count
+        if request.episode_list:
+            episodes = len(EpisodeTable.from_csv(list_path(request.episode_list, request.fold)))
         planned = Planned(
             request=request,
             settings=settings,

@@ -103,6 +103,10 @@ def test_no_data_are_needed_to_see_what_would_run(
     assert [run["record"] for run in found["runs"]] == [None, None]
     assert "episode_digest" not in found["runs"][0]["settings"]
     assert found["runs"][0]["settings"]["recipe"]["iterations"] == 30_000
+    (tmp_path / "theirs-1.csv").write_text("class_1,query,support_1_1\n1,a,b\n2,c,d\n")
+    (tmp_path / "theirs-2.csv").write_text("class_1,query,support_1_1\n6,a,b\n")
+    assert call(*arguments, "--dry-run", "--json", "--episodes", "theirs-{fold}.csv") == 0
+    assert [run["left"]["evaluate"] for run in json.loads(capsys.readouterr().out)["runs"]] == [2, 1]
     assert call(*arguments) == 2
     assert "the data of pascal5i were not found" in capsys.readouterr().err
     assert call(*arguments, "--dry-run", "--set", "recipe.learning=1") == 2  # a mistake is one without data, too
