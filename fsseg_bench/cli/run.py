@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -205,4 +207,7 @@ def _print_result(folders: Sequence[Path], *, as_json: bool, quiet: bool, verbos
         for folder in folders:
             click.echo(f"record: {folder}")
     else:
-        click.echo(f"{len(folders)} records, from {folders[0]} to {folders[-1].name}; 'list runs' names all")
+        root = os.path.commonpath(folders)
+        click.echo(
+            f"{len(folders)} records under {root}; 'fsseg-bench list runs --results {shlex.quote(root)}' names all"
+        )
