@@ -56,7 +56,7 @@ class Progress:
 
 class Remaining:
     """How long a list of jobs still takes: from what was measured so far of jobs of the same kind, else from what was
-    estimated before, else from the mean of the other kinds."""
+    estimated before, corrected by how far other estimates were off, else from the mean of the other kinds."""
 
     def __init__(self, jobs: Sequence[Job], clock: Callable[[], float] = time.monotonic) -> None:
         self._jobs, self._clock = jobs, clock
@@ -115,10 +115,21 @@ class Remaining:
         if steps and (seconds >= _LEAST_SECONDS or title not in job.speeds):
             return seconds / steps
         if title in job.speeds:
-            return job.speeds[title]
+            return job.speeds[title] * self._correction(title)
         known = [s / n for (_, name), (n, s) in self._measured.items() if name == title and n]
         known = known or [other.speeds[title] for other in self._jobs if title in other.speeds]
         return fmean(known) if known else None
+
+    def _correction(self, title: str) -> float:
+        """How much slower than estimated the same work of other kinds was; else any work; 1 where nothing is known."""
+        estimates = {(job.kind, name): speed for job in self._jobs for name, speed in job.speeds.items()}
+        pairs = [
+            (name, seconds, steps * estimates[kind, name])
+            for (kind, name), (steps, seconds) in self._measured.items()
+            if seconds >= _LEAST_SECONDS and steps * estimates.get((kind, name), 0.0) > 0
+        ]
+        pairs = [pair for pair in pairs if pair[0] == title] or pairs
+        return sum(pair[1] for pair in pairs) / sum(pair[2] for pair in pairs) if pairs else 1.0
 
 
 def about(seconds: float) -> str:

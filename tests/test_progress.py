@@ -76,6 +76,19 @@ def test_an_estimate_of_another_kind_is_better_than_none() -> None:
     assert Remaining(jobs, Clock()).seconds() == 10 * 2 + 4 * 1 + 4 * 3
 
 
+def test_estimates_are_corrected_by_how_far_others_were_off() -> None:
+    clock, speeds = Clock(), {"train": 3.0, "evaluate": 0.3}
+    steps = {"train": 10, "evaluate": 10}
+    remaining = Remaining([Job("a", "a", steps, speeds), Job("b", "b", steps, {"train": 6.0, "evaluate": 0.6})], clock)
+    assert remaining.seconds() == pytest.approx(33 + 66)
+    remaining.begin(0)
+    work(remaining, clock, "train", 10, 1.0)  # three times as fast as estimated: so all the rest is taken to be
+    assert remaining.seconds() == pytest.approx(1 + 20 + 2)
+    work(remaining, clock, "evaluate", 10, 0.6)  # twice as slow: so are other evaluations
+    remaining.end()
+    assert remaining.seconds() == pytest.approx(20 + 12)
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     {

@@ -160,8 +160,15 @@ def _estimate_table(batch: Batch) -> Table | None:
         rows.append((first.settings.method, step, _duration(first.speeds["evaluate"]), about(seconds), about(left)))
     memory = max(run.speed.memory(run.episodes, run.images) for run in batch.runs if run.speed)
     total = seconds_left(batch)
+    parts = [
+        f"{run.settings.method} {run.speed.step_episodes} of {run.settings.recipe['batch']}"
+        for run in (runs[0] for runs in kinds.values())
+        if run.speed and run.speed.step and run.speed.step_episodes < run.settings.recipe["batch"]
+    ]
+    scaled = f" Training steps are scaled from a part of their episodes ({', '.join(parts)})." if parts else ""
+    bound = "at least" if parts else "up to"
     caption = (
-        f"From a few steps on made-up images, measured here and now. Memory: up to {memory / _GIB:.1f} GiB. "
+        f"From a few steps on made-up images, measured here and now. Memory: {bound} {memory / _GIB:.1f} GiB.{scaled} "
         f"{about(total).capitalize() if total else 'An unknown time'} for all that is left. Not in it: {LEFT_OUT}."
     )
     heads = ("method", "training step", "episode", "one run", "all that is left")

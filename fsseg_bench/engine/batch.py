@@ -126,6 +126,7 @@ class _Planner:
     def __init__(self, opened: OpenSources, here: bool, measuring: Callable[[str], None] | None) -> None:
         self._opened, self._here, self._measuring = opened, here, measuring
         self._tried: set[str] = set()
+        self._weights: dict[tuple[str, str, str], tuple[WeightsInfo, tuple[str, ...]]] = {}
         self.speeds: dict[str, Speed | None] = {}
         """By the kind of run."""
         self.notes: list[str] = []
@@ -162,13 +163,21 @@ class _Planner:
         """A request without its data, and perhaps without its weights, in whose place are random numbers."""
         found = outline(request)
         use_threads(request.threads)
-        base = len(found.protocol.base_classes(request.fold))
-        try:
-            model, info = found.built(base)
-        except NotHereError as error:
-            lacking = (*dict.fromkeys([*lacking, str(error)]),)
-            model, _ = replace(found, weights="none").built(base)
-            info = WeightsInfo(model.backbone.facts.weights or found.weights, "")
+        key = request.method, found.backbone, found.weights
+        if key not in self._weights:  # a model is needed to measure, and says what its weights are
+            base = len(found.protocol.base_classes(request.fold))
+            missing: tuple[str, ...] = ()
+            try:
+                model, info = found.built(base)
+            except NotHereError as error:
+                missing = (str(error),)
+                model, _ = replace(found, weights="none").built(base)
+                info = WeightsInfo(model.backbone.facts.weights or found.weights, "")
+            self._weights[key] = info, missing
+        else:
+            model = None
+        info, missing = self._weights[key]
+        lacking = (*dict.fromkeys([*lacking, *missing]),)
         unknown = dict.fromkeys(("data_fingerprint", "episode_digest", "method_digest"), "")
         settings = found.settings(request, found.protocol, info, unknown)
         episodes = found.protocol.episodes.count
@@ -183,7 +192,8 @@ class _Planner:
             left=Left({"train": found.recipe.iterations, "evaluate": episodes}),
             lacking=lacking,
         )
-        self._measure(planned, model, found.protocol, found.recipe)
+        if model is not None:
+            self._measure(planned, model, found.protocol, found.recipe)
         return planned
 
     def _measure(self, planned: Planned, model: Method, protocol: Protocol, recipe: Recipe) -> None:

@@ -33,6 +33,8 @@ LEFT_OUT = (
 """What an estimate knows nothing of, in words."""
 _SECONDS = 1.5  # enough to measure one kind of step
 _MOST_STEPS = 6
+_STEP_SECONDS = 4.0  # that a training step may take while it is measured; two are made at least
+_PASSES = 3  # what an image costs in training, in passes of the encoder: forward, and backward twice that
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Speed:
 
     step: float
     """Seconds a training step; 0 where nothing is trained."""
+    step_episodes: int
+    """How many of the step's episodes were measured, from which the whole step is scaled."""
     encode: float
     """Seconds a new image in evaluation."""
     episode: float
@@ -101,13 +105,24 @@ def measure(model: Method, request: RunRequest, protocol: Protocol, recipe: Reci
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with torch.random.fork_rng(devices=[]):
-        step = _training(model, request, protocol, recipe, device, source) if recipe.iterations else 0.0
         times, images, size = _evaluation(model, request, protocol, device, source)
+        step, batch = 0.0, recipe.batch
+        if recipe.iterations:
+            batch = _affordable(recipe, images, times[0]) if device.type == "cpu" else recipe.batch
+            smaller = replace(recipe, batch=batch)
+            step = _training(model, request, protocol, smaller, device, source) * recipe.batch / batch
     peak = _peak(device)
     if device.type == "cuda":
         torch.cuda.empty_cache()
     budget = default_budget(device, request.cache_gib)
-    return Speed(step, *times, images, size, peak, budget.device + budget.host)
+    return Speed(step, batch, *times, images, size, peak, budget.device + budget.host)
+
+
+def _affordable(recipe: Recipe, images: int, encode: float) -> int:
+    """How many episodes of a training step are measured: as many as take about as long as they may; two at least where
+    there are two, since batch-norms need them."""
+    expected = max(_PASSES * encode * images, 1e-9)
+    return min(recipe.batch, max(2, int(_STEP_SECONDS / expected)))
 
 
 def _training(
@@ -169,7 +184,7 @@ def _evaluation(
 
 
 class _Watch:
-    """Times of steps of one kind. The first does not count, unless it took so long that one is enough."""
+    """Times of steps of one kind. The first sets things up and does not count, so that two are made at least."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -180,7 +195,7 @@ class _Watch:
     def goes_on(self) -> bool:
         """Whether another step should be measured."""
         long = time.perf_counter() - self._begin > _SECONDS
-        return self.steps < _MOST_STEPS and not (self.steps and long)
+        return self.steps < _MOST_STEPS and not (self.steps > 1 and long)
 
     def add(self, **seconds: float) -> None:
         """One more step, and how long its parts took."""
@@ -190,7 +205,7 @@ class _Watch:
 
     def mean(self, name: str) -> float:
         """Seconds of a part."""
-        return fmean(self._times[name][1:] or self._times[name])
+        return fmean(self._times[name][1:])
 
 
 def _numbers() -> Iterator[str]:

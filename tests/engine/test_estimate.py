@@ -24,7 +24,9 @@ from fsseg_bench.records.request import RunRequest
 from tests.support.tiny_run import finish, tiny_request, tiny_training
 
 CPU = torch.device("cpu")
-SPEED = Speed(step=2.0, encode=0.5, episode=0.1, images=3, image_bytes=10, peak_bytes=1000, cache_bytes=200)
+SPEED = Speed(
+    step=2.0, step_episodes=4, encode=0.5, episode=0.1, images=3, image_bytes=10, peak_bytes=1000, cache_bytes=200
+)
 
 
 def test_time_and_memory_by_hand() -> None:
@@ -135,16 +137,22 @@ def test_made_up_images_have_the_pixels_of_the_input_and_every_class() -> None:
     assert not (masks[0] & masks[1]).any()
 
 
-def test_a_long_first_step_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_step_never_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(estimate.time, "perf_counter", lambda: now)
     watch = estimate._Watch()
     while watch.goes_on:
         now += 0.5
         watch.add(step=float(watch.steps))
-    assert (watch.steps, watch.mean("step")) == (4, 2.0)  # the first does not count: 1, 2, 3
+    assert (watch.steps, watch.mean("step")) == (4, 2.0)  # 1, 2, 3
     watch = estimate._Watch()
     while watch.goes_on:
         now += 9
-        watch.add(step=9.0)
-    assert (watch.steps, watch.mean("step")) == (1, 9.0)
+        watch.add(step=90.0 if not watch.steps else 9.0)
+    assert (watch.steps, watch.mean("step")) == (2, 9.0)
+
+
+def test_a_training_step_is_measured_on_as_many_episodes_as_are_cheap() -> None:
+    recipe = outline(RunRequest("baseline", "shapes5i", weights="none")).recipe
+    for batch, encode, expected in ((4, 0.001, 4), (8, 0.2, 3), (8, 9.0, 2), (1, 9.0, 1)):
+        assert estimate._affordable(replace(recipe, batch=batch), 2, encode) == expected
