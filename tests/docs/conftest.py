@@ -16,7 +16,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FSSEG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         Place(folder, patch).shell(
-            "fsseg-bench run --method baseline --method panet --method biopt --dataset shapes5i --shot 1 --out runs"
+            "fsseg-bench run --method baseline --method panet --method biopt --dataset shapes5i --shot 1 "
+            "--no-estimate --out runs"
         )
     return folder / "runs"
 
