@@ -176,6 +176,8 @@ def _estimate_table(batch: Batch) -> Table | None:
 
 
 def _duration(seconds: float) -> str:
+    if seconds >= 10:
+        return f"{seconds:,.0f} s"
     return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"
 
 
