@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fsseg_bench.cli.options import user_folders
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.info import RUN_FILE
 from fsseg_bench.report.model import printable
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("records", nargs=-1, required=True, metavar="RECORD...")
 @click.option("--masks", is_flag=True, help="Compare stored predictions with the data set's masks, too.")
-@click.option("--data-root", type=click.Path(), help="Folder of the data sets [default: as recorded, else FSSEG_DATA].")
+@click.option(
+    "--data-root", type=click.Path(), help="--masks: folder of the data sets [default: as recorded, else FSSEG_DATA]."
+)
+@user_folders("source", note="--masks: ")
 @click.option("--parts", is_flag=True, help="A line for each part of every record, not only for what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="The verdicts as one JSON document.")
-def verify(records: tuple[str, ...], masks: bool, data_root: str | None, parts: bool, as_json: bool) -> None:
+def verify(
+    records: tuple[str, ...], masks: bool, data_root: str | None, sources_path: str | None, parts: bool, as_json: bool
+) -> None:
     """Compare records with the checks in them, and count their scores again from the stored counts.
 
     RECORD is a run's folder, or a folder with such folders below. Exit code 1 where anything is wrong.
@@ -33,7 +39,7 @@ def verify(records: tuple[str, ...], masks: bool, data_root: str | None, parts: 
     from fsseg_bench.engine.verify import Verdict
     from fsseg_bench.engine.verify import verify as verdicts_on
 
-    look = _masks(data_root) if masks else None
+    look = _masks(data_root, sources_path) if masks else None
     folders, closed = _folders(records)
     found = {str(warning.path): [Verdict("folder", False, warning.message)] for warning in closed}
     for folder in folders:
@@ -50,10 +56,10 @@ def verify(records: tuple[str, ...], masks: bool, data_root: str | None, parts: 
         sys.exit(1)
 
 
-def _masks(data_root: str | None) -> Callable[[StoredRun], str]:
-    from fsseg_bench.engine.recount_masks import recount_masks
+def _masks(data_root: str | None, sources_path: str | None) -> Callable[[StoredRun], str]:
+    from fsseg_bench.report.recorded import DataPlaces, RecordedEpisodes
 
-    return lambda run: recount_masks(run, data_root)
+    return RecordedEpisodes(DataPlaces(data_root, sources_path=sources_path)).recount
 
 
 def _folders(records: Sequence[str]) -> tuple[list[Path], list[RecordWarning]]:

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fsseg_bench.conventions import UInt8
-from fsseg_bench.records.predictions import row_labels
+from fsseg_bench.records.predictions import prediction_labels
 from fsseg_bench.records.read import EpisodeCounts, RecordError
 
 Scores = dict[str, dict[str, float]]
@@ -80,15 +79,3 @@ def check_predictions(rows: Sequence[Mapping[str, Any]], counts: EpisodeCounts, 
         predicted = np.bincount(prediction_labels(row, ways).ravel(), minlength=ways + 1)
         if row["episode"] != episode or (cells.sum(axis=0) > predicted).any():
             raise RecordError(f"episode {episode}: other pixels are predicted than were counted")
-
-
-def prediction_labels(row: Mapping[str, Any], ways: int) -> UInt8:
-    """The predicted labels (S, S) of a row.
-
-    Raises:
-        RecordError: the row is damaged; names the episode.
-    """
-    try:
-        return row_labels(row, ways)
-    except ValueError as error:
-        raise RecordError(f"episode {row.get('episode')}: {error}") from None

@@ -60,6 +60,18 @@ def row_labels(row: Mapping[str, Any], ways: int) -> UInt8:
     return labels.reshape(size, size).T  # COCO counts down the columns
 
 
+def prediction_labels(row: Mapping[str, Any], ways: int) -> UInt8:
+    """As :func:`row_labels`, of a row whose record is being read.
+
+    Raises:
+        RecordError: the row is damaged; names the episode.
+    """
+    try:
+        return row_labels(row, ways)
+    except ValueError as error:
+        raise RecordError(f"episode {row.get('episode')}: {error}") from None
+
+
 def _run_lengths(text: str) -> list[int]:
     """The lengths that COCO's text holds, checked: pycocotools reads beyond its memory where they do not add up.
 

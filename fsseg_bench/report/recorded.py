@@ -1,4 +1,4 @@
-"""Episodes of finished runs in pictures: images from the data set on this machine, predictions from the records."""
+"""Episodes of finished runs again: images and masks from the data set on this machine, predictions from the records."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fsseg_bench.conventions import UInt8
+from fsseg_bench.data.loading import query_label
 from fsseg_bench.data.open import examine, open_source
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
@@ -17,7 +18,7 @@ from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.info import PREDICTIONS_FILE
-from fsseg_bench.records.predictions import counted, stored_predictions
+from fsseg_bench.records.predictions import counted, prediction_labels, stored_predictions
 from fsseg_bench.records.read import EpisodeCounts, RecordError, StoredRun, evaluated_images
 from fsseg_bench.records.request import RunRequest, protocol_of
 
@@ -32,7 +33,7 @@ def check_prediction(run: StoredRun, episode: int, labels: UInt8, truth: UInt8, 
         counted(labels, truth, run.settings.way), counts.input[episode]
     ):
         raise RecordError(
-            f"{run.folder / PREDICTIONS_FILE}: episode {episode} has not the counts that the run recorded"
+            f"{run.folder / PREDICTIONS_FILE}: episode {episode}: prediction and mask give other counts than recorded"
         )
 
 
@@ -80,6 +81,24 @@ class RecordedEpisodes:
         for episode, labels in found.items():
             check_prediction(run, episode, labels, self.images(run, episode).truth, counts)
         return [found[episode] for episode in episodes]
+
+    def recount(self, run: StoredRun) -> str:
+        """Counts every stored prediction again with its mask; says what was compared.
+
+        Raises:
+            RecordError: an episode has other counts, or the record has no predictions.
+            UserError: the protocol or the data are nowhere to be found, or are not those that were evaluated.
+        """
+        rows, counts, ways = run.lines(PREDICTIONS_FILE), run.counts(), run.settings.way
+        if not rows:
+            raise RecordError(f"the record has no {PREDICTIONS_FILE}: it was made by an earlier version")
+        protocol, source = self._open(run)
+        table = self._table(run)
+        self._check(run, source, sorted({image for i in range(len(table)) for image in table.images(i)}))
+        for episode, row in enumerate(rows):
+            truth = query_label(source, table.queries[episode], table.classes[episode], protocol.image.size)
+            check_prediction(run, episode, prediction_labels(row, ways), truth, counts)
+        return f"{len(rows):,} predictions and the masks in {source.root} give the recorded counts at the input size"
 
     def _open(self, run: StoredRun) -> tuple[Protocol, Source]:
         key = (run.settings.protocol_digest, str(run.info.passed.data_root))

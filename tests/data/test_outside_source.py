@@ -65,6 +65,11 @@ def test_from_verify_to_report(place: Path, capsys: pytest.CaptureFixture[str]) 
         main(["report", "--results", str(out), "--commands"])
     assert not end.value.code
     assert f"--sources-path {place}/my-sources" in capsys.readouterr().out
+    masks = ("verify", out, "--masks")
+    with pytest.raises(SystemExit):
+        main([*map(str, masks)])
+    assert f"data sources from {place}/my-sources; name the folder with --sources-path" in capsys.readouterr().out
+    assert call(place, *masks) == 0
     page = ("report", "--results", out, "--format", "html")
     with pytest.raises(SystemExit):
         main([*map(str, page)])

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.engine.recount_masks import recount_masks
 from fsseg_bench.engine.verify import verify
 from fsseg_bench.records.info import read_info
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.run import RunRecord
+from fsseg_bench.report.recorded import DataPlaces, RecordedEpisodes
 from tests.support.fresh import ROOT
 from tests.support.runs import TWO_EPISODES, edit_info, request, row, settings, write_run
 from tests.support.tiny_run import finish, tiny_request, tiny_training
@@ -39,7 +39,7 @@ def wrong(folder: Path, masks: Callable[[StoredRun], str] | None = None) -> dict
 
 
 def test_a_good_record(made: Path) -> None:
-    found = {verdict.part: verdict.words for verdict in verify(made, lambda run: recount_masks(run, None))}
+    found = {verdict.part: verdict.words for verdict in verify(made, RecordedEpisodes().recount)}
     assert wrong(made) == {}
     panels = {f"panels/{path.name}" for path in (made / "panels").iterdir()}
     assert found.keys() == panels | {
@@ -127,18 +127,19 @@ def test_counts_forged_with_all_their_checks_differ_from_the_predictions(copied:
             log.append(one)
     sha256 = hashlib.sha256((copied / "episodes.jsonl").read_bytes()).hexdigest()
     edit_info(copied, episodes={"count": len(rows), "sha256": sha256}, scores={})
-    found = wrong(copied, lambda run: recount_masks(run, None))
+    found = wrong(copied, RecordedEpisodes().recount)
     assert found.keys() == {"predictions.jsonl", "masks"}
     assert "other pixels are predicted than were counted" in found["predictions.jsonl"]
-    assert "give other counts" in found["masks"]
+    assert "give other counts than recorded" in found["masks"]
 
 
 def test_masks_that_were_changed_are_not_those_of_the_run(made: Path, tmp_path: Path) -> None:
     data = shutil.copytree(made.parents[4] / "tiny-voc", tmp_path / "tiny-voc")
     for mask in data.rglob("SegmentationClass/*.png"):
         mask.write_bytes(mask.read_bytes() + b" ")
-    found = wrong(made, lambda run: recount_masks(run, str(tmp_path)))
-    assert f"in {data} are not those of the run" in found["masks"]
+    found = wrong(made, RecordedEpisodes(DataPlaces(str(tmp_path))).recount)
+    assert found["masks"].startswith(f"{data}/")
+    assert "not the image, or not the mask, that" in found["masks"]
 
 
 def test_a_record_without_its_checkpoint_is_no_other_one(copied: Path) -> None:

@@ -138,7 +138,7 @@ def test_predictions_with_other_counts_are_not_drawn(runs: Path) -> None:
         edit_info(path.parent, files=files | {path.name: hashlib.sha256(data).hexdigest()})
     html, warnings = section(runs)
     assert len(warnings) == 1
-    assert "has not the counts that the run recorded" in warnings[0]
+    assert "give other counts than recorded" in warnings[0]
     assert warnings[0] in html
     assert "<use" not in html
 
