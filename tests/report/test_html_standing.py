@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.compare import compare
 from fsseg_bench.report.html import pairs
 from fsseg_bench.report.html.runs import groups
-from fsseg_bench.report.html.sentences import about, certainty
+from fsseg_bench.report.html.sentences import about, certainty, sentence
 from fsseg_bench.report.html.standing import Contest, contests
 from fsseg_bench.report.select import select
 from fsseg_bench.report.table import runs_tables
@@ -179,6 +180,20 @@ def test_images_that_are_not_known_or_not_wanted(tmp_path: Path):
     assert own == whole
 
 
+def test_two_that_count_alike(tmp_path: Path):
+    for fold in (1, 2, 3, 4):
+        for method in ("baseline", "biopt"):
+            write_fold(tmp_path, pair(fold, sizes=(12, 9))[0], fold, images=8, method=method)
+    (contest,), _ = found(tmp_path)
+    assert sentence(contest, contest.pairs[0, 1]) == "baseline and biopt have the same counts in every episode."
+
+
+def shown(own: pairs.Pair) -> pairs.Pair:
+    """The pair with a difference that is shown."""
+    difference = replace(own.found.difference, low=0.01, high=0.02)
+    return own._replace(found=replace(own.found, difference=difference, p_holm=0.0))
+
+
 def test_over_episodes_alone_the_first_rows_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     three(tmp_path)
     monkeypatch.setattr(pairs, "_MOST_BY_EPISODES", 2)
@@ -186,6 +201,8 @@ def test_over_episodes_alone_the_first_rows_are_compared(tmp_path: Path, monkeyp
     assert (list(contest.pairs), contest.compared, contest.family) == ([(0, 1)], 2, 1)
     assert "Of 3 rows the first 2 are compared." in about(contest)
     assert contest.name(2) not in certainty(contest)[1]
+    sure = {place: shown(own) for place, own in contest.pairs.items()}
+    assert "goes among the first 2 rows: the difference is too large" in certainty(replace(contest, pairs=sure))[1]
 
 
 def test_states(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fsseg_bench.protocol.paired import ALIKE
 from fsseg_bench.report.compare_tables import overall_name
 from fsseg_bench.report.html.page import escape
 from fsseg_bench.report.html.pairs import Pair
@@ -13,16 +14,16 @@ from fsseg_bench.report.intervals import span
 def certainty(contest: Contest) -> tuple[str, str]:
     """A class of style, and the answer in HTML, which closes the ``strong`` that it begins in."""
     pairs = [contest.pairs[0, i] for i in range(1, contest.compared) if (0, i) in contest.pairs]
-    shown = [contest.name(pair.other) for pair in pairs if pair.state == "shown"]
-    rest = [contest.name(i) for i in range(1, contest.compared) if contest.name(i) not in shown]
+    places = {pair.other for pair in pairs if pair.state == "shown"}
+    shown = [contest.name(i) for i in sorted(places)]
+    rest = [contest.name(i) for i in range(1, contest.compared) if i not in places]
     if not rest:
         which = {1: "the difference is", 2: "both differences are"}.get(len(shown), f"all {len(shown)} differences are")
+        among = f" among the first {contest.compared} rows" if contest.compared < len(contest.standings) else ""
         choice = "test images" if contest.over_images else "episodes"
         corrected = f", corrected for {contest.family} comparisons" if contest.family > 1 else ""
-        return (
-            "yes",
-            f"Yes</strong>, as far as the choice of {choice} goes: {which} too large for chance (95 %{corrected}).",
-        )
+        scope = f"as far as the choice of {choice} goes{among}"
+        return "yes", f"Yes</strong>, {scope}: {which} too large for chance (95 %{corrected})."
     if not shown:
         return "no", f"No.</strong> No difference from {escape(listing(rest, 'or'))} is shown."
     better, open_ = escape(listing(shown)), escape(listing(rest, "or"))
@@ -33,6 +34,8 @@ def sentence(contest: Contest, pair: Pair) -> str:
     """The difference in words, HTML."""
     better, other = escape(contest.name(pair.better)), escape(contest.name(pair.other))
     found = pair.found.difference
+    if found.unknown == ALIKE:
+        return f"{better} and {other} have the same counts in every episode."
     value = points(100 * found.value, *(100 * end for end in (found.low, found.high) if end is not None))
     if found.low is None or found.high is None:
         return f"{better} is {value} above {other}; no interval: {escape(found.unknown)}."
@@ -67,8 +70,10 @@ def about(contest: Contest) -> str:
 def _trainings(contest: Contest) -> str:
     counts = {len(standing.trainings) for standing in contest.standings}
     iterations = [run.record.settings.iterations for run in contest.runs]
-    if all(count == 0 for count in iterations):
+    untrained = [count == 0 for count in iterations]
+    if all(untrained):
         return "Nothing was trained."
     if counts == {1}:
-        return "Each was trained once: how far training again would move a number is not known."
+        which = "What was trained was" if any(untrained) else "Each was"
+        return f"{which} trained once: how far training again would move a number is not known."
     return "Small dots are single trainings; intervals hold for these trainings and do not cover training again."
