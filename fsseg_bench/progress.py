@@ -142,4 +142,6 @@ def about(seconds: float) -> str:
         hours, minutes = divmod(10 * round(seconds / 600), 60)
         return f"about {hours} h" + (f" {minutes} min" if minutes else "")
     days, hours = divmod(round(seconds / 3600), 24)
+    if days >= 10:
+        return f"about {round(days, 2 - len(str(days)))} days"
     return f"about {days} day{'s' * (days > 1)}" + (f" {hours} h" if hours else "")

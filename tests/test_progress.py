@@ -103,6 +103,8 @@ def test_estimates_are_corrected_by_how_far_others_were_off() -> None:
         86_399: "about 24 h",
         200_000: "about 2 days 8 h",
         86_400: "about 1 day",
+        26.4 * 86_400: "about 26 days",
+        256.8 * 86_400: "about 260 days",
     }.items(),
 )
 def test_a_time_in_words(seconds: float, words: str) -> None:
