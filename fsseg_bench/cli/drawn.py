@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from fsseg_bench.cli.fit import GAP, fitted, headings
+from fsseg_bench.cli.fit import GAP, LABEL, fitted, headings
 from fsseg_bench.report.model import RANKS, Cell, Table
 
 _RANKED = ("", "bold", "underline")
@@ -59,11 +59,12 @@ def _line(console: Console, text: str, style: str = "") -> None:
 
 def _drawn(table: Table) -> Drawn:
     drawn = Drawn(box=_RULED, show_edge=False, padding=(0, GAP // 2), collapse_padding=True, pad_edge=False)
+    columns = [_texts(table, i) for i in range(len(table.columns))]
     for i in range(len(table.columns)):
         number = i >= table.labels
         head = Text("\n".join(_head(table, i)), "bold", justify="right" if number else "left")
-        drawn.add_column(head, no_wrap=number or i == 0, overflow="fold")
-    columns = [_texts(table, i) for i in range(len(table.columns))]
+        short = max((cell_len(text.plain) for text in columns[i]), default=0) <= LABEL
+        drawn.add_column(head, no_wrap=number or (i == 0 and short), overflow="fold")
     for r, cells in enumerate(zip(*columns, strict=True)):
         if r and table.spans.get((r, _merged(table)), 0):
             drawn.add_section()

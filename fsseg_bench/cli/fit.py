@@ -16,7 +16,7 @@ from fsseg_bench.report.parts import by_heading, parted, with_columns, without_c
 GAP = 2
 """Columns of a terminal between two columns of a table."""
 _WIDE = 100
-_LABEL = 28
+LABEL = 28
 """A longer label is wrapped before anything is left out."""
 
 
@@ -75,7 +75,7 @@ def _widths(table: Table) -> list[int]:
     for i, column in enumerate(table.columns):
         texts = [cell_text(row[i], table) for row in table.rows]
         if i < table.labels:
-            texts = [text[:_LABEL] for text in texts]
+            texts = [text[:LABEL] for text in texts]
         widths.append(max(map(cell_len, (*texts, *column.head[:-1], *column.lines))))
     return widths
 

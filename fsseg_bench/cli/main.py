@@ -79,8 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         _open_closed_streams()
         _check_words(sys.argv[1:] if arguments is None else arguments)
         code = cli.main(args=arguments, prog_name="fsseg-bench", standalone_mode=False, obj=shared)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - this is where everything ends
         sys.exit(_ending(error, debug=shared["debug"]))
     sys.exit(code if isinstance(code, int) else 0)
@@ -89,7 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _open_closed_streams() -> None:
     """Gives the null device to each standard stream that was closed: the next file would get its number otherwise.
 
-    What C libraries and child processes print would go into that file.
+    What C libraries and child processes print would go into that file. Python's own stream is None then, which
+    has no ``isatty``: it writes to the null device, too.
     """
     for number in (0, 1, 2):
         try:
@@ -99,7 +99,10 @@ def _open_closed_streams() -> None:
             if handle != number:
                 os.dup2(handle, number)
                 os.close(handle)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
         _say("warning: standard output is closed; what this command prints is lost")
 
 

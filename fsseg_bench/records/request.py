@@ -46,8 +46,9 @@ class RunRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, or a switch of the method; text, or Python values."""
     workers: AtLeastZero | None = None
-    threads: AtLeastOne | None = None
-    """That compute on the CPU, from then on in this process. None: as many as PyTorch takes."""
+    threads: Annotated[int, Range(least=1, most=4096)] | None = None
+    """That compute on the CPU, from then on in this process; with far more, PyTorch crashes. None: as many as it
+    takes."""
     eval_only: str | None = None
     """A checkpoint or a run folder to evaluate instead of training."""
     fresh: bool = False

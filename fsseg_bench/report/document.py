@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
@@ -126,7 +126,13 @@ class Document:
         return [arranged(table, self.request.layout) for table in self.tables()]
 
     def text(self, form: TextForm) -> str:
-        """The report as text. LaTeX, macros and CSV hold numbers alone; what is not finished is not in them."""
+        """The report as text. LaTeX, macros and CSV hold numbers alone; what is not finished is not in them.
+
+        Raises:
+            UserError: there is no such form.
+        """
+        if form not in get_args(TextForm):
+            raise UserError(f"form {form!r}: use one of {', '.join(get_args(TextForm))}")
         unfinished = self.unfinished
         apart = [unfinished] if unfinished else []
         if form == "macros":
@@ -155,7 +161,7 @@ class Document:
         """Writes the report; without ``form`` the end of the file's name says what it is to hold.
 
         Raises:
-            UserError: the name says nothing, or the file cannot be written.
+            UserError: the name says nothing, there is no such form, or the file cannot be written.
         """
         path = Path(path)
         chosen_form = form or ENDINGS.get(path.suffix.lower())
@@ -186,7 +192,7 @@ def document(root: str | Path | None, request: Request) -> Document:
     collection = any_runs(root, episodes=request.episodes, interval=request.interval)
     found = len(collection.done) + len(collection.unfinished)
     if not found and not every:
-        raise UserError(f"{collection.root}: holds no usable runs; make one with 'fsseg-bench run'")
+        raise UserError(f"{collection.root}: holds no usable runs; {_why_none(collection)}")
     if not found:
         if request.narrow and not any(table.numbers for table in wanted):
             raise UserError(f"no published row is asked for: {'; '.join(notes)}")
@@ -201,3 +207,12 @@ def document(root: str | Path | None, request: Request) -> Document:
             collection = replace(collection, done=(), unfinished=(), left_out=found)
             notes.insert(0, f"no run is asked for ({error})")
     return Document(request, collection, tuple(known), tuple(wanted), tuple(notes))
+
+
+def _why_none(collection: Collection) -> str:
+    """What to do where nothing is usable: nothing was run, or the reasons of the records that are there."""
+    reasons = [warning.message for warning in collection.warnings]
+    if not reasons:
+        return "make one with 'fsseg-bench run'"
+    more = [f"{len(reasons) - 3} more"] if len(reasons) > 3 else []
+    return f"{len(reasons)} skipped: {'; '.join([*reasons[:3], *more])}"

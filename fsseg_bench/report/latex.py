@@ -155,10 +155,12 @@ def _rule(changed: int, innermost: int, columns: int) -> list[str]:
 def _cell(cell: Cell, table: Table) -> str:
     mark = rf"\textsuperscript{{{table.footnotes[cell.note]}}}" if cell.note else ""
     value, plus_minus, spread = cell.text.partition(" ± ")
-    text = _RANKED[cell.rank].format(
-        _number(value) if cell.value is not None or cell.low is not None else escape(value)
-    )
+    text = _RANKED[cell.rank].format(_number(value) if _is_number(cell) else escape(value))
     return text + (rf"\,{{\scriptsize$\pm${escape(spread)}}}" if plus_minus else "") + mark
+
+
+def _is_number(cell: Cell) -> bool:
+    return cell.value is not None or cell.low is not None
 
 
 def _number(text: str) -> str:
@@ -200,7 +202,8 @@ def to_macros(tables: Iterable[Table]) -> str:
                 name = _name(table, row, i)
                 used[name] = used.get(name, 0) + 1
                 unique = name if used[name] == 1 else f"{name}/{used[name]}"
-                lines.append(rf"\@namedef{{fsseg@{unique}}}{{{escape(row[i].text)}}}" + "\n")
+                text = _number(row[i].text) if _is_number(row[i]) else escape(row[i].text)
+                lines.append(rf"\@namedef{{fsseg@{unique}}}{{{text}}}" + "\n")
     return _MACROS + "".join(lines) + "\\makeatother\n"
 
 

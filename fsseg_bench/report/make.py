@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.document import Document, Request, document
@@ -31,7 +32,7 @@ def make_report(
     interval: IntervalKind = "images",
     episodes: int | None = None,
     per_class: bool = False,
-    columns: Sequence[Number] = NUMBERS,
+    columns: Number | Sequence[Number] = NUMBERS,
     layout: Layout = "auto",
     papers_path: Path | str | None = None,
     data_root: Path | str | None = None,
@@ -71,6 +72,9 @@ def make_report(
             conditions leave nothing.
     """
     names = [tables] if isinstance(tables, (str, int)) else tables
+    if episodes is not None and type(episodes) is not int:
+        raise UserError(f"episodes={episodes!r} is not a whole number")
+    named = [columns] if isinstance(columns, str) else columns
     filters = {"dataset": dataset, "backbone": backbone, "shot": shot, "way": way, "seed": seed}
     request = Request(
         tables=tuple(map(str, names)),
@@ -81,7 +85,7 @@ def make_report(
         interval=choice("interval", interval, get_args(IntervalKind)),
         episodes=episodes,
         per_class=per_class,
-        numbers=[number for number in NUMBERS if number in {choice("columns", c, NUMBERS) for c in columns}],
+        numbers=[number for number in NUMBERS if number in {choice("columns", c, NUMBERS) for c in named}],
         layout=choice("layout", layout, get_args(Layout)),
         papers_path=papers_path,
         data_root=None if data_root is None else str(data_root),

@@ -151,6 +151,8 @@ def test_closed_streams(results: Path) -> None:
     assert done.returncode == 0
     assert b"standard output is closed" in done.stderr
     assert process("report", "--results", results, shell="2>&-").returncode == 0
+    assert process("report", "--results", results, shell=">&-").returncode == 0  # it asks whether it is a terminal
+    assert process("list", "runs", "--results", results, shell=">&- 2>&-").returncode == 0
 
 
 def test_a_user_who_is_not_there() -> None:

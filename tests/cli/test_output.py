@@ -55,6 +55,17 @@ def test_a_terminal_gets_a_drawn_table(terminal: Callable[[], None], capsys: pyt
     assert max(map(len, lines)) <= 60
 
 
+def test_a_long_label_is_wrapped_and_no_number_is_cut(terminal: Callable[[], None], capsys: pytest.CaptureFixture[str]):
+    terminal()
+    columns = Column(("method",)), Column(("mean",))
+    row = Cell("m" * 70), Cell("31.00 ± 2.00", 31.0, note="few images")
+    put_tables([Table("t", "The title", "", columns, 1, (row,))])
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert any(line.endswith("  31.00 ± 2.00 (a)") for line in lines)
+    assert "".join(lines).count("m") == 70 + 3
+    assert max(map(len, lines)) <= 60
+
+
 @pytest.mark.parametrize(("form", "begins"), [("markdown", "### The"), ("latex", "% needs"), ("csv", "table,")])
 def test_a_form_that_is_asked_for_is_kept(
     terminal: Callable[[], None], capsys: pytest.CaptureFixture[str], form: Form, begins: str

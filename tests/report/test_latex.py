@@ -149,6 +149,24 @@ def test_one_macro_a_number() -> None:
     assert lines[-1] == r"\makeatother"
 
 
+def test_macros_have_a_minus_for_negative_numbers() -> None:
+    row = (
+        Cell("a-1"),
+        Cell("-0.02 to +0.07", low=-0.02, high=0.07),
+        Cell("-5.30", -5.3),
+        Cell("<0.001", 0.0),
+        Cell("-"),
+    )
+    columns = tuple(Column((name,)) for name in ("method", "interval", "difference", "p", "mean"))
+    lines = to_macros([Table("t", "T", "C", columns, 1, (row,))]).splitlines()[4:-1]
+    assert lines == [
+        r"\@namedef{fsseg@t/a-1/interval}{$-$0.02 to +0.07}",
+        r"\@namedef{fsseg@t/a-1/difference}{$-$5.30}",
+        r"\@namedef{fsseg@t/a-1/p}{$<$0.001}",
+        r"\@namedef{fsseg@t/a-1/mean}{-}",
+    ]
+
+
 def test_equal_names_are_numbered() -> None:
     lines = to_macros([numbers("a", "a"), numbers("a")]).splitlines()[4:-1]
     names = [line.split("@")[2].split("}")[0] for line in lines]

@@ -77,3 +77,12 @@ def test_a_form_can_be_given_and_others_are_refused(root: Path, tmp_path: Path) 
         fsseg_bench.make_report(root=root, columns=["printed"])  # type: ignore[list-item]
     with pytest.raises(UserError, match="layout 'wide': use one of auto, columns, lines"):
         fsseg_bench.make_report(root=root, layout="wide")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="form 'pdf': use one of markdown, latex"):
+        made.save(tmp_path / "t.pdf", "pdf")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="episodes='3' is not a whole number"):
+        fsseg_bench.make_report(root=root, episodes="3")  # type: ignore[arg-type]
+
+
+def test_records_of_which_none_can_be_used_are_named(root: Path) -> None:
+    with pytest.raises(UserError, match=r"no usable runs; 8 skipped: .*the first 9999 were asked for; .*; 5 more"):
+        fsseg_bench.make_report(root=root / "pascal5i", episodes=9999)
