@@ -200,7 +200,8 @@ def document(root: str | Path | None, request: Request) -> Document:
     elif request.narrow:
         try:
             collection = chosen(collection, request.methods, request.where)
-            notes.insert(0, f"{collection.left_out} of {found} runs left out")
+            if collection.left_out:
+                notes.insert(0, f"{collection.left_out} of {found} runs left out")
         except UserError as error:
             if not any(table.numbers for table in wanted):
                 raise
