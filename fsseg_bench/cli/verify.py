@@ -87,8 +87,8 @@ def _folders(records: Sequence[str]) -> tuple[list[Path], list[RecordWarning]]:
 
 def _say(folder: str, verdicts: Sequence[Verdict], *, parts: bool) -> None:
     good = all(verdict.good for verdict in verdicts)
-    told = next((f": {verdict.words}" for verdict in verdicts if good and verdict.part == "scores"), "")
-    click.echo(printable(f"{'ok   ' if good else 'WRONG'} {folder}{told}"))
+    told = "; ".join(verdict.words for verdict in verdicts if good and verdict.part in {"scores", "masks"})
+    click.echo(printable(f"{'ok   ' if good else 'WRONG'} {folder}{': ' * bool(told)}{told}"))
     for verdict in verdicts:
         if parts or not verdict.good:
             click.echo(printable(f"  {'ok   ' if verdict.good else 'WRONG'} {verdict.part}: {verdict.words}"))

@@ -24,7 +24,7 @@ _CELL_KEYS = ("value", "low", "high", "text", "rank", "note", "source", "runs")
 
 def escape(text: str) -> str:
     """``text`` as it is, whatever Markdown, HTML or maths signs it has."""
-    return printable(text).translate(_ESCAPES)
+    return printable(text).translate(_ESCAPES).replace("&lt; ", "< ")  # before a space it begins no tag
 
 
 def to_markdown(table: Table) -> str:
