@@ -279,7 +279,8 @@ def _new(settings: RunSettings, request: RunRequest, folds: int, software: Mappi
 
 def _resumed(info: RunInfo, software: Mapping[str, Any]) -> dict[str, Any]:
     """The content of run.json with a note of what is different in software and machine since the run began."""
-    changed = differences(info.document["provenance"], software)
+    before, now = ({k: v for k, v in p.items() if k != "command"} for p in (info.document["provenance"], software))
+    changed = differences(before, now)  # the command is made of what is compared anyway, and of options like --workers
     return {**info.document, "resumed": [*info.resumed, {"time": _now(), "changed": changed}]}
 
 

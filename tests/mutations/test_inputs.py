@@ -19,6 +19,8 @@ from tests.mutations.world import Ending, World, call, replaced
 
 pytestmark = pytest.mark.slow
 
+DRY = ("--dry-run", "--json", "--no-estimate")
+
 
 class Inputs:
     """What a command makes of changed data: its identity and, where that is the same, its counts."""
@@ -26,13 +28,15 @@ class Inputs:
     def __init__(self, world: World, words: list[str], *more: str | Path) -> None:
         self.world = world
         self.words = [*words, *map(str, more)]
-        self.settings = self._settings(call(*self.words, "--dry-run"))
+        self.settings = self._settings(call(*self.words, *DRY))
         assert self.settings is not None
         self.counts = self._counts()
 
     def verdict(self, path: Path, same: bool = False) -> str:
         """``same``: the change is known to change nothing, so that nothing is run where the identity is the same."""
-        ending = call(*self.words, "--dry-run")
+        ending = call(*self.words, *DRY)
+        if ending.code == 0 and json.loads(ending.out)["not_here"]:  # a plan goes on where a run does not
+            ending = call(*self.words, "--out", self.world.fresh("missing"))
         if ending.broken:
             return f"broken: {ending.broken}"
         if ending.code == 2:
@@ -52,7 +56,7 @@ class Inputs:
 
     @staticmethod
     def _settings(ending: Ending) -> Any:
-        return json.loads(ending.out) if ending.code == 0 else None
+        return [run["settings"] for run in json.loads(ending.out)["runs"]] if ending.code == 0 else None
 
     def _counts(self) -> Any:
         out = self.world.fresh("counted")
@@ -226,7 +230,7 @@ def test_words_of_a_command(world: World) -> None:
             if option == "iterations":
                 del words[words.index("--iterations") : words.index("--iterations") + 2]
             out = [] if option == "out" else ["--out", world.fresh("words")]
-            ending = call(*words, *out, *([] if option != "iterations" else ["--dry-run"]), f"--{option}", value)
+            ending = call(*words, *out, *([] if option != "iterations" else DRY), f"--{option}", value)
             verdict = f"broken: {ending.broken}" if ending.broken else "refused" if ending.code == 2 else "equal"
             if option == "iterations" and ending.code == 0:
                 verdict = "other"
