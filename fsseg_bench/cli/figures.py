@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,10 +12,12 @@ from fsseg_bench.cli.options import selected, selecting, user_folders
 from fsseg_bench.conventions import UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.statistics import Metric
+from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.sweep import find_sweep
 from fsseg_bench.report.contender import Contender, single_seed
+from fsseg_bench.report.episode_choice import Choice
 from fsseg_bench.report.figures.canvas import FORMATS, save_all
-from fsseg_bench.report.figures.episodes import Choice, EpisodeRow, choose_episodes, episodes_figure
+from fsseg_bench.report.figures.episodes import EpisodeRow, choose_episodes, episodes_figure
 from fsseg_bench.report.figures.loss import loss_curve, loss_figure
 from fsseg_bench.report.figures.steps import STEPS, SWITCH, other_model, steps_curve, steps_figure
 from fsseg_bench.report.recorded import DataPlaces, RecordedEpisodes
@@ -133,37 +135,40 @@ def _sweep(contenders: Sequence[Contender], values: Sequence[str], places: dict[
 
 def _episodes(contenders: Sequence[Contender], places: dict[str, Any]) -> Figure:
     about = _about(contenders)
-    choices = choose_episodes(contenders)
+    choices, runs = choose_episodes(contenders)
     sources = places["sources_path"] or contenders[0].example.info.passed.sources_path
     recorded = RecordedEpisodes(DataPlaces(places["data_root"], places["dataset"], sources))
-    labels = _predictions(choices, recorded, places)
+    labels = _predictions(choices, runs, recorded, places)
     rows = []
     for choice in choices:
-        images = recorded.images(choice.runs[0], choice.episode)
-        titles = [f"{c.label}: IoU {100 * iou:.1f} %" for c, iou in zip(contenders, choice.ious, strict=True)]
-        own = [labels[run.folder, choice.episode] for run in choice.runs]
+        images = recorded.images(runs[choice.fold][0], choice.episode)
+        titles = [f"{c.label}: IoU {iou:.1f} %" for c, iou in zip(contenders, choice.ious, strict=True)]
+        own = [labels[run.folder, choice.episode] for run in runs[choice.fold]]
         tiles = [(tile.title, tile.pixels) for tile in images.tiles(list(zip(titles, own, strict=True)))]
         rows.append(EpisodeRow(f"{choice.reason} (fold {choice.fold}, episode {choice.episode})", tiles))
     return episodes_figure(rows, about, contenders[0].settings.way)
 
 
 def _predictions(
-    choices: Sequence[Choice], recorded: RecordedEpisodes, places: dict[str, Any]
+    choices: Sequence[Choice],
+    runs: Mapping[int, Sequence[StoredRun]],
+    recorded: RecordedEpisodes,
+    places: dict[str, Any],
 ) -> dict[tuple[Path, int], UInt8]:
     """The predictions by folder and episode: as recorded, or made again where a record keeps none."""
-    runs = {run.folder: run for choice in choices for run in choice.runs}
-    wanted = {folder: [c.episode for c in choices if folder in {r.folder for r in c.runs}] for folder in runs}
     found, lacking = {}, {}
-    for folder, episodes in wanted.items():
-        own = recorded.predictions(runs[folder], episodes)
-        if own is None:
-            lacking[folder] = episodes
+    chosen = {fold: [choice.episode for choice in choices if choice.fold == fold] for fold in runs}
+    wanted = [(run, chosen[fold]) for fold, own in runs.items() for run in own if chosen[fold]]
+    for run, episodes in wanted:
+        labels = recorded.predictions(run, episodes)
+        if labels is None:
+            lacking[run.folder] = episodes
         else:
-            found.update({(folder, episode): labels for episode, labels in zip(episodes, own, strict=True)})
+            found.update({(run.folder, episode): own for episode, own in zip(episodes, labels, strict=True)})
     if lacking:
         from fsseg_bench.engine.open_run import RunPlaces
         from fsseg_bench.engine.rerun import predicted_labels
 
-        click.echo(f"note: {len(lacking)} of {len(runs)} runs keep no predictions; they predict again", err=True)
+        click.echo(f"note: {len(lacking)} of {len(wanted)} runs keep no predictions; they predict again", err=True)
         found.update(predicted_labels(lacking, RunPlaces(**places)))
     return found

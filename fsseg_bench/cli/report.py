@@ -15,7 +15,7 @@ from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.commands import Installation, paper_commands, runs_commands
 from fsseg_bench.report.document import Document, Request, document
 from fsseg_bench.report.find_papers import RUNS
-from fsseg_bench.report.model import Layout, Table, printable
+from fsseg_bench.report.model import Layout, printable
 from fsseg_bench.report.paper_words import NUMBERS, Number
 
 Form = Literal["table", "markdown", "latex", "csv", "json", "html"]
@@ -128,7 +128,7 @@ def report(
         put(_commands(made, results), out)
     elif macros:
         put(made.text("macros"), out)
-        _say(_apart(made.unfinished))
+        _say(made.apart)
     else:
         _put(made, form, out)
     if strict and doubts:
@@ -138,17 +138,11 @@ def report(
 def _put(made: Document, form: Form, out: str | None) -> None:
     if form != "table":
         put(made.text(form), out)
-        _say(_apart(made.unfinished) if form in {"latex", "csv"} else [])
+        _say(made.apart if form in {"latex", "csv"} else [])
     elif drawn(out):
         put_tables([*made.shaped(), *([made.unfinished] if made.unfinished else [])])
     else:
         put(made.text("markdown"), out)
-
-
-def _apart(unfinished: Table | None) -> list[str]:
-    """What is not finished, for formats that have no place for it."""
-    rows = unfinished.rows if unfinished else ()
-    return [f"not finished: {row[-1].text} ({row[-2].text})" for row in rows]
 
 
 def _say(lines: Sequence[str]) -> None:

@@ -71,7 +71,7 @@ def _scores(then: StoredRun, first: EpisodeCounts, second: EpisodeCounts) -> Ite
         yield Verdict("scores", False, str(error))
         return
     for metric, name in _NAMES.items():
-        yield Verdict(f"{name}", False, _words(result.scores[metric].overall))
+        yield Verdict(name, False, _words(result.scores[metric].overall))
 
 
 def _words(found: Difference) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fsseg_bench.report.html.episode_choice import choose, further
+from fsseg_bench.report.episode_choice import choose, further
 
 
 def ious(*rows: list[int]) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from fsseg_bench.pictures.overlay import colour, kinds
 from fsseg_bench.protocol.scoring import episode_ious
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.contender import Contender, match
+from fsseg_bench.report.episode_choice import Choice, Episodes
 from fsseg_bench.report.figures.canvas import label, new_figure
 
 if TYPE_CHECKING:
@@ -25,21 +25,6 @@ _CAPTION = 0.2
 _TITLE_POINTS = 12  # height of a tile's title
 
 
-@dataclass(frozen=True)
-class Choice:
-    """An episode worth showing."""
-
-    reason: str
-    """By which rule it was chosen."""
-    fold: int
-    episode: int
-    """Its number in the fold's table."""
-    ious: tuple[float, ...]
-    """Foreground IoU of each contender, in [0, 1]."""
-    runs: tuple[StoredRun, ...] = field(repr=False)
-    """Of each contender, on this fold."""
-
-
 class EpisodeRow(NamedTuple):
     """One row of the figure."""
 
@@ -48,11 +33,11 @@ class EpisodeRow(NamedTuple):
     """Titles and pictures (S, S, 3)."""
 
 
-def choose_episodes(contenders: Sequence[Contender]) -> list[Choice]:
+def choose_episodes(contenders: Sequence[Contender]) -> tuple[list[Choice], dict[int, tuple[StoredRun, ...]]]:
     """The best, the median and the worst episode of the last contender, and where it leads and trails the first most.
 
     Episodes of all common folds are ranked together by foreground IoU at the input size; of equal ones the first
-    counts. An episode that several rules choose appears once, with all of them.
+    counts. The second value has by fold the run of each contender.
 
     Raises:
         UserError: fewer than two contenders, or as :func:`fsseg_bench.report.compare.match`.
@@ -65,10 +50,9 @@ def choose_episodes(contenders: Sequence[Contender]) -> list[Choice]:
         for fold in matched.folds
     }
     ious = {fold: np.stack([episode_ious(run.counts().input) for run in own]) for fold, own in runs.items()}
-    places = [(fold, episode) for fold in matched.folds for episode in range(ious[fold].shape[1])]
-    every = np.concatenate([ious[fold] for fold in matched.folds], axis=1)
-    order = np.argsort(every[-1], kind="stable")
-    lead = every[-1] - every[0]
+    episodes = Episodes.of(ious)
+    order = episodes.ranked(episodes.ious[-1])
+    lead = episodes.ious[-1] - episodes.ious[0]
     first, last = contenders[0].label, contenders[-1].label
     rules = {
         f"best of {last}": order[-1],
@@ -77,13 +61,7 @@ def choose_episodes(contenders: Sequence[Contender]) -> list[Choice]:
         f"{last} furthest ahead of {first}": np.argmax(lead),
         f"{last} furthest behind {first}": np.argmin(lead),
     }
-    reasons: dict[int, list[str]] = {}
-    for rule, place in rules.items():
-        reasons.setdefault(int(place), []).append(rule)
-    return [
-        Choice("; ".join(own), *places[place], tuple(map(float, every[:, place])), runs[places[place][0]])
-        for place, own in reasons.items()
-    ]
+    return episodes.by_rules(rules), runs
 
 
 def episodes_figure(rows: Sequence[EpisodeRow], about: str, ways: int = 1) -> Figure:

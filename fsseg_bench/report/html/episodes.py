@@ -15,7 +15,7 @@ from fsseg_bench.records.info import PREDICTIONS_FILE
 from fsseg_bench.records.predictions import stored_predictions
 from fsseg_bench.records.read import RecordError, RecordWarning
 from fsseg_bench.report.collect import Collection, ScoredRun
-from fsseg_bench.report.html.episode_choice import Choice, choose, further
+from fsseg_bench.report.episode_choice import Choice, choose, further
 from fsseg_bench.report.html.episode_tiles import STYLE, Tiles, legend, tile_side
 from fsseg_bench.report.html.gallery import Gallery
 from fsseg_bench.report.html.page import escape, folded
