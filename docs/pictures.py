@@ -53,7 +53,7 @@ def terminal(name: str, words: str, results: Path, width: int, lines: int) -> No
     """``_static/terminal-NAME.svg``: the first lines that ``fsseg-bench WORDS`` prints."""
     place = [] if words.startswith("show") else ["--results", str(results)]
     printed = on_a_terminal([sys.executable, "-m", "fsseg_bench", *words.split(), *place], width)
-    text = Text.from_ansi(printed)
+    text = Text.from_ansi(printed.replace(f"{STATIC.parents[1]}{os.sep}", ""))  # readers have their own checkout
     shown = Text("\n").join(text.split("\n")[:lines])
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=width, file=nowhere, force_terminal=True)
