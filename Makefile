@@ -34,4 +34,4 @@ $(READY): pyproject.toml hatch_build.py tools/set_up.py
 	@$(PYTHON) tools/set_up.py
 
 clean:
-	rm -rf $(VENV) results/report.html dist docs/_build
+	rm -rf $(VENV) results/report.html dist docs/_build docs/jupyter_execute
