@@ -87,6 +87,13 @@ def test_unknown_names_show_near_matches() -> None:
         registry.find_method("bioptt")
 
 
+def test_an_unknown_name_says_how_to_name_a_folder_where_none_is(own: Path) -> None:
+    with pytest.raises(UserError, match=r"A file of your own: --methods-path FOLDER\.$"):
+        registry.find_method("my-own")
+    with pytest.raises(UserError, match=r"Known: [^.]*\.$"):
+        registry.find_method("my-own", own)
+
+
 def test_two_methods_of_one_name_name_both_origins(own: Path) -> None:
     (own / "panet.py").write_text(ADAPTER)
     with pytest.raises(UserError, match=r"two methods are called 'panet'.*panet\.py and .*panet\.py"):

@@ -99,7 +99,8 @@ def place_of(kind: Kind[T], name: str, path: Path | str | None = None) -> Place:
     """
     found = places(kind, path)
     if name not in found:
-        raise unknown(kind.name, name, found)
+        error = unknown(kind.name, name, found)
+        raise error if _user_folder(kind, path) else UserError(f"{error} A file of your own: {kind.option} FOLDER.")
     return found[name]
 
 

@@ -129,7 +129,7 @@ def _power(comparison: Comparison, wanted: float) -> Table:
     return _table(
         comparison,
         "power",
-        f"What resolves a difference of {wanted:g} percent points",
+        f"What resolves a difference of {wanted:g} percentage point{'s' * (wanted != 1)}",
         ("method", "metric", "folds"),
         heads,
         rows,

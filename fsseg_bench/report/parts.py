@@ -31,7 +31,11 @@ def without_common_labels(table: Table) -> Table:
     if len(common) == table.labels:
         return table
     kept = [i for i in range(len(table.columns)) if i not in common]
-    said = [f"{table.columns[i].head[-1]} {text}" for i, text in common.items() if text not in table.title]
+    named = {i: table.columns[i].head[-1] for i, text in common.items() if text not in table.title}
+    said = [
+        common[i] if common[i].startswith(head.removesuffix("s")) else f"{head} {common[i]}"
+        for i, head in named.items()
+    ]
     return with_columns(table, kept, title=", ".join(filter(None, (table.title, *said))))
 
 

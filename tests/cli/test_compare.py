@@ -33,7 +33,7 @@ def test_markdown_without_a_terminal(root: Path):
     assert result.exit_code == 0
     assert "### toy: differences from baseline" in result.stdout
     assert "### toy: IoU by class" in result.stdout
-    assert "### What resolves a difference of 0.5 percent points" in result.stdout
+    assert "### What resolves a difference of 0.5 percentage points" in result.stdout
     assert (
         result.stdout == call("baseline", "biopt", "--results", root, "--power", "0.5", "--format", "markdown").stdout
     )

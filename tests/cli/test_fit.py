@@ -44,6 +44,13 @@ def test_a_label_that_all_rows_share_goes_first():
     assert (made.title, said) == ("title, backbone resnet18-layer2", [])
 
 
+def test_a_shared_label_that_says_its_heading_is_not_headed_again():
+    columns = (Column(("folds",)), Column(("metric",)), Column(("difference",)))
+    rows = tuple((Cell("fold 1"), Cell(name), number(1)) for name in ("mean-IoU", "binary-IoU"))
+    (made,), _ = fitted(Table("t", "title", "", columns, 2, rows), 25)
+    assert made.title == "title, fold 1"
+
+
 def test_then_folds_go_and_are_named():
     (made,), (said,) = fitted(FULL, 60)
     assert heads(made) == ["method", "1-shot mean"]

@@ -75,7 +75,7 @@ def _check_training(survey: Survey, folds: Mapping[int, tuple[int, ...]], least:
                 names = ", ".join(survey.classes[i - 1] for i in novel)
                 raise UserError(
                     f"{survey.root}: fold {fold} would hold out {names}, and without the images that show them only "
-                    f"{left[c]} remain for training {survey.classes[c - 1]!r}, less than {LEAST_IMAGES}. Say which "
+                    f"{left[c]} remain for training {survey.classes[c - 1]!r}, fewer than {LEAST_IMAGES}. Say which "
                     "images are for training and which for testing, in lists named train and val, or add images"
                 )
 

@@ -121,7 +121,7 @@ def _folds_section(survey: Survey, folds: Folds, least: int) -> list[str]:
             "Each fold holds out its classes: a method is trained on the classes of the other folds and tested on "
             "these. Proposed: classes sorted by their number of test images, most first, dealt to the folds in turn, "
             "there and back, so that folds have about equally many classes and images. Classes that look alike belong "
-            "into one fold: otherwise a held-out class is half known from training. There may be any number of folds, "
+            "in one fold: otherwise a held-out class is half known from training. There may be any number of folds, "
             "numbered from 1 without gaps; with one, methods are tested but cannot be trained."
         )
     ]
@@ -201,7 +201,7 @@ def _summary(survey: Survey, folds: Folds, least: int, *, chosen: bool) -> str:
     dealt = [c for classes in folds.folds.values() for c in classes]
     few = [names[c - 1] for c in dealt if min(folds.train_images[c], folds.test_images[c]) < _FIVE_SHOT]
     if few:
-        lines.append(f"less than {_FIVE_SHOT} images, too few for 5 shots: {', '.join(few)}")
+        lines.append(f"fewer than {_FIVE_SHOT} images, too few for 5 shots: {', '.join(few)}")
     if survey.unused_lists:
         used = f"train_list {', '.join(survey.train_list)}; test_list {', '.join(survey.test_list)}"
         lines.append(f"lists that are not used: {', '.join(survey.unused_lists)} (used: {used})")
