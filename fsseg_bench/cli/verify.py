@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("records", nargs=-1, required=True, metavar="RECORD...")
+@click.argument("records", nargs=-1, required=True, type=click.Path(), metavar="RECORD...")
 @click.option("--masks", is_flag=True, help="Compare stored predictions with the data set's masks, too.")
 @click.option(
     "--data-root", type=click.Path(), help="--masks: folder of the data sets [default: as recorded, else FSSEG_DATA]."

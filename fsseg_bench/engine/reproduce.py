@@ -71,12 +71,13 @@ def repetition(
         checkpoint: what the run evaluated, where it has moved; for a run that evaluated a checkpoint alone.
 
     Raises:
-        UserError: the record is not of a finished run or cannot be used, what the run needs cannot be had, or ``out``
-            is where the record itself is.
+        UserError: the record is not of a finished run or its counts cannot be used, what the run needs cannot be had,
+            or ``out`` is where the record itself is.
     """
     run = read_run(folder)
     if run.status != "done":
         raise UserError(f"{folder}: the run is not done (status {run.status}); give its command again")
+    run.counts()  # what cannot be compared in the end is refused before hours are spent
     request = _asked(run, places or RunPlaces(), checkpoint, retrain=retrain)
     try:
         plan = make_plan(replace(request, out=str(out), panels=0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from fsseg_bench.engine.recount import Scores, check_predictions, recounted
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.torch_file import state_of
+from fsseg_bench.paths import regular
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
 from fsseg_bench.records.counts import row_inspector
 from fsseg_bench.records.info import (
@@ -106,7 +108,7 @@ def _evaluated(run: StoredRun) -> str:
     path, stated, table = run.folder / EVALUATED_FILE, run.settings.evaluated_digest, run.table()
     if stated is None:
         raise _AbsentError
-    data = path.read_bytes()
+    data = regular(path).read_bytes()
     if hashlib.sha256(data).hexdigest() != stated:
         raise RecordError("its SHA-256 is not that of the run's settings")
     images = {row[0] for row in list(csv.reader(data.decode().splitlines()))[1:]}
@@ -161,7 +163,7 @@ def _rows(run: StoredRun, name: str, inspect: Inspect | None = None) -> list[Row
     if not path.exists() and not (name in run.info.files or (name == EPISODES_FILE and run.status == "done")):
         raise _AbsentError
     chain = Chain(run.info.identity, required=run.info.lines == "checked")
-    return parse_lines(path.read_bytes(), path, chain, inspect)
+    return parse_lines(regular(path).read_bytes(), path, chain, inspect)
 
 
 def _checkpoint(run: StoredRun) -> str:
@@ -170,10 +172,23 @@ def _checkpoint(run: StoredRun) -> str:
         if run.status == "done" and settings.iterations:
             return "is not here, so that the run can be repeated with a new training alone"
         raise _AbsentError
-    state = state_of(path)
+    state = state_of(regular(path))
     if state.damage:
         raise RecordError(f"damaged: {state.damage}")
-    return "as it was written" if state.sealed else "by an earlier version: only the sums of its parts were compared"
+    if not state.sealed and (run.info.lines == "checked" or not zipfile.is_zipfile(path)):
+        raise RecordError("not a checkpoint that this run wrote: it has no SHA-256 of its own")
+    if not state.sealed:
+        return "by an earlier version: only the sums of its parts were compared"
+    if not _names(path, run.info.identity):
+        raise RecordError("written by another run")
+    return "as it was written, by this run"
+
+
+def _names(path: Path, identity: str) -> bool:
+    """Whether a checkpoint holds the identity; its pickle is searched as bytes and never run."""
+    with zipfile.ZipFile(path) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        return identity.encode() in archive.read(name)
 
 
 def _sealed(name: str) -> Callable[[StoredRun], str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fsseg_bench.engine.checkpoint import load_state, save_state
 from fsseg_bench.engine.verify import verify
 from fsseg_bench.records.info import read_info
 from fsseg_bench.records.read import StoredRun
@@ -77,6 +80,23 @@ def flipped(name: str) -> Callable[[Path], None]:
     return change
 
 
+def written(name: str, data: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(data) and None
+
+
+def piped(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return change
+
+
+def of_another_run(folder: Path) -> None:
+    state = load_state(folder / "checkpoint.pt")
+    save_state(folder / "checkpoint.pt", replace(state, run="0" * 64))
+
+
 def other_scores(folder: Path) -> None:
     document = json.loads((folder / "run.json").read_text())
     document["scores"]["native"]["mean_iou"] += 1e-6
@@ -100,6 +120,13 @@ def other_losses(folder: Path) -> None:
         (cut("episodes.csv"), "episodes.csv", "not the episodes of the run"),
         (cut("evaluated.csv"), "evaluated.csv", "its SHA-256 is not that of the run's settings"),
         (flipped("checkpoint.pt"), "checkpoint.pt", "its SHA-256 is not the one that it states"),
+        (written("checkpoint.pt", b""), "checkpoint.pt", "not a checkpoint that this run wrote"),
+        (written("checkpoint.pt", b"a text"), "checkpoint.pt", "not a checkpoint that this run wrote"),
+        (of_another_run, "checkpoint.pt", "written by another run"),
+        (piped("episodes.jsonl"), "episodes.jsonl", "not a regular file"),
+        (piped("predictions.jsonl"), "predictions.jsonl", "not a regular file"),
+        (piped("evaluated.csv"), "evaluated.csv", "not a regular file"),
+        (piped("checkpoint.pt"), "checkpoint.pt", "not a regular file"),
         (flipped("panels/panels.json"), "panels/panels.json", "changed since the run was done"),
         (lambda folder: (folder / "train.jsonl").unlink(), "train.jsonl", "No such file"),
         (lambda folder: (folder / "evaluated.csv").unlink(), "evaluated.csv", "No such file"),
