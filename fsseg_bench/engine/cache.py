@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,11 +14,13 @@ from torch import Tensor
 
 from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.data.source import Source
+from fsseg_bench.engine.device import backend_of
 from fsseg_bench.engine.inference import InferenceModel, levels_of, map_levels
 from fsseg_bench.method import Features
 
 GIB = 2**30
 K = TypeVar("K", bound=Hashable)
+_HOST = torch.device("cpu")
 _MASK_BYTES = 512 * 2**20
 _SHARE = 0.4  # of the memory that is free at the start; the rest is for the heads, the loader and other programs
 
@@ -104,21 +105,14 @@ class Budget:
 
 def default_budget(device: torch.device, gib: float | None = None) -> Budget:
     """A share of the free memory, or ``gib`` GiB in all (0 keeps nothing)."""
-    host_free = _host_free()
-    device_free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    backend = backend_of(device)
+    host_free = backend_of(_HOST).free_memory(_HOST)
+    device_free = backend.free_memory(device) if backend.is_gpu else 0
     if gib is None:
         return Budget(int(device_free * _SHARE), int(host_free * _SHARE))
     total = int(gib * GIB)
     on_device = min(total, int(device_free * _SHARE))
     return Budget(on_device, total - on_device)
-
-
-def _host_free() -> int:
-    """Bytes of host memory that can be had; half of the total where the system does not say."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 4 * GIB
 
 
 class FeatureCache:
@@ -130,7 +124,8 @@ class FeatureCache:
 
     def __init__(self, device: torch.device, budget: Budget) -> None:
         self._device = device
-        self._budget = {"device": budget.device if device.type != "cpu" else 0, "host": budget.host}
+        self._beside = backend_of(device).is_gpu
+        self._budget = {"device": budget.device if self._beside else 0, "host": budget.host}
         self._used = {"device": 0, "host": 0}
         self._kept: dict[str, OrderedDict[Hashable, Features]] = {"device": OrderedDict(), "host": OrderedDict()}
 
@@ -150,7 +145,7 @@ class FeatureCache:
             kept = self._kept[tier]
             if key in kept:
                 kept.move_to_end(key)
-                return kept[key] if tier == "device" or self._device.type == "cpu" else self._promote(key)
+                return kept[key] if tier == "device" or not self._beside else self._promote(key)
         return None
 
     def __contains__(self, key: Hashable) -> bool:
@@ -158,7 +153,7 @@ class FeatureCache:
 
     def put(self, key: Hashable, features: Features) -> None:
         """Keeps ``features`` (on the device) as far as the budget allows."""
-        self._insert("host" if self._device.type == "cpu" else "device", key, features)
+        self._insert("device" if self._beside else "host", key, features)
 
     def _promote(self, key: Hashable) -> Features:
         features = self._kept["host"].pop(key)
@@ -171,14 +166,14 @@ class FeatureCache:
         size = _size(features)
         if size > self._budget[tier]:
             if tier == "device":
-                self._insert("host", key, _to(features, torch.device("cpu")))
+                self._insert("host", key, _to(features, _HOST))
             return
         kept = self._kept[tier]
         while self._used[tier] + size > self._budget[tier]:
             old_key, old = kept.popitem(last=False)
             self._used[tier] -= _size(old)
             if tier == "device":
-                self._insert("host", old_key, _to(old, torch.device("cpu")))
+                self._insert("host", old_key, _to(old, _HOST))
         kept[key] = features
         self._used[tier] += size
 

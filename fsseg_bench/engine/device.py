@@ -1,13 +1,177 @@
-"""Device and precision."""
+"""What differs between devices: the only place that knows what a GPU is, and what precision means there."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import Precision
+
+_NAMES = "use auto, cpu, cuda or cuda:INDEX"
+_GIB = 2**30
+
+
+class Backend:
+    """The CPU; and what every other kind of device answers for itself.
+
+    A *wait* is any call that makes this process wait for the device. On the CPU there is none: its work is done when a
+    call returns.
+    """
+
+    is_gpu = False
+    """Whether it computes beside this process, with memory of its own."""
+
+    def count(self) -> int:
+        """How many such devices this process may use."""
+        return 1
+
+    def describe(self, device: torch.device) -> str:
+        """The device in words, for the record."""
+        return f"cpu, {torch.get_num_threads()} threads"
+
+    def synchronise(self, device: torch.device) -> None:
+        """Waits until the device has done its work."""
+
+    def free_memory(self, device: torch.device) -> int:
+        """Bytes that can be had there now; where the system does not say, 4 GiB."""
+        try:
+            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, ValueError, OSError):
+            return 4 * _GIB
+
+    def peak_memory(self, device: torch.device) -> int:
+        """The most bytes taken: on a GPU since :meth:`forget_peak`, on the CPU by the process so far; 0 if unknown."""
+        try:
+            import resource
+        except ImportError:  # not a POSIX system
+            return 0
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest if sys.platform == "darwin" else largest * 1024
+
+    def forget_peak(self, device: torch.device) -> None:
+        """Begins to measure the peak of a GPU's memory anew."""
+
+    def release_memory(self, device: torch.device) -> None:
+        """Gives memory that is kept for later, but not in use, back to the device."""
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether smaller batches would help against the error."""
+        return False
+
+    def to_device(self, tensor: Tensor, device: torch.device) -> Tensor:
+        """A host tensor on the device, without a wait."""
+        return tensor
+
+    def to_host(self, tensor: Tensor) -> Callable[[], Tensor]:
+        """Begins to copy a tensor to the host; what it returns gives the copy, and waits for this copy alone.
+
+        On the CPU the tensor itself is given: do not write into it meanwhile.
+        """
+        return lambda: tensor
+
+    def mark(self, device: torch.device) -> Any:
+        """A point in the device's work, for :meth:`seconds_between`; without a wait."""
+        return time.perf_counter()
+
+    def seconds_between(self, first: Any, second: Any) -> float:
+        """Seconds from one mark to another; a GPU must have passed both, or it is waited for."""
+        return float(second - first)
+
+    def exact(self) -> contextlib.AbstractContextManager[object]:
+        """Sums in full fp32, by the same algorithms each time."""
+        return contextlib.nullcontext()
+
+
+class CudaBackend(Backend):
+    """NVIDIA's GPUs."""
+
+    is_gpu = True
+
+    def count(self) -> int:
+        """As :meth:`Backend.count`; 0 where there is none."""
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+    def describe(self, device: torch.device) -> str:
+        """Number and name."""
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+
+    def synchronise(self, device: torch.device) -> None:
+        """Waits for all streams."""
+        torch.cuda.synchronize(device)
+
+    def free_memory(self, device: torch.device) -> int:
+        """What the driver calls free."""
+        return torch.cuda.mem_get_info(device)[0]
+
+    def peak_memory(self, device: torch.device) -> int:
+        """What tensors took at the most."""
+        return torch.cuda.max_memory_allocated(device)
+
+    def forget_peak(self, device: torch.device) -> None:
+        """From now on."""
+        torch.cuda.reset_peak_memory_stats(device)
+
+    def release_memory(self, device: torch.device) -> None:
+        """Gives PyTorch's cached blocks back."""
+        torch.cuda.empty_cache()
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """PyTorch's own error for it."""
+        return isinstance(error, torch.OutOfMemoryError)
+
+    def to_device(self, tensor: Tensor, device: torch.device) -> Tensor:
+        """Through pinned memory."""
+        # from pageable memory the copy would be made by the driver in pieces, while this process waits
+        pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+        return pinned.to(device, non_blocking=True)
+
+    def to_host(self, tensor: Tensor) -> Callable[[], Tensor]:
+        """Into pinned memory, with an event behind the copy."""
+        copy = torch.empty_like(tensor, device="cpu", pin_memory=True)
+        copy.copy_(tensor, non_blocking=True)
+        done = torch.cuda.Event()
+        done.record(torch.cuda.current_stream(tensor.device))
+
+        def wait() -> Tensor:
+            done.synchronize()
+            return copy
+
+        return wait
+
+    def mark(self, device: torch.device) -> Any:
+        """An event in the current stream."""
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(device))
+        return event
+
+    def seconds_between(self, first: Any, second: Any) -> float:
+        """By the two events."""
+        second.synchronize()
+        return float(first.elapsed_time(second)) / 1000
+
+    def exact(self) -> contextlib.AbstractContextManager[object]:
+        """No TF32, deterministic algorithms, none chosen by timing."""
+        flags: contextlib.AbstractContextManager[object] = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        return flags
+
+
+BACKENDS: dict[str, Backend] = {"cpu": Backend(), "cuda": CudaBackend()}
+"""By the type of device. Another kind of device is one more entry."""
+
+
+def backend_of(device: torch.device) -> Backend:
+    """What knows the device."""
+    return BACKENDS[device.type]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -17,21 +181,18 @@ def resolve_device(name: str) -> torch.device:
         UserError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if BACKENDS["cuda"].count() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:INDEX") from None
-    if device.type not in {"cpu", "cuda"}:
-        raise UserError(f"--device {name}: only cpu and cuda are supported; use auto, cpu, cuda or cuda:INDEX")
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if count == 0:
-            raise UserError(
-                f"--device {name}: PyTorch sees no GPU here; use --device cpu, or install a build with CUDA"
-            )
-        if (device.index or 0) >= count:
+        raise UserError(f"--device {name}: not a device; {_NAMES}") from None
+    if device.type not in BACKENDS:
+        raise UserError(f"--device {name}: only {' and '.join(BACKENDS)} are supported; {_NAMES}")
+    backend = backend_of(device)
+    if backend.is_gpu and (device.index or 0) >= (count := backend.count()):
+        if count:
             raise UserError(f"--device {name}: this machine has {count} GPU(s), numbered from 0")
+        raise UserError(f"--device {name}: PyTorch sees no GPU here; use --device cpu, or install a build with CUDA")
     return device
 
 
@@ -43,9 +204,7 @@ def use_threads(count: int | None) -> None:
 
 def describe(device: torch.device) -> str:
     """The device in words, for the record."""
-    if device.type == "cuda":
-        return f"{device}: {torch.cuda.get_device_name(device)}"
-    return f"cpu, {torch.get_num_threads()} threads"
+    return backend_of(device).describe(device)
 
 
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[object]:
@@ -57,15 +216,9 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
 
 def exact(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """On a GPU: fp32 convolutions without TF32, and the same algorithms each time; nothing on a CPU."""
-    if device.type == "cpu":
-        return contextlib.nullcontext()
-    flags: contextlib.AbstractContextManager[object] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    return flags
+    return backend_of(device).exact()
 
 
 def synchronise(device: torch.device) -> None:
     """Waits until the device has done its work, so that a clock tells the truth."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    backend_of(device).synchronise(device)

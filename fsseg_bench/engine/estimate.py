@@ -12,7 +12,7 @@ import torch
 
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import Budget, FeatureCache, default_budget
-from fsseg_bench.engine.device import exact, synchronise
+from fsseg_bench.engine.device import backend_of, exact, synchronise
 from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.loader import load_batches
@@ -102,18 +102,17 @@ def measure(model: Method, request: RunRequest, protocol: Protocol, recipe: Reci
         Exception: whatever the method raises on made-up images, or the machine for want of memory.
     """
     source = MadeUpSource(protocol.classes, protocol.image.size)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    backend = backend_of(device)
+    backend.forget_peak(device)
     with torch.random.fork_rng(devices=[]):
         times, images, size = _evaluation(model, request, protocol, device, source)
         step, batch = 0.0, recipe.batch
         if recipe.iterations:
-            batch = _affordable(recipe, images, times[0]) if device.type == "cpu" else recipe.batch
+            batch = recipe.batch if backend.is_gpu else _affordable(recipe, images, times[0])
             smaller = replace(recipe, batch=batch)
             step = _training(model, request, protocol, smaller, device, source) * recipe.batch / batch
-    peak = _peak(device)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    peak = backend.peak_memory(device)
+    backend.release_memory(device)
     budget = default_budget(device, request.cache_gib)
     return Speed(step, batch, *times, images, size, peak, budget.device + budget.host)
 
@@ -155,7 +154,7 @@ def _training(
             synchronise(device)
             watch.add(loading=loaded - begin, computing=time.perf_counter() - loaded)
     loading, computing = watch.mean("loading"), watch.mean("computing")
-    if device.type == "cuda" and (workers := default_workers(request)):  # processes load while the GPU computes
+    if backend_of(device).is_gpu and (workers := default_workers(request)):  # processes load while the GPU computes
         return max(computing, loading / workers)
     return loading + computing
 
@@ -228,15 +227,3 @@ def _episodes(
     )
     further = tuple(tuple(tuple(next(images) for _ in range(unlabelled)) for _ in ways) for _ in range(count))
     return table, further if unlabelled else ()
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-        import sys
-    except ImportError:  # not a POSIX system
-        return 0
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else largest * 1024

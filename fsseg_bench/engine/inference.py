@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fsseg_bench.engine.checks import checked_prediction
-from fsseg_bench.engine.device import autocast, exact
+from fsseg_bench.engine.device import autocast, backend_of, exact
 from fsseg_bench.method import Episode, Features, Method
 from fsseg_bench.nn.backbones import Backbone, folded
 from fsseg_bench.records.request import Precision
@@ -32,7 +32,7 @@ class InferenceModel:
         for name, trunk in _trunks(self._method):
             setattr(self._method, name, folded(trunk))
         self._method.to(device).requires_grad_(False)
-        self.encode_batch = 1 if device.type == "cpu" else _GPU_BATCH
+        self.encode_batch = _GPU_BATCH if backend_of(device).is_gpu else 1
         """Images encoded together; fewer cost as much."""
 
     def with_head(self, method: Method) -> InferenceModel:
@@ -75,7 +75,7 @@ class InferenceModel:
         On the CPU each episode goes through alone, on memory of its own: results do not depend on its company, and
         nothing is lost in speed.
         """
-        if self.device.type == "cpu" and episode.batch > 1:
+        if not backend_of(self.device).is_gpu and episode.batch > 1:
             results = [self._predict(episode.item(i)) for i in range(episode.batch)]
             names = results[0][1]
             joined = {name: torch.cat([diagnostics[name] for _, diagnostics in results]) for name in names}

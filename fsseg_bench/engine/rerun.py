@@ -13,7 +13,7 @@ from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.cache import Budget, default_budget
 from fsseg_bench.engine.counts import confusion
-from fsseg_bench.engine.device import describe, resolve_device
+from fsseg_bench.engine.device import backend_of, describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator
 from fsseg_bench.engine.inference import InferenceModel, levels_of
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
@@ -135,7 +135,7 @@ def _equal(first: Features, second: Features) -> bool:
 
 def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Equal on a CPU; a GPU may compute the same features in another order."""
-    if first.shape != second.shape or first.device.type == "cpu":
+    if first.shape != second.shape or not backend_of(first.device).is_gpu:
         return torch.equal(first, second)
     return bool((first - second).abs().max() <= _GPU_TOLERANCE * second.abs().max())
 

@@ -16,7 +16,7 @@ from fsseg_bench.data.open import check_training
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import fill, load_state
-from fsseg_bench.engine.device import describe, resolve_device, use_threads
+from fsseg_bench.engine.device import backend_of, describe, resolve_device, use_threads
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.panels import draw_panels
@@ -96,7 +96,7 @@ def _notes(record: RunRecord, device: torch.device) -> list[str]:
     if record.status == "new":
         lines += runs_with_other_content(record)
     began, now = record.info.provenance.threads, torch.get_num_threads()
-    if device.type == "cpu" and record.status != "new" and began not in {None, now}:
+    if not backend_of(device).is_gpu and record.status != "new" and began not in {None, now}:
         lines.append(
             f"{record.folder}: begun with {began} threads on the CPU, this process has {now}: sums are rounded "
             "otherwise, so that a few pixels of some episodes would be counted differently (OMP_NUM_THREADS sets it)"
@@ -145,7 +145,7 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
             seed=request.seed,
             device=device,
             precision=request.precision,
-            workers=default_workers(request) if device.type == "cuda" else (request.workers or 0),
+            workers=default_workers(request) if backend_of(device).is_gpu else (request.workers or 0),
             cadence=cadence or Cadence(),
         )
         timings = trainer.run(record, progress)
@@ -239,7 +239,7 @@ def setting_of(request: RunRequest, protocol: Protocol, device: torch.device) ->
     return Setting(
         size=protocol.image.size,
         scales=request.scales,
-        head_batch=request.head_batch or (1 if device.type == "cpu" else _GPU_HEAD_BATCH),
+        head_batch=request.head_batch or (_GPU_HEAD_BATCH if backend_of(device).is_gpu else 1),
         workers=default_workers(request),
     )
 

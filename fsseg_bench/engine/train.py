@@ -12,7 +12,7 @@ from torch import Tensor
 from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes
 from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, load_state, save_state
 from fsseg_bench.engine.checks import checked_losses
-from fsseg_bench.engine.device import autocast, exact
+from fsseg_bench.engine.device import autocast, backend_of, exact
 from fsseg_bench.engine.inference import fold_features, normalise
 from fsseg_bench.engine.loader import load_batches
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, set_rate
@@ -156,7 +156,7 @@ class Trainer:
     def _batches(self, start: int, progress: Progress) -> Iterator[TrainingBatch]:
         batch = self.recipe.batch
         positions = range(start * batch, self.recipe.iterations * batch)
-        pinned = self.device.type == "cuda"
+        pinned = backend_of(self.device).is_gpu
         return load_batches(self.episodes, positions, batch, self.workers, pinned=pinned, say=progress.say)
 
     def step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
+from fsseg_bench.engine.device import BACKENDS, CudaBackend
 
 CPU = torch.device("cpu")
 
@@ -47,6 +48,7 @@ def test_what_comes_back_is_what_was_put() -> None:
 
 
 def test_the_device_tier_spills_to_the_host(monkeypatch) -> None:
+    monkeypatch.setitem(BACKENDS, "meta", CudaBackend())
     cache = FeatureCache(torch.device("meta"), Budget(device=200, host=100))
     moved = []
     monkeypatch.setattr("fsseg_bench.engine.cache._to", lambda f, d: moved.append(str(d)) or f)
