@@ -106,7 +106,7 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 
 def _maps(maps: list[Tensor]) -> bool:
-    """Whether these are what :class:`fsseg_bench.engine.train.HistoryStore` keeps: (..., h, w) of half precision."""
+    """Whether these are what :class:`fsseg_bench.engine.history.HistoryStore` keeps: (..., h, w) of half precision."""
     return all(m.dtype == torch.half and m.dim() >= 2 and bool(m.isfinite().all()) for m in maps) and (
         len({m.shape for m in maps}) <= 1
     )

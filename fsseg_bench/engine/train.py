@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -13,13 +15,14 @@ from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes
 from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, load_state, save_state
 from fsseg_bench.engine.checks import checked_losses
 from fsseg_bench.engine.device import autocast, backend_of, exact
+from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.inference import fold_features, normalise
 from fsseg_bench.engine.loader import load_batches
+from fsseg_bench.engine.losses import StepLosses, read, stacked
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, set_rate
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
 from fsseg_bench.progress import Progress
-from fsseg_bench.protocol.scoring import constant_loss
 from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.recipe.steps import rate
@@ -28,32 +31,8 @@ from fsseg_bench.records.request import Precision
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.training import loss_row
 
-
-@dataclass(eq=False)
-class HistoryStore:
-    """Maps by training sample, in half precision on the CPU; part of a training's checkpoint."""
-
-    maps: dict[str, Tensor]
-    """Sample key to its map."""
-    device: torch.device
-
-    def of(self, keys: Sequence[str]) -> History:
-        """The history of a batch of samples."""
-        found = (self.maps.get(key) for key in keys)
-        return History([None if one is None else one.to(self.device).float() for one in found])
-
-    def store(self, keys: Sequence[str], history: History) -> None:
-        """Remembers what the method kept, if anything.
-
-        Raises:
-            ValueError: the maps are not one an episode.
-        """
-        if history.kept is None:
-            return
-        if history.kept.shape[0] != len(keys):
-            raise ValueError(f"history.keep got {history.kept.shape[0]} maps for {len(keys)} episodes")
-        for key, one in zip(keys, history.kept.half().cpu(), strict=True):
-            self.maps[key] = one.clone()  # not a view that keeps the whole batch alive
+_GPU_READS_EVERY = 20
+"""Steps of a GPU between two reads of their losses; the CPU's are read at each step, since they are there."""
 
 
 def _lost(log: LineLog, start: int) -> str:
@@ -88,7 +67,10 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.method.to(self.device).to(memory_format=torch.channels_last)
+        self._backend = backend_of(self.device)
         self._history = HistoryStore({}, self.device)
+        self._read_every = _GPU_READS_EVERY if self._backend.is_gpu else 1
+        self._unread: list[StepLosses] = []
 
     def run(self, record: RunRecord, progress: Progress | None = None) -> dict[str, float]:
         """Trains from the record's checkpoint, or from the start, to the recipe's last iteration.
@@ -116,14 +98,19 @@ class Trainer:
                 progress.say(f"{record.folder}: {told}")
                 record.note(told)
             for iteration, batch in enumerate(self._batches(start, progress), start=start):
-                row = self.step(optimizer, batch, iteration)
-                images += batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
-                log.append(row)
-                meter.advance(1, _note(row, images, begin))
+                self._attempt(optimizer, batch, iteration)
                 done = iteration + 1
                 now = time.perf_counter()
                 due = now - saved >= self.cadence.seconds or done % self.cadence.iterations == 0
-                if due or done == recipe.iterations:
+                due = due or done == recipe.iterations
+                if due or len(self._unread) >= self._read_every:
+                    for step, row in read(self._unread, self.device):
+                        images += step.images
+                        log.append(row)
+                        meter.advance(1, _note(row, images, begin))
+                    self._unread.clear()
+                    self._history.settle()
+                if due:  # every loss so far has been read, so that what is saved comes from finite ones alone
                     log.sync()
                     self._save(record, optimizer, done)
                     saved = now
@@ -148,7 +135,7 @@ class Trainer:
             model=self.method.state_dict(),
             optimizer=optimizer.state_dict(),
             rng=torch.get_rng_state(),
-            history=self._history.maps,
+            history=self._history.on_host(),
             run=record.info.identity,
         )
         save_state(record.checkpoint, state)
@@ -156,16 +143,20 @@ class Trainer:
     def _batches(self, start: int, progress: Progress) -> Iterator[TrainingBatch]:
         batch = self.recipe.batch
         positions = range(start * batch, self.recipe.iterations * batch)
-        pinned = backend_of(self.device).is_gpu
+        pinned = self._backend.is_gpu
         return load_batches(self.episodes, positions, batch, self.workers, pinned=pinned, say=progress.say)
 
-    def step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> Row:
-        """One step; its line of the training log, with the minimised sum, the parts that the method named, the queries'
-        pixels with each label, and the cross-entropy of the best constant prediction on them, in nats.
+    def _attempt(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> None:
+        """A step; where it fails because of a loss that was not finite and not yet read, that is what is told."""
+        try:
+            self.step(optimizer, batch, iteration)
+        except Exception:
+            with suppress(RuntimeError):  # a GPU that broke down gives no numbers either
+                deque(read(self._unread, self.device))
+            raise
 
-        Raises:
-            UserError: the loss is not finite.
-        """
+    def step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> None:
+        """One step, without a wait for the device: its losses are read later, and it is made whatever they are."""
         torch.manual_seed(seed_of("train step", self.seed, iteration))  # dropout and the like: resumable
         lr = rate(self.recipe, iteration)
         set_rate(optimizer, lr)
@@ -173,28 +164,19 @@ class Trainer:
         with autocast(self.device, self.precision):
             parts = checked_losses(self.method.loss(self._episode(batch, history)))
             total = torch.stack([part.float() for part in parts.values()]).sum()
-        if not torch.isfinite(total):
-            told = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in parts.items())
-            raise UserError(
-                f"training stopped at iteration {iteration}: the loss is not finite ({told}). The last checkpoint "
-                "before it is kept. Lower the rate (--set recipe.lr=...), warm up (--set recipe.warmup=...) or clip "
-                "gradients (--set recipe.clip=...)"
-            )
+        values, images = stacked(parts, total), batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
+        self._unread.append(StepLosses(iteration, lr, tuple(parts), values, _label_counts(batch), images))
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         clip(self.method, self.recipe.clip)
         optimizer.step()
         if history is not None:
             self._history.store(batch.keys, history)
-        losses = {name: float(value.detach()) for name, value in parts.items()}
-        row = {"iteration": iteration, "lr": lr, "loss": float(total.detach()), "parts": losses}
-        labels = _label_counts(batch)
-        return {**row, "labels": labels, "constant": constant_loss(labels)}
 
     def _episode(self, batch: TrainingBatch, history: History | None) -> Episode:
         """The batch as the method's loss sees it, supports and queries encoded as the method wants it."""
         trunk, shape = self.method.backbone, batch.support_images.shape[:3]
-        masks = batch.support_masks.to(self.device, non_blocking=True)
+        masks = self._moved(batch.support_masks)
         supports, queries = self.method.encode_training(
             normalise(batch.support_images.flatten(0, 2), trunk, self.device),
             masks.flatten(0, 2),
@@ -207,19 +189,19 @@ class Trainer:
             query=queries,
             size=(height, width),
             seeds=batch.seeds,
-            query_labels=batch.query_label.to(self.device, non_blocking=True),
+            query_labels=self._moved(batch.query_label),
             class_labels=self._class_labels(batch),
             unlabelled=self._unlabelled(batch),
             history=history,
         )
 
+    def _moved(self, tensor: Tensor) -> Tensor:
+        return self._backend.to_device(tensor, self.device)
+
     def _class_labels(self, batch: TrainingBatch) -> ClassLabels | None:
         if batch.support_classes is None or batch.query_classes is None:
             return None
-        return ClassLabels(
-            batch.support_classes.to(self.device, non_blocking=True),
-            batch.query_classes.to(self.device, non_blocking=True),
-        )
+        return ClassLabels(self._moved(batch.support_classes), self._moved(batch.query_classes))
 
     def _unlabelled(self, batch: TrainingBatch) -> Features | None:
         if batch.unlabelled is None:

@@ -13,12 +13,13 @@ import torch
 from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.check import check_method
 from fsseg_bench.engine.checkpoint import load_state
+from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.optimise import prepare
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.predict.predictor import Predictor
 from fsseg_bench.engine.run import execute
-from fsseg_bench.engine.train import Cadence, HistoryStore
+from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import History, Method
 from fsseg_bench.records.lines import read_lines
