@@ -23,24 +23,27 @@ def evaluation_episode(
     masks: Tensor | None = None,
     supports: str = "support",
 ) -> Episode:
-    """Deterministic made-up episodes; each depends on its own index alone.
+    """Deterministic made-up episodes on the method's device and of its precision; each depends on its own index alone.
 
     ``masks`` are (B N K, S, S) uint8 and decide the images' side (None: boxes); another name in ``supports`` is other
     images.
     """
     method.eval()
+    place = _place(method)
     shape = torch.Size((batch, way, shot))
-    masks = masks_of(shape.numel(), "mask") if masks is None else masks
+    masks = (masks_of(shape.numel(), "mask") if masks is None else masks).to(place.device)
     side = masks.shape[-1]
-    support = method.encode_support(images_of(shape.numel(), supports, side), masks)
-    return _assembled(method, shape, masks, (support, method.encode(images_of(batch, "query", side))))
+    support = method.encode_support(images_of(shape.numel(), supports, side).to(place), masks)
+    return _assembled(method, shape, masks, (support, method.encode(images_of(batch, "query", side).to(place))))
 
 
 def training_episode(method: Method, shot: int = 1) -> Episode:
-    """Two 1-way episodes, encoded as in training; of the first, its sample's history is known."""
+    """Two 1-way episodes where the method is, encoded as in training; of the first, its sample's history is known."""
+    place = _place(method)
     shape = torch.Size((2, 1, shot))
-    masks, labels = masks_of(2 * shot, "mask"), masks_of(2, "label")
-    support, query = method.encode_training(images_of(2 * shot, "support"), masks, images_of(2, "query"))
+    masks, labels = (masks_of(count, name).to(place.device) for count, name in ((2 * shot, "mask"), (2, "label")))
+    images, queries = (images_of(count, name).to(place) for count, name in ((2 * shot, "support"), (2, "query")))
+    support, query = method.encode_training(images, masks, queries)
     history = None
     if method.keeps_history:
         with torch.no_grad():
@@ -85,8 +88,14 @@ def _unlabelled(method: Method, batch: int, way: int, side: int) -> Features | N
     count = method.unlabelled_images
     if not count:
         return None
-    encoded = method.encode_unlabelled(images_of(batch * way * count, "unlabelled", side))
+    images = images_of(batch * way * count, "unlabelled", side).to(_place(method))
+    encoded = method.encode_unlabelled(images)
     return fold_features(encoded, torch.Size((batch, way, count)))
+
+
+def _place(method: Method) -> Tensor:
+    """A parameter: what the method computes on, and in which precision."""
+    return next(method.parameters())
 
 
 def images_of(count: int, name: str, side: int = _SIDE) -> Tensor:
