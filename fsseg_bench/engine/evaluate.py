@@ -5,24 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fsseg_bench.data.source import Source
-from fsseg_bench.engine.cache import FeatureCache, FeatureReader, Feed, ImageKey, MaskKey
+from fsseg_bench.engine.cache import FeatureCache
 from fsseg_bench.engine.counts import average_scores, confusion, predict_labels, scores_from_logits
-from fsseg_bench.engine.device import synchronise
+from fsseg_bench.engine.feed import Feed
 from fsseg_bench.engine.inference import InferenceModel, stack_features
+from fsseg_bench.engine.needs import Announcer, Needs
+from fsseg_bench.engine.reader import FeatureReader
+from fsseg_bench.engine.stopwatch import Stopwatch
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Episode, Features
+from fsseg_bench.method import Episode
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.table import Further
 from fsseg_bench.records.info import Timings
 
-_AHEAD = 16  # episodes whose files are loaded before they are needed
 _SPENT = tuple(f.name for f in fields(Timings) if f.name.startswith("evaluate_"))
 
 
@@ -88,6 +91,9 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         self._reader = FeatureReader(self.model, self.cache)
+        query_sizes = [self.setting.query_size(scale) for scale in self.setting.scales]
+        self._needs = Needs(self._reader, self.table, self.further, self.setting.size, query_sizes)
+        self._watch = Stopwatch(self.model.device)
 
     def run(self, sink: Callable[[EpisodeResult], None], start: int = 0, progress: Progress | None = None) -> None:
         """Evaluates episodes ``start`` .. end in order and hands each result to ``sink``."""
@@ -107,16 +113,14 @@ class Evaluator:
             Feed(self.source, self.setting.workers) as feed,
             (progress or Progress()).meter("evaluate", total, start) as meter,
         ):
-            announced = start
+            announcer = Announcer(self._needs, feed, start)
             for first in range(start, total, self.setting.head_batch):
                 chunk = range(first, min(first + self.setting.head_batch, total))
-                while announced < min(chunk[-1] + 1 + _AHEAD, total):
-                    self._announce(feed, announced)
-                    announced += 1
+                announcer.announce(chunk)
                 scored = self._scores(feed, chunk, heads)
-                clock = time.perf_counter()
-                results = [self._results(feed, chunk, scores, diagnostics) for scores, diagnostics in scored]
-                self.timings["evaluate_count_seconds"] += time.perf_counter() - clock
+                with self._watch.measuring("evaluate_count_seconds"):
+                    results = [self._results(feed, chunk, scores, diagnostics) for scores, diagnostics in scored]
+                self._watch.add(self._watch.taken(), self.timings)
                 self.timings["evaluate_episodes"] += len(chunk)
                 for of_heads in zip(*results, strict=True):
                     sink(of_heads)
@@ -134,12 +138,12 @@ class Evaluator:
 
     def _results(self, feed: Feed, chunk: range, scores: Tensor, diagnostics: dict[str, Tensor]) -> list[EpisodeResult]:
         device, ways, size = self.model.device, self.table.ways, self.setting.size
-        labels = torch.stack([feed.mask(self._label_key(i, size)) for i in chunk]).to(device, non_blocking=True)
+        labels = torch.stack([feed.mask(key) for key in self._needs.labels(chunk, size)]).to(device, non_blocking=True)
         predicted = predict_labels(scores, (size, size))
         at_input = confusion(predicted, labels, ways)
         at_native = []
-        for row, i in enumerate(chunk):
-            label = feed.mask(self._label_key(i, None)).unsqueeze(0).to(device, non_blocking=True)
+        for row, key in enumerate(self._needs.labels(chunk, None)):
+            label = feed.mask(key).unsqueeze(0).to(device, non_blocking=True)
             prediction = predict_labels(scores[row : row + 1], (label.shape[1], label.shape[2]))
             at_native.append(confusion(prediction, label, ways))
         both = torch.stack([at_input, torch.cat(at_native)]).cpu()  # one transfer a chunk
@@ -179,10 +183,8 @@ class Evaluator:
         for scale in self.setting.scales:
             episode = self._episode(feed, chunk, scale)
             for i, head in enumerate(heads):
-                clock = time.perf_counter()
-                head_logits, head_diagnostics = head.predict(episode)
-                synchronise(self.model.device)
-                self.timings["evaluate_predict_seconds"] += time.perf_counter() - clock
+                with self._watch.measuring("evaluate_predict_seconds"):
+                    head_logits, head_diagnostics = head.predict(episode)
                 logits[i].append(head_logits)
                 if scale == 1.0 or not diagnostics[i]:
                     diagnostics[i] = head_diagnostics
@@ -191,57 +193,21 @@ class Evaluator:
         return list(zip(scores, diagnostics, strict=True))
 
     def _episode(self, feed: Feed, chunk: range, scale: float) -> Episode:
-        table, size = self.table, self.setting.size
-        clock = time.perf_counter()
-        side = self.setting.query_size(scale)
-        queries = self._reader.images(feed, [ImageKey(table.queries[i], side) for i in chunk])
-        mask_keys = [key for i in chunk for key in self._support_keys(i)]
-        masks = [feed.mask(key) for key in mask_keys]
-        supports = self._reader.supports(feed, mask_keys, masks, size)
-        shape = (len(chunk), table.ways, table.shots)
-        episode = Episode(
-            support=stack_features(supports, shape),
-            support_masks=torch.stack(masks).view(*shape, size, size).to(self.model.device, non_blocking=True),
-            query=stack_features(queries, shape[:1]),
-            size=(side, side),
-            seeds=tuple(table.seed(i) for i in chunk),
-            unlabelled=self._unlabelled(feed, chunk) if self.further else None,
-        )
-        synchronise(self.model.device)
-        self.timings["evaluate_encode_seconds"] += time.perf_counter() - clock
+        """The chunk's episodes with their features."""
+        table, size, side = self.table, self.setting.size, self.setting.query_size(scale)
+        with self._watch.measuring("evaluate_encode_seconds"):
+            masks = [feed.mask(key) for key in self._needs.support_masks(chunk)]
+            keys = self._needs.features(chunk, side)
+            features = iter(self._reader.features(feed, [key for kind in keys for key in kind]))
+            queries, supports, unlabelled = (list(islice(features, len(kind))) for kind in keys)
+            shape = (len(chunk), table.ways, table.shots)
+            episode = Episode(
+                support=stack_features(supports, shape),
+                support_masks=torch.stack(masks).view(*shape, size, size).to(self.model.device, non_blocking=True),
+                query=stack_features(queries, shape[:1]),
+                size=(side, side),
+                seeds=tuple(table.seed(i) for i in chunk),
+                unlabelled=stack_features(unlabelled, (*shape[:2], -1)) if unlabelled else None,
+            )
         self.timings["evaluate_encoded_images"] = self._reader.encoded
         return episode
-
-    def _unlabelled(self, feed: Feed, chunk: range) -> Features:
-        """Features (B, N, U, ...) of the images without masks."""
-        keys = [ImageKey(image, self.setting.size) for i in chunk for way in self.further[i] for image in way]
-        shape = (len(chunk), self.table.ways, len(self.further[chunk[0]][0]))
-        return stack_features(self._reader.unlabelled(feed, keys), shape)
-
-    def _announce(self, feed: Feed, i: int) -> None:
-        """Starts loading what episode ``i`` needs and no cache has."""
-        size, reader = self.setting.size, self._reader
-        queries = [ImageKey(self.table.queries[i], self.setting.query_size(s)) for s in self.setting.scales]
-        keys = [key for key in queries if reader.lacks(key)]
-        for mask_key in self._support_keys(i):
-            feed.announce(mask_key)
-            if reader.lacks_support(mask_key, size):
-                keys.append(ImageKey(mask_key.image, size))
-        further = self.further[i] if self.further else ()
-        unlabelled = (ImageKey(image, size) for images in further for image in images)
-        keys += [key for key in unlabelled if reader.lacks(key, unlabelled=True)]
-        for key in keys:
-            feed.announce(key)
-        feed.announce(self._label_key(i, size))
-        feed.announce(self._label_key(i, None))
-
-    def _support_keys(self, i: int) -> list[MaskKey]:
-        classes, size = self.table.classes[i], self.setting.size
-        return [
-            MaskKey(image, classes, way, size)
-            for way, images in enumerate(self.table.supports[i], start=1)
-            for image in images
-        ]
-
-    def _label_key(self, i: int, size: int | None) -> MaskKey:
-        return MaskKey(self.table.queries[i], self.table.classes[i], 0, size)

@@ -21,7 +21,7 @@ _GPU_BATCH = 8
 class InferenceModel:
     """Wraps a trained method for evaluation.
 
-    Images are encoded in batches of one fixed size (1 on the CPU, where it is fastest; 8 on a GPU, the last batch
+    Images are encoded in batches of one fixed size (1 on the CPU, where it is fastest; 8 on a GPU, where the last is
     filled up with repetitions), so that the features of an image do not depend on which images it is encoded with.
     """
 
@@ -89,12 +89,13 @@ class InferenceModel:
     def _in_batches(self, encode: Callable[..., Features], *tensors: list[Tensor]) -> list[Features]:
         """``encode`` of batches of images and what else it takes of each."""
         images, *others = tensors
+        backend = backend_of(self.device)
         results: list[Features] = []
         for start in range(0, len(images), self.encode_batch):
             chosen = range(start, min(start + self.encode_batch, len(images)))
             indices = [*chosen, *[chosen[-1]] * (self.encode_batch - len(chosen))]
             batch = normalise(torch.stack([images[i] for i in indices]), self._method.backbone, self.device)
-            stacked = [torch.stack([other[i] for i in indices]).to(self.device) for other in others]
+            stacked = [backend.to_device(torch.stack([other[i] for i in indices]), self.device) for other in others]
             with exact(self.device), autocast(self.device, self._precision):
                 features = encode(batch, *stacked)
             results.extend(map_levels(partial(_item, i=i), features) for i in range(len(chosen)))
@@ -119,9 +120,9 @@ def normalise(images: Tensor, backbone: Backbone, device: torch.device) -> Tenso
 
     The bytes travel to the device; the floats are made there.
     """
-    moved = images.to(device, non_blocking=True).float().div_(255)
-    mean = torch.tensor(backbone.mean, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(backbone.std, device=device).view(1, 3, 1, 1)
+    backend = backend_of(device)
+    mean, std = backend.to_device(torch.tensor([backbone.mean, backbone.std]).view(2, 1, 3, 1, 1), device)
+    moved = backend.to_device(images, device).float().div_(255)
     return moved.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 

@@ -47,6 +47,14 @@ def test_what_comes_back_is_what_was_put() -> None:
     assert all(torch.equal(x, y) for x, y in zip(levels, back, strict=True))
 
 
+def test_how_many_fit_is_known_once_the_size_is() -> None:
+    cache = FeatureCache(CPU, Budget(device=0, host=350))
+    assert not cache.holds(1)
+    cache.put("a", feature(1))
+    assert cache.holds(3)
+    assert not cache.holds(4)
+
+
 def test_the_device_tier_spills_to_the_host(monkeypatch) -> None:
     monkeypatch.setitem(BACKENDS, "meta", CudaBackend())
     cache = FeatureCache(torch.device("meta"), Budget(device=200, host=100))
