@@ -29,6 +29,10 @@ class UserError(Exception):
         super().__init__(text if text.isascii() else _SURROGATE.sub(lambda found: _byte(found[0]), text))
 
 
+class FullDiskError(UserError):
+    """There is no room for what is to be written: other work that writes would fail just as well."""
+
+
 class NotHereError(UserError):
     """Data or published weights that a run needs are nowhere on this machine: a plan can be shown without them."""
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import FullDiskError, UserError
 from fsseg_bench.paths import regular
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -39,7 +39,7 @@ def write_error(path: Path, error: OSError, advice: str = "") -> UserError:
     reason = error.strerror or str(error)
     end = f"; {advice}" if advice else ""
     if error.errno in _FULL:
-        return UserError(
+        return FullDiskError(
             f"{path}: the disk is full ({reason}). Nothing recorded before is lost; make room and give the "
             f"same command again: it goes on where it stopped{end}"
         )
