@@ -19,8 +19,8 @@ from fsseg_bench.progress import Progress
 from fsseg_bench.records.request import Precision, RunRequest
 from fsseg_bench.report.frames.runs import results_of
 from fsseg_bench.report.recipes import what_differs
+from fsseg_bench.screen.jobs import JobProgress
 from fsseg_bench.screen.notebook import progress_from_python
-from fsseg_bench.screen.terminal import JobProgress
 from fsseg_bench.values import checked_value, plain_value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ class Meter:
 
 @dataclass(frozen=True)
 class Job:
-    """One of several pieces of long work that come one after the other: a run."""
+    """One of several pieces of long work: a run."""
 
     title: str
     kind: str
@@ -45,43 +46,47 @@ class Progress:
     def say(self, message: str) -> None:
         """One line worth reading."""
 
-    def jobs(self, jobs: Sequence[Job]) -> None:
-        """What is ahead: these jobs, in this order."""
+    def jobs(self, jobs: Sequence[Job], side_by_side: int = 1) -> None:
+        """What is ahead: these jobs, begun in this order, and so many of them at a time."""
 
     @contextmanager
-    def job(self, number: int) -> Iterator[None]:
-        """The job ``number`` (from 0) of those ahead: whatever the body does belongs to it."""
-        yield
+    def job(self, number: int) -> Iterator[Progress]:
+        """The job ``number`` (from 0) of those ahead; its own work tells what is given."""
+        yield self
 
 
 class Remaining:
-    """How long a list of jobs still takes: from what was measured so far of jobs of the same kind, else from what was
-    estimated before, corrected by how far other estimates were off, else from the mean of the other kinds."""
+    """How long a list of jobs still takes, of which so many are at work at a time: from what was measured so far of
+    jobs of the same kind, else from what was estimated before, corrected by how far other estimates were off, else
+    from the mean of the other kinds."""
 
-    def __init__(self, jobs: Sequence[Job], clock: Callable[[], float] = time.monotonic) -> None:
-        self._jobs, self._clock = jobs, clock
+    def __init__(self, jobs: Sequence[Job], side_by_side: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self._jobs, self._lanes, self._clock = jobs, side_by_side, clock
         self._left = [dict(job.steps) for job in jobs]
+        self._waiting = [*range(len(jobs))]
         self._measured: dict[tuple[str, str], tuple[int, float]] = {}
         """Steps done and seconds they took, by kind and meter."""
         self._around: list[float] = []
         """Seconds of each finished job outside its meters."""
-        self._now = -1
-        self._started = self._metered = 0.0
+        self._begun: dict[int, float] = {}
+        """When each job that is at work began; seconds in its meters are taken for none."""
 
     def begin(self, number: int) -> None:
         """The job ``number`` begins."""
-        self._now, self._started, self._metered = number, self._clock(), 0.0
+        self._waiting.remove(number)
+        self._begun[number] = self._clock()
 
-    def end(self) -> None:
-        """The job is done."""
-        if any(self._jobs[self._now].steps.values()):  # a job that was done before says nothing of the others
-            self._around.append(max(self._clock() - self._started - self._metered, 0.0))
-        self._left[self._now] = {}
+    def end(self, number: int, *, failed: bool = False) -> None:
+        """The job is done; of one that ``failed`` nothing is left either."""
+        spent = self._clock() - self._begun.pop(number)
+        if not failed and any(self._jobs[number].steps.values()):  # one done before says nothing of the others
+            self._around.append(max(spent, 0.0))
+        self._left[number] = {}
 
     @contextmanager
-    def metered(self, title: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
-        """Measures a meter of the job; yields what is to be told of each advance."""
-        job, left = self._jobs[self._now], self._left[self._now]
+    def metered(self, number: int, title: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+        """Measures a meter of the job ``number``; yields what is to be told of each advance."""
+        job, left = self._jobs[number], self._left[number]
         left[title] = total - done
         before = last = self._clock()
 
@@ -94,21 +99,31 @@ class Remaining:
             last = now
 
         yield advanced
-        self._metered += self._clock() - before
+        self._begun[number] += self._clock() - before
 
     def seconds(self) -> float | None:
-        """What is left in all; None where nothing is known of the speed of some work."""
-        times = [
-            (steps, self._speed(job, title))
-            for job, left in zip(self._jobs, self._left, strict=True)
-            for title, steps in left.items()
-            if steps > 0
-        ]
-        if any(speed is None for _, speed in times):
-            return None
-        later = sum(any(job.steps.values()) for job in self._jobs[self._now + 1 :])
-        around = fmean(self._around) * later if self._around else 0.0
-        return around + sum(steps * speed for steps, speed in times if speed is not None)
+        """Until all are done; None where nothing is known of the speed of some work.
+
+        Each job that waits is taken to begin when the first of those before it is done.
+        """
+        around = fmean(self._around) if self._around else 0.0
+        lanes: list[float] = []
+        waiting: list[float] = []
+        for number, job in enumerate(self._jobs):
+            left = [*self._left[number].items()]  # a copy: a display asks from a thread of its own
+            speeds = [(steps, self._speed(job, title)) for title, steps in left if steps > 0]
+            if any(speed is None for _, speed in speeds):
+                return None
+            seconds = sum(steps * speed for steps, speed in speeds if speed is not None)
+            if number in self._begun:
+                lanes.append(seconds)
+            elif number in self._waiting and any(job.steps.values()):
+                waiting.append(seconds + around)
+        lanes += [0.0] * (self._lanes - len(lanes))
+        heapq.heapify(lanes)
+        for seconds in waiting:
+            heapq.heapreplace(lanes, lanes[0] + seconds)
+        return max(lanes)
 
     def _speed(self, job: Job, title: str) -> float | None:
         steps, seconds = self._measured.get((job.kind, title), (0, 0.0))
@@ -116,7 +131,7 @@ class Remaining:
             return seconds / steps
         if title in job.speeds:
             return job.speeds[title] * self._correction(title)
-        known = [s / n for (_, name), (n, s) in self._measured.items() if name == title and n]
+        known = [s / n for (_, name), (n, s) in [*self._measured.items()] if name == title and n]
         known = known or [other.speeds[title] for other in self._jobs if title in other.speeds]
         return fmean(known) if known else None
 
@@ -125,7 +140,7 @@ class Remaining:
         estimates = {(job.kind, name): speed for job in self._jobs for name, speed in job.speeds.items()}
         pairs = [
             (name, seconds, steps * estimates[kind, name])
-            for (kind, name), (steps, seconds) in self._measured.items()
+            for (kind, name), (steps, seconds) in [*self._measured.items()]
             if seconds >= _LEAST_SECONDS and steps * estimates.get((kind, name), 0.0) > 0
         ]
         pairs = [pair for pair in pairs if pair[0] == title] or pairs

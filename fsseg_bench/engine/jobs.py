@@ -24,10 +24,10 @@ def run_all(batch: Batch, opened: OpenSources, progress: Progress | None = None)
     progress.jobs(jobs)
     folders = []
     for number, planned in enumerate(batch.runs):
-        with progress.job(number):
+        with progress.job(number) as inside:
             begin = time.monotonic()
             todo = planned.left.status != "done"
-            record = execute(planned.plan(opened), progress if todo else None)  # of a finished run there is no news
+            record = execute(planned.plan(opened), inside if todo else None)  # of a finished run there is no news
             if todo:
                 progress.say(f"{jobs[number].title}: {_result(record)}, {time.monotonic() - begin:,.0f} s")
         folders.append(record.folder)

@@ -15,7 +15,8 @@ import click
 from rich.console import Console
 
 from fsseg_bench.progress import Meter, Progress, Unit
-from fsseg_bench.screen.terminal import BarMeter, Display, JobProgress, screen_progress
+from fsseg_bench.screen.jobs import JobProgress
+from fsseg_bench.screen.terminal import BarMeter, Display, screen_progress
 
 _PAUSE = 0.5  # seconds between two drawings: each is a message to the browser
 
@@ -46,22 +47,25 @@ class NotebookProgress(JobProgress):
         self._drawn = 0.0
 
     @contextmanager
-    def job(self, number: int) -> Iterator[None]:
-        """Whatever the body does belongs to job ``number``; its bars go with it."""
-        with super().job(number):
-            yield
+    def job(self, number: int) -> Iterator[Progress]:
+        """The job ``number``: its own work tells what is given; its bars go with it."""
+        with super().job(number) as inside:
+            yield inside
+        self._bars.end_row(number)
         self._draw()
 
     @contextmanager
-    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
+    def meter_of(self, number: int | None, title: str, total: int, done: int, unit: Unit) -> Iterator[Meter]:
         """A bar while the body runs."""
-        task = self._bars.add_task(title, total=total, completed=done, unit=unit, note="")
-        self._draw()
+        words, row = self.bar_title(number, title)
         try:
-            with self.measured(title, total, done) as told:
+            with (
+                self._bars.bar(words, total, done, unit, row) as task,
+                self.measured(number, title, total, done) as told,
+            ):
+                self._draw()
                 yield _Drawn(BarMeter(self._bars, task, told), self)
         finally:
-            self._bars.remove_task(task)
             self._draw()
 
     def say(self, message: str) -> None:

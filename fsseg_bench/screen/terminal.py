@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -24,9 +24,10 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
-from fsseg_bench.progress import Job, Meter, Progress, Remaining, Unit, about
+from fsseg_bench.progress import Meter, Progress, Unit
+from fsseg_bench.screen.jobs import JobProgress
 
-_INTERVAL = 15.0  # seconds between plain lines
+_INTERVAL = 15.0  # seconds between plain lines, of all jobs together
 _BAR = 40  # columns
 _WIDE = 100  # columns of a terminal that has room for bars of that length
 
@@ -49,61 +50,6 @@ class _Amount(ProgressColumn):
         return Text(" ").join([self._bytes.render(task), self._rate.render(task)])
 
 
-class JobProgress(Progress):
-    """Knows which of several jobs is at work, and how much is left of all."""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._jobs: Sequence[Job] = ()
-        self._remaining = Remaining(())
-        self._now: int | None = None
-
-    def jobs(self, jobs: Sequence[Job]) -> None:
-        """What is ahead: these jobs, in this order."""
-        self._jobs, self._remaining = jobs, Remaining(jobs)
-
-    @contextmanager
-    def job(self, number: int) -> Iterator[None]:
-        """Whatever the body does belongs to the job ``number``."""
-        self._now = number
-        self._remaining.begin(number)
-        yield
-        self._remaining.end()
-        self._now = None
-
-    @property
-    def which(self) -> str:
-        """``run 3 of 12: panet fold 3``, or what was given where there are no jobs."""
-        if self._now is None:
-            return self._prefix
-        title, several = self._jobs[self._now].title, len(self._jobs) > 1
-        return f"run {self._now + 1} of {len(self._jobs)}: {title}" if several else title
-
-    @property
-    def left(self) -> str:
-        """``about 4 min left in all``, where the speed of everything is known."""
-        seconds = self._remaining.seconds() if self.in_job else None
-        return f"{about(seconds)} left{' in all' * (len(self._jobs) > 1)}" if seconds else ""
-
-    @property
-    def in_job(self) -> bool:
-        """Whether a job is at work."""
-        return self._now is not None
-
-    def heading(self) -> str:
-        """What stands above the bars of a job; empty where none is at work."""
-        return ", ".join(filter(None, (self.which, self.left))) if self.in_job else ""
-
-    @contextmanager
-    def measured(self, title: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
-        """Measures the speed of a meter of the job; yields what is to be told of each advance."""
-        if not self.in_job:
-            yield lambda _: None
-        else:
-            with self._remaining.metered(title, total, done) as told:
-                yield told
-
-
 class BarMeter(Meter):
     """A bar."""
 
@@ -117,10 +63,12 @@ class BarMeter(Meter):
 
 
 class Display(Bars):
-    """Bars below a line that says which job they belong to."""
+    """Bars below a line that says which job they belong to, or how many jobs are done."""
 
     def __init__(self, heading: Callable[[], str]) -> None:
         self._heading = heading
+        self._rows: dict[int, TaskID] = {}
+        self._used: set[TaskID] = set()
         console = Console(stderr=True)
         super().__init__(
             TextColumn("{task.description}", markup=False),
@@ -138,6 +86,31 @@ class Display(Bars):
             yield Text(heading, no_wrap=True, overflow="ellipsis")
         yield from super().get_renderables()
 
+    @contextmanager
+    def bar(self, title: str, total: int, done: int, unit: Unit, job: int | None = None) -> Iterator[TaskID]:
+        """A bar while the body runs. Of a ``job`` it stays until its next one takes its place, or :meth:`end_row`: the
+        rows of jobs side by side do not change places."""
+        row = None if job is None else self._rows.get(job)
+        if row is None or row in self._used:
+            task = self.add_task(title, total=total, completed=done, unit=unit, note="")
+            if job is not None:
+                self._rows.setdefault(job, task)
+        else:
+            task = row
+            self.reset(task, description=title, total=total, completed=done, unit=unit, note="")
+        self._used.add(task)
+        try:
+            yield task
+        finally:
+            self._used.discard(task)
+            if task not in self._rows.values():
+                self.remove_task(task)
+
+    def end_row(self, job: int) -> None:
+        """The job has no bar any more."""
+        if job in self._rows:
+            self.remove_task(self._rows.pop(job))
+
 
 class _Bars(JobProgress):
     """One display for all bars: a terminal can show only one at a time. Those of a job go with it."""
@@ -147,31 +120,32 @@ class _Bars(JobProgress):
         self._bars = Display(self.heading)
 
     @contextmanager
-    def job(self, number: int) -> Iterator[None]:
-        with super().job(number):
+    def job(self, number: int) -> Iterator[Progress]:
+        with super().job(number) as inside:
             self._bars.live.transient = True
             self._bars.start()
             try:
-                yield
+                yield inside
             finally:
-                self._bars.stop()
+                self._bars.end_row(number)
+                if self.at_work == [number]:
+                    self._bars.stop()
 
     @contextmanager
-    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
-        words = title if self.in_job else f"{self._prefix} {title}".strip()
-        task = self._bars.add_task(words, total=total, completed=done, unit=unit, note="")
-        self._bars.start()
-        try:
-            with self.measured(title, total, done) as told:
-                yield BarMeter(self._bars, task, told)
-        finally:
-            stays = unit == "steps" and not self.in_job
-            self._bars.live.transient = not stays
-            if stays:
-                self._bars.stop()  # before the task goes, so that its last loss stays on the screen
-            self._bars.remove_task(task)
-            if not self._bars.task_ids and not self.in_job:
-                self._bars.stop()
+    def meter_of(self, number: int | None, title: str, total: int, done: int, unit: Unit) -> Iterator[Meter]:
+        words, row = self.bar_title(number, title)
+        stays = unit == "steps" and number is None
+        with self._bars.bar(words, total, done, unit, row) as task:
+            self._bars.start()
+            try:
+                with self.measured(number, title, total, done) as told:
+                    yield BarMeter(self._bars, task, told)
+            finally:
+                self._bars.live.transient = not stays
+                if stays:
+                    self._bars.stop()  # before the task goes, so that its last loss stays on the screen
+        if not self._bars.task_ids and not self.in_job:
+            self._bars.stop()
 
     def say(self, message: str) -> None:
         self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
@@ -179,10 +153,17 @@ class _Bars(JobProgress):
 
 class _LineMeter(Meter):
     def __init__(
-        self, title: str, total: int, done: int, unit: Unit, told: Callable[[int], None], left: Callable[[], str]
+        self,
+        title: str,
+        total: int,
+        done: int,
+        unit: Unit,
+        told: Callable[[int], None],
+        left: Callable[[], str],
+        interval: float,
     ) -> None:
         self._title, self._total, self._unit = title, total, unit
-        self._told, self._left = told, left
+        self._told, self._left, self._interval = told, left, interval
         self._first = self._done = done
         self._start = self._last = time.monotonic()
 
@@ -190,10 +171,10 @@ class _LineMeter(Meter):
         self._told(steps)
         self._done += steps
         now = time.monotonic()
-        if now - self._last >= _INTERVAL or (self._unit == "steps" and self._done == self._total):
+        if now - self._last >= self._interval or (self._unit == "steps" and self._done == self._total):
             self._last = now
-            figures = "; ".join(filter(None, (note, self._left())))
-            click.echo(f"{self._title}{self._amounts(now)} {figures}".rstrip(), err=True)
+            done = f"{self._title}{self._amounts(now)} {note}".rstrip()
+            click.echo("; ".join(filter(None, (done, self._left()))), err=True)
 
     def _amounts(self, now: float) -> str:
         if self._unit == "steps":
@@ -206,12 +187,12 @@ class _LineMeter(Meter):
 
 class _Lines(JobProgress):
     @contextmanager
-    def meter(self, title: str, total: int, done: int = 0, unit: Unit = "steps") -> Iterator[Meter]:
-        words = f"{self.which}{',' if self._now is not None else ''} {title}".strip()
+    def meter_of(self, number: int | None, title: str, total: int, done: int, unit: Unit) -> Iterator[Meter]:
+        words = f"{self.prefix} {title}".strip() if number is None else f"{self.title_of(number)}, {title}"
         if unit != "steps":
             click.echo(f"{words} ...", err=True)
-        with self.measured(title, total, done) as told:
-            yield _LineMeter(words, total, done, unit, told, lambda: self.left)
+        with self.measured(number, title, total, done) as told:
+            yield _LineMeter(words, total, done, unit, told, lambda: self.left, _INTERVAL * max(len(self.at_work), 1))
 
     def say(self, message: str) -> None:
         click.echo(message, err=True)

@@ -12,7 +12,7 @@ import pytest
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.jobs import job_of, run_all
 from fsseg_bench.engine.plan import OpenSources
-from fsseg_bench.progress import Job
+from fsseg_bench.progress import Job, Progress
 from tests.support.tiny_run import Watched, tiny_request, tiny_training
 
 
@@ -24,13 +24,13 @@ class Told(Watched):
         self.ahead: Sequence[Job] = ()
         self.order: list[int] = []
 
-    def jobs(self, jobs: Sequence[Job]) -> None:
+    def jobs(self, jobs: Sequence[Job], side_by_side: int = 1) -> None:
         self.ahead = jobs
 
     @contextmanager
-    def job(self, number: int) -> Iterator[None]:
+    def job(self, number: int) -> Iterator[Progress]:
         self.order.append(number)
-        yield
+        yield self
 
 
 def test_runs_are_told_beforehand_and_what_is_done_is_not_counted_again(tmp_path: Path) -> None:

@@ -49,11 +49,11 @@ def test_bars_are_drawn_again_in_one_output_and_gone_at_the_end(cell: Cell, caps
     progress = NotebookProgress()
     progress.jobs(JOBS)
     for number, job in enumerate(JOBS):
-        with progress.job(number):
+        with progress.job(number) as inside:
             for title, steps in STEPS.items():
-                with progress.meter(title, steps) as meter:
+                with inside.meter(title, steps) as meter:
                     meter.advance(steps, "loss 0.25")
-            progress.say(f"{job.title}: done")
+            inside.say(f"{job.title}: done")
     assert cell.outputs == 1
     assert "run 2 of 2: panet fold 2" in "".join(cell.texts)
     assert any("evaluate" in text and "0/10" in text for text in cell.texts)
@@ -62,6 +62,23 @@ def test_bars_are_drawn_again_in_one_output_and_gone_at_the_end(cell: Cell, caps
     captured = capsys.readouterr()
     assert captured.out.splitlines() == ["panet fold 1: done", "panet fold 2: done"]
     assert captured.err == ""  # which notebooks show on red
+
+
+def test_jobs_side_by_side_have_a_row_each(cell: Cell) -> None:
+    progress = NotebookProgress()
+    progress.jobs(JOBS, 2)
+    with progress.job(0) as first, progress.job(1) as second:
+        for title, steps in STEPS.items():
+            with first.meter(title, steps), second.meter(title, steps) as meter:
+                meter.advance(steps)
+    assert cell.outputs == 1
+    fullest = max(cell.texts, key=lambda text: len(text.split()))
+    assert [line.split()[:4] for line in fullest.splitlines()[1:]] == [
+        ["panet", "fold", "1", "evaluate"],
+        ["panet", "fold", "2", "evaluate"],
+    ]
+    assert fullest.startswith("0 of 2 runs done")
+    assert cell.texts[-1].strip() == ""
 
 
 def test_at_most_two_drawings_a_second(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
