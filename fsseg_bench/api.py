@@ -72,7 +72,7 @@ def run(
         data_root: the folder of the data sets; None: ``FSSEG_DATA``.
         seed: of initialisation and training; several: a run of each.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:INDEX"``.
-        precision: ``"fp32"`` or ``"bf16"``; part of the run's identity.
+        precision: ``"fp32"``, ``"tf32"`` (on a GPU), ``"bf16"`` or ``"fp16"``; part of the run's identity.
         iterations: training steps; None: as the recipe says; 0: evaluate without training.
         episodes: a number, or a CSV file to replay (``{fold}`` in its name is the fold's number); None: as the protocol
             says.

@@ -6,13 +6,14 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from fsseg_bench.cli import complete
 from fsseg_bench.cli.config import config_option, said_twice, settings_with
 from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_seeds, parse_settings, user_folders
+from fsseg_bench.records.request import Precision
 
 _FEW = 4
 
@@ -72,7 +73,13 @@ _FEW = 4
     shell_complete=complete.devices,
     help="auto, cpu, cuda or cuda:INDEX.",
 )
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="fp32",
+    show_default=True,
+    help="Of products and features; tf32: on a GPU.",
+)
 @click.option("--iterations", type=int, help="Training steps [default: the recipe's]; 0 does not train.")
 @click.option("--episodes", help="A number of test episodes, or a CSV file to replay.")
 @click.option("--scales", callback=parse_numbers, default="1", show_default=True, help="Query scales, e.g. 0.7,1,1.3.")

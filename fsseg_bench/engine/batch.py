@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from fsseg_bench.engine.device import resolve_device, use_threads
+from fsseg_bench.engine.device import check_precision, resolve_device, use_threads
 from fsseg_bench.engine.estimate import Speed, different_images, measure
 from fsseg_bench.engine.left import Left, left_of
 from fsseg_bench.engine.outline import outline
@@ -136,7 +136,7 @@ class _Planner:
         """A request planned, with its model if it is to be kept."""
         try:
             if self._here:
-                resolve_device(request.device)
+                check_precision(resolve_device(request.device), request.precision)
             plan = make_plan(request, self._opened)
         except NotHereError as error:
             if self._here:

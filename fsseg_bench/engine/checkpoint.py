@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -33,6 +34,8 @@ class TrainingState:
     """State of torch's CPU generator. Each step seeds its own stream, so this is a record, not a need."""
     history: dict[str, Tensor] = field(default_factory=dict)
     """What the method remembers of training samples."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """Of losses in fp16: the scale, and how many steps ago it changed."""
     run: str = ""
     """The identity of the run that wrote it; empty in checkpoints of earlier versions."""
 
@@ -43,8 +46,9 @@ def save_state(path: Path, state: TrainingState) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written; an earlier checkpoint is untouched.
     """
+    content = {key: value for key, value in vars(state).items() if key != "scaler" or value}
     with atomic_writer(path) as file:
-        save_sealed({"format": SEALED, **vars(state)}, file)
+        save_sealed({"format": SEALED, **content}, file)
 
 
 def load_state(path: Path, run: str = "") -> TrainingState:
@@ -69,6 +73,7 @@ def load_state(path: Path, run: str = "") -> TrainingState:
         "optimizer": not isinstance(state.optimizer, dict) or state.optimizer.keys() != {"state", "param_groups"},
         "rng": not (isinstance(state.rng, Tensor) and _alike(state.rng, torch.get_rng_state())),
         "history": not _tensors(state.history) or not _maps(list(state.history.values())),
+        "scaler": not isinstance(state.scaler, dict),
         "run": not isinstance(state.run, str),
     }
     for key, is_wrong in wrong.items():
@@ -167,6 +172,28 @@ def fill_optimizer(
     if begun and not entries and any(group.get("momentum") or group.get("betas") for group in own):
         raise UserError(f"{file}: its 'optimizer' has lost the state of its parameters; {_ADVICE}")
     optimizer.load_state_dict(dict(state))
+
+
+def fill_scaler(scaler: torch.amp.GradScaler, state: Mapping[str, Any], file: Path) -> None:
+    """Gives ``scaler``, which is as a training begins with it, the state of ``file``; both are empty but in fp16.
+
+    Raises:
+        UserError: the state is of another precision, or holds what no scaler leaves.
+    """
+    own = scaler.state_dict()
+    changing = {"scale", "_growth_tracker"}
+    kept = {key: value for key, value in state.items() if key not in changing}
+    if (
+        state.keys() != own.keys()
+        or any(value != own[key] for key, value in kept.items())
+        or (state and not (_is_scale(state["scale"]) and type(state["_growth_tracker"]) is int))
+    ):
+        raise UserError(f"{file}: its 'scaler' is nothing that a training of this precision leaves; {_ADVICE}")
+    scaler.load_state_dict(dict(state))
+
+
+def _is_scale(value: Any) -> bool:
+    return type(value) is float and 0 < value < math.inf
 
 
 def _rules(group: Mapping[str, Any]) -> dict[str, Any]:

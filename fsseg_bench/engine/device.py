@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from fsseg_bench.records.request import Precision
 
 _NAMES = "use auto, cpu, cuda or cuda:INDEX"
 _GIB = 2**30
+_AMPERE = (8, 0)
+_HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Backend:
@@ -85,8 +87,12 @@ class Backend:
         """Seconds from one mark to another; a GPU must have passed both, or it is waited for."""
         return float(second - first)
 
-    def exact(self) -> contextlib.AbstractContextManager[object]:
-        """Sums in full fp32, by the same algorithms each time."""
+    def has_tf32(self, device: torch.device) -> bool:
+        """Whether it can multiply fp32 numbers rounded to ten bits, which is faster."""
+        return False
+
+    def exact(self, *, tf32: bool) -> contextlib.AbstractContextManager[object]:
+        """Products of fp32 numbers in full, or of their TF32 rounding; the same algorithms each time."""
         return contextlib.nullcontext()
 
 
@@ -159,12 +165,47 @@ class CudaBackend(Backend):
         second.synchronize()
         return float(first.elapsed_time(second)) / 1000
 
-    def exact(self) -> contextlib.AbstractContextManager[object]:
-        """No TF32, deterministic algorithms, none chosen by timing."""
-        flags: contextlib.AbstractContextManager[object] = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        return flags
+    def has_tf32(self, device: torch.device) -> bool:
+        """From Ampere on."""
+        return torch.cuda.get_device_capability(device) >= _AMPERE
+
+    def exact(self, *, tf32: bool) -> contextlib.AbstractContextManager[object]:
+        """No TF32 that was not asked for, deterministic algorithms, none chosen by timing."""
+        return _exact_on_cuda(tf32)
+
+
+@contextlib.contextmanager
+def _exact_on_cuda(tf32: bool) -> Iterator[None]:
+    cudnn: Any = torch.backends.cudnn
+    matmul, products = torch.backends.cuda.matmul, "tf32" if tf32 else "ieee"
+    wanted: tuple[tuple[Any, str, Any], ...] = (
+        (cudnn, "deterministic", True),
+        (cudnn, "benchmark", False),
+        # first by the older names: PyTorch refuses to compute where those contradict the newer ones below, without
+        # which torch.backends.fp32_precision = "tf32", set by whomever, would reach our products
+        (cudnn, "allow_tf32", tf32),
+        (matmul, "allow_tf32", tf32),
+        (cudnn.conv, "fp32_precision", products),
+        (cudnn.rnn, "fp32_precision", products),
+        (matmul, "fp32_precision", products),
+    )
+    before = [(holder, name, _value(holder, name)) for holder, name, _ in wanted]
+    try:
+        for holder, name, value in wanted:
+            setattr(holder, name, value)
+        yield
+    finally:
+        for holder, name, value in before:
+            if value is not None:
+                setattr(holder, name, value)
+
+
+def _value(holder: Any, name: str) -> Any:
+    """A flag of PyTorch's; None where its older and newer names contradict each other, which it then does not read."""
+    try:
+        return getattr(holder, name)
+    except RuntimeError:
+        return None
 
 
 BACKENDS: dict[str, Backend] = {"cpu": Backend(), "cuda": CudaBackend()}
@@ -210,15 +251,33 @@ def describe(device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[object]:
-    """The context that computes in ``precision``: nothing for fp32, bf16 autocast otherwise."""
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    """The context that computes in half precision where ``precision`` says so: bf16 or fp16."""
+    kind = _HALVES.get(precision)
+    return contextlib.nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)
 
 
-def exact(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """On a GPU: fp32 convolutions without TF32, and the same algorithms each time; nothing on a CPU."""
-    return backend_of(device).exact()
+def exact(device: torch.device, precision: Precision = "fp32") -> contextlib.AbstractContextManager[object]:
+    """On a GPU: products of fp32 numbers without TF32, but for ``precision`` tf32, and the same algorithms each time;
+    nothing on a CPU.
+
+    Raises:
+        UserError: as :func:`check_precision`.
+    """
+    check_precision(device, precision)
+    return backend_of(device).exact(tf32=precision == "tf32")
+
+
+def check_precision(device: torch.device, precision: Precision) -> None:
+    """Finds out before anything runs whether the device computes in ``precision``.
+
+    Raises:
+        UserError: it is tf32, which the device does not have.
+    """
+    if precision == "tf32" and not backend_of(device).has_tf32(device):
+        raise UserError(
+            f"--precision tf32: NVIDIA's GPUs have it from Ampere on (A100, RTX 30), and this is {describe(device)}; "
+            "use fp32"
+        )
 
 
 def synchronise(device: torch.device) -> None:

@@ -145,7 +145,7 @@ def _training(
     optimizer = build_optimizer(trainer.method, recipe)
     batches = load_batches(episodes, range(length), recipe.batch, 0, pinned=False, say=lambda _: None)
     watch = _Watch()
-    with exact(device):
+    with exact(device, request.precision):
         while watch.goes_on:
             begin = time.perf_counter()
             batch = next(batches)

@@ -83,7 +83,7 @@ class InferenceModel:
         return self._predict(episode)
 
     def _predict(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.no_grad(), exact(self.device), autocast(self.device, self._precision):
+        with torch.no_grad(), exact(self.device, self._precision), autocast(self.device, self._precision):
             return checked_prediction(self._method.predict(episode), episode)
 
     def _in_batches(self, encode: Callable[..., Features], *tensors: list[Tensor]) -> list[Features]:
@@ -96,7 +96,7 @@ class InferenceModel:
             indices = [*chosen, *[chosen[-1]] * (self.encode_batch - len(chosen))]
             batch = normalise(torch.stack([images[i] for i in indices]), self._method.backbone, self.device)
             stacked = [backend.to_device(torch.stack([other[i] for i in indices]), self.device) for other in others]
-            with exact(self.device), autocast(self.device, self._precision):
+            with exact(self.device, self._precision), autocast(self.device, self._precision):
                 features = encode(batch, *stacked)
             results.extend(map_levels(partial(_item, i=i), features) for i in range(len(chosen)))
         return results

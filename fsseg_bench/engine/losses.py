@@ -29,12 +29,15 @@ class StepLosses:
     """Pixels of the batch's queries with each label 0..N."""
     images: int
     """Supports and queries of the step."""
+    skipped: bool = False
+    """Whether the parameters stayed as they were, since a gradient had no finite number in fp16."""
 
     def row(self, values: Sequence[float]) -> Row:
         """The step's line of the training log: the minimised sum, the parts that the method named, the queries' pixels
-        with each label, and the cross-entropy of the best constant prediction on them, in nats."""
+        with each label, and the cross-entropy of the best constant prediction on them, in nats; ``skipped`` where it
+        was."""
         *parts, total = values
-        return {
+        row = {
             "iteration": self.iteration,
             "lr": self.lr,
             "loss": total,
@@ -42,6 +45,7 @@ class StepLosses:
             "labels": self.labels,
             "constant": constant_loss(self.labels),
         }
+        return {**row, "skipped": True} if self.skipped else row
 
 
 def stacked(parts: dict[str, Tensor], total: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from fsseg_bench.data.open import check_training
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import fill, load_state
-from fsseg_bench.engine.device import backend_of, describe, resolve_device, use_threads
+from fsseg_bench.engine.device import backend_of, check_precision, describe, resolve_device, use_threads
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.panels import draw_panels
@@ -50,6 +50,7 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
     progress = progress or Progress()
     request = plan.request
     device = resolve_device(request.device)
+    check_precision(device, request.precision)
     use_threads(request.threads)
     with RunRecord.create(
         results_root(request.out),

@@ -6,13 +6,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes
-from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, load_state, save_state
+from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, fill_scaler, load_state, save_state
 from fsseg_bench.engine.checks import checked_losses
 from fsseg_bench.engine.device import autocast, backend_of, exact
 from fsseg_bench.engine.history import HistoryStore
@@ -33,6 +33,8 @@ from fsseg_bench.records.training import loss_row
 
 _GPU_READS_EVERY = 20
 """Steps of a GPU between two reads of their losses; the CPU's are read at each step, since they are there."""
+
+_LEAST_SCALE = 2.0**-10  # it begins at 2 ** 16, and no gradient that helps is as large as what overflows here
 
 
 def _lost(log: LineLog, start: int) -> str:
@@ -71,6 +73,7 @@ class Trainer:
         self._history = HistoryStore({}, self.device)
         self._read_every = _GPU_READS_EVERY if self._backend.is_gpu else 1
         self._unread: list[StepLosses] = []
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def run(self, record: RunRecord, progress: Progress | None = None) -> dict[str, float]:
         """Trains from the record's checkpoint, or from the start, to the recipe's last iteration.
@@ -89,7 +92,7 @@ class Trainer:
         images = 0
         progress = progress or Progress()
         with (
-            exact(self.device),
+            exact(self.device, self.precision),
             record.train_log(loss_row, until=lambda row: row["iteration"] >= start) as log,
             progress.meter("train", recipe.iterations, start) as meter,
         ):
@@ -125,6 +128,7 @@ class Trainer:
         fill_optimizer(optimizer, state.optimizer, record.checkpoint, begun=state.iteration > 0)
         if state.history and not self.method.keeps_history:
             raise UserError(f"{record.checkpoint}: its 'history' is not of this method; start again with --fresh")
+        fill_scaler(self._scaler, state.scaler, record.checkpoint)
         torch.set_rng_state(state.rng)
         self._history = HistoryStore(state.history, self.device)
         return state.iteration
@@ -136,6 +140,7 @@ class Trainer:
             optimizer=optimizer.state_dict(),
             rng=torch.get_rng_state(),
             history=self._history.on_host(),
+            scaler=self._scaler.state_dict(),
             run=record.info.identity,
         )
         save_state(record.checkpoint, state)
@@ -167,11 +172,26 @@ class Trainer:
         values, images = stacked(parts, total), batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
         self._unread.append(StepLosses(iteration, lr, tuple(parts), values, _label_counts(batch), images))
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        self._scaler.scale(total).backward()
+        self._scaler.unscale_(optimizer)
         clip(self.method, self.recipe.clip)
-        optimizer.step()
+        self._descend(optimizer)
         if history is not None:
             self._history.store(batch.keys, history)
+
+    def _descend(self, optimizer: torch.optim.Optimizer) -> None:
+        """The optimiser's step; in fp16 none where a gradient is not finite, which costs a wait for the device."""
+        before = self._scaler.get_scale()
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        if (scale := self._scaler.get_scale()) < before:
+            self._unread[-1] = replace(self._unread[-1], skipped=True)
+            if scale < _LEAST_SCALE:
+                raise UserError(
+                    f"training stopped at iteration {self._unread[-1].iteration}: gradients are not finite in fp16 "
+                    f"even of losses times {scale:.3g}. The last checkpoint before it is kept. Use --precision bf16 or "
+                    "fp32, or lower the rate (--set recipe.lr=...)"
+                )
 
     def _episode(self, batch: TrainingBatch, history: History | None) -> Episode:
         """The batch as the method's loss sees it, supports and queries encoded as the method wants it."""

@@ -14,7 +14,9 @@ from fsseg_bench.schema import Must, Range
 if TYPE_CHECKING:
     from fsseg_bench.protocol.spec import Protocol
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+"""``fp32``: in full. ``tf32``: products of fp32 numbers rounded to ten bits, on a GPU. ``bf16``, ``fp16``: autocast,
+and with fp16 losses are scaled so that small gradients do not vanish."""
 AtLeastZero = Annotated[int, Range(least=0)]
 AtLeastOne = Annotated[int, Range(least=1)]
 

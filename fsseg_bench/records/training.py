@@ -23,6 +23,8 @@ class LossSummary:
     constant_predictor: float | None = None
     """The cross-entropy of the best constant prediction on these query labels, in nats, where all steps counted
     them."""
+    skipped: int | None = None
+    """In fp16: how many steps of the whole training left the parameters as they were, since a gradient overflowed."""
 
     def to_json(self) -> dict[str, Any]:
         """As run.json holds it."""
@@ -32,9 +34,10 @@ class LossSummary:
         """The reference is named only beside a loss of one part: a sum of several has no such reference."""
         text = f"{self.loss:.4f} (mean of the last {self.steps} steps)"
         if self.parts is not None:
-            return f"{text}, the sum of {len(self.parts)} parts"
-        constant = self.constant_predictor
-        return text if constant is None else f"{text}; constant predictor {constant:.4f}"
+            text += f", the sum of {len(self.parts)} parts"
+        elif self.constant_predictor is not None:
+            text += f"; constant predictor {self.constant_predictor:.4f}"
+        return text if self.skipped is None else f"{text}; {self.skipped} steps skipped, gradients overflowed in fp16"
 
 
 def training_summary(rows: Sequence[Mapping[str, Any]]) -> LossSummary | None:
@@ -51,6 +54,7 @@ def training_summary(rows: Sequence[Mapping[str, Any]]) -> LossSummary | None:
         sum(row["loss"] for row in last) / len(last),
         means if len(means) > 1 else None,
         constant_loss(counts) if len(counts) == len(last) else None,
+        sum("skipped" in row for row in rows) or None,
     )
 
 

@@ -31,7 +31,7 @@ def completed(words: list[str], incomplete: str) -> list[str]:
         ([*RUN, "--backbone"], "resnet1", ["resnet101", "resnet18"]),
         ([*RUN, "--backbone"], "pub", ["published"]),
         ([*RUN, "--weights"], "", ["imagenet", "none"]),
-        ([*RUN, "--precision"], "", ["fp32", "bf16"]),
+        ([*RUN, "--precision"], "", ["fp32", "tf32", "bf16", "fp16"]),
         ([*RUN, "--set"], "inner_g", ["inner_grad="]),
         ([*RUN, "--set"], "recipe.l", ["recipe.lr=", "recipe.lr_factors="]),
         (["report", "--table"], "biopt:", [f"biopt:{i}" for i in range(1, 6)]),

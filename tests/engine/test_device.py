@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
-from fsseg_bench.engine.device import autocast, describe, exact, resolve_device
+from fsseg_bench.engine.device import autocast, check_precision, describe, exact, resolve_device
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.request import Precision
 
 
 def test_auto_takes_a_gpu_if_there_is_one() -> None:
@@ -36,9 +40,67 @@ def test_fp32_on_a_gpu_is_not_tf32() -> None:
     assert torch.backends.cudnn.allow_tf32 == before
 
 
-def test_bf16_is_autocast() -> None:
+def _flags() -> list[Any]:
+    """What decides how cuDNN and cuBLAS multiply, as each of PyTorch's names for it has it."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    found: list[Any] = [cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, matmul.fp32_precision]
+    for holder in (cudnn, matmul):
+        try:
+            found.append(holder.allow_tf32)
+        except RuntimeError:  # PyTorch refuses to read it where the names contradict each other
+            found.append("contradictory")
+    return [*found, cudnn.benchmark, cudnn.deterministic]
+
+
+@pytest.fixture
+def ampere(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    return torch.device("cuda")
+
+
+def _by_older_names() -> None:
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("high")
+
+
+def _everywhere() -> None:
+    torch.backends.fp32_precision = "tf32"
+    torch.backends.cudnn.benchmark = True
+
+
+@pytest.mark.parametrize("before", [lambda: None, _by_older_names, _everywhere])
+def test_products_are_as_asked_whatever_was_set_before(before: Callable[[], None], ampere: torch.device) -> None:
+    kept = torch.backends.fp32_precision, torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        before()
+        found = _flags()
+        for precision in ("fp32", "bf16", "fp16"):
+            with exact(ampere, precision):
+                assert _flags() == ["ieee", "ieee", "ieee", False, False, False, True]
+            assert _flags() == found
+        with exact(ampere, "tf32"):
+            assert _flags() == ["tf32", "tf32", "tf32", True, True, False, True]
+        assert _flags() == found
+    finally:
+        torch.backends.fp32_precision, torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = kept
+        torch.backends.cudnn.benchmark = False
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_half_precisions_are_autocast(precision: Precision, kind: torch.dtype) -> None:
     weights = torch.ones(2, 2)
-    with autocast(torch.device("cpu"), "bf16"):
-        assert (weights @ weights).dtype == torch.bfloat16
-    with autocast(torch.device("cpu"), "fp32"):
-        assert (weights @ weights).dtype == torch.float32
+    with autocast(torch.device("cpu"), precision):
+        assert (weights @ weights).dtype == kind
+    for full in ("fp32", "tf32"):
+        with autocast(torch.device("cpu"), full):
+            assert (weights @ weights).dtype == torch.float32
+
+
+def test_tf32_is_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"--precision tf32: .* and this is cpu, .*; use fp32"):
+        exact(torch.device("cpu"), "tf32")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Turing")
+    with pytest.raises(UserError, match="this is cuda: Turing"):
+        check_precision(torch.device("cuda"), "tf32")
+    check_precision(torch.device("cuda"), "fp16")

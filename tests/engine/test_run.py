@@ -309,7 +309,7 @@ def test_timings_add_up_over_sessions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"precision": "fp16"}, '--precision is "fp16"; allowed: "fp32", "bf16"'),
+        ({"precision": "fp8"}, '--precision is "fp8"; allowed: "fp32", "tf32", "bf16", "fp16"'),
         ({"scales": (0.01,)}, "queries need at least"),
         ({"seed": 2**70}, "--seed .* at most 63 bits"),
         ({"cache_gib": float("inf")}, "--cache-gib is inf"),

@@ -16,15 +16,16 @@ from tests.support.tiny_run import tiny_request, tiny_training
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("name", method_names())
-def test_it_trains_and_evaluates_at_several_scales_in_half_precision(name: str, tmp_path: Path) -> None:
+def test_it_trains_and_evaluates_at_several_scales_in_half_precision(name: str, precision: str, tmp_path: Path) -> None:
     request = tiny_request(
         tmp_path,
         method=name,
         iterations=2,
         shot=2,
         scales=(0.7, 1.0, 1.3),
-        precision="bf16",
+        precision=precision,
         episodes="6",
         settings=tiny_training(**{"recipe.lr": "0.001"}),
     )
