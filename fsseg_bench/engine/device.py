@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fsseg_bench.engine.memory import give_back
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import Precision
 
@@ -63,6 +64,7 @@ class Backend:
 
     def release_memory(self, device: torch.device) -> None:
         """Gives memory that is kept for later, but not in use, back to the device."""
+        give_back()
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether smaller batches would help against the error."""

@@ -17,6 +17,7 @@ from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.loader import load_batches
 from fsseg_bench.engine.made_up_data import MadeUpSource
+from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.optimise import build_optimizer, prepare
 from fsseg_bench.engine.run import default_workers, setting_of
 from fsseg_bench.engine.train import Trainer
@@ -102,6 +103,7 @@ def measure(model: Method, request: RunRequest, protocol: Protocol, recipe: Reci
         Exception: whatever the method raises on made-up images, or the machine for want of memory.
     """
     source = MadeUpSource(protocol.classes, protocol.image.size)
+    keep_memory()
     backend = backend_of(device)
     backend.forget_peak(device)
     with torch.random.fork_rng(devices=[]):

@@ -16,6 +16,7 @@ from fsseg_bench.engine.counts import confusion
 from fsseg_bench.engine.device import backend_of, describe, resolve_device
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator
 from fsseg_bench.engine.inference import InferenceModel, levels_of
+from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
 from fsseg_bench.engine.plan import OpenSources, Plan
 from fsseg_bench.engine.run import build_evaluator
@@ -81,6 +82,7 @@ def _sweep(opened: OpenRun, switch: str, values: Sequence[Any], progress: Progre
     elif len(existing) == len(plan.table) + 1:
         return path
     device = resolve_device(plan.request.device)
+    keep_memory()
     base = InferenceModel(plan.model.to(device), device, plan.request.precision)
     heads = [_head(plan, base, switch, value) for value in values]
     recorded = values.index(plan.switches[switch]) if opened.changed_code else None  # whose counts are known
@@ -154,6 +156,7 @@ def predicted_labels(
     for folder, episodes in wanted.items():
         run = open_run(folder, places, opened)
         device = resolve_device(run.plan.request.device)
+        keep_memory()
         model = InferenceModel(run.plan.model.to(device), device, run.plan.request.precision)
         evaluator = build_evaluator(run.plan, model, _KEEP_NOTHING)
         for episode in episodes:

@@ -19,6 +19,7 @@ from fsseg_bench.engine.checkpoint import fill, load_state
 from fsseg_bench.engine.device import backend_of, check_precision, describe, resolve_device, use_threads
 from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.panels import draw_panels
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.train import Cadence, Trainer
@@ -52,6 +53,7 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
     device = resolve_device(request.device)
     check_precision(device, request.precision)
     use_threads(request.threads)
+    keep_memory()
     with RunRecord.create(
         results_root(request.out),
         plan.settings,
@@ -185,6 +187,7 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     request = plan.request
     record.update(status="evaluating", device=describe(device))
     model = InferenceModel(plan.model.to(device), device, request.precision)
+    backend_of(device).release_memory(device)  # what the training left, before free memory is measured
     budget = default_budget(device, request.cache_gib)
     evaluator = build_evaluator(plan, model, budget)
     ways, size = plan.table.ways, plan.protocol.image.size

@@ -23,6 +23,7 @@ from fsseg_bench.data.loading import squash, squash_image
 from fsseg_bench.engine.counts import resized, scores_from_logits
 from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.inference import InferenceModel, stack_features
+from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.open_run import DEFAULT_SIZE, open_model
 from fsseg_bench.engine.predict.ahead import ahead
 from fsseg_bench.engine.predict.classes import OBJECT
@@ -113,6 +114,7 @@ class Predictor:
             UserError: anything is unknown, missing, contradictory or damaged.
         """
         chosen = resolve_device(device)
+        keep_memory()
         trained = open_model(
             None if checkpoint is None else Path(checkpoint),
             method=method,
