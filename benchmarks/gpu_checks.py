@@ -17,9 +17,10 @@ from benchmarks.methods import Case, build
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache
 from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.device import backend_of
-from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
+from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.made_up import training_episode
 from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.engine.results import EpisodeResult
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import last_words

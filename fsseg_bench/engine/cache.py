@@ -84,6 +84,13 @@ class FeatureCache:
         """Keeps ``features`` (on the device) as far as the budget allows."""
         self._insert("device" if self._beside else "host", key, features)
 
+    def shrink(self) -> bool:
+        """Halves what may be kept on the device, from what is there now; returns whether that frees anything."""
+        used = self._used["device"]
+        self._budget["device"] = min(self._budget["device"], used) // 2
+        self._evict("device", 0)
+        return used > 0
+
     def _promote(self, key: Hashable) -> Features:
         features = self._kept["host"].pop(key)
         self._used["host"] -= _size(features)
@@ -97,14 +104,17 @@ class FeatureCache:
             if tier == "device":
                 self._insert("host", key, _to(features, _HOST))
             return
-        kept = self._kept[tier]
-        while self._used[tier] + size > self._budget[tier]:
-            old_key, old = kept.popitem(last=False)
-            self._used[tier] -= _size(old)
-            if tier == "device":
-                self._insert("host", old_key, _to(old, _HOST))
-        kept[key] = features
+        self._evict(tier, size)
+        self._kept[tier][key] = features
         self._used[tier] += size
+
+    def _evict(self, tier: str, size: int) -> None:
+        """Makes room for ``size`` bytes."""
+        while self._used[tier] + size > self._budget[tier]:
+            key, features = self._kept[tier].popitem(last=False)
+            self._used[tier] -= _size(features)
+            if tier == "device":
+                self._insert("host", key, _to(features, _HOST))
 
 
 def _size(features: Features) -> int:

@@ -35,6 +35,7 @@ LEFT_OUT = (
 _SECONDS = 1.5  # enough to measure one kind of step
 _MOST_STEPS = 6
 _STEP_SECONDS = 4.0  # that a training step may take while it is measured; two are made at least
+_EPISODES = 16  # of the first evaluation, which does not count, where the device's memory decides how many go together
 _PASSES = 3  # what an image costs in training, in passes of the encoder: forward, and backward twice that
 
 
@@ -167,14 +168,14 @@ def _evaluation(
     """Seconds a new image and an episode beside; images an episode; bytes of an image's features."""
     ready = InferenceModel(model, device, request.precision)
     setting = replace(setting_of(request, protocol, device), workers=0)
-    images = _numbers()
+    images, count = _numbers(), setting.head_batch or _EPISODES
     watch = _Watch()
     while watch.goes_on:
         cache = FeatureCache(device, Budget(2**62, 2**62))
-        table, further = _episodes(images, setting.head_batch, request, protocol, model.unlabelled_images)
+        table, further = _episodes(images, count, request, protocol, model.unlabelled_images)
         evaluator = Evaluator(ready, source, table, setting, cache, further)
         evaluator.run(lambda _: None)
-        spent = evaluator.timings
+        count, spent = evaluator.head_batch or count, evaluator.timings
         encoded, episodes = spent["evaluate_encoded_images"], spent["evaluate_episodes"]
         watch.add(
             encode=spent["evaluate_encode_seconds"] / encoded,

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from fsseg_bench.data.source import Source
 from fsseg_bench.engine.cache import FeatureCache
-from fsseg_bench.engine.counts import average_scores, confusion, predict_labels, scores_from_logits
+from fsseg_bench.engine.counts import average_scores, predict_labels, scores_from_logits
+from fsseg_bench.engine.device import backend_of
 from fsseg_bench.engine.feed import Feed
-from fsseg_bench.engine.inference import InferenceModel, stack_features
-from fsseg_bench.engine.needs import Announcer, Needs
+from fsseg_bench.engine.head_batch import affordable
+from fsseg_bench.engine.inference import InferenceModel, levels_of, stack_features
+from fsseg_bench.engine.needs import Announcer, FeatureKeys, Needs
 from fsseg_bench.engine.reader import FeatureReader
+from fsseg_bench.engine.results import ChunkResults, EpisodeResult, Labels, Scored, begin_counting
 from fsseg_bench.engine.stopwatch import Stopwatch
+from fsseg_bench.engine.transfer import fetch, send
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Episode
+from fsseg_bench.method import Episode, Features
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.table import Further
 from fsseg_bench.records.info import Timings
 
+T = TypeVar("T")
 _SPENT = tuple(f.name for f in fields(Timings) if f.name.startswith("evaluate_"))
 
 
@@ -37,42 +43,14 @@ class Setting:
     """Side of the input, in pixels."""
     scales: tuple[float, ...] = (1.0,)
     """Query scales; more than one averages the softmax at the input size."""
-    head_batch: int = 1
-    """Episodes a call of ``predict``."""
+    head_batch: int | None = 1
+    """Episodes a call of ``predict`` at the most; None: by the size of their features and the memory of the device."""
     workers: int = 2
     """Threads that decode ahead; 0 decodes in the main thread."""
 
     def query_size(self, scale: float) -> int:
         """Side of the query at ``scale``, in pixels (417 at 0.7 is 292, at 1.3 it is 542)."""
         return round(self.size * scale)
-
-
-@dataclass(frozen=True)
-class EpisodeResult:
-    """The counts of one episode."""
-
-    episode: int
-    classes: tuple[int, ...]
-    input: Tensor
-    """(N+1, N+1) int64 at the input size: rows labels, columns predictions."""
-    native: Tensor
-    """The same at the query's native size."""
-    prediction: Tensor
-    """(S, S) uint8 on the CPU: what was predicted at the input size, in 0..N."""
-    diagnostics: dict[str, Any]
-    """What the method recorded: a number or a list each."""
-
-    def row(self) -> dict[str, Any]:
-        """The row of the episode log."""
-        row: dict[str, Any] = {
-            "episode": self.episode,
-            "classes": list(self.classes),
-            "input": self.input.flatten().tolist(),
-            "native": self.native.flatten().tolist(),
-        }
-        if self.diagnostics:
-            row["diagnostics"] = self.diagnostics
-        return row
 
 
 @dataclass(eq=False)
@@ -94,6 +72,9 @@ class Evaluator:
         query_sizes = [self.setting.query_size(scale) for scale in self.setting.scales]
         self._needs = Needs(self._reader, self.table, self.further, self.setting.size, query_sizes)
         self._watch = Stopwatch(self.model.device)
+        self._backend = backend_of(self.model.device)
+        self._encoding = False
+        self.head_batch = self.setting.head_batch
 
     def run(self, sink: Callable[[EpisodeResult], None], start: int = 0, progress: Progress | None = None) -> None:
         """Evaluates episodes ``start`` .. end in order and hands each result to ``sink``."""
@@ -108,80 +89,107 @@ class Evaluator:
     ) -> None:
         """The same for several models that read this one's features; ``sink`` gets a result of each."""
         begin = time.perf_counter()
-        total = len(self.table)
+        progress = progress or Progress()
         with (
             Feed(self.source, self.setting.workers) as feed,
-            (progress or Progress()).meter("evaluate", total, start) as meter,
+            progress.meter("evaluate", len(self.table), start) as meter,
         ):
-            announcer = Announcer(self._needs, feed, start)
-            for first in range(start, total, self.setting.head_batch):
-                chunk = range(first, min(first + self.setting.head_batch, total))
-                announcer.announce(chunk)
-                scored = self._scores(feed, chunk, heads)
-                with self._watch.measuring("evaluate_count_seconds"):
-                    results = [self._results(feed, chunk, scores, diagnostics) for scores, diagnostics in scored]
-                self._watch.add(self._watch.taken(), self.timings)
-                self.timings["evaluate_episodes"] += len(chunk)
-                for of_heads in zip(*results, strict=True):
+            chunks = self._chunks(feed, heads, start, progress.say)
+            # a GPU computes the next chunk while the results of one come to the host and are written
+            for results in delayed(chunks, 1 if self._backend.is_gpu else 0):
+                episodes = [one for one in results.read(self.table.classes) if one[0].episode >= start]
+                self._watch.add(results.spans, self.timings)
+                self.timings["evaluate_episodes"] += len(episodes)
+                for of_heads in episodes:
                     sink(of_heads)
-                meter.advance(len(chunk), self._rate(begin))
+                meter.advance(len(episodes), self._rate(begin))
+                start = results.chunk.stop
         self.timings["evaluate_seconds"] += time.perf_counter() - begin
 
     def predict(self, indices: range) -> list[Tensor]:
         """Predicted labels (S, S) uint8 of single episodes at the input size, for pictures."""
+        size = (self.setting.size, self.setting.size)
         with Feed(self.source, 0) as feed:
-            ((scores, _),) = self._scores(feed, indices, (self.model,))
-        return list(predict_labels(scores, (self.setting.size, self.setting.size)).cpu())
+            (scored,) = self._scores(feed, indices, (self.model,), self._masks(feed, indices))
+        return list(fetch([predict_labels(scored.scores, size)], self.model.device)()[0])
 
     def _rate(self, begin: float) -> str:
         return f"{self.timings['evaluate_episodes'] / max(time.perf_counter() - begin, 1e-9):.1f} episodes/s"
 
-    def _results(self, feed: Feed, chunk: range, scores: Tensor, diagnostics: dict[str, Tensor]) -> list[EpisodeResult]:
-        device, ways, size = self.model.device, self.table.ways, self.setting.size
-        labels = torch.stack([feed.mask(key) for key in self._needs.labels(chunk, size)]).to(device, non_blocking=True)
-        predicted = predict_labels(scores, (size, size))
-        at_input = confusion(predicted, labels, ways)
-        at_native = []
-        for row, key in enumerate(self._needs.labels(chunk, None)):
-            label = feed.mask(key).unsqueeze(0).to(device, non_blocking=True)
-            prediction = predict_labels(scores[row : row + 1], (label.shape[1], label.shape[2]))
-            at_native.append(confusion(prediction, label, ways))
-        both = torch.stack([at_input, torch.cat(at_native)]).cpu()  # one transfer a chunk
-        self._check_finite(scores, chunk)
-        predicted = predicted.cpu()
-        values = {name: tensor.float().cpu().tolist() for name, tensor in diagnostics.items()}
-        return [
-            EpisodeResult(
-                i,
-                self.table.classes[i],
-                both[0, row],
-                both[1, row],
-                predicted[row],
-                {name: rows[row] for name, rows in values.items()},
-            )
-            for row, i in enumerate(chunk)
-        ]
+    def _chunks(
+        self, feed: Feed, heads: Sequence[InferenceModel], start: int, say: Callable[[str], None]
+    ) -> Iterator[ChunkResults]:
+        """The results of all chunks from that of episode ``start`` on, begun one by one."""
+        announcer: Announcer | None = None
+        while start < len(self.table):
+            results = None
+            try:
+                size = self.head_batch or self._measured_batch(feed, start)
+                self.head_batch = size
+                # chunks begin at multiples of their size, so that a resumed evaluation makes those of one in one go
+                chunk = range(start - start % size, min(start - start % size + size, len(self.table)))
+                announcer = announcer or Announcer(self._needs, feed, chunk.start)
+                announcer.announce(chunk)
+                results = self._begin(feed, chunk, heads)
+            except Exception as error:
+                if not self._backend.is_out_of_memory(error):
+                    raise
+                say(self._given_up(error, start))
+            if results is None:
+                # only here, since the error held what the chunk had taken
+                self._backend.release_memory(self.model.device)
+                continue
+            yield results
+            start = results.chunk.stop
 
-    def _check_finite(self, scores: Tensor, chunk: range) -> None:
-        """NaN would be counted as background: it is an error instead."""
-        finite = torch.isfinite(scores).flatten(1).all(dim=1).tolist()
-        if not all(finite):
+    def _begin(self, feed: Feed, chunk: range, heads: Sequence[InferenceModel]) -> ChunkResults:
+        """Gives a chunk to the device."""
+        device, needs = self.model.device, self._needs
+        with self._watch.measuring("evaluate_encode_seconds"):
+            at_input = torch.stack([feed.mask(key) for key in needs.labels(chunk, self.setting.size)])
+            native = [feed.mask(key) for key in needs.labels(chunk, None)]
+            masks, *labels = send([self._masks(feed, chunk), at_input, *native], device)
+        scored = self._scores(feed, chunk, heads, masks)
+        with self._watch.measuring("evaluate_count_seconds"):
+            tensors = begin_counting(scored, Labels(labels[0], labels[1:]), self.table.ways)
+            arrived = fetch(tensors, device)
+        return ChunkResults(chunk, arrived, [list(one.diagnostics) for one in scored], self._watch.taken())
+
+    def _measured_batch(self, feed: Feed, i: int) -> int:
+        """How many episodes go through the head together, by the features of episode ``i``."""
+        keys = self._needs.features(range(i, i + 1), max(self._needs.query_sizes))
+        features = self._features(feed, keys)
+        taken = sum(level.nbytes for one in features for level in levels_of(one))
+        return affordable(taken, self._backend.free_memory(self.model.device))
+
+    def _given_up(self, error: Exception, i: int) -> str:
+        """Does with less memory from now on, and says so.
+
+        Raises:
+            UserError: nothing is left to do without; from ``error``.
+        """
+        before = self.head_batch or 1
+        self.head_batch = max(before // 2, 1)
+        # features stay as they are: images are encoded in the same batches, and fewer features are kept on the device
+        fewer = (self._encoding or before == 1) and self.cache.shrink()
+        if before == 1 and not fewer:
             raise UserError(
-                f"episode {chunk[finite.index(False)]}: the method's logits are not finite; its parameters may have "
-                "diverged in training (lower recipe.lr), or a switch is out of range"
-            )
+                f"episode {i}: out of memory on {self.model.device} with one episode at a time and no features kept "
+                "there; --precision bf16, a smaller image, or a smaller backbone needs less"
+            ) from error
+        words = [f"{self.head_batch} episodes at a time in the head instead of {before}"] if before > 1 else []
+        words += ["half as many features kept on the device"] if fewer else []
+        return f"out of memory on {self.model.device}: from episode {i} on {', and '.join(words)}"
 
-    def _scores(
-        self, feed: Feed, chunk: range, heads: Sequence[InferenceModel]
-    ) -> list[tuple[Tensor, dict[str, Tensor]]]:
-        """For each head: pixel scores (B, 1 or N+1, h, w) of the chunk's episodes, and its diagnostics at scale 1.
+    def _scores(self, feed: Feed, chunk: range, heads: Sequence[InferenceModel], masks: Tensor) -> list[Scored]:
+        """For each head the scores of the chunk's episodes, and its diagnostics at scale 1.
 
-        Without a scale of 1 they are those of the first scale.
+        Without a scale of 1 they are those of the first scale. ``masks`` are the supports'.
         """
         logits: list[list[Tensor]] = [[] for _ in heads]
         diagnostics: list[dict[str, Tensor]] = [{} for _ in heads]
         for scale in self.setting.scales:
-            episode = self._episode(feed, chunk, scale)
+            episode = self._episode(feed, chunk, scale, masks)
             for i, head in enumerate(heads):
                 with self._watch.measuring("evaluate_predict_seconds"):
                     head_logits, head_diagnostics = head.predict(episode)
@@ -190,24 +198,49 @@ class Evaluator:
                     diagnostics[i] = head_diagnostics
         size = (self.setting.size, self.setting.size)
         scores = [average_scores(by, size) if len(by) > 1 else scores_from_logits(by[0]) for by in logits]
-        return list(zip(scores, diagnostics, strict=True))
+        return list(map(Scored, scores, diagnostics))
 
-    def _episode(self, feed: Feed, chunk: range, scale: float) -> Episode:
+    def _masks(self, feed: Feed, chunk: range) -> Tensor:
+        """(B, N, K, S, S) uint8 of the supports, on the host."""
+        size = self.setting.size
+        masks = torch.stack([feed.mask(key) for key in self._needs.support_masks(chunk)])
+        return masks.view(len(chunk), self.table.ways, self.table.shots, size, size)
+
+    def _episode(self, feed: Feed, chunk: range, scale: float, masks: Tensor) -> Episode:
         """The chunk's episodes with their features."""
-        table, size, side = self.table, self.setting.size, self.setting.query_size(scale)
+        table, side = self.table, self.setting.query_size(scale)
         with self._watch.measuring("evaluate_encode_seconds"):
-            masks = [feed.mask(key) for key in self._needs.support_masks(chunk)]
             keys = self._needs.features(chunk, side)
-            features = iter(self._reader.features(feed, [key for kind in keys for key in kind]))
+            features = iter(self._features(feed, keys))
             queries, supports, unlabelled = (list(islice(features, len(kind))) for kind in keys)
             shape = (len(chunk), table.ways, table.shots)
-            episode = Episode(
+            return Episode(
                 support=stack_features(supports, shape),
-                support_masks=torch.stack(masks).view(*shape, size, size).to(self.model.device, non_blocking=True),
+                support_masks=masks,
                 query=stack_features(queries, shape[:1]),
                 size=(side, side),
                 seeds=tuple(table.seed(i) for i in chunk),
                 unlabelled=stack_features(unlabelled, (*shape[:2], -1)) if unlabelled else None,
             )
+
+    def _features(self, feed: Feed, keys: FeatureKeys) -> list[Features]:
+        """All features of ``keys``, in their order."""
+        self._encoding = True  # and stays so where it fails
+        features = self._reader.features(feed, [key for kind in keys for key in kind])
+        self._encoding = False
         self.timings["evaluate_encoded_images"] = self._reader.encoded
-        return episode
+        return features
+
+
+def delayed(items: Iterable[T], count: int) -> Iterator[T]:
+    """``items`` in order, each once ``count`` more were made; before an error those that were made."""
+    held: deque[T] = deque()
+    try:
+        for item in items:
+            held.append(item)
+            if len(held) > count:
+                yield held.popleft()
+    except Exception:
+        yield from held
+        raise
+    yield from held

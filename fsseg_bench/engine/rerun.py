@@ -14,11 +14,12 @@ from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.cache import Budget, default_budget
 from fsseg_bench.engine.counts import confusion
 from fsseg_bench.engine.device import backend_of, describe, resolve_device
-from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator
+from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.inference import InferenceModel, levels_of
 from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
 from fsseg_bench.engine.plan import OpenSources, Plan
+from fsseg_bench.engine.results import EpisodeResult
 from fsseg_bench.engine.run import build_evaluator
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError

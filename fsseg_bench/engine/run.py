@@ -17,11 +17,12 @@ from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import fill, load_state
 from fsseg_bench.engine.device import backend_of, check_precision, describe, resolve_device, use_threads
-from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
+from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.panels import draw_panels
 from fsseg_bench.engine.plan import Plan
+from fsseg_bench.engine.results import EpisodeResult
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import UserError, explain, last_words
 from fsseg_bench.paths import results_root
@@ -37,7 +38,6 @@ from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.training import training_summary
 
-_GPU_HEAD_BATCH = 16
 _MOST_WORKERS = 8
 
 
@@ -243,7 +243,7 @@ def setting_of(request: RunRequest, protocol: Protocol, device: torch.device) ->
     return Setting(
         size=protocol.image.size,
         scales=request.scales,
-        head_batch=request.head_batch or (_GPU_HEAD_BATCH if backend_of(device).is_gpu else 1),
+        head_batch=request.head_batch or (None if backend_of(device).is_gpu else 1),
         workers=default_workers(request),
     )
 

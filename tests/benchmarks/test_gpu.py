@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks import gpu, gpu_checks, gpu_limits, gpu_speed
 from benchmarks.gpu_rows import Row, markdown
-from fsseg_bench.engine.evaluate import EpisodeResult
+from fsseg_bench.engine.results import EpisodeResult
 from fsseg_bench.method import Method
 
 CPU = torch.device("cpu")

@@ -11,9 +11,10 @@ import torch
 from fsseg_bench.data.training import TrainingEpisodes
 from fsseg_bench.engine import run
 from fsseg_bench.engine.cache import Budget, FeatureCache
-from fsseg_bench.engine.evaluate import EpisodeResult, Evaluator, Setting
+from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import Plan, make_plan
+from fsseg_bench.engine.results import EpisodeResult
 from fsseg_bench.engine.train import Trainer
 from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.table import further_of_table
