@@ -37,12 +37,13 @@ def evaluation_episode(
     return _assembled(method, shape, masks, (support, method.encode(images_of(batch, "query", side).to(place))))
 
 
-def training_episode(method: Method, shot: int = 1) -> Episode:
-    """Two 1-way episodes where the method is, encoded as in training; of the first, its sample's history is known."""
+def training_episode(method: Method, shot: int = 1, way: int = 1) -> Episode:
+    """Two episodes where the method is, encoded as in training; of the first, its sample's history is known."""
     place = _place(method)
-    shape = torch.Size((2, 1, shot))
-    masks, labels = (masks_of(count, name).to(place.device) for count, name in ((2 * shot, "mask"), (2, "label")))
-    images, queries = (images_of(count, name).to(place) for count, name in ((2 * shot, "support"), (2, "query")))
+    shape = torch.Size((2, way, shot))
+    supports = shape.numel()
+    masks, labels = (masks_of(count, name).to(place.device) for count, name in ((supports, "mask"), (2, "label")))
+    images, queries = (images_of(count, name).to(place) for count, name in ((supports, "support"), (2, "query")))
     support, query = method.encode_training(images, masks, queries)
     history = None
     if method.keeps_history:

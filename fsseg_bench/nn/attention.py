@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsseg_bench.nn.host import may_look
+
 
 def foreground_cells(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Masks (..., H, W) bool at feature resolution (..., h, w); none vanishes.
@@ -24,17 +26,31 @@ def foreground_cells(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class Nodes(NamedTuple):
-    """Which support cells are nodes: as many places as the episode with most nodes has, at least one."""
+    """Which support cells are nodes: S places an episode, of which some may be left empty.
 
-    places: Tensor
-    """(B, S) int64: places among the K * h * w cells of an episode, ascending where they are real."""
+    On the CPU S is the number of nodes of the episode with most, at least 1. On a GPU, where nobody may look at that
+    number without a wait, S is K * h * w, and each cell has its own place: 14,045 at 5 shots and 53 x 53 cells, so that
+    scores of as many query cells take 158 MB an episode in float32.
+    """
+
+    places: Tensor | None
+    """(B, S) int64: places among the K * h * w cells of an episode, ascending where they are real; None: all cells."""
     real: Tensor
     """(B, S) bool: False where an episode has fewer nodes; such a place must count nowhere."""
+
+    def of(self, cells: Tensor) -> Tensor:
+        """What cells (B, K * h * w) or (B, K * h * w, C) have at the places: (B, S) or (B, S, C)."""
+        if self.places is None:
+            return cells
+        index = self.places if cells.ndim == 2 else self.places[..., None].expand(-1, -1, cells.shape[2])
+        return cells.gather(1, index)
 
 
 def nodes_of(cells: Tensor) -> Nodes:
     """The chosen cells (B, K, h, w) bool of all shots of an episode as one list."""
     flat = cells.flatten(1)
+    if not may_look(flat):
+        return Nodes(None, flat)
     count = max(1, int(flat.sum(dim=1).max()))
     order = flat.logical_not().to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
     return Nodes(order, flat.gather(1, order))
@@ -42,8 +58,7 @@ def nodes_of(cells: Tensor) -> Nodes:
 
 def take(features: Tensor, nodes: Nodes) -> Tensor:
     """Features (B, K, C, h, w) of the nodes: (B, S, C). Differentiable in ``features``."""
-    flat = features.permute(0, 1, 3, 4, 2).flatten(1, 3)
-    return flat.gather(1, nodes.places[..., None].expand(-1, -1, flat.shape[2]))
+    return nodes.of(features.permute(0, 1, 3, 4, 2).flatten(1, 3))
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsseg_bench.nn.host import sent
+
 
 def resize(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Maps (..., h, w) as (..., H, W) for ``size`` = (H, W), like bilinear ``interpolate`` without antialiasing.
@@ -96,4 +98,4 @@ def _triangles(cells: int, stride: int, pixels: int, offset: int, dtype: torch.d
         pixel = torch.arange(offset, offset + pixels, dtype=torch.float64)
         # a kernel of even side has its centre between two pixels, hence the half
         centre = torch.arange(cells, dtype=torch.float64)[:, None] * stride + stride - 0.5
-        return (1 - (pixel - centre).abs() / stride).clamp_min(0).to(dtype=dtype, device=device)
+        return sent((1 - (pixel - centre).abs() / stride).clamp_min(0).to(dtype), device)

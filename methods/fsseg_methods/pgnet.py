@@ -107,7 +107,7 @@ class PGNet(Method):
         """
         size = (query.shape[2], query.shape[3])
         nodes, features = self._graph(support, cells)
-        foreground = cells.flatten(1).gather(1, nodes.places)
+        foreground = nodes.of(cells.flatten(1))
         values = F.relu(self.value(features))
         embedded = _map(F.relu(self.value(_tokens(query))), size)
         maps = []

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from fsseg_bench.method import Episode, Features, feature_map
 from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.host import sent
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_methods._ppnet.method import Parts, _PartMethod
 from fsseg_methods._ppnet.unlabelled import LatentGraph, gathered, like_prototypes, slic_labels, superpixel_means
@@ -78,7 +79,10 @@ class PPNetUD(_PartMethod):
     def encode_unlabelled(self, images: Tensor) -> Features:
         """Mean features (M, S, C) of each image's superpixels, and (M, S) of 1 where there is one; no gradient."""
         features = feature_map(self.encode(images))
-        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.backbone.mean, self.backbone.std))
+        mean, std = (
+            sent(torch.tensor(values, dtype=images.dtype), images.device)[:, None, None]
+            for values in (self.backbone.mean, self.backbone.std)
+        )
         labels = slic_labels((images * std + mean).clamp(0, 1), self.switches.segments)
         return tuple(superpixel_means(features, labels, places=2 * self.switches.segments))
 

@@ -7,9 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsseg_methods._ppnet import parts
 from fsseg_methods._ppnet.parts import Rows, drawn_rows, part_centres, row_counts, rows_of_masks
 
 SIZE, CELLS = (51, 37), (7, 5)
+
+
+@pytest.fixture(autouse=True, params=["looking at masks", "looking at nothing"])
+def _form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU's form, which leaves out what is empty, and the one that reads no number, as on a GPU."""
+    if request.param == "looking at nothing":
+        monkeypatch.setattr(parts, "may_look", lambda tensor: False)
 
 
 def listed(features: Tensor, masks: Tensor, zoom: int, size: tuple[int, int] = SIZE) -> Tensor:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
+from fsseg_bench.nn import attention
 from fsseg_bench.nn.attention import attend, foreground_cells, nodes_of, take
 
 
-def test_attention_against_loops() -> None:
+@pytest.mark.parametrize("looking", [True, False])
+def test_attention_against_loops(looking: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "may_look", lambda tensor: looking)
     torch.manual_seed(0)
     B, K, C, h, w, Q = 3, 2, 4, 3, 5, 6
     features = torch.randn(B, K, C, h, w, dtype=torch.float64)
@@ -18,13 +22,15 @@ def test_attention_against_loops() -> None:
     queries = torch.randn(B, Q, C, dtype=torch.float64)
     nodes = nodes_of(cells)
     values = take(features, nodes)
+    assert values.shape[1] == (int(nodes.real.sum(dim=1).max()) if looking else K * h * w)
+    assert torch.equal(nodes.of(cells.flatten(1)), nodes.real)
     actual = attend(queries @ values.mT, values, nodes.real)
     for b in range(B):
         support = [
             features[b, k, :, y, x] for k in range(K) for y in range(h) for x in range(w) if bool(cells[b, k, y, x])
         ]
         assert int(nodes.real[b].sum()) == len(support)
-        torch.testing.assert_close(values[b, : len(support)], torch.stack(support))
+        torch.testing.assert_close(values[b, nodes.real[b]], torch.stack(support))
         for i in range(Q):
             powers = [math.exp(float(queries[b, i] @ node)) for node in support]
             expected = sum(p * node for p, node in zip(powers, support, strict=True)) / sum(powers)
@@ -42,6 +48,7 @@ def test_nodes_that_are_not_real_get_neither_weight_nor_gradient() -> None:
     cells = torch.tensor([[True, True, True], [False, True, False]]).view(2, 1, 1, 3)
     features = torch.randn(2, 1, 4, 1, 3, requires_grad=True)
     nodes = nodes_of(cells)
+    assert nodes.places is not None
     assert nodes.places[0].tolist() == [0, 1, 2]
     assert nodes.places[1, 0] == 1
     assert nodes.real.tolist() == [[True, True, True], [True, False, False]]
@@ -54,14 +61,16 @@ def test_nodes_that_are_not_real_get_neither_weight_nor_gradient() -> None:
     assert bool((features.grad[0] != 0).any())
 
 
-def test_no_nodes_at_all() -> None:
+@pytest.mark.parametrize(("looking", "places"), [(True, 1), (False, 4)])
+def test_no_nodes_at_all(looking: bool, places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "may_look", lambda tensor: looking)
     cells = torch.zeros(2, 1, 2, 2, dtype=torch.bool)
     nodes = nodes_of(cells)
-    assert nodes.places.shape == (2, 1)
+    assert nodes.real.shape == (2, places)
     assert not nodes.real.any()
     features = torch.randn(2, 1, 3, 2, 2, requires_grad=True)
     values = take(features, nodes)
-    scores = torch.randn(2, 4, 1, requires_grad=True)
+    scores = torch.randn(2, 4, places, requires_grad=True)
     out = attend(scores, values, nodes.real)
     assert torch.equal(out, torch.zeros(2, 4, 3))
     out.sum().backward()

@@ -14,6 +14,7 @@ from fsseg_bench.method import Episode, Features, Method, feature_map
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.heads import ASPPClassifier, MidLevel, Refinement, TiledConvolution, conv_block, mid_level_features
+from fsseg_bench.nn.host import sent
 from fsseg_bench.nn.layout import Layout, ResNetLayout, VGGLayout
 from fsseg_bench.nn.prototypes import background_mask
 from fsseg_bench.protocol.spec import Protocol
@@ -147,7 +148,7 @@ class _MixtureMethod(Method):
             prototypes = fit_mixtures(
                 cells,
                 groups.to(cells),
-                start.to(cells),
+                sent(start.to(cells.dtype), cells.device),
                 kappa=self.switches.kappa,
                 iterations=self.switches.em_iterations,
             )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fsseg_bench.method import Episode, Method, feature_map
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
+from fsseg_bench.nn.host import sent
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.prototypes import (
     assigned,
@@ -124,7 +125,7 @@ class _PartMethod(Method):
             support, episode.support_masks, align_corners=True, void_in_bg=self.switches.void_in_bg
         )
         rows = self.support_rows(episode)
-        starts = drawn_rows(row_counts(rows), uniform[:, 0].to(support.device))
+        starts = drawn_rows(row_counts(rows), sent(uniform[:, 0], support.device))
         centres = part_centres(support.flatten(1, 2), rows, starts, self.switches.assignments)
         return self._joined(centres, whole)
 
@@ -143,7 +144,7 @@ class _PartMethod(Method):
         masks = assigned(scores)
         whole = masked_average(query, masks)
         rows = predicted_rows(masks, episode.size)
-        starts = drawn_rows(row_counts(rows), uniform[:, 1].to(query.device))
+        starts = drawn_rows(row_counts(rows), sent(uniform[:, 1], query.device))
         centres = part_centres(query[:, None], rows, starts, self.switches.assignments)
         return self._joined(centres, whole), masks.sum(dim=(2, 3)) > 0
 

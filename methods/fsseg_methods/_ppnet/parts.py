@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsseg_bench.nn.bilinear import resize
+from fsseg_bench.nn.host import may_look, sent
 from fsseg_bench.nn.itemwise import itemwise
 
 MOST_OF_FEW = 10
@@ -40,7 +41,7 @@ class Rows(NamedTuple):
 
     def membership(self) -> Tensor:
         """(I * G, L) int64: 1 where an image's group belongs to a list."""
-        return F.one_hot(torch.tensor(self.owners, device=self.blank.device).flatten(), self.lists)
+        return sent(F.one_hot(torch.tensor(self.owners).flatten(), self.lists), self.blank.device)
 
 
 def rows_of_masks(
@@ -68,10 +69,10 @@ def rows_of_masks(
     full = _nearest(masks, size) & ~enough[..., None, None]
     kept = []
     for zoom, grid in grids.items():
-        mine = torch.tensor([z == zoom for z in zooms], device=masks.device)
+        mine = sent(torch.tensor([z == zoom for z in zooms]), masks.device)
         kept.append(grid & (enough & mine)[..., None, None])
     blank = ~enough & ~full.any(dim=(3, 4))
-    if full.any():
+    if not may_look(full) or full.any():  # few masks are so small: where it costs no wait, their grid is left out
         kept.append(full)
     return Rows(owners, blank, tuple(kept))
 
@@ -135,7 +136,7 @@ def _part_centres(
 
 
 class _Lattice(NamedTuple):
-    """The rows and columns of a grid that hold any row of features."""
+    """The rows and columns of a grid that hold any row of features; on a GPU all of them."""
 
     cells: Tensor
     """(B, I, G, gh, gw) bool."""
@@ -155,13 +156,15 @@ class _Lattice(NamedTuple):
 
 def _lattice(grid: Tensor, size: tuple[int, int], dtype: torch.dtype) -> _Lattice:
     """Leaves out what is empty: a small object at the image's resolution takes few rows and columns of it."""
+    down, across = (
+        resize(torch.eye(cells, dtype=dtype, device=grid.device), (cells, pixels), align_corners=True)
+        for cells, pixels in zip(size, grid.shape[3:], strict=True)
+    )
+    if not may_look(grid):
+        return _Lattice(grid, down, across)
     used = grid.flatten(0, 2).any(dim=0)
     rows, columns = used.any(dim=1).nonzero().squeeze(1), used.any(dim=0).nonzero().squeeze(1)
-    down, across = (
-        resize(torch.eye(cells, dtype=dtype, device=grid.device), (cells, pixels), align_corners=True)[:, kept]
-        for cells, pixels, kept in zip(size, grid.shape[3:], (rows, columns), strict=True)
-    )
-    return _Lattice(grid[..., rows, :][..., columns], down, across)
+    return _Lattice(grid[..., rows, :][..., columns], down[:, rows], across[:, columns])
 
 
 def _assign(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.attention import masked_softmax
+from fsseg_bench.nn.host import sent
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.nn.prototypes import unit
 
@@ -37,7 +38,8 @@ def slic_labels(images: Tensor, segments: int = 100, compactness: float = 10.0) 
         compactness: how much nearness counts against likeness of colour.
 
     Returns:
-        (M, H, W) int64 on the images' device, numbered from 0. It depends on each image alone.
+        (M, H, W) int64 on the images' device, numbered from 0. It depends on each image alone. The superpixels are
+        found on the CPU: images on a GPU are waited for.
 
     Raises:
         UserError: scikit-image is not installed.
@@ -46,7 +48,7 @@ def slic_labels(images: Tensor, segments: int = 100, compactness: float = 10.0) 
     pictures = images.detach().permute(0, 2, 3, 1).float().cpu().numpy()
     with ThreadPoolExecutor() as pool:  # SLIC releases Python's global lock, so that threads share the work
         labels = list(pool.map(segment, pictures))
-    return torch.from_numpy(np.stack(labels).astype(np.int64)).to(images.device)
+    return sent(torch.from_numpy(np.stack(labels).astype(np.int64)), images.device)
 
 
 def _slic() -> Callable[..., Any]:
