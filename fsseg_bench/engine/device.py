@@ -81,6 +81,10 @@ class Backend:
         """
         return lambda: tensor
 
+    def host_bytes(self, tensor: Tensor) -> int:
+        """Bytes of the host's memory that the copy of :meth:`to_host` takes."""
+        return tensor.nbytes
+
     def mark(self, device: torch.device) -> Any:
         """A point in the device's work, for :meth:`seconds_between`; without a wait."""
         return time.perf_counter()
@@ -155,6 +159,10 @@ class CudaBackend(Backend):
             return copy
 
         return wait
+
+    def host_bytes(self, tensor: Tensor) -> int:
+        """PyTorch takes pinned memory in powers of two."""
+        return 1 << max(tensor.nbytes - 1, 0).bit_length()
 
     def mark(self, device: torch.device) -> Any:
         """An event in the current stream."""

@@ -194,7 +194,7 @@ def test_out_of_memory_in_the_head_halves_its_batch(plan: Plan, gpu: Beside) -> 
         assert of.head_batch == used
         assert gpu.done.count("released") == len(progress.said) > 0
         assert "out of memory on cpu: from episode 0 on" in progress.said[0]
-        assert of.cache._budget["device"] == KEPT
+        assert of.cache._device.budget == KEPT
 
 
 def test_out_of_memory_later_on_repeats_no_episode(plan: Plan, gpu: Beside) -> None:
@@ -221,7 +221,7 @@ def test_out_of_memory_in_the_encoder_frees_the_cache_and_keeps_the_batch(plan: 
     whole, sizes = of.model._in_batches, []
 
     def limited(encode: Any, images: list[Tensor], *others: list[Tensor]) -> list[Any]:
-        if of.cache._used["device"] > 2**15:
+        if of.cache._device.used > 2**15:
             raise NoMemoryError
         sizes.append(len(images))
         return whole(encode, images, *others)
@@ -229,7 +229,7 @@ def test_out_of_memory_in_the_encoder_frees_the_cache_and_keeps_the_batch(plan: 
     of.model._in_batches = limited  # type: ignore[method-assign]
     assert rows(of, progress=progress) == expected
     assert of.model.encode_batch == 8
-    assert of.cache._used["device"] <= of.cache._budget["device"] <= 2**15 < KEPT
+    assert of.cache._device.used <= of.cache._device.budget <= 2**15 < KEPT
     assert "half as many features kept on the device" in progress.said[0]
     assert of.head_batch == 1
 
@@ -252,7 +252,7 @@ def test_where_nothing_helps_the_error_says_what_might(what: str, plan: Plan, gp
     assert isinstance(error.value.__cause__, NoMemoryError)
     assert written == list(range(len(written)))
     assert of.head_batch == 1
-    assert of.cache._budget["device"] == 0
+    assert of.cache._device.budget == 0
 
 
 def test_other_errors_pass_after_what_was_computed(plan: Plan, gpu: Beside) -> None:
