@@ -56,6 +56,21 @@ AUGMENTATIONS: Choices[Augmentation] = Choices(
 """What ``recipe.augment`` can name; ``@AUGMENTATIONS.add("NAME")`` above an :class:`Augmentation` adds one."""
 
 
+_SQUASHING: dict[str, tuple[Role, ...]] = {
+    "none": ("support", "query"),
+    "flip": ("support", "query"),
+    "enlarged-crop-supports": ("query",),
+}
+
+
+def squashes_first(name: str, role: Role) -> bool:
+    """Whether the augmentation squashes an image of this role before anything else.
+
+    It then makes the same of an image that is squashed already, since squashing that changes nothing.
+    """
+    return role in _SQUASHING.get(name, ())
+
+
 def augment(name: str, role: Role, image: UInt8, masks: UInt8, size: int, seed: int) -> View:
     """What the augmentation ``name`` makes of an image and its masks (see :class:`Augmentation`).
 

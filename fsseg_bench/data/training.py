@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from fsseg_bench.conventions import MOST_LABELS, UInt8
-from fsseg_bench.data.augment import Role, View, augment
-from fsseg_bench.data.loading import all_ways, one_way, training_masks
+from fsseg_bench.data.augment import Role, View, augment, squashes_first
+from fsseg_bench.data.kept import Kept
+from fsseg_bench.data.loading import all_ways, one_way, square, squash, training_masks
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
@@ -115,12 +117,15 @@ class TrainingEpisodes(Dataset[TrainingSample]):
     extras: Extras = field(default_factory=Extras)
     copies: Copies = field(default_factory=dict)
     """Images that are the same photo: a class has it under the first of them."""
+    keep: int = 0
+    """Bytes of decoded images and masks that each loading process may keep; no episode depends on it."""
 
     def __post_init__(self, protocol: Protocol) -> None:
         self.pairs = {c: tuple(once(images, self.copies).values()) for c, images in sorted(self.pairs.items())}
         self._size = protocol.image.size
         self._ignored = protocol.novel_classes(self.fold) if protocol.data.novel_in_train == "ignore" else ()
         self._base = protocol.base_classes(self.fold)
+        self._kept = Kept(self.keep)
         self._where = f"{protocol.label}, fold {self.fold}"
         self._check(protocol)
 
@@ -147,10 +152,8 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         views = []
         for way, ids in enumerate(drawn.supports, start=1):
             for image_id in ids:
-                mask = one_way(self._masks(image_id, drawn.classes), way)
-                views.append(self._view(index, "support", image_id, mask))
-        label = all_ways(self._masks(drawn.query, drawn.classes))
-        query = self._view(index, "query", drawn.query, label)
+                views.append(self._view(index, "support", image_id, drawn.classes, way))
+        query = self._view(index, "query", drawn.query, drawn.classes)
         shape = (self.way, self.shot)
         images, masks = (torch.stack(parts).unflatten(0, shape) for parts in zip(*views, strict=True))
         semantic = self.extras.class_labels
@@ -194,18 +197,36 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         drawn = [images[i] for i in distinct(rng, len(images), min(len(images), count + len(used)))]
         return [image for image in drawn if copies.get(image, image) not in barred][:count]
 
-    def _masks(self, image_id: str, classes: Sequence[int]) -> UInt8:
-        return training_masks(self.source, image_id, classes, self._ignored)
+    def _image(self, image_id: str, side: int | None) -> UInt8:
+        """(H, W, 3), or squashed to ``side``."""
 
-    def _view(self, index: int, role: Role, image_id: str, mask: UInt8 | None = None) -> View:
+        def read() -> UInt8:
+            image = self.source.image(image_id)
+            return image if side is None else square(Image.fromarray(image), side)
+
+        return self._kept.get((image_id, side), read).copy()  # an augmentation may write into it
+
+    def _mask(self, image_id: str, classes: Sequence[int], way: int | None, side: int | None) -> UInt8:
+        """(H, W), or squashed to ``side``: a way's mask, or without one the label of all ways."""
+
+        def read() -> UInt8:
+            masks = training_masks(self.source, image_id, classes, self._ignored)
+            mask = all_ways(masks) if way is None else one_way(masks, way)
+            return mask if side is None else squash(mask, side)
+
+        alone = len(classes) == 1  # then mask and label are the same
+        return self._kept.get((image_id, tuple(classes), None if alone else way, side), read)
+
+    def _view(self, index: int, role: Role, image_id: str, classes: Sequence[int] = (), way: int | None = None) -> View:
         """Image and masks at the input size, changed at random: the episode's mask, then the classes' if asked for.
 
-        An unlabelled image has no mask. An episode's images differ, so the id is enough for a seed.
+        An unlabelled image comes without classes, and has no mask. An episode's images differ, so the id is enough for
+        a seed.
         """
-        image = self.source.image(image_id)
-        masks = [np.zeros(image.shape[:2], dtype=np.uint8) if mask is None else mask]
-        if self.extras.class_labels and mask is not None:
-            masks.append(all_ways(self._masks(image_id, self._base)))
+        side = self._size if squashes_first(self.augmentation, role) else None
+        image = self._image(image_id, side)
+        wanted = [(classes, way), (self._base, None)][: 1 + self.extras.class_labels] if classes else []
+        masks = [self._mask(image_id, *one, side) for one in wanted] or [np.zeros(image.shape[:2], dtype=np.uint8)]
         seed = seed_of("training view", self.seed, index, image_id)
         return augment(self.augmentation, role, image, np.stack(masks), self._size, seed)
 

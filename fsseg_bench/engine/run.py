@@ -39,6 +39,7 @@ from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.training import training_summary
 
 _MOST_WORKERS = 8
+_KEPT = 0.5  # of the memory for features: as much as decoded training images may take
 
 
 def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | None = None) -> RunRecord:
@@ -137,7 +138,9 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
             progress.say(f"{record.folder}: there is no {record.checkpoint.name}, so the training begins again")
         if plan.weights.source == "none" and recipe.freeze != "none":
             progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
-        episodes = _training_episodes(plan)
+        workers = default_workers(request) if backend_of(device).is_gpu else (request.workers or 0)
+        host = default_budget(torch.device("cpu"), request.cache_gib).host  # features come later, into the same memory
+        episodes = _training_episodes(plan, int(host * _KEPT) // max(workers, 1))
         if done is None and not request.no_check and not plan.protocol.synthetic:
             check_training(plan.source, {image for images in episodes.pairs.values() for image in images})
         record.update(status="training", device=describe(device))
@@ -148,7 +151,7 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
             seed=request.seed,
             device=device,
             precision=request.precision,
-            workers=default_workers(request) if backend_of(device).is_gpu else (request.workers or 0),
+            workers=workers,
             cadence=cadence or Cadence(),
         )
         timings = trainer.run(record, progress)
@@ -166,7 +169,8 @@ def _summarise_training(record: RunRecord, progress: Progress) -> None:
         progress.say(f"{error}: the summary of its losses in run.json is not renewed")
 
 
-def _training_episodes(plan: Plan) -> TrainingEpisodes:
+def _training_episodes(plan: Plan, keep: int = 0) -> TrainingEpisodes:
+    """The plan's stream; each process that loads it may keep ``keep`` bytes of decoded images."""
     request, recipe = plan.request, plan.recipe
     return TrainingEpisodes(
         plan.source,
@@ -180,6 +184,7 @@ def _training_episodes(plan: Plan) -> TrainingEpisodes:
         recipe.iterations * recipe.batch,
         Extras(plan.cls.reads_class_labels, plan.model.unlabelled_images),
         plan.index.copies,
+        keep,
     )
 
 

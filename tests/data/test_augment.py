@@ -65,6 +65,19 @@ def test_without_a_change_it_is_pillows_squash_to_the_pixel(name: str, role: Rol
 
 
 @pytest.mark.parametrize("role", ["support", "query"])
+@pytest.mark.parametrize("name", ["none", "flip", "enlarged-crop", "enlarged-crop-supports", "resized-crop"])
+def test_what_squashes_first_makes_the_same_of_a_squashed_image(name: str, role: Role) -> None:
+    image, mask = photo()
+    small_image, small_mask = pillow(image, mask, SIZE)
+    native, small = (
+        [augment_all(name, role, i, m[None], SIZE, seed) for seed in range(8)]
+        for i, m in ((image, mask), (np.ascontiguousarray(small_image.transpose(1, 2, 0)), small_mask))
+    )
+    same = all(torch.equal(x, y) for a, b in zip(native, small, strict=True) for x, y in zip(a, b, strict=True))
+    assert module.squashes_first(name, role) is same
+
+
+@pytest.mark.parametrize("role", ["support", "query"])
 def test_flip_is_the_squash_or_its_mirror_image_each_half_of_the_time(role: Role) -> None:
     image, mask = photo()
     plain_image, plain_mask = pillow(image, mask, SIZE)

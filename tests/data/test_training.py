@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from scipy import stats
 from torch.utils.data import DataLoader
 
 from fsseg_bench.conventions import UInt8
+from fsseg_bench.data import training
+from fsseg_bench.data.augment import Role, View, augment
+from fsseg_bench.data.loading import all_ways, one_way, training_masks
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.training import Extras, TrainingBatch, TrainingEpisodes, TrainingSample, collate
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.streams import seed_of
 from tests.support.datasets import tiny_protocol
 
 SIZE = 32
@@ -204,6 +209,93 @@ def test_views_of_one_episode_are_changed_independently(protocol: Protocol) -> N
         pairs[tuple(int(image[2, 0, 0]) == 0 for image in (*sample.support_images[0], sample.query_image))] += 1
     assert len(pairs) == 8
     assert stats.chisquare(list(pairs.values())).pvalue > 1e-3
+
+
+# what is kept
+
+
+class Wide(Coded):
+    """The same images, three times as wide as the input and twice as high; counts how often each is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_images: Counter[str] = Counter()
+
+    def image(self, image_id: str) -> UInt8:
+        self.read_images[image_id] += 1
+        return super().image(image_id).repeat(2, axis=0).repeat(3, axis=1)
+
+    def class_masks(self, image_id: str, class_ids: Sequence[int]) -> UInt8:
+        return super().class_masks(image_id, class_ids).repeat(2, axis=1).repeat(3, axis=2)
+
+
+@pytest.mark.parametrize("extras", [Extras(), Extras(class_labels=True, unlabelled=2)])
+@pytest.mark.parametrize("way", [1, 2])
+@pytest.mark.parametrize("keep", [0, 50_000, 10**9])
+@pytest.mark.parametrize("augmentation", ["none", "flip", "enlarged-crop", "enlarged-crop-supports", "resized-crop"])
+def test_a_view_is_the_augmentation_of_the_image_as_it_is_stored(
+    protocol: Protocol, augmentation: str, keep: int, way: int, extras: Extras
+) -> None:
+    """Whatever is kept or squashed ahead: each view is made here from its file's pixels alone."""
+    protocol = dataclasses.replace(protocol, data=dataclasses.replace(protocol.data, novel_in_train="ignore"))
+    dataset = episodes(
+        protocol, source=Wide(), augmentation=augmentation, way=way, shot=2, length=12, keep=keep, extras=extras
+    )
+    for index, sample in enumerate(dataset):
+        drawn = dataset._draw(index)
+        masks = {i: training_masks(Wide(), i, drawn.classes, NOVEL) for i in [drawn.query, *chain(*drawn.supports)]}
+
+        def view(role: Role, image_id: str, mask: UInt8, index: int = index) -> View:
+            semantic = all_ways(training_masks(Wide(), image_id, BASE, NOVEL))
+            both = np.stack([mask, semantic][: 1 + extras.class_labels])
+            seed = seed_of("training view", 0, index, image_id)
+            return augment(augmentation, role, Wide().image(image_id), both, SIZE, seed)
+
+        query = view("query", drawn.query, all_ways(masks[drawn.query]))
+        assert torch.equal(sample.query_image, query.image)
+        assert torch.equal(sample.query_label, query.masks[0])
+        assert sample.query_classes is None or torch.equal(sample.query_classes, query.masks[1])
+        for w in range(way):
+            for k, image_id in enumerate(drawn.supports[w]):
+                support = view("support", image_id, one_way(masks[image_id], w + 1))
+                assert torch.equal(sample.support_images[w, k], support.image)
+                assert torch.equal(sample.support_masks[w, k], support.masks[0])
+                assert sample.support_classes is None or torch.equal(sample.support_classes[w, k], support.masks[1])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("augmentation", ["flip", "enlarged-crop"])
+def test_what_is_kept_changes_no_batch(protocol: Protocol, augmentation: str, workers: int) -> None:
+    plain, kept = (
+        episodes(protocol, source=Wide(), augmentation=augmentation, way=2, keep=keep, extras=Extras(unlabelled=1))
+        for keep in (0, 60_000)
+    )
+    loader: Any = DataLoader(kept, batch_size=4, num_workers=workers, collate_fn=collate)
+    for batch, wanted in zip(loader, DataLoader(plain, batch_size=4, collate_fn=collate), strict=True):
+        for a, b in zip(batch, wanted, strict=True):
+            assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    assert workers or 0 < kept._kept.used <= 60_000
+
+
+@pytest.mark.parametrize("augmentation", ["none", "enlarged-crop"])
+def test_an_image_that_is_kept_is_read_once(protocol: Protocol, augmentation: str) -> None:
+    source = Wide()
+    assert len(list(episodes(protocol, source=source, augmentation=augmentation, length=80, keep=10**9))) == 80
+    assert set(source.read_images.values()) == {1}
+
+
+def test_an_augmentation_may_write_into_its_images(protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
+    def writing(name: str, role: Role, image: UInt8, masks: UInt8, size: int, seed: int) -> View:
+        view = augment(name, role, image, masks, size, seed)
+        image[:], masks[:] = 0, 0
+        return view
+
+    monkeypatch.setattr(training, "augment", writing)
+    for augmentation in ("none", "enlarged-crop"):
+        plain, kept = (
+            episodes(protocol, augmentation=augmentation, source=Wide(), length=60, keep=keep) for keep in (0, 10**9)
+        )
+        assert all(map(equal, plain, kept))
 
 
 # how episodes are drawn
