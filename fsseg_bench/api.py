@@ -88,7 +88,7 @@ def run(
         backbones_path: a folder with further backbones.
         sources_path: a folder with further data sources.
         no_check: does not decode the test images before the runs.
-        head_batch: episodes at a time in the head; None: 1 on a CPU, 16 on a GPU.
+        head_batch: episodes at a time in the head, at the most; None: 1 on a CPU, as many as fit up to 64 on a GPU.
         cache_gib: memory for features in GiB; None: 40 % of what is free; 0: none.
         panels: pictures of episodes to write for each run.
         progress: True shows how far it is, False does not; None shows it in a notebook and is silent elsewhere. Or who

@@ -170,5 +170,7 @@ def _predictions(
         from fsseg_bench.engine.rerun import predicted_labels
 
         click.echo(f"note: {len(lacking)} of {len(wanted)} runs keep no predictions; they predict again", err=True)
-        found.update(predicted_labels(lacking, RunPlaces(**places)))
+        found.update(
+            predicted_labels(lacking, RunPlaces(**places), say=lambda line: click.echo(f"note: {line}", err=True))
+        )
     return found

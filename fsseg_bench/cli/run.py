@@ -105,7 +105,11 @@ _FEW = 4
 @click.option("-v", "--verbose", is_flag=True, help="Say more: what differs between the methods, every warning.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the table, and errors.")
 @user_folders("method", "backbone", "source")
-@click.option("--head-batch", type=int, help="Episodes at a time in the head [default: 1 on CPU, 16 on GPU].")
+@click.option(
+    "--head-batch",
+    type=int,
+    help="Episodes at a time in the head, at the most [default: 1 on CPU, what fits up to 64 on GPU].",
+)
 @click.option("--cache-gib", type=float, help="Memory for features in GiB [default: 40% of what is free]; 0: none.")
 @click.option("--no-check", is_flag=True, help="Do not decode the test images once before training.")
 @click.option("--panels", default=5, show_default=True, help="Pictures of episodes to write for each run.")

@@ -106,12 +106,25 @@ class Evaluator:
                 start = results.chunk.stop
         self.timings["evaluate_seconds"] += time.perf_counter() - begin
 
-    def predict(self, indices: range) -> list[Tensor]:
-        """Predicted labels (S, S) uint8 of single episodes at the input size, for pictures."""
+    def predict(self, episode: int) -> Tensor:
+        """Predicted labels (S, S) uint8 of one episode at the input size, for pictures.
+
+        On a GPU its whole chunk is computed, where the head batch is known, so that it is rounded as in :meth:`run`.
+        """
+        chunk = self._chunk(episode, (self.head_batch or 1) if self._backend.is_gpu else 1)
         size = (self.setting.size, self.setting.size)
         with Feed(self.source, 0) as feed:
-            (scored,) = self._scores(feed, indices, (self.model,), self._masks(feed, indices))
-        return list(fetch([predict_labels(scored.scores, size)], self.model.device)()[0])
+            (masks,) = send([self._masks(feed, chunk)], self.model.device)
+            (scored,) = self._scores(feed, chunk, (self.model,), masks)
+        (labels,) = fetch([predict_labels(scored.scores, size)], self.model.device)()
+        return labels[episode - chunk.start]
+
+    def _chunk(self, i: int, size: int) -> range:
+        """The episodes that are evaluated together with episode ``i``.
+
+        Chunks begin at multiples of their size, so that a resumed evaluation makes the same ones as one in one go.
+        """
+        return range(i - i % size, min(i - i % size + size, len(self.table)))
 
     def _rate(self, begin: float) -> str:
         return f"{self.timings['evaluate_episodes'] / max(time.perf_counter() - begin, 1e-9):.1f} episodes/s"
@@ -124,10 +137,8 @@ class Evaluator:
         while start < len(self.table):
             results = None
             try:
-                size = self.head_batch or self._measured_batch(feed, start)
-                self.head_batch = size
-                # chunks begin at multiples of their size, so that a resumed evaluation makes those of one in one go
-                chunk = range(start - start % size, min(start - start % size + size, len(self.table)))
+                self.head_batch = self.head_batch or self._measured_batch(feed, start)
+                chunk = self._chunk(start, self.head_batch)
                 announcer = announcer or Announcer(self._needs, feed, chunk.start)
                 announcer.announce(chunk)
                 results = self._begin(feed, chunk, heads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +87,23 @@ def _sweep(opened: OpenRun, switch: str, values: Sequence[Any], progress: Progre
     base = InferenceModel(plan.model.to(device), device, plan.request.precision)
     heads = [_head(plan, base, switch, value) for value in values]
     recorded = values.index(plan.switches[switch]) if opened.changed_code else None  # whose counts are known
+    moved = 0
     with LineLog(path, chain) as log:
         if log.rows == 0:
             log.append({**header, "device": describe(device), "provenance": provenance()})
 
         def sink(results: tuple[EpisodeResult, ...]) -> None:
+            nonlocal moved
             if recorded is not None:
-                result = results[recorded]
-                opened.check_counts(result.episode, input=result.input, native=result.native)
+                own = results[recorded]
+                moved = max(moved, opened.check_counts(device, own.episode, input=own.input, native=own.native))
             log.append(_row(results))
 
-        evaluator = build_evaluator(plan, base, default_budget(device, plan.request.cache_gib))
+        budget = default_budget(device, plan.request.cache_gib)
+        evaluator = build_evaluator(plan, base, budget, run.info.timings.head_batch)
         evaluator.run_heads(heads, sink, start=log.rows - 1, progress=progress)
+    if moved:
+        progress.say(_rounded(run.folder, moved))
     return path
 
 
@@ -144,9 +149,13 @@ def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
 
 
 def predicted_labels(
-    wanted: Mapping[Path, Sequence[int]], places: RunPlaces | None = None
+    wanted: Mapping[Path, Sequence[int]],
+    places: RunPlaces | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[tuple[Path, int], UInt8]:
     """What finished runs predict for some of their episodes: labels (S, S) uint8 by folder and episode.
+
+    ``say`` is told of predictions that a GPU has rounded otherwise than recorded.
 
     Raises:
         UserError: as :func:`fsseg_bench.engine.open_run.open_run`; code has changed and a prediction is not the
@@ -159,21 +168,31 @@ def predicted_labels(
         device = resolve_device(run.plan.request.device)
         keep_memory()
         model = InferenceModel(run.plan.model.to(device), device, run.plan.request.precision)
-        evaluator = build_evaluator(run.plan, model, _KEEP_NOTHING)
+        evaluator = build_evaluator(run.plan, model, _KEEP_NOTHING, run.run.info.timings.head_batch)
+        moved = 0
         for episode in episodes:
-            labels[folder, episode] = _prediction(run, evaluator, episode)
+            labels[folder, episode], pixels = _prediction(run, evaluator, episode)
+            moved = max(moved, pixels)
+        if moved:
+            say(_rounded(folder, moved))
     return labels
 
 
-def _prediction(run: OpenRun, evaluator: Evaluator, episode: int) -> UInt8:
-    """Labels (S, S) uint8."""
-    (prediction,) = evaluator.predict(range(episode, episode + 1))
+def _rounded(folder: Path, pixels: int) -> str:
+    return (
+        f"{folder}: up to {pixels:,} pixel(s) of an episode are predicted otherwise than recorded, which is within "
+        "what a GPU's rounding does"
+    )
+
+
+def _prediction(run: OpenRun, evaluator: Evaluator, episode: int) -> tuple[UInt8, int]:
+    """Labels (S, S) uint8, and how many pixels at least differ from the record."""
+    prediction, moved = evaluator.predict(episode), 0
     if run.changed_code:
         plan = run.plan
         truth = query_label(
             plan.source, plan.table.queries[episode], plan.table.classes[episode], plan.protocol.image.size
         )
         counts = confusion(prediction[None], torch.from_numpy(truth)[None], plan.table.ways)[0]
-        run.check_counts(episode, input=counts)
-    pixels: UInt8 = prediction.numpy()
-    return pixels
+        moved = run.check_counts(evaluator.model.device, episode, input=counts)
+    return prediction.numpy(), moved

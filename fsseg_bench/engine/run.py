@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     model = InferenceModel(plan.model.to(device), device, request.precision)
     backend_of(device).release_memory(device)  # what the training left, before free memory is measured
     budget = default_budget(device, request.cache_gib)
-    evaluator = build_evaluator(plan, model, budget)
+    evaluator = build_evaluator(plan, model, budget, record.info.timings.head_batch)
     ways, size = plan.table.ways, plan.protocol.image.size
     with EpisodeLogs(record, _inspector(plan), prediction_inspector(ways, size)) as logs:
         for damage in logs.damage:
@@ -203,6 +204,8 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
             record.note(told)
 
         def sink(result: EpisodeResult) -> None:
+            if backend_of(device).is_gpu and evaluator.head_batch != record.info.timings.head_batch:
+                record.update(timings={"head_batch": evaluator.head_batch})  # with which a stopped run goes on
             logs.append(result.row(), prediction_row(result.episode, result.prediction.numpy(), ways))
 
         evaluator.run(sink, start=logs.rows, progress=progress)
@@ -237,9 +240,14 @@ def _added(stored: Timings, **spent: float) -> dict[str, float]:
     return {name: getattr(stored, name) + value for name, value in spent.items()}
 
 
-def build_evaluator(plan: Plan, model: InferenceModel, budget: Budget) -> Evaluator:
-    """The evaluator of ``model`` on the plan's episodes, as the request wants it; features within ``budget``."""
+def build_evaluator(plan: Plan, model: InferenceModel, budget: Budget, head_batch: int | None = None) -> Evaluator:
+    """The evaluator of ``model`` on the plan's episodes, as the request wants it; features within ``budget``.
+
+    ``head_batch`` is what the run has used so far on a GPU, where it is known: the same batches round alike.
+    """
     setting = setting_of(plan.request, plan.protocol, model.device)
+    if head_batch and backend_of(model.device).is_gpu:
+        setting = replace(setting, head_batch=min(head_batch, setting.head_batch or head_batch))
     return Evaluator(model, plan.source, plan.table, setting, FeatureCache(model.device, budget), plan.further)
 
 

@@ -30,7 +30,7 @@ def same_counts(then: StoredRun, now: StoredRun) -> list[Verdict]:
 
 def _episodes(first: EpisodeCounts, second: EpisodeCounts) -> Verdict:
     """How many episodes have other counts, and how many pixels changed sides."""
-    moved = {key: _moved(getattr(first, key), getattr(second, key)) for key in get_args(Resolution)}
+    moved = {key: moved_pixels(getattr(first, key), getattr(second, key)) for key in get_args(Resolution)}
     other = np.any([pixels > 0 for pixels in moved.values()], axis=0)
     count = len(first.classes)
     if not other.any():
@@ -45,8 +45,8 @@ def _episodes(first: EpisodeCounts, second: EpisodeCounts) -> Verdict:
     )
 
 
-def _moved(first: Int64, second: Int64) -> Int64:
-    """(E,) pixels of each episode that at least must have been predicted otherwise."""
+def moved_pixels(first: Int64, second: Int64) -> Int64:
+    """(E,) pixels of each episode that at least must have been predicted otherwise, of counts (E, N+1, N+1)."""
     moved = np.abs(first - second).sum(axis=(1, 2)) // 2
     # a recount with other totals (a mask read otherwise) moves pixels into void and out of it
     totals = np.abs(first.sum(axis=(1, 2)) - second.sum(axis=(1, 2)))

@@ -58,6 +58,8 @@ class Timings:
     evaluate_count_seconds: int | float = 0
     evaluate_episodes: int | float = 0
     evaluate_encoded_images: int | float = 0
+    head_batch: Annotated[int, Range(least=1)] | None = None
+    """Episodes that went through the head together on a GPU, in the end; a CPU takes one after the other."""
     finished: str | None = None
 
 

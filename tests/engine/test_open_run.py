@@ -12,11 +12,13 @@ import torch
 
 from fsseg_bench.engine.build import build_method
 from fsseg_bench.engine.checkpoint import load_state, save_state
+from fsseg_bench.engine.device import BACKENDS
 from fsseg_bench.engine.open_run import RunPlaces, open_model, open_run
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.rerun import sweep
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run
+from tests.support.beside import Beside
 from tests.support.runs import edit_info
 from tests.support.tiny_run import finish, tiny_request, tiny_training
 
@@ -52,6 +54,44 @@ def test_other_settings_now_are_refused(trained: Path) -> None:
     edit_info(trained, passed=passed)
     with pytest.raises(UserError, match="does not say what was asked for"):
         open_run(trained)
+
+
+@pytest.mark.parametrize(
+    ("recorded_on", "beside", "pixels", "accepted"),
+    [
+        ("cpu, 1 threads", False, 0, True),
+        ("cpu, 1 threads", False, 1, False),
+        (None, False, 1, False),  # an early record
+        ("cpu, 1 threads", True, 3, True),
+        ("cpu, 1 threads", True, 4, False),
+        ("cuda:0: NVIDIA H200", False, 3, True),
+        ("cuda:0: NVIDIA H200", True, 4, False),
+        ("cuda:0: NVIDIA H200", True, 0, True),
+    ],
+)
+def test_counts_come_out_exactly_on_a_cpu_and_to_a_pixel_in_a_thousand_on_a_gpu(
+    recorded_on: str | None,
+    beside: bool,
+    pixels: int,
+    accepted: bool,
+    trained: Path,
+    changed_code: pytest.MonkeyPatch,
+) -> None:
+    """Of 64 x 64 pixels less the void ones: three are within a thousandth, four are not."""
+    edit_info(trained, device=recorded_on)
+    opened = open_run(trained)
+    counts = torch.from_numpy(read_run(trained).counts().input[3].copy())
+    assert 3000 < counts.sum() < 4000
+    if beside:
+        changed_code.setitem(BACKENDS, "cpu", Beside())
+    row = counts[0] if counts[0, 0] > 4 else counts[0].flip(0)
+    row += torch.tensor([-pixels, pixels])
+    device = torch.device("cpu")
+    if accepted:
+        assert opened.check_counts(device, 3, input=counts) == pixels
+    else:
+        with pytest.raises(UserError, match=rf"episode 3 comes out differently now \({pixels} of 3,\d\d\d pixels at"):
+            opened.check_counts(device, 3, input=counts)
 
 
 def test_unfinished_runs_are_refused(trained: Path) -> None:

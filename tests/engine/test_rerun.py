@@ -6,19 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from fsseg_bench.conventions import VOID
 from fsseg_bench.data.loading import query_label
 from fsseg_bench.engine import open_run as opening
 from fsseg_bench.engine import rerun as sweeping
+from fsseg_bench.engine.device import BACKENDS
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.open_run import open_run
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.rerun import predicted_labels, sweep
 from fsseg_bench.errors import UserError
+from fsseg_bench.method import Episode
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.predictions import counted, stored_predictions
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.sweep import find_sweep
+from tests.support.beside import Beside
+from tests.support.runs import edit_info
 from tests.support.tiny_run import Watched, finish, tiny_request
 
 STEPS = ["0", "2", "10"]
@@ -198,3 +204,47 @@ def test_changed_code_shows_nothing_that_was_not_counted(trained: Path, changed_
     )
     with pytest.raises(UserError, match="the code has changed since the run was made, and episode 0 comes out"):
         predicted_labels({trained: [0]})
+
+
+def test_on_a_gpu_an_episode_is_predicted_in_the_chunk_that_was_counted(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "cpu", Beside())
+    folder = finish(tiny_request(made, out=str(tmp_path / "out"), head_batch=5))
+    assert read_run(folder).info.timings.head_batch == 5
+    together: list[tuple[int, ...]] = []
+    whole = InferenceModel.predict
+    monkeypatch.setattr(
+        InferenceModel, "predict", lambda self, episode: together.append(episode.seeds) or whole(self, episode)
+    )
+    found = predicted_labels({folder: [0, 7, 11]})
+    table = open_run(folder).plan.table
+    assert together == [tuple(map(table.seed, chunk)) for chunk in (range(5), range(5, 10), range(10, 12))]
+    stored = stored_predictions(read_run(folder), [0, 7, 11])
+    assert stored is not None
+    assert all(np.array_equal(found[folder, i], stored[i]) for i in (0, 7, 11))
+
+
+def test_what_a_gpu_rounds_otherwise_is_told(trained: Path, changed_code: pytest.MonkeyPatch) -> None:
+    """A head that decides a pixel otherwise than recorded."""
+    edit_info(trained, device="cuda:0: NVIDIA H200")
+    plan = open_run(trained).plan
+    labels = [query_label(plan.source, q, c, 64) for q, c in zip(plan.table.queries, plan.table.classes, strict=True)]
+    y, x = np.argwhere((np.stack(labels) != VOID).all(axis=0))[0].tolist()
+    whole = InferenceModel.predict
+
+    def rounded(self: InferenceModel, episode: Episode) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        logits, diagnostics = whole(self, episode)
+        logits = torch.nn.functional.interpolate(logits, (64, 64), mode="bilinear", align_corners=False)
+        logits[:, :, y, x] = logits[:, :, y, x].flip(1)
+        return logits, diagnostics
+
+    changed_code.setattr(InferenceModel, "predict", rounded)
+    changed_code.setattr(opening, "_GPU_SHARE", 0.01)  # a logit turned over weighs more than what rounding does
+    told: list[str] = []
+    predicted_labels({trained: [0]}, say=told.append)
+    assert len(told) == 1
+    assert "up to 1 pixel(s) of an episode are predicted otherwise than recorded" in told[0]
+    progress = Watched()
+    sweep(trained, "steps", ["10"], progress=progress)
+    assert any("pixel(s) of an episode are predicted otherwise" in line for line in progress.said)

@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from fsseg_bench.data.loading import load_image, query_label, support_mask
+from fsseg_bench.engine.device import BACKENDS
+from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
@@ -25,6 +27,7 @@ from fsseg_bench.records.info import run_folder
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.predictions import counted, stored_predictions
 from fsseg_bench.records.read import read_run
+from tests.support.beside import Beside
 from tests.support.runs import edit_info
 from tests.support.tiny_run import Watched, finish, tiny_request, tiny_training
 
@@ -79,6 +82,37 @@ def test_counts_do_not_depend_on_cache_workers_or_head_batch(tmp_path: Path, met
     for variant in variants:
         found = counts(finish(replace(base, fresh=True, **variant)))
         assert found == expected, variant
+
+
+def test_a_gpu_goes_on_with_the_head_batch_of_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less memory is free when the run is resumed; its chunks are those of a run in one go all the same."""
+    backend = Beside()
+    monkeypatch.setitem(BACKENDS, "cpu", backend)
+    together: list[tuple[int, ...]] = []
+    whole = InferenceModel.predict
+    monkeypatch.setattr(
+        InferenceModel, "predict", lambda self, episode: together.append(episode.seeds) or whole(self, episode)
+    )
+    request = tiny_request(tmp_path)
+    backend.free = 20 * 5 * 2 * (64 // 8) ** 2 * 128 * 4  # five episodes of two features; four are taken
+    expected = counts(finish(replace(request, out=str(tmp_path / "whole"))))
+    chunks = together.copy()
+    assert [len(chunk) for chunk in chunks] == [4, 4, 4]
+    together.clear()
+    plan = make_plan(request)
+    with pytest.raises(KeyboardInterrupt):
+        execute(plan, Watched("evaluate", 4))
+    folder = run_folder(tmp_path / "runs", plan.settings)
+    assert read_run(folder).info.timings.head_batch == 4
+    backend.free = 0
+    together.clear()
+    assert counts(finish(request)) == expected
+    assert together == chunks[1:]
+    assert read_run(folder).info.timings.head_batch == 4
+
+
+def test_a_cpu_records_no_head_batch(tmp_path: Path) -> None:
+    assert read_run(finish(tiny_request(tmp_path, head_batch=3))).info.timings.head_batch is None
 
 
 def test_multi_scale_and_five_scales_run(tmp_path: Path) -> None:
