@@ -163,7 +163,7 @@ class Evaluator:
         scored = self._scores(feed, chunk, heads, masks)
         with self._watch.measuring("evaluate_count_seconds"):
             tensors = begin_counting(scored, Labels(labels[0], labels[1:]), self.table.ways)
-            arrived = fetch(tensors, device)
+        arrived = fetch(tensors, device)  # after the last mark: a device that has made the copy has passed all marks
         return ChunkResults(chunk, arrived, [list(one.diagnostics) for one in scored], self._watch.taken())
 
     def _measured_batch(self, feed: Feed, i: int) -> int:

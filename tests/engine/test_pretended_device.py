@@ -134,6 +134,16 @@ def test_host_and_device_do_not_mix(name: str, x: Tensor) -> None:
         MIXES[name](x)
 
 
+def test_what_the_device_is_past_is_not_waited_for(device: torch.device, x: Tensor) -> None:
+    backend = backend_of(device)
+    first, early = backend.mark(device), backend.to_host(x)
+    second, late, third = backend.mark(device), backend.to_host(x), backend.mark(device)
+    assert calls(lambda: [late(), late(), early()]) == ["to_host"]
+    assert calls(lambda: backend.seconds_between(first, second)) == []
+    assert calls(lambda: backend.seconds_between(second, third)) == ["seconds_between"]
+    assert torch.equal(early(), HOST)
+
+
 def test_waits_inside_inference_mode_are_listed_too(x: Tensor) -> None:
     with torch.inference_mode():
         assert calls(lambda: F.linear(x, x).sum().item()) == ["_local_scalar_dense"]
