@@ -136,17 +136,24 @@ def run(
         raise click.UsageError("-v and -q exclude each other", ctx)
     from fsseg_bench.cli.plan import headline, plan_json, plan_text, say_differences
     from fsseg_bench.engine.batch import plan_all
+    from fsseg_bench.engine.distributed import processes
     from fsseg_bench.engine.jobs import run_all
     from fsseg_bench.engine.plan import OpenSources
     from fsseg_bench.engine.requests import requests_for
     from fsseg_bench.progress import Progress
     from fsseg_bench.screen.terminal import screen_progress
 
+    quiet = quiet or processes().rank > 0  # of several processes the first speaks
+    estimate = estimate and processes().size == 1
     say = _silent if quiet else _say
     given = parse_settings(settings)
     wanted = requests_for(methods, folds, seeds, settings=settings_with(ctx, given), **options)
     opened: OpenSources = {}
     batch = plan_all(wanted.requests, opened, here=not dry_run, measuring=_measuring(say) if estimate else None)
+    if processes().rank:
+        if not dry_run:
+            run_all(batch, opened)
+        return
     notes = [*said_twice(ctx, given), *wanted.notes, *batch.notes]
     if dry_run and as_json:
         click.echo(plan_json(batch, [*notes, *wanted.details, *batch.details]))

@@ -40,6 +40,12 @@ class Backend:
         """The device in words, for the record."""
         return f"cpu, {torch.get_num_threads()} threads"
 
+    collectives = "gloo"
+    """The library by which processes exchange tensors that lie there."""
+
+    def choose(self, device: torch.device) -> None:
+        """Makes it the one that this process uses where none is named."""
+
     def synchronise(self, device: torch.device) -> None:
         """Waits until the device has done its work."""
 
@@ -114,6 +120,12 @@ class CudaBackend(Backend):
     def describe(self, device: torch.device) -> str:
         """Number and name."""
         return f"{device}: {torch.cuda.get_device_name(device)}"
+
+    collectives = "nccl"
+
+    def choose(self, device: torch.device) -> None:
+        """As PyTorch's current device."""
+        torch.cuda.set_device(device)
 
     def synchronise(self, device: torch.device) -> None:
         """Waits for all streams."""

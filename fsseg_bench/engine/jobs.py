@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from fsseg_bench.engine.batch import Batch, Planned
+from fsseg_bench.engine.distributed import processes
 from fsseg_bench.engine.plan import OpenSources
-from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.run import assist, execute
 from fsseg_bench.progress import Job, Progress
 from fsseg_bench.records.run import RunRecord
 
@@ -15,9 +16,15 @@ from fsseg_bench.records.run import RunRecord
 def run_all(batch: Batch, opened: OpenSources, progress: Progress | None = None) -> list[Path]:
     """Makes every run of ``batch`` that is not done; the folders of all.
 
+    Of several processes that torchrun started the first does; the others train with it, and have no folders.
+
     Raises:
         UserError: as :func:`fsseg_bench.engine.run.execute`, from the first run that fails.
     """
+    if processes().rank:
+        for planned in batch.runs:
+            assist(planned.plan(opened))
+        return []
     progress = progress or Progress()
     seeds = len({planned.request.seed for planned in batch.runs}) > 1
     jobs = [job_of(planned, seeds=seeds) for planned in batch.runs]

@@ -18,6 +18,7 @@ from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import fill, load_state
 from fsseg_bench.engine.device import backend_of, check_precision, describe, resolve_device, use_threads
+from fsseg_bench.engine.distributed import processes
 from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.memory import keep_memory
@@ -52,16 +53,14 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
     """
     progress = progress or Progress()
     request = plan.request
-    device = resolve_device(request.device)
-    check_precision(device, request.precision)
-    use_threads(request.threads)
-    keep_memory()
+    device = _device(plan)
     with RunRecord.create(
         results_root(request.out),
         plan.settings,
         request,
         folds=len(plan.protocol.folds),
         threads=torch.get_num_threads(),
+        processes=processes().size,
     ) as record:
         if record.status != "done":
             record.keep_table(plan.table)
@@ -72,6 +71,7 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
             progress.say(line)
         if record.status == "done":
             _name_training(plan, record)
+            processes().first(False)
             return record
         said = {"remarks": plan.remarks} if plan.remarks else {}
         trained = {"trained": plan.trained.to_json()} if plan.trained else {}
@@ -85,6 +85,32 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
                 record.update(status="failed", reason=reason)
             raise
     return record
+
+
+def assist(plan: Plan) -> None:
+    """What all but the first of torchrun's processes do of a run: they train with it, if it trains.
+
+    Raises:
+        UserError: as :func:`execute`.
+    """
+    device = _device(plan)
+    if processes().first(False):
+        _trainer(plan, device, Cadence()).assist()
+
+
+def _device(plan: Plan) -> torch.device:
+    """Where this process computes, made ready for it."""
+    request = plan.request
+    device = processes().device(resolve_device(request.device))
+    check_precision(device, request.precision)
+    if plan.recipe.iterations and plan.recipe.batch < processes().size:
+        raise UserError(
+            f"recipe.batch is {plan.recipe.batch}, and torchrun started {processes().size} processes: each encodes an "
+            f"episode of each batch at least; use --nproc-per-node {plan.recipe.batch} at most"
+        )
+    use_threads(request.threads)
+    keep_memory()
+    return device
 
 
 def _check_finished(folder: Path) -> None:
@@ -130,35 +156,46 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
             f"{record.checkpoint}: its 'iteration' is {done.iteration}, beyond the recipe's {recipe.iterations}; "
             "remove it, or start again with --fresh"
         )
+    trains = (
+        plan.checkpoint is None and bool(recipe.iterations) and (done is None or done.iteration < recipe.iterations)
+    )
     if plan.checkpoint is not None:
         plan.checkpoint.fill(plan.model)
-    elif done is not None and done.iteration == recipe.iterations:
+    elif done is not None and not trains:
         fill(plan.model, done.model, record.checkpoint)
-    elif recipe.iterations:
+    elif trains:
         if done is None and record.train_path.exists():
             progress.say(f"{record.folder}: there is no {record.checkpoint.name}, so the training begins again")
         if plan.weights.source == "none" and recipe.freeze != "none":
             progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
-        workers = default_workers(request) if backend_of(device).is_gpu else (request.workers or 0)
-        host = default_budget(torch.device("cpu"), request.cache_gib).host  # features come later, into the same memory
-        episodes = _training_episodes(plan, int(host * _KEPT) // max(workers, 1))
+        trainer = _trainer(plan, device, cadence or Cadence())
         if done is None and not request.no_check and not plan.protocol.synthetic:
-            check_training(plan.source, {image for images in episodes.pairs.values() for image in images})
+            check_training(plan.source, {image for images in trainer.episodes.pairs.values() for image in images})
         record.update(status="training", device=describe(device))
-        trainer = Trainer(
-            plan.model,
-            episodes,
-            recipe,
-            seed=request.seed,
-            device=device,
-            precision=request.precision,
-            workers=workers,
-            cadence=cadence or Cadence(),
-        )
+        processes().first(True)
         timings = trainer.run(record, progress)
         record.update(timings={**timings, **_added(record.info.timings, train_seconds=timings["train_seconds"])})
+    if not trains:
+        processes().first(False)
     if recipe.iterations:
         _summarise_training(record, progress)
+
+
+def _trainer(plan: Plan, device: torch.device, cadence: Cadence) -> Trainer:
+    request, together = plan.request, processes()
+    workers = default_workers(request) if backend_of(device).is_gpu else (request.workers or 0)
+    host = default_budget(torch.device("cpu"), request.cache_gib).host  # features come later, into the same memory
+    return Trainer(
+        plan.model,
+        _training_episodes(plan, int(host * _KEPT) // (max(workers, 1) * together.local_size)),
+        plan.recipe,
+        seed=request.seed,
+        device=device,
+        precision=request.precision,
+        workers=workers,
+        cadence=cadence,
+        processes=together,
+    )
 
 
 def _summarise_training(record: RunRecord, progress: Progress) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +18,7 @@ from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes
 from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, fill_scaler, load_state, save_state
 from fsseg_bench.engine.checks import checked_losses
 from fsseg_bench.engine.device import autocast, backend_of, exact
+from fsseg_bench.engine.distributed import Alone, share_of
 from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.inference import fold_features, normalise
 from fsseg_bench.engine.loader import load_batches
@@ -26,6 +30,7 @@ from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.recipe.steps import rate
+from fsseg_bench.records.info import CHECKPOINT_FILE
 from fsseg_bench.records.lines import LineLog, Row
 from fsseg_bench.records.request import Precision
 from fsseg_bench.records.run import RunRecord
@@ -34,6 +39,7 @@ from fsseg_bench.records.training import loss_row
 _GPU_READS_EVERY = 20
 """Steps of a GPU between two reads of their losses; the CPU's are read at each step, since they are there."""
 
+_CHECK_EVERY = 100  # steps after which several processes compare their parameters
 _LEAST_SCALE = 2.0**-10  # it begins at 2 ** 16, and no gradient that helps is as large as what overflows here
 
 
@@ -66,6 +72,8 @@ class Trainer:
     precision: Precision = "fp32"
     workers: int = 0
     cadence: Cadence = field(default_factory=Cadence)
+    processes: Alone = field(default_factory=Alone)
+    """Those that make the steps together; each encodes its share of the batch."""
 
     def __post_init__(self) -> None:
         self.method.to(self.device).to(memory_format=torch.channels_last)
@@ -87,7 +95,8 @@ class Trainer:
         recipe = self.recipe
         prepare(self.method, recipe)
         optimizer = build_optimizer(self.method, recipe)
-        start = self._restore(record, optimizer)
+        state = load_state(record.checkpoint, record.info.identity) if record.checkpoint.exists() else None
+        start = self._restore(optimizer, state, record.checkpoint)
         begin = saved = time.perf_counter()
         images = 0
         progress = progress or Progress()
@@ -120,15 +129,28 @@ class Trainer:
         seconds = time.perf_counter() - begin
         return {"train_seconds": seconds, "train_images_per_second": images / seconds if images else 0.0}
 
-    def _restore(self, record: RunRecord, optimizer: torch.optim.Optimizer) -> int:
-        if not record.checkpoint.exists():
+    def assist(self) -> None:
+        """Makes the steps that the first process runs and records, as one of the others."""
+        prepare(self.method, self.recipe)
+        optimizer = build_optimizer(self.method, self.recipe)
+        start = self._restore(optimizer, None, Path(CHECKPOINT_FILE))
+        with exact(self.device, self.precision):
+            for iteration, batch in enumerate(self._batches(start, Progress()), start=start):
+                self.step(optimizer, batch, iteration)
+                if len(self._unread) >= self._read_every:
+                    self._unread.clear()
+                    self._history.settle()
+
+    def _restore(self, optimizer: torch.optim.Optimizer, state: TrainingState | None, file: Path) -> int:
+        """Goes on from the first process's ``state``, which ``file`` holds; the steps done."""
+        state = self.processes.first(state)
+        if state is None:
             return 0
-        state = load_state(record.checkpoint, record.info.identity)
-        fill(self.method, state.model, record.checkpoint)
-        fill_optimizer(optimizer, state.optimizer, record.checkpoint, begun=state.iteration > 0)
+        fill(self.method, state.model, file)
+        fill_optimizer(optimizer, state.optimizer, file, begun=state.iteration > 0)
         if state.history and not self.method.keeps_history:
-            raise UserError(f"{record.checkpoint}: its 'history' is not of this method; start again with --fresh")
-        fill_scaler(self._scaler, state.scaler, record.checkpoint)
+            raise UserError(f"{file}: its 'history' is not of this method; start again with --fresh")
+        fill_scaler(self._scaler, state.scaler, file)
         torch.set_rng_state(state.rng)
         self._history = HistoryStore(state.history, self.device)
         return state.iteration
@@ -146,10 +168,13 @@ class Trainer:
         save_state(record.checkpoint, state)
 
     def _batches(self, start: int, progress: Progress) -> Iterator[TrainingBatch]:
-        batch = self.recipe.batch
-        positions = range(start * batch, self.recipe.iterations * batch)
-        pinned = self._backend.is_gpu
-        return load_batches(self.episodes, positions, batch, self.workers, pinned=pinned, say=progress.say)
+        """This process's share of each step's episodes."""
+        batch, pinned = self.recipe.batch, self._backend.is_gpu
+        positions: Sequence[int] = range(start * batch, self.recipe.iterations * batch)
+        own = share_of(batch, self.processes.rank, self.processes.size)
+        if len(own) < batch:
+            positions = [i for i in positions if i % batch in own]
+        return load_batches(self.episodes, positions, len(own), self.workers, pinned=pinned, say=progress.say)
 
     def _attempt(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> None:
         """A step; where it fails because of a loss that was not finite and not yet read, that is what is told."""
@@ -162,22 +187,27 @@ class Trainer:
 
     def step(self, optimizer: torch.optim.Optimizer, batch: TrainingBatch, iteration: int) -> None:
         """One step, without a wait for the device: its losses are read later, and it is made whatever they are."""
-        torch.manual_seed(seed_of("train step", self.seed, iteration))  # dropout and the like: resumable
+        seed = seed_of("train step", self.seed, iteration)  # of dropout and the like: resumable
         lr = rate(self.recipe, iteration)
         set_rate(optimizer, lr)
-        history = self._history.of(batch.keys) if self.method.keeps_history else None
+        facts = _joined(self.processes.collect(_facts(batch)))
+        history = self._history.of(facts.keys) if self.method.keeps_history else None
         with autocast(self.device, self.precision):
-            parts = checked_losses(self.method.loss(self._episode(batch, history)))
+            parts = checked_losses(self.method.loss(self._episode(batch, facts.seeds, history, seed)))
             total = torch.stack([part.float() for part in parts.values()]).sum()
-        values, images = stacked(parts, total), batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
-        self._unread.append(StepLosses(iteration, lr, tuple(parts), values, _label_counts(batch), images))
+        values = stacked(parts, total)
+        self._unread.append(StepLosses(iteration, lr, tuple(parts), values, facts.labels, facts.images))
         optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(total).backward()
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.processes.complete(trained)
         self._scaler.unscale_(optimizer)
         clip(self.method, self.recipe.clip)
         self._descend(optimizer)
         if history is not None:
-            self._history.store(batch.keys, history)
+            self._history.store(facts.keys, history)
+        if (iteration + 1) % _CHECK_EVERY == 0 or iteration + 1 == self.recipe.iterations:
+            self.processes.check_equal(trained)
 
     def _descend(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimiser's step; in fp16 none where a gradient is not finite, which costs a wait for the device."""
@@ -193,27 +223,40 @@ class Trainer:
                     "fp32, or lower the rate (--set recipe.lr=...)"
                 )
 
-    def _episode(self, batch: TrainingBatch, history: History | None) -> Episode:
-        """The batch as the method's loss sees it, supports and queries encoded as the method wants it."""
-        trunk, shape = self.method.backbone, batch.support_images.shape[:3]
-        masks = self._moved(batch.support_masks)
+    def _episode(self, batch: TrainingBatch, seeds: tuple[int, ...], history: History | None, seed: int) -> Episode:
+        """The whole batch as the method's loss sees it, supports and queries encoded as the method wants it."""
+        masks, labels = self._moved(batch.support_masks), self._moved(batch.query_label)
+        with self.processes.encoding(self.method, seed):
+            supports, queries, unlabelled = self._encoded(batch, masks)
+        height, width = labels.shape[-2:]
+        return Episode(
+            support=self._whole(supports),
+            support_masks=self.processes.whole(masks, self.recipe.batch),
+            query=self._whole(queries),
+            size=(height, width),
+            seeds=seeds,
+            query_labels=self.processes.whole(labels, self.recipe.batch),
+            class_labels=self._class_labels(batch),
+            unlabelled=None if unlabelled is None else self._whole(unlabelled),
+            history=history,
+        )
+
+    def _encoded(self, batch: TrainingBatch, masks: Tensor) -> tuple[Features, Features, Features | None]:
+        """Features of this process's share: supports, queries, and unlabelled images if there are any."""
+        trunk = self.method.backbone
         supports, queries = self.method.encode_training(
             normalise(batch.support_images.flatten(0, 2), trunk, self.device),
             masks.flatten(0, 2),
             normalise(batch.query_image, trunk, self.device),
         )
-        height, width = batch.query_label.shape[-2:]
-        return Episode(
-            support=fold_features(supports, shape),
-            support_masks=masks,
-            query=queries,
-            size=(height, width),
-            seeds=batch.seeds,
-            query_labels=self._moved(batch.query_label),
-            class_labels=self._class_labels(batch),
-            unlabelled=self._unlabelled(batch),
-            history=history,
-        )
+        unlabelled: Features | None = None
+        if batch.unlabelled is not None:
+            images = normalise(batch.unlabelled.flatten(0, 2), trunk, self.device)
+            unlabelled = fold_features(self.method.encode_unlabelled(images), batch.unlabelled.shape[:3])
+        return fold_features(supports, masks.shape[:3]), queries, unlabelled
+
+    def _whole(self, features: Features) -> Features:
+        return self.processes.whole_features(features, self.recipe.batch)
 
     def _moved(self, tensor: Tensor) -> Tensor:
         return self._backend.to_device(tensor, self.device)
@@ -221,13 +264,8 @@ class Trainer:
     def _class_labels(self, batch: TrainingBatch) -> ClassLabels | None:
         if batch.support_classes is None or batch.query_classes is None:
             return None
-        return ClassLabels(self._moved(batch.support_classes), self._moved(batch.query_classes))
-
-    def _unlabelled(self, batch: TrainingBatch) -> Features | None:
-        if batch.unlabelled is None:
-            return None
-        images = normalise(batch.unlabelled.flatten(0, 2), self.method.backbone, self.device)
-        return fold_features(self.method.encode_unlabelled(images), batch.unlabelled.shape[:3])
+        maps = (batch.support_classes, batch.query_classes)
+        return ClassLabels(*(self.processes.whole(self._moved(one), self.recipe.batch) for one in maps))
 
 
 def _note(row: Row, images: int, begin: float) -> str:
@@ -236,8 +274,26 @@ def _note(row: Row, images: int, begin: float) -> str:
     return f"loss {row['loss']:.4f}{reference}, {speed:.1f} images/s"
 
 
-def _label_counts(batch: TrainingBatch) -> list[int]:
-    """Pixels of the batch's queries with each label 0..N, counted where the loader left them: not on the device."""
+class _Facts(NamedTuple):
+    """What is known of a step's episodes without looking at them on a device."""
+
+    seeds: tuple[int, ...]
+    keys: tuple[str, ...]
+    labels: list[int]
+    """Pixels of the queries with each label 0..N."""
+    images: int
+    """Supports and queries."""
+
+
+def _facts(batch: TrainingBatch) -> _Facts:
     ways = batch.support_masks.shape[1]
-    counts: list[int] = torch.bincount(batch.query_label.flatten(), minlength=ways + 1)[: ways + 1].tolist()
-    return counts
+    labels = torch.bincount(batch.query_label.flatten(), minlength=ways + 1)[: ways + 1].tolist()
+    images = batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
+    return _Facts(batch.seeds, batch.keys, labels, images)
+
+
+def _joined(shares: Sequence[_Facts]) -> _Facts:
+    """Of the whole batch, from those of its shares in their order."""
+    seeds, keys, labels, images = zip(*shares, strict=True)
+    pixels = [sum(counts) for counts in zip(*labels, strict=True)]
+    return _Facts(tuple(chain(*seeds)), tuple(chain(*keys)), pixels, sum(images))

@@ -35,6 +35,8 @@ class Provenance:
     typed: str | None = None
     threads: int | None = None
     """That computed on the CPU."""
+    processes: int | None = None
+    """That trained together; None: one."""
 
 
 def other_software(then: Provenance) -> list[str]:

@@ -73,12 +73,14 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         *,
         folds: int,
         threads: int | None = None,
+        processes: int = 1,
     ) -> RunRecord:
         """Makes the run's folder, or reopens it when it holds the same run.
 
         With ``request.fresh`` an existing folder is moved aside (to ``<name>.old-<n>``; nothing is deleted). How many
         ``folds`` the protocol has is no part of the identity, which has the protocol's digest. The ``threads`` that
-        compute on the CPU are noted, and named when a resumed run has another number.
+        compute on the CPU and the ``processes`` that train together are noted, and named when a resumed run has another
+        number.
 
         Raises:
             UserError: the folder holds another identity, an unreadable record or files of unknown origin;
@@ -86,6 +88,8 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         """
         folder = run_folder(root, settings)
         software = {**provenance(), "command": repeating(request, settings, threads), "threads": threads}
+        if processes > 1:
+            software["processes"] = processes
         lock = FolderLock(folder)
         try:
             with writing(folder):

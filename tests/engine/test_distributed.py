@@ -1,0 +1,162 @@
+"""One training by two processes: the losses and the parameters of one process, also after one of them was killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fsseg_bench.engine.checkpoint import load_state
+from fsseg_bench.engine.device import BACKENDS
+from fsseg_bench.engine.distributed import Alone, Several, processes, share_of
+from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.engine.run import execute
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.lines import read_lines
+from tests.support.several import run_several, torchrun
+from tests.support.tiny_run import tiny_request, tiny_training
+
+METHODS = str(Path(__file__).parents[1] / "fixtures" / "methods")
+STEADY = {"recipe.bn": "eval", "recipe.batch": "3", "recipe.lr": "0.0001"}  # no step that magnifies what rounds
+RUNS: dict[str, dict[str, Any]] = {
+    "plain": {"method": "panet"},
+    "masks in the encoder": {"method": "cofcn", "settings": {"dropout": "0", "recipe.lr": "0.001"}},
+    "all that an episode can hold": {"method": "demanding", "methods_path": METHODS, "iterations": 8},
+    "fp16": {"method": "baseline", "precision": "fp16"},
+}
+
+
+def changes(name: str) -> dict[str, Any]:
+    given = RUNS[name]
+    settings = tiny_training(**STEADY | given.get("settings", {}))
+    return {"iterations": 5, "shot": 2, **given, "settings": settings}
+
+
+def assert_equal_trainings(one: Path, two: Path, tolerance: float = 1e-5) -> None:
+    rows, others = (read_lines(folder / "train.jsonl") for folder in (one, two))
+    for row, other in zip(rows, others, strict=True):
+        assert other["loss"] == pytest.approx(row["loss"], rel=tolerance)
+        assert other["parts"] == pytest.approx(row["parts"], rel=tolerance)
+        assert {**other, "loss": 0, "parts": 0} == {**row, "loss": 0, "parts": 0}
+    state, its = load_state(one / "checkpoint.pt"), load_state(two / "checkpoint.pt")
+    assert state.iteration == its.iteration
+    assert list(state.history) == list(its.history)
+    for name, value in state.model.items():
+        scale = value.double().abs().max().clamp_min(1e-3)
+        assert (value.double() - its.model[name].double()).abs().max() <= tolerance * scale, name
+
+
+@pytest.mark.parametrize(("batch", "size"), [(3, 2), (8, 3), (4, 4), (1, 1)])
+def test_shares_are_neighbours_and_make_up_the_batch(batch: int, size: int) -> None:
+    shares = [share_of(batch, rank, size) for rank in range(size)]
+    assert [i for share in shares for i in share] == list(range(batch))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_without_torchrun_there_is_one_process() -> None:
+    assert type(processes()) is Alone
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """The record of each run by one process and by two."""
+    folder = tmp_path_factory.mktemp("several")
+    one = {name: execute(make_plan(tiny_request(folder, out=str(folder / "1"), **changes(name)))) for name in RUNS}
+    ended = run_several(folder, [{**changes(name), "out": str(folder / "2")} for name in RUNS])
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == ""
+    found = {name: record.folder for name, record in one.items()}
+    return {name: (path, folder / "2" / path.relative_to(folder / "1")) for name, path in found.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_train_as_one_does(name: str, both: dict[str, tuple[Path, Path]]) -> None:
+    one, two = both[name]
+    assert_equal_trainings(one, two, 1e-5 if name != "fp16" else 5e-3)
+    infos = [json.loads((folder / "run.json").read_text()) for folder in (one, two)]
+    assert [info["status"] for info in infos] == ["done", "done"]
+    assert [info["provenance"].get("processes") for info in infos] == [None, 2]
+    assert infos[0]["identity"] == infos[1]["identity"]
+    assert len(read_lines(two / "episodes.jsonl")) == 12
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_ends_all_and_one_process_goes_on(
+    both: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    name = "all that an episode can hold"
+    whole, _ = both[name]
+    request = tiny_request(tmp_path, out=str(tmp_path / "runs"), **changes(name))
+    ended = run_several(tmp_path, [{**changes(name), "out": str(tmp_path / "runs")}], kill_at=5)
+    assert ended.returncode != 0
+    (path,) = tmp_path.rglob("checkpoint.pt")
+    assert load_state(path).iteration == 4
+    record = execute(make_plan(request))
+    assert record.info.resumed[-1]["changed"] == ["processes: 2 / not set"]
+    assert_equal_trainings(whole, record.folder)
+
+
+@pytest.mark.slow
+def test_the_command_line_prints_one_table(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path)
+    words = ["run", "--method", "baseline", "--dataset", request.dataset, "--fold", "1", "--iterations", "2"]
+    words += ["--backbone", "resnet18-layer2", "--weights", "none", "--set", "recipe.batch=2"]
+    ended = torchrun(["-m", "fsseg_bench", *words, "--out", str(tmp_path / "runs")])
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("| baseline ") == 1
+    assert ended.stdout.count("record: ") == 1
+    assert ended.stderr.count("mean IoU") == 1
+
+
+def _process(rank: int, size: int) -> Several:
+    """One of several processes that has not met the others."""
+    process = Several.__new__(Several)
+    process.rank, process.size, process._local = rank, size, rank
+    process._device = torch.device("cpu")
+    return process
+
+
+@pytest.mark.parametrize("statistics", ["batch", "none"])
+def test_encoders_that_normalise_by_the_batch_are_refused(statistics: str) -> None:
+    method = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    if statistics == "none":
+        method[1] = torch.nn.BatchNorm2d(4, track_running_stats=False).eval()
+    images = torch.randn(2, 3, 5, 5)
+    with pytest.raises(UserError, match="by the batch, of which each of torchrun's processes encodes a share"):  # noqa: SIM117
+        with _process(1, 2).encoding(method, 7):
+            method(images)
+    method(images)  # elsewhere it may, since there the batch is whole
+    if statistics == "batch":
+        with _process(1, 2).encoding(method.eval(), 7):
+            method(images)
+
+
+def test_shares_draw_different_numbers_and_the_loss_the_same() -> None:
+    drawn = []
+    for rank in range(2):
+        with _process(rank, 2).encoding(torch.nn.Identity(), 7):
+            inside = torch.rand(1 + rank)
+        drawn.append((inside[0], torch.rand(3)))
+    assert drawn[0][0] != drawn[1][0]
+    assert torch.equal(drawn[0][1], drawn[1][1])
+    torch.manual_seed(7)
+    assert torch.equal(torch.rand(3), drawn[0][1])
+
+
+def test_a_batch_of_fewer_episodes_than_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(tiny_request(tmp_path, iterations=2, settings=tiny_training(**STEADY)))
+    monkeypatch.setattr("fsseg_bench.engine.run.processes", lambda: _process(0, 4))
+    with pytest.raises(UserError, match=r"batch is 3, and torchrun started 4 processes.*--nproc-per-node 3 at most"):
+        execute(plan)
+
+
+@pytest.mark.parametrize(("device", "there"), [("cuda", 1), ("cuda:0", 8)])
+def test_each_process_needs_a_gpu_of_its_own(device: str, there: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BACKENDS["cuda"], "count", lambda: there)
+    with pytest.raises(UserError, match=f"2 processes of torchrun, and --device {device}: each needs a GPU of its own"):
+        _process(1, 2).device(torch.device(device))
