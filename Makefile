@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test check docs format clean
 
 demo: $(READY)
-	$(BIN)/fsseg-bench run --method baseline --method panet --method biopt --dataset shapes5i --shot 1
+	$(BIN)/fsseg-bench run --method baseline --method panet --method biopt --dataset shapes5i --shot 1 --jobs auto
 	$(BIN)/fsseg-bench report --dataset shapes5i --format html --out results/report.html
 	@printf '\nNext, in this folder (%s):\n\n' "$(CURDIR)"
 	@printf '  source %s/bin/activate\n' "$(VENV)"

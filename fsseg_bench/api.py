@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.jobs import run_all
 from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.requests import requests_for
+from fsseg_bench.engine.share import checked_jobs
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
 from fsseg_bench.records.request import Precision, RunRequest
@@ -41,6 +42,7 @@ def run(
     episodes: int | str | Path | None = None,
     scales: Sequence[float] = (1.0,),
     settings: Mapping[str, Any] | None = None,
+    jobs: int | Literal["auto"] = 1,
     workers: int | None = None,
     threads: int | None = None,
     eval_only: str | Path | None = None,
@@ -79,8 +81,11 @@ def run(
         scales: of the query; the softmax is averaged over them.
         settings: as ``--set``, with text or Python values: ``{"recipe.lr": 1e-3, "recipe.milestones": (100, 200),
             "steps": 5, "protocol.image.size": 257}``.
+        jobs: runs at a time, where more than one each in a process of its own; ``"auto"``: one a core, or one a GPU, as
+            far as memory allows.
         workers: processes that load images; None: one a core, at most 8.
-        threads: that compute on the CPU, from then on in this process; None: as many as PyTorch takes.
+        threads: that compute on the CPU, from then on in this process; None: as many as PyTorch takes, of several runs
+            at a time each its share.
         eval_only: a checkpoint or a run folder to evaluate instead of training.
         fresh: begins again; an earlier record is moved aside.
         out: the folder of the records; None: ``FSSEG_RESULTS``, else ``results/runs``.
@@ -101,6 +106,7 @@ def run(
 
     Raises:
         UserError: whatever would end the command with exit code 2.
+        RunFailedError: several runs were made at a time, and one failed by a bug.
     """
     given = {key: value for key, value in locals().items() if key in _CHECKED}  # first, while there are no others
     methods = [method] if isinstance(method, str) else list(method)
@@ -111,7 +117,8 @@ def run(
     told = progress_from_python(progress)
     wanted = requests_for(methods, folds, seeds, dataset=str(dataset), settings=dict(settings or {}), **_checked(given))
     opened: OpenSources = {}
-    batch = plan_all(wanted.requests, opened, measuring=_unsaid if isinstance(told, JobProgress) else None)
+    measuring = _unsaid if isinstance(told, JobProgress) else None
+    batch = plan_all(wanted.requests, opened, measuring=measuring, jobs=checked_jobs(jobs))
     notes = [*wanted.notes, *batch.notes, *what_differs([(p.shown.method, p.shown) for p in batch.runs])]
     details = [*wanted.details, *batch.details]
     for note in [*notes, *([f"further remarks, in frame.attrs['notes']: {len(details)}"] if details else [])]:

@@ -16,7 +16,7 @@ from fsseg_bench.cli.compare import compare
 from fsseg_bench.cli.report import report
 from fsseg_bench.records.request import RunRequest
 
-OWN = {"progress"}
+OWN = {"jobs", "progress"}
 
 
 def test_run_has_a_keyword_with_its_default_for_each_field_of_a_request() -> None:

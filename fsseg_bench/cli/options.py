@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from fsseg_bench.cli import complete
+from fsseg_bench.engine.share import Jobs, checked_jobs
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
 from fsseg_bench.report.model import printable
@@ -95,6 +96,15 @@ def parse_seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
     if not seeds or min(seeds) < 0:
         raise UserError(f"--seed {value}: use whole numbers from 0, separated by commas")
     return seeds
+
+
+def parse_jobs(_ctx: click.Context, _param: click.Parameter, value: str) -> Jobs:
+    """``auto``, or how many runs are made at a time; a click callback.
+
+    Raises:
+        UserError: neither.
+    """
+    return checked_jobs(value)
 
 
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -51,9 +51,9 @@ def headline(batch: Batch) -> str:
 
 def seconds_left(batch: Batch) -> float | None:
     """The time that all runs still take; None where it was not measured."""
-    from fsseg_bench.engine.jobs import job_of
+    from fsseg_bench.engine.jobs import jobs_of
 
-    return Remaining([job_of(run) for run in batch.runs]).seconds()
+    return Remaining(jobs_of(batch), batch.slots.count).seconds()
 
 
 def say_differences(batch: Batch, say: Callable[[str], None], *, verbose: bool) -> None:
@@ -158,7 +158,7 @@ def _estimate_table(batch: Batch) -> Table | None:
         left = sum(steps * run.speeds[name] for run in runs for name, steps in run.left.steps.items())
         step = _duration(speed.step) if speed.step else "-"
         rows.append((first.settings.method, step, _duration(first.speeds["evaluate"]), about(seconds), about(left)))
-    memory = max(run.speed.memory(run.episodes, run.images) for run in batch.runs if run.speed)
+    memory = max(run.memory(batch.slots.count) for run in batch.runs)
     total = seconds_left(batch)
     parts = [
         f"{run.settings.method} {run.speed.step_episodes} of {run.settings.recipe['batch']}"
@@ -167,8 +167,14 @@ def _estimate_table(batch: Batch) -> Table | None:
     ]
     scaled = f" Training steps are scaled from a part of their episodes ({', '.join(parts)})." if parts else ""
     bound = "at least" if parts else "up to"
+    count = batch.slots.count
+    each, beside = "", ""
+    if count > 1:
+        each = " a run"
+        beside = f" {count} runs at a time are taken to be as fast as one alone, which they are not quite."
     caption = (
-        f"From a few steps on made-up images, measured here and now. Memory: {bound} {memory / _GIB:.1f} GiB.{scaled} "
+        f"From a few steps on made-up images, measured here and now. Memory: {bound} {memory / _GIB:.1f} GiB{each}."
+        f"{scaled}{beside} "
         f"{about(total).capitalize() if total else 'An unknown time'} for all that is left. Not in it: {LEFT_OUT}."
     )
     heads = ("method", "training step", "episode", "one run", "all that is left")
@@ -231,6 +237,7 @@ def _estimate_json(batch: Batch) -> dict[str, Any] | None:
         return None
     return {
         "seconds": seconds_left(batch),
-        "memory_bytes": max(run.speed.memory(run.episodes, run.images) for run in measured if run.speed),
+        "memory_bytes": max(run.memory(batch.slots.count) for run in measured),
+        "jobs": batch.slots.count,
         "not_in_it": LEFT_OUT,
     }

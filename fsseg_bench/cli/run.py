@@ -12,7 +12,8 @@ import click
 
 from fsseg_bench.cli import complete
 from fsseg_bench.cli.config import config_option, said_twice, settings_with
-from fsseg_bench.cli.options import parse_folds, parse_numbers, parse_seeds, parse_settings, user_folders
+from fsseg_bench.cli.options import parse_folds, parse_jobs, parse_numbers, parse_seeds, parse_settings, user_folders
+from fsseg_bench.engine.share import Jobs
 from fsseg_bench.records.request import Precision
 
 _FEW = 4
@@ -92,8 +93,21 @@ _FEW = 4
     help="A switch of the method, recipe.KEY or protocol.SECTION.KEY; may be repeated.",
 )
 @config_option
+@click.option(
+    "--jobs",
+    callback=parse_jobs,
+    default="1",
+    show_default=True,
+    metavar="N",
+    shell_complete=complete.jobs,
+    help="Runs at a time, each in a process of its own; auto: one a core, or one a GPU, as far as memory allows.",
+)
 @click.option("--workers", type=int, help="Loader workers [default: one a core, at most 8].")
-@click.option("--threads", type=int, help="Threads that compute on the CPU [default: OMP_NUM_THREADS, else the cores].")
+@click.option(
+    "--threads",
+    type=int,
+    help="Threads that compute on the CPU [default: OMP_NUM_THREADS, else the cores; a run its share].",
+)
 @click.option("--out", type=click.Path(), help="Folder of the records [default: FSSEG_RESULTS, else results/runs].")
 @click.option("--eval-only", type=click.Path(), metavar="CHECKPOINT", help="Evaluate this checkpoint or run folder.")
 @click.option("--fresh", is_flag=True, help="Start again; an earlier record is moved aside.")
@@ -121,6 +135,7 @@ def run(
     folds: tuple[int, ...] | None,
     seeds: tuple[int, ...],
     settings: tuple[str, ...],
+    jobs: Jobs,
     dry_run: bool,
     as_json: bool,
     estimate: bool,
@@ -149,7 +164,8 @@ def run(
     given = parse_settings(settings)
     wanted = requests_for(methods, folds, seeds, settings=settings_with(ctx, given), **options)
     opened: OpenSources = {}
-    batch = plan_all(wanted.requests, opened, here=not dry_run, measuring=_measuring(say) if estimate else None)
+    measuring = _measuring(say) if estimate else None
+    batch = plan_all(wanted.requests, opened, here=not dry_run, measuring=measuring, jobs=jobs)
     if processes().rank:
         if not dry_run:
             run_all(batch, opened)

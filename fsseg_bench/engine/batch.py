@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from fsseg_bench.engine.device import check_precision, resolve_device, use_threads
+import torch
+
+from fsseg_bench.engine.device import backend_of, check_precision, resolve_device, use_threads
 from fsseg_bench.engine.estimate import Speed, different_images, measure
 from fsseg_bench.engine.left import Left, left_of
 from fsseg_bench.engine.outline import outline
 from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
 from fsseg_bench.engine.ready import check_ready, few, remarks, without_part
+from fsseg_bench.engine.share import Jobs
+from fsseg_bench.engine.slots import ONE_SLOT, Slots, slots_for
 from fsseg_bench.errors import NotHereError, UserError, last_words
 from fsseg_bench.method import Method
 from fsseg_bench.nn.weights import WeightsInfo
@@ -60,6 +64,13 @@ class Planned:
             return {}
         return {"train": self.speed.step, "evaluate": self.speed.evaluation(self.episodes, self.images)}
 
+    def memory(self, side_by_side: int = 1) -> int:
+        """Bytes at the most when so many runs are made at a time; 0 where it was not measured."""
+        if self.speed is None:
+            return 0
+        shared = side_by_side if self.request.cache_gib is None else 1
+        return self.speed.memory(self.episodes, self.images, shared)
+
     def plan(self, opened: OpenSources) -> Plan:
         """The plan, made again unless it is the only one: the models of many runs would fill the memory."""
         return self._plan or make_plan(self.request, opened)
@@ -74,6 +85,8 @@ class Batch:
     """What runs once though it was asked for twice, and what has no part in a run."""
     details: tuple[str, ...] = ()
     """What the notes of the tables will say, too: where images or episodes are few."""
+    slots: Slots = ONE_SLOT
+    """How many of the runs are made at a time."""
 
 
 def plan_all(
@@ -82,6 +95,7 @@ def plan_all(
     *,
     here: bool = True,
     measuring: Callable[[str], None] | None = None,
+    jobs: Jobs = 1,
 ) -> Batch:
     """Plans every run and finds what would stop it before its first step: nothing is written.
 
@@ -94,17 +108,20 @@ def plan_all(
             whose data or weights are not here is planned as far as it can be.
         measuring: is told the name of each method before its speed is measured, where more than a hundred steps or
             episodes are left; None: nothing is measured.
+        jobs: how many runs are to be made at a time; see :func:`fsseg_bench.engine.slots.slots_for`.
 
     Raises:
         UserError: all that is wrong, a line for each different message.
     """
     wanted = list(requests)
+    threads = torch.get_num_threads()
+    slots = _first_slots(jobs, wanted)
     runs: dict[str, Planned] = {}
     failed: list[tuple[RunRequest, UserError]] = []
     planner = _Planner(opened, here, measuring)
     for request in wanted:
         try:
-            planned = planner.plan(request, keep=len(wanted) == 1)
+            planned = planner.plan(slots.given(request), keep=len(wanted) == 1)
         except UserError as error:
             failed.append((request, error))
             continue
@@ -116,8 +133,34 @@ def plan_all(
     if failed:
         raise _joined(failed, len(wanted))
     speeds = planner.speeds
-    measured = tuple(replace(run, speed=speeds.get(run.kind)) for run in runs.values())
-    return Batch(measured, *(tuple(dict.fromkeys(lines)) for lines in (planner.notes, planner.details)))
+    made = [replace(run, speed=speeds.get(run.kind)) for run in runs.values()]
+    if jobs != 1:
+        as_asked = [replace(run, request=replace(run.request, threads=wanted[0].threads)) for run in made]
+        left = [run for run in as_asked if run.left.steps]
+        slots = slots_for(jobs, [run.request for run in left], lambda count: _fitting(left, count))
+        made = [replace(run, request=slots.given(run.request)) for run in as_asked]
+        planner.notes += [slots.note] if slots.note else []
+        if wanted[0].threads is None:  # those of a slot were for planning and measuring
+            use_threads(threads)
+    notes, details = (tuple(dict.fromkeys(lines)) for lines in (planner.notes, planner.details))
+    return Batch(tuple(made), notes, details, slots)
+
+
+def _first_slots(jobs: Jobs, requests: Sequence[RunRequest]) -> Slots:
+    """The slots if no run is done yet, for whose threads speeds are measured."""
+    try:
+        return slots_for(jobs, requests)
+    except UserError:  # planning says so, together with whatever else is wrong
+        return ONE_SLOT
+
+
+def _fitting(runs: Sequence[Planned], count: int) -> int:
+    """How many of ``count`` runs at a time the free memory is enough for, as far as it was measured."""
+    host = torch.device("cpu")
+    free = backend_of(host).free_memory(host)
+    while count > 1 and count * max((run.memory(count) for run in runs), default=0) > free:
+        count -= 1
+    return count
 
 
 class _Planner:

@@ -11,6 +11,7 @@ import torch
 
 from fsseg_bench.engine.device import backend_of
 from fsseg_bench.engine.inference import levels_of, map_levels
+from fsseg_bench.engine.share import ALONE, Share
 from fsseg_bench.method import Features
 
 GIB = 2**30
@@ -27,11 +28,11 @@ class Budget:
     host: int
 
 
-def default_budget(device: torch.device, gib: float | None = None) -> Budget:
-    """A share of the free memory, or ``gib`` GiB in all (0 keeps nothing)."""
+def default_budget(device: torch.device, gib: float | None = None, share: Share = ALONE) -> Budget:
+    """A part of the free memory that is the run's to share, or ``gib`` GiB in all (0 keeps nothing)."""
     backend = backend_of(device)
-    host_free = backend_of(_HOST).free_memory(_HOST)
-    device_free = backend.free_memory(device) if backend.is_gpu else 0
+    host_free = backend_of(_HOST).free_memory(_HOST) / share.machine
+    device_free = backend.free_memory(device) / share.device if backend.is_gpu else 0
     if gib is None:
         return Budget(int(device_free * _SHARE), int(host_free * _SHARE))
     total = int(gib * GIB)

@@ -18,6 +18,7 @@ from fsseg_bench.records.request import Precision
 
 _NAMES = "use auto, cpu, cuda or cuda:INDEX"
 _GIB = 2**30
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _AMPERE = (8, 0)
 _HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,6 +36,10 @@ class Backend:
     def count(self) -> int:
         """How many such devices this process may use."""
         return 1
+
+    def alone(self, number: int) -> dict[str, str]:
+        """What the environment of a process must say so that it sees the device ``number`` of these, and no other."""
+        return {}
 
     def describe(self, device: torch.device) -> str:
         """The device in words, for the record."""
@@ -116,6 +121,11 @@ class CudaBackend(Backend):
     def count(self) -> int:
         """As :meth:`Backend.count`; 0 where there is none."""
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+    def alone(self, number: int) -> dict[str, str]:
+        """By the driver's own variable; where it is set, numbers are places in its list."""
+        seen = [name.strip() for name in os.environ.get(_VISIBLE, "").split(",") if name.strip()]
+        return {_VISIBLE: seen[number] if seen else str(number)}
 
     def describe(self, device: torch.device) -> str:
         """Number and name."""

@@ -72,10 +72,10 @@ class Speed:
             images = episodes * self.images
         return self.episode + self.encode * images / episodes
 
-    def memory(self, episodes: int, images: int | None) -> int:
-        """Bytes at the most."""
+    def memory(self, episodes: int, images: int | None, side_by_side: int = 1) -> int:
+        """Bytes at the most, where so many runs share the memory for features."""
         different = episodes * self.images if images is None else images
-        return self.peak_bytes + min(different * self.image_bytes, self.cache_bytes)
+        return self.peak_bytes + min(different * self.image_bytes, self.cache_bytes // side_by_side)
 
 
 def different_images(

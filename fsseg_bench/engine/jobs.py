@@ -1,4 +1,4 @@
-"""The runs of one command, one after the other, with what is left of each told beforehand."""
+"""The runs of one command, with what is left of each told beforehand."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from fsseg_bench.engine.batch import Batch, Planned
 from fsseg_bench.engine.distributed import processes
 from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.run import assist, execute
+from fsseg_bench.engine.side_by_side import RunTask, make_side_by_side
 from fsseg_bench.progress import Job, Progress
 from fsseg_bench.records.run import RunRecord
 
 
 def run_all(batch: Batch, opened: OpenSources, progress: Progress | None = None) -> list[Path]:
-    """Makes every run of ``batch`` that is not done; the folders of all.
+    """Makes every run of ``batch`` that is not done, in its slots; the folders of all.
+
+    In one slot they are made here, one after the other, and the first that fails is the last.
 
     Of several processes that torchrun started the first does; the others train with it, and have no folders.
 
     Raises:
-        UserError: as :func:`fsseg_bench.engine.run.execute`, from the first run that fails.
+        UserError: as :func:`fsseg_bench.engine.run.execute`; of several slots after the runs that could be made.
+        RunFailedError: in several slots, a run failed by a bug.
     """
     if processes().rank:
         for planned in batch.runs:
             assist(planned.plan(opened))
         return []
     progress = progress or Progress()
-    seeds = len({planned.request.seed for planned in batch.runs}) > 1
-    jobs = [job_of(planned, seeds=seeds) for planned in batch.runs]
+    jobs = jobs_of(batch)
+    if batch.slots.count > 1:
+        tasks = [RunTask(run.request, batch.slots.share, done=run.left.status == "done") for run in batch.runs]
+        return make_side_by_side(tasks, jobs, batch.slots, progress)
     progress.jobs(jobs)
     folders = []
     for number, planned in enumerate(batch.runs):
@@ -36,9 +42,15 @@ def run_all(batch: Batch, opened: OpenSources, progress: Progress | None = None)
             todo = planned.left.status != "done"
             record = execute(planned.plan(opened), inside if todo else None)  # of a finished run there is no news
             if todo:
-                progress.say(f"{jobs[number].title}: {_result(record)}, {time.monotonic() - begin:,.0f} s")
+                progress.say(f"{jobs[number].title}: {result_words(record)}, {time.monotonic() - begin:,.0f} s")
         folders.append(record.folder)
     return folders
+
+
+def jobs_of(batch: Batch) -> list[Job]:
+    """The runs as jobs; where there are several training seeds, titles have them."""
+    seeds = len({planned.request.seed for planned in batch.runs}) > 1
+    return [job_of(planned, seeds=seeds) for planned in batch.runs]
 
 
 def job_of(planned: Planned, *, seeds: bool = False) -> Job:
@@ -48,6 +60,7 @@ def job_of(planned: Planned, *, seeds: bool = False) -> Job:
     return Job(title, planned.kind, planned.left.steps, planned.speeds)
 
 
-def _result(record: RunRecord) -> str:
+def result_words(record: RunRecord) -> str:
+    """The score of a run that is done."""
     score = record.info.scores.get(record.info.settings.headline, {}).get("mean_iou")
     return "done" if score is None else f"mean IoU {100 * score:.2f} %"

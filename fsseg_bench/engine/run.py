@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,6 +24,7 @@ from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.panels import draw_panels
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.results import EpisodeResult
+from fsseg_bench.engine.share import ALONE, Share
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import UserError, explain, last_words
 from fsseg_bench.paths import results_root
@@ -44,8 +44,10 @@ _MOST_WORKERS = 8
 _KEPT = 0.5  # of the memory for features: as much as decoded training images may take
 
 
-def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | None = None) -> RunRecord:
-    """Does what is left to do of a run; a finished run is returned as it is.
+def execute(
+    plan: Plan, progress: Progress | None = None, cadence: Cadence | None = None, share: Share = ALONE
+) -> RunRecord:
+    """Does what is left to do of a run; a finished run is returned as it is. Results do not depend on the ``share``.
 
     Raises:
         UserError: the folder holds another run, no such device, the loss diverged, a file is damaged, a full disk.
@@ -77,8 +79,8 @@ def execute(plan: Plan, progress: Progress | None = None, cadence: Cadence | Non
         trained = {"trained": plan.trained.to_json()} if plan.trained else {}
         record.update(weights=plan.weights.as_dict(), **said, **trained)
         try:
-            _train(plan, record, device, progress, cadence)
-            _evaluate(plan, record, device, progress)
+            _train(plan, record, device, progress, cadence, share)
+            _evaluate(plan, record, device, progress, share)
         except Exception as error:
             reason = explain(error) or f"a bug: {type(error).__name__}: {last_words(error)}"
             with suppress(UserError):  # where the record cannot be written either, the first error is the one to tell
@@ -142,12 +144,14 @@ def _name_training(plan: Plan, record: RunRecord) -> None:
         record.update(trained=plan.trained.to_json())
 
 
-def default_workers(request: RunRequest) -> int:
-    """Loader workers: as asked, else one for each core, at most eight."""
-    return request.workers if request.workers is not None else min(os.cpu_count() or 1, _MOST_WORKERS)
+def default_workers(request: RunRequest, share: Share = ALONE) -> int:
+    """Loader workers: as asked, else one for each core that the run may keep busy, at most eight."""
+    return request.workers if request.workers is not None else min(share.cores, _MOST_WORKERS)
 
 
-def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None) -> None:
+def _train(
+    plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None, share: Share
+) -> None:
     request, recipe = plan.request, plan.recipe
     identity = record.info.identity
     done = load_state(record.checkpoint, identity) if recipe.iterations and record.checkpoint.exists() else None
@@ -168,7 +172,7 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
             progress.say(f"{record.folder}: there is no {record.checkpoint.name}, so the training begins again")
         if plan.weights.source == "none" and recipe.freeze != "none":
             progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
-        trainer = _trainer(plan, device, cadence or Cadence())
+        trainer = _trainer(plan, device, cadence or Cadence(), share)
         if done is None and not request.no_check and not plan.protocol.synthetic:
             check_training(plan.source, {image for images in trainer.episodes.pairs.values() for image in images})
         record.update(status="training", device=describe(device))
@@ -181,10 +185,11 @@ def _train(plan: Plan, record: RunRecord, device: torch.device, progress: Progre
         _summarise_training(record, progress)
 
 
-def _trainer(plan: Plan, device: torch.device, cadence: Cadence) -> Trainer:
+def _trainer(plan: Plan, device: torch.device, cadence: Cadence, share: Share = ALONE) -> Trainer:
     request, together = plan.request, processes()
-    workers = default_workers(request) if backend_of(device).is_gpu else (request.workers or 0)
-    host = default_budget(torch.device("cpu"), request.cache_gib).host  # features come later, into the same memory
+    workers = default_workers(request, share) if backend_of(device).is_gpu else (request.workers or 0)
+    # features come later, into the same memory
+    host = default_budget(torch.device("cpu"), request.cache_gib, share).host
     return Trainer(
         plan.model,
         _training_episodes(plan, int(host * _KEPT) // (max(workers, 1) * together.local_size)),
@@ -226,13 +231,13 @@ def _training_episodes(plan: Plan, keep: int = 0) -> TrainingEpisodes:
     )
 
 
-def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Progress) -> None:
+def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Progress, share: Share) -> None:
     request = plan.request
     record.update(status="evaluating", device=describe(device))
     model = InferenceModel(plan.model.to(device), device, request.precision)
     backend_of(device).release_memory(device)  # what the training left, before free memory is measured
-    budget = default_budget(device, request.cache_gib)
-    evaluator = build_evaluator(plan, model, budget, record.info.timings.head_batch)
+    budget = default_budget(device, request.cache_gib, share)
+    evaluator = build_evaluator(plan, model, budget, record.info.timings.head_batch, share)
     ways, size = plan.table.ways, plan.protocol.image.size
     with EpisodeLogs(record, _inspector(plan), prediction_inspector(ways, size)) as logs:
         for damage in logs.damage:
@@ -277,24 +282,26 @@ def _added(stored: Timings, **spent: float) -> dict[str, float]:
     return {name: getattr(stored, name) + value for name, value in spent.items()}
 
 
-def build_evaluator(plan: Plan, model: InferenceModel, budget: Budget, head_batch: int | None = None) -> Evaluator:
+def build_evaluator(
+    plan: Plan, model: InferenceModel, budget: Budget, head_batch: int | None = None, share: Share = ALONE
+) -> Evaluator:
     """The evaluator of ``model`` on the plan's episodes, as the request wants it; features within ``budget``.
 
     ``head_batch`` is what the run has used so far on a GPU, where it is known: the same batches round alike.
     """
-    setting = setting_of(plan.request, plan.protocol, model.device)
+    setting = setting_of(plan.request, plan.protocol, model.device, share)
     if head_batch and backend_of(model.device).is_gpu:
         setting = replace(setting, head_batch=min(head_batch, setting.head_batch or head_batch))
     return Evaluator(model, plan.source, plan.table, setting, FeatureCache(model.device, budget), plan.further)
 
 
-def setting_of(request: RunRequest, protocol: Protocol, device: torch.device) -> Setting:
+def setting_of(request: RunRequest, protocol: Protocol, device: torch.device, share: Share = ALONE) -> Setting:
     """How the request wants episodes to be turned into counts."""
     return Setting(
         size=protocol.image.size,
         scales=request.scales,
         head_batch=request.head_batch or (None if backend_of(device).is_gpu else 1),
-        workers=default_workers(request),
+        workers=default_workers(request, share),
     )
 
 
