@@ -12,7 +12,7 @@ from torch import Tensor
 from fsseg_bench.engine.checks import checked_prediction
 from fsseg_bench.engine.device import autocast, backend_of, exact
 from fsseg_bench.method import Episode, Features, Method
-from fsseg_bench.nn.backbones import Backbone, folded
+from fsseg_bench.nn.backbones import Backbone, folded, quicken
 from fsseg_bench.records.request import Precision
 
 _GPU_BATCH = 8
@@ -30,7 +30,10 @@ class InferenceModel:
         self._precision = precision
         self._method = copy.deepcopy(method).eval()
         for name, trunk in _trunks(self._method):
-            setattr(self._method, name, folded(trunk))
+            twin = folded(trunk)
+            if precision == "fp32" and not backend_of(device).is_gpu:
+                quicken(twin)
+            setattr(self._method, name, twin)
         self._method.to(device).requires_grad_(False)
         self.encode_batch = _GPU_BATCH if backend_of(device).is_gpu else 1
         """Images encoded together; fewer cost as much."""
