@@ -79,8 +79,8 @@ def choices(cls: type[Method]) -> Iterator[tuple[str, Any]]:
 
 
 def chosen(case: Case) -> Any:
-    """The case; those of methods that take longest are slow beyond the default."""
-    slow = case.name in {"fwb", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"} and (case.switches or case.way > 1)
+    """The case, which is slow beyond the default: they are many."""
+    slow = case.switches or case.way > 1
     return pytest.param(case, marks=[pytest.mark.slow] if slow else [], id=str(case))
 
 

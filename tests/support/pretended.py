@@ -6,7 +6,8 @@ What a real GPU adds is not in it: other rounding, kernels that are missing, mem
 
 A tensor holds its numbers as a CPU tensor; each operation below autograd runs on that. PyTorch's key for devices of
 third parties (``PrivateUse1``) makes the rest what it is on a GPU: ``tensor.device``, factories with ``device=``,
-copies, the backward pass in a thread of the device's own. It is set up once a process and cannot be taken back.
+copies, the backward pass in a thread of the device's own. It is set up when this module is imported, since autograd
+counts the devices at the first backward pass of a process, and cannot be taken back.
 """
 
 from __future__ import annotations
@@ -77,9 +78,8 @@ class Pretended(Tensor):
         """Runs one operation on the numbers, after the checks."""
         kwargs = kwargs or {}
         # inference mode hands composite operations over whole; what waits is inside
-        if torch.is_inference_mode_enabled() and func._can_decompose():
-            return func.decompose(*args, **kwargs)
-        return _run(func, args, kwargs)
+        parts = func.decompose(*args, **kwargs) if torch.is_inference_mode_enabled() else NotImplemented
+        return _run(func, args, kwargs) if parts is NotImplemented else parts
 
     # Module.to swaps a tensor that says of what it consists; of any other it would replace all but `inner`
     def __tensor_flatten__(self) -> tuple[list[str], None]:
@@ -130,31 +130,20 @@ def is_pinned(tensor: Tensor) -> bool:
 
 
 def device() -> torch.device:
-    """The pretended device; PyTorch knows it from the first call on."""
-    if not _libraries:
-        backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
-        everything = torch.library.Library("_", "IMPL")
-        everything.fallback(_factory, "PrivateUse1")
-        single = torch.library.Library("aten", "IMPL")
-        single.impl("_copy_from", _copy_from, "PrivateUse1")
-        for name in _GROWING:
-            packet, _, overload = name.partition(".")
-            factory = getattr(getattr(torch.ops.aten, packet), overload or "default")
-            single.impl(name, partial(_factory, factory), "PrivateUse1")
-        _libraries.extend((everything, single))
+    """The pretended device."""
     return torch.device(NAME, 0)
-
-
-_libraries: list[torch.library.Library] = []
 
 
 class _Module:
     """What PyTorch asks of ``torch.pretended``."""
 
+    available = False
+    """Only while a test uses the device: fake tensors and loaders go by it."""
+
     def __getattr__(self, name: str) -> Any:
         answers: dict[str, Any] = {
             "is_initialized": True,
-            "is_available": True,
+            "is_available": self.available,
             "current_device": 0,
             "device_count": 1,
             "_is_in_bad_fork": False,
@@ -164,6 +153,9 @@ class _Module:
         if name not in answers:
             raise AttributeError(name)
         return lambda *given: answers[name]
+
+
+MODULE = _Module()
 
 
 def _run(func: Any, args: Any, kwargs: Any) -> Any:
@@ -273,3 +265,20 @@ def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Te
     _note_copy(source, target, non_blocking)
     target.inner.copy_(source)
     return target
+
+
+def _set_up() -> list[torch.library.Library]:
+    """Makes the device known to PyTorch, as long as what it returns lives."""
+    backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=MODULE)
+    everything = torch.library.Library("_", "IMPL")
+    everything.fallback(_factory, "PrivateUse1")
+    single = torch.library.Library("aten", "IMPL")
+    single.impl("_copy_from", _copy_from, "PrivateUse1")
+    for name in _GROWING:
+        packet, _, overload = name.partition(".")
+        factory = getattr(getattr(torch.ops.aten, packet), overload or "default")
+        single.impl(name, partial(_factory, factory), "PrivateUse1")
+    return [everything, single]
+
+
+_LIBRARIES = _set_up()

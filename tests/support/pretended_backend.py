@@ -89,6 +89,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """The pretended device, known to the engine until the test ends."""
     device = pretended.device()
     monkeypatch.setitem(BACKENDS, device.type, PretendedBackend())
+    monkeypatch.setattr(pretended.MODULE, "available", True)
     monkeypatch.setattr(Tensor, "pin_memory", pretended.pin)
     monkeypatch.setattr(Tensor, "is_pinned", pretended.is_pinned)
     return device
