@@ -65,7 +65,7 @@ def _work(
     device: torch.device, scale: gpu_speed.Scale, toy: bool, rows: list[Row]
 ) -> dict[str, Callable[[], Iterable[Row]]]:
     """The parts in their order; ``rows`` are those that came before, for the limits among them."""
-    precisions = gpu_limits.PRECISIONS if backend_of(device).is_gpu else gpu_limits.PRECISIONS[:1]
+    precisions = gpu_limits.precisions_of(device)
 
     def found() -> dict[str, float]:
         return {row.what: row.value for row in rows if row.part == "limits" and row.value is not None}

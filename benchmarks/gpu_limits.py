@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks.gpu_rows import Row
-from fsseg_bench.engine.device import backend_of
+from fsseg_bench.engine.device import backend_of, exact
 from fsseg_bench.records.request import Precision
 
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _LEAST_SECONDS = 0.2
 _MIB = 2**20
@@ -22,8 +21,8 @@ _MIB = 2**20
 def limits(device: torch.device, toy: bool) -> list[Row]:
     """Matrix products, convolutions and copies; ``toy`` makes them small enough for a CPU."""
     rows = []
-    for precision in PRECISIONS if backend_of(device).is_gpu else ("fp32", "bf16"):
-        with matmul_precision(precision):
+    for precision in precisions_of(device):
+        with fastest(device, precision):
             rows.append(Row("limits", f"matrix products, {precision}", _matmul(device, precision, toy), "TFLOP/s"))
             rows.append(Row("limits", f"convolutions, {precision}", _convolution(device, precision, toy), "TFLOP/s"))
     size = (8 if toy else 512) * _MIB
@@ -42,18 +41,26 @@ def limits(device: torch.device, toy: bool) -> list[Row]:
     return rows
 
 
+def precisions_of(device: torch.device) -> tuple[Precision, ...]:
+    """Those in which the device computes at a speed worth knowing."""
+    backend = backend_of(device)
+    if not backend.is_gpu:
+        return "fp32", "bf16"
+    known: tuple[Precision, ...] = get_args(Precision)
+    return tuple(one for one in known if one != "tf32" or backend.has_tf32(device))
+
+
 @contextlib.contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """TF32 for fp32 numbers where ``precision`` is tf32, nowhere else."""
-    matmul, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
-    matmul.allow_tf32 = precision == "tf32"
-    try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=False, allow_tf32=precision == "tf32"
-        ):
+def fastest(device: torch.device, precision: Precision) -> Iterator[None]:
+    """As the engine computes in ``precision``, but by whichever algorithm is the fastest, the same each time or not."""
+    cudnn: Any = torch.backends.cudnn
+    with exact(device, precision):
+        before = cudnn.benchmark, cudnn.deterministic
+        cudnn.benchmark, cudnn.deterministic = True, False
+        try:
             yield
-    finally:
-        matmul.allow_tf32 = before
+        finally:
+            cudnn.benchmark, cudnn.deterministic = before
 
 
 def seconds_of(device: torch.device, work: Callable[[], object]) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.gpu_limits import matmul_precision, seconds_of
+from benchmarks.gpu_limits import precisions_of, seconds_of
 from benchmarks.gpu_rows import Row
 from benchmarks.made_up_source import MadeUpSource
 from benchmarks.methods import Case, build
@@ -113,7 +113,7 @@ def _bare_step(device: torch.device, scale: Scale, recipe: Recipe, precision: Pr
         total.backward()
         optimizer.step()
 
-    with matmul_precision(precision):
+    with exact(device, precision):
         return seconds_of(device, step)
 
 
@@ -137,7 +137,7 @@ def _engine_step(
     """Seconds of the engine's step on one batch that lies in pinned memory."""
     trainer, optimizer = _trainer(device, scale, recipe, precision, episodes)
     numbers = itertools.count()
-    with exact(device):
+    with exact(device, precision):
         return seconds_of(device, lambda: trainer.step(optimizer, batch, next(numbers)))
 
 
@@ -157,7 +157,7 @@ def _with_loader(
     )
     half = scale.steps // 2
     begin = None
-    with exact(device):
+    with exact(device, precision):
         for number, batch in enumerate(batches):
             if number == half:
                 backend.synchronise(device)
@@ -169,8 +169,7 @@ def _with_loader(
 
 def evaluation(device: torch.device, scale: Scale, limits: Limits) -> Iterator[Row]:
     """Encoding beside the device's convolutions, and episodes whose features are not, or all, in the cache."""
-    precisions: tuple[Precision, ...] = ("fp32", "bf16")
-    for precision in precisions:
+    for precision in precisions_of(device):
         yield _encoding(device, scale, precision, limits[f"convolutions, {precision}"])
     for name in ("baseline", "panet", "biopt"):
         case = _shared_images(build(name, scale.backbone), device, scale)
@@ -191,7 +190,7 @@ def _encoding(device: torch.device, scale: Scale, precision: Precision, limit: f
         method.backbone.eval()(torch.zeros(1, 3, scale.size, scale.size))
     operations = counter.get_total_flops()
     images = [torch.randint(0, 256, (3, scale.size, scale.size), dtype=torch.uint8) for _ in range(8)]
-    with matmul_precision(precision):
+    with exact(device, precision):
         rate = len(images) / seconds_of(device, lambda: model.encode(images))
     share = rate * operations / 1e12 / limit
     what = f"encode, {scale.backbone}, {scale.size} px, {precision} ({operations / 1e9:.0f} GFLOP an image)"

@@ -16,6 +16,7 @@ from benchmarks import gpu, gpu_checks, gpu_limits, gpu_speed
 from benchmarks.gpu_rows import Row, markdown
 from fsseg_bench.engine.results import EpisodeResult
 from fsseg_bench.method import Method
+from tests.support.pretended_backend import pretend
 
 CPU = torch.device("cpu")
 
@@ -106,3 +107,15 @@ def test_the_whole_script_at_toy_size(tmp_path: Path) -> None:
     assert all(row["passed"] for row in checks)
     assert all(row["value"] > 0 for row in rows if row["part"] != "checks")
     assert (tmp_path / "gpu.md").read_text().count("| ---") >= 5
+
+
+def test_the_checks_and_the_speed_on_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = pretend(monkeypatch)
+    assert gpu_checks.labels("biopt", device, toy=True).passed
+    assert gpu_checks.gradients("biopt", device, toy=True).passed
+    monkeypatch.setattr(gpu_speed, "seconds_of", lambda _, work: (work(), 1.0)[1])
+    scale = gpu_speed.Scale.of(toy=True, workers=0)
+    rows = list(gpu_speed.training(device, scale, ["fp32"]))
+    assert [row.value for row in rows[:2]] == [4.0, 4.0]
+    assert rows[1].share == 1.0
+    assert gpu_speed._encoding(device, scale, "fp32", 1.0).value == 8.0
