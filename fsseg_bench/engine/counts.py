@@ -59,10 +59,13 @@ def confusion(prediction: Tensor, label: Tensor, ways: int) -> Tensor:
     Predictions and labels are (B, H, W) uint8 in 0..N; a label of 255 is void.
     """
     if ways == 1:
-        hit = prediction.bool()
-        positive, negative = label == 1, label == 0
-        cells = [negative & ~hit, negative & hit, positive & ~hit, positive & hit]
-        return torch.stack([torch.count_nonzero(c, dim=(1, 2)) for c in cells], dim=1).view(-1, 2, 2)
+        hit, negative, positive = prediction.bool(), label == 0, label == 1
+        parts = (negative, negative & hit, positive, positive & hit)
+        negatives, false_positives, positives, true_positives = (
+            torch.count_nonzero(part, dim=(1, 2)) for part in parts
+        )
+        cells = [negatives - false_positives, false_positives, positives - true_positives, true_positives]
+        return torch.stack(cells, dim=1).view(-1, 2, 2)
     n = ways + 1
     # integers added at the places that they name: exact in any order, and nothing waits, as bincount and masks would
     cell = torch.where(label == VOID, n * n, label.long() * n + prediction).flatten(1)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,16 +17,14 @@ from fsseg_bench.data.source import Source
 _MASK_BYTES = 512 * 2**20
 
 
-@dataclass(frozen=True)
-class ImageKey:
+class ImageKey(NamedTuple):
     """An image at an input side of ``size`` pixels."""
 
     image: str
     size: int
 
 
-@dataclass(frozen=True)
-class MaskKey:
+class MaskKey(NamedTuple):
     """A support mask, or with ``way`` 0 a query label, of an image for an episode's classes."""
 
     image: str

@@ -70,6 +70,7 @@ class Announcer:
     def __init__(self, needs: Needs, feed: Feed, start: int) -> None:
         self._needs, self._feed = needs, feed
         self._masks = self._images = start  # the first episodes of which nothing was announced
+        self._each = len(self._keys(start))
 
     def announce(self, chunk: range) -> None:
         """Announces the episodes of ``chunk`` and some that come later."""
@@ -80,14 +81,12 @@ class Announcer:
             for key in (*needs.support_masks(one), *needs.labels(one, needs.size), *needs.labels(one, None)):
                 self._feed.announce(key)
             self._masks = i + 1
-        while self._images < reach or (self._images < total and self._want_more(chunk)):
+        while self._images < reach or (
+            # images of later episodes fill the batches of this chunk
+            self._images < total and needs.reader.wants_more(len(chunk) * self._each, self._each)
+        ):
             needs.reader.announce(self._feed, self._keys(self._images))
             self._images += 1
-
-    def _want_more(self, chunk: range) -> bool:
-        """Whether images of later episodes would fill the batches of this chunk."""
-        each = len(self._keys(self._images))
-        return self._needs.reader.wants_more(len(chunk) * each, each)
 
     def _keys(self, i: int) -> list[FeatureKey]:
         sizes = self._needs.query_sizes

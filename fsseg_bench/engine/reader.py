@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from fsseg_bench.engine.cache import FeatureCache
 from fsseg_bench.engine.feed import Feed, ImageKey, MaskKey
@@ -13,15 +14,17 @@ from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.method import Features
 
 
-@dataclass(frozen=True)
-class UnlabelledKey:
+class UnlabelledKey(NamedTuple):
     """An image whose features are those of an image without a mask."""
 
     image: ImageKey
 
 
 FeatureKey = ImageKey | MaskKey | UnlabelledKey
-"""What features depend on: an image, an image with its mask, or an image that has none."""
+"""What features depend on: an image, an image with its mask, or an image that has none.
+
+Tuples of three lengths, so that none equals one of another kind.
+"""
 
 
 @dataclass(eq=False)
@@ -41,6 +44,11 @@ class FeatureReader:
     _lacking: dict[FeatureKey, None] = field(default_factory=dict, init=False)
     """Announced features that are still to be encoded, in the order of need."""
 
+    @property
+    def _fills(self) -> bool:
+        """Whether there are batches to fill."""
+        return self.model.encode_batch > 1
+
     def support_key(self, key: MaskKey, size: int) -> FeatureKey:
         """What the features of a support at side ``size`` depend on: the mask only where the model encodes it, too."""
         return key if self.model.mask_enters_encoder else ImageKey(key.image, size)
@@ -51,10 +59,12 @@ class FeatureReader:
 
     def announce(self, feed: Feed, keys: Sequence[FeatureKey]) -> None:
         """Starts loading the images of features that no cache has; each key will be read once more."""
-        self._uses.update(keys)
+        if self._fills:
+            self._uses.update(keys)
         for key in keys:
             if key not in self.cache:
-                self._lacking[key] = None
+                if self._fills:
+                    self._lacking[key] = None
                 feed.announce(_image(key))
                 if isinstance(key, MaskKey):
                     feed.announce(key)
@@ -65,8 +75,8 @@ class FeatureReader:
         That is where images are encoded together, fewer than ``needed`` and a full batch are still to be encoded, and
         all would stay in the cache until they are read.
         """
-        batch = self.model.encode_batch
-        return batch > 1 and len(self._lacking) < needed + batch and self.cache.holds(len(self._uses) + more)
+        few = self._fills and len(self._lacking) < needed + self.model.encode_batch
+        return few and self.cache.holds(len(self._uses) + more)
 
     def features(self, feed: Feed, keys: Sequence[FeatureKey]) -> list[Features]:
         """The features of ``keys`` on the device, each without an image axis."""
@@ -79,7 +89,8 @@ class FeatureReader:
                 for key, features in zip(batch, self._encode(feed, batch), strict=True):
                     self.cache.put(key, features)
                     found[key] = features
-        self._uses -= Counter(keys)
+        if self._fills:
+            self._uses -= Counter(keys)
         return [found[key] for key in keys]
 
     def _batches(self, missing: list[FeatureKey]) -> Iterator[list[FeatureKey]]:
