@@ -154,6 +154,15 @@ def test_loss_and_backward_neither_mix_nor_wait(case: Case, device: torch.device
     assert allowed(case.name, waits), waits
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cofcn", "oslsm", "pmms"])
+def test_what_these_methods_do_with_a_vgg_neither_mixes_nor_waits(name: str, device: torch.device) -> None:
+    method = assemble(find_method(name), "vgg16", "none", {}, seed=0)[0]
+    if name != "oslsm":  # whose fully connected layers take a gigabyte of gradients
+        assert not compare(losses_and_gradients, method, device)
+    assert not compare(predictions, method, device)
+
+
 def test_a_wait_in_a_loss_fails_with_its_line(tmp_path: Path, device: torch.device) -> None:
     module, line = changed_panet(
         tmp_path, 'losses = {"query": segmentation_loss', 'scores.sum().item(); losses = {"query": segmentation_loss'

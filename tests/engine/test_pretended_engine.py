@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
+from fsseg_bench.engine.cache import default_budget
 from fsseg_bench.engine.device import BACKENDS
 from fsseg_bench.engine.evaluate import Evaluator
+from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.predict.predictor import Predictor
+from fsseg_bench.engine.results import EpisodeResult
+from fsseg_bench.engine.run import build_evaluator, execute
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.lines import read_lines
@@ -126,6 +131,48 @@ def test_features_that_find_no_room_on_the_device_wait_once_more_a_chunk_at_the_
     assert set(files(narrow.evaluation)) == {("to_host", "transfer.py"), ("to_host", "cache.py")}
     assert len(narrow.evaluation) <= 2 * 6
     assert read_lines(roomy.record.episodes_path) == read_lines(narrow.record.episodes_path)
+
+
+def test_several_heads_on_the_same_features_wait_once_a_chunk_together(device: torch.device, tmp_path: Path) -> None:
+    plan = make_plan(tiny_request(tmp_path, method="panet", device="pretended", head_batch=5))
+    base = InferenceModel(plan.model.to(device), device, "fp32")
+    evaluator = build_evaluator(plan, base, default_budget(device))
+    results: list[tuple[EpisodeResult, ...]] = []
+    with watched() as waits:
+        evaluator.run_heads((base, base.with_head(plan.model)), results.append)
+    assert files(waits) == [("to_host", "transfer.py")] * 3
+    assert len(results) == 12
+    assert all(torch.equal(one.input, other.input) for one, other in results)
+
+
+@SLOW
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_waits_only_where_it_must_know_whether_to_step(
+    precision: str, device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = seen(tmp_path, monkeypatch, precision=precision, iterations=4, settings=tiny_training(), episodes="4")
+    # a step whose scaled gradients are not finite is left out: the scaler asks each time
+    assert set(files(there.steps)) <= {("_local_scalar_dense", "train.py")}
+    assert len(there.steps) <= (3 * 4 if precision == "fp16" else 0)
+    assert files(there.evaluation) == [("to_host", "transfer.py")]
+
+
+@SLOW
+def test_images_of_ones_own_are_segmented_as_on_the_cpu(device: torch.device, tmp_path: Path) -> None:
+    folder = run(tmp_path, "cpu", method="panet", episodes="2").folder
+    colours = np.random.RandomState(0).randint(0, 255, (3, 60, 50, 3)).astype(np.uint8)
+    mask = np.zeros((60, 50), np.uint8)
+    mask[10:30, 10:30] = 1
+    found = []
+    for name in ("cpu", "pretended"):
+        predictor = Predictor(folder, device=name)
+        predictor.set_support(colours[0], mask)
+        with watched() as waits:
+            found.append(list(predictor.predict_many(list(colours[1:]))))
+    assert len(waits) <= 3 * 2
+    for here, there in zip(*found, strict=True):
+        assert np.abs(here.probability - there.probability).max() < 1e-4
+        assert (here.mask != there.mask).mean() < 0.01
 
 
 def test_a_loss_that_is_not_finite_is_named_by_its_step_though_it_is_read_late(

@@ -272,6 +272,8 @@ def _set_up() -> list[torch.library.Library]:
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=MODULE)
     everything = torch.library.Library("_", "IMPL")
     everything.fallback(_factory, "PrivateUse1")
+    # autocast casts nothing here: what it makes of each operation is CUDA's affair, see test_fake_cuda.py
+    everything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     single = torch.library.Library("aten", "IMPL")
     single.impl("_copy_from", _copy_from, "PrivateUse1")
     for name in _GROWING:
