@@ -38,6 +38,7 @@ def run(
     seed: int | Sequence[int] = 0,
     device: str = "auto",
     precision: Precision = "fp32",
+    nondeterministic: bool = False,
     iterations: int | None = None,
     episodes: int | str | Path | None = None,
     scales: Sequence[float] = (1.0,),
@@ -75,6 +76,8 @@ def run(
         seed: of initialisation and training; several: a run of each.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:INDEX"``.
         precision: ``"fp32"``, ``"tf32"`` (on a GPU), ``"bf16"`` or ``"fp16"``; part of the run's identity.
+        nondeterministic: lets a GPU use its fastest algorithms, also those that add in another order each time; part of
+            the run's identity.
         iterations: training steps; None: as the recipe says; 0: evaluate without training.
         episodes: a number, or a CSV file to replay (``{fold}`` in its name is the fold's number); None: as the protocol
             says.

@@ -81,6 +81,7 @@ _FEW = 4
     show_default=True,
     help="Of products and features; tf32: on a GPU.",
 )
+@click.option("--nondeterministic", is_flag=True, help="Let a GPU add in another order each time, for speed.")
 @click.option("--iterations", type=int, help="Training steps [default: the recipe's]; 0 does not train.")
 @click.option("--episodes", help="A number of test episodes, or a CSV file to replay.")
 @click.option("--scales", callback=parse_numbers, default="1", show_default=True, help="Query scales, e.g. 0.7,1,1.3.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from fsseg_bench.engine.device import backend_of, check_precision, resolve_device, use_threads
+from fsseg_bench.engine.device import backend_of, check_arithmetic, resolve_device, use_threads
 from fsseg_bench.engine.estimate import Speed, different_images, measure
 from fsseg_bench.engine.left import Left, left_of
 from fsseg_bench.engine.outline import outline
@@ -179,7 +179,7 @@ class _Planner:
         """A request planned, with its model if it is to be kept."""
         try:
             if self._here:
-                check_precision(resolve_device(request.device), request.precision)
+                check_arithmetic(resolve_device(request.device), request)
             plan = make_plan(request, self._opened)
         except NotHereError as error:
             if self._here:

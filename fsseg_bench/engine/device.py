@@ -14,12 +14,13 @@ from torch import Tensor
 
 from fsseg_bench.engine.memory import give_back
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.request import Precision
+from fsseg_bench.records.request import Precision, RunRequest
 
 _NAMES = "use auto, cpu, cuda or cuda:INDEX"
 _GIB = 2**30
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _AMPERE = (8, 0)
+_REFUSED = " does not have a deterministic implementation"  # how PyTorch words it, after the operation's name
 _HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -108,8 +109,8 @@ class Backend:
         """Whether it can multiply fp32 numbers rounded to ten bits, which is faster."""
         return False
 
-    def exact(self, *, tf32: bool) -> contextlib.AbstractContextManager[object]:
-        """Products of fp32 numbers in full, or of their TF32 rounding; the same algorithms each time."""
+    def exact(self, *, tf32: bool, deterministic: bool) -> contextlib.AbstractContextManager[object]:
+        """Products of fp32 numbers in full, or of their TF32 rounding; the same algorithms each time or the fastest."""
         return contextlib.nullcontext()
 
 
@@ -201,18 +202,51 @@ class CudaBackend(Backend):
         """From Ampere on."""
         return torch.cuda.get_device_capability(device) >= _AMPERE
 
-    def exact(self, *, tf32: bool) -> contextlib.AbstractContextManager[object]:
-        """No TF32 that was not asked for, deterministic algorithms, none chosen by timing."""
-        return _exact_on_cuda(tf32)
+    @contextlib.contextmanager
+    def exact(self, *, tf32: bool, deterministic: bool) -> Iterator[None]:
+        """No TF32 that was not asked for; algorithms chosen by timing only where they need not be deterministic."""
+        guard = deterministic_algorithms() if deterministic else contextlib.nullcontext()
+        with _products(tf32, deterministic), guard:
+            yield
 
 
 @contextlib.contextmanager
-def _exact_on_cuda(tf32: bool) -> Iterator[None]:
+def deterministic_algorithms() -> Iterator[None]:
+    """Within it PyTorch adds in the same order each time, and refuses what it can only do in any order.
+
+    Raises:
+        UserError: something was refused; names the operation.
+    """
+    flags = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    filling = memory.fill_uninitialized_memory
+    # cuBLAS reads it when it begins in this process; without it PyTorch refuses matrix products
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False  # it finds readers of such memory, and takes time
+    try:
+        yield
+    except RuntimeError as error:
+        name, told, _ = str(error).partition(_REFUSED)
+        if not told:
+            raise
+        raise UserError(
+            f"{name.split()[-1]} has no deterministic form on a GPU, so that the run could not be repeated bit by bit. "
+            "Use another operation in the method, or give up repeating it with --nondeterministic, which its record "
+            "says"
+        ) from error
+    finally:
+        memory.fill_uninitialized_memory = filling
+        torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])
+
+
+@contextlib.contextmanager
+def _products(tf32: bool, deterministic: bool) -> Iterator[None]:
     cudnn: Any = torch.backends.cudnn
     matmul, products = torch.backends.cuda.matmul, "tf32" if tf32 else "ieee"
     wanted: tuple[tuple[Any, str, Any], ...] = (
-        (cudnn, "deterministic", True),
-        (cudnn, "benchmark", False),
+        (cudnn, "deterministic", deterministic),
+        (cudnn, "benchmark", not deterministic),
         # first by the older names: PyTorch refuses to compute where those contradict the newer ones below, without
         # which torch.backends.fp32_precision = "tf32", set by whomever, would reach our products
         (cudnn, "allow_tf32", tf32),
@@ -288,15 +322,28 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
     return contextlib.nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)
 
 
-def exact(device: torch.device, precision: Precision = "fp32") -> contextlib.AbstractContextManager[object]:
-    """On a GPU: products of fp32 numbers without TF32, but for ``precision`` tf32, and the same algorithms each time;
-    nothing on a CPU.
+def exact(
+    device: torch.device, precision: Precision = "fp32", *, deterministic: bool = True
+) -> contextlib.AbstractContextManager[object]:
+    """On a GPU: products of fp32 numbers without TF32, but for ``precision`` tf32, and the same algorithms each time
+    unless they need not be ``deterministic``; nothing on a CPU.
 
     Raises:
-        UserError: as :func:`check_precision`.
+        UserError: as :func:`check_precision`; within it, as :func:`deterministic_algorithms`.
     """
     check_precision(device, precision)
-    return backend_of(device).exact(tf32=precision == "tf32")
+    return backend_of(device).exact(tf32=precision == "tf32", deterministic=deterministic)
+
+
+def check_arithmetic(device: torch.device, request: RunRequest) -> None:
+    """Finds out before anything runs whether the device computes as the request wants it.
+
+    Raises:
+        UserError: as :func:`check_precision`, or the request is nondeterministic and the device is no GPU.
+    """
+    check_precision(device, request.precision)
+    if request.nondeterministic and not backend_of(device).is_gpu:
+        raise UserError(f"--nondeterministic is for GPUs, and this is {describe(device)}; leave it out")
 
 
 def check_precision(device: torch.device, precision: Precision) -> None:

@@ -148,7 +148,7 @@ def _training(
     optimizer = build_optimizer(trainer.method, recipe)
     batches = load_batches(episodes, range(length), recipe.batch, 0, pinned=False, say=lambda _: None)
     watch = _Watch()
-    with exact(device, request.precision):
+    with exact(device, request.precision, deterministic=not request.nondeterministic):
         while watch.goes_on:
             begin = time.perf_counter()
             batch = next(batches)
@@ -166,7 +166,7 @@ def _evaluation(
     model: Method, request: RunRequest, protocol: Protocol, device: torch.device, source: MadeUpSource
 ) -> tuple[tuple[float, float], int, int]:
     """Seconds a new image and an episode beside; images an episode; bytes of an image's features."""
-    ready = InferenceModel(model, device, request.precision)
+    ready = InferenceModel.of(request, model, device)
     setting = replace(setting_of(request, protocol, device), workers=0)
     images, count = _numbers(), setting.head_batch or _EPISODES
     watch = _Watch()

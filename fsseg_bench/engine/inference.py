@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -13,7 +14,7 @@ from fsseg_bench.engine.checks import checked_prediction
 from fsseg_bench.engine.device import autocast, backend_of, exact
 from fsseg_bench.method import Episode, Features, Method
 from fsseg_bench.nn.backbones import Backbone, folded, quicken
-from fsseg_bench.records.request import Precision
+from fsseg_bench.records.request import Precision, RunRequest
 
 _GPU_BATCH = 8
 
@@ -25,9 +26,12 @@ class InferenceModel:
     filled up with repetitions), so that the features of an image do not depend on which images it is encoded with.
     """
 
-    def __init__(self, method: Method, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self, method: Method, device: torch.device, precision: Precision, *, deterministic: bool = True
+    ) -> None:
         self.device = device
         self._precision = precision
+        self._deterministic = deterministic
         self._method = copy.deepcopy(method).eval()
         for name, trunk in _trunks(self._method):
             twin = folded(trunk)
@@ -37,6 +41,11 @@ class InferenceModel:
         self._method.to(device).requires_grad_(False)
         self.encode_batch = _GPU_BATCH if backend_of(device).is_gpu else 1
         """Images encoded together; fewer cost as much."""
+
+    @classmethod
+    def of(cls, request: RunRequest, method: Method, device: torch.device) -> InferenceModel:
+        """A model that computes as the request wants it."""
+        return cls(method, device, request.precision, deterministic=not request.nondeterministic)
 
     def with_head(self, method: Method) -> InferenceModel:
         """A model of ``method`` that reads features encoded by this one, whose backbones it shares."""
@@ -86,8 +95,14 @@ class InferenceModel:
         return self._predict(episode)
 
     def _predict(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.no_grad(), exact(self.device, self._precision), autocast(self.device, self._precision):
+        with torch.no_grad(), self._arithmetic():
             return checked_prediction(self._method.predict(episode), episode)
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        rules = exact(self.device, self._precision, deterministic=self._deterministic)
+        with rules, autocast(self.device, self._precision):
+            yield
 
     def _in_batches(self, encode: Callable[..., Features], *tensors: list[Tensor]) -> list[Features]:
         """``encode`` of batches of images and what else it takes of each."""
@@ -99,7 +114,7 @@ class InferenceModel:
             indices = [*chosen, *[chosen[-1]] * (self.encode_batch - len(chosen))]
             batch = normalise(torch.stack([images[i] for i in indices]), self._method.backbone, self.device)
             stacked = [backend.to_device(torch.stack([other[i] for i in indices]), self.device) for other in others]
-            with exact(self.device, self._precision), autocast(self.device, self._precision):
+            with self._arithmetic():
                 features = encode(batch, *stacked)
             results.extend(map_levels(partial(_item, i=i), features) for i in range(len(chosen)))
         return results

@@ -80,6 +80,7 @@ class Outline:
             shot=request.shot,
             seed=request.seed,
             precision=request.precision,
+            nondeterministic=request.nondeterministic or None,
             scales=request.scales,
             base_classes=len(protocol.base_classes(request.fold)),
             novel=novel,

@@ -84,7 +84,7 @@ def _sweep(opened: OpenRun, switch: str, values: Sequence[Any], progress: Progre
         return path
     device = resolve_device(plan.request.device)
     keep_memory()
-    base = InferenceModel(plan.model.to(device), device, plan.request.precision)
+    base = InferenceModel.of(plan.request, plan.model.to(device), device)
     heads = [_head(plan, base, switch, value) for value in values]
     recorded = values.index(plan.switches[switch]) if opened.changed_code else None  # whose counts are known
     moved = 0
@@ -127,7 +127,7 @@ def _head(plan: Plan, base: InferenceModel, switch: str, value: Any) -> Inferenc
 
 def _encodes_alike(plan: Plan, base: InferenceModel, method: Method) -> bool:
     """Whether one support of the first episode has the same features from ``base`` and from ``method`` itself."""
-    rebuilt = InferenceModel(method, base.device, plan.request.precision)
+    rebuilt = InferenceModel.of(plan.request, method, base.device)
     size, classes, image = plan.protocol.image.size, plan.table.classes[0], plan.table.supports[0][0][0]
     pixels = [load_image(plan.source, image, size)]
     masks = [torch.from_numpy(support_mask(plan.source, image, classes, 1, size))]
@@ -167,7 +167,7 @@ def predicted_labels(
         run = open_run(folder, places, opened)
         device = resolve_device(run.plan.request.device)
         keep_memory()
-        model = InferenceModel(run.plan.model.to(device), device, run.plan.request.precision)
+        model = InferenceModel.of(run.plan.request, run.plan.model.to(device), device)
         evaluator = build_evaluator(run.plan, model, _KEEP_NOTHING, run.run.info.timings.head_batch)
         moved = 0
         for episode in episodes:

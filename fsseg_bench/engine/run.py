@@ -16,7 +16,7 @@ from fsseg_bench.data.open import check_training
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import fill, load_state
-from fsseg_bench.engine.device import backend_of, check_precision, describe, resolve_device, use_threads
+from fsseg_bench.engine.device import backend_of, check_arithmetic, describe, resolve_device, use_threads
 from fsseg_bench.engine.distributed import processes
 from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
@@ -104,7 +104,7 @@ def _device(plan: Plan) -> torch.device:
     """Where this process computes, made ready for it."""
     request = plan.request
     device = processes().device(resolve_device(request.device))
-    check_precision(device, request.precision)
+    check_arithmetic(device, request)
     if plan.recipe.iterations and plan.recipe.batch < processes().size:
         raise UserError(
             f"recipe.batch is {plan.recipe.batch}, and torchrun started {processes().size} processes: each encodes an "
@@ -197,6 +197,7 @@ def _trainer(plan: Plan, device: torch.device, cadence: Cadence, share: Share = 
         seed=request.seed,
         device=device,
         precision=request.precision,
+        deterministic=not request.nondeterministic,
         workers=workers,
         cadence=cadence,
         processes=together,
@@ -234,7 +235,7 @@ def _training_episodes(plan: Plan, keep: int = 0) -> TrainingEpisodes:
 def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Progress, share: Share) -> None:
     request = plan.request
     record.update(status="evaluating", device=describe(device))
-    model = InferenceModel(plan.model.to(device), device, request.precision)
+    model = InferenceModel.of(request, plan.model.to(device), device)
     backend_of(device).release_memory(device)  # what the training left, before free memory is measured
     budget = default_budget(device, request.cache_gib, share)
     evaluator = build_evaluator(plan, model, budget, record.info.timings.head_batch, share)

@@ -72,6 +72,7 @@ class Trainer:
     precision: Precision = "fp32"
     workers: int = 0
     cadence: Cadence = field(default_factory=Cadence)
+    deterministic: bool = True
     processes: Alone = field(default_factory=Alone)
     """Those that make the steps together; each encodes its share of the batch."""
 
@@ -101,7 +102,7 @@ class Trainer:
         images = 0
         progress = progress or Progress()
         with (
-            exact(self.device, self.precision),
+            exact(self.device, self.precision, deterministic=self.deterministic),
             record.train_log(loss_row, until=lambda row: row["iteration"] >= start) as log,
             progress.meter("train", recipe.iterations, start) as meter,
         ):
@@ -134,7 +135,7 @@ class Trainer:
         prepare(self.method, self.recipe)
         optimizer = build_optimizer(self.method, self.recipe)
         start = self._restore(optimizer, None, Path(CHECKPOINT_FILE))
-        with exact(self.device, self.precision):
+        with exact(self.device, self.precision, deterministic=self.deterministic):
             for iteration, batch in enumerate(self._batches(start, Progress()), start=start):
                 self.step(optimizer, batch, iteration)
                 if len(self._unread) >= self._read_every:

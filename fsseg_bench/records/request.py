@@ -40,6 +40,8 @@ class RunRequest:
     seed: AtLeastZero = 0
     device: str = "auto"
     precision: Precision = "fp32"
+    nondeterministic: bool = False
+    """Whether a GPU may use its fastest algorithms, also those that add in another order each time."""
     iterations: AtLeastZero | None = None
     """None: as the recipe says. 0: evaluate without training."""
     episodes: str | None = None

@@ -127,6 +127,8 @@ class RunSettings:
     """Of the file, where a checkpoint was evaluated."""
     unlabelled_digest: str | None = None
     """Of the images without masks that the method looks at, if any."""
+    nondeterministic: bool | None = None
+    """True where a GPU was free to add in another order each time."""
 
     def __post_init__(self) -> None:
         """Refuses what no run has.

@@ -25,6 +25,8 @@ def always(settings: ShownSettings) -> list[str]:
     parts: list[str] = []
     if settings.precision != "fp32":
         parts.append(settings.precision)
+    if settings.nondeterministic:
+        parts.append("nondeterministic")
     if settings.scales != (1.0,):
         parts.append("scales " + "/".join(short(scale) for scale in settings.scales))
     if settings.parameters == "untrained":

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from fsseg_bench.engine.device import autocast, check_precision, describe, exact, resolve_device
+from fsseg_bench.engine.device import (
+    autocast,
+    check_arithmetic,
+    check_precision,
+    describe,
+    deterministic_algorithms,
+    exact,
+    resolve_device,
+)
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.request import Precision
+from fsseg_bench.records.request import Precision, RunRequest
 
 
 def test_auto_takes_a_gpu_if_there_is_one() -> None:
@@ -56,6 +65,43 @@ def _flags() -> list[Any]:
 def ampere(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     return torch.device("cuda")
+
+
+def test_a_gpu_repeats_itself_unless_it_need_not(ampere: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    assert not torch.are_deterministic_algorithms_enabled()
+    with exact(ampere, deterministic=False):
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (True, False)
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    with exact(ampere):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled()
+    with exact(torch.device("cpu")):
+        assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_guard_names_what_cannot_be_repeated_and_leaves_flags_as_they_were() -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with pytest.raises(UserError, match=r"^put_ has no deterministic form on a GPU.* with --nondeterministic"):  # noqa: SIM117
+            with deterministic_algorithms():
+                torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # refused on CPUs as well
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        with pytest.raises(RuntimeError, match="something else"), deterministic_algorithms():
+            raise RuntimeError("something else")
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_only_a_gpu_can_be_nondeterministic() -> None:
+    with pytest.raises(UserError, match="--nondeterministic is for GPUs, and this is cpu, "):
+        check_arithmetic(torch.device("cpu"), RunRequest(nondeterministic=True))
+    check_arithmetic(torch.device("cuda"), RunRequest(nondeterministic=True))
+    check_arithmetic(torch.device("cpu"), RunRequest())
 
 
 def _by_older_names() -> None:

@@ -1,8 +1,9 @@
-"""Training in fp16: scaled losses, skipped steps, and the same result after a stop; TF32 where there is none."""
+"""Training in fp16: scaled losses, skipped steps, the same result after a stop; TF32 and what cannot be repeated."""
 
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from torch import Tensor
 
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.checkpoint import load_state, save_state
+from fsseg_bench.engine.device import BACKENDS, Backend, deterministic_algorithms
 from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.settings import settings_shown
+from fsseg_bench.report.words import always
 from tests.support.tiny_run import Watched, finish, tiny_request, tiny_training
 
 SCALE = 2.0**16
@@ -141,3 +145,47 @@ def test_tf32_on_a_cpu_is_refused_before_anything_is_written(tmp_path: Path) -> 
     assert not (tmp_path / "runs").exists()
     with pytest.raises(UserError, match="--precision tf32: NVIDIA's GPUs have it from Ampere on"):
         plan_all([wanted], {})
+
+
+def test_nondeterministic_is_a_run_of_its_own_and_the_default_is_not_written(tmp_path: Path) -> None:
+    usual, free = (make_plan(request(tmp_path, nondeterministic=free)).settings for free in (False, True))
+    assert "nondeterministic" not in usual.to_json()
+    assert free.to_json() == {**usual.to_json(), "nondeterministic": True}
+    assert usual.identity != free.identity
+    assert "nondeterministic" not in always(settings_shown(usual, None))
+    assert "nondeterministic" in always(settings_shown(free, None))
+    with pytest.raises(UserError, match="--nondeterministic is for GPUs"):
+        execute(make_plan(request(tmp_path, nondeterministic=True)))
+    assert not (tmp_path / "runs").exists()
+
+
+class Guarded(Backend):
+    """A GPU as far as the engine knows, with the guard of one."""
+
+    is_gpu = True
+
+    def exact(self, *, tf32: bool, deterministic: bool) -> AbstractContextManager[object]:
+        return deterministic_algorithms() if deterministic else nullcontext()
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_a_method_that_cannot_be_repeated_is_told_so(
+    free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "cpu", Guarded())
+    plan = make_plan(request(tmp_path, precision="fp32", nondeterministic=free))
+    loss: Any = plan.model.loss
+
+    def written(episode: Any) -> dict[str, Tensor]:
+        torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
+        return loss(episode)
+
+    model: Any = plan.model
+    model.loss = written
+    if free:
+        assert execute(plan).status == "done"
+        return
+    with pytest.raises(UserError, match="put_ has no deterministic form"):
+        execute(plan)
+    (path,) = tmp_path.rglob("run.json")
+    assert "--nondeterministic" in json.loads(path.read_text())["reason"]

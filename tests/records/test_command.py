@@ -33,6 +33,7 @@ EVERYTHING: dict[str, Any] = {
     "seed": 7,
     "device": "cpu",
     "precision": "bf16",
+    "nondeterministic": True,
     "iterations": 0,
     "episodes": "lists/{fold}.csv",
     "scales": (0.7, 1.0, 1.23456789),

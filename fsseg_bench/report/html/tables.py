@@ -143,6 +143,7 @@ def _run(path: str, run: ShownRun | None) -> str:
         *([] if settings.iterations is None else [f"{settings.iterations} iterations"]),
         *([f"weights {settings.weights}"] if settings.weights else []),
         settings.precision,
+        "nondeterministic" if settings.nondeterministic else "",
     ]
     link = f'<a href="#{run.anchor}">fold {settings.fold}</a>'
     return f"{link}: {escape(', '.join(filter(None, facts)))} <i>{escape(path)}</i>"
