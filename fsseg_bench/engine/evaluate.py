@@ -157,12 +157,11 @@ class Evaluator:
         """Gives a chunk to the device."""
         device, needs = self.model.device, self._needs
         with self._watch.measuring("evaluate_encode_seconds"):
-            at_input = torch.stack([feed.mask(key) for key in needs.labels(chunk, self.setting.size)])
-            native = [feed.mask(key) for key in needs.labels(chunk, None)]
-            masks, *labels = send([self._masks(feed, chunk), at_input, *native], device)
+            at_input, native = ([feed.mask(key) for key in needs.labels(chunk, s)] for s in (self.setting.size, None))
+            masks, *labels = send([self._masks(feed, chunk), *at_input, *native], device)
         scored = self._scores(feed, chunk, heads, masks)
         with self._watch.measuring("evaluate_count_seconds"):
-            tensors = begin_counting(scored, Labels(labels[0], labels[1:]), self.table.ways)
+            tensors = begin_counting(scored, Labels(labels[: len(chunk)], labels[len(chunk) :]), self.table.ways)
         arrived = fetch(tensors, device)  # after the last mark: a device that has made the copy has passed all marks
         return ChunkResults(chunk, arrived, [list(one.diagnostics) for one in scored], self._watch.taken())
 

@@ -54,8 +54,8 @@ class Scored(NamedTuple):
 class Labels(NamedTuple):
     """The true labels of a chunk, uint8 on the device."""
 
-    input: Tensor
-    """(B, S, S)."""
+    input: Sequence[Tensor]
+    """(S, S) of each query."""
     native: Sequence[Tensor]
     """(H, W) of each query."""
 
@@ -110,15 +110,16 @@ def begin_counting(scored: Sequence[Scored], labels: Labels, ways: int) -> list[
     """Whatever is to be known of a chunk, on the device: of each head whether the scores are finite (B,), the pixel
     counts at the input size and at the native one (B, N+1, N+1), the predicted labels (B, S, S), and diagnostics."""
     results = []
+    at_input = labels.input[0][None] if len(labels.input) == 1 else torch.stack(list(labels.input))
     for scores, diagnostics in scored:
-        predicted = predict_labels(scores, (labels.input.shape[1], labels.input.shape[2]))
+        predicted = predict_labels(scores, (at_input.shape[1], at_input.shape[2]))
         at_native = [
             confusion(predict_labels(scores[row : row + 1], (label.shape[0], label.shape[1])), label[None], ways)
             for row, label in enumerate(labels.native)
         ]
         results += [
             torch.isfinite(scores).flatten(1).all(dim=1),
-            confusion(predicted, labels.input, ways),
+            confusion(predicted, at_input, ways),
             torch.cat(at_native),
             predicted,
             *(tensor.float() for tensor in diagnostics.values()),

@@ -30,6 +30,7 @@ from fsseg_bench.engine.predict.classes import OBJECT
 from fsseg_bench.engine.predict.drawn import Drawn, draw_supports
 from fsseg_bench.engine.predict.supports import AnyMask, Support, read_supports
 from fsseg_bench.engine.predict.upright import AnyImage, named, upright
+from fsseg_bench.engine.transfer import fetch, send
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode, Features
 from fsseg_bench.protocol.load import load_protocol
@@ -259,8 +260,8 @@ class Predictor:
         with_masks = self._model.mask_enters_encoder
         encoded = self._model.encode_support(images, masks) if with_masks else self._model.encode(images)
         shape = (1, 1, len(supports))
-        stacked = torch.stack(masks).view(*shape, self._size, self._size).to(self._model.device)
-        self._classes[name] = _Encoded(stack_features(encoded, shape), stacked)
+        (sent,) = send([torch.stack(masks).view(*shape, self._size, self._size)], self._model.device)
+        self._classes[name] = _Encoded(stack_features(encoded, shape), sent)
 
     def _segment(
         self, batch: list[_Query], classes: Mapping[str, _Encoded], on_error: OnError | None
@@ -277,26 +278,29 @@ class Predictor:
                 yield result
 
     def _merged(self, query: _Query, features: Features, classes: Mapping[str, _Encoded]) -> Segmentation:
-        best = torch.full((), -torch.inf, device=self._model.device)
-        labels = torch.zeros(query.size, dtype=torch.uint8, device=self._model.device)
+        device = self._model.device
+        best = torch.full((), -torch.inf, device=device)
+        finite = torch.ones((), dtype=torch.bool, device=device)
+        labels = torch.zeros(query.size, dtype=torch.uint8, device=device)
         for value, support in enumerate(classes.values(), start=1):
             scores = self._scores(query, features, support)
+            finite = finite & torch.isfinite(scores).all()
             higher = scores > best
             best = torch.where(higher, scores, best)
-            labels[higher & (scores > 0)] = value
+            labels = torch.where(higher & (scores > 0), value, labels)
+        all_finite, of_pixels, probability = fetch([finite, labels, best.sigmoid()], device)()
+        if not all_finite:  # NaN would be background
+            raise UserError(
+                f"{named(query.image)}: the method's logits are not finite; perhaps its training has diverged"
+            )
         path = Path(query.image) if isinstance(query.image, str | Path) else None
-        return Segmentation(path, labels.cpu().numpy(), best.sigmoid().cpu().numpy(), tuple(classes))
+        return Segmentation(path, of_pixels.numpy(), probability.numpy(), tuple(classes))
 
     def _scores(self, query: _Query, features: Features, support: _Encoded) -> Tensor:
         """(H, W) foreground minus background logit."""
         size = (self._size, self._size)
         episode = Episode(support.features, support.masks, features, size, (_SEED,))
-        scores = resized(scores_from_logits(self._model.predict(episode)[0]), query.size)[0, 0]
-        if not bool(torch.isfinite(scores).all()):  # NaN would be background
-            raise UserError(
-                f"{named(query.image)}: the method's logits are not finite; perhaps its training has diverged"
-            )
-        return scores
+        return resized(scores_from_logits(self._model.predict(episode)[0]), query.size)[0, 0]
 
 
 def _squashed(support: Support, size: int) -> Tensor:
