@@ -34,6 +34,13 @@ class Job:
     speeds: Mapping[str, float] = field(default_factory=dict)
     """Seconds a step by the meter's title, as far as they were estimated before."""
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it was estimated to take; None where a speed is not known."""
+        if self.steps.keys() - self.speeds.keys():
+            return None
+        return sum(steps * self.speeds[title] for title, steps in self.steps.items())
+
 
 class Progress:
     """Receives what happens."""
@@ -47,7 +54,7 @@ class Progress:
         """One line worth reading."""
 
     def jobs(self, jobs: Sequence[Job], side_by_side: int = 1) -> None:
-        """What is ahead: these jobs, begun in this order, and so many of them at a time."""
+        """What is ahead: these jobs, and so many of them at a time; of one at a time in this order."""
 
     @contextmanager
     def job(self, number: int) -> Iterator[Progress]:
@@ -104,7 +111,7 @@ class Remaining:
     def seconds(self) -> float | None:
         """Until all are done; None where nothing is known of the speed of some work.
 
-        Each job that waits is taken to begin when the first of those before it is done.
+        A job that waits is taken to begin when one before it is done, the longest first.
         """
         around = fmean(self._around) if self._around else 0.0
         lanes: list[float] = []
@@ -121,7 +128,7 @@ class Remaining:
                 waiting.append(seconds + around)
         lanes += [0.0] * (self._lanes - len(lanes))
         heapq.heapify(lanes)
-        for seconds in waiting:
+        for seconds in sorted(waiting, reverse=True):
             heapq.heapreplace(lanes, lanes[0] + seconds)
         return max(lanes)
 

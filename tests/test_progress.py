@@ -92,11 +92,11 @@ def test_estimates_are_corrected_by_how_far_others_were_off() -> None:
 
 
 def test_jobs_side_by_side_are_as_long_as_the_fullest_lane() -> None:
-    """Speeds 1 s a step: [4, 3, 5, 2, 2] in two lanes are 4 + 2 + 2 and 3 + 5."""
+    """Speeds 1 s a step: [4, 3, 5, 2, 2] in two lanes are 5 + 2 + 2 and 4 + 3, the longest first."""
     clock = Clock()
     jobs = [Job(f"{n}", "a", {"train": steps}, {"train": 1.0}) for n, steps in enumerate((4, 3, 5, 2, 2))]
     remaining = Remaining(jobs, 2, clock)
-    assert remaining.seconds() == 8
+    assert remaining.seconds() == 9
     assert Remaining(jobs).seconds() == 16
     assert Remaining(jobs, 9).seconds() == 5
     for number in (0, 1):

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fsseg_bench.engine import limits
 from fsseg_bench.engine.memory import give_back
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import Precision, RunRequest
 
 _NAMES = "use auto, cpu, cuda or cuda:INDEX"
-_GIB = 2**30
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _AMPERE = (8, 0)
 _REFUSED = " does not have a deterministic implementation"  # how PyTorch words it, after the operation's name
@@ -57,10 +57,7 @@ class Backend:
 
     def free_memory(self, device: torch.device) -> int:
         """Bytes that can be had there now; where the system does not say, 4 GiB."""
-        try:
-            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, ValueError, OSError):
-            return 4 * _GIB
+        return limits.free_memory()
 
     def peak_memory(self, device: torch.device) -> int:
         """The most bytes taken: on a GPU since :meth:`forget_peak`, on the CPU by the process so far; 0 if unknown."""

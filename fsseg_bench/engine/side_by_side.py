@@ -60,10 +60,20 @@ def make_side_by_side(tasks: Sequence[RunTask], jobs: Sequence[Job], slots: Slot
     """
     progress.jobs(jobs, slots.count)
     with Pool(_WORKER, slots.environments) as pool, _Telling(tasks, jobs, progress) as telling:
-        outcomes = pool.run(tasks, telling)
+        outcomes = pool.run(tasks, telling, longest_first(jobs))
     if None in outcomes:
         raise _error(jobs, outcomes, telling.failures) from _tracebacks(telling.failures)
     return [outcome.result.folder for outcome in outcomes if outcome]
+
+
+def longest_first(jobs: Sequence[Job]) -> list[int]:
+    """The order in which jobs are begun, so that none is still at work long after the others: numbers from 0; as they
+    come where it is not known how long they take."""
+    seconds = [job.seconds for job in jobs]
+    numbers = range(len(jobs))
+    if None in seconds:
+        return list(numbers)
+    return sorted(numbers, key=lambda number: -(seconds[number] or 0.0))
 
 
 class _Telling(Listener, AbstractContextManager["_Telling"]):

@@ -16,14 +16,15 @@ class JobProgress(Progress):
         self.prefix = prefix
         self._jobs: Sequence[Job] = ()
         self._remaining = Remaining(())
-        self._beside = 1
+        self.at_a_time = 1
+        """How many jobs may be at work."""
         self.at_work: list[int] = []
         """The numbers of the jobs that are at work."""
         self._done = self._failed = 0
 
     def jobs(self, jobs: Sequence[Job], side_by_side: int = 1) -> None:
         """What is ahead: these jobs, and so many at a time."""
-        self._jobs, self._remaining, self._beside = jobs, Remaining(jobs, side_by_side), side_by_side
+        self._jobs, self._remaining, self.at_a_time = jobs, Remaining(jobs, side_by_side), side_by_side
         self._done = self._failed = 0
 
     @contextmanager
@@ -56,7 +57,7 @@ class JobProgress(Progress):
     @property
     def beside(self) -> bool:
         """Whether several jobs are at work at a time."""
-        return self._beside > 1
+        return self.at_a_time > 1
 
     @property
     def in_job(self) -> bool:

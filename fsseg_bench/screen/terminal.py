@@ -192,7 +192,7 @@ class _Lines(JobProgress):
         if unit != "steps":
             click.echo(f"{words} ...", err=True)
         with self.measured(number, title, total, done) as told:
-            yield _LineMeter(words, total, done, unit, told, lambda: self.left, _INTERVAL * max(len(self.at_work), 1))
+            yield _LineMeter(words, total, done, unit, told, lambda: self.left, _INTERVAL * self.at_a_time)
 
     def say(self, message: str) -> None:
         click.echo(message, err=True)

@@ -18,13 +18,13 @@ from fsseg_bench.engine.jobs import run_all
 from fsseg_bench.engine.pool import Listener, Pool
 from fsseg_bench.engine.pool_worker import Done, Failure
 from fsseg_bench.engine.share import ALONE, Jobs
-from fsseg_bench.engine.side_by_side import RunFailedError, RunTask
+from fsseg_bench.engine.side_by_side import RunFailedError, RunTask, longest_first
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Job, Meter, Progress, Unit
 from fsseg_bench.records.request import RunRequest
 from tests.support.tiny_run import tiny_request, tiny_training
 
-pytestmark = pytest.mark.slow  # each process imports torch
+slow = pytest.mark.slow  # each process imports torch
 
 OWN = '''"""Fails on some folds.
 
@@ -107,6 +107,15 @@ def record_of(folder: Path) -> dict[str, Any]:
     return content
 
 
+def test_the_longest_run_is_begun_first_where_it_is_known() -> None:
+    speeds = {"train": 2.0, "evaluate": 0.5}
+    jobs = [Job(str(n), "a", {"train": n, "evaluate": 4}, speeds) for n in (1, 3, 3, 0, 5)]
+    assert [job.seconds for job in jobs] == [4, 8, 8, 2, 12]
+    assert longest_first([*jobs, Job("done", "a", {})]) == [4, 1, 2, 0, 3, 5]
+    assert longest_first([*jobs, Job("unknown", "b", {"train": 9}, {"evaluate": 1.0})]) == [0, 1, 2, 3, 4, 5]
+
+
+@slow
 def test_records_are_those_of_one_run_after_the_other(tmp_path: Path) -> None:
     """All that is recorded, but for times: with as many threads, byte for byte."""
     base = tiny_request(tmp_path, iterations=3, panels=2, threads=1, settings=tiny_training())
@@ -140,6 +149,7 @@ def test_records_are_those_of_one_run_after_the_other(tmp_path: Path) -> None:
     assert sorted(results) == [f"{job.title}: mean IoU" for job in told.ahead]
 
 
+@slow
 def test_what_was_done_before_is_not_done_again(tmp_path: Path) -> None:
     requests = [tiny_request(tmp_path, fold=fold) for fold in (1, 2, 3)]
     first, _ = make(requests[:1])
@@ -153,6 +163,7 @@ def test_what_was_done_before_is_not_done_again(tmp_path: Path) -> None:
     assert told.side_by_side == 1  # nothing is left for other processes
 
 
+@slow
 def test_processes_that_begin_on_an_empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both draw the embedded images at once."""
     monkeypatch.setenv("FSSEG_CACHE", str(tmp_path / "cache"))
@@ -187,6 +198,7 @@ def failing(folder: Path, failure: str, count: int) -> list[RunRequest]:
     ]
 
 
+@slow
 def test_other_runs_are_made_when_one_fails(tmp_path: Path) -> None:
     told = Told()
     requests = failing(tmp_path, 'raise UserError("wrong; mend it")', 1)
@@ -206,6 +218,7 @@ def test_other_runs_are_made_when_one_fails(tmp_path: Path) -> None:
     }
 
 
+@slow
 def test_a_bug_is_one_and_says_where(tmp_path: Path) -> None:
     requests = failing(tmp_path, 'raise KeyError("x")', 2)
     with pytest.raises(RunFailedError, match=r"^2 of 4 runs failed, 2 are done: own fold 1: KeyError: 'x'; own fold 2"):
@@ -216,6 +229,7 @@ def test_a_bug_is_one_and_says_where(tmp_path: Path) -> None:
         assert "own.py" in str(error.__cause__)
 
 
+@slow
 def test_nothing_is_begun_after_a_process_has_died(tmp_path: Path) -> None:
     """Perhaps for want of memory, of which the others would have no more."""
     requests = failing(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 3)
@@ -226,6 +240,7 @@ def test_nothing_is_begun_after_a_process_has_died(tmp_path: Path) -> None:
     assert all("was ended by SIGKILL, perhaps by the system for want of memory" in line for line in lines[1:])
 
 
+@slow
 def test_what_a_method_prints_is_said_of_its_run(tmp_path: Path) -> None:
     requests = [replace(request, iterations=0, settings={}) for request in failing(tmp_path, "pass", 2)[:2]]
     _, told = make(requests)
