@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fsseg_bench.engine.device import backend_of
 from fsseg_bench.nn.host import sent
+from tests.support.pretended import WAITS as OPERATIONS
 from tests.support.pretended import MixedError, Pretended
 from tests.support.pretended_backend import pretend
 from tests.support.waits import Wait, watched
@@ -59,6 +60,9 @@ WAITS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "unique": (lambda x: torch.unique(x), "_unique2"),
     "unique rows": (lambda x: torch.unique(x, dim=0), "unique_dim"),
     "unique_consecutive": (lambda x: torch.unique_consecutive(x), "unique_consecutive"),
+    "unique_consecutive rows": (lambda x: torch.ops.aten.unique_dim_consecutive(x, 0), "unique_dim_consecutive"),
+    "_unique": (lambda x: torch._unique(x), "_unique"),
+    "histc": (lambda x: torch.histc(x, 3), "histc"),
     "bincount": (lambda x: torch.bincount(x.flatten().long()), "bincount"),
     "repeat_interleave": (lambda x: x[0].repeat_interleave(x[1].long()), "repeat_interleave"),
     "one_hot of unknown size": (lambda x: F.one_hot(x.long()), "_local_scalar_dense"),
@@ -71,6 +75,7 @@ WAITS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     ),
     "pinned alone": (lambda x: HOST.pin_memory().to(x.device), "copy to the device"),
     "copy_ to the device": (lambda x: x.copy_(HOST), UNPINNED),
+    "several copies": (lambda x: torch._foreach_copy_([x], [HOST]), UNPINNED),
     "a tensor of numbers": (lambda x: torch.tensor([1.0, 2.0], device=x.device), UNPINNED),
     "new_tensor": (lambda x: x.new_tensor([1.0, 2.0]), UNPINNED),
     "pickle": (lambda x: torch.save(x, io.BytesIO()), "pickle"),
@@ -121,6 +126,10 @@ MIXES: dict[str, Callable[[Tensor], Any]] = {
 def test_what_waits_is_listed(name: str, x: Tensor) -> None:
     function, expected = WAITS[name]
     assert calls(lambda: function(x))[:1] == [expected]
+
+
+def test_every_operation_that_is_said_to_wait_is_in_the_table() -> None:
+    assert {call for _, call in WAITS.values()} >= OPERATIONS
 
 
 @pytest.mark.parametrize("name", NO_WAITS)

@@ -24,7 +24,7 @@ from tests.support.waits import line, wait
 
 NAME = "pretended"
 _CPU = torch.device("cpu")
-_WAITS = {
+WAITS = {
     "_local_scalar_dense",
     "nonzero",
     "masked_select",
@@ -222,7 +222,7 @@ def _check(name: str, tensors: list[Tensor], args: Any, kwargs: Any) -> None:
 
 
 def _note(name: str, args: Any, kwargs: Any) -> None:
-    if name in _WAITS or (name == "repeat_interleave" and kwargs.get("output_size") is None):
+    if name in WAITS or (name == "repeat_interleave" and kwargs.get("output_size") is None):
         wait(name)
     elif name == "_to_copy":
         if _elsewhere(kwargs):
