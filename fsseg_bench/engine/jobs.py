@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
+
 from fsseg_bench.engine.batch import Batch, Planned
+from fsseg_bench.engine.device import backend_of, resolve_device
 from fsseg_bench.engine.distributed import processes
 from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.run import assist, execute
@@ -32,6 +35,8 @@ def run_all(batch: Batch, opened: OpenSources, progress: Progress | None = None)
     progress = progress or Progress()
     jobs = jobs_of(batch)
     if batch.slots.count > 1:
+        for device in {torch.device("cpu"), resolve_device(batch.runs[0].request.device)}:
+            backend_of(device).release_memory(device)  # what planning and measuring left: other processes need it now
         tasks = [RunTask(run.request, batch.slots.share, done=run.left.status == "done") for run in batch.runs]
         return make_side_by_side(tasks, jobs, batch.slots, progress)
     progress.jobs(jobs)

@@ -115,7 +115,6 @@ def training(data: Path, count: int, but: Collection[int] = ()) -> set[int]:
     ("number", "whole_group", "code"),
     [
         (signal.SIGINT, True, 130),  # Ctrl-C, which a terminal sends to all processes
-        (signal.SIGINT, False, 130),
         (signal.SIGTERM, False, -signal.SIGTERM),
         (signal.SIGKILL, False, -signal.SIGKILL),
     ],

@@ -191,7 +191,8 @@ def parent(tasks: list[str]) -> tuple[subprocess.Popen[str], list[int]]:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc to look for processes")
 @pytest.mark.parametrize(
-    ("number", "whole_group"), [(signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGINT, True)]
+    ("number", "whole_group"),
+    [(signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGINT, False)],
 )
 def test_nothing_is_left_however_the_parent_ends(tmp_path: Path, number: signal.Signals, whole_group: bool) -> None:
     """A terminal sends Ctrl-C to all processes: the tasks are interrupted once, and say nothing of it."""

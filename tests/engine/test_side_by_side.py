@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +25,7 @@ from fsseg_bench.engine.side_by_side import RunFailedError, RunTask, longest_fir
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Job, Meter, Progress, Unit
 from fsseg_bench.records.request import RunRequest
+from tests.support.fresh import ROOT
 from tests.support.tiny_run import tiny_request, tiny_training
 
 slow = pytest.mark.slow  # each process imports torch
@@ -245,3 +249,30 @@ def test_what_a_method_prints_is_said_of_its_run(tmp_path: Path) -> None:
     requests = [replace(request, iterations=0, settings={}) for request in failing(tmp_path, "pass", 2)[:2]]
     _, told = make(requests)
     assert {"own fold 1: a word of the method", "own fold 2: a word of the method"} <= set(told.said)
+
+
+_SCRIPT = """
+import sys
+import fsseg_bench
+print("begun")
+frame = fsseg_bench.run("baseline", sys.argv[1], fold=[1, 2], backbone="resnet18-layer2", weights="none", device="cpu",
+                        iterations=0, panels=0, out=sys.argv[2], jobs=2, progress=True)
+print(sorted(set(frame["fold"])))
+"""
+
+
+@slow
+def test_a_script_that_is_not_guarded_is_not_run_again_by_its_processes(tmp_path: Path) -> None:
+    """As multiprocessing would do without ``if __name__ == "__main__"``."""
+    request = tiny_request(tmp_path)
+    (tmp_path / "script.py").write_text(_SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), request.dataset, str(tmp_path / "runs")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "methods")])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["begun", "[1, 2]"]
+    assert "2 runs at a time" in done.stderr
+    assert len(list((tmp_path / "runs").rglob("run.json"))) == 2
