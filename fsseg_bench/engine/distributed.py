@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fsseg_bench.engine.device import backend_of
 from fsseg_bench.engine.inference import map_levels
+from fsseg_bench.engine.shared_norm import shared_norms
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Features
 from fsseg_bench.protocol.streams import seed_of
@@ -66,8 +66,7 @@ class Alone:
     def encoding(self, method: nn.Module, seed: int) -> Iterator[None]:
         """Where the share is encoded; what is drawn at random there, and after it, depends on ``seed`` alone.
 
-        Raises:
-            UserError: a batch-norm would normalise by the share alone.
+        Batch-norms that normalise by the batch do so by the whole one.
         """
         torch.manual_seed(seed)
         yield
@@ -132,15 +131,10 @@ class Several(Alone):
     @contextmanager
     def encoding(self, method: nn.Module, seed: int) -> Iterator[None]:
         """As :meth:`Alone.encoding`; shares draw different numbers."""
-        norms = [module for module in method.modules() if isinstance(module, _BatchNorm)]
-        handles = [norm.register_forward_pre_hook(_refuse_batch) for norm in norms]
         torch.manual_seed(seed_of("share", seed, self.rank))
-        try:
+        with shared_norms(method, self._tensors):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            torch.manual_seed(seed)  # what the loss draws is the same in every process, however much a share drew
+        torch.manual_seed(seed)  # what the loss draws is the same in every process, however much a share drew
 
     def whole(self, part: Tensor, batch: int) -> Tensor:
         """As :meth:`Alone.whole`, without gradient."""
@@ -190,15 +184,6 @@ class Several(Alone):
         found = self.collect(backend_of(sums.device).to_host(sums)().tolist())
         if any(one != found[0] for one in found):
             raise RuntimeError("the processes of one training have different parameters")
-
-
-def _refuse_batch(norm: nn.Module, _inputs: Any) -> None:
-    if norm.training or norm.running_mean is None:
-        raise UserError(
-            "the encoder normalises by the batch, of which each of torchrun's processes encodes a share: the result "
-            "would not be that of one process. Use one process, or --set recipe.bn=eval where the batch-norm is the "
-            "backbone's"
-        )
 
 
 @cache

@@ -25,8 +25,16 @@ RUNS: dict[str, dict[str, Any]] = {
     "plain": {"method": "panet"},
     "masks in the encoder": {"method": "cofcn", "settings": {"dropout": "0", "recipe.lr": "0.001"}},
     "all that an episode can hold": {"method": "demanding", "methods_path": METHODS, "iterations": 8},
+    "batch-norms over the batch": {"method": "panet", "settings": {"recipe.bn": "train"}},
+    "their statistics alone, dropout in the head": {
+        "method": "pmms",
+        "settings": {"recipe.bn": "stats", "dropout": "0.5", "recipe.freeze": "stem"},
+    },
     "fp16": {"method": "baseline", "precision": "fp16"},
 }
+
+ROUNDED = {"batch-norms over the batch": 5e-3, "fp16": 1e-2}
+"""Where rounding is magnified: how much of what the parameters moved may differ."""
 
 
 def changes(name: str) -> dict[str, Any]:
@@ -35,18 +43,26 @@ def changes(name: str) -> dict[str, Any]:
     return {"iterations": 5, "shot": 2, **given, "settings": settings}
 
 
-def assert_equal_trainings(one: Path, two: Path, tolerance: float = 1e-5) -> None:
+def assert_equal_trainings(one: Path, two: Path, name: str) -> None:
+    """Two records of the run ``name``: losses, what is remembered, and where the parameters went from their start."""
+    rounded = ROUNDED.get(name, 2e-4)
     rows, others = (read_lines(folder / "train.jsonl") for folder in (one, two))
     for row, other in zip(rows, others, strict=True):
-        assert other["loss"] == pytest.approx(row["loss"], rel=tolerance)
-        assert other["parts"] == pytest.approx(row["parts"], rel=tolerance)
+        assert other["loss"] == pytest.approx(row["loss"], rel=rounded / 20)
+        assert other["parts"] == pytest.approx(row["parts"], rel=rounded / 20)
         assert {**other, "loss": 0, "parts": 0} == {**row, "loss": 0, "parts": 0}
     state, its = load_state(one / "checkpoint.pt"), load_state(two / "checkpoint.pt")
     assert state.iteration == its.iteration
     assert list(state.history) == list(its.history)
-    for name, value in state.model.items():
-        scale = value.double().abs().max().clamp_min(1e-3)
-        assert (value.double() - its.model[name].double()).abs().max() <= tolerance * scale, name
+    start = make_plan(tiny_request(one.parents[4], **changes(name))).model
+    moved = [value - start.state_dict()[key] for key, value in state.model.items() if value.is_floating_point()]
+    apart = [value - its.model[key] for key, value in state.model.items() if value.is_floating_point()]
+    assert _norm(moved) > 1e-3
+    assert _norm(apart) < rounded * _norm(moved)
+
+
+def _norm(tensors: list[torch.Tensor]) -> float:
+    return float(torch.cat([tensor.double().flatten() for tensor in tensors]).norm())
 
 
 @pytest.mark.parametrize(("batch", "size"), [(3, 2), (8, 3), (4, 4), (1, 1)])
@@ -77,7 +93,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path
 @pytest.mark.parametrize("name", RUNS)
 def test_two_processes_train_as_one_does(name: str, both: dict[str, tuple[Path, Path]]) -> None:
     one, two = both[name]
-    assert_equal_trainings(one, two, 1e-5 if name != "fp16" else 5e-3)
+    assert_equal_trainings(one, two, name)
     infos = [json.loads((folder / "run.json").read_text()) for folder in (one, two)]
     assert [info["status"] for info in infos] == ["done", "done"]
     assert [info["provenance"].get("processes") for info in infos] == [None, 2]
@@ -98,7 +114,7 @@ def test_one_that_is_killed_ends_all_and_one_process_goes_on(
     assert load_state(path).iteration == 4
     record = execute(make_plan(request))
     assert record.info.resumed[-1]["changed"] == ["processes: 2 / not set"]
-    assert_equal_trainings(whole, record.folder)
+    assert_equal_trainings(whole, record.folder, name)
 
 
 @pytest.mark.slow
@@ -118,22 +134,8 @@ def _process(rank: int, size: int) -> Several:
     process = Several.__new__(Several)
     process.rank, process.size, process._local = rank, size, rank
     process._device = torch.device("cpu")
+    process._tensors = None
     return process
-
-
-@pytest.mark.parametrize("statistics", ["batch", "none"])
-def test_encoders_that_normalise_by_the_batch_are_refused(statistics: str) -> None:
-    method = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
-    if statistics == "none":
-        method[1] = torch.nn.BatchNorm2d(4, track_running_stats=False).eval()
-    images = torch.randn(2, 3, 5, 5)
-    with pytest.raises(UserError, match="by the batch, of which each of torchrun's processes encodes a share"):  # noqa: SIM117
-        with _process(1, 2).encoding(method, 7):
-            method(images)
-    method(images)  # elsewhere it may, since there the batch is whole
-    if statistics == "batch":
-        with _process(1, 2).encoding(method.eval(), 7):
-            method(images)
 
 
 def test_shares_draw_different_numbers_and_the_loss_the_same() -> None:
