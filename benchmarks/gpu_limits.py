@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +21,7 @@ def limits(device: torch.device, toy: bool) -> list[Row]:
     """Matrix products, convolutions and copies; ``toy`` makes them small enough for a CPU."""
     rows = []
     for precision in precisions_of(device):
-        with fastest(device, precision):
+        with exact(device, precision, deterministic=False):
             rows.append(Row("limits", f"matrix products, {precision}", _matmul(device, precision, toy), "TFLOP/s"))
             rows.append(Row("limits", f"convolutions, {precision}", _convolution(device, precision, toy), "TFLOP/s"))
     size = (8 if toy else 512) * _MIB
@@ -48,19 +47,6 @@ def precisions_of(device: torch.device) -> tuple[Precision, ...]:
         return "fp32", "bf16"
     known: tuple[Precision, ...] = get_args(Precision)
     return tuple(one for one in known if one != "tf32" or backend.has_tf32(device))
-
-
-@contextlib.contextmanager
-def fastest(device: torch.device, precision: Precision) -> Iterator[None]:
-    """As the engine computes in ``precision``, but by whichever algorithm is the fastest, the same each time or not."""
-    cudnn: Any = torch.backends.cudnn
-    with exact(device, precision):
-        before = cudnn.benchmark, cudnn.deterministic
-        cudnn.benchmark, cudnn.deterministic = True, False
-        try:
-            yield
-        finally:
-            cudnn.benchmark, cudnn.deterministic = before
 
 
 def seconds_of(device: torch.device, work: Callable[[], object]) -> float:

@@ -116,6 +116,6 @@ def test_the_checks_and_the_speed_on_a_device_of_its_own(monkeypatch: pytest.Mon
     monkeypatch.setattr(gpu_speed, "seconds_of", lambda _, work: (work(), 1.0)[1])
     scale = gpu_speed.Scale.of(toy=True, workers=0)
     rows = list(gpu_speed.training(device, scale, ["fp32"]))
-    assert [row.value for row in rows[:2]] == [4.0, 4.0]
-    assert rows[1].share == 1.0
+    assert [row.value for row in rows[:3]] == [4.0, 4.0, 4.0]
+    assert [row.share for row in rows[:3]] == [None, None, 1.0]
     assert gpu_speed._encoding(device, scale, "fp32", 1.0).value == 8.0
