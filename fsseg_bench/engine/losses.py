@@ -14,6 +14,8 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.scoring import constant_loss
 from fsseg_bench.records.lines import Row
 
+_LEAST_SCALE = 2.0**-10  # it begins at 2 ** 16, and no gradient that helps is as large as what overflows here
+
 
 @dataclass(frozen=True)
 class StepLosses:
@@ -29,14 +31,16 @@ class StepLosses:
     """Pixels of the batch's queries with each label 0..N."""
     images: int
     """Supports and queries of the step."""
-    skipped: bool = False
-    """Whether the parameters stayed as they were, since a gradient had no finite number in fp16."""
+    scales: Tensor | None = None
+    """(2,) float64, in fp16: by how much losses were multiplied in this step, and are in the next. Where it fell, a
+    gradient overflowed and the parameters stayed as they were."""
 
     def row(self, values: Sequence[float]) -> Row:
         """The step's line of the training log: the minimised sum, the parts that the method named, the queries' pixels
         with each label, and the cross-entropy of the best constant prediction on them, in nats; ``skipped`` where it
         was."""
-        *parts, total = values
+        count = len(self.parts)
+        parts, total, scales = values[:count], values[count], values[count + 1 :]
         row = {
             "iteration": self.iteration,
             "lr": self.lr,
@@ -45,7 +49,7 @@ class StepLosses:
             "labels": self.labels,
             "constant": constant_loss(self.labels),
         }
-        return {**row, "skipped": True} if self.skipped else row
+        return {**row, "skipped": True} if scales and scales[1] < scales[0] else row
 
 
 def stacked(parts: dict[str, Tensor], total: Tensor) -> Tensor:
@@ -57,19 +61,28 @@ def read(steps: Sequence[StepLosses], device: torch.device) -> Iterator[tuple[St
     """Each step with its row, in order, after one wait for all of them.
 
     Raises:
-        UserError: a loss is not finite; the steps before it have been given.
+        UserError: a loss is not finite, or gradients are not whatever losses are multiplied by; the steps before it
+            have been given.
     """
     if not steps:
         return
-    values = backend_of(device).to_host(torch.cat([step.values for step in steps]))().tolist()
+    own = [torch.cat((step.values, *([] if step.scales is None else [step.scales]))) for step in steps]
+    values = backend_of(device).to_host(torch.cat(own))().tolist()
     at = 0
-    for step in steps:
-        own = values[at : (at := at + len(step.parts) + 1)]
-        if not math.isfinite(own[-1]):
-            told = ", ".join(f"{name} {value:.3g}" for name, value in zip(step.parts, own, strict=False))
+    for step, size in zip(steps, map(len, own), strict=True):
+        found = values[at : (at := at + size)]
+        row = step.row(found)
+        if not math.isfinite(row["loss"]):
+            told = ", ".join(f"{name} {value:.3g}" for name, value in row["parts"].items())
             raise UserError(
                 f"training stopped at iteration {step.iteration}: the loss is not finite ({told}). The last checkpoint "
                 "before it is kept. Lower the rate (--set recipe.lr=...), warm up (--set recipe.warmup=...) or clip "
                 "gradients (--set recipe.clip=...)"
             )
-        yield step, step.row(own)
+        if "skipped" in row and found[-1] < _LEAST_SCALE:
+            raise UserError(
+                f"training stopped at iteration {step.iteration}: gradients are not finite in fp16 even of losses "
+                f"times {found[-1]:.3g}. The last checkpoint before it is kept. Use --precision bf16 or fp32, or lower "
+                "the rate (--set recipe.lr=...)"
+            )
+        yield step, row

@@ -40,7 +40,6 @@ _GPU_READS_EVERY = 20
 """Steps of a GPU between two reads of their losses; the CPU's are read at each step, since they are there."""
 
 _CHECK_EVERY = 100  # steps after which several processes compare their parameters
-_LEAST_SCALE = 2.0**-10  # it begins at 2 ** 16, and no gradient that helps is as large as what overflows here
 
 
 def _lost(log: LineLog, start: int) -> str:
@@ -211,18 +210,17 @@ class Trainer:
             self.processes.check_equal(trained)
 
     def _descend(self, optimizer: torch.optim.Optimizer) -> None:
-        """The optimiser's step; in fp16 none where a gradient is not finite, which costs a wait for the device."""
-        before = self._scaler.get_scale()
+        """The optimiser's step; in fp16 none where a gradient is not finite, for which the scaler waits once."""
+        before = self._scale()
         self._scaler.step(optimizer)
         self._scaler.update()
-        if (scale := self._scaler.get_scale()) < before:
-            self._unread[-1] = replace(self._unread[-1], skipped=True)
-            if scale < _LEAST_SCALE:
-                raise UserError(
-                    f"training stopped at iteration {self._unread[-1].iteration}: gradients are not finite in fp16 "
-                    f"even of losses times {scale:.3g}. The last checkpoint before it is kept. Use --precision bf16 or "
-                    "fp32, or lower the rate (--set recipe.lr=...)"
-                )
+        if self._scaler.is_enabled():
+            scales = torch.stack((before, self._scale())).double()
+            self._unread[-1] = replace(self._unread[-1], scales=scales)
+
+    def _scale(self) -> Tensor:
+        """By how much losses are multiplied, on the device: the scaler's own ``get_scale`` would wait."""
+        return self._scaler.scale(torch.ones((), device=self.device))
 
     def _episode(self, batch: TrainingBatch, seeds: tuple[int, ...], history: History | None, seed: int) -> Episode:
         """The whole batch as the method's loss sees it, supports and queries encoded as the method wants it."""
