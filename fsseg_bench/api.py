@@ -86,7 +86,7 @@ def run(
             "steps": 5, "protocol.image.size": 257}``.
         jobs: runs at a time, where more than one each in a process of its own; ``"auto"``: one a core, or one a GPU, as
             far as memory allows.
-        workers: processes that load images; None: one a core, at most 8.
+        workers: processes or threads that load images ahead; None: one a core that does not compute, at most 8.
         threads: that compute on the CPU, from then on in this process; None: as many as PyTorch takes, of several runs
             at a time each its share.
         eval_only: a checkpoint or a run folder to evaluate instead of training.

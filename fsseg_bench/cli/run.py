@@ -103,7 +103,7 @@ _FEW = 4
     shell_complete=complete.jobs,
     help="Runs at a time, each in a process of its own; auto: one a core, or one a GPU, as far as memory allows.",
 )
-@click.option("--workers", type=int, help="Loader workers [default: one a core, at most 8].")
+@click.option("--workers", type=int, help="Loader workers [default: one a core that does not compute, at most 8].")
 @click.option(
     "--threads",
     type=int,

@@ -157,7 +157,9 @@ def _training(
             synchronise(device)
             watch.add(loading=loaded - begin, computing=time.perf_counter() - loaded)
     loading, computing = watch.mean("loading"), watch.mean("computing")
-    if backend_of(device).is_gpu and (workers := default_workers(request)):  # processes load while the GPU computes
+    if backend_of(device).is_gpu and (
+        workers := default_workers(request, device)
+    ):  # processes load while the GPU computes
         return max(computing, loading / workers)
     return loading + computing
 

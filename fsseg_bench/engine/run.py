@@ -144,9 +144,16 @@ def _name_training(plan: Plan, record: RunRecord) -> None:
         record.update(trained=plan.trained.to_json())
 
 
-def default_workers(request: RunRequest, share: Share = ALONE) -> int:
-    """Loader workers: as asked, else one for each core that the run may keep busy, at most eight."""
-    return request.workers if request.workers is not None else min(share.cores, _MOST_WORKERS)
+def default_workers(request: RunRequest, device: torch.device, share: Share = ALONE) -> int:
+    """Loader workers: as asked, else one for each core that the run may keep busy beside computing, at most eight.
+
+    On a CPU those are the cores that no thread computes on, by default none: decoding ahead there would stop one of the
+    threads, and the others wait for it.
+    """
+    if request.workers is not None:
+        return request.workers
+    computing = 0 if backend_of(device).is_gpu else torch.get_num_threads()
+    return min(max(share.cores - computing, 0), _MOST_WORKERS)
 
 
 def _train(
@@ -187,7 +194,7 @@ def _train(
 
 def _trainer(plan: Plan, device: torch.device, cadence: Cadence, share: Share = ALONE) -> Trainer:
     request, together = plan.request, processes()
-    workers = default_workers(request, share) if backend_of(device).is_gpu else (request.workers or 0)
+    workers = default_workers(request, device, share) if backend_of(device).is_gpu else (request.workers or 0)
     # features come later, into the same memory
     host = default_budget(torch.device("cpu"), request.cache_gib, share).host
     return Trainer(
@@ -302,7 +309,7 @@ def setting_of(request: RunRequest, protocol: Protocol, device: torch.device, sh
         size=protocol.image.size,
         scales=request.scales,
         head_batch=request.head_batch or (None if backend_of(device).is_gpu else 1),
-        workers=default_workers(request, share),
+        workers=default_workers(request, device, share),
     )
 
 

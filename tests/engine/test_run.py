@@ -19,7 +19,8 @@ from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.engine.device import BACKENDS
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.run import default_workers, execute
+from fsseg_bench.engine.share import Share
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.table import EpisodeTable
@@ -27,6 +28,7 @@ from fsseg_bench.records.info import run_folder
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.predictions import counted, stored_predictions
 from fsseg_bench.records.read import read_run
+from fsseg_bench.records.request import RunRequest
 from tests.support.beside import Beside
 from tests.support.runs import edit_info
 from tests.support.tiny_run import Watched, finish, tiny_request, tiny_training
@@ -364,3 +366,27 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
     request = tiny_request(tmp_path, iterations=None, eval_only=str(tmp_path / "odd.pth"))
     with pytest.raises(UserError, match=r"odd\.pth"):
         finish(request)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "threads", "device", "runs", "workers"),
+    [
+        (None, 2, 2, "cpu", 1, 0),
+        (None, 8, 2, "cpu", 1, 6),
+        (None, 8, 2, "cpu", 4, 0),
+        (None, 32, 4, "cpu", 1, 8),
+        (None, 2, 16, "cpu", 1, 0),
+        (3, 2, 2, "cpu", 1, 3),
+        (None, 4, 4, "cuda", 1, 4),
+        (None, 64, 64, "cuda", 1, 8),
+        (None, 8, 8, "cuda", 4, 2),
+        (0, 64, 64, "cuda", 1, 0),
+    ],
+)
+def test_images_are_loaded_ahead_by_cores_that_do_not_compute(
+    asked: int | None, cores: int, threads: int, device: str, runs: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fsseg_bench.engine.share.usable_cores", lambda: cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    request = RunRequest(workers=asked)
+    assert default_workers(request, torch.device(device), Share(runs)) == workers
