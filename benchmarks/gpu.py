@@ -82,11 +82,13 @@ def _work(
 def _until(part: str, work: Callable[[], Iterable[Row]], deadline: float) -> Iterator[Row]:
     """The rows of a part as they come; what ends it early is a row, too: a failure, or the time."""
     try:
-        for row in work():
-            yield row
-            if time.monotonic() > deadline:
-                yield Row(part, "what comes after this", None, "", note="left out: the time was up")
+        rows: Iterator[Row] | None = None
+        while time.monotonic() <= deadline:
+            rows = rows or iter(work())
+            if (row := next(rows, None)) is None:
                 return
+            yield row
+        yield Row(part, "what comes after this", None, "", note="left out: the time was up")
     except Exception as error:  # noqa: BLE001 - the other parts are worth having
         why = f"{type(error).__name__}: {last_words(error)}"
         yield Row(part, "what comes after this", None, "", passed=False, note=why)

@@ -180,7 +180,7 @@ def _with_loader(
 def evaluation(device: torch.device, scale: Scale, limits: Limits) -> Iterator[Row]:
     """Encoding beside the device's convolutions, and episodes whose features are not, or all, in the cache."""
     for precision in precisions_of(device):
-        yield _encoding(device, scale, precision, limits[f"convolutions, {precision}"])
+        yield _encoding(device, scale, precision, limits.get(f"convolutions, {precision}"))
     for name in ("baseline", "panet", "biopt"):
         case = _shared_images(build(name, scale.backbone), device, scale)
         cache = FeatureCache(device, Budget(64 * GIB if backend_of(device).is_gpu else GIB, GIB))
@@ -192,8 +192,9 @@ def evaluation(device: torch.device, scale: Scale, limits: Limits) -> Iterator[R
         yield Row("evaluation", f"{name}: all in the cache", again, "episodes/s")
 
 
-def _encoding(device: torch.device, scale: Scale, precision: Precision, limit: float) -> Row:
-    """Images a second of the trunk alone, from images on the host; and its share of the convolutions' speed."""
+def _encoding(device: torch.device, scale: Scale, precision: Precision, limit: float | None) -> Row:
+    """Images a second of the trunk alone, from images on the host; and its share of the convolutions' speed, where
+    that was measured."""
     method = build("baseline", scale.backbone)
     model = InferenceModel(method, device, precision)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -202,7 +203,7 @@ def _encoding(device: torch.device, scale: Scale, precision: Precision, limit: f
     images = [torch.randint(0, 256, (3, scale.size, scale.size), dtype=torch.uint8) for _ in range(8)]
     with exact(device, precision):
         rate = len(images) / seconds_of(device, lambda: model.encode(images))
-    share = rate * operations / 1e12 / limit
+    share = None if limit is None else rate * operations / 1e12 / limit
     what = f"encode, {scale.backbone}, {scale.size} px, {precision} ({operations / 1e9:.0f} GFLOP an image)"
     return Row("evaluation", what, rate, "images/s", share=share, limit="the convolutions")
 

@@ -21,6 +21,10 @@ _NAMES = "use auto, cpu, cuda or cuda:INDEX"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _AMPERE = (8, 0)
 _REFUSED = " does not have a deterministic implementation"  # how PyTorch words it, after the operation's name
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+# At the first matrix product on a GPU, deterministic or not, PyTorch looks whether this is set, and never again: where
+# it is not, all later products under its guard of determinism are refused.
+os.environ.setdefault(_CUBLAS, ":4096:8")
 _HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -212,18 +216,22 @@ def deterministic_algorithms() -> Iterator[None]:
     """Within it PyTorch adds in the same order each time, and refuses what it can only do in any order.
 
     Raises:
-        UserError: something was refused; names the operation.
+        UserError: something was refused; names the operation, or what must be set before PyTorch multiplies.
     """
     flags = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     filling = memory.fill_uninitialized_memory
-    # cuBLAS reads it when it begins in this process; without it PyTorch refuses matrix products
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False  # it finds readers of such memory, and takes time
     try:
         yield
     except RuntimeError as error:
+        if _CUBLAS in str(error):
+            raise UserError(
+                "this process multiplied matrices on the GPU before fsseg_bench was loaded, or with another "
+                f"{_CUBLAS}, so that the run could not be repeated bit by bit. Set {_CUBLAS}=:4096:8 before Python "
+                "starts, or give up repeating it with --nondeterministic, which its record says"
+            ) from error
         name, told, _ = str(error).partition(_REFUSED)
         if not told:
             raise

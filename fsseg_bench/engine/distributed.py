@@ -104,8 +104,10 @@ class Several(Alone):
     def device(self, device: torch.device) -> torch.device:
         """As :meth:`Alone.device`: on GPUs the process has the one of its number."""
         backend = backend_of(device)
-        if not backend.is_gpu or device == self._device:
+        if not backend.is_gpu:
             return device
+        if device.type == self._device.type and device.index is None:
+            return self._device  # of an earlier run: another group would wait for the first process, which evaluates
         if device.index is not None or self._local >= backend.count():
             raise UserError(
                 f"{self.size} processes of torchrun, and --device {device}: each needs a GPU of its own, and this "

@@ -178,8 +178,9 @@ class Evaluator:
         Raises:
             UserError: nothing is left to do without; from ``error``.
         """
-        before = self.head_batch or 1
-        self.head_batch = max(before // 2, 1)
+        before = self.head_batch or 1  # one episode alone is there while the batch is measured
+        if before > 1:
+            self.head_batch = before // 2
         # features stay as they are: images are encoded in the same batches, and fewer features are kept on the device
         fewer = (self._encoding or before == 1) and self.cache.shrink()
         if before == 1 and not fewer:

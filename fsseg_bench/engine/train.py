@@ -147,7 +147,8 @@ class Trainer:
         if state is None:
             return 0
         fill(self.method, state.model, file)
-        fill_optimizer(optimizer, state.optimizer, file, begun=state.iteration > 0)
+        # in fp16 all steps so far may have been skipped, and then there are no momenta
+        fill_optimizer(optimizer, state.optimizer, file, begun=state.iteration > 0 and not state.scaler)
         if state.history and not self.method.keeps_history:
             raise UserError(f"{file}: its 'history' is not of this method; start again with --fresh")
         fill_scaler(self._scaler, state.scaler, file)
@@ -211,12 +212,14 @@ class Trainer:
 
     def _descend(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimiser's step; in fp16 none where a gradient is not finite, for which the scaler waits once."""
+        if not self._scaler.is_enabled():
+            optimizer.step()
+            return
         before = self._scale()
         self._scaler.step(optimizer)
         self._scaler.update()
-        if self._scaler.is_enabled():
-            scales = torch.stack((before, self._scale())).double()
-            self._unread[-1] = replace(self._unread[-1], scales=scales)
+        scales = torch.stack((before, self._scale())).double()
+        self._unread[-1] = replace(self._unread[-1], scales=scales)
 
     def _scale(self) -> Tensor:
         """By how much losses are multiplied, on the device: the scaler's own ``get_scale`` would wait."""

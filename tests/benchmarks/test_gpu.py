@@ -33,10 +33,13 @@ def test_a_failure_is_written_as_one_and_ends_the_part() -> None:
     assert "RuntimeError: no such kernel" in text
 
 
-def test_what_the_time_leaves_out_is_said() -> None:
-    rows = list(gpu._until("heads", lambda: iter([Row("heads", str(i), 1.0, "ms") for i in range(3)]), deadline=0.0))
-    assert [row.what for row in rows] == ["0", "what comes after this"]
+def test_what_the_time_leaves_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu.time, "monotonic", iter([0.0, 1.0, 3.0]).__next__)
+    rows = list(gpu._until("heads", lambda: iter([Row("heads", str(i), 1.0, "ms") for i in range(3)]), deadline=2.0))
+    assert [row.what for row in rows] == ["0", "1", "what comes after this"]
     assert rows[-1].note == "left out: the time was up"
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: 3.0)
+    assert len(list(gpu._until("heads", lambda: pytest.fail("it has begun"), deadline=2.0))) == 1
 
 
 def test_labels_that_differ_fail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,3 +122,5 @@ def test_the_checks_and_the_speed_on_a_device_of_its_own(monkeypatch: pytest.Mon
     assert [row.value for row in rows[:3]] == [4.0, 4.0, 4.0]
     assert [row.share for row in rows[:3]] == [None, None, 1.0]
     assert gpu_speed._encoding(device, scale, "fp32", 1.0).value == 8.0
+    alone = next(gpu_speed.evaluation(device, scale, {}))  # without the limits that another part measures
+    assert (alone.value, alone.share) == (8.0, None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -67,18 +69,15 @@ def ampere(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     return torch.device("cuda")
 
 
-def test_a_gpu_repeats_itself_unless_it_need_not(ampere: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+def test_a_gpu_repeats_itself_unless_it_need_not(ampere: torch.device) -> None:
     assert not torch.are_deterministic_algorithms_enabled()
     with exact(ampere, deterministic=False):
         assert not torch.are_deterministic_algorithms_enabled()
         assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (True, False)
         assert torch.backends.cudnn.conv.fp32_precision == "ieee"
-        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
     with exact(ampere):
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
-        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.are_deterministic_algorithms_enabled()
     with exact(torch.device("cpu")):
         assert not torch.are_deterministic_algorithms_enabled()
@@ -95,6 +94,25 @@ def test_the_guard_names_what_cannot_be_repeated_and_leaves_flags_as_they_were()
             raise RuntimeError("something else")
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(("set_before", "then"), [(None, ":4096:8"), (":16:8", ":16:8")])
+def test_what_makes_products_repeatable_is_set_before_anything_can_multiply(set_before: str | None, then: str) -> None:
+    """PyTorch looks at it at the process's first product on a GPU, also outside the guard, and remembers the answer."""
+    variables = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
+    variables |= {} if set_before is None else {"CUBLAS_WORKSPACE_CONFIG": set_before}
+    code = "import os, fsseg_bench.engine.device; print(os.environ['CUBLAS_WORKSPACE_CONFIG'])"
+    said = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == then
+
+
+def test_products_that_can_no_longer_be_repeated_say_what_to_set() -> None:
+    words = "this operation is not deterministic because it uses CuBLAS; set CUBLAS_WORKSPACE_CONFIG=:4096:8 or :16:8"
+    with (
+        pytest.raises(UserError, match=r"Set CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts, or .*nondeterm"),
+        deterministic_algorithms(),
+    ):
+        raise RuntimeError(words)
 
 
 def test_only_a_gpu_can_be_nondeterministic() -> None:

@@ -157,6 +157,21 @@ def test_a_batch_of_fewer_episodes_than_processes(tmp_path: Path, monkeypatch: p
         execute(plan)
 
 
+def test_a_later_run_meets_no_one_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new group waits ten minutes for all, and the first process may evaluate for longer."""
+    made: list[str] = []
+    monkeypatch.setattr(BACKENDS["cuda"], "count", lambda: 2)
+    monkeypatch.setattr(BACKENDS["cuda"], "choose", lambda device: None)
+    monkeypatch.setattr(torch.distributed, "new_group", lambda backend: made.append(backend))
+    process = _process(1, 2)
+    assert [process.device(torch.device(name)) for name in ("cuda", "cuda", "cpu")] == [
+        torch.device("cuda:1"),
+        torch.device("cuda:1"),
+        torch.device("cpu"),
+    ]
+    assert made == ["nccl"]
+
+
 @pytest.mark.parametrize(("device", "there"), [("cuda", 1), ("cuda:0", 8)])
 def test_each_process_needs_a_gpu_of_its_own(device: str, there: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BACKENDS["cuda"], "count", lambda: there)

@@ -234,6 +234,25 @@ def test_out_of_memory_in_the_encoder_frees_the_cache_and_keeps_the_batch(plan: 
     assert of.head_batch == 1
 
 
+def test_out_of_memory_while_the_batch_is_measured_leaves_it_to_be_measured(plan: Plan, gpu: Beside) -> None:
+    undisturbed = evaluator(plan, None)
+    expected = rows(undisturbed)
+    of, progress, calls = evaluator(plan, None), Watched(), []
+    of.cache.put("of another table", torch.zeros(8))
+
+    def first(what: str, size: int) -> None:
+        calls.append(what)
+        if len(calls) == 1:
+            raise NoMemoryError
+
+    assert isinstance(of.model, Altered)
+    of.model.before = first
+    assert rows(of, progress=progress) == expected
+    assert of.head_batch == undisturbed.head_batch
+    assert of.head_batch != 1
+    assert progress.said == ["out of memory on cpu: from episode 0 on half as many features kept on the device"]
+
+
 @pytest.mark.parametrize("what", ["encode", "predict"])
 def test_where_nothing_helps_the_error_says_what_might(what: str, plan: Plan, gpu: Beside) -> None:
     of, progress = evaluator(plan, 4), Watched()

@@ -73,6 +73,18 @@ def test_a_stop_changes_neither_parameters_nor_scale(tmp_path: Path) -> None:
     assert whole.train_path.read_text() == resumed.train_path.read_text()
 
 
+def test_a_stop_after_skipped_steps_alone(tmp_path: Path) -> None:
+    whole = execute(overflowing(make_plan(request(tmp_path)), 0, 1))
+    stopped = request(tmp_path, out=str(tmp_path / "stopped"))
+    with pytest.raises(KeyboardInterrupt):
+        execute(overflowing(make_plan(stopped), 0, 1), Watched("train", 3), Cadence(iterations=2))
+    (path,) = (tmp_path / "stopped").rglob("checkpoint.pt")
+    assert (load_state(path).iteration, load_state(path).optimizer["state"]) == (2, {})
+    resumed = execute(make_plan(stopped))
+    one, other = load_state(whole.checkpoint), load_state(resumed.checkpoint)
+    assert all(torch.equal(value, other.model[name]) for name, value in one.model.items())
+
+
 def test_a_step_whose_gradient_overflows_is_skipped_counted_and_said(tmp_path: Path) -> None:
     states: list[dict[str, Tensor]] = []
     for steps in (2, 3):

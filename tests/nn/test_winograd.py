@@ -97,6 +97,21 @@ def test_which_convolutions(changes: dict[str, object], eligible: bool) -> None:
     assert is_eligible(nn.Conv2d(**WIDE | changes)) is eligible
 
 
+class _Standardised(nn.Conv2d):
+    """Weight standardisation, as some published backbones have it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(input, self.weight - self.weight.mean(), self.bias, padding=1)
+
+
+@here
+def test_a_convolution_of_its_own_kind_or_with_hooks_stays_as_it_is() -> None:
+    hooked, prepared = nn.Conv2d(**WIDE), nn.Conv2d(**WIDE)
+    hooked.register_forward_hook(lambda module, given, result: 2 * result)
+    prepared.register_forward_pre_hook(lambda module, given: (2 * given[0],))
+    assert not any(map(is_eligible, (_Standardised(**WIDE), hooked, prepared)))
+
+
 @here
 @pytest.mark.slow
 @torch.no_grad()
