@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +16,10 @@ from torch import nn
 
 from benchmarks import gpu, gpu_checks, gpu_limits, gpu_speed
 from benchmarks.gpu_rows import Row, markdown
+from fsseg_bench.engine.device import BACKENDS
+from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.results import EpisodeResult
-from fsseg_bench.method import Method
+from fsseg_bench.method import Episode, Method
 from tests.support.pretended_backend import pretend
 
 CPU = torch.device("cpu")
@@ -71,6 +75,44 @@ def test_gradients_that_differ_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     row = gpu_checks.gradients("baseline", CPU, toy=True)
     assert not row.passed
     assert row.value == pytest.approx(1e-5, rel=1e-3)
+
+
+def test_memory_that_suffices_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_checks, "_within", lambda *_: nullcontext())
+    row = gpu_checks.out_of_memory(CPU, toy=True)
+    assert (row.value, row.passed) == (0.0, False)
+    assert row.note == "the memory sufficed, so that nothing was shown"
+
+
+def test_a_head_batch_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = pretend(monkeypatch)
+    predict, sizes = InferenceModel.predict, []
+
+    def limited(self: InferenceModel, episode: Episode) -> Any:
+        sizes.append(episode.batch)
+        if episode.batch > 1:
+            raise torch.OutOfMemoryError
+        return predict(self, episode)
+
+    monkeypatch.setattr(InferenceModel, "predict", limited)
+    monkeypatch.setattr(BACKENDS[device.type], "is_out_of_memory", BACKENDS["cuda"].is_out_of_memory)
+    monkeypatch.setattr(gpu_checks, "_within", lambda *_: nullcontext())
+    row = gpu_checks.out_of_memory(device, toy=True)
+    assert row.passed
+    assert sizes == [1, 1, 2, 1, 1]
+    assert row.note.endswith("from episode 0 on 1 episodes at a time in the head instead of 2")
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", 2), ("cuda:1", 1)])
+def test_memory_is_limited_by_the_number_of_a_gpu(name: str, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch takes no device without one there."""
+    calls: list[tuple[float, int]] = []
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: calls.append(given))
+    with gpu_checks._within(torch.device(name), 2):
+        assert calls == [(0.25, index)]
+    assert calls == [(0.25, index), (1.0, index)]
 
 
 def test_operations_are_counted_as_two_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
