@@ -156,8 +156,9 @@ class CudaBackend(Backend):
         torch.cuda.reset_peak_memory_stats(device)
 
     def release_memory(self, device: torch.device) -> None:
-        """Gives PyTorch's cached blocks back."""
+        """Gives PyTorch's cached blocks back, and the host's pinned ones: it keeps those, too, for later copies."""
         torch.cuda.empty_cache()
+        torch._C._host_emptyCache()  # torch 2.11 has no public name for it
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """PyTorch's own error for it."""

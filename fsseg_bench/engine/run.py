@@ -194,7 +194,8 @@ def _train(
 
 def _trainer(plan: Plan, device: torch.device, cadence: Cadence, share: Share = ALONE) -> Trainer:
     request, together = plan.request, processes()
-    workers = default_workers(request, device, share) if backend_of(device).is_gpu else (request.workers or 0)
+    beside = replace(share, machine=share.machine * together.local_size)
+    workers = default_workers(request, device, beside) if backend_of(device).is_gpu else (request.workers or 0)
     # features come later, into the same memory
     host = default_budget(torch.device("cpu"), request.cache_gib, share).host
     return Trainer(

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fsseg_bench.engine.device import (
+    CudaBackend,
     autocast,
     check_arithmetic,
     check_precision,
@@ -113,6 +114,15 @@ def test_products_that_can_no_longer_be_repeated_say_what_to_set() -> None:
         deterministic_algorithms(),
     ):
         raise RuntimeError(words)
+
+
+def test_pinned_memory_is_given_back_with_the_device_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what one run kept on the host would be missing where the next one measures what is free."""
+    given: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given.append("device"))
+    monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: given.append("host"), raising=False)
+    CudaBackend().release_memory(torch.device("cuda"))
+    assert given == ["device", "host"]
 
 
 def test_only_a_gpu_can_be_nondeterministic() -> None:

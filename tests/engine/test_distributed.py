@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 import torch
 
+from fsseg_bench.engine import run
 from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.device import BACKENDS
 from fsseg_bench.engine.distributed import Alone, Several, processes, share_of
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.lines import read_lines
+from tests.support.pretended_backend import pretend
 from tests.support.several import run_several, torchrun
 from tests.support.tiny_run import tiny_request, tiny_training
 
@@ -155,6 +158,17 @@ def test_a_batch_of_fewer_episodes_than_processes(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("fsseg_bench.engine.run.processes", lambda: _process(0, 4))
     with pytest.raises(UserError, match=r"batch is 3, and torchrun started 4 processes.*--nproc-per-node 3 at most"):
         execute(plan)
+
+
+def test_processes_of_one_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = pretend(monkeypatch)
+    plan = make_plan(tiny_request(tmp_path, iterations=2, workers=None, settings=tiny_training(**STEADY)))
+    process = _process(0, 2)
+    monkeypatch.setattr("fsseg_bench.engine.share.usable_cores", lambda: 6)
+    assert run._trainer(plan, device, Cadence()).workers == 6
+    monkeypatch.setattr(run, "processes", lambda: process)
+    process.local_size = 2
+    assert run._trainer(plan, device, Cadence()).workers == 3
 
 
 def test_a_later_run_meets_no_one_anew(monkeypatch: pytest.MonkeyPatch) -> None:
