@@ -135,13 +135,13 @@ def plan_all(
     speeds = planner.speeds
     made = [replace(run, speed=speeds.get(run.kind)) for run in runs.values()]
     if jobs != 1:
+        if wanted[0].threads is None:  # those of a slot were for planning and measuring; the next share is of all
+            use_threads(threads)
         as_asked = [replace(run, request=replace(run.request, threads=wanted[0].threads)) for run in made]
         left = [run for run in as_asked if run.left.steps]
         slots = slots_for(jobs, [run.request for run in left], lambda count: _fitting(left, count))
         made = [replace(run, request=slots.given(run.request)) for run in as_asked]
         planner.notes += [slots.note] if slots.note else []
-        if wanted[0].threads is None:  # those of a slot were for planning and measuring
-            use_threads(threads)
     notes, details = (tuple(dict.fromkeys(lines)) for lines in (planner.notes, planner.details))
     return Batch(tuple(made), notes, details, slots)
 

@@ -12,6 +12,7 @@ import torch
 
 import fsseg_bench
 from fsseg_bench.engine import batch as batches
+from fsseg_bench.engine import slots
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.requests import requests_for
 from fsseg_bench.errors import UserError
@@ -216,3 +217,18 @@ def test_list_files_with_commas_arrive_from_python(tmp_path: Path) -> None:
     pairs.write_text(lists.read_text())
     (run,) = plan_all([RunRequest(**{**vars(request), "settings": {"protocol.data.test_list": (pairs,)}})], {}).runs
     assert run.settings.protocol_label == 'tiny-voc[data.test_list=["a, b=c.txt"]]'
+
+
+def test_fewer_runs_than_at_first_have_more_threads_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four runs on eight cores are measured with two threads; for two of them there is memory, and they have four."""
+    monkeypatch.setattr(slots, "usable_cores", lambda: 8)
+    monkeypatch.setattr(batches, "_fitting", lambda _runs, _count: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    try:
+        requests = requests_for(["baseline", "panet"], [1, 2], **options(tmp_path)).requests
+        batch = plan_all(requests, {}, jobs="auto")
+        assert torch.get_num_threads() == 8
+    finally:
+        torch.set_num_threads(before)
+    assert (batch.slots.count, {run.request.threads for run in batch.runs}) == (2, {4})
