@@ -226,6 +226,7 @@ def settings_shown(settings: RunSettings, trained: CheckpointTraining | None) ->
         words = " ".join(filter(None, (trained.file if trained else "", settings.checkpoint_digest[:8])))
         return ShownSettings(**values | {"recipe": {}, "checkpoint": words + UNKNOWN})
     pairs = {name: (getattr(source, name), getattr(settings, name)) for name in _OF_BOTH}
+    pairs["nondeterministic"] = bool(source.nondeterministic), bool(settings.nondeterministic)
     changed = {name: _other(then, now) for name, (then, now) in pairs.items() if then != now}
     own = {name: getattr(source, name) for name in OF_TRAINING}
     own["recipe"] = _with_optimizer(source.recipe)

@@ -21,7 +21,7 @@ from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.settings import settings_shown
+from fsseg_bench.records.settings import CheckpointTraining, settings_shown
 from fsseg_bench.report.words import always
 from tests.support.tiny_run import Watched, finish, tiny_request, tiny_training
 
@@ -166,6 +166,13 @@ def test_nondeterministic_is_a_run_of_its_own_and_the_default_is_not_written(tmp
     assert usual.identity != free.identity
     assert "nondeterministic" not in always(settings_shown(usual, None))
     assert "nondeterministic" in always(settings_shown(free, None))
+    for then, now, told in ((free, usual, "=true"), (usual, free, "=false"), (usual, usual, None), (free, free, None)):
+        evaluated = replace(now, checkpoint_digest="0" * 64, recipe={})
+        trained = CheckpointTraining("checkpoint.pt", identity=then.identity, settings=then, stored={})
+        words = always(settings_shown(evaluated, trained))
+        assert [word for word in words if "trained with" in word] == (
+            [] if told is None else [f"trained with nondeterministic{told}"]
+        )
     with pytest.raises(UserError, match="--nondeterministic is for GPUs"):
         execute(make_plan(request(tmp_path, nondeterministic=True)))
     assert not (tmp_path / "runs").exists()
