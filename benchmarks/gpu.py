@@ -27,7 +27,7 @@ from benchmarks import gpu_checks, gpu_limits, gpu_speed
 from benchmarks.gpu_rows import Row, markdown
 from benchmarks.machine import describe
 from fsseg_bench.engine.device import backend_of, resolve_device
-from fsseg_bench.errors import last_words
+from fsseg_bench.errors import UserError, last_words
 
 _PARTS = ("checks", "limits", "training", "evaluation", "heads")
 
@@ -41,7 +41,10 @@ _PARTS = ("checks", "limits", "training", "evaluation", "heads")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results/gpu"), show_default=True)
 def main(device: str, toy: bool, workers: int, only: tuple[str, ...], minutes: float, out: Path) -> None:
     """Check and measure; print and write the tables."""
-    place = resolve_device(device)
+    try:
+        place = resolve_device(device)
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
     begin = time.monotonic()
     print(f"{describe()}; {backend_of(place).describe(place)}", flush=True)
     rows: list[Row] = []

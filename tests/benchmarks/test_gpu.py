@@ -46,6 +46,13 @@ def test_what_the_time_leaves_out_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(list(gpu._until("heads", lambda: pytest.fail("it has begun"), deadline=2.0))) == 1
 
 
+def test_a_device_that_is_not_here_is_said_in_one_line(tmp_path: Path) -> None:
+    done = CliRunner().invoke(gpu.main, ["--device", "cuda:99", "--out", str(tmp_path / "gpu")])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: --device cuda:99: ")
+    assert not (tmp_path / "gpu").exists()
+
+
 def test_labels_that_differ_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     original, calls = gpu_checks.evaluated, []
 
