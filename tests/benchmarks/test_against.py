@@ -47,9 +47,9 @@ def test_a_commit_that_does_not_exist() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no checkout")
 def test_everything_runs_against_the_last_commit() -> None:
-    before = _worktrees()
+    if (before := _worktrees()) is None:
+        pytest.skip("this is no checkout that git reads")
     only = ["encode-vgg16", "step", "demo"]  # the other encoder takes the same way
     options = ["HEAD", "--toy", "--repeats", "1", "--demos", "1", *(f"--only={task}" for task in only)]
     done = CliRunner().invoke(against.main, options, catch_exceptions=False)
@@ -59,8 +59,8 @@ def test_everything_runs_against_the_last_commit() -> None:
     assert _worktrees() == before
 
 
-def _worktrees() -> set[str]:
-    """Their folders."""
+def _worktrees() -> set[str] | None:
+    """Their folders; None where git does not tell."""
     listed = ["git", "-C", str(ROOT), "worktree", "list", "--porcelain"]
-    lines = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
-    return {line for line in lines if line.startswith("worktree ")}
+    done = subprocess.run(listed, capture_output=True, text=True, check=False)
+    return {line for line in done.stdout.splitlines() if line.startswith("worktree ")} if done.returncode == 0 else None
