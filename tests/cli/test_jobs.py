@@ -22,7 +22,7 @@ from tests.support.fresh import ROOT
 
 __all__ = ["data"]  # a fixture
 
-SECONDS = 120.0
+SECONDS = 600.0
 LONG = ("--iterations", "100000", "--set", "recipe.batch=2")
 
 

@@ -20,7 +20,7 @@ from tests.support.fresh import ROOT
 
 CELL = "tests.support.cells:work"
 TWO: list[dict[str, str]] = [{"CELL_SLOT": "first"}, {"CELL_SLOT": "second"}]
-SECONDS = 60.0
+SECONDS = 600.0
 
 
 class Heard(Listener):

@@ -18,7 +18,7 @@ from fsseg_bench.engine.train import Cadence, Trainer
 from tests.support.tiny_run import tiny_request
 
 _ROOT = Path(__file__).parents[2]
-_SECONDS = 240
+_SECONDS = 900
 
 
 def torchrun(words: Sequence[str], processes: int = 2) -> subprocess.CompletedProcess[str]:
