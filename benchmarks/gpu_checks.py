@@ -31,8 +31,11 @@ from fsseg_bench.registry import method_names
 
 PIXELS = 1e-3
 """The share of an evaluation's pixels that may get another label: those at which two classes are all but equal."""
-AGREEMENT = 1e-6
-"""How far loss and gradients in float64 may differ, relative to their size."""
+AGREEMENT = 1e-5
+"""How far loss and gradients may differ, relative to their size.
+
+Parameters are float64 in this check, but losses and some sums of heads are float32.
+"""
 _CPU = torch.device("cpu")
 
 
@@ -41,7 +44,7 @@ def checks(device: torch.device, toy: bool) -> Iterator[Row]:
     names = method_names()[:2] if toy else method_names()
     for name in names:
         yield _guarded(f"{name}: labels as on the CPU", partial(labels, name, device, toy))
-        yield _guarded(f"{name}: loss and gradients as on the CPU, float64", partial(gradients, name, device, toy))
+        yield _guarded(f"{name}: loss and gradients as on the CPU", partial(gradients, name, device, toy))
     for name in ("baseline",) if toy else ("baseline", "biopt", "canet", "ppnet"):
         yield _guarded(f"{name}: trained twice, and once with a kill", partial(resumes, name, device, toy))
     if backend_of(device).is_gpu:
@@ -98,7 +101,7 @@ def gradients(name: str, device: torch.device, toy: bool) -> Row:
     sides = [_loss(copy.deepcopy(method).to(place)) for place in (_CPU, device)]
     differences = [_relative(a, b) for a, b in zip(*sides, strict=True)]
     worst = max(differences)
-    what = f"{name}: loss and gradients as on the CPU, float64"
+    what = f"{name}: loss and gradients as on the CPU"
     return Row("checks", what, worst, "relative", passed=worst <= AGREEMENT, limit=f"{AGREEMENT:g}")
 
 

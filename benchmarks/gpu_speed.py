@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ from fsseg_bench.engine.device import autocast, backend_of, exact
 from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel, fold_features, normalise
 from fsseg_bench.engine.loader import load_batches
+from fsseg_bench.engine.losses import read
 from fsseg_bench.engine.made_up_data import MadeUpSource as Photographs
 from fsseg_bench.engine.optimise import build_optimizer, prepare
 from fsseg_bench.engine.train import Trainer
@@ -28,6 +30,8 @@ from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.request import Precision
 from fsseg_bench.registry import find_method, method_names
+
+_READ_EVERY = 20  # steps
 
 Limits = Mapping[str, float]
 """Figures of :func:`benchmarks.gpu_limits.limits` by what they are of."""
@@ -173,6 +177,9 @@ def _with_loader(
                 backend.synchronise(device)
                 begin = backend.mark(device)
             trainer.step(optimizer, batch, number)
+            if (number + 1) % _READ_EVERY == 0:  # as a training does
+                deque(read(trainer._unread, device), maxlen=0)
+                trainer._unread.clear()
     spent = backend.seconds_between(begin, backend.mark(device))
     return 2 * scale.batch * (scale.steps - half) / spent
 

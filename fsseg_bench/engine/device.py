@@ -115,6 +115,10 @@ class Backend:
         return contextlib.nullcontext()
 
 
+_NO_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED")
+"""In messages of the allocator for pinned memory, of cuBLAS and of cuDNN."""
+
+
 class CudaBackend(Backend):
     """NVIDIA's GPUs."""
 
@@ -161,8 +165,10 @@ class CudaBackend(Backend):
         torch._C._host_emptyCache()  # torch 2.11 has no public name for it
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """PyTorch's own error for it."""
-        return isinstance(error, torch.OutOfMemoryError)
+        """PyTorch's own error for it, and what its libraries say."""
+        return isinstance(error, torch.OutOfMemoryError) or (
+            isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+        )
 
     def to_device(self, tensor: Tensor, device: torch.device) -> Tensor:
         """Through pinned memory."""

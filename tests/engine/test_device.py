@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fsseg_bench.engine.device import (
+    BACKENDS,
     CudaBackend,
     autocast,
     check_arithmetic,
@@ -178,3 +179,19 @@ def test_tf32_is_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(UserError, match="this is cuda: Turing"):
         check_precision(torch.device("cuda"), "tf32")
     check_precision(torch.device("cuda"), "fp16")
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("CUDA error: out of memory"), False),
+    ],
+)
+def test_what_smaller_batches_would_help_against(error: Exception, memory: bool) -> None:
+    assert BACKENDS["cuda"].is_out_of_memory(error) is memory
+    assert not BACKENDS["cpu"].is_out_of_memory(error)

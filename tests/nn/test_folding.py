@@ -39,6 +39,29 @@ def test_folded_backbones_give_the_same(name: str) -> None:
         assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
 
 
+class _Standardised(nn.Conv2d):
+    """Its weights are standardised on the way."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(images, weight, self.bias, self.stride, self.padding)
+
+
+def test_convolutions_that_change_their_weights_keep_their_norms() -> None:
+    torch.manual_seed(0)
+    backbone = random_backbone("resnet18-layer2")
+    kept = _Standardised(64, 64, 3, padding=1, bias=False)
+    backbone.set_submodule("layer1.0.conv1", kept)
+    hooked = backbone.get_submodule("layer1.1.conv1")
+    hooked.register_forward_pre_hook(lambda module, given: (2 * given[0],))
+    quick = folded(backbone)
+    images = noise_images(1, 33)
+    torch.testing.assert_close(quick(images), backbone.eval()(images), rtol=1e-4, atol=1e-4)
+    for name in ("layer1.0.bn1", "layer1.1.bn1"):
+        assert isinstance(quick.get_submodule(name), nn.BatchNorm2d)
+    assert isinstance(quick.get_submodule("layer2.0.bn1"), nn.Identity)
+
+
 def test_folded_copies_stand_alone() -> None:
     backbone = random_backbone("resnet18-layer3")
     twin = folded(backbone)

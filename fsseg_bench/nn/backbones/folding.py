@@ -19,17 +19,25 @@ _MOST = 0.5
 def folded(backbone: Backbone) -> Backbone:
     """A copy for inference: the same features with fewer passes over memory.
 
-    Every batch-norm (with its running statistics) is folded into the convolution before it; the copy is in
+    Every batch-norm (with its running statistics) is folded into the plain convolution before it; the copy is in
     evaluation mode, channels-last and without gradients of its parameters. ``backbone`` is left as it is, and
     later changes of its weights do not reach the copy.
     """
     twin = copy.deepcopy(backbone).eval()
     twin.forget_parts()  # else the replaced layers stay in memory
     names = {module: name for name, module in twin.named_modules()}
-    for convolution, norm in list(convolutions_with_norms(twin)):
+    for convolution, norm in [pair for pair in convolutions_with_norms(twin) if is_plain(pair[0])]:
         twin.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, norm))
         twin.set_submodule(names[norm], nn.Identity())
     return twin.requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module is a convolution that is computed from its weights as they are.
+
+    A class made of it may change them on the way (weight standardisation), and so may hooks.
+    """
+    return type(module) is nn.Conv2d and not (module._forward_hooks or module._forward_pre_hooks)
 
 
 def convolutions_with_norms(network: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsseg_bench.nn.backbones.folding import is_plain
+
 _TILE = 3  # side of the outputs that are computed together, of a window of 5
 _INPUT = [[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]]  # B'
 _KERNEL = [[3, 0, 0], [-3, -3, -3], [-1, 1, -1], [1, 2, 4], [0, 0, 6]]  # 6 G
@@ -76,8 +78,8 @@ def _product(one: Tensor, kernel: Tensor) -> Tensor:
 def is_eligible(module: nn.Module) -> bool:
     """Whether a module is a convolution that is computed faster in another way on this machine."""
     return (
-        type(module) is nn.Conv2d  # what is made of it may change its weights on the way
-        and not (module._forward_hooks or module._forward_pre_hooks)  # they would not be called
+        isinstance(module, nn.Conv2d)
+        and is_plain(module)
         and _has_products()
         and module.kernel_size == (3, 3)
         and module.stride == (1, 1)
