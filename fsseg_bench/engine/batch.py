@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from fsseg_bench.engine.device import backend_of, check_arithmetic, resolve_device, use_threads
+from fsseg_bench.engine.distributed import check_batch
 from fsseg_bench.engine.estimate import Speed, different_images, measure
 from fsseg_bench.engine.left import Left, left_of
 from fsseg_bench.engine.outline import outline
@@ -185,6 +186,7 @@ class _Planner:
             if self._here:
                 raise
             return self._outlined(request, (str(error),))
+        check_batch(plan.recipe)
         use_threads(request.threads)
         check_ready(plan, self._tried)
         self.notes += [*without_part(plan), *remarks(plan)]

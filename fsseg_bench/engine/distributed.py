@@ -25,6 +25,7 @@ from fsseg_bench.engine.shared_norm import shared_norms
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Features
 from fsseg_bench.protocol.streams import seed_of
+from fsseg_bench.recipe import Recipe
 
 T = TypeVar("T")
 _LONG = timedelta(days=7)  # the others wait while the first process evaluates; torchrun ends all where one ends
@@ -195,3 +196,16 @@ def processes() -> Alone:
     if size == 1:
         return Alone()
     return Several(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
+
+
+def check_batch(recipe: Recipe) -> None:
+    """Finds out before anything runs whether each of the processes has a part in the training.
+
+    Raises:
+        UserError: a batch has fewer episodes than there are processes.
+    """
+    if recipe.iterations and recipe.batch < processes().size:
+        raise UserError(
+            f"recipe.batch is {recipe.batch}, and torchrun started {processes().size} processes: each encodes an "
+            f"episode of each batch at least; use --nproc-per-node {recipe.batch} at most"
+        )

@@ -17,7 +17,7 @@ from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
 from fsseg_bench.engine.checkpoint import fill, load_state
 from fsseg_bench.engine.device import backend_of, check_arithmetic, describe, resolve_device, use_threads
-from fsseg_bench.engine.distributed import processes
+from fsseg_bench.engine.distributed import check_batch, processes
 from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.memory import keep_memory
@@ -105,11 +105,7 @@ def _device(plan: Plan) -> torch.device:
     request = plan.request
     device = processes().device(resolve_device(request.device))
     check_arithmetic(device, request)
-    if plan.recipe.iterations and plan.recipe.batch < processes().size:
-        raise UserError(
-            f"recipe.batch is {plan.recipe.batch}, and torchrun started {processes().size} processes: each encodes an "
-            f"episode of each batch at least; use --nproc-per-node {plan.recipe.batch} at most"
-        )
+    check_batch(plan.recipe)
     use_threads(request.threads)
     keep_memory()
     return device

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fsseg_bench.engine import run
+from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.device import BACKENDS
 from fsseg_bench.engine.distributed import Alone, Several, processes, share_of
@@ -153,11 +154,17 @@ def test_shares_draw_different_numbers_and_the_loss_the_same() -> None:
     assert torch.equal(torch.rand(3), drawn[0][1])
 
 
-def test_a_batch_of_fewer_episodes_than_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = make_plan(tiny_request(tmp_path, iterations=2, settings=tiny_training(**STEADY)))
-    monkeypatch.setattr("fsseg_bench.engine.run.processes", lambda: _process(0, 4))
-    with pytest.raises(UserError, match=r"batch is 3, and torchrun started 4 processes.*--nproc-per-node 3 at most"):
-        execute(plan)
+@pytest.mark.parametrize("here", [True, False])
+def test_a_batch_of_fewer_episodes_than_processes(here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said when runs are planned, also by a dry run, and not only when the one before is done."""
+    request = tiny_request(tmp_path, iterations=2, settings=tiny_training(**STEADY))
+    monkeypatch.setattr("fsseg_bench.engine.distributed.processes", lambda: _process(0, 4))
+    told = r"batch is 3, and torchrun started 4 processes.*--nproc-per-node 3 at most"
+    with pytest.raises(UserError, match=told):
+        plan_all([request], {}, here=here)
+    with pytest.raises(UserError, match=told):
+        execute(make_plan(request))
+    assert len(plan_all([tiny_request(tmp_path, iterations=0)], {}, here=here).runs) == 1
 
 
 def test_processes_of_one_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
