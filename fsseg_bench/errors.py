@@ -96,6 +96,8 @@ def explain(error: BaseException) -> str | None:
             return "a path begins with ~, and there is no such user or no home folder; write the path out"
         if any(words in text for words in _DEVICE_WORDS):
             return f"torch: {text}"
+        if "gloo/transport" in text:  # what a process of torchrun hears of another's death, before it is ended, too
+            return f"another process of the training ended ({text}); the same command goes on from the last checkpoint"
         if text.startswith("DataLoader"):  # raised wherever the main process is when it hears of a death
             return f"{text}: {LOADER_ADVICE}"
     if isinstance(error, ValueError) and "null byte" in text:
