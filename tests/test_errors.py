@@ -46,7 +46,7 @@ def test_what_torch_and_numpy_really_raise_without_memory() -> None:
 
 def test_the_death_of_another_process_of_a_training_is_no_bug() -> None:
     """As gloo of PyTorch 2.14 words it."""
-    text = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:3: Connection reset by peer"
+    text = "[/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:3: Connection reset by peer"
     told = explain(RuntimeError(text))
     assert told is not None
     assert told.startswith("another process of the training ended (")
