@@ -64,7 +64,7 @@ def with_one_token_changed(text: str) -> str:
     lines = text.encode().split(b"\n")
     line = lines[node.lineno - 1]
     token = line[node.col_offset : node.end_col_offset]
-    changed = token + b"1" if isinstance(node, ast.Constant) else token + b"_"
+    changed = repr(node.value + 1).encode() if isinstance(node, ast.Constant) else token + b"_"
     lines[node.lineno - 1] = line[: node.col_offset] + changed + line[node.end_col_offset :]
     return b"\n".join(lines).decode()
 
