@@ -1,4 +1,4 @@
-"""Proves and measures this package on one GPU, within eight minutes, with made-up images and nothing to download.
+"""Proves and measures this package on one GPU, with made-up images and nothing to download.
 
 First whether the GPU computes what the CPU computes (labels, losses, gradients), trains the same twice and after a
 kill, and goes on when its memory does not suffice; then what the device can do at the most, and which share of it

@@ -30,7 +30,7 @@ from benchmarks.machine import describe
 from benchmarks.made_up_source import MadeUpSource
 from fsseg_bench.engine.build import assemble
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache
-from fsseg_bench.engine.device import resolve_device, synchronise
+from fsseg_bench.engine.device import backend_of, resolve_device
 from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.errors import UserError
@@ -141,7 +141,7 @@ class Case:
             images = self.images(i)
             begin = time.perf_counter()
             self.trunk.encode(images)
-            synchronise(self.trunk.device)
+            backend_of(self.trunk.device).synchronise(self.trunk.device)
             spent += time.perf_counter() - begin
         return spent
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from fsseg_bench.engine import limits
 from fsseg_bench.engine.memory import give_back
 from fsseg_bench.errors import UserError
+from fsseg_bench.nn.host import sent
 from fsseg_bench.records.request import Precision, RunRequest
 
 _NAMES = "use auto, cpu, cuda or cuda:INDEX"
@@ -172,11 +173,7 @@ class CudaBackend(Backend):
 
     def to_device(self, tensor: Tensor, device: torch.device) -> Tensor:
         """Through pinned memory."""
-        if tensor.is_cuda:
-            return tensor
-        # from pageable memory the copy would be made by the driver in pieces, while this process waits
-        pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
-        return pinned.to(device, non_blocking=True)
+        return tensor if tensor.is_cuda else sent(tensor, device)
 
     def to_host(self, tensor: Tensor) -> Callable[[], Tensor]:
         """Into pinned memory, with an event behind the copy."""
@@ -369,8 +366,3 @@ def check_precision(device: torch.device, precision: Precision) -> None:
             f"--precision tf32: NVIDIA's GPUs have it from Ampere on (A100, RTX 30), and this is {describe(device)}; "
             "use fp32"
         )
-
-
-def synchronise(device: torch.device) -> None:
-    """Waits until the device has done its work, so that a clock tells the truth."""
-    backend_of(device).synchronise(device)

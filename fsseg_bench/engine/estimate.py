@@ -12,7 +12,7 @@ import torch
 
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import Budget, FeatureCache, default_budget
-from fsseg_bench.engine.device import backend_of, exact, synchronise
+from fsseg_bench.engine.device import backend_of, exact
 from fsseg_bench.engine.evaluate import Evaluator
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.loader import load_batches
@@ -154,7 +154,7 @@ def _training(
             batch = next(batches)
             loaded = time.perf_counter()
             trainer.step(optimizer, batch, watch.steps)
-            synchronise(device)
+            backend_of(device).synchronise(device)
             watch.add(loading=loaded - begin, computing=time.perf_counter() - loaded)
     loading, computing = watch.mean("loading"), watch.mean("computing")
     if backend_of(device).is_gpu and (

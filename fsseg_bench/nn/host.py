@@ -21,4 +21,5 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """
     if device.type == "cpu":
         return tensor
+    # from pageable memory the driver would copy in pieces, while this process waits; pinned memory stays as it is
     return tensor.pin_memory().to(device, non_blocking=True)
