@@ -23,7 +23,7 @@ def _allowed() -> dict[str, set[str]]:
 
 
 ALLOWED = _allowed()
-_TORCH_FREE = {"records", *ALLOWED["records"]}
+_TORCH_FREE = {"records", "sweeps", *ALLOWED["records"]}
 METHODS_MAY_IMPORT = {"errors", "protocol", "nn", "method", "recipe", "schema"}
 METHODS_MUST_NOT_IMPORT = {"io", "json", "logging", "os", "pathlib", "pandas", "PIL", "shutil", "subprocess", "sys"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fsseg_bench.engine.limits import usable_cores
 from fsseg_bench.errors import UserError
+from fsseg_bench.machine.limits import usable_cores
 
 Jobs = int | Literal["auto"]
 """What is asked for: so many runs at a time, or as many as the machine has room for."""

@@ -9,9 +9,9 @@ import torch
 
 from fsseg_bench.engine.device import backend_of, resolve_device
 from fsseg_bench.engine.distributed import processes
-from fsseg_bench.engine.limits import usable_cores
 from fsseg_bench.engine.share import ALONE, Jobs, Share
 from fsseg_bench.errors import UserError
+from fsseg_bench.machine.limits import usable_cores
 from fsseg_bench.records.request import RunRequest
 
 

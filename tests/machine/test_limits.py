@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.engine.limits import System, free_memory, usable_cores
+from fsseg_bench.machine.limits import System, free_memory, usable_cores
 
 GIB = 2**30
 MANY = str(2**63 - 4096)  # how version 1 says that there is no limit
