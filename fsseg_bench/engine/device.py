@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsseg_bench.engine import limits
 from fsseg_bench.engine.memory import give_back
 from fsseg_bench.errors import UserError
+from fsseg_bench.machine import limits
 from fsseg_bench.nn.host import sent
 from fsseg_bench.records.request import Precision, RunRequest
 
