@@ -29,7 +29,15 @@ class UserError(Exception):
         super().__init__(text if text.isascii() else _SURROGATE.sub(lambda found: _byte(found[0]), text))
 
 
-class FullDiskError(UserError):
+class LaterError(UserError):
+    """The same command may succeed later, without a change to it; the command line ends with code 75."""
+
+
+class LockedError(LaterError):
+    """Another process does there what this one would do."""
+
+
+class FullDiskError(LaterError):
     """There is no room for what is to be written: other work that writes would fail just as well."""
 
 
@@ -66,6 +74,13 @@ LOADER_ADVICE = (
 )
 """What helps against loader processes that cannot be started, die or fall silent."""
 _DEVICE_WORDS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "NVIDIA driver")
+_DEVICE_CONSTANT = ("device-side assert", "no kernel image", "invalid device", "NVIDIA driver")
+"""Of those, what is the same each time: numbers out of range in a kernel, and a build that does not fit the GPU."""
+_OTHER_PROCESS = "gloo/transport"
+"""In what a process of torchrun hears of another's death, before it is ended, too."""
+_LOADER = "DataLoader"
+"""The first word of what torch says of loader processes; raised wherever the main process is when it hears of it."""
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def explain(error: BaseException) -> str | None:
@@ -96,13 +111,31 @@ def explain(error: BaseException) -> str | None:
             return "a path begins with ~, and there is no such user or no home folder; write the path out"
         if any(words in text for words in _DEVICE_WORDS):
             return f"torch: {text}"
-        if "gloo/transport" in text:  # what a process of torchrun hears of another's death, before it is ended, too
+        if _OTHER_PROCESS in text:
             return f"another process of the training ended ({text}); the same command goes on from the last checkpoint"
-        if text.startswith("DataLoader"):  # raised wherever the main process is when it hears of a death
+        if text.startswith(_LOADER):
             return f"{text}: {LOADER_ADVICE}"
     if isinstance(error, ValueError) and "null byte" in text:
         return "a name holds a NUL character; no file can be called so"
     return None
+
+
+def later(error: BaseException) -> bool:
+    """Whether the same command may succeed later or elsewhere, without a change to it.
+
+    So it is where the fault is another process's or the disk's, where a GPU broke down, and where a process that
+    worked for this one died. Memory that is lacking is no such fault: the same work would need as much again.
+    """
+    if isinstance(error, UserError):
+        return isinstance(error, LaterError)
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    text = last_words(error)
+    if not isinstance(error, RuntimeError) or _lacks_memory(error, text):
+        return False
+    if any(words in text for words in _DEVICE_WORDS):
+        return not any(words in text for words in _DEVICE_CONSTANT)
+    return _OTHER_PROCESS in text or text.startswith(_LOADER)
 
 
 def last_words(error: BaseException) -> str:

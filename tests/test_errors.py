@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from fsseg_bench.errors import UserError, explain, unknown
+from fsseg_bench.errors import FullDiskError, LaterError, LockedError, UserError, explain, later, unknown
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,39 @@ def test_the_death_of_another_process_of_a_training_is_no_bug() -> None:
     assert told is not None
     assert told.startswith("another process of the training ended (")
     assert told.endswith("the same command goes on from the last checkpoint")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LaterError("the loader processes cannot work"),
+        LockedError("another process is writing"),
+        FullDiskError("the disk is full"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be asynchronous"),
+        RuntimeError("CUDA error: unspecified launch failure"),
+        RuntimeError("[/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:3: Connection reset by peer"),
+        RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed."),
+    ],
+)
+def test_what_may_succeed_later_without_a_change(error: Exception) -> None:
+    assert later(error)
+    assert explain(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UserError("a wrong option"),
+        OSError(errno.ENOENT, "No such file or directory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: no kernel image is available for execution on the device"),
+        RuntimeError("The NVIDIA driver on your system is too old"),
+        MemoryError(),
+        KeyError("x"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_what_would_fail_again(error: BaseException) -> None:
+    assert not later(error)

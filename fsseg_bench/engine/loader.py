@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
 from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, TrainingSample, collate
-from fsseg_bench.errors import LOADER_ADVICE, UserError, last_words
+from fsseg_bench.errors import LOADER_ADVICE, LaterError, UserError, last_words
 
 _SHARED_MEMORY = Path("/dev/shm")
 _AHEAD = 4  # batches a process
@@ -41,8 +41,8 @@ def load_batches(
     more; ``say`` is told. ``pinned`` batches are copied to a GPU faster.
 
     Raises:
-        UserError: an image is missing or damaged; processes cannot be started, have died, or gave no batch for five
-            minutes. Says what to do.
+        UserError: an image is missing or damaged.
+        LaterError: processes cannot be started, have died, or gave no batch for five minutes. Says what to do.
     """
     if workers:
         _check_locks(workers)
@@ -67,13 +67,13 @@ def load_batches(
     except OSError as error:  # too many processes, files or pipes
         if not workers:
             raise
-        raise UserError(
+        raise LaterError(
             f"the loader processes cannot work ({last_words(error)}): {LOADER_ADVICE}"
         ) from error.with_traceback(None)
     except RuntimeError as error:
         if not last_words(error).startswith("DataLoader"):
             raise
-        raise UserError(f"{last_words(error)}: {LOADER_ADVICE}") from error.with_traceback(None)
+        raise LaterError(f"{last_words(error)}: {LOADER_ADVICE}") from error.with_traceback(None)
 
 
 def _check_locks(workers: int) -> None:
@@ -84,7 +84,7 @@ def _check_locks(workers: int) -> None:
     try:
         _ = [*(multiprocessing.Queue() for _ in range(workers + 1)), multiprocessing.Event()]
     except OSError as error:
-        raise UserError(
+        raise LaterError(
             f"{workers} loader processes cannot be started, shared memory has no room for their locks "
             f"({error.strerror or error}): {LOADER_ADVICE}"
         ) from error

@@ -7,7 +7,7 @@ import os
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import LockedError
 from fsseg_bench.storage.files import write_error
 
 LOCK_NAME = ".lock"
@@ -29,13 +29,14 @@ class FolderLock(AbstractContextManager["FolderLock"]):
         The message says what another process that holds the lock is ``doing``, and what the user can do then.
 
         Raises:
-            UserError: another writer holds it, or the folder cannot be written or locked.
+            LockedError: another writer holds it.
+            UserError: the folder cannot be written or locked.
         """
         path = folder / LOCK_NAME
         try:
             self._handle, self._key = _locked(path)
         except BlockingIOError:
-            raise UserError(f"{folder}: another process is {doing}{_holder(path)}; {advice}") from None
+            raise LockedError(f"{folder}: another process is {doing}{_holder(path)}; {advice}") from None
         except OSError as error:
             raise write_error(path, error) from error
         _held.add(self._key)
