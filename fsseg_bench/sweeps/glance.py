@@ -1,0 +1,103 @@
+"""What a cell's record says of how far it is: a few keys of run.json and the lengths of the logs, read in a hurry.
+
+Whoever shows a number of a record reads it with all its checks; see :mod:`fsseg_bench.records.read`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from fsseg_bench.records.info import EPISODES_FILE, RUN_FILE, TRAIN_FILE
+from fsseg_bench.records.settings import identity_hash
+from fsseg_bench.storage.json_text import strict_json
+
+_TAIL: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What run.json says."""
+
+    status: str
+    """``damaged`` where it cannot be read; ``reason`` says why."""
+    identity: str = ""
+    reason: str = ""
+    resumed: tuple[str, ...] = ()
+    """What was different in software and machine when the run went on, as the record says it."""
+    timings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    training: str | None = None
+    """The identity of the run whose checkpoint was evaluated."""
+
+    @property
+    def without_checkpoint(self) -> str:
+        """The hash of the settings without the digest of the checkpoint that was evaluated."""
+        return identity_hash({key: value for key, value in self.settings.items() if key != "checkpoint_digest"})
+
+
+def glance(folder: Path) -> Glance | None:
+    """What the record in ``folder`` says; None where there is none."""
+    path = folder / RUN_FILE
+    try:
+        return _glance(json.loads(path.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return Glance("damaged", reason=f"{path}: cannot be read: {error.strerror or error}")
+    except (ValueError, RecursionError, TypeError, AttributeError, KeyError) as error:
+        return Glance("damaged", reason=f"{path}: truncated or edited: {error}")
+
+
+def _glance(info: Any) -> Glance:
+    changed = [word for session in info.get("resumed", ()) for word in session.get("changed", ())]
+    return Glance(
+        str(info["status"]),
+        str(info["identity"]),
+        str(info.get("reason") or ""),
+        tuple(dict.fromkeys(map(str, changed))),
+        info.get("timings") or {},
+        info["settings"],
+        (info.get("trained") or {}).get("identity"),
+    )
+
+
+def trained_steps(folder: Path) -> int:
+    """Training steps that are logged."""
+    lines = _tail(folder / TRAIN_FILE).split(b"\n")[:-1]
+    for line in reversed(lines):
+        try:
+            return int(strict_json(line)["iteration"]) + 1
+        except (ValueError, TypeError, KeyError):
+            continue  # a damaged line: the training goes on before it
+    return 0
+
+
+def evaluated_episodes(folder: Path) -> int:
+    """Episodes that are logged."""
+    count = 0
+    with suppress(OSError), (folder / EPISODES_FILE).open("rb") as file:
+        while block := file.read(1 << 20):
+            count += block.count(b"\n")
+    return count
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that says something; headings begin with ``#``."""
+    lines = _tail(path).decode("utf-8", "replace").replace("\r", "\n").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith("#")), "")
+
+
+def _tail(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - _TAIL, 0))
+            return file.read()
+    except OSError:
+        return b""
