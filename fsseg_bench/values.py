@@ -12,6 +12,8 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.schema import MAPPINGS, TABLE, UNIONS, MisfitError, Range, fitted
 
 _SCALARS = {bool, int, float, str}
+_DEPTHS = {"recipe": 1, "protocol": 2}
+"""How many tables lie in one another under the first name of a setting."""
 
 
 def checked_value(name: str, given: Any, kind: Any) -> Any:
@@ -134,6 +136,28 @@ def key_values(pairs: Iterable[str], option: str, example: str, *, empty: bool =
             raise UserError(f"{option} {key} is given twice")
         values[key] = value
     return values
+
+
+def flat_settings(content: Any, where: str) -> dict[str, Any]:
+    """Settings of a TOML table by their whole names: ``[set.recipe] lr = 1`` is ``recipe.lr``.
+
+    Raises:
+        UserError: ``content`` is no table; says so after ``where``.
+    """
+    if not isinstance(content, Mapping):
+        raise UserError(f"{where} is no table; write [set] and below it, for example, recipe.lr = 0.001")
+
+    def entries(table: Mapping[str, Any], prefix: str, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in table.items():
+            deeper = _DEPTHS.get(key, 0) if not prefix else depth - 1
+            if isinstance(value, Mapping) and deeper > 0:
+                found |= entries(value, f"{prefix}{key}.", deeper)
+            else:
+                found[f"{prefix}{key}"] = value
+        return found
+
+    return entries(content, "", 0)
 
 
 def list_of(text: str) -> list[Any]:

@@ -13,12 +13,10 @@ from click.core import ParameterSource
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import regular
 from fsseg_bench.storage.json_text import strict_json
-from fsseg_bench.values import text_of
+from fsseg_bench.values import flat_settings, text_of
 
 _META = "fsseg_bench.config"
 _SETTINGS = {"set", "settings"}
-_DEPTHS = {"recipe": 1, "protocol": 2}
-"""How many tables lie in one another under the first name of a setting."""
 
 
 class _Given:
@@ -76,7 +74,7 @@ def _use(ctx: click.Context, _param: click.Parameter, value: str | None) -> None
     parameters.pop("--config")
     for key, content in _content(path).items():
         if key in _SETTINGS:
-            found.settings |= _flat(content, f"{path}: {key}")
+            found.settings |= flat_settings(content, f"{path}: {key}")
             continue
         option = f"--{key.replace('_', '-')}"
         if option not in parameters:
@@ -114,24 +112,6 @@ def _content(path: Path) -> dict[str, Any]:
     asked = {"threads": info.provenance.threads, **info.passed.given(), "fold": info.passed.fold}
     asked.pop("fresh", None)  # the record of then must not be moved aside
     return {key: value for key, value in asked.items() if value is not None}
-
-
-def _flat(content: Any, where: str) -> dict[str, Any]:
-    """Settings by their whole names: ``[set.recipe] lr = 1`` is ``recipe.lr``."""
-    if not isinstance(content, dict):
-        raise UserError(f"{where} is no table; write [set] and below it, for example, recipe.lr = 0.001")
-
-    def entries(table: Mapping[str, Any], prefix: str, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in table.items():
-            deeper = _DEPTHS.get(key, 0) if not prefix else depth - 1
-            if isinstance(value, dict) and deeper > 0:
-                found |= entries(value, f"{prefix}{key}.", deeper)
-            else:
-                found[f"{prefix}{key}"] = value
-        return found
-
-    return entries(content, "", 0)
 
 
 def _value(parameter: click.Parameter, key: str, content: Any, ctx: click.Context, path: Path) -> Any:
