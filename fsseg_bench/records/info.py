@@ -18,7 +18,8 @@ from fsseg_bench.records.training import LossSummary
 from fsseg_bench.schema import Range, parse
 from fsseg_bench.storage.files import TEMPORARY, free_aside, sync_folder
 from fsseg_bench.storage.json_text import plain, strict_json, write_json
-from fsseg_bench.storage.lock import LOCK_NAME, FolderLock
+from fsseg_bench.storage.lock import FolderLock
+from fsseg_bench.storage.lock_note import is_lock
 
 SCHEMA: Final = 2
 """Version of run.json's layout; :func:`upgraded` reads the one before."""
@@ -229,8 +230,8 @@ def _name(text: str) -> str:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether the folder holds nothing but a lock and unfinished files."""
-    return all(path.name == LOCK_NAME or path.suffix == TEMPORARY for path in folder.iterdir())
+    """Whether the folder holds nothing but locks and unfinished files."""
+    return all(is_lock(path.name) or path.suffix == TEMPORARY for path in folder.iterdir())
 
 
 def moved_aside(folder: Path, lock: FolderLock) -> FolderLock:

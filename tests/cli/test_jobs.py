@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.engine import slots
-from fsseg_bench.storage.lock import LOCK_NAME
+from fsseg_bench.storage.holder import holder
 from tests.cli.test_main import TINY, call, data
 from tests.engine.test_pool import ended
 from tests.support.fresh import ROOT
@@ -104,8 +104,7 @@ def training(data: Path, count: int, but: Collection[int] = ()) -> set[int]:
         assert time.monotonic() < limit, "no training began"
         time.sleep(0.05)
         begun = [path.parent for path in data.rglob("train.jsonl") if path.stat().st_size]
-        texts = [(folder / LOCK_NAME).read_text().strip() for folder in begun]
-        pids = {int(text) for text in texts if text} - {*but}
+        pids = {found.process for folder in begun if (found := holder(folder))} - {*but}
     return pids
 
 

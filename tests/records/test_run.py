@@ -141,8 +141,8 @@ class TestCreate:
                 assert not record.episodes_path.exists()
             assert folder.with_name(f"{folder.name}.old-{n}").is_dir()
         kept = tree(folder.with_name(f"{folder.name}.old-1"))
-        assert {name: kept[name] for name in before if name != ".lock"} == {
-            name: data for name, data in before.items() if name != ".lock"
+        assert {name: kept[name] for name in before if not name.startswith(".lock")} == {
+            name: data for name, data in before.items() if not name.startswith(".lock")
         }
 
     def test_fresh_on_nothing_moves_nothing(self, tmp_path: Path):
