@@ -60,6 +60,13 @@ def _backbones_and_published(ctx: click.Context) -> Iterable[str | tuple[str, st
     yield from _backbones(ctx)
 
 
+def _sweeps(ctx: click.Context) -> Iterable[str]:
+    from fsseg_bench.paths import results_root
+    from fsseg_bench.sweeps.find import sweeps_in
+
+    return [folder.name for folder in sweeps_in(results_root(ctx.params.get("out")))]
+
+
 def _tables(ctx: click.Context) -> Iterable[tuple[str, str]]:
     from fsseg_bench.report.find_papers import papers
 
@@ -101,6 +108,7 @@ datasets = _completing(_datasets, files=True)
 backbones = _completing(_backbones_and_published)
 backbone_names = _completing(_backbones)
 tables = _completing(_tables)
+sweeps = _completing(_sweeps, files=True)
 folds = _completing(_folds)
 weights = _completing(lambda _: ("imagenet", "none"), files=True)
 devices = _completing(lambda _: ("auto", "cpu", "cuda"))

@@ -47,6 +47,10 @@ class CellState:
     """Of what is at work, at the speed of this attempt; None where that is not known."""
     resumed_on: tuple[str, ...] = ()
     """What was different in software and machine when the run went on, as the record says it."""
+    train_seconds: float | None = None
+    """How long the training took, where all is done."""
+    evaluate_seconds: float | None = None
+    """How long the evaluation took, where all is done."""
 
     @property
     def attempt(self) -> Attempt | None:
@@ -99,7 +103,10 @@ def _state(
     place, record = _record(root, plan, cell)
     resumed = record.resumed if record else ()
     if record and record.status == "done":
-        return CellState(cell, "done", place, cell.train, cell.evaluate, resumed_on=resumed)
+        seconds = [record.timings.get(f"{what}_seconds") for what in ("train", "evaluate")]
+        took = [float(number) if isinstance(number, (int, float)) else None for number in seconds]
+        done = CellState(cell, "done", place, cell.train, cell.evaluate, resumed_on=resumed)
+        return replace(done, train_seconds=took[0], evaluate_seconds=took[1])
     attempts = tuple(read_attempts(own))
     found = CellState(cell, "waiting", place, *_steps(cell, place, record), attempts=attempts, resumed_on=resumed)
     if who := (holder(place) if place else None) or holder(own):
@@ -111,9 +118,8 @@ def _state(
         return replace(found, state="failed", reason=_reason(own, record, counted[-1]))
     tried = _fruitless(counted, steps_done(found))
     if tried > plan.needs.retries:
-        return replace(
-            found, state="gave up", reason=f"{tried} attempt{'s' * (tried > 1)}: {_reason(own, record, counted[-1])}"
-        )
+        words = f"{tried} attempt{'s' * (tried > 1)} without progress"
+        return replace(found, state="gave up", reason=f"{words}; {_reason(own, record, counted[-1])}")
     if record or attempts:
         return replace(found, state="stopped", reason=_reason(own, record, found.attempt))
     return found

@@ -130,7 +130,7 @@ def test_reasons(tmp_path: Path) -> None:
     assert found[:3] == [
         ("failed", "the loss is nan"),
         ("failed", "exit code 2: error: no such file"),
-        ("gave up", "1 attempt: killed by signal 9"),
+        ("gave up", "1 attempt without progress; killed by signal 9"),
     ]
     assert found[3][0] == found[4][0] == "stopped"
     assert "run.json: truncated or edited" in found[3][1]
