@@ -14,6 +14,7 @@ from fsseg_bench.engine.left import Left, left_of
 from fsseg_bench.engine.outline import outline
 from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
 from fsseg_bench.engine.ready import check_ready, few, remarks, without_part
+from fsseg_bench.engine.remembered import FORGETFUL, Remembered
 from fsseg_bench.engine.share import Jobs
 from fsseg_bench.engine.slots import ONE_SLOT, Slots, slots_for
 from fsseg_bench.errors import NotHereError, UserError, last_words
@@ -119,7 +120,7 @@ def plan_all(
     slots = _first_slots(jobs, wanted)
     runs: dict[str, Planned] = {}
     failed: list[tuple[RunRequest, UserError]] = []
-    planner = _Planner(opened, here, measuring)
+    planner = Planner(opened, here, measuring)
     for request in wanted:
         try:
             planned = planner.plan(slots.given(request), keep=len(wanted) == 1)
@@ -164,11 +165,20 @@ def _fitting(runs: Sequence[Planned], count: int) -> int:
     return count
 
 
-class _Planner:
-    """Plans runs one by one; remembers what was tried and measured for earlier ones."""
+class Planner:
+    """Plans runs one by one; remembers what was tried and measured for earlier ones.
 
-    def __init__(self, opened: OpenSources, here: bool, measuring: Callable[[str], None] | None) -> None:
-        self._opened, self._here, self._measuring = opened, here, measuring
+    With what is ``kept``, runs are planned that are not made in this process.
+    """
+
+    def __init__(
+        self,
+        opened: OpenSources,
+        here: bool,
+        measuring: Callable[[str], None] | None,
+        kept: Remembered = FORGETFUL,
+    ) -> None:
+        self._opened, self._here, self._measuring, self._kept = opened, here, measuring, kept
         self._tried: set[str] = set()
         self._weights: dict[tuple[str, str, str], tuple[WeightsInfo, tuple[str, ...]]] = {}
         self.speeds: dict[str, Speed | None] = {}
@@ -176,12 +186,16 @@ class _Planner:
         self.notes: list[str] = []
         self.details: list[str] = []
 
-    def plan(self, request: RunRequest, *, keep: bool) -> Planned:
-        """A request planned, with its model if it is to be kept."""
+    def plan(self, request: RunRequest, *, keep: bool = False, coming: RunSettings | None = None) -> Planned:
+        """A request planned, with its model if it is to be kept; ``coming`` is as in :func:`make_plan`.
+
+        Raises:
+            UserError: something is wrong with it.
+        """
         try:
             if self._here:
                 check_arithmetic(resolve_device(request.device), request)
-            plan = make_plan(request, self._opened)
+            plan = make_plan(request, self._opened, self._kept, coming)
         except NotHereError as error:
             if self._here:
                 raise
@@ -189,8 +203,10 @@ class _Planner:
         check_batch(plan.recipe)
         use_threads(request.threads)
         check_ready(plan, self._tried)
-        self.notes += [*without_part(plan), *remarks(plan)]
-        self.details += few(plan)
+        drawn = plan.index, request.fold, plan.table.digest
+        masked = plan.model.mask_enters_encoder
+        self.notes += [*without_part(plan), *remarks(plan, self._kept)]
+        self.details += self._kept.get("few", drawn, lambda: few(plan))
         planned = Planned(
             request=request,
             settings=plan.settings,
@@ -198,7 +214,11 @@ class _Planner:
             label=plan.protocol.label,
             episodes=len(plan.table),
             left=left_of(plan.settings, request, len(plan.table)),
-            images=different_images(plan.table, plan.further, request.scales, masked=plan.model.mask_enters_encoder),
+            images=self._kept.get(
+                "images",
+                (drawn, plan.model.unlabelled_images, request.scales, masked),
+                lambda: different_images(plan.table, plan.further, request.scales, masked=masked),
+            ),
             _plan=plan if keep else None,
         )
         self._measure(planned, plan.model, plan.protocol, plan.recipe)

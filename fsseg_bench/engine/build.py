@@ -24,7 +24,7 @@ from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.records.info import CHECKPOINT_FILE, RUN_FILE
 from fsseg_bench.records.read import StoredRun, read_run
-from fsseg_bench.records.settings import CheckpointTraining
+from fsseg_bench.records.settings import CheckpointTraining, RunSettings
 from fsseg_bench.registry import find_method
 
 LIGHT_BACKBONE = "resnet18-layer2"
@@ -186,20 +186,30 @@ class TrainedFile:
         """
         if self.run is None:
             return CheckpointTraining(self.file.name)
-        settings, where = self.run.info.settings, f"--eval-only {self.file}"
-        if settings.method != method:
-            raise UserError(f"{where}: this is a checkpoint of {settings.method}, not of {method}")
-        if settings.backbone != backbone:
-            used = settings.backbone
-            raise UserError(f"{where}: trained on {used}, not on {backbone}; give --backbone {used}")
-        held_out = set(settings.class_names.values())
-        seen = [name for name in map(protocol.class_name, protocol.novel_classes(fold)) if name not in held_out]
-        if settings.protocol == protocol.name and seen:
-            raise UserError(
-                f"{where}: trained with fold {settings.fold} held out, so that it has seen classes of fold {fold} "
-                f"({', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}); use --fold {settings.fold}"
-            )
+        check_trained_for(self.run.info.settings, method, backbone, protocol, fold, f"--eval-only {self.file}")
         return self.run.info.as_training(self.file.absolute())
+
+
+def check_trained_for(
+    trained: RunSettings, method: str, backbone: str, protocol: Protocol, fold: int, where: str
+) -> None:
+    """Whether a checkpoint of a run with the settings ``trained`` can be evaluated so; ``where`` is for messages.
+
+    Raises:
+        UserError: as :meth:`TrainedFile.training`.
+    """
+    if trained.method != method:
+        raise UserError(f"{where}: this is a checkpoint of {trained.method}, not of {method}")
+    if trained.backbone != backbone:
+        used = trained.backbone
+        raise UserError(f"{where}: trained on {used}, not on {backbone}; give --backbone {used}")
+    held_out = set(trained.class_names.values())
+    seen = [name for name in map(protocol.class_name, protocol.novel_classes(fold)) if name not in held_out]
+    if trained.protocol == protocol.name and seen:
+        raise UserError(
+            f"{where}: trained with fold {trained.fold} held out, so that it has seen classes of fold {fold} "
+            f"({', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}); use --fold {trained.fold}"
+        )
 
 
 def _unwrapped(state: Mapping[str, Tensor], names: Collection[str]) -> Mapping[str, Tensor]:

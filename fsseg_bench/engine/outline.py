@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fsseg_bench.engine.build import assemble, default_backbone
 from fsseg_bench.engine.optimise import check_training
+from fsseg_bench.engine.remembered import FORGETFUL, Remembered, settings_key
 from fsseg_bench.engine.request_checks import checked_protocol, recipe_of
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError
@@ -38,8 +39,10 @@ class Outline:
     weights: str
     """As ``--weights`` takes them; ``none`` where a checkpoint is evaluated, which holds all parameters."""
 
-    def built(self, base_classes: int) -> tuple[Method, WeightsInfo]:
+    def built(self, base_classes: int, kept: Remembered = FORGETFUL) -> tuple[Method, WeightsInfo]:
         """The method, not trained, for so many base classes; and what its backbone was filled with.
+
+        A model that was ``kept`` has the random numbers of another seed.
 
         Raises:
             NotHereError: the published weights are not here and cannot be downloaded.
@@ -48,12 +51,23 @@ class Outline:
         request = self.request
         # a checkpoint holds all parameters, so that neither seed nor weights nor recipe have a part in its numbers
         seed = request.seed if request.eval_only is None else 0
-        model, info = assemble(
-            self.cls, self.backbone, self.weights, self.switches, seed, base_classes, request.backbones_path
+        key = self.model_key(base_classes)
+        model, info = kept.latest(
+            "model",
+            key,
+            lambda: assemble(
+                self.cls, self.backbone, self.weights, self.switches, seed, base_classes, request.backbones_path
+            ),
         )
         if self.recipe.iterations:
-            check_training(model, self.recipe)
+            trained = settings_key(vars(self.recipe))
+            kept.get("trainable", (key, trained), lambda: check_training(model, self.recipe))
         return model, info
+
+    def model_key(self, base_classes: int) -> Hashable:
+        """What the parts and sizes of the model depend on: all but its numbers."""
+        switches = settings_key(self.switches)
+        return self.cls, self.backbone, self.weights, switches, base_classes, self.request.backbones_path
 
     def settings(
         self, request: RunRequest, protocol: Protocol, weights: WeightsInfo, digests: Mapping[str, Any]
@@ -90,17 +104,19 @@ class Outline:
         )
 
 
-def outline(request: RunRequest) -> Outline:
+def outline(request: RunRequest, kept: Remembered = FORGETFUL) -> Outline:
     """Resolves what a request says by itself.
 
     Raises:
         UserError: anything in it is unknown or contradictory.
     """
-    protocol = checked_protocol(request)
-    cls = find_method(request.method, request.methods_path)
+    protocol = checked_protocol(request, kept)
+    name = request.method, request.methods_path
+    cls = kept.get("method", name, lambda: find_method(*name))
     if cls.max_ways is not None and request.way > cls.max_ways:
         raise UserError(f"--way {request.way}: {request.method} does at most {cls.max_ways}-way episodes")
-    switches = parse_switches(request.method, cls, grouped(request.settings)["switch"])
+    given = grouped(request.settings)["switch"]
+    switches = kept.get("switches", (cls, settings_key(given)), lambda: parse_switches(request.method, cls, given))
     recipe = recipe_of(request, cls, protocol)
     backbone, weights = default_backbone(cls, protocol)
     if request.backbone is not None:

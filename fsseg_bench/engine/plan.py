@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import Evaluated, examine, open_source
 from fsseg_bench.data.source import Source
-from fsseg_bench.engine.build import TrainedFile, find_trained
+from fsseg_bench.engine.build import TrainedFile, check_trained_for, find_trained
 from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.optimise import trunks
-from fsseg_bench.engine.outline import outline
+from fsseg_bench.engine.outline import Outline, outline
+from fsseg_bench.engine.remembered import FORGETFUL, Remembered
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_module
@@ -26,6 +27,7 @@ from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import Further, further_of_table
 from fsseg_bench.recipe import Recipe
+from fsseg_bench.records.info import CHECKPOINT_FILE
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import CheckpointTraining, RunSettings
 from fsseg_bench.registry import method_module
@@ -65,53 +67,65 @@ class Plan:
     """What is known of the training of a checkpoint to evaluate."""
 
 
-OpenSources = dict[tuple[str, str], tuple[Source, PairIndex]]
-"""Sources and indices by protocol digest and data root: opened once for the runs of one command, which read each test
+OpenSources = dict[Hashable, tuple[Source, PairIndex]]
+"""Sources and indices by protocol and places of the data: opened once for the runs of one command, which read each test
 image once for all of them."""
 
 
-def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
-    """Resolves and checks a request; ``opened`` is shared by the plans of one command.
+def make_plan(
+    request: RunRequest,
+    opened: OpenSources | None = None,
+    kept: Remembered = FORGETFUL,
+    coming: RunSettings | None = None,
+) -> Plan:
+    """Resolves and checks a request.
+
+    Args:
+        request: what is asked for.
+        opened: shared by the plans of one command.
+        kept: what equal parts of such plans are taken from; their models are shared then, and not to be run.
+        coming: of a training that is yet to be made, whose record the request's ``eval_only`` will be; the identity of
+            the plan then lacks ``checkpoint_digest``.
 
     Raises:
         UserError: anything in it is unknown, contradictory or cannot be had here.
     """
-    planned = outline(request)
-    protocol, recipe = planned.protocol, planned.recipe
+    planned = outline(request, kept)
+    protocol, recipe, fold = planned.protocol, planned.recipe, request.fold
     source, index = _open(protocol, request.data_root, {} if opened is None else opened)
-    table = _episodes(request, protocol, index)
+    table = _episodes(request, protocol, index, kept)
     if request.episode_list:
         request, protocol = _given_list(request, protocol, table, index)
-    base = len(protocol.base_classes(request.fold))
-    checkpoint = None if request.eval_only is None else find_trained(request.eval_only, "--eval-only")
+    base = len(protocol.base_classes(fold))
+    checkpoint = None if request.eval_only is None or coming else _trained(request.eval_only, kept)
     trained = None
     if checkpoint is not None:
-        trained = checkpoint.training(request.method, planned.backbone, protocol, request.fold)
+        trained = checkpoint.training(request.method, planned.backbone, protocol, fold)
+    elif coming is not None:
+        trained = _coming(coming, request, planned.backbone, protocol)
     if trained and trained.settings and trained.settings.base_classes is not None:
         base = trained.settings.base_classes
-    model, info = planned.built(base)
-    pairs, count = index.test_pairs(request.fold), model.unlabelled_images
-    further = further_of_table(table, pairs, count, index.copies) if count else ()
-    evaluated, unlabelled = _evaluated(source, table, further, decode=not request.no_check)
+    model, info = planned.built(base, kept)
+    count = model.unlabelled_images
+    drawn = index, fold, table.digest
+    pairs = _test_pairs(index, fold, kept)
+    further = kept.get(
+        "further", (drawn, count), lambda: further_of_table(table, pairs, count, index.copies) if count else ()
+    )
+    decode = not request.no_check
+    evaluated, unlabelled = kept.get(
+        "evaluated", (drawn, count, decode), lambda: _evaluated(source, table, further, decode=decode)
+    )
     digests = {
         "data_fingerprint": index.fingerprint,
         "episode_digest": table.digest,
         "evaluated_digest": evaluated.digest,
         "unlabelled_digest": unlabelled.digest if unlabelled else None,
-        "method_digest": method_digest(
-            [planned.cls, *(type(trunk) for trunk in trunks(model))],
-            [
-                method_module(request.method, request.methods_path),
-                backbone_module(planned.backbone, request.backbones_path),
-                *(recipe.modules if recipe.iterations else ()),
-            ],
-            type(source),
-        ),
+        "method_digest": _method_digest(planned, model, type(source), kept),
     }
     settings = planned.settings(request, protocol, info, digests)
-    if checkpoint is not None:
-        nothing: dict[str, Any] = {"recipe": {}, "seed": 0, "weights": "checkpoint", "weights_digest": None}
-        settings = replace(settings, **nothing, checkpoint_digest=file_hash(checkpoint.file))
+    if trained is not None:
+        settings = of_checkpoint(settings, file_hash(checkpoint.file) if checkpoint else None)
     return Plan(
         request=request,
         protocol=protocol,
@@ -127,34 +141,79 @@ def make_plan(request: RunRequest, opened: OpenSources | None = None) -> Plan:
         model=model,
         base_classes=base,
         weights=info,
-        remarks=(*index.remarks((request.fold,)), *index.source_remarks),
+        remarks=kept.get("remarks", drawn[:2], lambda: (*index.remarks((fold,)), *index.source_remarks)),
         settings=settings,
         checkpoint=checkpoint,
         trained=trained,
     )
 
 
+def of_checkpoint(settings: RunSettings, digest: str | None) -> RunSettings:
+    """The settings of a run that evaluates a checkpoint, from those that it had if it trained by itself.
+
+    A checkpoint holds all parameters: recipe, seed and weights of its training have no part in the evaluation.
+
+    Args:
+        settings: of the method, episodes and data.
+        digest: of the checkpoint's file; None where it is not made yet.
+    """
+    nothing: dict[str, Any] = {"recipe": {}, "seed": 0, "weights": "checkpoint", "weights_digest": None}
+    return replace(settings, **nothing, checkpoint_digest=digest)
+
+
+def _trained(given: str, kept: Remembered) -> TrainedFile:
+    return kept.get("checkpoint", given, lambda: find_trained(given, "--eval-only"))
+
+
+def _coming(settings: RunSettings, request: RunRequest, backbone: str, protocol: Protocol) -> CheckpointTraining:
+    """What will be known of a training that is yet to be made."""
+    where = f"the checkpoint of {settings.method}, {settings.shot}-shot, fold {settings.fold}"
+    check_trained_for(settings, request.method, backbone, protocol, request.fold, where)
+    return CheckpointTraining(CHECKPOINT_FILE, request.eval_only, settings.identity, settings, settings.to_json())
+
+
+def _method_digest(planned: Outline, model: Method, source: type[Source], kept: Remembered) -> str:
+    request, recipe = planned.request, planned.recipe
+    method, backbone = (request.method, request.methods_path), (planned.backbone, request.backbones_path)
+    classes = (planned.cls, *(type(trunk) for trunk in trunks(model)))
+    modules = (
+        kept.get("method's module", method, lambda: method_module(*method)),
+        kept.get("backbone's module", backbone, lambda: backbone_module(*backbone)),
+        *(sorted(recipe.modules) if recipe.iterations else ()),
+    )
+    return kept.get("code", (classes, modules, source), lambda: method_digest(classes, modules, source))
+
+
 def _open(protocol: Protocol, root: str | None, opened: OpenSources) -> tuple[Source, PairIndex]:
-    key = (protocol.digest, str(data_root(root)))
+    # the digest does not say where data lie beside a user's file, nor in which file a source of this name is
+    key = protocol.digest, str(data_root(root)), protocol.home, protocol.data.kind
     if key not in opened:
         source = open_source(protocol, data_root(root))
         opened[key] = (source, build_index(source, protocol))
     return opened[key]
 
 
-def _episodes(request: RunRequest, protocol: Protocol, index: PairIndex) -> EpisodeTable:
-    pairs = index.test_pairs(request.fold)
+def _test_pairs(index: PairIndex, fold: int, kept: Remembered) -> dict[int, tuple[str, ...]]:
+    return kept.get("pairs", (index, fold), lambda: index.test_pairs(fold))
+
+
+def _episodes(request: RunRequest, protocol: Protocol, index: PairIndex, kept: Remembered) -> EpisodeTable:
+    pairs, fold, way, shot = _test_pairs(index, request.fold, kept), request.fold, request.way, request.shot
     if request.episodes is None or is_count(request.episodes):
-        return sample_episodes(protocol, request.fold, pairs, request.way, request.shot, index.copies)
-    path = list_path(request.episodes, request.fold)
+        return kept.get(
+            "episodes",
+            (index, fold, way, shot),
+            lambda: sample_episodes(protocol, fold, pairs, way, shot, index.copies),
+        )
+    path = list_path(request.episodes, fold)
     table = EpisodeTable.from_csv(path)
-    novel = protocol.novel_classes(request.fold)
+    novel = protocol.novel_classes(fold)
     check_episodes(
         table,
         pairs,
         novel,
-        request.way,
-        request.shot,
+        way,
+        shot,
         where=path,
         support_replacement=protocol.episodes.support_replacement,
         copies=index.copies,

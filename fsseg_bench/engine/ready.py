@@ -10,6 +10,7 @@ from fsseg_bench.engine.build import geometry_note
 from fsseg_bench.engine.checks import ContractError, checked_prediction
 from fsseg_bench.engine.made_up import evaluation_episode
 from fsseg_bench.engine.plan import Plan
+from fsseg_bench.engine.remembered import FORGETFUL, Remembered
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.images import EpisodeImages, few_images
 from fsseg_bench.records.info import RUN_FILE
@@ -57,9 +58,11 @@ def without_part(plan: Plan) -> list[str]:
     return [f"--seed {plan.request.seed} has no part in the evaluation of a checkpoint: all its parameters are stored"]
 
 
-def remarks(plan: Plan) -> list[str]:
+def remarks(plan: Plan, kept: Remembered = FORGETFUL) -> list[str]:
     """Where strides are not the method's, and what was left out of the data."""
-    note = geometry_note(plan.request.method, plan.cls.layout, plan.backbone, plan.request.backbones_path)
+    layout, backbone = plan.cls.layout, (plan.backbone, plan.request.backbones_path)
+    method = plan.request.method, plan.cls
+    note = kept.get("geometry", (method, backbone), lambda: geometry_note(method[0], layout, *backbone))
     data = [f"data: {text.partition(';')[0]}" for text in plan.remarks[:1]]
     if len(plan.remarks) > 1:
         data[0] += f" (and {len(plan.remarks) - 1} remarks more: {RUN_FILE}, data verify)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fsseg_bench.engine.remembered import FORGETFUL, Remembered, settings_key
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.paths import storable
@@ -13,14 +14,17 @@ from fsseg_bench.schema import WrongError, fields_of, fitted
 _LEAST_SIDE = 16  # pixels: two cells at output stride 8
 
 
-def checked_protocol(request: RunRequest) -> Protocol:
+def checked_protocol(request: RunRequest, kept: Remembered = FORGETFUL) -> Protocol:
     """The protocol of a request that contradicts neither itself nor the protocol.
 
     Raises:
         UserError: it does; names the option.
     """
     _check_texts(request)
-    protocol = protocol_of(request)
+    changes = settings_key(grouped(request.settings)["protocol"])
+    count = None if request.episode_list else request.episodes
+    key = request.dataset, request.sources_path, changes, count
+    protocol = kept.get("protocol", key, lambda: protocol_of(request))
     protocol.check_fold(request.fold)
     _check_values(request)
     for scale in request.scales:

@@ -49,7 +49,7 @@ def requests_for(
     Raises:
         UserError: ``all`` or ``training-free`` together with names.
     """
-    names, notes = _names(methods, options)
+    names, notes = methods_meant(methods, options)
     if folds is None:
         try:
             folds = tuple(protocol_of(RunRequest(method=names[0], **options)).folds)
@@ -67,15 +67,19 @@ def requests_for(
     if not requests or requests[0].backbone not in {None, PUBLISHED}:
         return Requests(tuple(requests), tuple(notes))
     try:
-        backbone, note, detail = _chosen_backbone(requests[0], names)
+        backbone, note, detail = chosen_backbone(requests[0], names)
     except UserError:  # planning says so, together with whatever else is wrong
         return Requests(tuple(requests), tuple(notes))
     requests = [replace(request, backbone=backbone) for request in requests]
     return Requests(tuple(requests), (*notes, note), (detail,) if detail else ())
 
 
-def _names(methods: Sequence[str], options: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The methods that are meant, each once, and what to say of them; may set ``iterations`` among the options."""
+def methods_meant(methods: Sequence[str], options: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The methods that are meant, each once, and what to say of them; may set ``iterations`` among the options.
+
+    Raises:
+        UserError: ``all`` or ``training-free`` together with names, or no method does episodes of so many ways.
+    """
     path = options.get("methods_path")
     groups = [name for name in methods if name in {ALL, TRAINING_FREE}]
     if not groups:
@@ -98,8 +102,12 @@ def _names(methods: Sequence[str], options: dict[str, Any]) -> tuple[list[str], 
     return able, notes
 
 
-def _chosen_backbone(request: RunRequest, names: Sequence[str]) -> tuple[str | None, str, str]:
-    """The backbone to ask for where none is named, a line that says so, and one of what else there is."""
+def chosen_backbone(request: RunRequest, names: Sequence[str]) -> tuple[str | None, str, str]:
+    """The backbone to ask for where none is named, a line that says so, and one of what else there is.
+
+    Raises:
+        UserError: an unknown protocol or method.
+    """
     protocol = protocol_of(request)
     classes = {name: find_method(name, request.methods_path) for name in names}
     published = ", ".join(f"{name} {cls.default_backbone}" for name, cls in classes.items())

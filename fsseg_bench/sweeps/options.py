@@ -127,6 +127,8 @@ def _value(key: str, value: Any, where: str, *, several: bool = False) -> Any:
         value = str(value)
     if key == "fold" and value == ALL_FOLDS:
         return value
+    if key == "device" and ":" in str(value):
+        raise UserError(f'{name} is {value}; write "{str(value).partition(":")[0]}": which one is the engine\'s choice')
     try:
         return fitted(value, _KINDS[key], name)
     except WrongError as wrong:

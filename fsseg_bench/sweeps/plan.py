@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.schema import Range, parse
+from fsseg_bench.storage.files import make_folder
 from fsseg_bench.storage.json_text import plain, strict_json, write_json
 
 FORMAT: Final = 1
@@ -109,12 +110,14 @@ def cell_folder(folder: Path, cell: Cell) -> Path:
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """Replaces the plan in a sweep's folder.
+    """Replaces the plan in a sweep's folder, which is made where it is missing.
 
     Raises:
         UserError: it cannot be written.
     """
-    write_json(folder / PLAN_FILE, plain({name: _json(getattr(plan, name)) for name in Plan.__dataclass_fields__}))
+    write_json(
+        make_folder(folder) / PLAN_FILE, plain({name: _json(getattr(plan, name)) for name in Plan.__dataclass_fields__})
+    )
 
 
 def _json(value: Any) -> Any:

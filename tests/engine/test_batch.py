@@ -129,9 +129,9 @@ def test_models_are_not_kept_and_sources_are_shared(tmp_path: Path, monkeypatch:
     made: list[RunRequest] = []
     original = batches.make_plan
 
-    def counted(request: RunRequest, opened: Any = None) -> Any:
+    def counted(request: RunRequest, *shared: Any) -> Any:
         made.append(request)
-        return original(request, opened)
+        return original(request, *shared)
 
     monkeypatch.setattr(batches, "make_plan", counted)
     opened: Any = {}

@@ -110,6 +110,7 @@ def test_python_values_are_those_of_the_file(tmp_path: Path) -> None:
         ({"common": {"threads": 4}}, "sweep.toml: common: threads has no place here; write it under [cell]"),
         ({"grid": {"workers": [1]}}, "grid: workers has no place here; write it under [cell]"),
         ({"common": {"fresh": True}}, "fresh has no place here; leave it out"),
+        ({"common": {"device": "cuda:1"}}, 'common.device is cuda:1; write "cuda": which one is the engine\'s choice'),
         ({"common": {}}, "sweep.toml: grid has no method; name it there or in [common]"),
         ({"common": {"method": "panet"}, "also": [{}]}, "sweep.toml: also[0] has no dataset"),
         ({"also": {"method": "panet"}}, "sweep.toml: also is one table; write [[also]]"),

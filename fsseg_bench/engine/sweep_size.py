@@ -1,0 +1,59 @@
+"""How much of the disk a run's record will take, about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from torch import Tensor
+
+from fsseg_bench.engine.optimise import prepare
+from fsseg_bench.engine.plan import Plan
+from fsseg_bench.engine.remembered import Remembered, settings_key
+from fsseg_bench.pictures.episode import drawn_side
+
+_OF_OPTIMISER: Final = {"sgd": 1, "adam": 2, "adamw": 2}
+"""Numbers that an optimiser keeps of each one that is trained; of another, one is assumed."""
+_RUN_FILE = 6_000
+_TRAINING_LINE = 190
+_PIXEL = 1.2
+
+
+def record_bytes(plan: Plan, kept: Remembered) -> int:
+    """The bytes of a finished record: checkpoint, logs, tables and pictures."""
+    return _checkpoint(plan, kept) + _logs(plan) + min(plan.request.panels, len(plan.table)) * _panel(plan)
+
+
+def _checkpoint(plan: Plan, kept: Remembered) -> int:
+    recipe = plan.recipe
+    if not recipe.iterations:
+        return 0
+    switches, kind = settings_key(plan.switches), (recipe.freeze, recipe.bn, recipe.optimizer)
+    key = plan.cls, plan.backbone, plan.request.backbones_path, plan.settings.weights, switches, plan.base_classes, kind
+
+    def counted() -> int:
+        prepare(plan.model, recipe)  # says what is trained
+        numbers = plan.model.state_dict().values()
+        trained = (p for p in plan.model.parameters() if p.requires_grad)
+        return _bytes(numbers) + _OF_OPTIMISER.get(recipe.optimizer, 1) * _bytes(trained)
+
+    return kept.get("checkpoint's bytes", key, counted)
+
+
+def _logs(plan: Plan) -> int:
+    """Tables and logs; each number is what a line or a part of it took in records of photos and drawn images."""
+    episodes, ways = len(plan.table), plan.table.ways
+    images = len(plan.table.images(0))
+    counts = 90 + 5 * 2 * (ways + 1) ** 2
+    lengths = 40 + 4 * plan.protocol.image.size * ways
+    tables = 16 * images * episodes + 145 * len(plan.evaluated.content)
+    return _RUN_FILE + episodes * (counts + lengths) + tables + _TRAINING_LINE * plan.recipe.iterations
+
+
+def _panel(plan: Plan) -> int:
+    """A picture: a support for each way, the query, the prediction and the truth side by side, as PNG."""
+    return int(_PIXEL * (plan.table.ways + 3) * drawn_side(plan.protocol.image.size) ** 2)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

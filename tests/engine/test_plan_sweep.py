@@ -1,0 +1,231 @@
+"""A sweep planned: its cells are the runs that their commands make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsseg_bench.cli.main import main
+from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.engine.plan_sweep import plan_sweep
+from fsseg_bench.engine.requests import requests_for
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.info import CHECKPOINT_FILE, read_info
+from fsseg_bench.sweeps.plan import Cell, Plan, read_plan, sweep_folder, write_plan
+from fsseg_bench.sweeps.spec import Spec
+from fsseg_bench.sweeps.states import states_of
+from tests.support.tiny_run import finish, tiny_request, tiny_training
+from tests.support.tiny_sweep import Heard, tiny_sweep
+
+
+def planned(spec: Spec, root: Path) -> tuple[Plan, list[str]]:
+    heard = Heard()
+    return plan_sweep(spec, root, heard), heard.said
+
+
+def options_of(cell: Cell) -> Mapping[str, str]:
+    """The options of a command that have a value."""
+    words = cell.command
+    return {word: words[place + 1] for place, word in enumerate(words[:-1]) if word.startswith("--")}
+
+
+def test_a_cell_is_the_run_that_a_request_makes(tmp_path: Path) -> None:
+    """Identity, folder and steps are those of a plan that knows nothing of sweeps."""
+    spec = tiny_sweep(tmp_path, grid={"fold": [1, 2], "seed": [0, 3], "set": {"recipe.lr": [0.02]}})
+    plan, _ = planned(spec, tmp_path / "runs")
+    assert [cell.label for cell in plan.cells] == [
+        f"baseline-tiny-voc-{digits}-1shot-fold{fold}-seed{seed}-recipe.lr=0.02"
+        for seed in (0, 3)
+        for fold in (1, 2)
+        for digits in [plan.cells[0].label.split("-")[3]]
+    ]
+    for cell, (seed, fold) in zip(plan.cells, [(0, 1), (0, 2), (3, 1), (3, 2)], strict=True):
+        settings = tiny_training(**{"recipe.lr": "0.02"})
+        own = make_plan(tiny_request(tmp_path, iterations=2, fold=fold, seed=seed, settings=settings)).settings
+        assert cell.identity == own.identity
+        assert cell.folder == f"tiny-voc/baseline-resnet18-layer2/1way-1shot/fold{fold}-seed{seed}-{own.identity[:8]}"
+        assert (cell.train, cell.evaluate, cell.waits_for) == (2, 12, None)
+        assert (cell.options["fold"], cell.options["seed"], cell.options["recipe.lr"]) == (fold, seed, 0.02)
+
+
+def test_a_command_stands_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From any folder and under any environment it names the same paths, and the numbers of threads and workers."""
+    tiny_request(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FSSEG_DATA", "data")
+    spec = tiny_sweep(tmp_path, common={"dataset": "tiny-voc.toml"}, cell={"workers": 0, "threads": 3})
+    threads = torch.get_num_threads()
+    plan, said = planned(spec, Path("runs"))
+    assert torch.get_num_threads() == threads
+    (cell,) = plan.cells
+    assert cell.command[0] == "run"
+    assert {"--quiet", "--no-estimate"} <= set(cell.command)
+    assert "--identity" not in cell.command
+    given = options_of(cell)
+    assert given["--dataset"] == str(tmp_path / "tiny-voc.toml")
+    assert given["--data-root"] == str(tmp_path / "data")
+    assert given["--out"] == str(tmp_path / "runs")
+    assert (given["--threads"], given["--workers"], given["--fold"]) == ("3", "0", "1")
+    assert not [line for line in said if "threads" in line]
+
+
+def test_the_threads_are_planned_and_said(tmp_path: Path) -> None:
+    plan, said = planned(tiny_sweep(tmp_path), tmp_path)
+    assert options_of(plan.cells[0])["--threads"] == "1"
+    assert [line for line in said if line.startswith("threads: 1 a cell, on any machine")]
+
+
+def test_methods_share_a_backbone_whichever_grid_they_are_in(tmp_path: Path) -> None:
+    common = {"backbone": None, "iterations": 0, "set": {}}
+    grids = {"grid": {"method": ["panet"]}, "also": [{"method": "biopt", "shot": 2}]}
+    plan, said = planned(tiny_sweep(tmp_path, common=common, **grids), tmp_path)
+    assert [options_of(cell)["--backbone"] for cell in plan.cells] == ["resnet50"] * 2
+    assert "backbone: resnet50 for all methods, weights none" in said
+    # the same as `run` chooses for the two methods together
+    given = tiny_request(tmp_path, backbone=None).given()
+    given = {key: value for key, value in given.items() if key not in {"method", "out"}}
+    run = requests_for(["panet", "biopt"], [1], **given).requests[0]
+    assert plan.cells[0].identity == make_plan(run).settings.identity
+    alone, said = planned(tiny_sweep(tmp_path, common=common, grid=grids["grid"]), tmp_path)
+    assert options_of(alone.cells[0])["--backbone"] == "vgg16"
+
+
+def test_all_methods_and_those_that_need_no_training(tmp_path: Path) -> None:
+    spec = tiny_sweep(tmp_path, common={"iterations": None, "way": 2, "set": {}}, grid={"method": ["training-free"]})
+    plan, said = planned(spec, tmp_path)
+    run = requests_for(
+        ["training-free"], [1], dataset=spec.common["dataset"], way=2, backbone="resnet18-layer2"
+    ).requests
+    assert [cell.options["method"] for cell in plan.cells] == [request.method for request in run]
+    assert {cell.train for cell in plan.cells} == {0}
+    assert "training-free: nothing is trained, as by --iterations 0" in said
+
+
+def test_equal_runs_are_made_once(tmp_path: Path) -> None:
+    """Two options that come to the same: what differs in words is one identity."""
+    spec = tiny_sweep(tmp_path, grid={"set": {"recipe.lr": [0.01, "1e-2"]}})
+    plan, said = planned(spec, tmp_path)
+    assert len(plan.cells) == 1
+    assert any("recipe.lr=1e-2 is the same run as" in line and "made once" in line for line in said)
+
+
+def test_all_that_is_wrong_is_said_at_once_and_nothing_is_written(tmp_path: Path) -> None:
+    grid = {"method": ["baseline", "panett", "canet"], "way": [1, 2], "set": {"recipe.batch": [2, 0]}}
+    spec = tiny_sweep(tmp_path, grid=grid)
+    with pytest.raises(UserError) as error:
+        planned(spec, tmp_path / "runs")
+    lines = str(error.value).splitlines()
+    assert lines[0] == "tiny.toml: 9 of 12 cells cannot be made; nothing was written"
+    assert any("unknown method 'panett'" in line for line in lines)
+    assert any("recipe.batch" in line and "at least 1" in line for line in lines)
+    assert any("canet does at most 1-way episodes" in line for line in lines)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_planning_needs_the_data(tmp_path: Path) -> None:
+    spec = tiny_sweep(tmp_path, common={"dataset": "pascal5i", "weights": None}, grid={"shot": [1, 5]})
+    with pytest.raises(UserError) as error:
+        planned(spec, tmp_path / "runs")
+    text = str(error.value)
+    assert "a sweep is planned where its data and weights are" in text
+    assert "the data of pascal5i were not found" in text
+    assert text.count("were not found") == 1
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    plan, _ = planned(tiny_sweep(tmp_path, slurm={"partition": "gpu"}, cell={"minutes": 5}), tmp_path)
+    write_plan(sweep_folder(tmp_path, "tiny"), plan)
+    assert read_plan(sweep_folder(tmp_path, "tiny")) == plan
+
+
+# Trainings that several cells share
+
+
+def test_a_cell_waits_for_the_training_whose_checkpoint_it_evaluates(tmp_path: Path) -> None:
+    spec = tiny_sweep(tmp_path, grid={"shot": [2, 1], "seed": [0, 1]}, training={"shot": 1})
+    plan, _ = planned(spec, tmp_path / "runs")
+    assert [cell.label.partition("shot")[0][-1] + cell.label[-5:] for cell in plan.cells] == [
+        *("1seed0", "2seed0", "1seed1", "2seed1"),
+    ]
+    for training, evaluation in zip(plan.cells[::2], plan.cells[1::2], strict=True):
+        assert evaluation.waits_for == training.label
+        assert (training.train, evaluation.train) == (2, 0)
+        assert options_of(evaluation)["--eval-only"] == str(tmp_path / "runs" / training.folder)
+        assert evaluation.folder.endswith("/1way-2shot/fold1-checkpoint-*")
+        assert not {"--iterations", "--weights", "--seed"} & set(evaluation.command)
+        assert "recipe." not in " ".join(evaluation.command)
+    assert plan.cells[1].identity == plan.cells[3].identity  # which checkpoint it is, nobody knows yet
+    assert len({cell.label for cell in plan.cells}) == 4
+
+
+def test_a_training_that_no_cell_is_becomes_one(tmp_path: Path) -> None:
+    plan, _ = planned(tiny_sweep(tmp_path, grid={"shot": [1, 2]}, training={"shot": 3, "iterations": 1}), tmp_path)
+    training, *evaluations = plan.cells
+    assert training.label.endswith("3shot-fold1-seed0-iterations=1")
+    assert training.train == 1
+    assert [cell.waits_for for cell in evaluations] == [training.label] * 2
+
+
+def test_what_is_evaluated_untrained_waits_for_nothing(tmp_path: Path) -> None:
+    spec = tiny_sweep(tmp_path, common={"iterations": 0}, grid={"shot": [1, 2]}, training={"shot": 1})
+    assert [cell.waits_for for cell in planned(spec, tmp_path)[0].cells] == [None, None]
+
+
+def test_a_checkpoint_of_another_method_or_fold_is_refused(tmp_path: Path) -> None:
+    spec = tiny_sweep(tmp_path, grid={"fold": [1, 2]}, training={"fold": 1})
+    with pytest.raises(UserError, match=r"1 of 2 cells cannot be made.*\n.*it has seen classes of fold 2"):
+        planned(spec, tmp_path)
+    spec = tiny_sweep(tmp_path, grid={"method": ["panet", "baseline"]}, training={"method": "baseline"})
+    with pytest.raises(UserError, match="this is a checkpoint of baseline, not of panet"):
+        planned(spec, tmp_path)
+
+
+def made(cell: Cell) -> None:
+    """Makes a cell by its command, in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(cell.command))
+    assert ended.value.code in {0, None}
+
+
+@pytest.mark.slow
+def test_records_made_later_are_those_that_were_planned(tmp_path: Path) -> None:
+    """States are told from records that the commands made, trainings and the evaluations that waited for them."""
+    root = tmp_path / "runs"
+    spec = tiny_sweep(tmp_path, grid={"shot": [1, 2], "seed": [0, 1]}, training={"shot": 1})
+    plan, _ = planned(spec, root)
+    folder = sweep_folder(root, spec.name)
+    write_plan(folder, plan)
+    assert [state.state for state in states_of(folder)] == ["waiting"] * 4
+    for number, cell in enumerate(plan.cells, start=1):
+        made(cell)
+        states = [state.state for state in states_of(folder)]
+        assert states == ["done"] * number + ["waiting"] * (4 - number)
+    for state in states_of(folder):
+        assert state.folder is not None
+        info = read_info(state.folder / "run.json")
+        if state.cell.waits_for is None:
+            assert info.identity == state.cell.identity
+        else:
+            training = plan.by_label[state.cell.waits_for]
+            assert info.trained is not None
+            assert info.trained.identity == training.identity
+            assert replace(info.settings, checkpoint_digest=None).identity == state.cell.identity
+            assert (root / training.folder / CHECKPOINT_FILE).is_file()
+    again, _ = planned(spec, root)
+    assert again.cells == plan.cells
+
+
+@pytest.mark.slow
+def test_the_size_of_a_record_is_told_before(tmp_path: Path) -> None:
+    settings = {key.removeprefix("set."): value for key, value in tiny_sweep(tmp_path).common.items() if "." in key}
+    for changes in ({"iterations": 2}, {"iterations": 0}, {"iterations": 2, "method": "panet", "shot": 2}):
+        plan, _ = planned(tiny_sweep(tmp_path, common=changes), tmp_path / "runs")
+        request = tiny_request(tmp_path, **{"settings": settings, **changes})
+        place = finish(replace(request, iterations=changes["iterations"]))
+        assert str(place).endswith(plan.cells[0].folder)
+        size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+        assert 0.7 * size < plan.cells[0].bytes < 1.6 * size, (changes, size, plan.cells[0].bytes)
