@@ -25,9 +25,9 @@ def code_state(spec: Spec, root: Path) -> str:
     """SHA-256 (hex) of everything beside the sweep's file that its plan depends on and that is quickly read.
 
     That is every Python file of the package, of the methods and of the users' folders, all protocols and lists that are
-    named, and the folders of records and of data. A change of it may give runs another identity; most
-    changes do not, and then a new plan is like the old one. Data and weights themselves are not in it: where they have changed, a
-    run refuses to begin.
+    named, and where records and data are. A change of it may give runs another identity; most changes do not, and then
+    a new plan is like the old one. Data and weights themselves are not in it: where they have changed, a run refuses to
+    begin.
     """
     digest = hashlib.sha256(f"{root.absolute()}\n{os.environ.get('FSSEG_DATA', '')}\n".encode())
     for place, patterns in _places(spec):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,8 +81,8 @@ def test_the_threads_are_planned_and_said(tmp_path: Path) -> None:
 
 
 def test_methods_share_a_backbone_whichever_grid_they_are_in(tmp_path: Path) -> None:
-    common = {"backbone": None, "iterations": 0, "set": {}}
-    grids = {"grid": {"method": ["panet"]}, "also": [{"method": "biopt", "shot": 2}]}
+    common: dict[str, Any] = {"backbone": None, "iterations": 0, "set": {}}
+    grids: dict[str, Any] = {"grid": {"method": ["panet"]}, "also": [{"method": "biopt", "shot": 2}]}
     plan, said = planned(tiny_sweep(tmp_path, common=common, **grids), tmp_path)
     assert [options_of(cell)["--backbone"] for cell in plan.cells] == ["resnet50"] * 2
     assert "backbone: resnet50 for all methods, weights none" in said
@@ -222,10 +223,10 @@ def test_records_made_later_are_those_that_were_planned(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_size_of_a_record_is_told_before(tmp_path: Path) -> None:
     settings = {key.removeprefix("set."): value for key, value in tiny_sweep(tmp_path).common.items() if "." in key}
-    for changes in ({"iterations": 2}, {"iterations": 0}, {"iterations": 2, "method": "panet", "shot": 2}):
+    cases: list[dict[str, Any]] = [{}, {"iterations": 0}, {"method": "panet", "shot": 2}]
+    for changes in cases:
         plan, _ = planned(tiny_sweep(tmp_path, common=changes), tmp_path / "runs")
-        request = tiny_request(tmp_path, **{"settings": settings, **changes})
-        place = finish(replace(request, iterations=changes["iterations"]))
+        place = finish(tiny_request(tmp_path, **{"iterations": 2, "settings": settings, **changes}))
         assert str(place).endswith(plan.cells[0].folder)
         size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
         assert 0.7 * size < plan.cells[0].bytes < 1.6 * size, (changes, size, plan.cells[0].bytes)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fsseg_bench.engine.batch import Planner
+from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import RunRequest
@@ -25,7 +27,7 @@ def test_what_was_made_is_kept_by_kind_and_key_and_what_raises_is_not() -> None:
             raise UserError(text)
         return text
 
-    assert [kept.get("a", key, lambda key=key: make(str(key))) for key in (1, 1, "1")] == ["1", "1", "1"]
+    assert [kept.get("a", key, partial(make, str(key))) for key in (1, 1, "1")] == ["1", "1", "1"]
     assert kept.get("b", 1, lambda: make("b")) == "b"
     for _ in range(2):
         with pytest.raises(UserError):
@@ -85,8 +87,8 @@ def mixed(folder: Path) -> list[RunRequest]:
 @pytest.mark.slow
 def test_plans_that_share_are_those_that_do_not(tmp_path: Path) -> None:
     requests = mixed(tmp_path)
-    kept, opened, opened_alone = Remembered(), {}, {}
-    sharing = Planner(opened, False, None, kept)
+    opened, opened_alone = OpenSources(), OpenSources()
+    sharing = Planner(opened, False, None, Remembered())
     identities = set()
     for request in [*requests[::2], *requests[1::2]]:
         sharing.plan(request)
