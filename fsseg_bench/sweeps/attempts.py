@@ -34,6 +34,8 @@ class Attempt:
     code: int | None = None
     """With which its command ended; minus the number of a signal that killed it."""
     done_after: int | None = None
+    excused: bool = False
+    """Whether its end says nothing of the cell: there was no room on the disk."""
 
 
 def begin_attempt(folder: Path, engine: str, done: int, gpu: str | None = None) -> None:
@@ -43,17 +45,17 @@ def begin_attempt(folder: Path, engine: str, done: int, gpu: str | None = None) 
         UserError: it cannot be written.
     """
     place = here()
-    row = {"begun": _now(), "engine": engine, "host": place.host, "process": place.process, "done_before": done}
+    row = {"begun": now(), "engine": engine, "host": place.host, "process": place.process, "done_before": done}
     _append(folder, row | {"job": place.job, "gpu": gpu})
 
 
-def end_attempt(folder: Path, code: int, done: int) -> None:
-    """Notes how the attempt that was begun last has ended.
+def end_attempt(folder: Path, code: int, done: int, *, excused: bool = False) -> None:
+    """Notes how the attempt that was begun last has ended; see :class:`Attempt`.
 
     Raises:
         UserError: it cannot be written.
     """
-    _append(folder, {"ended": _now(), "code": code, "done_after": done})
+    _append(folder, {"ended": now(), "code": code, "done_after": done} | ({"excused": True} if excused else {}))
 
 
 def read_attempts(folder: Path) -> list[Attempt]:
@@ -75,11 +77,25 @@ def read_attempts(folder: Path) -> list[Attempt]:
     return attempts
 
 
-def _append(folder: Path, row: dict[str, Any]) -> None:
-    path = make_folder(folder) / ATTEMPTS_FILE
+def append_lines(path: Path, text: str) -> None:
+    """Adds whole lines to a file, also after a line that a kill cut off; the folder is made where it is missing.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    make_folder(path.parent)
     with writing(path), path.open("ab") as file:
-        # a line of its own also after one that a kill cut off; one write, so that two processes do not mix lines
-        file.write((("\n" if _cut(path) else "") + json.dumps(row) + "\n").encode())
+        # one write, so that two processes do not mix lines
+        file.write((("\n" if _cut(path) else "") + text + "\n").encode(errors="replace"))
+
+
+def now() -> str:
+    """The time in UTC, as attempts have it: texts sort as times do."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _append(folder: Path, row: dict[str, Any]) -> None:
+    append_lines(folder / ATTEMPTS_FILE, json.dumps(row))
 
 
 def _cut(path: Path) -> bool:
@@ -88,7 +104,3 @@ def _cut(path: Path) -> bool:
             return False
         file.seek(-1, 2)
         return file.read(1) != b"\n"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

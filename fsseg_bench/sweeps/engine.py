@@ -20,15 +20,20 @@ class Ended:
 
 
 class Engine(AbstractContextManager["Engine"], Protocol):
-    """Makes cells; leaving the ``with`` statement stops those that are at work, in an orderly way where it can."""
+    """Makes cells; leaving the ``with`` statement stops those that are at work, in an orderly way where it can. A
+    KeyboardInterrupt meanwhile stops them at once, and is raised on."""
 
     name: str
 
     def has_room(self) -> bool:
         """Whether another cell may be begun now."""
 
-    def begin(self, cell: Cell) -> None:
-        """Begins an attempt at a cell; see :func:`fsseg_bench.sweeps.attempt.attempt`."""
+    def begin(self, cell: Cell) -> str:
+        """Begins an attempt at a cell; see :func:`fsseg_bench.sweeps.attempt.attempt`. Where that is, as far as it is
+        known and worth saying."""
 
     def ended(self, seconds: float) -> list[Ended]:
-        """Waits until attempts end, at most so many seconds; those that did."""
+        """Waits until attempts end, at most so many seconds, also when none is at work; those that did.
+
+        Those that ended when the ``with`` statement was left can be asked for afterwards, with 0 seconds.
+        """

@@ -113,7 +113,7 @@ def _state(
         return replace(found, state="running", holder=who, seconds_left=_left(found))
     if cell.waits_for is not None and (first := of(cell.waits_for)).state != "done":
         return replace(found, reason=f"{cell.waits_for} is first ({first.state})")
-    counted = [attempt for attempt in attempts if since is None or attempt.begun >= since]
+    counted = [one for one in attempts if not one.excused and (since is None or one.begun >= since)]
     if counted and counted[-1].code in FAILED_CODES:
         return replace(found, state="failed", reason=_reason(own, record, counted[-1]))
     tried = _fruitless(counted, steps_done(found))
