@@ -51,7 +51,8 @@ class LocalEngine(Engine):
         self._folder, self._plan, self._program = folder, plan, program
         self._free = deque(slots)
         self._threads: dict[str, tuple[threading.Thread, Slot]] = {}
-        self._news: queue.SimpleQueue[tuple[Ended, Exception | None]] = queue.SimpleQueue()
+        # no SimpleQueue: where a signal comes when the time of its get() is just up, that waits for ever
+        self._news: queue.Queue[tuple[Ended, Exception | None]] = queue.Queue()
         self._stop, self._kill = threading.Event(), threading.Event()
 
     def has_room(self) -> bool:
