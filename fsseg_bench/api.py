@@ -56,6 +56,7 @@ def run(
     head_batch: int | None = None,
     cache_gib: float | None = None,
     panels: int = 5,
+    checkpoint_every: float = 60.0,
     progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
     """Trains and evaluates ``method`` (or several) under ``dataset``'s protocol, resuming what is there.
@@ -99,6 +100,8 @@ def run(
         head_batch: episodes at a time in the head, at the most; None: 1 on a CPU, as many as fit up to 64 on a GPU.
         cache_gib: memory for features in GiB; None: 40 % of what is free; 0: none.
         panels: pictures of episodes to write for each run.
+        checkpoint_every: seconds of training between two checkpoints, from which a killed run goes on; 0: one after
+            every step.
         progress: True shows how far it is, False does not; None shows it in a notebook and is silent elsewhere. Or who
             is told (:class:`fsseg_bench.progress.Progress`).
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import errno
 import re
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -136,6 +138,19 @@ def later(error: BaseException) -> bool:
     if any(words in text for words in _DEVICE_WORDS):
         return not any(words in text for words in _DEVICE_CONSTANT)
     return _OTHER_PROCESS in text or text.startswith(_LOADER)
+
+
+class BugError(Exception):
+    """A bug that its message describes whole, where it was raised included: in another process, for instance."""
+
+
+def bug_words(error: BaseException) -> str:
+    """What a bug says, and where it was raised."""
+    if isinstance(error, BugError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {last_words(error) or 'without a message'}{place}"
 
 
 def last_words(error: BaseException) -> str:

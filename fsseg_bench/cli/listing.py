@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from fsseg_bench.cli.output import show
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
 from fsseg_bench.report.model import Cell, Column, Table, printable
+
+if TYPE_CHECKING:
+    from fsseg_bench.records.read import StoredRun
 
 Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Headings and rows."""
@@ -118,10 +122,16 @@ def _runs(options: Options) -> Listing:
         raise UserError(f"{root}: holds no usable runs; make one with 'fsseg-bench run'")
     keys = ("protocol_label", "method", "backbone", "way", "shot", "fold", "seed")
     rows = [
-        (*(str(getattr(run.settings, key)) for key in keys), run.status, str(run.folder.relative_to(root)))
+        (*(str(getattr(run.settings, key)) for key in keys), _state(run), str(run.folder.relative_to(root)))
         for run in runs
     ]
     return ("dataset", *keys[1:], "status", "record"), rows
+
+
+def _state(run: StoredRun) -> str:
+    """How far a run is, and whether it went on elsewhere than it was begun."""
+    kinds = len(run.info.devices)
+    return f"{run.status}, on {kinds} kinds of device" if kinds > 1 else run.status
 
 
 _MAKERS = {

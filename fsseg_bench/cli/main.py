@@ -7,27 +7,37 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import click
 
-from fsseg_bench.errors import UserError, explain, last_words
+from fsseg_bench.errors import UserError, bug_words, explain, later
+from fsseg_bench.machine import lifeline, stopping
 from fsseg_bench.paths import storable
 from fsseg_bench.report.model import printable
 from fsseg_bench.version import __version__
 
 MISTAKE = 2
-"""The input, the environment or the disk: what the user can mend."""
+"""The input or the environment: what the user can mend, and what would fail again until then."""
 BUG = 70
 """A defect of fsseg-bench or of a method."""
+LATER = 75
+"""The same command may succeed later: see :func:`fsseg_bench.errors.later`."""
 STOPPED = 130
 """Interrupted by Ctrl-C."""
+TERMINATED = 143
+"""Told to end by SIGTERM or SIGUSR1, and ended in an orderly way."""
 PIPE = 141
 """Nobody reads the output any more, as after ``| head``."""
 DEBUG_VARIABLE = "FSSEG_DEBUG"
+
+_STOPPABLE = {"run"}
+"""Commands that write what they did before they end."""
 
 _COMMANDS = {
     "run": ("fsseg_bench.cli.run", "run"),
@@ -75,13 +85,19 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The console script: exit code 0, or one message and one of the codes above."""
     shared = {"debug": os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}}
-    try:
-        _open_closed_streams()
-        _check_words(sys.argv[1:] if arguments is None else arguments)
-        code = cli.main(args=arguments, prog_name="fsseg-bench", standalone_mode=False, obj=shared)
-        sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - this is where everything ends
-        sys.exit(_ending(error, debug=shared["debug"]))
+    words = sys.argv[1:] if arguments is None else arguments
+    command = next((word for word in words if not word.startswith("-")), "")
+    # before anything slow is imported: SIGUSR1 would end the process without a word
+    with stopping.listening() if command in _STOPPABLE else nullcontext():
+        try:
+            lifeline.follow()
+            _open_closed_streams()
+            _check_words(words)
+            code = cli.main(args=arguments, prog_name="fsseg-bench", standalone_mode=False, obj=shared)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - this is where everything ends
+            stopping.only_note()
+            sys.exit(_ending(error, debug=shared["debug"]))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -106,7 +122,7 @@ def _open_closed_streams() -> None:
         _say("warning: standard output is closed; what this command prints is lost")
 
 
-def _check_words(words: list[str]) -> None:
+def _check_words(words: Sequence[str]) -> None:
     """Refuses arguments that no file, record or screen could hold.
 
     Raises:
@@ -120,7 +136,7 @@ def _ending(error: BaseException, *, debug: bool) -> int:
     """Says on standard error what ended the command, with ``debug`` where it was raised as well; the exit code."""
     if isinstance(error, KeyboardInterrupt | click.Abort):
         _say("stopped; the same command goes on from here")
-        return STOPPED
+        return _stopped_by(error)
     if isinstance(error, BrokenPipeError) and error.filename is None:
         _give_up_output()
         return PIPE
@@ -130,12 +146,23 @@ def _ending(error: BaseException, *, debug: bool) -> int:
         with suppress(OSError, UnicodeError):
             error.show()
         return MISTAKE
-    message = _of_output(error) or explain(error)
-    if message is None:
-        _say(f"error: {_bug_words(error)}")
+    if message := _of_output(error):
+        _say(f"error: {message}")
+        return MISTAKE
+    if (message := explain(error)) is None:
+        _say(
+            f"error: {bug_words(error)}. This is a bug of fsseg-bench, or of a method of your own. 'fsseg-bench "
+            f"--debug ...' (or {DEBUG_VARIABLE}=1) shows where; please report it"
+        )
         return BUG
     _say(f"error: {message}")
-    return MISTAKE
+    return LATER if later(error) else MISTAKE
+
+
+def _stopped_by(error: BaseException) -> int:
+    """The code for Ctrl-C or for another signal; click has its own exception for both, raised from the first one."""
+    stop = error.__cause__ if isinstance(error, click.Abort) else error
+    return TERMINATED if isinstance(stop, stopping.Stopped) and stop.number != signal.SIGINT else STOPPED
 
 
 def _say(text: str) -> None:
@@ -162,12 +189,3 @@ def _give_up_output() -> None:
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
         sys.stdout.flush()
-
-
-def _bug_words(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return (
-        f"{type(error).__name__}: {last_words(error) or 'without a message'}{place}. This is a bug of fsseg-bench, or "
-        f"of a method of your own. 'fsseg-bench --debug ...' (or {DEBUG_VARIABLE}=1) shows where; please report it"
-    )

@@ -127,6 +127,19 @@ _FEW = 4
 )
 @click.option("--cache-gib", type=float, help="Memory for features in GiB [default: 40% of what is free]; 0: none.")
 @click.option("--no-check", is_flag=True, help="Do not decode the test images once before training.")
+@click.option(
+    "--checkpoint-every",
+    type=float,
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of training between two checkpoints, from which a killed run goes on; 0: after every step.",
+)
+@click.option(
+    "--identity",
+    metavar="HEX",
+    help="Refuse a run whose identity does not begin so: it was planned with other code, data or settings.",
+)
 @click.option("--panels", default=5, show_default=True, help="Pictures of episodes to write for each run.")
 @click.pass_context
 def run(
@@ -142,6 +155,7 @@ def run(
     estimate: bool,
     verbose: bool,
     quiet: bool,
+    identity: str | None,
     **options: Any,
 ) -> None:
     """Train and evaluate methods under one protocol, and print the table.
@@ -153,6 +167,7 @@ def run(
     from fsseg_bench.cli.plan import headline, plan_json, plan_text, say_differences
     from fsseg_bench.engine.batch import plan_all
     from fsseg_bench.engine.distributed import processes
+    from fsseg_bench.engine.identity import check_identity
     from fsseg_bench.engine.jobs import run_all
     from fsseg_bench.engine.plan import OpenSources
     from fsseg_bench.engine.requests import requests_for
@@ -167,6 +182,8 @@ def run(
     opened: OpenSources = {}
     measuring = _measuring(say) if estimate else None
     batch = plan_all(wanted.requests, opened, here=not dry_run, measuring=measuring, jobs=jobs)
+    if identity is not None:
+        check_identity(batch, identity)
     if processes().rank:
         if not dry_run:
             run_all(batch, opened)

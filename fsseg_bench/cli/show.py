@@ -109,6 +109,8 @@ def _of_run(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "training loss", facts["training_loss"] or ""
     yield "time", ", ".join([*seconds, *([f"finished {facts['finished']}"] if facts["finished"] else [])])
     yield "device", facts["device"] or ""
+    if len(facts["devices"]) > 1:
+        yield "made on", f"{', then '.join(facts['devices'])}: other devices round otherwise"
     yield "software", ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version) + commit
     yield "identity", facts["identity"]
 

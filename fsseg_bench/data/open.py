@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from fsseg_bench import paths
 from fsseg_bench.data.files import check_name
 from fsseg_bench.data.source import Content, Source
 from fsseg_bench.errors import NotHereError, UserError
+from fsseg_bench.machine.limits import usable_cores
 from fsseg_bench.protocol.spec import Protocol
 
 _T = TypeVar("_T")
@@ -181,7 +181,7 @@ def _each(work: Callable[[str], _T], images: Sequence[str], broken: list[str]) -
         except UserError as error:
             return error
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS), thread_name_prefix="examine") as pool:
+    with ThreadPoolExecutor(min(usable_cores(), _MOST_THREADS), thread_name_prefix="examine") as pool:
         for image, result in zip(images, pool.map(tried, images), strict=True):
             if isinstance(result, UserError):
                 broken.append(str(result))

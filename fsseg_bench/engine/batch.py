@@ -10,7 +10,7 @@ import torch
 from fsseg_bench.engine.device import backend_of, check_arithmetic, resolve_device, use_threads
 from fsseg_bench.engine.distributed import check_batch
 from fsseg_bench.engine.estimate import Speed, different_images, measure
-from fsseg_bench.engine.left import Left, left_of
+from fsseg_bench.engine.left import Left, left_of, threads_words
 from fsseg_bench.engine.outline import outline
 from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
 from fsseg_bench.engine.ready import check_ready, few, remarks, without_part
@@ -116,14 +116,13 @@ def plan_all(
         UserError: all that is wrong, a line for each different message.
     """
     wanted = list(requests)
-    threads = torch.get_num_threads()
     slots = _first_slots(jobs, wanted)
     runs: dict[str, Planned] = {}
     failed: list[tuple[RunRequest, UserError]] = []
     planner = Planner(opened, here, measuring)
     for request in wanted:
         try:
-            planned = planner.plan(slots.given(request), keep=len(wanted) == 1)
+            planned = planner.plan(request, slots, keep=len(wanted) == 1)
         except UserError as error:
             failed.append((request, error))
             continue
@@ -138,11 +137,11 @@ def plan_all(
     made = [replace(run, speed=speeds.get(run.kind)) for run in runs.values()]
     if jobs != 1:
         if wanted[0].threads is None:  # those of a slot were for planning and measuring; the next share is of all
-            use_threads(threads)
+            use_threads(None)
         as_asked = [replace(run, request=replace(run.request, threads=wanted[0].threads)) for run in made]
         left = [run for run in as_asked if run.left.steps]
         slots = slots_for(jobs, [run.request for run in left], lambda count: _fitting(left, count))
-        made = [replace(run, request=slots.given(run.request)) for run in as_asked]
+        made = [replace(run, request=slots.given(run.request, run.left.threads)) for run in as_asked]
         planner.notes += [slots.note] if slots.note else []
     notes, details = (tuple(dict.fromkeys(lines)) for lines in (planner.notes, planner.details))
     return Batch(tuple(made), notes, details, slots)
@@ -186,8 +185,17 @@ class Planner:
         self.notes: list[str] = []
         self.details: list[str] = []
 
-    def plan(self, request: RunRequest, *, keep: bool = False, coming: RunSettings | None = None) -> Planned:
-        """A request planned, with its model if it is to be kept; ``coming`` is as in :func:`make_plan`.
+    def plan(
+        self,
+        request: RunRequest,
+        slots: Slots = ONE_SLOT,
+        *,
+        keep: bool = False,
+        coming: RunSettings | None = None,
+    ) -> Planned:
+        """A request planned for the threads of a slot, with its model if it is to be kept.
+
+        ``coming`` is as in :func:`make_plan`.
 
         Raises:
             UserError: something is wrong with it.
@@ -199,8 +207,12 @@ class Planner:
         except NotHereError as error:
             if self._here:
                 raise
-            return self._outlined(request, (str(error),))
+            return self._outlined(slots.given(request), (str(error),))
         check_batch(plan.recipe)
+        left = left_of(plan.settings, request, len(plan.table))
+        if request.threads is None and (words := threads_words(left)):
+            self.notes.append(words)
+        request = slots.given(request, left.threads)
         use_threads(request.threads)
         check_ready(plan, self._tried)
         drawn = plan.index, request.fold, plan.table.digest
@@ -213,13 +225,13 @@ class Planner:
             shown=settings_shown(plan.settings, plan.trained),
             label=plan.protocol.label,
             episodes=len(plan.table),
-            left=left_of(plan.settings, request, len(plan.table)),
+            left=left,
             images=self._kept.get(
                 "images",
                 (drawn, plan.model.unlabelled_images, request.scales, masked),
                 lambda: different_images(plan.table, plan.further, request.scales, masked=masked),
             ),
-            _plan=plan if keep else None,
+            _plan=replace(plan, request=replace(plan.request, threads=request.threads)) if keep else None,
         )
         self._measure(planned, plan.model, plan.protocol, plan.recipe)
         return planned

@@ -40,6 +40,8 @@ EXCLUDED = {
     "fsseg_bench.engine.request_checks": "refuses what contradicts itself; what a request changes is in the identity",
     "fsseg_bench.engine.closure": "computes this digest",
     "fsseg_bench.engine.code_digest": "computes this digest",
+    "fsseg_bench.machine.here": "names of machine and process, for the record alone",
+    "fsseg_bench.machine.stopping": "when a session of a run ends; the next goes on to the same numbers",
     "fsseg_bench.storage.lock": "keeps a second writer out",
     "fsseg_bench.storage.lock_file": "keeps a second writer out",
     "fsseg_bench.storage.lock_note": "keeps a second writer out",

@@ -15,6 +15,8 @@ from torch import Tensor
 from fsseg_bench.engine.memory import give_back
 from fsseg_bench.errors import UserError
 from fsseg_bench.machine import limits
+from fsseg_bench.machine.here import processor
+from fsseg_bench.machine.limits import usable_cores
 from fsseg_bench.nn.host import sent
 from fsseg_bench.records.request import Precision, RunRequest
 
@@ -50,6 +52,10 @@ class Backend:
     def describe(self, device: torch.device) -> str:
         """The device in words, for the record."""
         return f"cpu, {torch.get_num_threads()} threads"
+
+    def model(self, device: torch.device) -> str:
+        """Its model: two of one model compute alike."""
+        return f"cpu: {processor()}"
 
     collectives = "gloo"
     """The library by which processes exchange tensors that lie there."""
@@ -137,6 +143,10 @@ class CudaBackend(Backend):
     def describe(self, device: torch.device) -> str:
         """Number and name."""
         return f"{device}: {torch.cuda.get_device_name(device)}"
+
+    def model(self, device: torch.device) -> str:
+        """Its name."""
+        return torch.cuda.get_device_name(device)
 
     collectives = "nccl"
 
@@ -314,10 +324,34 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+class _Threads:
+    at_start = torch.get_num_threads()
+    """PyTorch's own choice, by the environment's variables or the machine's cores."""
+    before = used = at_start
+    """The process's own number, and the one that :func:`use_threads` put in its place."""
+
+
+def default_threads() -> int:
+    """How many threads compute on the CPU where nobody asks for a number.
+
+    As many as the environment says or the process has set; else PyTorch's choice, but no more than the cores that this
+    process may use: PyTorch does not see the limits of a container or of a batch system.
+    """
+    now = torch.get_num_threads()
+    own = _Threads.before if now == _Threads.used else now
+    if own != _Threads.at_start or any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
+        return own
+    return min(own, usable_cores())
+
+
 def use_threads(count: int | None) -> None:
-    """Lets so many threads compute on the CPU from now on; None changes nothing."""
-    if count is not None and count != torch.get_num_threads():
-        torch.set_num_threads(count)
+    """Lets so many threads compute on the CPU from now on; None: as many as :func:`default_threads` says."""
+    now = torch.get_num_threads()
+    if now != _Threads.used:
+        _Threads.before = now
+    _Threads.used = count or default_threads()
+    if _Threads.used != now:
+        torch.set_num_threads(_Threads.used)
 
 
 def describe(device: torch.device) -> str:

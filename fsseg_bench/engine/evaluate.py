@@ -25,6 +25,7 @@ from fsseg_bench.engine.results import ChunkResults, EpisodeResult, Labels, Scor
 from fsseg_bench.engine.stopwatch import Stopwatch
 from fsseg_bench.engine.transfer import fetch, send
 from fsseg_bench.errors import UserError
+from fsseg_bench.machine import stopping
 from fsseg_bench.method import Episode, Features
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.episodes import EpisodeTable
@@ -87,24 +88,31 @@ class Evaluator:
         start: int = 0,
         progress: Progress | None = None,
     ) -> None:
-        """The same for several models that read this one's features; ``sink`` gets a result of each."""
+        """The same for several models that read this one's features; ``sink`` gets a result of each.
+
+        Raises:
+            Stopped: the process was told to end; ``sink`` has got whole chunks.
+        """
         begin = time.perf_counter()
         progress = progress or Progress()
-        with (
-            Feed(self.source, self.setting.workers) as feed,
-            progress.meter("evaluate", len(self.table), start) as meter,
-        ):
-            chunks = self._chunks(feed, heads, start, progress.say)
-            # a GPU computes the next chunk while the results of one come to the host and are written
-            for results in delayed(chunks, 1 if self._backend.is_gpu else 0):
-                episodes = [one for one in results.read(self.table.classes) if one[0].episode >= start]
-                self._watch.add(results.spans, self.timings)
-                self.timings["evaluate_episodes"] += len(episodes)
-                for of_heads in episodes:
-                    sink(of_heads)
-                meter.advance(len(episodes), self._rate(begin))
-                start = results.chunk.stop
-        self.timings["evaluate_seconds"] += time.perf_counter() - begin
+        try:
+            with (
+                Feed(self.source, self.setting.workers) as feed,
+                progress.meter("evaluate", len(self.table), start) as meter,
+            ):
+                chunks = self._chunks(feed, heads, start, progress.say)
+                # a GPU computes the next chunk while the results of one come to the host and are written
+                for results in delayed(chunks, 1 if self._backend.is_gpu else 0):
+                    episodes = [one for one in results.read(self.table.classes) if one[0].episode >= start]
+                    self._watch.add(results.spans, self.timings)
+                    self.timings["evaluate_episodes"] += len(episodes)
+                    for of_heads in episodes:
+                        sink(of_heads)
+                    meter.advance(len(episodes), self._rate(begin))
+                    start = results.chunk.stop
+                    stopping.check()
+        finally:
+            self.timings["evaluate_seconds"] += time.perf_counter() - begin
 
     def predict(self, episode: int) -> Tensor:
         """Predicted labels (S, S) uint8 of one episode at the input size, for pictures.

@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsseg_bench.engine.device import backend_of, default_threads, resolve_device
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
-from fsseg_bench.records.info import EPISODES_FILE, RUN_FILE, TRAIN_FILE, Status, read_info, run_folder
+from fsseg_bench.records.info import EPISODES_FILE, RUN_FILE, TRAIN_FILE, RunInfo, Status, read_info, run_folder
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import RunSettings
 
@@ -25,6 +26,8 @@ class Left:
     folder: Path | None = None
     """Where its record is or will be; None where its identity is not known."""
     status: Status = "new"
+    threads: int | None = None
+    """That computed on the CPU when it was begun, and go on with what is left; None where a GPU did, or does now."""
 
 
 def left_of(settings: RunSettings, request: RunRequest, episodes: int) -> Left:
@@ -33,10 +36,30 @@ def left_of(settings: RunSettings, request: RunRequest, episodes: int) -> Left:
     whole = {"train": settings.iterations or 0, "evaluate": episodes}
     if not request.fresh and (folder / RUN_FILE).is_file():
         with suppress(UserError):  # the run itself says what is wrong with its record
-            status = read_info(folder / RUN_FILE).status
+            info = read_info(folder / RUN_FILE)
+            status = info.status
             done = whole if status == "done" else {name: _lines(folder / log) for name, log in _LOGS.items()}
-            return Left({name: n - done[name] for name, n in whole.items() if n > done[name]}, folder, status)
+            steps = {name: n - done[name] for name, n in whole.items() if n > done[name]}
+            return Left(steps, folder, status, None if status == "done" else _threads(info, request))
     return Left({name: n for name, n in whole.items() if n}, folder)
+
+
+def _threads(info: RunInfo, request: RunRequest) -> int | None:
+    with suppress(UserError):
+        if not backend_of(resolve_device(request.device)).is_gpu:
+            return info.cpu_threads
+    return None
+
+
+def threads_words(left: Left) -> str:
+    """What to say of the threads of a run that goes on; nothing where they are what this process would take anyway."""
+    own = default_threads()
+    if left.threads in {None, own}:
+        return ""
+    return (
+        f"{left.folder}: goes on with {left.threads} thread{'s' * (left.threads != 1)} on the CPU, as it was begun "
+        f"({own} by default now; with --threads {own} sums would be rounded otherwise)"
+    )
 
 
 def _lines(path: Path) -> int:

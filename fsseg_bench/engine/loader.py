@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,7 @@ def load_batches(
         pin_memory=pinned,
         prefetch_factor=_AHEAD if workers else None,
         timeout=_PATIENCE if workers else 0,
+        worker_init_fn=partial(_leave_signals_to, os.getpid()),
     )
     try:
         for one in loader:
@@ -74,6 +79,24 @@ def load_batches(
         if not last_words(error).startswith("DataLoader"):
             raise
         raise LaterError(f"{last_words(error)}: {LOADER_ADVICE}") from error.with_traceback(None)
+
+
+def _leave_signals_to(main: int, _worker: int) -> None:
+    """Lets a loader process outlive what a terminal or a batch system sends to all processes: the main one decides.
+
+    Torch ends loader processes by SIGTERM: that of ``main`` alone is obeyed, where the system says who sent it.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told_by, args=(main,), daemon=True).start()
+
+
+def _end_when_told_by(main: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main:
+        pass
+    os._exit(0)
 
 
 def _check_locks(workers: int) -> None:

@@ -24,6 +24,8 @@ from fsseg_bench.engine.pool_worker import PATIENCE, Begin, Done, Ended, Failure
 
 _LOOK = 1.0
 """Seconds between two looks whether a process still lives: its own children may keep its end of the pipe open."""
+_LEEWAY = 5.0
+"""Seconds that a process has to end after it has run out of patience with its task."""
 _CHUNK = 2**16
 _LAST_LINES = 3
 _START = (
@@ -179,7 +181,7 @@ class Pool(AbstractContextManager["Pool"]):
                 with suppress(OSError):
                     worker.connection.send(Stop())
                 worker.connection.close()
-            limit = time.monotonic() + 2 * PATIENCE
+            limit = time.monotonic() + PATIENCE + _LEEWAY
             for worker in self._workers:
                 with suppress(subprocess.TimeoutExpired):
                     worker.process.wait(max(limit - time.monotonic(), 0.0))
@@ -225,7 +227,7 @@ def _death(worker: _Worker) -> Failure:
     if code == -signal.SIGKILL:
         reason += ", perhaps by the system for want of memory (fewer --jobs need less)"
     last = f"; its last words: {' / '.join(worker.last)}" if worker.last else ""
-    return Failure(f"its process {reason}{last}", of_all=True)
+    return Failure(f"its process {reason}{last}", of_all=True, later=True)
 
 
 class _Terminated(BaseException):

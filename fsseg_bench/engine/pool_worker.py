@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from fsseg_bench.errors import FullDiskError, explain, last_words
+from fsseg_bench.errors import FullDiskError, bug_words, explain, later
+from fsseg_bench.machine.stopping import listening
 
-PATIENCE = 10.0
-"""Seconds that a task has for tidying up after it was told to stop; then its process ends at once."""
+PATIENCE = 20.0
+"""Seconds that a task has for its step and for tidying up after it was told to stop; then its process ends at once."""
 _STOPPED = 130
 
 Work = Callable[[Any, Callable[[Any], None]], Any]
@@ -42,6 +43,8 @@ class Failure:
     """Whether tasks that are begun later would fail as well."""
     bug: str = ""
     """The traceback where it is a bug."""
+    later: bool = False
+    """Whether the same task may succeed later; see :func:`fsseg_bench.errors.later`."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +75,13 @@ class Ended:
 
 def serve(handle: int, target: str) -> None:
     """The whole life of the process: tasks from the pipe ``handle`` until it is told to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the other side decides
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        _serve(Connection(handle), target)
-    except KeyboardInterrupt:
-        sys.exit(_STOPPED)
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the tidying up is not to be interrupted
-    raise KeyboardInterrupt
+    for number in (signal.SIGINT, signal.SIGUSR1):  # a terminal or a batch system sends them to all
+        signal.signal(number, signal.SIG_IGN)  # the other side decides
+    with listening((signal.SIGTERM,)):
+        try:
+            _serve(Connection(handle), target)
+        except KeyboardInterrupt:
+            sys.exit(_STOPPED)
 
 
 def _serve(connection: Connection, target: str) -> None:
@@ -97,24 +96,23 @@ def _serve(connection: Connection, target: str) -> None:
             with telling:
                 connection.send(message)
         except OSError:  # nobody listens any more, and the work ends as when it is told to stop
-            raise KeyboardInterrupt from None
+            signal.raise_signal(signal.SIGTERM)
 
     while True:
         task = tasks.get()
         try:
             work = work or getattr(importlib.import_module(module), name)()
             outcome: Done | Failure = Done(work(task, lambda event: tell(Told(event))))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other side says it
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the other side says it
             outcome = _failure(error)
         tell(Ended(outcome))
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: BaseException) -> Failure:
     message = explain(error)
     if message is None:
-        told = f"{type(error).__name__}: {last_words(error) or 'without a message'}"
-        return Failure(told, bug="".join(traceback.format_exception(error)))
-    return Failure(message, of_all=isinstance(error, FullDiskError))
+        return Failure(bug_words(error), bug="".join(traceback.format_exception(error)))
+    return Failure(message, of_all=isinstance(error, FullDiskError), later=later(error))
 
 
 def _listen(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:

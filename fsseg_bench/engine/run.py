@@ -20,13 +20,15 @@ from fsseg_bench.engine.device import backend_of, check_arithmetic, describe, re
 from fsseg_bench.engine.distributed import check_batch, processes
 from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.left import left_of, threads_words
 from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.panels import draw_panels
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.results import EpisodeResult
 from fsseg_bench.engine.share import ALONE, Share
 from fsseg_bench.engine.train import Cadence, Trainer
-from fsseg_bench.errors import UserError, explain, last_words
+from fsseg_bench.errors import BugError, UserError, bug_words, explain, later
+from fsseg_bench.machine import stopping
 from fsseg_bench.paths import results_root
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
@@ -52,10 +54,11 @@ def execute(
     Raises:
         UserError: the folder holds another run, no such device, the loss diverged, a file is damaged, a full disk.
             What was recorded before stays, and the same command goes on from there.
+        Stopped: the process was told to end, and has written what it did.
     """
     progress = progress or Progress()
     request = plan.request
-    device = _device(plan)
+    device, told = _device(plan)
     with RunRecord.create(
         results_root(request.out),
         plan.settings,
@@ -63,13 +66,14 @@ def execute(
         folds=len(plan.protocol.folds),
         threads=torch.get_num_threads(),
         processes=processes().size,
+        device=backend_of(device).model(device),
     ) as record:
         if record.status != "done":
             record.keep_table(plan.table)
             record.keep_evaluated(plan.evaluated.text())
         else:
             _check_finished(record.folder)
-        for line in _notes(record, device):
+        for line in [*told, *_notes(record, device)]:
             progress.say(line)
         if record.status == "done":
             _name_training(plan, record)
@@ -81,10 +85,13 @@ def execute(
         try:
             _train(plan, record, device, progress, cadence, share)
             _evaluate(plan, record, device, progress, share)
-        except Exception as error:
-            reason = explain(error) or f"a bug: {type(error).__name__}: {last_words(error)}"
+        except (Exception, SystemExit) as error:
+            _end_if_told(error)
+            reason = explain(error) or f"a bug: {bug_words(error)}"
             with suppress(UserError):  # where the record cannot be written either, the first error is the one to tell
                 record.update(status="failed", reason=reason)
+            if isinstance(error, SystemExit):  # of a method: the run is not done, whatever its code says
+                raise BugError(bug_words(error)) from error
             raise
     return record
 
@@ -94,21 +101,40 @@ def assist(plan: Plan) -> None:
 
     Raises:
         UserError: as :func:`execute`.
+        Stopped: as :func:`execute`.
     """
-    device = _device(plan)
-    if processes().first(False):
-        _trainer(plan, device, Cadence()).assist()
+    device, _ = _device(plan)
+    try:
+        with stopping.undeferred():
+            trains = processes().first(False)
+        if trains:
+            _trainer(plan, device, Cadence()).assist()
+    except Exception as error:
+        _end_if_told(error)
+        raise
 
 
-def _device(plan: Plan) -> torch.device:
-    """Where this process computes, made ready for it."""
+def _end_if_told(error: BaseException) -> None:
+    """Takes an error for what it is where signals went to all processes: another one has ended already.
+
+    Raises:
+        Stopped: this process was told to end, too.
+    """
+    if stopping.asked() and later(error):
+        raise stopping.stop() from error
+
+
+def _device(plan: Plan) -> tuple[torch.device, list[str]]:
+    """Where this process computes, made ready for it; and what to say of that."""
     request = plan.request
     device = processes().device(resolve_device(request.device))
     check_arithmetic(device, request)
     check_batch(plan.recipe)
-    use_threads(request.threads)
+    left = left_of(plan.settings, request, len(plan.table))
+    told = [words] if request.threads is None and (words := threads_words(left)) else []
+    use_threads(request.threads or left.threads)
     keep_memory()
-    return device
+    return device, told
 
 
 def _check_finished(folder: Path) -> None:
@@ -175,12 +201,17 @@ def _train(
             progress.say(f"{record.folder}: there is no {record.checkpoint.name}, so the training begins again")
         if plan.weights.source == "none" and recipe.freeze != "none":
             progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
-        trainer = _trainer(plan, device, cadence or Cadence(), share)
+        trainer = _trainer(plan, device, cadence or Cadence(request.checkpoint_every), share)
         if done is None and not request.no_check and not plan.protocol.synthetic:
             check_training(plan.source, {image for images in trainer.episodes.pairs.values() for image in images})
         record.update(status="training", device=describe(device))
         processes().first(True)
-        timings = trainer.run(record, progress)
+        begin = time.perf_counter()
+        try:
+            timings = trainer.run(record, progress)
+        except stopping.Stopped:
+            record.update(timings=_added(record.info.timings, train_seconds=time.perf_counter() - begin))
+            raise
         record.update(timings={**timings, **_added(record.info.timings, train_seconds=timings["train_seconds"])})
     if not trains:
         processes().first(False)
@@ -255,7 +286,12 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
                 record.update(timings={"head_batch": evaluator.head_batch})  # with which a stopped run goes on
             logs.append(result.row(), prediction_row(result.episode, result.prediction.numpy(), ways))
 
-        evaluator.run(sink, start=logs.rows, progress=progress)
+        try:
+            with stopping.deferred():
+                evaluator.run(sink, start=logs.rows, progress=progress)
+        except stopping.Stopped:
+            record.update(timings=_added(record.info.timings, **evaluator.timings))
+            raise
     rows = record.rows()
     record.update(
         diagnostics=_mean_diagnostics(rows),

@@ -14,7 +14,7 @@ from fsseg_bench.engine.pool_worker import Done, Failure
 from fsseg_bench.engine.relay import Replay
 from fsseg_bench.engine.share import Share
 from fsseg_bench.engine.slots import Slots
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import BugError, LaterError, UserError
 from fsseg_bench.progress import Job, Progress
 from fsseg_bench.records.request import RunRequest
 
@@ -40,7 +40,7 @@ class RunDone:
     """Its result."""
 
 
-class RunFailedError(Exception):
+class RunFailedError(BugError):
     """Runs have failed, one of them at least by a bug. Where all is the user's to mend, it is a ``UserError``."""
 
 
@@ -56,6 +56,7 @@ def make_side_by_side(tasks: Sequence[RunTask], jobs: Sequence[Job], slots: Slot
 
     Raises:
         UserError: runs have failed; says which, and why.
+        LaterError: as well, and all of them may succeed later.
         RunFailedError: so have some by a bug.
     """
     progress.jobs(jobs, slots.count)
@@ -83,6 +84,8 @@ class _Telling(Listener, AbstractContextManager["_Telling"]):
         self._tasks, self._jobs, self._progress = tasks, jobs, progress
         self._at_work: dict[int, tuple[ExitStack, Replay, float]] = {}
         self.failures: dict[int, Failure] = {}
+        self._told: dict[str, str] = {}
+        """The title of the first run that failed so, by its message."""
 
     def began(self, task: int) -> None:
         stack = ExitStack()
@@ -107,7 +110,8 @@ class _Telling(Listener, AbstractContextManager["_Telling"]):
             self.failures[task] = outcome
             error = RunFailedError(outcome.message)
             stack.__exit__(type(error), error, None)
-            self._progress.say(f"{title} failed: {outcome.message}")
+            alike = self._told.setdefault(outcome.message, title)
+            self._progress.say(f"{title} failed{f' as {alike} did' if alike != title else f': {outcome.message}'}")
 
     def __exit__(self, *error: object) -> None:
         """Clears the screen of runs that were interrupted."""
@@ -123,12 +127,14 @@ def _error(
     left = len(jobs) - done - len(failures)
     words = f"{len(failures)} of {len(jobs)} runs failed, {done} {'is' if done == 1 else 'are'} done"
     words += f", {left} {'was' if left == 1 else 'were'} not begun" if left else ""
-    told = [
-        f"{jobs[task].title}: {(failure.message.splitlines() or [''])[0]}" for task, failure in sorted(failures.items())
-    ]
+    titles: dict[str, list[str]] = {}
+    for task, failure in sorted(failures.items()):
+        titles.setdefault((failure.message.splitlines() or [""])[0], []).append(jobs[task].title)
+    told = [f"{', '.join(those)}: {message}" for message, those in titles.items()]
     if any(failure.bug for failure in failures.values()):
         return RunFailedError(f"{words}: {'; '.join(told)}")
-    return UserError("\n  ".join([f"{words}; the same command goes on from there", *told]))
+    kind = LaterError if all(failure.later for failure in failures.values()) else UserError
+    return kind("\n  ".join([f"{words}; the same command goes on from there", *told]))
 
 
 def _tracebacks(failures: dict[int, Failure]) -> Exception | None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
-from fsseg_bench.engine.device import backend_of, resolve_device
+from fsseg_bench.engine.device import backend_of, default_threads, resolve_device
 from fsseg_bench.engine.distributed import processes
 from fsseg_bench.engine.share import ALONE, Jobs, Share
 from fsseg_bench.errors import UserError
@@ -33,9 +31,9 @@ class Slots:
         """How many there are."""
         return len(self.environments)
 
-    def given(self, request: RunRequest) -> RunRequest:
-        """The request with the threads of a slot, unless it names them."""
-        return replace(request, threads=request.threads or self.threads)
+    def given(self, request: RunRequest, begun: int | None = None) -> RunRequest:
+        """The request with the threads that its run was ``begun`` with, or else of a slot, unless it names them."""
+        return replace(request, threads=request.threads or begun or self.threads)
 
 
 ONE_SLOT = Slots()
@@ -73,7 +71,7 @@ def slots_for(jobs: Jobs, runs: Sequence[RunRequest], fitting: Callable[[int], i
         why = "a GPU makes one at a time" if backend.is_gpu else "this process may use one core"
         return Slots(note=f"--jobs auto: one run at a time{note or f', since {why}'}")
     used = min(devices, count)
-    threads = max(min(torch.get_num_threads(), usable_cores() // count), 1)
+    threads = max(min(default_threads(), usable_cores() // count), 1)
     where = f", on {used} GPUs" if used > 1 else ", all on one GPU" if backend.is_gpu else ""
     each = runs[0].threads or threads
     return Slots(

@@ -25,6 +25,7 @@ from fsseg_bench.engine.loader import load_batches
 from fsseg_bench.engine.losses import StepLosses, read, stacked
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, set_rate
 from fsseg_bench.errors import UserError
+from fsseg_bench.machine import stopping
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.streams import seed_of
@@ -81,6 +82,7 @@ class Trainer:
         self._history = HistoryStore({}, self.device)
         self._read_every = _GPU_READS_EVERY if self._backend.is_gpu else 1
         self._unread: list[StepLosses] = []
+        self._ends = False
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def run(self, record: RunRecord, progress: Progress | None = None) -> dict[str, float]:
@@ -91,6 +93,7 @@ class Trainer:
 
         Raises:
             UserError: the loss is not finite (the last good checkpoint stays), or the checkpoint is damaged.
+            Stopped: this process, or one that trains with it, was told to end; there is a checkpoint of the last step.
         """
         recipe = self.recipe
         prepare(self.method, recipe)
@@ -101,6 +104,7 @@ class Trainer:
         images = 0
         progress = progress or Progress()
         with (
+            stopping.deferred(),
             exact(self.device, self.precision, deterministic=self.deterministic),
             record.train_log(loss_row, until=lambda row: row["iteration"] >= start) as log,
             progress.meter("train", recipe.iterations, start) as meter,
@@ -114,7 +118,8 @@ class Trainer:
                 done = iteration + 1
                 now = time.perf_counter()
                 due = now - saved >= self.cadence.seconds or done % self.cadence.iterations == 0
-                due = due or done == recipe.iterations
+                ends = self._told_to_end()
+                due = due or done == recipe.iterations or ends
                 if due or len(self._unread) >= self._read_every:
                     for step, row in read(self._unread, self.device):
                         images += step.images
@@ -126,20 +131,32 @@ class Trainer:
                     log.sync()
                     self._save(record, optimizer, done)
                     saved = now
+                if ends:
+                    raise stopping.stop()
         seconds = time.perf_counter() - begin
         return {"train_seconds": seconds, "train_images_per_second": images / seconds if images else 0.0}
 
     def assist(self) -> None:
-        """Makes the steps that the first process runs and records, as one of the others."""
+        """Makes the steps that the first process runs and records, as one of the others.
+
+        Raises:
+            Stopped: as :meth:`run`.
+        """
         prepare(self.method, self.recipe)
         optimizer = build_optimizer(self.method, self.recipe)
         start = self._restore(optimizer, None, Path(CHECKPOINT_FILE))
-        with exact(self.device, self.precision, deterministic=self.deterministic):
+        with stopping.deferred(), exact(self.device, self.precision, deterministic=self.deterministic):
             for iteration, batch in enumerate(self._batches(start, Progress()), start=start):
                 self.step(optimizer, batch, iteration)
+                if self._told_to_end():
+                    raise stopping.stop()
                 if len(self._unread) >= self._read_every:
                     self._unread.clear()
                     self._history.settle()
+
+    def _told_to_end(self) -> bool:
+        """Whether the training ends after this step: several processes agreed on it in the step's exchange."""
+        return self._ends or (self.processes.size == 1 and stopping.asked())
 
     def _restore(self, optimizer: torch.optim.Optimizer, state: TrainingState | None, file: Path) -> int:
         """Goes on from the first process's ``state``, which ``file`` holds; the steps done."""
@@ -192,6 +209,7 @@ class Trainer:
         lr = rate(self.recipe, iteration)
         set_rate(optimizer, lr)
         facts = _joined(self.processes.collect(_facts(batch)))
+        self._ends = facts.ends
         history = self._history.of(facts.keys) if self.method.keeps_history else None
         with autocast(self.device, self.precision):
             parts = checked_losses(self.method.loss(self._episode(batch, facts.seeds, history, seed)))
@@ -285,17 +303,19 @@ class _Facts(NamedTuple):
     """Pixels of the queries with each label 0..N."""
     images: int
     """Supports and queries."""
+    ends: bool
+    """Whether a process was told to end."""
 
 
 def _facts(batch: TrainingBatch) -> _Facts:
     ways = batch.support_masks.shape[1]
     labels = torch.bincount(batch.query_label.flatten(), minlength=ways + 1)[: ways + 1].tolist()
     images = batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
-    return _Facts(batch.seeds, batch.keys, labels, images)
+    return _Facts(batch.seeds, batch.keys, labels, images, stopping.asked())
 
 
 def _joined(shares: Sequence[_Facts]) -> _Facts:
     """Of the whole batch, from those of its shares in their order."""
-    seeds, keys, labels, images = zip(*shares, strict=True)
+    seeds, keys, labels, images, ends = zip(*shares, strict=True)
     pixels = [sum(counts) for counts in zip(*labels, strict=True)]
-    return _Facts(tuple(chain(*seeds)), tuple(chain(*keys)), pixels, sum(images))
+    return _Facts(tuple(chain(*seeds)), tuple(chain(*keys)), pixels, sum(images), any(ends))

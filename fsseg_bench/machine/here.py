@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_PROCESSORS = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,15 @@ def boot() -> str:
     with suppress(OSError):
         return _BOOT.read_text(encoding="ascii").strip()
     return host()
+
+
+@cache
+def processor() -> str:
+    """The model of this machine's processor, or at least its kind."""
+    with suppress(OSError, StopIteration):
+        lines = _PROCESSORS.read_text(encoding="utf-8", errors="replace").splitlines()
+        return " ".join(next(line.split(":", 1)[1] for line in lines if line.startswith("model name")).split())
+    return platform.processor() or platform.machine() or "unknown"
 
 
 def _job() -> str | None:

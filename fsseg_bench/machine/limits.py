@@ -27,12 +27,16 @@ SYSTEM = System()
 
 
 def usable_cores(system: System = SYSTEM) -> int:
-    """How many cores this process may use: those that it may run on, within its time limit, rounded up."""
+    """How many cores this process may use: those that it may run on, within its time limit, rounded up.
+
+    Of a job of Slurm's, those that it asked for a task: not every cluster confines a job to them.
+    """
     try:
         cores = len(os.sched_getaffinity(0))
     except (AttributeError, OSError):  # not Linux
         cores = os.cpu_count() or 1
-    return max(min([cores, *_found(_cores_limit, "cpu", system)]), 1)
+    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return max(min([cores, *_found(_cores_limit, "cpu", system), *([int(asked)] if asked.isdecimal() else [])]), 1)
 
 
 def free_memory(system: System = SYSTEM) -> int:

@@ -116,6 +116,18 @@ class RunInfo:
         if self.settings.fold > self.folds:
             raise ValueError(f"settings.fold is {self.settings.fold} of {self.folds}; there is no such fold")
 
+    @property
+    def cpu_threads(self) -> int | None:
+        """That computed when the run was begun; None where a GPU did, or where nobody knows."""
+        device = self.provenance.device or self.device or ""  # of earlier records that of the last session
+        return self.provenance.threads if device.startswith("cpu") else None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The models of device that it was made on, the first one first; of earlier records none."""
+        found = [self.provenance.device, *(entry.get("device") for entry in self.resumed)]
+        return tuple(dict.fromkeys(str(device) for device in found if device))
+
     def as_training(self, checkpoint: Path) -> CheckpointTraining:
         """What the record of an evaluation keeps of this run, whose folder holds ``checkpoint``."""
         folder, stored = str(checkpoint.parent), self.document["settings"]

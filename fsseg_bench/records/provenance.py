@@ -13,11 +13,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fsseg_bench.machine.here import here
 from fsseg_bench.version import __version__
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "Pillow", "pycocotools", "safetensors")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _GIT_SECONDS = 10
+_MODULE = Path(__file__).parents[1] / "__main__.py"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class Provenance:
     """That computed on the CPU."""
     processes: int | None = None
     """That trained together; None: one."""
+    host: str | None = None
+    """Where it was begun."""
+    process: int | None = None
+    job: str | None = None
+    """Of a batch system."""
+    device: str | None = None
+    """The model of what computed."""
 
 
 def other_software(then: Provenance) -> list[str]:
@@ -56,8 +65,10 @@ def provenance() -> dict[str, Any]:
 
     Keys: ``fsseg_bench`` (version), ``packages`` (name to version), ``decoders`` (Pillow's image libraries),
     ``python``, ``platform``, ``cpu_count``, ``git`` (commit and dirty flag of the checkout that the package
-    runs from, None for an installed package), ``typed`` (the command as it was given; None outside the command line).
+    runs from, None for an installed package), ``typed`` (the command as it was given; None outside the command line),
+    ``host``, ``process``, ``job`` (see :class:`fsseg_bench.machine.here.Here`).
     """
+    place = here()
     return {
         "fsseg_bench": __version__,
         "packages": {name: _version(name) for name in _PACKAGES},
@@ -67,6 +78,9 @@ def provenance() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "git": git_state(_CHECKOUT),
         "typed": _command(),
+        "host": place.host,
+        "process": place.process,
+        "job": place.job,
     }
 
 
@@ -120,5 +134,6 @@ def _decoders() -> dict[str, str | None]:
 
 
 def _command() -> str | None:
-    name = Path(sys.argv[0]).name if sys.argv else ""
-    return shlex.join(["fsseg-bench", *sys.argv[1:]]) if name.startswith("fsseg-bench") else None
+    program = Path(sys.argv[0] if sys.argv else "")
+    ours = program.name.startswith("fsseg-bench") or program == _MODULE  # python -m fsseg_bench
+    return shlex.join(["fsseg-bench", *sys.argv[1:]]) if ours else None

@@ -65,6 +65,8 @@ class RunRequest:
     head_batch: AtLeastOne | None = None
     cache_gib: Annotated[float, Range(least=0)] | None = None
     panels: AtLeastZero = 5
+    checkpoint_every: Annotated[float, Range(least=0)] = 60.0
+    """Seconds of training between two checkpoints; 0: one after every step."""
 
     def given(self) -> dict[str, Any]:
         """The options that differ from their defaults, by name."""

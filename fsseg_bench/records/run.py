@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _PANELS = "panels"
 _CHECKED_LINES = "checked"
+_OWN_TO_EACH = {"command", "process", "job"}
+"""What each session has of its own; the command is made of what is compared, and of options like ``--workers``."""
 _FIXED = {
     *("schema", "identity", "settings", "folds", "passed", "provenance", "created"),
     *("lines", "resumed", "episodes", "files", CHECK),
@@ -74,22 +76,27 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         folds: int,
         threads: int | None = None,
         processes: int = 1,
+        device: str | None = None,
     ) -> RunRecord:
         """Makes the run's folder, or reopens it when it holds the same run.
 
         With ``request.fresh`` an existing folder is moved aside (to ``<name>.old-<n>``; nothing is deleted). How many
         ``folds`` the protocol has is no part of the identity, which has the protocol's digest. The ``threads`` that
-        compute on the CPU and the ``processes`` that train together are noted, and named when a resumed run has another
-        number.
+        compute on the CPU, the ``processes`` that train together and the model of the ``device`` are noted, and named
+        when a resumed run has others.
 
         Raises:
-            UserError: the folder holds another identity, an unreadable record or files of unknown origin;
-                another process is writing there; the disk is full or the folder cannot be written.
+            UserError: the folder holds another identity, an unreadable record or files of unknown origin; it cannot be
+                written.
+            LockedError: another process is writing there.
+            FullDiskError: the disk is full.
         """
         folder = run_folder(root, settings)
         software = {**provenance(), "command": repeating(request, settings, threads), "threads": threads}
         if processes > 1:
             software["processes"] = processes
+        if device is not None:
+            software["device"] = device
         lock = FolderLock(folder)
         try:
             with writing(folder):
@@ -283,9 +290,12 @@ def _new(settings: RunSettings, request: RunRequest, folds: int, software: Mappi
 
 def _resumed(info: RunInfo, software: Mapping[str, Any]) -> dict[str, Any]:
     """The content of run.json with a note of what is different in software and machine since the run began."""
-    before, now = ({k: v for k, v in p.items() if k != "command"} for p in (info.document["provenance"], software))
-    changed = differences(before, now)  # the command is made of what is compared anyway, and of options like --workers
-    return {**info.document, "resumed": [*info.resumed, {"time": _now(), "changed": changed}]}
+    before = info.document["provenance"]
+    # records of earlier versions do not say where they were begun
+    left_out = _OWN_TO_EACH | ({"host", "device"} - before.keys())
+    changed = differences(*({key: p[key] for key in p.keys() - left_out} for p in (before, software)))
+    place = {key: software[key] for key in ("host", "process", "job", "device") if software.get(key) is not None}
+    return {**info.document, "resumed": [*info.resumed, {"time": _now(), **place, "changed": changed}]}
 
 
 def _now() -> str:

@@ -47,6 +47,7 @@ def record_facts(folder: Path) -> dict[str, Any]:
         "train_seconds": info.timings.train_seconds,
         "evaluate_seconds": info.timings.evaluate_seconds,
         "device": info.device,
+        "devices": list(info.devices),
         "threads": info.provenance.threads,
         "versions": plain({"fsseg-bench": info.provenance.fsseg_bench, **info.provenance.packages}),
         "git": plain(info.provenance.git),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
@@ -24,6 +23,7 @@ from fsseg_bench.data.shapes_scene import Kind, draw_scene
 from fsseg_bench.data.source import Content, Source
 from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.machine.limits import usable_cores
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import stream
 from fsseg_bench.schema import Range
@@ -196,7 +196,7 @@ def _make(folder: Path, kinds: Sequence[Kind], counts: dict[str, int], seed: int
 def _draw_all(folder: Path, kinds: Sequence[Kind], counts: dict[str, int], seed: int) -> dict[str, tuple[str, str]]:
     """Each image from a stream of its own, so that their order does not matter; gives the digests of the pixels."""
     names = _names(counts)
-    pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(min(_THREADS, usable_cores()))
     try:
         written = [pool.submit(_write, folder, kinds, seed, *entry) for entry in names]
         return {name: digests.result() for (_, _, name), digests in zip(names, written, strict=True)}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from fsseg_bench.machine.limits import usable_cores
+
 T = TypeVar("T")
 R = TypeVar("R")
 
-THREADS = min(4, os.cpu_count() or 1)
+THREADS = min(4, usable_cores())
 
 
 def ahead(work: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[tuple[T, Future[R]]]:
