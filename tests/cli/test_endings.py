@@ -15,7 +15,8 @@ import pytest
 
 from fsseg_bench.cli import main as module
 from fsseg_bench.cli.main import main
-from fsseg_bench.errors import explain
+from fsseg_bench.errors import BugError, FullDiskError, LockedError, explain
+from fsseg_bench.machine.stopping import Stopped
 from tests.support.fresh import ROOT
 from tests.support.runs import write_run
 
@@ -55,6 +56,16 @@ class OutOfMemoryError(RuntimeError):
         (OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), 2, "--precision bf16"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 2, "out of memory ("),
         (RuntimeError("CUDA error: device-side assert triggered\nmore lines"), 2, "torch: CUDA error: device-side"),
+        (RuntimeError("CUDA error: unspecified launch failure"), 75, "torch: CUDA error: unspecified launch failure"),
+        (LockedError("r: another process is writing"), 75, "error: r: another process is writing"),
+        (FullDiskError("r: the disk is full"), 75, "error: r: the disk is full"),
+        (Stopped(signal.SIGUSR1), 143, "stopped; the same command goes on from here"),
+        (Stopped(signal.SIGINT), 130, "stopped; the same command goes on from here"),
+        (
+            BugError("1 of 2 runs failed: KeyError: 'x' (own.py, line 3)"),
+            70,
+            "error: 1 of 2 runs failed: KeyError: 'x'",
+        ),
         (ModuleNotFoundError("No module named 'torch'"), 2, "install fsseg-bench again"),
         (ValueError("embedded null byte"), 2, "a NUL character"),
         (KeyError("x"), 70, "KeyError: 'x' (test_endings.py, line"),

@@ -9,7 +9,7 @@ import pytest
 
 from fsseg_bench.cli.main import main
 from tests.support.fresh import python
-from tests.support.runs import write_run
+from tests.support.runs import edit_info, write_run
 
 
 def show(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -62,6 +62,20 @@ def test_a_record(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert facts["method"] == "panet"
     score = facts["scores"]["input"]["mean-IoU"]
     assert score["iou"] == pytest.approx(100 * (20 / 40 + 20 / 30) / 2)
+
+
+def test_a_record_that_was_made_on_two_kinds_of_device(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    earlier = json.loads((folder / "run.json").read_text())["provenance"] | {"device": "cpu: model A"}
+    entries = [{"time": "now", "changed": [], "device": device} for device in ("cpu: model A", "card B")]
+    edit_info(folder, provenance=earlier, resumed=entries[:1])
+    assert "made on" not in show(capsys, folder)
+    edit_info(folder, resumed=entries)
+    assert "cpu: model A, then card B: other devices round otherwise" in " ".join(show(capsys, folder).split())
+    assert json.loads(show(capsys, folder, "--json"))["devices"] == ["cpu: model A", "card B"]
+    with pytest.raises(SystemExit):
+        main(["list", "runs", "--results", str(tmp_path)])
+    assert "done, on 2 kinds of device" in " ".join(capsys.readouterr().out.split())
 
 
 def test_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.open_run import open_run
 from fsseg_bench.engine.plan import OpenSources, make_plan
 from fsseg_bench.engine.run import execute
@@ -169,7 +170,7 @@ def test_a_record_from_before_images_were_digested_is_opened_again(tmp_path: Pat
     assert not open_run(folder).changed_code
 
 
-def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
+def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(tmp_path: Path) -> None:
     request = tiny_request(tmp_path)
     number = torch.get_num_threads()
     record, _ = finish(request)
@@ -180,7 +181,18 @@ def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
         assert f"begun with {number} threads on the CPU, this process has {number + 1}" in lines[-1]
         edit_info(record.folder, status="evaluating")
         record, lines = finish(request)
-        assert f"begun with {number} threads" in lines[0]
-        assert record.info.resumed[-1]["changed"] == [f"threads: {number} / {number + 1}"]
+        assert f"goes on with {number} thread" in lines[0]
+        assert f"({number + 1} by default now; with --threads {number + 1} sums" in lines[0]
+        assert record.info.resumed[-1]["changed"] == []
+        edit_info(record.folder, status="evaluating")
+        (planned,) = plan_all([request], {}).runs
+        assert planned.request.threads == number
+        (asked,) = plan_all([replace(request, threads=number + 2)], {}).runs
+        assert asked.request.threads == number + 2
+        record, lines = finish(replace(request, threads=number + 2))
+        assert f"begun with {number} threads on the CPU, this process has {number + 2}" in lines[0]
+        assert record.info.resumed[-1]["changed"] == [f"threads: {number} / {number + 2}"]
+        other, _ = finish(replace(request, fold=2))
+        assert other.info.provenance.threads == number + 1  # what was asked for one run is not for the next
     finally:
         torch.set_num_threads(number)

@@ -89,8 +89,9 @@ def test_what_is_printed_is_heard_line_by_line() -> None:
     ("task", "message", "bug", "others"),
     [
         ("fail mistake", "wrong; mend it", False, True),
-        ("fail bug", "KeyError: 'x'", True, True),
+        ("fail bug", "KeyError: 'x' (cells.py, line ", True, True),
         ("fail disk", "full", False, False),
+        ("fail exit", "SystemExit: 3 (cells.py, line ", True, True),
         ("die exit", "its process ended with exit code 3; its last words: something is broken", False, False),
         ("die kill", "its process was ended by SIGKILL, perhaps by the system for want of memory", False, False),
     ],
@@ -101,7 +102,8 @@ def test_a_failure_and_what_becomes_of_the_others(task: str, message: str, bug: 
     failure = heard.outcomes[0]
     assert isinstance(failure, Failure)
     assert failure.message.startswith(message)
-    assert ("Traceback" in failure.bug, "KeyError" in failure.bug) == (bug, bug)
+    assert ("Traceback" in failure.bug, message.partition(":")[0] in failure.bug) == (bug, bug)
+    assert failure.later == failure.of_all
     assert [outcome is None for outcome in outcomes] == [True, not others]
     assert heard.order == ([0, 1] if others else [0])
 

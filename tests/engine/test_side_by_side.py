@@ -22,7 +22,7 @@ from fsseg_bench.engine.pool import Listener, Pool
 from fsseg_bench.engine.pool_worker import Done, Failure
 from fsseg_bench.engine.share import ALONE, Jobs
 from fsseg_bench.engine.side_by_side import RunFailedError, RunTask, longest_first
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import BugError, LaterError, UserError
 from fsseg_bench.progress import Job, Meter, Progress, Unit
 from fsseg_bench.records.request import RunRequest
 from tests.support.fresh import ROOT
@@ -225,7 +225,10 @@ def test_other_runs_are_made_when_one_fails(tmp_path: Path) -> None:
 @slow
 def test_a_bug_is_one_and_says_where(tmp_path: Path) -> None:
     requests = failing(tmp_path, 'raise KeyError("x")', 2)
-    with pytest.raises(RunFailedError, match=r"^2 of 4 runs failed, 2 are done: own fold 1: KeyError: 'x'; own fold 2"):
+    with pytest.raises(
+        RunFailedError,
+        match=r"^2 of 4 runs failed, 2 are done: own fold 1, own fold 2: KeyError: 'x' \(own.py, line 21\)$",
+    ):
         make(requests)
     try:
         make(requests)
@@ -234,11 +237,35 @@ def test_a_bug_is_one_and_says_where(tmp_path: Path) -> None:
 
 
 @slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_method_that_ends_the_process_ends_its_run_alone(tmp_path: Path, jobs: Jobs) -> None:
+    """And as a bug: with the code of its choice, zero for one, a run that is not done would seem to be."""
+    requests = failing(tmp_path, "raise SystemExit(0)", 1)
+    with pytest.raises(BugError, match=r"SystemExit: 0 \(own.py, line 21\)$"):
+        make(requests, jobs)
+    (failed,) = (record_of(path.parent) for path in tmp_path.rglob("own-*/**/run.json"))
+    assert (failed["status"], failed["reason"]) == ("failed", "a bug: SystemExit: 0 (own.py, line 21)")
+    assert len(list(tmp_path.rglob("run.json"))) == (1 if jobs == 1 else 3)
+
+
+@slow
+def test_what_fails_alike_is_told_once(tmp_path: Path) -> None:
+    told = Told()
+    with pytest.raises(UserError, match=r"\n  own fold 1, own fold 2: wrong; mend it$"):
+        run_all(plan_all(failing(tmp_path, 'raise UserError("wrong; mend it")', 2), {}, jobs=2), {}, told)
+    failed = [line for line in told.said if " failed" in line]
+    first = failed[0].partition(" failed")[0]
+    other = ({"own fold 1", "own fold 2"} - {first}).pop()
+    assert failed == [f"{first} failed: wrong; mend it", f"{other} failed as {first} did"]
+
+
+@slow
 def test_nothing_is_begun_after_a_process_has_died(tmp_path: Path) -> None:
     """Perhaps for want of memory, of which the others would have no more."""
     requests = failing(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 3)
     with pytest.raises(UserError) as error:
         make(requests)
+    assert isinstance(error.value, LaterError)
     lines = str(error.value).splitlines()
     assert lines[0].endswith("were not begun; the same command goes on from there")
     assert all("was ended by SIGKILL, perhaps by the system for want of memory" in line for line in lines[1:])

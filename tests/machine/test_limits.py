@@ -30,6 +30,7 @@ def system(folder: Path, mine: str, files: dict[str, str]) -> System:
 def _twelve(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with sixteen cores, twelve of which this process may run on."""
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
 
 
@@ -95,3 +96,12 @@ def test_where_the_system_does_not_say(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.delattr(os, "sysconf")
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert (usable_cores(nowhere), free_memory(nowhere)) == (16, 4 * GIB)
+
+
+@pytest.mark.parametrize(("asked", "cores"), [("3", 3), ("24", 12), ("", 12), ("three", 12)])
+def test_the_cores_that_a_job_of_slurm_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, cores: int
+) -> None:
+    """Where the cluster does not confine jobs to them."""
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
+    assert usable_cores(system(tmp_path, "0::/\n", {})) == cores

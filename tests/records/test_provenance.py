@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -10,6 +11,7 @@ import pytest
 from fsseg_bench.records import provenance as module
 from fsseg_bench.records.provenance import git_state, provenance
 from fsseg_bench.storage.json_text import plain
+from tests.support.fresh import ROOT
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -79,6 +81,18 @@ def test_variables_of_a_hook_do_not_mislead(tmp_path: Path, repository: Path, mo
 def test_the_command_as_typed_is_kept_with_its_quoting(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["/x/bin/fsseg-bench", "run", "--set", "a=b c"])
     assert provenance()["typed"] == "fsseg-bench run --set 'a=b c'"
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "fsseg_bench" / "__main__.py"), "run", "--fold", "1"])
+    assert provenance()["typed"] == "fsseg-bench run --fold 1"
+    monkeypatch.setattr(sys, "argv", ["/x/other/__main__.py", "run"])
+    assert provenance()["typed"] is None
+
+
+def test_where_it_runs(monkeypatch: pytest.MonkeyPatch):
+    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "123")
+    facts = provenance()
+    assert (facts["host"], facts["process"], facts["job"]) == (socket.gethostname(), os.getpid(), "slurm 123")
 
 
 def test_a_missing_package_is_none(monkeypatch: pytest.MonkeyPatch):

@@ -12,9 +12,10 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records import run as module
-from fsseg_bench.records.info import run_folder
+from fsseg_bench.records.info import RunInfo, run_folder
+from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.run import RunRecord
-from tests.support.runs import TWO_EPISODES, request, row, settings, write_run
+from tests.support.runs import TWO_EPISODES, edit_info, request, row, settings, write_run
 
 
 def create(root: Path, *, fresh: bool = False, **changes: object) -> RunRecord:
@@ -73,6 +74,47 @@ class TestCreate:
         with create(tmp_path) as record:
             assert [entry["changed"] for entry in record.info.resumed] == [[f'python: "{then["python"]}" / "9.9"']]
             assert record.info.provenance.python == then["python"]
+
+    def test_resuming_notes_where(self, tmp_path: Path, monkeypatch):
+        def session(host: str, process: int, job: str | None, device: str, threads: int) -> RunInfo:
+            then = provenance() | {"host": host, "process": process, "job": job}
+            monkeypatch.setattr(module, "provenance", lambda: then)
+            with RunRecord.create(tmp_path, settings(), request(), folds=4, threads=threads, device=device) as record:
+                return record.info
+
+        begun = session("ash", 7, None, "cpu: model A", 4).provenance
+        assert (begun.host, begun.process, begun.job, begun.device, begun.threads) == (
+            "ash",
+            7,
+            None,
+            "cpu: model A",
+            4,
+        )
+        same, other = session("ash", 8, "slurm 5", "cpu: model A", 4), session("elm", 7, "slurm 6_1", "card B", 2)
+        times = [entry["time"] for entry in other.resumed]
+        assert other.resumed == (
+            {"time": times[0], "host": "ash", "process": 8, "job": "slurm 5", "device": "cpu: model A", "changed": []},
+            {
+                "time": times[1],
+                "host": "elm",
+                "process": 7,
+                "job": "slurm 6_1",
+                "device": "card B",
+                "changed": ['device: "cpu: model A" / "card B"', 'host: "ash" / "elm"', "threads: 4 / 2"],
+            },
+        )
+        assert (same.devices, other.devices) == (("cpu: model A",), ("cpu: model A", "card B"))
+        assert (same.cpu_threads, other.cpu_threads) == (4, 4)
+
+    def test_a_record_that_does_not_say_where_it_was_begun_goes_on(self, tmp_path: Path):
+        """Of an earlier version."""
+        with create(tmp_path) as record:
+            folder, earlier = record.folder, record.info.document["provenance"]
+        new = ("host", "process", "job", "device")
+        edit_info(folder, provenance={key: value for key, value in earlier.items() if key not in new})
+        with RunRecord.create(tmp_path, settings(), request(), folds=4, device="cpu: model A") as record:
+            assert [entry["changed"] for entry in record.info.resumed] == [[]]
+            assert record.info.cpu_threads is None
 
     def test_a_finished_run_is_not_touched(self, tmp_path: Path):
         folder = write_run(tmp_path)

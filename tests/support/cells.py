@@ -76,7 +76,12 @@ def _stubborn(rest: str, tell: Callable[[Any], None], _count: int) -> None:
 
 
 def _fail(rest: str, _tell: Callable[[Any], None], _count: int) -> None:
-    raise {"mistake": UserError("wrong; mend it"), "bug": KeyError("x"), "disk": FullDiskError("full")}[rest]
+    raise {
+        "mistake": UserError("wrong; mend it"),
+        "bug": KeyError("x"),
+        "disk": FullDiskError("full"),
+        "exit": SystemExit(3),
+    }[rest]
 
 
 def _die(rest: str, _tell: Callable[[Any], None], _count: int) -> None:
