@@ -37,7 +37,12 @@ def only(number: signal.Signals) -> Send:
 
 def group(*numbers: signal.Signals) -> Send:
     """To all processes, as a terminal or a batch system does."""
-    return lambda process: [os.killpg(process.pid, number) for number in numbers]
+
+    def send(process: subprocess.Popen[str]) -> None:
+        for number in numbers:
+            os.killpg(process.pid, number)
+
+    return send
 
 
 class World:
@@ -63,12 +68,7 @@ class World:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": paths,
-                "OMP_NUM_THREADS": "1",
-                **(lifeline.environment if lifeline else {}),
-            },
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **held},
             pass_fds=lifeline.pass_fds if lifeline else (),
             start_new_session=True,
         )
