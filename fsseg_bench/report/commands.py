@@ -13,7 +13,7 @@ from fsseg_bench.report.blocks import Measured, Pair, PublishedRow, blocks
 from fsseg_bench.report.cells import Runs
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.model import printable
-from fsseg_bench.report.papers import PaperTable
+from fsseg_bench.report.papers import PaperProtocol, PaperTable
 from fsseg_bench.report.published import PublishedNumber
 from fsseg_bench.report.rows import group_rows
 from fsseg_bench.report.words import given_list, plain
@@ -56,23 +56,38 @@ def runs_commands(collection: Collection, here: Installation) -> list[str]:
     return list(dict.fromkeys(line for row in rows for of_shot in row.runs.values() for line in _again(of_shot, here)))
 
 
+def row_requests(
+    table: PaperTable, protocol: PaperProtocol, first: PublishedNumber, shots: Iterable[int], here: Installation
+) -> list[RunRequest]:
+    """The runs that make a printed row, one for each of ``shots``; none where method, backbone or rules are not here.
+
+    ``first`` is any of the row's numbers.
+    """
+    method, backbone = _known(first.name, here.methods), _known(first.backbone, here.backbones)
+    if not method or not backbone or protocol.rules is None:
+        return []
+    scales = protocol.rules.scoring.scales if _several(table, first) else (1.0,)
+    request = RunRequest(method, protocol.dataset, backbone=backbone, scales=scales)
+    return [replace(request, shot=shot) for shot in shots]
+
+
+def absent_words(protocol: PaperProtocol, first: PublishedNumber) -> str:
+    """A printed row that cannot be made here, in words: with its backbone, or with its protocol where that is unknown."""
+    return f"{first.method} ({first.backbone if protocol.rules else protocol.name})"
+
+
 def _pair_commands(
     table: PaperTable, pair: Pair, printed: PublishedRow, here: Installation, absent: dict[str, None]
 ) -> list[str]:
-    rules, first = pair.protocol.rules, printed.first
-    method = _known(first.name, here.methods)
-    backbone = _known(first.backbone, here.backbones)
     lines = []
     for shot in dict.fromkeys(shot for shot, _ in printed.numbers):
         done = pair.measured.runs.get(shot, {}) if pair.measured else {}
+        requests = row_requests(table, pair.protocol, printed.first, [shot], here)
         if done:
             lines += _again(done, here)
-        elif not method or not backbone or rules is None:
-            absent[f"{first.method} ({first.backbone if rules else pair.protocol.name})"] = None
-        else:
-            scales = rules.scoring.scales if _several(table, first) else (1.0,)
-            request = RunRequest(method, pair.protocol.dataset, shot=shot, backbone=backbone, scales=scales)
-            lines.append(_line(request, "all", here))
+        elif not requests:
+            absent[absent_words(pair.protocol, printed.first)] = None
+        lines += [_line(request, "all", here) for request in requests if not done]
     return lines
 
 
