@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from fsseg_bench.engine.batch import Planned, Planner
-from fsseg_bench.engine.device import use_threads
+from fsseg_bench.engine.device import backend_of, check_arithmetic, resolve_device, use_threads
 from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.remembered import Remembered, settings_key
-from fsseg_bench.engine.sweep_requests import Asked, asked_cells
+from fsseg_bench.engine.sweep_requests import Asked, asked_cells, with_device
 from fsseg_bench.engine.sweep_size import record_bytes
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
@@ -44,18 +44,19 @@ def plan_sweep(spec: Spec, root: Path, progress: Progress | None = None) -> Plan
     progress = progress or Progress()
     kept, opened = Remembered(), OpenSources()
     asked = asked_cells(spec, kept)
+    wanted, gpus, device = with_device(spec, asked.cells)
     work = _Work(Planner(opened, here=False, measuring=None, kept=kept), opened, kept, spec, root.absolute())
     threads = torch.get_num_threads()
     try:
-        with progress.meter("plan", len(asked.cells)) as meter:
-            for cell in _in_order(asked.cells):
+        with progress.meter("plan", len(wanted)) as meter:
+            for cell in _in_order(wanted):
                 work.plan(cell)
                 meter.advance(1)
     finally:
         use_threads(threads)  # planning took those of the cells
-    work.check(len(asked.cells))
-    cells, twice = work.cells(asked.cells)
-    for note in dict.fromkeys([*asked.notes, *twice, *work.planner.notes, *_threads_note(spec)]):
+    work.check(len(wanted))
+    cells, twice = work.cells(wanted)
+    for note in dict.fromkeys([*asked.notes, *twice, *work.planner.notes, *device, *_threads_note(spec)]):
         progress.say(note)
     return Plan(
         format=FORMAT,
@@ -63,7 +64,7 @@ def plan_sweep(spec: Spec, root: Path, progress: Progress | None = None) -> Plan
         spec=spec.digest,
         code=code_state(spec, root),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        needs=spec.cell,
+        needs=replace(spec.cell, gpus=gpus),
         slurm=spec.slurm,
         ray=spec.ray,
         cells=tuple(cells),
@@ -96,6 +97,7 @@ class _Work:
         if coming is not None:
             request = _evaluating(request, self.root / run_folder(Path(), coming))
         try:
+            _check_device(request)
             planned = self.planner.plan(request, keep=True, coming=coming)
         except UserError as error:
             self.failed.setdefault(str(error), []).append(asked.label)
@@ -156,6 +158,12 @@ class _Work:
             waits_for=asked.trains,
             options=asked.shown,
         )
+
+
+def _check_device(request: RunRequest) -> None:
+    """What a device of this kind cannot do, as far as there is one here."""
+    if request.device == "cpu" or backend_of(torch.device("cuda")).count():
+        check_arithmetic(resolve_device(request.device), request)
 
 
 def _evaluating(request: RunRequest, training: Path) -> RunRequest:

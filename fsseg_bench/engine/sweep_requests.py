@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fsseg_bench.engine.device import resolve_device
 from fsseg_bench.engine.outline import PUBLISHED, outline
 from fsseg_bench.engine.remembered import Remembered
 from fsseg_bench.engine.requests import chosen_backbone, methods_meant
@@ -66,6 +67,33 @@ def asked_cells(spec: Spec, kept: Remembered) -> AskedAll:
         for cell, request, label in zip(wanted, chosen, labels, strict=True)
     ]
     return AskedAll(tuple(cells), tuple(dict.fromkeys([*expanded.notes, *notes, *said])))
+
+
+def with_device(spec: Spec, cells: Sequence[Asked]) -> tuple[list[Asked], int, list[str]]:
+    """The cells with the kind of device that computes them, how many GPUs each needs, and what to say of that.
+
+    A plan names the kind, so that no cell goes on elsewhere on another one: with ``[cell] gpus`` as that says; else as
+    the cell's own option says, or as it is on this machine.
+
+    Raises:
+        UserError: a cell's option contradicts ``[cell] gpus``.
+    """
+    gpus = spec.cell.gpus
+    usual = resolve_device("auto").type if gpus is None else "cuda" if gpus else "cpu"
+    wrong = [cell.label for cell in cells if cell.request.device not in {"auto", usual}]
+    if wrong and gpus is not None:
+        cells_named = ", ".join(wrong[:3])
+        raise UserError(
+            f"{spec.where}: [cell] gpus = {gpus} and device of {cells_named} exclude each other; leave device out"
+        )
+    found = [
+        cell if cell.label in wrong else replace(cell, request=replace(cell.request, device=usual)) for cell in cells
+    ]
+    needed = gpus if gpus is not None else int(any(cell.request.device == "cuda" for cell in found))
+    if gpus is not None or all(cell.request.device != "auto" for cell in cells):
+        return found, needed, []
+    advice = "" if usual == "cuda" else "; [cell] gpus = 1 plans for machines that have a GPU"
+    return found, needed, [f"device: {usual}, as this machine has it{advice}"]
 
 
 def _with_trainings(

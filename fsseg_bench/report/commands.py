@@ -72,7 +72,7 @@ def row_requests(
 
 
 def absent_words(protocol: PaperProtocol, first: PublishedNumber) -> str:
-    """A printed row that cannot be made here, in words: with its backbone, or with its protocol where that is unknown."""
+    """A printed row that cannot be made here, in words: with its backbone, or its protocol where that has no file."""
     return f"{first.method} ({first.backbone if protocol.rules else protocol.name})"
 
 

@@ -25,7 +25,7 @@ class Needs:
     """``[cell]``: what one cell needs."""
 
     gpus: Annotated[int, Range(least=0, most=1)] | None = None
-    """None: one where the machine has GPUs."""
+    """Of a sweep's file None: one where the machine that plans it has any. A plan says which."""
     gpu_memory_gib: Annotated[float, Range(above=0)] | None = None
     """Of a GPU: as many cells share one as fit. None: a GPU makes one at a time."""
     threads: Annotated[int, Range(least=1)] | None = None

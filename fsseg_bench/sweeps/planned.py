@@ -53,7 +53,8 @@ def planned(
                 say(f"{folder / PLAN_FILE}: planned anew, {why or 'as you asked'}")
             made = make()
         else:
-            made = replace(kept, needs=spec.cell, slurm=spec.slurm, ray=spec.ray)
+            gpus = kept.needs.gpus if spec.cell.gpus is None else spec.cell.gpus
+            made = replace(kept, needs=replace(spec.cell, gpus=gpus), slurm=spec.slurm, ray=spec.ray)
         if made != kept:
             write_plan(folder, made)
     return folder, made

@@ -53,7 +53,7 @@ class Spec:
     def digest(self) -> str:
         """SHA-256 (hex) of what decides which cells there are and what each does; the order of keys does not matter.
 
-        Engines, and what a cell needs but for threads and workers, are not in it.
+        Engines, and what a cell needs but for threads, workers and whether a GPU, are not in it.
         """
         content = {
             "common": whole_paths(self.common),
@@ -63,6 +63,7 @@ class Spec:
             "training": None if self.training is None else whole_paths(self.training),
             "threads": self.cell.threads,
             "workers": self.cell.workers,
+            "gpu": None if self.cell.gpus is None else bool(self.cell.gpus),
         }
         return identity_hash(content)
 

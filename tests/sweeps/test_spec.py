@@ -148,7 +148,7 @@ GRID: dict[str, Any] = {"shot": [1, 5], "seed": [0, 1], "set": {"recipe.lr": [0.
     "same",
     [
         {"grid": {"set": {"recipe": {"lr": 0.1}}, "seed": [0, 1], "shot": [1, 5]}},
-        {"grid": GRID, "cell": {"retries": 7, "gpus": 0}},
+        {"grid": GRID, "cell": {"retries": 7, "minutes": 9}},
         {"grid": GRID, "slurm": {"partition": "gpu"}},
         {"grid": GRID, "name": "another"},
     ],
@@ -166,6 +166,7 @@ def test_the_digest_is_blind_to_what_changes_no_cell(same: dict[str, Any]) -> No
         {"grid": GRID, "except": [{"shot": 5}]},
         {"grid": GRID, "training": {"shot": 1}},
         {"grid": GRID, "cell": {"threads": 2}},
+        {"grid": GRID, "cell": {"gpus": 0}},
         {"grid": GRID, "common": {"method": "panet", "dataset": "shapes5i"}},
     ],
 )
