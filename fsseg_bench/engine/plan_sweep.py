@@ -21,6 +21,7 @@ from fsseg_bench.records.command import run_words, self_contained
 from fsseg_bench.records.info import run_folder
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import RunSettings
+from fsseg_bench.storage.json_text import plain
 from fsseg_bench.sweeps.code_state import code_state
 from fsseg_bench.sweeps.plan import FORMAT, Cell, Plan
 from fsseg_bench.sweeps.spec import Spec
@@ -156,7 +157,7 @@ class _Work:
             evaluate=planned.episodes,
             bytes=record_bytes(plan, self.kept),
             waits_for=asked.trains,
-            options=asked.shown,
+            options=plain(asked.shown),
         )
 
 

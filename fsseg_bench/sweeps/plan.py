@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +19,8 @@ from fsseg_bench.storage.json_text import plain, strict_json, write_json
 
 FORMAT: Final = 1
 PLAN_FILE: Final = "plan.json"
+CHECK: Final = "check"
+"""SHA-256 of everything else in it."""
 SWEEPS: Final = "sweeps"
 """The folder of sweeps among the records."""
 
@@ -115,9 +120,8 @@ def write_plan(folder: Path, plan: Plan) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    write_json(
-        make_folder(folder) / PLAN_FILE, plain({name: _json(getattr(plan, name)) for name in Plan.__dataclass_fields__})
-    )
+    content = plain({name: _json(getattr(plan, name)) for name in Plan.__dataclass_fields__})
+    write_json(make_folder(folder) / PLAN_FILE, {CHECK: _check(content), **content})
 
 
 def _json(value: Any) -> Any:
@@ -129,16 +133,34 @@ def _json(value: Any) -> Any:
 def read_plan(folder: Path) -> Plan:
     """The plan in a sweep's folder.
 
+    One that fits its check is taken as it was written, which is quick; of another one each value is looked at.
+
     Raises:
         UserError: there is none, or it is damaged; says where.
     """
     path = folder / PLAN_FILE
     try:
-        content = strict_json(regular(path).read_bytes())
+        data = regular(path).read_bytes()
+        content = json.loads(data)
+        if isinstance(content, dict) and content.pop(CHECK, None) == _check(content):
+            with suppress(TypeError, KeyError):  # of another version
+                return _plan(content)
+        content = strict_json(data)
     except FileNotFoundError:
         raise UserError(f"{folder}: no sweep was planned here (there is no {PLAN_FILE})") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON, truncated or edited: {error}") from None
-    return parse(Plan, content, path)
+    known = {key: value for key, value in content.items() if key != CHECK} if isinstance(content, dict) else content
+    return parse(Plan, known, path)
+
+
+def _check(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _plan(content: Mapping[str, Any]) -> Plan:
+    cells = tuple(Cell(**{**cell, "command": tuple(cell["command"])}) for cell in content["cells"])
+    return Plan(**{**content, "needs": Needs(**content["needs"]), "cells": cells})
