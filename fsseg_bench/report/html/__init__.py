@@ -20,6 +20,7 @@ from fsseg_bench.report.html.page import METHOD, escape, folded, page
 from fsseg_bench.report.html.printed import printed_numbers
 from fsseg_bench.report.html.runs import Group, ShownRun, groups, run_html, shown_runs, step_tables
 from fsseg_bench.report.html.standing import Contest, contests
+from fsseg_bench.report.html.sweeps import sweeps_html
 from fsseg_bench.report.html.tables import folded_table, table_html
 from fsseg_bench.report.html.verdict import verdict_html
 from fsseg_bench.report.html.words import listing
@@ -45,7 +46,7 @@ def to_html(
     """The page as text. It loads nothing from outside; all of it is there without its script, which sorts and filters.
 
     First which method is better, then the tables of runs, each class's IoU (from a table made here unless it is among
-    ``tables``), episodes, trainings, tables with published numbers, and how each number was made.
+    ``tables``), episodes, trainings, tables with published numbers, how far sweeps are, and how each number was made.
 
     Args:
         tables: what to print.
@@ -64,11 +65,13 @@ def to_html(
     verdict = _verdict(every, collection, metric, known, palette)
     episodes, no_episodes = episodes_html(every, collection, places)
     curves, no_curves = _curves(found, palette)
+    sweeps, no_sweeps = sweeps_html(collection.root)
     printed = [table for table in tables if table.published]
     classes = [table for table in tables if table.name.startswith("classes-")]
     waiting = [table for table in tables if table.name == "unfinished"]
     own = [table for table in tables if not any(table in others for others in (printed, classes, waiting))]
     steps = [table_html(table, runs) for group in found for table in step_tables(group)]
+    skipped = [*collection.warnings, *no_episodes, *no_curves, *no_sweeps]
     return page(
         title,
         _about(collection, found),
@@ -79,7 +82,8 @@ def to_html(
             ("episodes", "Episodes", episodes),
             ("training", "Training", "\n".join([curves, *steps])),
             ("published", "Published", _published(printed, runs) + _errata(_shown_papers(printed, known))),
-            ("records", "Provenance", _provenance(waiting, runs, [*collection.warnings, *no_episodes, *no_curves])),
+            ("sweeps", "Sweeps", sweeps),
+            ("records", "Provenance", _provenance(waiting, runs, skipped)),
         ],
         OF_EPISODES,
     )
