@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -62,10 +62,12 @@ def main(runs: int, episodes: int, repeats: int) -> None:
             print(f"  {form}: {wall:.1f} s, {used:.1f} s of processor time")
 
 
-def timed(*arguments: str) -> tuple[float, float]:
-    """Wall-clock and processor seconds of one command, its threads together."""
+def timed(*arguments: str, good: Collection[int] = (0,)) -> tuple[float, float]:
+    """Wall-clock and processor seconds of one command, its threads together; it ends with one of the ``good`` codes."""
     begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "fsseg_bench", *arguments], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", "fsseg_bench", *arguments], check=False, capture_output=True)
+    if done.returncode not in good:
+        raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
     wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -103,8 +105,11 @@ def all_settings() -> Iterator[RunSettings]:
             )
 
 
-def write_run(root: Path, settings: RunSettings, episodes: int) -> None:
-    """A finished run with made-up counts; runs of one protocol, shot and fold share their episodes."""
+def write_run(root: Path, settings: RunSettings, episodes: int) -> RunSettings:
+    """A finished run with made-up counts; runs of one protocol, shot and fold share their episodes.
+
+    Its settings, with the digest of these, are given back.
+    """
     table = episode_table(settings.novel, settings.shot, episodes, settings.protocol)
     settings = replace(settings, episode_digest=table.digest)
     rng = np.random.RandomState(int(settings.identity[:8], 16))
@@ -133,6 +138,7 @@ def write_run(root: Path, settings: RunSettings, episodes: int) -> None:
     }
     write_info(folder / RUN_FILE, info)
     table.to_csv(folder / TABLE_FILE)
+    return settings
 
 
 @cache
