@@ -130,7 +130,7 @@ def write_run(root: Path, settings: RunSettings, episodes: int) -> RunSettings:
         "identity": settings.identity,
         "status": "done",
         "settings": settings.to_json(),
-        "folds": len(load_protocol(settings.protocol).folds),
+        "folds": _folds(settings.protocol),
         "passed": {"method": settings.method, "dataset": settings.protocol},
         "lines": "unchecked",
         **{key: {} for key in ("provenance", "timings", "diagnostics")},
@@ -139,6 +139,11 @@ def write_run(root: Path, settings: RunSettings, episodes: int) -> RunSettings:
     write_info(folder / RUN_FILE, info)
     table.to_csv(folder / TABLE_FILE)
     return settings
+
+
+@cache
+def _folds(protocol: str) -> int:
+    return len(load_protocol(protocol).folds)
 
 
 @cache

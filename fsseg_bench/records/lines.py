@@ -127,10 +127,12 @@ class LineLog(AbstractContextManager["LineLog"]):
         *,
         inspect: Inspect | None = None,
         until: Callable[[Row], bool] | None = None,
+        guard: Callable[[], None] | None = None,
     ) -> None:
         """Opens or creates ``path``; cuts off what is torn or damaged, which :attr:`damage` then tells.
 
-        The chain has a seed. Rows from the first one for which ``until`` is true are cut off as well.
+        The chain has a seed. Rows from the first one for which ``until`` is true are cut off as well. ``guard`` is
+        called before each line, and raises an error where it must not be written.
 
         Raises:
             UserError: the file cannot be opened or written.
@@ -138,6 +140,7 @@ class LineLog(AbstractContextManager["LineLog"]):
         if chain.seed is None:
             raise ValueError("a log that is written needs a seed")
         self.path = path
+        self._guard = guard
         self._unsynced = 0
         with writing(path):
             if path.exists():
@@ -160,8 +163,10 @@ class LineLog(AbstractContextManager["LineLog"]):
         """Adds one line.
 
         Raises:
-            UserError: full disk; the file keeps every earlier line and no part of this one.
+            UserError: full disk; the file keeps every earlier line and no part of this one. Or as ``guard``.
         """
+        if self._guard is not None:
+            self._guard()
         body = json.dumps(plain(obj), separators=(",", ":"), ensure_ascii=False).encode()
         state = _link(self._state, body)
         data = b'%s,"%s":"%s"}\n' % (body[:-1], CHECK.encode(), state.encode())

@@ -175,11 +175,11 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         def beyond(row: Row) -> bool:
             return until is not None and row["episode"] >= until
 
-        return LineLog(self.folder / name, self._chain, inspect=inspect, until=beyond)
+        return LineLog(self.folder / name, self._chain, inspect=inspect, until=beyond, guard=self._lock.check)
 
     def train_log(self, inspect: Inspect | None = None, until: Callable[[Row], bool] | None = None) -> LineLog:
         """The log of training, open for appending; rows from the first for which ``until`` is true are cut off."""
-        return LineLog(self.train_path, self._chain, inspect=inspect, until=until)
+        return LineLog(self.train_path, self._chain, inspect=inspect, until=until, guard=self._lock.check)
 
     @property
     def _chain(self) -> Chain:
@@ -206,8 +206,9 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         """Adds what was found damaged and mended to the record of this session.
 
         Raises:
-            UserError: run.json cannot be written.
+            UserError: run.json cannot be written, or another machine has taken over the folder.
         """
+        self._lock.check()
         *earlier, last = self.info.resumed or [{"time": _now(), "changed": []}]
         last = {**last, "mended": [*last.get("mended", []), text]}
         self.info = write_info(self.folder / RUN_FILE, {**self.info.document, "resumed": [*earlier, last]})
@@ -219,14 +220,15 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         that a later edit shows.
 
         Raises:
-            UserError: run.json cannot be written, or, with ``done``, the episode log is not one that reports take, or
-                not of the run's episodes.
+            UserError: run.json cannot be written, or another machine has taken over the folder; or, with ``done``, the
+                episode log is not one that reports take, or not of the run's episodes.
             ValueError: a field that never changes, an unknown status, or ``done`` without episodes.
         """
         if wrong := sorted(_FIXED & fields.keys()):
             raise ValueError(f"these fields of {RUN_FILE} never change: {', '.join(wrong)}")
         if "status" in fields and fields["status"] not in get_args(Status):
             raise ValueError(f"status {fields['status']!r} is not one of {', '.join(get_args(Status))}")
+        self._lock.check()
         info = dict(self.info.document)
         for key, value in plain(fields).items():
             old = info.get(key)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import LockedError, UserError
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records import run as module
 from fsseg_bench.records.info import RunInfo, run_folder
@@ -314,3 +314,20 @@ for i in range(10**6):
             assert 0 <= log.rows - 1 - record.info.timings.evaluate_episodes <= 1
             assert not [p for p in record.folder.iterdir() if p.suffix == ".tmp"]
         record.episodes_path.unlink()
+
+
+def test_a_record_that_another_machine_took_over_is_not_written_any_more(tmp_path: Path) -> None:
+    """As after a long suspension: the note of its lock is gone, and there is the other one's."""
+    record = create(tmp_path)
+    with record.episode_log() as log:
+        log.append(row(0, TWO_EPISODES[0]))
+        note = record.folder / ".lock-1"
+        note.rename(record.folder / ".lock-2")
+        record._lock._note.look()  # what the next beat does
+        before = record.episodes_path.read_bytes()
+        for write in (lambda: log.append(row(1, TWO_EPISODES[1])), lambda: record.update(status="evaluating")):
+            with pytest.raises(LockedError, match=r"another process .* has taken over"):
+                write()
+    assert record.episodes_path.read_bytes() == before
+    assert record.info.status == "new"
+    record.close()
