@@ -131,7 +131,7 @@ def resources(needs: Needs, cells: Sequence[Cell], options: Options) -> dict[str
     if "gpus" in free and (gpus := _gpus(needs, cells)):
         asked["gres"] = f"=gpu:{gpus}"
     if "cpus" in free:
-        asked["cpus-per-task"] = f"={_threads(needs, cells) + (needs.workers or 0)}"
+        asked["cpus-per-task"] = f"={threads(needs, cells) + (needs.workers or 0)}"
     if "memory" in free and needs.memory_gib is not None:
         asked["mem"] = f"={math.ceil(needs.memory_gib * 1024)}M"
     if "time" in free and needs.minutes is not None:
@@ -151,7 +151,8 @@ def _gpus(needs: Needs, cells: Sequence[Cell]) -> int:
     return int(any(option(cell, "--device") != "cpu" for cell in cells))
 
 
-def _threads(needs: Needs, cells: Sequence[Cell]) -> int:
+def threads(needs: Needs, cells: Sequence[Cell]) -> int:
+    """That compute in one cell, at most."""
     if needs.threads is not None:
         return needs.threads
     return max((int(said) for cell in cells if (said := option(cell, "--threads")) and said.isdecimal()), default=1)

@@ -1,0 +1,206 @@
+"""A sweep's cells as tasks of a Ray of two pretended nodes, with cells that take no time."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.sweeps import on_ray
+from fsseg_bench.sweeps.engine import Ended
+from fsseg_bench.sweeps.on_ray import OUTPUT, RayEngine, read_options
+from fsseg_bench.sweeps.plan import PLAN_FILE
+from fsseg_bench.sweeps.ray_driver import task_of
+from fsseg_bench.version import __version__
+from tests.support import fake_cell
+from tests.support.fake_sweep import FakeSweep, undisturbed
+from tests.support.ray_nodes import Nodes, ray_nodes
+from tests.support.slurm import until
+
+PROGRAM = (sys.executable, fake_cell.__file__)
+_DRIVER = """
+import sys
+from pathlib import Path
+from fsseg_bench.sweeps.on_ray import RayEngine
+from fsseg_bench.sweeps.plan import read_plan
+folder = Path(sys.argv[1])
+plan = read_plan(folder)
+with RayEngine(folder, plan, program=sys.argv[2:]) as engine:
+    for cell in plan.cells:
+        engine.begin(cell)
+    print(engine._process.pid, flush=True)
+    engine.ended(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """A Ray cluster, for all tests of this file."""
+    pytest.importorskip("ray", reason='no Ray here: pip install "fsseg-bench[ray]"')
+    with ray_nodes(tmp_path_factory.mktemp("ray")) as found:
+        yield found
+
+
+def engine_of(sweep: FakeSweep, **more: Any) -> RayEngine:
+    return RayEngine(sweep.folder, sweep.plan, program=PROGRAM, **more)
+
+
+def until_ended(engine: RayEngine, count: int) -> list[Ended]:
+    ended: list[Ended] = []
+
+    def enough() -> bool:
+        ended.extend(engine.ended(1))
+        return len(ended) >= count
+
+    until(enough, f"{count} cells end")
+    return ended
+
+
+def at_work(sweep: FakeSweep) -> list[str]:
+    """The processes that have to do with a sweep."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(sweep.root) in words:
+            found.append(words)
+    return found
+
+
+@pytest.mark.slow
+def test_each_cell_gets_a_gpu_and_ends_with_its_own_code(nodes: Nodes, tmp_path: Path) -> None:
+    sweep = FakeSweep(tmp_path, {"fine": "makes", "wrong": "fails", "weak": "falls"}, ray={"address": nodes.address})
+    with engine_of(sweep) as engine:
+        left, codes = list(sweep.plan.cells), {}
+        while len(codes) < 3:
+            if left and engine.has_room():
+                engine.begin(left.pop(0))
+                continue
+            assert len(engine._at_work) <= 2  # the nodes have room for two
+            codes |= {one.cell.label: one.code for one in engine.ended(1)}
+    assert codes == {"fine": 0, "wrong": 2, "weak": -9}
+    assert sweep.codes("wrong") == [2]
+    assert {(one.engine, one.gpu) for one in sweep.attempts("fine")} == {("ray", "0")}
+    assert sweep.states() == {"fine": "done", "wrong": "failed", "weak": "stopped"}
+
+
+@pytest.mark.slow
+def test_a_cell_whose_node_dies_is_told_of_and_goes_on_elsewhere(
+    nodes: Nodes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    sweep = FakeSweep(tmp_path, {"a": "waits", "b": "waits"}, ray={"address": nodes.address})
+    with engine_of(sweep, tell=told.append) as engine:
+        for cell in sweep.plan.cells:
+            engine.begin(cell)
+        sweep.until_in_the_middle("a", "b")
+        nodes.kill()
+        (lost,) = until_ended(engine, 1)
+        assert lost.code is None
+        until(lambda: sweep.states()[lost.cell.label] == "stopped", "nobody has the cell")
+        engine.begin(lost.cell)
+        sweep.go()
+        assert [one.code for one in until_ended(engine, 2)] == [0, 0]
+    assert [len(sweep.attempts(label)) for label in "ab"] == ([2, 1] if lost.cell.label == "a" else [1, 2])
+    assert sweep.episodes(lost.cell.label) == undisturbed(tmp_path, lost.cell.label)
+    assert capfd.readouterr() == ("", "")  # Ray prints much of a death
+    assert (sweep.folder / OUTPUT).exists()
+    assert [words.partition(" ")[0] for words in told] == [f"{lost.cell.label}:"]
+
+
+@pytest.mark.slow
+def test_leaving_stops_the_cells_after_they_wrote_what_they_have(nodes: Nodes, tmp_path: Path) -> None:
+    sweep = FakeSweep(tmp_path, dict.fromkeys("abc", "waits"), ray={"address": nodes.address, "at_once": 3})
+    with engine_of(sweep) as engine:
+        for cell in sweep.plan.cells:
+            assert engine.has_room()
+            engine.begin(cell)
+        assert not engine.has_room()
+        until(lambda: sum(sweep.episodes(label).count(b"\n") for label in "abc") == 2, "two are in the middle")
+    assert [one.code for one in engine.ended(0)] == [143] * 3
+    assert sorted(code for label in "abc" for code in sweep.codes(label)) == [143, 143]  # the third was not begun
+    assert at_work(sweep) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("both", [False, True], ids=["driver", "driver and its process for Ray"])
+def test_nothing_is_left_of_a_killed_driver(nodes: Nodes, tmp_path: Path, both: bool) -> None:
+    sweep = FakeSweep(tmp_path, dict.fromkeys("ab", "waits"), ray={"address": nodes.address})
+    command = [sys.executable, "-c", _DRIVER, str(sweep.folder), *PROGRAM]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        speaker = int(driver.stdout.readline())
+        sweep.until_in_the_middle("a", "b")
+        driver.kill()
+        if both:
+            os.kill(speaker, signal.SIGKILL)
+    until(lambda: not at_work(sweep), "all processes are gone")
+    until(lambda: sweep.states() == {"a": "stopped", "b": "stopped"}, "nobody has the cells")
+    if not both:
+        assert sweep.codes("a") == sweep.codes("b") == [143]
+
+
+@pytest.mark.slow
+def test_a_node_without_the_folder_of_the_sweep_is_said(nodes: Nodes, tmp_path: Path) -> None:
+    sweep = FakeSweep(tmp_path, {"a": "makes"}, ray={"address": nodes.address})
+    with engine_of(sweep) as engine:
+        (cell,) = sweep.plan.cells
+        (sweep.folder / PLAN_FILE).rename(sweep.folder / "elsewhere")
+        engine.begin(cell)
+        with pytest.raises(UserError, match=r"does not see the folder of the sweep.*file system that all nodes share"):
+            until_ended(engine, 1)
+
+
+@pytest.mark.slow
+def test_ray_of_this_machine_alone_ends_with_the_sweep(nodes: Nodes, tmp_path: Path) -> None:
+    told: list[str] = []
+    sweep = FakeSweep(tmp_path, {"a": "makes"}, ray={"address": "local", "num_gpus": 0, "resources": {}})
+    with engine_of(sweep, tell=told.append) as engine:
+        engine.begin(sweep.plan.cells[0])
+        assert [one.code for one in until_ended(engine, 1)] == [0]
+    assert sweep.attempts("a")[0].gpu is None
+    assert at_work(sweep) == []
+    assert told == []
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_said(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "_START", 3.0)
+    sweep = FakeSweep(tmp_path, {"a": "makes"}, ray={"address": "127.0.0.1:9"})
+    with (
+        pytest.raises(UserError, match=r"Ray at '127\.0\.0\.1:9' (does not answer|cannot be joined)"),
+        engine_of(sweep),
+    ):
+        pass
+    assert at_work(sweep) == []
+
+
+def test_ray_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = FakeSweep(tmp_path, {"a": "makes"})
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=re.escape('pip install "fsseg-bench[ray]"')):
+        engine_of(sweep)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [({"adress": "auto"}, "adress.*address"), ({"at_once": 0}, "at least 1"), ({"resources": {"a": "b"}}, "a number")],
+)
+def test_a_wrong_table_is_refused(table: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        read_options(table)
+
+
+def test_a_node_with_another_version_is_said(tmp_path: Path) -> None:
+    told = task_of("0.0.0")(str(tmp_path), "a", {}, None)
+    assert f"has fsseg-bench {__version__}, and this is 0.0.0" in told["wrong"]

@@ -1,0 +1,251 @@
+"""A sweep's cells as jobs of a private Slurm, with cells that take no time."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.sweeps.on_slurm import queued, submit, wait
+from fsseg_bench.sweeps.plan import cell_folder
+from fsseg_bench.sweeps.submissions import SUBMISSIONS_FILE, read_submissions
+from tests.support import fake_cell
+from tests.support.fake_sweep import NOTHING, FakeSweep, undisturbed
+from tests.support.fresh import python
+from tests.support.slurm import missing, private_slurm, until
+from tests.support.sweeps import held
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A private Slurm, for all tests of this file."""
+    if reason := missing():
+        pytest.skip(reason)
+    with private_slurm(tmp_path_factory.mktemp("slurm")) as environment:
+        yield environment
+
+
+@pytest.fixture
+def slurm(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The private Slurm with nothing in its queue, for the commands of this process."""
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_", "SQUEUE_"))]:
+        monkeypatch.delenv(name)
+    for name, value in cluster.items():
+        monkeypatch.setenv(name, value)
+    yield
+    said("scancel", f"--user={getpass.getuser()}")
+    until(lambda: not said("squeue", "--noheader"), "no job is left")
+
+
+def said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def interpreter(folder: Path) -> str:
+    """The Python of the nodes: its cells take no time."""
+    path = folder / "python"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_cell.__file__} "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+class Sweep(FakeSweep):
+    """A sweep of fake cells, for Slurm."""
+
+    def __init__(
+        self,
+        folder: Path,
+        behaviours: Mapping[str, str],
+        waits_for: Mapping[str, str] = NOTHING,
+        slurm: Mapping[str, Any] = NOTHING,
+        **needs: Any,
+    ) -> None:
+        super().__init__(folder, behaviours, waits_for, {"pause_seconds": 0, **slurm}, **needs)
+        self.said: list[str] = []
+        self.python = interpreter(folder)
+
+    def submit(self, *labels: str) -> list[str]:
+        """The labels that were submitted, of those that are to be made."""
+        cells = [cell for cell in self.plan.cells if cell.label in labels or not labels]
+        made = submit(self.folder, self.plan, cells, say=self.said.append, python=self.python)
+        return [label for one in made for label in one.labels]
+
+    def wait(self) -> dict[str, str]:
+        """The states of the cells when nothing is in the queue."""
+        states = wait(self.folder, self.plan, say=self.said.append, seconds=0.2)
+        return {state.cell.label: state.state for state in states}
+
+    def job(self, label: str) -> str:
+        return queued(self.folder)[label].split()[2]
+
+
+def test_each_cell_gets_a_gpu_and_nothing_is_submitted_twice(slurm: None, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, dict.fromkeys("abcd", "makes"))
+    assert sweep.submit() == ["a", "b", "c", "d"]
+    assert sweep.submit() == []
+    assert set(sweep.wait().values()) == {"done"}
+    made = [attempt for label in "abcd" for attempt in sweep.attempts(label)]
+    assert sorted((one.code, one.gpu, one.engine) for one in made) == [(0, "0", "slurm")] * 2 + [(0, "1", "slurm")] * 2
+    assert sweep.submit() == []
+    assert queued(sweep.folder) == {}
+    assert len(list((sweep.folder / "slurm").glob("*_*.txt"))) == 4
+
+
+def test_what_would_fail_again_is_not_tried_again_and_what_falls_is_until_its_retries_are_used(
+    slurm: None, tmp_path: Path
+) -> None:
+    sweep = Sweep(tmp_path, {"fine": "makes", "wrong": "fails", "weak": "falls"}, retries=1)
+    sweep.submit()
+    assert sweep.wait() == {"fine": "done", "wrong": "failed", "weak": "gave up"}
+    assert sweep.codes("wrong") == [2]
+    assert sweep.codes("weak") == [-9, -9]
+    assert any("this can never be" in words for words in sweep.said)
+    assert sweep.submit("wrong") == ["wrong"]  # whoever asks for it again gets another attempt
+    sweep.wait()
+    assert sweep.codes("wrong") == [2, 2]
+
+
+def test_a_cell_that_is_preempted_goes_on_by_itself(slurm: None, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, {"a": "waits"})
+    sweep.submit()
+    sweep.until_in_the_middle("a")
+    said("sbatch", "--partition=urgent", "--gres=gpu:2", "--output=/dev/null", "--wrap=true")
+    until(lambda: sweep.codes("a")[0] is not None, "the cell is stopped")
+    sweep.go()
+    assert sweep.wait() == {"a": "done"}
+    assert sweep.codes("a") == [143, 0]
+    assert sweep.episodes("a") == undisturbed(tmp_path, "a")
+
+
+def test_a_cell_whose_time_is_nearly_over_is_stopped_and_goes_on_by_itself(slurm: None, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, {"a": "waits"})
+    sweep.submit()
+    sweep.until_in_the_middle("a")
+    said("scancel", "--batch", "--signal=USR1", sweep.job("a"))
+    until(lambda: sweep.codes("a")[0] is not None, "the cell is stopped")
+    sweep.go()
+    assert sweep.wait() == {"a": "done"}
+    assert sweep.codes("a") == [143, 0]
+    assert sweep.episodes("a") == undisturbed(tmp_path, "a")
+
+
+def test_a_cancelled_cell_stays_away_until_the_same_command_comes_again(slurm: None, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, {"a": "waits", "b": "waits", "c": "waits"})
+    sweep.submit()
+    sweep.until_in_the_middle("b")
+    assert "PENDING" in queued(sweep.folder)["c"]
+    said("scancel", sweep.job("b"), sweep.job("c"))
+    until(lambda: set(queued(sweep.folder)) == {"a"}, "two jobs are gone")
+    assert sweep.states() == {"a": "running", "b": "stopped", "c": "waiting"}
+    assert sweep.submit() == ["b", "c"]
+    sweep.go()
+    assert set(sweep.wait().values()) == {"done"}
+    assert sweep.codes("b") == [143, 0]
+    assert sweep.episodes("b") == undisturbed(tmp_path, "b")
+
+
+def test_a_cell_that_needs_another_comes_after_it_and_the_arrays_are_as_large_as_the_cluster_allows(
+    slurm: None, tmp_path: Path
+) -> None:
+    sweep = Sweep(
+        tmp_path,
+        {"after": "makes", "first": "waits", **dict.fromkeys("abcd", "makes")},
+        waits_for={"after": "first"},
+        slurm={"at_once": 2},
+    )
+    sweep.submit()
+    assert [len(one.labels) for one in read_submissions(sweep.folder)] == [4, 1, 1]  # MaxArraySize is 4
+    sweep.until_in_the_middle("first")
+    assert "(PENDING, Dependency)" in queued(sweep.folder)["after"]
+    sweep.go()
+    assert set(sweep.wait().values()) == {"done"}
+    assert (sweep.attempts("first")[0].ended or "") <= sweep.attempts("after")[0].begun
+
+
+def test_a_cell_whose_training_failed_is_not_tried(slurm: None, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, {"first": "fails", "after": "makes"}, waits_for={"after": "first"})
+    assert sweep.submit() == ["first", "after"]
+    assert sweep.wait() == {"first": "failed", "after": "waiting"}
+    assert sweep.attempts("after") == []
+    assert sweep.submit("after") == []
+    assert any("after waits for first (failed)" in words for words in sweep.said)
+
+
+def test_two_submitters_at_once_submit_each_cell_once(slurm: None, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, dict.fromkeys("abcd", "waits"))
+    code = (
+        "import sys; from pathlib import Path; from fsseg_bench.sweeps import on_slurm, plan\n"
+        f"folder = Path({str(sweep.folder)!r}); p = plan.read_plan(folder)\n"
+        f"on_slurm.submit(folder, p, p.cells, python={sweep.python!r})"
+    )
+    threads = [threading.Thread(target=python, args=(code,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(label for one in read_submissions(sweep.folder) for label in one.labels) == Counter("abcd")
+    sweep.go()
+    assert set(sweep.wait().values()) == {"done"}
+
+
+def test_a_cell_that_somebody_else_makes_is_left_to_them(slurm: None, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, {"a": "makes", "b": "makes"})
+    with held(cell_folder(sweep.folder, sweep.plan.by_label["a"])):
+        assert sweep.submit() == ["b"]
+        assert sweep.wait() == {"a": "running", "b": "done"}
+
+
+def test_a_submission_whose_number_was_never_noted_is_found_by_its_name(slurm: None, tmp_path: Path) -> None:
+    comment = 'it\'s "b" \\ # c'
+    sweep = Sweep(tmp_path, {"a": "waits"}, slurm={"comment": comment})
+    sweep.submit()
+    assert said("squeue", "--noheader", "--format=%k") == comment
+    path = sweep.folder / SUBMISSIONS_FILE
+    first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(first + second[:7])  # as a kill between the two, or in the middle of a line, leaves it
+    assert sweep.job("a").endswith("_0")
+    assert sweep.submit() == []
+    said("scancel", sweep.job("a"))
+    until(lambda: not queued(sweep.folder), "the job is gone")
+    assert sweep.submit() == ["a"]
+    sweep.go()
+    sweep.wait()
+    assert [one.labels for one in read_submissions(sweep.folder)] == [("a",), ("a",)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"partition": "nowhere"}, "invalid partition specified: nowhere"),
+        ({"constraint": "a100"}, "Invalid feature specification"),
+        ({"gres": "gpu:7"}, "Requested node configuration is not available"),
+        ({"color": "red"}, "unrecognized option"),
+    ],
+)
+def test_slurm_says_why_it_refuses(slurm: None, tmp_path: Path, options: dict[str, str], words: str) -> None:
+    sweep = Sweep(tmp_path, {"a": "makes"}, slurm=options)
+    with pytest.raises(UserError, match=words):
+        sweep.submit()
+    assert queued(sweep.folder) == {}
+
+
+def test_whoever_stops_waiting_learns_how_to_cancel_the_jobs(slurm: None, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, {"a": "waits"})
+    sweep.submit()
+    sweep.until_in_the_middle("a")
+    stop = threading.Event()
+    stop.set()
+    states = wait(sweep.folder, sweep.plan, say=sweep.said.append, stop=stop)
+    assert [state.state for state in states] == ["running"]
+    assert sweep.said[-1] == f"the jobs go on without this command; scancel {sweep.job('a').split('_')[0]} cancels them"
