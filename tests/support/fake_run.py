@@ -26,7 +26,7 @@ def main() -> int:
     number = len(lines(place / "starts"))
     turn = turns[min(number, len(turns) - 1)]
     where = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    for name in (place / "alone", *([place.parent / f"slot{where}"] if where else [])):
+    for name in (place / "alone", *([place.parent / f"slot{where}"] if where and not turn.get("shares") else [])):
         if not locked(name):
             note(place.parent / "doubles", f"{place.name} {name.name}")
             return 70
@@ -45,6 +45,8 @@ def work(folder: Path, asked: dict[str, object], turn: dict[str, object]) -> int
     for done in range(len(lines(episodes)), asked["episodes"]):
         if done >= turn.get("after", 10**9):
             return end(folder, info, turn)
+        while turn.get("waits") == done and not (Path(sys.argv[4]).parent / "go").exists() and not stopped:
+            time.sleep(0.05)
         time.sleep(turn.get("seconds", 0.0))
         if stopped:
             print("stopped; the same command goes on from here")

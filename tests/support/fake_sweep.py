@@ -1,4 +1,4 @@
-"""A sweep of cells that take no time; see :mod:`tests.support.fake_cell`."""
+"""A sweep of cells that compute nothing, see :mod:`tests.support.fakes`, planned with what an engine wants to know."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from fsseg_bench.sweeps.attempts import Attempt, read_attempts
 from fsseg_bench.sweeps.plan import Plan, cell_folder, read_plan, write_plan
 from fsseg_bench.sweeps.states import states_of
-from tests.support.fake_cell import GO
-from tests.support.fresh import python
-from tests.support.slurm import until
-from tests.support.sweeps import cell, planned
+from tests.support.fakes import EPISODES, doubles, episodes, fake, until
+from tests.support.sweeps import planned
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+MAKES: Final = {}
+WAITS: Final = {"waits": 1}
+"""After one episode, until :meth:`FakeSweep.go`, or until it is stopped."""
+FAILS: Final = {"after": 0, "code": 2, "says": "error: this can never be"}
+FALLS: Final = {"after": 0, "signal": 9}
 
 
 class FakeSweep:
@@ -25,21 +28,15 @@ class FakeSweep:
     def __init__(
         self,
         folder: Path,
-        behaviours: Mapping[str, str],
+        turns: Mapping[str, Mapping[str, Any]],
         waits_for: Mapping[str, str] = NOTHING,
         slurm: Mapping[str, Any] = NOTHING,
         ray: Mapping[str, Any] = NOTHING,
         **needs: Any,
     ) -> None:
-        """``behaviours`` by the labels of the cells; ``needs`` of one cell, beside a GPU and a thread."""
+        """``turns`` by the labels of the cells; ``needs`` of one cell, beside a GPU and a thread."""
         self.root = folder / "it's 100% here"  # what shells and Slurm have a meaning for
-        cells = [
-            replace(
-                cell(self.root, label, train=0, waits_for=waits_for.get(label)),
-                command=("run", str(self.root), label, behaviour),
-            )
-            for label, behaviour in behaviours.items()
-        ]
+        cells = [fake(self.root, label, dict(turn), waits_for=waits_for.get(label)) for label, turn in turns.items()]
         self.folder = planned(self.root, cells, **{"gpus": 1, "threads": 1, **needs})
         write_plan(self.folder, replace(read_plan(self.folder), slurm=slurm, ray=ray))
 
@@ -60,27 +57,21 @@ class FakeSweep:
         """How the attempts at a cell have ended."""
         return [attempt.code for attempt in self.attempts(label)]
 
-    def episodes(self, label: str) -> bytes:
-        """That are recorded of a cell; nothing when it was not begun."""
-        path = self.root / self.plan.by_label[label].folder / "episodes.jsonl"
-        return path.read_bytes() if path.exists() else b""
+    def waiting(self) -> list[str]:
+        """The cells that have recorded one episode."""
+        paths = [(cell.label, self.root / cell.folder / "episodes.jsonl") for cell in self.plan.cells]
+        return [label for label, path in paths if path.exists() and path.read_bytes().count(b"\n") == 1]
 
-    def until_in_the_middle(self, *labels: str) -> None:
-        """Waits until cells have recorded one episode and wait for :meth:`go`."""
-        for label in labels:
-            until(lambda label=label: self.episodes(label).count(b"\n") == 1, f"{label} is in the middle")  # type: ignore[misc]
+    def until_waiting(self, *labels: str) -> None:
+        """Waits until cells wait in their middle."""
+        until(lambda: set(labels) <= set(self.waiting()))
 
     def go(self) -> None:
         """Lets the cells go on that wait in the middle."""
-        (self.root / GO).touch()
+        (self.root / "fakes" / "go").touch()
 
-
-def undisturbed(folder: Path, label: str) -> bytes:
-    """The episodes that a cell records when nothing happens to it."""
-    root = folder / "undisturbed"
-    python(
-        "import sys; from pathlib import Path; from tests.support.fake_cell import main\n"
-        f"sys.exit(main(Path({str(root)!r}), {label!r}, 'makes'))"
-    )
-    (path,) = root.rglob("episodes.jsonl")
-    return path.read_bytes()
+    def made_once(self) -> None:
+        """All cells are done, each episode was made once, and nobody was at a cell at the same time as another."""
+        assert set(self.states().values()) == {"done"}
+        assert all(episodes(self.root, cell) == list(range(EPISODES)) for cell in self.plan.cells)
+        assert doubles(self.root) == []

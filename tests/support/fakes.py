@@ -30,7 +30,8 @@ def fake(root: Path, label: str, *turns: dict[str, Any], info: dict[str, Any] | 
     """A cell without training. Its attempts do what ``turns`` say one after the other, and the last one's for ever.
 
     A turn: ``seconds`` an episode; ``after`` so many episodes it ends with ``code``, by ``signal``, or ``hangs`` until
-    SIGTERM (``deaf``: also then), and ``says`` something before that. An empty one does all that is left.
+    SIGTERM (``deaf``: also then), and ``says`` something before that; after so many it ``waits`` for the file
+    ``ROOT/fakes/go``; it ``shares`` its slot's number with others. An empty one does all that is left.
     """
     made = cell(root, label, **{"train": 0, "evaluate": EPISODES, **changes})
     place = root / "fakes" / label

@@ -12,11 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.fakes import until
 from tests.support.fresh import ROOT
 
 GUARD = 600.0
@@ -78,14 +78,6 @@ def missing() -> str | None:
     return None
 
 
-def until(true: Callable[[], object], what: str) -> None:
-    """Waits until something is true."""
-    end = time.monotonic() + GUARD
-    while not true():
-        assert time.monotonic() < end, f"never happened: {what}"
-        time.sleep(0.05)
-
-
 @contextmanager
 def private_slurm(folder: Path) -> Iterator[dict[str, str]]:
     """Slurm is up inside; the variables of the environment that its commands need."""
@@ -113,7 +105,7 @@ def _watch(folder: Path) -> None:
                         [name, *more], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
                     )
                 )
-        until(lambda: _idle() or any(daemon.poll() is not None for daemon in daemons), "Slurm is idle")
+        until(lambda: _idle() or any(daemon.poll() is not None for daemon in daemons))
         print("up" if _idle() else "a daemon ended", flush=True)
         sys.stdin.read()  # until the other side closes it, or is dead
     finally:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,10 @@ from fsseg_bench.sweeps.on_ray import OUTPUT, RayEngine, read_options
 from fsseg_bench.sweeps.plan import PLAN_FILE
 from fsseg_bench.sweeps.ray_driver import task_of
 from fsseg_bench.version import __version__
-from tests.support import fake_cell
-from tests.support.fake_sweep import FakeSweep, undisturbed
+from tests.support.fake_sweep import FAILS, FALLS, MAKES, WAITS, FakeSweep
+from tests.support.fakes import FAKE, until
 from tests.support.ray_nodes import Nodes, ray_nodes
-from tests.support.slurm import until
 
-PROGRAM = (sys.executable, fake_cell.__file__)
 _DRIVER = """
 import sys
 from pathlib import Path
@@ -49,8 +47,15 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         yield found
 
 
+class Sweep(FakeSweep):
+    """A sweep of fake cells, for Ray: the only GPU of each of two nodes has the same number."""
+
+    def __init__(self, folder: Path, turns: Mapping[str, Mapping[str, Any]], **ray: Any) -> None:
+        super().__init__(folder, {label: {**turn, "shares": True} for label, turn in turns.items()}, ray=ray)
+
+
 def engine_of(sweep: FakeSweep, **more: Any) -> RayEngine:
-    return RayEngine(sweep.folder, sweep.plan, program=PROGRAM, **more)
+    return RayEngine(sweep.folder, sweep.plan, program=FAKE, **more)
 
 
 def until_ended(engine: RayEngine, count: int) -> list[Ended]:
@@ -60,7 +65,7 @@ def until_ended(engine: RayEngine, count: int) -> list[Ended]:
         ended.extend(engine.ended(1))
         return len(ended) >= count
 
-    until(enough, f"{count} cells end")
+    until(enough)
     return ended
 
 
@@ -79,7 +84,7 @@ def at_work(sweep: FakeSweep) -> list[str]:
 
 @pytest.mark.slow
 def test_each_cell_gets_a_gpu_and_ends_with_its_own_code(nodes: Nodes, tmp_path: Path) -> None:
-    sweep = FakeSweep(tmp_path, {"fine": "makes", "wrong": "fails", "weak": "falls"}, ray={"address": nodes.address})
+    sweep = Sweep(tmp_path, {"fine": MAKES, "wrong": FAILS, "weak": FALLS}, address=nodes.address)
     with engine_of(sweep) as engine:
         left, codes = list(sweep.plan.cells), {}
         while len(codes) < 3:
@@ -99,20 +104,20 @@ def test_a_cell_whose_node_dies_is_told_of_and_goes_on_elsewhere(
     nodes: Nodes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     told: list[str] = []
-    sweep = FakeSweep(tmp_path, {"a": "waits", "b": "waits"}, ray={"address": nodes.address})
+    sweep = Sweep(tmp_path, {"a": WAITS, "b": WAITS}, address=nodes.address)
     with engine_of(sweep, tell=told.append) as engine:
         for cell in sweep.plan.cells:
             engine.begin(cell)
-        sweep.until_in_the_middle("a", "b")
+        sweep.until_waiting("a", "b")
         nodes.kill()
         (lost,) = until_ended(engine, 1)
         assert lost.code is None
-        until(lambda: sweep.states()[lost.cell.label] == "stopped", "nobody has the cell")
+        until(lambda: sweep.states()[lost.cell.label] == "stopped")
         engine.begin(lost.cell)
         sweep.go()
         assert [one.code for one in until_ended(engine, 2)] == [0, 0]
     assert [len(sweep.attempts(label)) for label in "ab"] == ([2, 1] if lost.cell.label == "a" else [1, 2])
-    assert sweep.episodes(lost.cell.label) == undisturbed(tmp_path, lost.cell.label)
+    sweep.made_once()
     assert capfd.readouterr() == ("", "")  # Ray prints much of a death
     assert (sweep.folder / OUTPUT).exists()
     assert [words.partition(" ")[0] for words in told] == [f"{lost.cell.label}:"]
@@ -120,13 +125,13 @@ def test_a_cell_whose_node_dies_is_told_of_and_goes_on_elsewhere(
 
 @pytest.mark.slow
 def test_leaving_stops_the_cells_after_they_wrote_what_they_have(nodes: Nodes, tmp_path: Path) -> None:
-    sweep = FakeSweep(tmp_path, dict.fromkeys("abc", "waits"), ray={"address": nodes.address, "at_once": 3})
+    sweep = Sweep(tmp_path, dict.fromkeys("abc", WAITS), address=nodes.address, at_once=3)
     with engine_of(sweep) as engine:
         for cell in sweep.plan.cells:
             assert engine.has_room()
             engine.begin(cell)
         assert not engine.has_room()
-        until(lambda: sum(sweep.episodes(label).count(b"\n") for label in "abc") == 2, "two are in the middle")
+        until(lambda: len(sweep.waiting()) == 2)
     assert [one.code for one in engine.ended(0)] == [143] * 3
     assert sorted(code for label in "abc" for code in sweep.codes(label)) == [143, 143]  # the third was not begun
     assert at_work(sweep) == []
@@ -135,24 +140,24 @@ def test_leaving_stops_the_cells_after_they_wrote_what_they_have(nodes: Nodes, t
 @pytest.mark.slow
 @pytest.mark.parametrize("both", [False, True], ids=["driver", "driver and its process for Ray"])
 def test_nothing_is_left_of_a_killed_driver(nodes: Nodes, tmp_path: Path, both: bool) -> None:
-    sweep = FakeSweep(tmp_path, dict.fromkeys("ab", "waits"), ray={"address": nodes.address})
-    command = [sys.executable, "-c", _DRIVER, str(sweep.folder), *PROGRAM]
+    sweep = Sweep(tmp_path, dict.fromkeys("ab", WAITS), address=nodes.address)
+    command = [sys.executable, "-c", _DRIVER, str(sweep.folder), *FAKE]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         speaker = int(driver.stdout.readline())
-        sweep.until_in_the_middle("a", "b")
+        sweep.until_waiting("a", "b")
         driver.kill()
         if both:
             os.kill(speaker, signal.SIGKILL)
-    until(lambda: not at_work(sweep), "all processes are gone")
-    until(lambda: sweep.states() == {"a": "stopped", "b": "stopped"}, "nobody has the cells")
+    until(lambda: not at_work(sweep))
+    until(lambda: sweep.states() == {"a": "stopped", "b": "stopped"})
     if not both:
         assert sweep.codes("a") == sweep.codes("b") == [143]
 
 
 @pytest.mark.slow
 def test_a_node_without_the_folder_of_the_sweep_is_said(nodes: Nodes, tmp_path: Path) -> None:
-    sweep = FakeSweep(tmp_path, {"a": "makes"}, ray={"address": nodes.address})
+    sweep = Sweep(tmp_path, {"a": MAKES}, address=nodes.address)
     with engine_of(sweep) as engine:
         (cell,) = sweep.plan.cells
         (sweep.folder / PLAN_FILE).rename(sweep.folder / "elsewhere")
@@ -164,7 +169,7 @@ def test_a_node_without_the_folder_of_the_sweep_is_said(nodes: Nodes, tmp_path: 
 @pytest.mark.slow
 def test_ray_of_this_machine_alone_ends_with_the_sweep(nodes: Nodes, tmp_path: Path) -> None:
     told: list[str] = []
-    sweep = FakeSweep(tmp_path, {"a": "makes"}, ray={"address": "local", "num_gpus": 0, "resources": {}})
+    sweep = Sweep(tmp_path, {"a": MAKES}, address="local", num_gpus=0)
     with engine_of(sweep, tell=told.append) as engine:
         engine.begin(sweep.plan.cells[0])
         assert [one.code for one in until_ended(engine, 1)] == [0]
@@ -176,7 +181,7 @@ def test_ray_of_this_machine_alone_ends_with_the_sweep(nodes: Nodes, tmp_path: P
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_said(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_ray, "_START", 3.0)
-    sweep = FakeSweep(tmp_path, {"a": "makes"}, ray={"address": "127.0.0.1:9"})
+    sweep = Sweep(tmp_path, {"a": MAKES}, address="127.0.0.1:9")
     with (
         pytest.raises(UserError, match=r"Ray at '127\.0\.0\.1:9' (does not answer|cannot be joined)"),
         engine_of(sweep),
@@ -186,7 +191,7 @@ def test_a_cluster_that_is_not_there_is_said(nodes: Nodes, tmp_path: Path, monke
 
 
 def test_ray_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = FakeSweep(tmp_path, {"a": "makes"})
+    sweep = Sweep(tmp_path, {"a": MAKES})
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=re.escape('pip install "fsseg-bench[ray]"')):
         engine_of(sweep)

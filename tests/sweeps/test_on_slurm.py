@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -18,13 +19,15 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.sweeps.on_slurm import queued, submit, wait
 from fsseg_bench.sweeps.plan import cell_folder
 from fsseg_bench.sweeps.submissions import SUBMISSIONS_FILE, read_submissions
-from tests.support import fake_cell
-from tests.support.fake_sweep import NOTHING, FakeSweep, undisturbed
-from tests.support.fresh import python
-from tests.support.slurm import missing, private_slurm, until
+from tests.support.fake_sweep import FAILS, FALLS, MAKES, NOTHING, WAITS, FakeSweep
+from tests.support.fakes import FAKE, until
+from tests.support.fresh import ROOT, python
+from tests.support.slurm import missing, private_slurm
 from tests.support.sweeps import held
 
 pytestmark = pytest.mark.slow
+STOPPED_AND_DONE = ([143, 0], [-15, 0])
+"""Slurm sends SIGTERM to all processes of a job: the cell gets a second one, which may come when Python has ended."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def slurm(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[
         monkeypatch.setenv(name, value)
     yield
     said("scancel", f"--user={getpass.getuser()}")
-    until(lambda: not said("squeue", "--noheader"), "no job is left")
+    until(lambda: not said("squeue", "--noheader"))
 
 
 def said(*command: str) -> str:
@@ -55,7 +58,10 @@ def said(*command: str) -> str:
 def interpreter(folder: Path) -> str:
     """The Python of the nodes: its cells take no time."""
     path = folder / "python"
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_cell.__file__} "$@"\n')
+    code = f"import sys; from fsseg_bench.sweeps.on_node import main; sys.exit(main(sys.argv[1:], {FAKE!r}))"
+    path.write_text(
+        f'#!/bin/sh\nshift 2\nPYTHONPATH={ROOT} exec {sys.executable} -c {shlex.quote(code)} "$@"\n', encoding="utf-8"
+    )
     path.chmod(0o755)
     return str(path)
 
@@ -66,12 +72,12 @@ class Sweep(FakeSweep):
     def __init__(
         self,
         folder: Path,
-        behaviours: Mapping[str, str],
+        turns: Mapping[str, Mapping[str, Any]],
         waits_for: Mapping[str, str] = NOTHING,
         slurm: Mapping[str, Any] = NOTHING,
         **needs: Any,
     ) -> None:
-        super().__init__(folder, behaviours, waits_for, {"pause_seconds": 0, **slurm}, **needs)
+        super().__init__(folder, turns, waits_for, {"pause_seconds": 0, **slurm}, **needs)
         self.said: list[str] = []
         self.python = interpreter(folder)
 
@@ -91,7 +97,7 @@ class Sweep(FakeSweep):
 
 
 def test_each_cell_gets_a_gpu_and_nothing_is_submitted_twice(slurm: None, tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, dict.fromkeys("abcd", "makes"))
+    sweep = Sweep(tmp_path, dict.fromkeys("abcd", MAKES))
     assert sweep.submit() == ["a", "b", "c", "d"]
     assert sweep.submit() == []
     assert set(sweep.wait().values()) == {"done"}
@@ -105,7 +111,7 @@ def test_each_cell_gets_a_gpu_and_nothing_is_submitted_twice(slurm: None, tmp_pa
 def test_what_would_fail_again_is_not_tried_again_and_what_falls_is_until_its_retries_are_used(
     slurm: None, tmp_path: Path
 ) -> None:
-    sweep = Sweep(tmp_path, {"fine": "makes", "wrong": "fails", "weak": "falls"}, retries=1)
+    sweep = Sweep(tmp_path, {"fine": MAKES, "wrong": FAILS, "weak": FALLS}, retries=1)
     sweep.submit()
     assert sweep.wait() == {"fine": "done", "wrong": "failed", "weak": "gave up"}
     assert sweep.codes("wrong") == [2]
@@ -117,42 +123,42 @@ def test_what_would_fail_again_is_not_tried_again_and_what_falls_is_until_its_re
 
 
 def test_a_cell_that_is_preempted_goes_on_by_itself(slurm: None, tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, {"a": "waits"})
+    sweep = Sweep(tmp_path, {"a": WAITS})
     sweep.submit()
-    sweep.until_in_the_middle("a")
+    sweep.until_waiting("a")
     said("sbatch", "--partition=urgent", "--gres=gpu:2", "--output=/dev/null", "--wrap=true")
-    until(lambda: sweep.codes("a")[0] is not None, "the cell is stopped")
+    until(lambda: sweep.codes("a")[0] is not None)
     sweep.go()
     assert sweep.wait() == {"a": "done"}
-    assert sweep.codes("a") == [143, 0]
-    assert sweep.episodes("a") == undisturbed(tmp_path, "a")
+    assert sweep.codes("a") in STOPPED_AND_DONE
+    sweep.made_once()
 
 
 def test_a_cell_whose_time_is_nearly_over_is_stopped_and_goes_on_by_itself(slurm: None, tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, {"a": "waits"})
+    sweep = Sweep(tmp_path, {"a": WAITS})
     sweep.submit()
-    sweep.until_in_the_middle("a")
+    sweep.until_waiting("a")
     said("scancel", "--batch", "--signal=USR1", sweep.job("a"))
-    until(lambda: sweep.codes("a")[0] is not None, "the cell is stopped")
+    until(lambda: sweep.codes("a")[0] is not None)
     sweep.go()
     assert sweep.wait() == {"a": "done"}
-    assert sweep.codes("a") == [143, 0]
-    assert sweep.episodes("a") == undisturbed(tmp_path, "a")
+    assert sweep.codes("a") in STOPPED_AND_DONE
+    sweep.made_once()
 
 
 def test_a_cancelled_cell_stays_away_until_the_same_command_comes_again(slurm: None, tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, {"a": "waits", "b": "waits", "c": "waits"})
+    sweep = Sweep(tmp_path, {"a": WAITS, "b": WAITS, "c": WAITS})
     sweep.submit()
-    sweep.until_in_the_middle("b")
+    sweep.until_waiting("b")
     assert "PENDING" in queued(sweep.folder)["c"]
     said("scancel", sweep.job("b"), sweep.job("c"))
-    until(lambda: set(queued(sweep.folder)) == {"a"}, "two jobs are gone")
+    until(lambda: set(queued(sweep.folder)) == {"a"})
     assert sweep.states() == {"a": "running", "b": "stopped", "c": "waiting"}
     assert sweep.submit() == ["b", "c"]
     sweep.go()
     assert set(sweep.wait().values()) == {"done"}
-    assert sweep.codes("b") == [143, 0]
-    assert sweep.episodes("b") == undisturbed(tmp_path, "b")
+    assert sweep.codes("b") in STOPPED_AND_DONE
+    sweep.made_once()
 
 
 def test_a_cell_that_needs_another_comes_after_it_and_the_arrays_are_as_large_as_the_cluster_allows(
@@ -160,13 +166,13 @@ def test_a_cell_that_needs_another_comes_after_it_and_the_arrays_are_as_large_as
 ) -> None:
     sweep = Sweep(
         tmp_path,
-        {"after": "makes", "first": "waits", **dict.fromkeys("abcd", "makes")},
+        {"after": MAKES, "first": WAITS, **dict.fromkeys("abcd", MAKES)},
         waits_for={"after": "first"},
         slurm={"at_once": 2},
     )
     sweep.submit()
     assert [len(one.labels) for one in read_submissions(sweep.folder)] == [4, 1, 1]  # MaxArraySize is 4
-    sweep.until_in_the_middle("first")
+    sweep.until_waiting("first")
     assert "(PENDING, Dependency)" in queued(sweep.folder)["after"]
     sweep.go()
     assert set(sweep.wait().values()) == {"done"}
@@ -174,7 +180,7 @@ def test_a_cell_that_needs_another_comes_after_it_and_the_arrays_are_as_large_as
 
 
 def test_a_cell_whose_training_failed_is_not_tried(slurm: None, tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, {"first": "fails", "after": "makes"}, waits_for={"after": "first"})
+    sweep = Sweep(tmp_path, {"first": FAILS, "after": MAKES}, waits_for={"after": "first"})
     assert sweep.submit() == ["first", "after"]
     assert sweep.wait() == {"first": "failed", "after": "waiting"}
     assert sweep.attempts("after") == []
@@ -183,7 +189,7 @@ def test_a_cell_whose_training_failed_is_not_tried(slurm: None, tmp_path: Path) 
 
 
 def test_two_submitters_at_once_submit_each_cell_once(slurm: None, tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, dict.fromkeys("abcd", "waits"))
+    sweep = Sweep(tmp_path, dict.fromkeys("abcd", WAITS))
     code = (
         "import sys; from pathlib import Path; from fsseg_bench.sweeps import on_slurm, plan\n"
         f"folder = Path({str(sweep.folder)!r}); p = plan.read_plan(folder)\n"
@@ -200,7 +206,7 @@ def test_two_submitters_at_once_submit_each_cell_once(slurm: None, tmp_path: Pat
 
 
 def test_a_cell_that_somebody_else_makes_is_left_to_them(slurm: None, tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, {"a": "makes", "b": "makes"})
+    sweep = Sweep(tmp_path, {"a": MAKES, "b": MAKES})
     with held(cell_folder(sweep.folder, sweep.plan.by_label["a"])):
         assert sweep.submit() == ["b"]
         assert sweep.wait() == {"a": "running", "b": "done"}
@@ -208,7 +214,7 @@ def test_a_cell_that_somebody_else_makes_is_left_to_them(slurm: None, tmp_path: 
 
 def test_a_submission_whose_number_was_never_noted_is_found_by_its_name(slurm: None, tmp_path: Path) -> None:
     comment = 'it\'s "b" \\ # c'
-    sweep = Sweep(tmp_path, {"a": "waits"}, slurm={"comment": comment})
+    sweep = Sweep(tmp_path, {"a": WAITS}, slurm={"comment": comment})
     sweep.submit()
     assert said("squeue", "--noheader", "--format=%k") == comment
     path = sweep.folder / SUBMISSIONS_FILE
@@ -217,7 +223,7 @@ def test_a_submission_whose_number_was_never_noted_is_found_by_its_name(slurm: N
     assert sweep.job("a").endswith("_0")
     assert sweep.submit() == []
     said("scancel", sweep.job("a"))
-    until(lambda: not queued(sweep.folder), "the job is gone")
+    until(lambda: not queued(sweep.folder))
     assert sweep.submit() == ["a"]
     sweep.go()
     sweep.wait()
@@ -234,16 +240,16 @@ def test_a_submission_whose_number_was_never_noted_is_found_by_its_name(slurm: N
     ],
 )
 def test_slurm_says_why_it_refuses(slurm: None, tmp_path: Path, options: dict[str, str], words: str) -> None:
-    sweep = Sweep(tmp_path, {"a": "makes"}, slurm=options)
+    sweep = Sweep(tmp_path, {"a": MAKES}, slurm=options)
     with pytest.raises(UserError, match=words):
         sweep.submit()
     assert queued(sweep.folder) == {}
 
 
 def test_whoever_stops_waiting_learns_how_to_cancel_the_jobs(slurm: None, tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, {"a": "waits"})
+    sweep = Sweep(tmp_path, {"a": WAITS})
     sweep.submit()
-    sweep.until_in_the_middle("a")
+    sweep.until_waiting("a")
     stop = threading.Event()
     stop.set()
     states = wait(sweep.folder, sweep.plan, say=sweep.said.append, stop=stop)

@@ -15,7 +15,7 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.sweeps.plan import Cell, Needs
 from fsseg_bench.sweeps.slurm_script import Batch, Options, read_options, resources, script
-from tests.support.slurm import until
+from tests.support.fakes import until
 
 CELL = Cell("m=baseline,f=1", ("run", "--device", "cuda", "--threads", "3"), "x", "0" * 64, 2, 5)
 
@@ -180,7 +180,7 @@ def test_a_signal_goes_to_the_cell_and_the_shell_waits_for_it(
     up, done = tmp_path / "up", tmp_path / "done"
     end = f"trap 'sleep 0.3; touch {done}; {ends}' TERM; touch {up}; while :; do sleep 0.05; done"
     node = Node(tmp_path, end)
-    until(up.exists, "the cell is at work")
+    until(up.exists)
     node.shell.send_signal(number)
     assert node.shell.wait(600) == code
     assert done.exists()
