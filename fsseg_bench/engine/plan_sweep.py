@@ -57,7 +57,8 @@ def plan_sweep(spec: Spec, root: Path, progress: Progress | None = None) -> Plan
         use_threads(threads)  # planning took those of the cells
     work.check(len(wanted))
     cells, twice = work.cells(wanted)
-    for note in dict.fromkeys([*asked.notes, *twice, *work.planner.notes, *device, *_threads_note(spec)]):
+    few = _few([*dict.fromkeys(work.planner.details)], "warnings about few test images or episodes")
+    for note in dict.fromkeys([*asked.notes, *twice, *work.planner.notes, *few, *device, *_threads_note(spec)]):
         progress.say(note)
     return Plan(
         format=FORMAT,
@@ -195,7 +196,7 @@ def _listed(told: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _few(notes: Sequence[str], summary: str) -> list[str]:
-    return list(notes) if len(notes) <= _MOST_NAMED else [*notes[:_MOST_NAMED], f"{len(notes)} {summary}"]
+    return list(notes) if len(notes) <= _MOST_NAMED else [*notes[:_MOST_NAMED], f"... {len(notes)} {summary}"]
 
 
 def _threads_note(spec: Spec) -> list[str]:

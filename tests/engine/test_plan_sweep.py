@@ -175,6 +175,25 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_plan(sweep_folder(tmp_path, "tiny")) == plan
 
 
+def test_each_fold_has_its_list_of_episodes(tmp_path: Path) -> None:
+    for fold in (1, 2):
+        table = make_plan(tiny_request(tmp_path, fold=fold, episodes="8")).table
+        table.to_csv(tmp_path / f"mine-{fold}.csv")
+    spec = tiny_sweep(tmp_path, common={"episodes": str(tmp_path / "mine-{fold}.csv"), "iterations": 0, "fold": "all"})
+    with pytest.raises(UserError, match=r"2 of 4 cells cannot be made"):
+        planned(spec, tmp_path)
+    plan, _ = planned(replace(spec, grid={"fold": (1, 2)}), tmp_path)
+    assert [options_of(cell)["--episodes"] for cell in plan.cells] == [str(tmp_path / f"mine-{f}.csv") for f in (1, 2)]
+    assert [cell.evaluate for cell in plan.cells] == [8, 8]
+
+
+def test_an_unknown_protocol_is_an_error_of_planning(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"1 of 1 cells cannot be made.*\n  baseline-shapes6i.*unknown dataset 'shapes6i'"
+    ):
+        planned(tiny_sweep(tmp_path, common={"dataset": "shapes6i"}), tmp_path)
+
+
 # Trainings that several cells share
 
 
@@ -220,7 +239,7 @@ def test_a_checkpoint_of_another_method_or_fold_is_refused(tmp_path: Path) -> No
 def made(cell: Cell) -> None:
     """Makes a cell by its command, in this process."""
     with pytest.raises(SystemExit) as ended:
-        main(list(cell.command))
+        main([*cell.command, "--identity", cell.identity])
     assert ended.value.code in {0, None}
 
 
