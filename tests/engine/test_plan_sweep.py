@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from fsseg_bench.cli.main import main
+from fsseg_bench.engine import outline as outlining
+from fsseg_bench.engine import plan as plans
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.plan_sweep import plan_sweep
 from fsseg_bench.engine.requests import requests_for
@@ -192,6 +196,34 @@ def test_an_unknown_protocol_is_an_error_of_planning(tmp_path: Path) -> None:
         UserError, match=r"1 of 1 cells cannot be made.*\n  baseline-shapes6i.*unknown dataset 'shapes6i'"
     ):
         planned(tiny_sweep(tmp_path, common={"dataset": "shapes6i"}), tmp_path)
+
+
+def test_what_cells_have_in_common_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds a sweep, not seconds a cell: a model for each method, a table for each fold and shot."""
+    made: Counter[str] = Counter()
+
+    def counted(module: ModuleType, name: str) -> None:
+        whole = getattr(module, name)
+
+        def counting(*given: Any, **named: Any) -> Any:
+            made[name] += 1
+            return whole(*given, **named)
+
+        monkeypatch.setattr(module, name, counting)
+
+    counted(outlining, "assemble")
+    counted(plans, "method_digest")
+    counted(plans, "sample_episodes")
+    grid = {
+        "method": ["baseline", "panet"],
+        "shot": [1, 2],
+        "fold": [1, 2],
+        "seed": [0, 1, 2],
+        "scales": [[1.0], [0.7]],
+    }
+    plan, _ = planned(tiny_sweep(tmp_path, grid=grid), tmp_path)
+    assert len(plan.cells) == 48
+    assert made == {"assemble": 2, "method_digest": 2, "sample_episodes": 4}
 
 
 # Trainings that several cells share
