@@ -41,6 +41,7 @@ _STOPPABLE = {"run"}
 
 _COMMANDS = {
     "run": ("fsseg_bench.cli.run", "run"),
+    "sweep": ("fsseg_bench.cli.sweep", "sweep"),
     "report": ("fsseg_bench.cli.report", "report"),
     "compare": ("fsseg_bench.cli.compare", "compare"),
     "figures": ("fsseg_bench.cli.figures", "figures"),

@@ -70,6 +70,10 @@ class Backend:
         """Bytes that can be had there now; where the system does not say, 4 GiB."""
         return limits.free_memory()
 
+    def memory(self, device: torch.device) -> int:
+        """Bytes of a GPU, whoever uses them; of the CPU those that are free."""
+        return self.free_memory(device)
+
     def peak_memory(self, device: torch.device) -> int:
         """The most bytes taken: on a GPU since :meth:`forget_peak`, on the CPU by the process so far; 0 if unknown."""
         try:
@@ -161,6 +165,10 @@ class CudaBackend(Backend):
     def free_memory(self, device: torch.device) -> int:
         """What the driver calls free."""
         return torch.cuda.mem_get_info(device)[0]
+
+    def memory(self, device: torch.device) -> int:
+        """As the driver says."""
+        return torch.cuda.get_device_properties(device).total_memory
 
     def peak_memory(self, device: torch.device) -> int:
         """What tensors took at the most."""

@@ -14,7 +14,7 @@ from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.run import assist, execute
 from fsseg_bench.engine.side_by_side import RunTask, make_side_by_side
 from fsseg_bench.progress import Job, Progress
-from fsseg_bench.records.run import RunRecord
+from fsseg_bench.records.words import result_words
 
 
 def run_all(batch: Batch, opened: OpenSources, progress: Progress | None = None) -> list[Path]:
@@ -47,7 +47,7 @@ def run_all(batch: Batch, opened: OpenSources, progress: Progress | None = None)
             todo = planned.left.status != "done"
             record = execute(planned.plan(opened), inside if todo else None)  # of a finished run there is no news
             if todo:
-                progress.say(f"{jobs[number].title}: {result_words(record)}, {time.monotonic() - begin:,.0f} s")
+                progress.say(f"{jobs[number].title}: {result_words(record.info)}, {time.monotonic() - begin:,.0f} s")
         folders.append(record.folder)
     return folders
 
@@ -63,9 +63,3 @@ def job_of(planned: Planned, *, seeds: bool = False) -> Job:
     request = planned.request
     title = f"{request.method} fold {request.fold}" + (f" seed {request.seed}" if seeds else "")
     return Job(title, planned.kind, planned.left.steps, planned.speeds)
-
-
-def result_words(record: RunRecord) -> str:
-    """The score of a run that is done."""
-    score = record.info.scores.get(record.info.settings.headline, {}).get("mean_iou")
-    return "done" if score is None else f"mean IoU {100 * score:.2f} %"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fsseg_bench.engine.jobs import result_words
 from fsseg_bench.engine.plan import OpenSources, make_plan
 from fsseg_bench.engine.relay import Event, Sender
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.side_by_side import RunDone, RunTask
+from fsseg_bench.records.words import result_words
 
 
 def worker() -> Callable[[RunTask, Callable[[Event], None]], RunDone]:
@@ -18,6 +18,6 @@ def worker() -> Callable[[RunTask, Callable[[Event], None]], RunDone]:
     def make(task: RunTask, tell: Callable[[Event], None]) -> RunDone:
         progress = None if task.done else Sender(tell)
         record = execute(make_plan(task.request, opened), progress, share=task.share)
-        return RunDone(record.folder, result_words(record))
+        return RunDone(record.folder, result_words(record.info))
 
     return make

@@ -119,11 +119,11 @@ def _variables(cell: Cell) -> dict[str, str]:
     """What the environment of a cell has beside this one's: its threads, and where the same modules are found."""
     threads = str(threads_of(cell))
     found = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
-    path = _module_path()
+    path = module_path()
     return found | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
 
 
-def _module_path() -> list[str]:
+def module_path() -> list[str]:
     """Where this process looks for modules, but for what its interpreter knows by itself."""
     known = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")]
     folders = dict.fromkeys(Path(entry).absolute() for entry in sys.path if not entry.endswith(".zip"))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import queue
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -12,7 +16,7 @@ from typing import Final
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.machine.limits import free_memory, usable_cores
-from fsseg_bench.sweeps.attempt import PROGRAM, attempt, threads_of
+from fsseg_bench.sweeps.attempt import PROGRAM, attempt, module_path, threads_of
 from fsseg_bench.sweeps.engine import Ended, Engine
 from fsseg_bench.sweeps.plan import Cell, Plan
 
@@ -48,6 +52,8 @@ class LocalEngine(Engine):
 
     def __init__(self, folder: Path, plan: Plan, slots: Sequence[Slot], *, program: Sequence[str] = PROGRAM) -> None:
         """``program`` gets the words of a cell's command."""
+        self.words = _words(slots)
+        """How many cells are made at a time, and where."""
         self._folder, self._plan, self._program = folder, plan, program
         self._free = deque(slots)
         self._threads: dict[str, tuple[threading.Thread, Slot]] = {}
@@ -135,10 +141,8 @@ def local_slots(plan: Plan, gpus: Sequence[Gpu], jobs: int | None = None) -> lis
         UserError: a cell needs a GPU, or more of its memory than there is.
     """
     needs = plan.needs
-    if needs.gpus and not gpus:
-        raise UserError(
-            "[cell] gpus = 1: PyTorch sees no GPU here; leave it out, or write gpus = 0 to compute on the CPU"
-        )
+    if not gpus and (needs.gpus or any(_device(cell).startswith("cuda") for cell in plan.cells)):
+        raise UserError("the cells compute on a GPU, and PyTorch sees none here; [cell] gpus = 0 computes on the CPU")
     if needs.gpus == 0:
         gpus = ()
     beside = [_beside(gpu, needs.gpu_memory_gib) for gpu in gpus]
@@ -154,6 +158,39 @@ def local_slots(plan: Plan, gpus: Sequence[Gpu], jobs: int | None = None) -> lis
         most = max(min(most, int(free_memory() / (needs.memory_gib * _GIB))), 1)
     count = most if jobs is None else jobs
     return [places[number % len(places)] if places else hidden for number in range(count)]
+
+
+def gpus_here(plan: Plan) -> list[Gpu]:
+    """The GPUs of this machine, if any cell of the plan may use one.
+
+    Raises:
+        UserError: PyTorch cannot be asked.
+    """
+    if plan.needs.gpus == 0 or all(_device(cell) == "cpu" for cell in plan.cells):
+        return []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(module_path())}
+    command = [sys.executable, "-P", "-m", "fsseg_bench.engine.gpus"]
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        words = [line for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(f"PyTorch cannot be asked for GPUs here: {words[-1] if words else 'it ended without a word'}")
+    return [
+        Gpu(found["environment"], next(iter(found["environment"].values())), found["memory"])
+        for found in json.loads(done.stdout)
+    ]
+
+
+def _device(cell: Cell) -> str:
+    words = cell.command
+    return words[words.index("--device") + 1] if "--device" in words else "auto"
+
+
+def _words(slots: Sequence[Slot]) -> str:
+    gpus = {slot.gpu for slot in slots if slot.gpu is not None}
+    where = f" on {len(gpus)} GPU{'s' * (len(gpus) > 1)}" if gpus else " on the CPU"
+    return f"{len(slots)} at a time{where}"
 
 
 def _beside(gpu: Gpu, gib: float | None) -> int:
