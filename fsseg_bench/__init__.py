@@ -3,6 +3,7 @@
 import fsseg_bench
 
 frame = fsseg_bench.run(["baseline", "biopt"], "shapes5i", shot=1)
+cells = fsseg_bench.sweep("table.toml")
 everything = fsseg_bench.results()
 first = fsseg_bench.table(1)
 protocol = fsseg_bench.load_protocol("shapes5i")

@@ -1,6 +1,7 @@
 """The public names: read by type checkers, and by ``__init__.py``, which imports each when it is first used."""
 
 from .api import run as run
+from .api import sweep as sweep
 from .engine.build import build_method as build_method
 from .engine.predict.once import predict as predict
 from .engine.predict.predictor import Predictor as Predictor
@@ -17,5 +18,6 @@ from .report.frames.papers import table as table
 from .report.frames.runs import results as results
 from .report.frames.summary import means as means
 from .report.frames.summary import per_class as per_class
+from .report.frames.sweeps import sweep_status as sweep_status
 from .report.make import make_report as make_report
 from .version import __version__ as __version__

@@ -1,8 +1,9 @@
-"""Runs from Python: the same as ``fsseg-bench run``, with a DataFrame as the result."""
+"""Runs and sweeps from Python: the same as ``fsseg-bench run`` and ``sweep``, with a DataFrame as the result."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -13,15 +14,26 @@ import pandas as pd
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.jobs import run_all
 from fsseg_bench.engine.plan import OpenSources
+from fsseg_bench.engine.plan_sweep import plan_sweep
 from fsseg_bench.engine.requests import requests_for
 from fsseg_bench.engine.share import checked_jobs
 from fsseg_bench.errors import UserError
+from fsseg_bench.machine.stopping import deferred, listening
+from fsseg_bench.paths import results_root
 from fsseg_bench.progress import Progress
 from fsseg_bench.records.request import Precision, RunRequest
 from fsseg_bench.report.frames.runs import results_of
 from fsseg_bench.report.recipes import what_differs
 from fsseg_bench.screen.jobs import JobProgress
 from fsseg_bench.screen.notebook import progress_from_python
+from fsseg_bench.sweeps.driver import drive
+from fsseg_bench.sweeps.lines import Lines
+from fsseg_bench.sweeps.planned import planned
+from fsseg_bench.sweeps.room import check_room
+from fsseg_bench.sweeps.spec import parse_spec, read_spec
+from fsseg_bench.sweeps.start import EngineName, engine_for, submit_cells
+from fsseg_bench.sweeps.states import states_of
+from fsseg_bench.sweeps.table import states_frame
 from fsseg_bench.values import checked_value, plain_value
 
 
@@ -132,6 +144,64 @@ def run(
     frame = results_of(run_all(batch, opened, told))
     frame.attrs["notes"] = [*notes, *details]
     return frame
+
+
+def sweep(
+    spec: str | Path | Mapping[str, Any],
+    *,
+    on: EngineName = "local",
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    wait: bool | None = None,
+    keep_failed: bool = False,
+    replan: bool = False,
+    ignore_disk: bool = False,
+    progress: Progress | bool | None = None,
+) -> pd.DataFrame:
+    """Makes the runs that a sweep asks for and that are not done, resuming what is there.
+
+    Ctrl-C lets the cells that are at work write a checkpoint; the same call goes on.
+
+    Args:
+        spec: a TOML file, or what it says, with a ``name``.
+        on: who makes the cells: ``"local"``, ``"slurm"`` or ``"ray"``.
+        jobs: on local, how many at a time; None: what GPUs or cores, and memory, have room for.
+        out: the folder of the records; None: as ``spec`` says, else ``FSSEG_RESULTS``, else ``results/runs``.
+        wait: for cells that others make, and makes what they leave undone; on Slurm, until no job is left. None: waits,
+            but not on Slurm.
+        keep_failed: does not try again what failed or was given up earlier.
+        replan: plans anew, also where the kept plan seems good.
+        ignore_disk: begins also where the records seem to need more than is free.
+        progress: as of :func:`run`.
+
+    Returns:
+        A row for each cell, as :func:`fsseg_bench.sweep_status` gives it. Cells that failed raise nothing: look at
+        ``state`` and ``reason``.
+
+    Raises:
+        UserError: whatever would end the command before its first cell begins.
+    """
+    told = progress_from_python(progress)
+    asked = parse_spec(spec) if isinstance(spec, Mapping) else read_spec(spec)
+    checked_value("on", on, EngineName)
+    checked_value("jobs", jobs, int | None)
+    if jobs is not None and (jobs < 1 or on != "local"):
+        raise UserError(f"jobs={jobs}: how many cells at a time, from 1, and for on='local' alone")
+    root = results_root(asked.out if out is None else out)
+    folder, plan = planned(asked, root, lambda: plan_sweep(asked, root, told), told.say, replan=replan)
+    states = states_of(folder, plan)
+    if not ignore_disk:
+        check_room(root, states)
+    if on == "slurm":
+        submitted = submit_cells(folder, plan, states, keep_failed=keep_failed, wait=bool(wait), say=told.say)
+        return states_frame(submitted)
+    if all(state.state == "done" for state in states):
+        return states_frame(states)
+    lines = Lines(folder, plan, sum(state.state == "done" for state in states), told.say)
+    with listening([signal.SIGINT]), deferred():
+        engine = engine_for(folder, plan, on, jobs=jobs)
+        outcome = drive(folder, plan, engine, lines, keep_failed=keep_failed, wait=wait is not False)
+    return states_frame(outcome.states)
 
 
 def _unsaid(_method: str) -> None:

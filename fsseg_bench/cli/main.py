@@ -36,8 +36,8 @@ PIPE = 141
 """Nobody reads the output any more, as after ``| head``."""
 DEBUG_VARIABLE = "FSSEG_DEBUG"
 
-_STOPPABLE = {"run"}
-"""Commands that write what they did before they end."""
+_STOPPABLE = {"run", "sweep"}
+"""Commands that have something to do before they end."""
 
 _COMMANDS = {
     "run": ("fsseg_bench.cli.run", "run"),
