@@ -154,9 +154,12 @@ def _write_paper(paper: str, table: str | None, out: str | None) -> None:
     if table is None:
         raise UserError(f"--paper {paper}: say which of its tables, as --table 1")
     from fsseg_bench.cli.output import put
-    from fsseg_bench.sweeps.paper import paper_spec
+    from fsseg_bench.nn.catalogue import backbone_names
+    from fsseg_bench.registry import method_names
+    from fsseg_bench.report.commands import Installation
+    from fsseg_bench.report.table_sweep import table_sweep
 
-    put(paper_spec(paper, table), out)
+    put(table_sweep(paper, table, Installation(method_names(), backbone_names())), out)
 
 
 def _say(line: str) -> None:

@@ -24,11 +24,12 @@ _ROWS = 12
 class Screen(Lines):
     """Below the lines, what is at work: drawn again while it goes on."""
 
-    def __init__(self, folder: Path, plan: Plan, done: int) -> None:
+    def __init__(self, folder: Path, plan: Plan, done: int, console: Console | None = None) -> None:
         super().__init__(folder, plan, done, self._above)
-        self._console = Console(stderr=True)
+        self._console = console or Console(stderr=True)
         self._at_work: dict[str, tuple[CellState, str, float]] = {}
-        self._looked = 0.0
+        self.looked = 0.0
+        """When the records were."""
         self._live = Live(Text(""), console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Screen:
@@ -53,8 +54,8 @@ class Screen(Lines):
 
     def beat(self) -> None:
         """Draws it again, with what the records say now."""
-        if time.monotonic() - self._looked >= _LOOK:
-            self._looked = time.monotonic()
+        if time.monotonic() - self.looked >= _LOOK:
+            self.looked = time.monotonic()
             root = records_of(self._folder)
             for label, (before, where, begun) in self._at_work.items():
                 self._at_work[label] = (state_of(root, self._folder, self._plan, before.cell), where, begun)
