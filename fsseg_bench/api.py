@@ -199,7 +199,7 @@ def sweep(
         return states_frame(states)
     lines = Lines(folder, plan, sum(state.state == "done" for state in states), told.say)
     with listening([signal.SIGINT]), deferred():
-        engine = engine_for(folder, plan, on, jobs=jobs)
+        engine, _ = engine_for(folder, plan, on, told.say, jobs=jobs)
         outcome = drive(folder, plan, engine, lines, keep_failed=keep_failed, wait=wait is not False)
     return states_frame(outcome.states)
 

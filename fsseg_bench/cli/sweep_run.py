@@ -31,8 +31,8 @@ def make(folder: Path, plan: Plan, options: Mapping[str, Any], say: Callable[[st
     outcome = Outcome(tuple(states), 0)
     if outcome.left:
         with deferred():
-            engine = engine_for(folder, plan, options["on"], jobs=options["jobs"])
-            say(f"{_headline(plan, states)}; {engine.words}")
+            engine, where = engine_for(folder, plan, options["on"], say, jobs=options["jobs"])
+            say(f"{_headline(plan, states)}; {where}")
             if options["verbose"]:
                 say(f"logs: {folder / 'cells'}")
             screen = _screen(folder, plan, len(states) - len(outcome.left), quiet=options["quiet"])

@@ -52,8 +52,6 @@ class LocalEngine(Engine):
 
     def __init__(self, folder: Path, plan: Plan, slots: Sequence[Slot], *, program: Sequence[str] = PROGRAM) -> None:
         """``program`` gets the words of a cell's command."""
-        self.words = _words(slots)
-        """How many cells are made at a time, and where."""
         self._folder, self._plan, self._program = folder, plan, program
         self._free = deque(slots)
         self._threads: dict[str, tuple[threading.Thread, Slot]] = {}
@@ -187,7 +185,8 @@ def _device(cell: Cell) -> str:
     return words[words.index("--device") + 1] if "--device" in words else "auto"
 
 
-def _words(slots: Sequence[Slot]) -> str:
+def slots_words(slots: Sequence[Slot]) -> str:
+    """How many cells are made at a time, and where."""
     gpus = {slot.gpu for slot in slots if slot.gpu is not None}
     where = f" on {len(gpus)} GPU{'s' * (len(gpus) > 1)}" if gpus else " on the CPU"
     return f"{len(slots)} at a time{where}"

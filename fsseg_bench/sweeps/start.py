@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from fsseg_bench.sweeps.engine import Engine
-from fsseg_bench.sweeps.on_local import LocalEngine, gpus_here, local_slots
+from fsseg_bench.sweeps.on_local import LocalEngine, gpus_here, local_slots, slots_words
 from fsseg_bench.sweeps.plan import Plan
 from fsseg_bench.sweeps.states import CellState, states_of
 
 EngineName = Literal["local", "slurm", "ray"]
 
 
-class _Told(Engine, Protocol):
-    words: str
-    """How many cells are made at a time, and where."""
-
-
-def engine_for(folder: Path, plan: Plan, name: str, *, jobs: int | None = None) -> _Told:
-    """What makes the cells of a sweep while its driver waits: ``local`` or ``ray``.
+def engine_for(
+    folder: Path, plan: Plan, name: EngineName, say: Callable[[str], None], *, jobs: int | None = None
+) -> tuple[Engine, str]:
+    """What makes the cells of a sweep while its driver waits, ``local`` or ``ray``; and where that is, in words.
 
     Raises:
         UserError: it is not there, or a cell needs what it does not have.
@@ -28,8 +25,9 @@ def engine_for(folder: Path, plan: Plan, name: str, *, jobs: int | None = None) 
     if name == "ray":
         from fsseg_bench.sweeps.on_ray import RayEngine
 
-        return RayEngine(folder, plan)
-    return LocalEngine(folder, plan, local_slots(plan, gpus_here(plan), jobs))
+        return RayEngine(folder, plan, tell=say), "on Ray"
+    slots = local_slots(plan, gpus_here(plan), jobs)
+    return LocalEngine(folder, plan, slots), slots_words(slots)
 
 
 def submit_cells(

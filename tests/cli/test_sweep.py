@@ -19,7 +19,7 @@ from fsseg_bench.sweeps.spec import parse_spec
 from tests.cli.test_main import call
 from tests.support.fresh import ROOT
 from tests.support.same_records import same_records
-from tests.support.tiny_sweep import SECONDS, kill_at_episode, write_sweep
+from tests.support.shapes_sweep import SECONDS, kill_at_episode, write_sweep
 
 
 def started(*words: object) -> subprocess.Popen[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.sweeps import on_local
-from fsseg_bench.sweeps.on_local import Gpu, LocalEngine, gpus_here, local_slots
+from fsseg_bench.sweeps.on_local import Gpu, gpus_here, local_slots, slots_words
 from fsseg_bench.sweeps.plan import Plan, read_plan
 from tests.support.sweeps import cell, planned
 
@@ -57,7 +57,7 @@ def test_cores_are_shared_by_threads(
     plan = plan_of(tmp_path, gpus=0, **needs)
     slots = local_slots(plan, TWO, jobs)
     assert [(slot.gpu, slot.environment) for slot in slots] == [(None, {"CUDA_VISIBLE_DEVICES": ""})] * count
-    assert LocalEngine(tmp_path, plan, slots).words == f"{count} at a time on the CPU"
+    assert slots_words(slots) == f"{count} at a time on the CPU"
 
 
 def test_what_there_is_no_gpu_for(tmp_path: Path) -> None:
