@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
-from fsseg_bench.engine.device import describe, resolve_device
+from fsseg_bench.engine.device import describe, resolve_device, use_threads
 from fsseg_bench.engine.open_run import RunPlaces, request_of
 from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.run import execute
@@ -49,9 +46,13 @@ class Repetition:
             UserError: as :func:`fsseg_bench.engine.run.execute`.
         """
         request, out = self.plan.request, Path(str(self.plan.request.out))
-        again = replace(request, fresh=_is_done(run_folder(out, self.plan.settings)))
-        with _threads(self.run, self.plan):
+        # with other threads, sums would be rounded otherwise
+        threads = request.threads if resolve_device(request.device).type != "cpu" else self.run.info.provenance.threads
+        again = replace(request, fresh=_is_done(run_folder(out, self.plan.settings)), threads=threads)
+        try:
             folder = execute(replace(self.plan, request=again), progress).folder
+        finally:
+            use_threads(None)
         return folder, same_counts(self.run, read_run(folder))
 
 
@@ -162,20 +163,6 @@ def _notes(run: StoredRun, plan: Plan) -> Iterator[str]:
 def _kind(device: str) -> str:
     """A recorded device without its number of threads, which is set as it was."""
     return "cpu" if device.startswith("cpu") else device
-
-
-@contextmanager
-def _threads(run: StoredRun, plan: Plan) -> Iterator[None]:
-    """As many threads on the CPU as the run had: with others, sums are rounded otherwise."""
-    wanted, own = run.info.provenance.threads, torch.get_num_threads()
-    if wanted is None or resolve_device(plan.request.device).type != "cpu":
-        yield
-        return
-    torch.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(own)
 
 
 def _is_done(folder: Path) -> bool:

@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 import torch
 
+from fsseg_bench.engine import device
 from fsseg_bench.engine.device import (
     BACKENDS,
     CudaBackend,
     autocast,
     check_arithmetic,
     check_precision,
+    default_threads,
     describe,
     deterministic_algorithms,
     exact,
     resolve_device,
+    use_threads,
 )
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import Precision, RunRequest
@@ -195,3 +198,30 @@ def test_tf32_is_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_smaller_batches_would_help_against(error: Exception, memory: bool) -> None:
     assert BACKENDS["cuda"].is_out_of_memory(error) is memory
     assert not BACKENDS["cpu"].is_out_of_memory(error)
+
+
+def test_as_many_threads_as_are_asked_for_and_the_next_run_has_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine of eight cores, three of which this process may use; PyTorch sees the eight."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("at_start", "before", "used"):
+        monkeypatch.setattr(device._Threads, name, 8)
+    monkeypatch.setattr(device, "usable_cores", lambda: 3)
+    own = torch.get_num_threads()
+    try:
+        torch.set_num_threads(8)
+        seen = []
+        for asked in (None, 5, None):
+            use_threads(asked)
+            seen.append((torch.get_num_threads(), default_threads()))
+        assert seen == [(3, 3), (5, 3), (3, 3)]
+        monkeypatch.setenv("OMP_NUM_THREADS", "8")
+        assert default_threads() == 8
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        torch.set_num_threads(6)  # as a script of the user's may
+        for asked in (None, 2, None):
+            use_threads(asked)
+            seen.append((torch.get_num_threads(), default_threads()))
+        assert seen[3:] == [(6, 6), (2, 6), (6, 6)]
+    finally:
+        torch.set_num_threads(own)

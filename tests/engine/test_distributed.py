@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +113,34 @@ def test_one_that_is_killed_ends_all_and_one_process_goes_on(
     name = "all that an episode can hold"
     whole, _ = both[name]
     request = tiny_request(tmp_path, out=str(tmp_path / "runs"), **changes(name))
-    ended = run_several(tmp_path, [{**changes(name), "out": str(tmp_path / "runs")}], kill_at=5)
+    ended = run_several(tmp_path, [{**changes(name), "out": str(tmp_path / "runs")}], signal_at=5)
     assert ended.returncode != 0
     (path,) = tmp_path.rglob("checkpoint.pt")
     assert load_state(path).iteration == 4
     record = execute(make_plan(request))
     assert record.info.resumed[-1]["changed"] == ["processes: 2 / not set"]
     assert_equal_trainings(whole, record.folder, name)
+
+
+@pytest.mark.slow
+def test_one_that_is_told_to_end_ends_all_after_a_checkpoint(
+    both: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """It hears of it at the begin of the fifth step, after which no checkpoint is due."""
+    name = "all that an episode can hold"
+    _, whole = both[name]
+    asked = [{**changes(name), "out": str(tmp_path / "runs")}]
+    ended = run_several(tmp_path, asked, signal_at=4, number=signal.SIGUSR1)
+    assert ended.returncode != 0
+    assert sorted(ended.stdout.split("\n")) == ["", "process 0 is stopped", "process 1 is stopped"], ended.stderr
+    (folder,) = (path.parent for path in tmp_path.rglob("train.jsonl"))
+    assert json.loads((folder / "run.json").read_text())["status"] == "training"
+    assert len(read_lines(folder / "train.jsonl")) == load_state(folder / "checkpoint.pt").iteration == 5
+    assert run_several(tmp_path, asked).returncode == 0
+    assert [(folder / file).read_bytes() for file in ("train.jsonl", "episodes.jsonl")] == [
+        (whole / file).read_bytes() for file in ("train.jsonl", "episodes.jsonl")
+    ]
+    assert_equal_trainings(whole, folder, name)
 
 
 @pytest.mark.slow

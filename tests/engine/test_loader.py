@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -157,3 +158,32 @@ def test_a_small_shared_memory(size: str, told: str) -> None:
     )
     assert done.stdout.startswith(told), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="the system does not say who sent a signal")
+def test_signals_to_all_processes_leave_the_loaders_at_work() -> None:
+    """As of a terminal or a batch system: the main process ends its step, and needs its batch."""
+    before = {*multiprocessing.active_children()}
+    batches = load(workers=2)
+    first = next(batches)
+    workers = [child for child in multiprocessing.active_children() if child not in before]
+    assert len(workers) == 2
+    for worker in workers:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            # by another process: this one's SIGTERM ends them, as torch ends them
+            subprocess.run(["kill", f"-{int(number)}", str(worker.pid)], check=True)
+    time.sleep(0.2)
+    assert all(worker.is_alive() for worker in workers)
+    assert [seed for batch in (first, *batches) for seed in batch.seeds] == list(range(10))
+    assert not any(worker.is_alive() for worker in workers)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="the system does not say who sent a signal")
+def test_the_main_process_can_end_its_loaders() -> None:
+    before = {*multiprocessing.active_children()}
+    batches = load(workers=1)
+    next(batches)
+    (worker,) = (child for child in multiprocessing.active_children() if child not in before)
+    worker.terminate()
+    worker.join(600)
+    assert worker.exitcode == 0

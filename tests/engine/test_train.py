@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import _training_episodes, execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.info import run_folder
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.request import RunRequest
 from tests.support.networks import fold_by_hand, random_backbone
@@ -105,3 +107,22 @@ def test_folded_weights_are_refused_before_anything_is_written(tmp_path: Path) -
         replace(base, iterations=None, weights=None, eval_only=str(trained)),
     ):
         make_plan(untrained)
+
+
+@pytest.mark.parametrize(("every", "iteration"), [(0.0, 2), (1e6, None)])
+def test_checkpoints_are_as_often_as_asked_for(tmp_path: Path, every: float, iteration: int | None) -> None:
+    """Of a training that is killed in its third step."""
+    request = tiny_request(tmp_path, iterations=4, settings=tiny_training(), checkpoint_every=every)
+    plan = make_plan(request)
+    with pytest.raises(KeyboardInterrupt):
+        execute(plan, Watched("train", 3))
+    file = run_folder(tmp_path / "runs", plan.settings) / "checkpoint.pt"
+    assert (load_state(file).iteration if file.exists() else None) == iteration
+    whole = make_plan(tiny_request(tmp_path, iterations=4, settings=tiny_training()))
+    assert whole.settings.identity == plan.settings.identity
+
+
+@pytest.mark.parametrize("every", [-1.0, float("nan")])
+def test_checkpoints_cannot_be_more_often_than_steps(tmp_path: Path, every: float) -> None:
+    with pytest.raises(UserError, match="--checkpoint-every is "):
+        make_plan(tiny_request(tmp_path, checkpoint_every=every))

@@ -15,6 +15,7 @@ from fsseg_bench.engine import run
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.jobs import run_all
 from fsseg_bench.engine.train import Cadence, Trainer
+from fsseg_bench.machine import stopping
 from tests.support.tiny_run import tiny_request
 
 _ROOT = Path(__file__).parents[2]
@@ -36,11 +37,11 @@ def torchrun(words: Sequence[str], processes: int = 2) -> subprocess.CompletedPr
 
 
 def run_several(
-    folder: Path, requests: Sequence[dict[str, Any]], kill_at: int = -1
+    folder: Path, requests: Sequence[dict[str, Any]], signal_at: int = -1, number: int = signal.SIGKILL
 ) -> subprocess.CompletedProcess[str]:
-    """Tiny requests, one after the other, by two processes, with a checkpoint every second step; the second process is
-    killed when it begins a step."""
-    given = {"folder": str(folder), "requests": list(requests), "kill_at": kill_at}
+    """Tiny requests, one after the other, by two processes, with a checkpoint every second step; the second process
+    gets a signal when it begins a step."""
+    given = {"folder": str(folder), "requests": list(requests), "signal_at": signal_at, "number": number}
     return torchrun(["-m", "tests.support.several", json.dumps(given)])
 
 
@@ -49,14 +50,19 @@ def _main() -> None:
     run.Cadence = lambda *_: Cadence(iterations=2)
     step = Trainer.step
 
-    def killed(self: Trainer, optimizer: Any, batch: Any, iteration: int) -> None:
-        if iteration == given["kill_at"] and os.environ["RANK"] == "1":
-            os.kill(os.getpid(), signal.SIGKILL)
+    def signalled(self: Trainer, optimizer: Any, batch: Any, iteration: int) -> None:
+        if iteration == given["signal_at"] and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), given["number"])
         step(self, optimizer, batch, iteration)
 
-    Trainer.step = killed
+    Trainer.step = signalled
     requests = [tiny_request(Path(given["folder"]), **changes) for changes in given["requests"]]
-    run_all(plan_all(requests, {}), {})
+    with stopping.listening():
+        try:
+            run_all(plan_all(requests, {}), {})
+        except stopping.Stopped:
+            print(f"process {os.environ['RANK']} is stopped", flush=True)
+            sys.exit(143)
 
 
 if __name__ == "__main__":
