@@ -81,7 +81,7 @@ def places(kind: Kind[T], path: Path | str | None = None) -> dict[str, Place]:
         UserError: no such folder, or two plug-ins of one name.
     """
     found: dict[str, Place] = {}
-    builtin = _builtin_folders(kind)
+    builtin = package_folders(kind.package)
     for directory in builtin:
         _add_files(kind, found, directory, kind.package, None)
     if (folder := _user_folder(kind, path)) and folder not in map(Path.resolve, builtin):
@@ -124,6 +124,12 @@ def find(kind: Kind[T], name: str, path: Path | str | None = None) -> type[T]:
     return _class(kind, name, place, module)
 
 
+def package_folders(package: str) -> list[Path]:
+    """Where a package's files lie, found without importing it: its ``__init__`` may need torch."""
+    spec = importlib.util.find_spec(package)
+    return [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+
+
 def docstring(place: Place) -> str:
     """The module docstring of a plug-in, read from its source; where that fails, why, in brackets."""
     if place.file is None:
@@ -154,12 +160,6 @@ def _class(kind: Kind[T], name: str, place: Place, module: object) -> type[T]:
             f"{place.origin}: a {kind.name} file defines exactly one public {base.__name__} subclass; found {listing}"
         )
     return defined[0]
-
-
-def _builtin_folders(kind: Kind[T]) -> list[Path]:
-    """Found without importing the package: its ``__init__`` may need torch."""
-    spec = importlib.util.find_spec(kind.package)
-    return [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
 
 
 def _user_folder(kind: Kind[T], path: Path | str | None) -> Path | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from fsseg_bench.paths import folder
+from fsseg_bench.plugins import package_folders
 from fsseg_bench.sweeps.options import SET, whole_paths
 from fsseg_bench.sweeps.spec import Spec
 
@@ -40,9 +40,7 @@ def code_state(spec: Spec, root: Path) -> str:
 
 def _places(spec: Spec) -> Iterator[tuple[Path, tuple[str, ...]]]:
     for package in _PACKAGES:
-        found = find_spec(package)
-        for place in (found.submodule_search_locations if found else None) or ():
-            yield Path(place), ("*.py", "*.pyi")
+        yield from ((place, ("*.py", "*.pyi")) for place in package_folders(package))
     yield folder("protocols"), ("*.toml", "*.txt")
     for option, variable in _FOLDERS.items():
         named = [os.environ.get(variable, ""), *map(str, _values(spec, option))]
