@@ -66,3 +66,29 @@ def test_frames_choose_among_runs_as_reports_do() -> None:
     common = {"root", "method", "dataset", "backbone", "shot", "way", "seed", "where", "episodes"}
     for function in (fsseg_bench.results, fsseg_bench.means, fsseg_bench.per_class, fsseg_bench.episodes_frame):
         assert common <= inspect.signature(function).parameters.keys()
+
+
+@pytest.mark.slow
+def test_a_sweep_from_python_is_a_row_for_each_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = {
+        "name": "small",
+        "common": {"dataset": "shapes5i", "method": "baseline", "backbone": "resnet18-layer3", "panels": 0},
+        "grid": {"fold": [1], "iterations": [0], "episodes": [4]},
+        "cell": {"gpus": 0},
+    }
+    frame = fsseg_bench.sweep(spec, out=tmp_path, progress=True)
+    assert list(frame["state"]) == ["done"]
+    assert Path(frame["record"][0], "run.json").is_file()
+    assert "(1 of 1 done)" in capsys.readouterr().err
+    again = fsseg_bench.sweep(spec, out=tmp_path)
+    assert again.equals(fsseg_bench.sweep_status("small", tmp_path))
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"on": "cluster"}, "cluster"), ({"jobs": 0}, "from 1"), ({"on": "slurm", "jobs": 2}, "on='local' alone")],
+)
+def test_a_sweep_is_refused_before_it_is_planned(tmp_path: Path, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(fsseg_bench.UserError, match=told):
+        fsseg_bench.sweep({"name": "small", "common": {"dataset": "shapes5i", "method": "baseline"}}, **given)

@@ -11,6 +11,7 @@ from fsseg_bench.engine.build import build_method
 from fsseg_bench.version import __version__
 from tests.support.fresh import python
 from tests.support.runs import write_run
+from tests.support.sweeps import cell, planned
 
 
 def test_every_name_of_the_stub_is_there() -> None:
@@ -34,3 +35,15 @@ for function in (f.results, f.means, f.per_class, f.episodes_frame):
 print(len(f.compare("baseline", "panet")), len(f.table(1)), "torch" in sys.modules)
 """
     assert python(code, FSSEG_RESULTS=str(tmp_path)).split() == ["False", "8", "2", "4", "4", "6", "16", "False"]
+
+
+def test_a_sweeps_status_loads_no_torch(tmp_path: Path) -> None:
+    cells = [cell(tmp_path, "baseline"), cell(tmp_path, "panet")]
+    planned(tmp_path, cells, "small")
+    write_run(tmp_path, method="panet")
+    code = """
+import sys, fsseg_bench as f
+frame = f.sweep_status("small")
+print(*frame["state"], "torch" in sys.modules)
+"""
+    assert python(code, FSSEG_RESULTS=str(tmp_path)).split() == ["waiting", "done", "False"]

@@ -27,7 +27,7 @@ def main() -> int:
     turn = turns[min(number, len(turns) - 1)]
     where = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     for name in (place / "alone", *([place.parent / f"slot{where}"] if where and not turn.get("shares") else [])):
-        if not locked(name):
+        if not locked_soon(name):
             note(place.parent / "doubles", f"{place.name} {name.name}")
             return 70
     note(place / "starts", json.dumps({"process": os.getpid(), "gpu": where, "threads": os.environ["OMP_NUM_THREADS"]}))
@@ -89,7 +89,19 @@ def locked(path: Path) -> bool:
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        os.close(handle)
         return False
+    return True
+
+
+def locked_soon(path: Path) -> bool:
+    """As :func:`locked`, with patience for a process whose driver was killed: its lifeline ends it. Whoever waits here
+    for one that lives finds its work done, and does it a second time for the list of attempts."""
+    limit = time.monotonic() + 20.0
+    while not locked(path):
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.02)
     return True
 
 

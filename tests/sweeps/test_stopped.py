@@ -181,7 +181,7 @@ def test_many_cells_that_are_killed_at_random_are_neither_lost_nor_made_twice(tm
     assert not doubles(tmp_path)
     assert all(episodes(tmp_path, cell) == [*range(6)] for cell in cells)
     attempts = [read_attempts(cell_folder(folder, cell)) for cell in cells]
-    assert all(sum(a.code == 0 for a in ones) == 1 for ones in attempts)
+    assert all(sum(a.code == 0 for a in ones) <= 1 for ones in attempts)  # none: killed when its record was done
     killed = sum(a.code == -signal.SIGKILL for ones in attempts for a in ones)
     print(f"\n{count} cells, {kills[0]} killed ({killed} seen), 2 drivers killed, ", end="")
     print(f"{sum(map(len, attempts))} attempts, {max(map(len, attempts))} for one cell")
