@@ -15,6 +15,7 @@ from fsseg_bench.sweeps.on_local import Slot
 from fsseg_bench.sweeps.plan import cell_folder, read_plan
 from fsseg_bench.sweeps.states import state_of
 from tests.support.fakes import doubles, driven, driver, episodes, fake, starts, until
+from tests.support.runs import write_run
 from tests.support.sweeps import held, planned
 
 KILLED = {"after": 2, "signal": signal.SIGKILL}
@@ -131,6 +132,7 @@ def test_a_cell_that_somebody_has_is_waited_for_or_not(tmp_path: Path) -> None:
         assert (outcome.code, heard.began_at) == (75, [("other", "")])
     third = fake(tmp_path, "third")
     folder = planned(tmp_path, [cell, third])
+    write_run(tmp_path, method="one", status="evaluating")
     with held(tmp_path / cell.folder):  # made by a command of its own
         waiting = driver(folder)
         until(lambda: starts(tmp_path, "third"))
