@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fsseg_bench.errors import LaterError, UserError
+from fsseg_bench.machine.stopping import check
 from fsseg_bench.paths import one_line
 from fsseg_bench.schema import Must, Range, parse
 from fsseg_bench.storage.files import make_folder, writing
@@ -34,6 +35,8 @@ OUTPUT: Final = "ray.txt"
 """What Ray prints, in the folder of the sweep."""
 _START: Final = 180.0
 """Seconds in which Ray answers."""
+_BEAT: Final = 0.5
+"""Seconds in which a signal that was noted is heard of."""
 _END: Final = 75.0
 """Seconds in which all cells are stopped and Ray is left."""
 
@@ -74,6 +77,7 @@ class RayEngine:
         folder: Path,
         plan: Plan,
         *,
+        at_once: int | None = None,
         tell: Callable[[str], None] = lambda _: None,
         program: Sequence[str] | None = None,
     ) -> None:
@@ -82,7 +86,8 @@ class RayEngine:
         Args:
             folder: of the sweep; all nodes must see it under the same name.
             plan: of the sweep.
-            tell: is told what Ray has no room for.
+            at_once: takes the place of what ``[ray]`` says.
+            tell: is told what Ray has no room for, and of nodes that died.
             program: what gets the words of a cell's command; None for fsseg-bench of the node.
 
         Raises:
@@ -91,8 +96,12 @@ class RayEngine:
         self._folder, self._options, self._tell = folder.resolve(), read_options(plan.ray), tell
         if importlib.util.find_spec("ray") is None:
             raise UserError('--on ray needs Ray: pip install "fsseg-bench[ray]", here and on the nodes of the cluster')
+        self._at_once = at_once or self._options.at_once
         self._program = program
         self._needs = _needs(plan, self._options)
+        asked = (f"{count:g} {what}" for what, count in self._needs.items() if count and what != "memory")
+        self.words = f"Ray at {self._options.address!r}, {' and '.join(asked) or 'nothing'} for a cell"
+        """Where cells are made, and what one asks for."""
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self._at_work: dict[str, Cell] = {}
         self._ended: list[Ended] = []
@@ -104,6 +113,7 @@ class RayEngine:
 
         Raises:
             UserError: there is none, it does not answer, or it does not fit; says which.
+            Stopped: the process has been told to end.
         """
         output = make_folder(self._folder) / OUTPUT
         given = {
@@ -130,6 +140,7 @@ class RayEngine:
             self._wait_for_room(output)
         except BaseException:
             self._kill()
+            self._process = None
             raise
         return self
 
@@ -151,7 +162,7 @@ class RayEngine:
 
     def has_room(self) -> bool:
         """Whether another cell may be begun now."""
-        return len(self._at_work) < (self._options.at_once or max(self._room, 1))
+        return len(self._at_work) < (self._at_once or max(self._room, 1))
 
     def begin(self, cell: Cell) -> str:
         """Begins an attempt at a cell.
@@ -183,7 +194,8 @@ class RayEngine:
     def _wait_for_room(self, output: Path) -> None:
         end = time.monotonic() + _START
         while not self._room:
-            self._take(max(end - time.monotonic(), 0))
+            self._take(_BEAT)
+            check()
             if time.monotonic() > end:
                 raise UserError(
                     f"Ray at {self._options.address!r} does not answer for {_START:g} seconds ({output} says more); "
@@ -246,8 +258,8 @@ def _needs(plan: Plan, options: Options) -> dict[str, float | None]:
     if gpus is None and all(option(cell, "--device") == "cpu" for cell in plan.cells):
         gpus = 0
     return {
-        "cpus": threads(needs, plan.cells) + (needs.workers or 0) if cpus is None else cpus,
-        "gpus": gpus,
+        "cores": threads(needs, plan.cells) + (needs.workers or 0) if cpus is None else cpus,
+        "GPUs": gpus,
         "memory": None if needs.memory_gib is None else math.ceil(needs.memory_gib * 2**30),
     }
 

@@ -67,6 +67,7 @@ def submit(
     plan: Plan,
     cells: Sequence[Cell],
     *,
+    at_once: int | None = None,
     say: Callable[[str], None] = print,
     python: str = sys.executable,
 ) -> list[Submission]:
@@ -76,6 +77,7 @@ def submit(
         folder: of the sweep.
         plan: of the sweep.
         cells: that are to be made, also those that failed before.
+        at_once: takes the place of what ``[slurm]`` says.
         say: is told what is done.
         python: the interpreter on the nodes.
 
@@ -83,7 +85,7 @@ def submit(
         UserError: ``[slurm]`` is wrong, or Slurm is not there, does not answer or refuses; with its words. What was
             submitted before that stays, and the same command again does not submit it twice.
     """
-    options = read_options(plan.slurm)
+    options = read_options(plan.slurm if at_once is None else {**plan.slurm, "at_once": at_once})
     asked = resources(plan.needs, cells, options)
     _command("sbatch")
     with _alone(folder, say):

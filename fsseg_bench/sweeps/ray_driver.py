@@ -106,8 +106,13 @@ class _Cluster:
         self._at_work: dict[Any, str] = {}
         self._next_look = 0.0
         self._warned = False
-        self._needs = {"CPU": given["cpus"], "GPU": given["gpus"], "memory": given["memory"] or 0, **given["resources"]}
-        if given["gpus"] is None:
+        self._needs = {
+            "CPU": given["cores"],
+            "GPU": given["GPUs"],
+            "memory": given["memory"] or 0,
+            **given["resources"],
+        }
+        if given["GPUs"] is None:
             self._needs["GPU"] = 1 if ray.cluster_resources().get("GPU") else 0
         self._look_for_room()
 

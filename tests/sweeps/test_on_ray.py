@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ import pytest
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.sweeps import on_ray
+from fsseg_bench.sweeps.attempts import read_attempts
+from fsseg_bench.sweeps.driver import drive
 from fsseg_bench.sweeps.engine import Ended
 from fsseg_bench.sweeps.on_ray import OUTPUT, RayEngine, read_options
-from fsseg_bench.sweeps.plan import PLAN_FILE
+from fsseg_bench.sweeps.plan import PLAN_FILE, cell_folder
 from fsseg_bench.sweeps.ray_driver import task_of
 from fsseg_bench.version import __version__
 from tests.support.fake_sweep import FAILS, FALLS, MAKES, WAITS, FakeSweep
 from tests.support.fakes import FAKE, until
 from tests.support.ray_nodes import Nodes, ray_nodes
+from tests.support.real_sweep import as_undisturbed, real_sweep, until_evaluating
 
 _DRIVER = """
 import sys
@@ -209,3 +213,21 @@ def test_a_wrong_table_is_refused(table: dict[str, Any], words: str) -> None:
 def test_a_node_with_another_version_is_said(tmp_path: Path) -> None:
     told = task_of("0.0.0")(str(tmp_path), "a", {}, None)
     assert f"has fsseg-bench {__version__}, and this is 0.0.0" in told["wrong"]
+
+
+@pytest.mark.slow
+def test_true_runs_whose_node_dies_are_as_if_it_did_not(nodes: Nodes, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    folder, plan = real_sweep(root, ray={"address": nodes.address})
+
+    def kill() -> None:
+        until_evaluating(folder, 2)
+        nodes.kill()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    outcome = drive(folder, plan, RayEngine(folder, plan), look=0.2)
+    killing.join()
+    assert outcome.code == 0
+    assert sorted(len(read_attempts(cell_folder(folder, cell))) for cell in plan.cells) == [1, 2]
+    as_undisturbed(root, tmp_path / "by hand")
