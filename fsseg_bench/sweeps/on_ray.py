@@ -99,9 +99,6 @@ class RayEngine:
         self._at_once = at_once or self._options.at_once
         self._program = program
         self._needs = _needs(plan, self._options)
-        asked = (f"{count:g} {what}" for what, count in self._needs.items() if count and what != "memory")
-        self.words = f"Ray at {self._options.address!r}, {' and '.join(asked) or 'nothing'} for a cell"
-        """Where cells are made, and what one asks for."""
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self._at_work: dict[str, Cell] = {}
         self._ended: list[Ended] = []
