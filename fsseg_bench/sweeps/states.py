@@ -75,7 +75,7 @@ def states_of(folder: Path, plan: Plan | None = None, *, since: str | None = Non
         UserError: the plan is missing or damaged.
     """
     plan = read_plan(folder) if plan is None else plan
-    root = records_of(folder)
+    root = str(records_of(folder))
     known: dict[str, CellState] = {}
 
     def of(label: str) -> CellState:
@@ -91,22 +91,21 @@ def state_of(root: Path, folder: Path, plan: Plan, cell: Cell, *, since: str | N
 
     @cache
     def of(label: str) -> CellState:
-        return _state(root, folder, plan, plan.by_label[label], since, of)
+        return _state(str(root), folder, plan, plan.by_label[label], since, of)
 
     return of(cell.label)
 
 
 def _state(
-    root: Path, folder: Path, plan: Plan, cell: Cell, since: str | None, of: Callable[[str], CellState]
+    root: str, folder: Path, plan: Plan, cell: Cell, since: str | None, of: Callable[[str], CellState]
 ) -> CellState:
-    own = cell_folder(folder, cell)
-    place, record = _record(root, plan, cell)
+    found_at, record = _record(root, plan, cell)
+    place = Path(found_at) if record else None
     resumed = record.resumed if record else ()
     if record and record.status == "done":
-        seconds = [record.timings.get(f"{what}_seconds") for what in ("train", "evaluate")]
-        took = [float(number) if isinstance(number, (int, float)) else None for number in seconds]
-        done = CellState(cell, "done", place, cell.train, cell.evaluate, resumed_on=resumed)
-        return replace(done, train_seconds=took[0], evaluate_seconds=took[1])
+        took = _seconds(record, "train_seconds"), _seconds(record, "evaluate_seconds")
+        return CellState(cell, "done", place, cell.train, cell.evaluate, None, (), "", None, resumed, *took)
+    own = cell_folder(folder, cell)
     attempts = tuple(read_attempts(own))
     found = CellState(cell, "waiting", place, *_steps(cell, place, record), attempts=attempts, resumed_on=resumed)
     if who := (holder(place) if place else None) or holder(own):
@@ -125,17 +124,25 @@ def _state(
     return found
 
 
-def _record(root: Path, plan: Plan, cell: Cell) -> tuple[Path | None, Glance | None]:
+def _record(root: str, plan: Plan, cell: Cell) -> tuple[str, Glance | None]:
     """The folder of a cell's record and what run.json says; None where there is none yet."""
     if not cell.folder.endswith("*"):
-        found = glance(root / cell.folder)
-        if found and found.status != "damaged" and found.identity != cell.identity:
-            found = replace(found, status="damaged", reason=f"{root / cell.folder}: holds another run")
-        return (root / cell.folder, found) if found else (None, None)
+        place = f"{root}/{cell.folder}"
+        found = glance(place)
+        if found and found.identity != cell.identity and found.status != "damaged":
+            found = replace(found, status="damaged", reason=f"{place}: holds another run")
+        return place, found
     training = plan.by_label[cell.waits_for].identity if cell.waits_for is not None else None
-    places = sorted(root.glob(escape(cell.folder[:-1]) + "*"))
-    pairs = [(place, found) for place in places if (found := glance(place)) and found.training == training]
-    return next((pair for pair in pairs if pair[1].without_checkpoint == cell.identity), (None, None))
+    for place in sorted(map(str, Path(root).glob(escape(cell.folder[:-1]) + "*"))):
+        found = glance(place)
+        if found and found.training == training and found.without_checkpoint == cell.identity:
+            return place, found
+    return "", None
+
+
+def _seconds(record: Glance, name: str) -> float | None:
+    number = record.timings.get(name)
+    return float(number) if isinstance(number, (int, float)) else None
 
 
 def _steps(cell: Cell, place: Path | None, record: Glance | None) -> tuple[int, int]:
