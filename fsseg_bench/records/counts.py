@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fsseg_bench.protocol.table import EpisodeTable
 
 _NOTED = re.compile(rb',"(?:diagnostics|check)":.*')  # what the engine writes behind the counts of a line
+_BUT_DIGITS = bytes(code if chr(code) in "0123456789" else ord(" ") for code in range(256))
 _MOST_PIXELS = 2**48  # sums of counts below this stay within int64
 _KEYS = {"episode", "classes", "input", "native", "diagnostics"}
 
@@ -123,16 +125,35 @@ def _numbers(data: bytes, way: int, path: Path) -> Int64:
     Raises:
         RecordError: a line is damaged or lacks numbers; names it.
     """
+    counted = _NOTED.sub(b"}", data)
+    if _lines_as_written(way).fullmatch(counted):
+        return _only_numbers(counted).reshape(-1, 1 + way + 2 * (way + 1) ** 2)
     try:
         # In one go and without what a method noted, ten times as fast as line by line. That leaves the checks out: a
         # finished run's log has a SHA-256 as a whole.
-        counted = _NOTED.sub(b"}", data).rstrip(b"\n").replace(b"\n", b",")
-        rows = json.loads(b"[%s]" % counted, object_pairs_hook=distinct_keys)
+        rows = json.loads(b"[%s]" % counted.rstrip(b"\n").replace(b"\n", b","), object_pairs_hook=distinct_keys)
         if len(rows) == data.count(b"\n"):
             return _table(rows, way)
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         pass
     return _table(parse_lines(data, path, inspect=lambda _, row: _wrong(row, way)), way)
+
+
+@cache
+def _lines_as_written(way: int) -> re.Pattern[bytes]:
+    """Lines as the engine writes them, with N classes and twice (N+1)^2 whole numbers below 10^15."""
+    number = rb"(?:0|[1-9][0-9]{0,14}+)"
+    classes, counts = (rb"\[%s\]" % b",".join([number] * width) for width in (way, (way + 1) ** 2))
+    return re.compile(
+        rb'(?:\{"episode":%s,"classes":%s,"input":%s,"native":%s\}\n)*+' % (number, classes, counts, counts)
+    )
+
+
+def _only_numbers(text: bytes) -> Int64:
+    """The whole numbers in a text; faster than JSON's parser, which makes an object of each line and number."""
+    import numpy as np
+
+    return np.fromstring(text.translate(_BUT_DIGITS).decode("ascii"), np.int64, sep=" ")
 
 
 def _table(rows: Sequence[Row], way: int) -> Int64:
