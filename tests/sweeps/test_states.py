@@ -37,6 +37,22 @@ def test_a_cell_nobody_tried_waits_and_a_finished_record_is_done(tmp_path: Path)
     assert (second.state, second.folder, steps_done(second)) == ("done", tmp_path / cells[1].folder, TRAIN + 3)
 
 
+@pytest.mark.parametrize("indent", [2, 4])
+@pytest.mark.parametrize("again", [False, True])
+def test_what_a_finished_record_says_however_it_is_laid_out(tmp_path: Path, indent: int, again: bool) -> None:
+    folder = planned(tmp_path, [cell(tmp_path, "panet")])
+    record = write_run(tmp_path, method="panet", extra={"timings": {"train_seconds": 12.5, "evaluate_seconds": 3}})
+    if again:
+        edit_info(record, resumed=[{"time": "now", "changed": ["device: cuda / cpu"]}])
+    path = record / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=indent) + "\n")
+    state = only(folder)
+    assert (state.state, state.train_seconds, state.evaluate_seconds) == ("done", 12.5, 3.0)
+    assert state.resumed_on == (("device: cuda / cpu",) if again else ())
+    path.write_bytes(path.read_bytes()[:-20])
+    assert (only(folder).state, "truncated" in only(folder).reason) == ("stopped", True)
+
+
 def test_progress_is_what_the_logs_hold(tmp_path: Path) -> None:
     one = cell(tmp_path, "panet")
     folder = planned(tmp_path, [one])

@@ -1,0 +1,63 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsseg_bench.records.counts import parse_counts
+from fsseg_bench.records.info import RecordError
+
+LINE = '{"episode":0,"classes":[2],"input":[60,10,0,20],"native":[7,0,10,99]}'
+
+
+def parsed(line: str) -> list[list[int]]:
+    return [part.ravel().tolist() for part in parse_counts(f"{line}\n".encode(), 1, {1, 2}, Path("log"))]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        LINE,
+        LINE.replace(":", ": "),  # not as the engine writes it, and the same
+        LINE.replace("}", ',"diagnostics":{"x":[1,2]},"check":"0123456789abcdef"}'),
+        '{"native":[7,0,10,99],"classes":[2],"input":[60,10,0,20],"episode":0}',
+    ],
+)
+def test_numbers_are_read_whatever_the_layout(line: str) -> None:
+    assert parsed(line) == [[2], [60, 10, 0, 20], [7, 0, 10, 99]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("60", "060"),
+        ("60", "-60"),
+        ("60", "6.0"),
+        ("60", "6e1"),
+        ("60", "1000000000000000"),
+        ("60", '"60"'),
+        ("60,", ""),
+        ("60,", "60 "),
+        ("60,", "60,,"),
+        ('"input":[60,', '"inp60ut":['),  # as many digits as there should be, in the wrong place
+        ("[2]", "[]"),
+        ("[2]", "[2,1]"),
+        ("[2]", "[3]"),
+        ('"episode":0', '"episode":1'),
+        ("}", ""),
+        ("}", "}}"),
+    ],
+)
+def test_whatever_is_not_such_a_line_is_refused(old: str, new: str) -> None:
+    assert old in LINE
+    with pytest.raises(RecordError, match="log"):
+        parsed(LINE.replace(old, new, 1))
+
+
+def test_several_ways_and_an_empty_log() -> None:
+    row = {"episode": 0, "classes": [3, 1], "input": list(range(9)), "native": list(range(9, 18))}
+    data = (json.dumps(row, separators=(",", ":")) + "\n").encode()
+    found = parse_counts(data, 2, {1, 3}, Path("log"))
+    assert (found.classes.tolist(), found.input.shape) == ([[3, 1]], (1, 3, 3))
+    assert np.array_equal(found.native.ravel(), np.arange(9, 18))
+    assert len(parse_counts(b"", 1, {1}, Path("log")).classes) == 0
