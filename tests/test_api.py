@@ -73,7 +73,7 @@ def test_a_sweep_from_python_is_a_row_for_each_cell(tmp_path: Path, capsys: pyte
     spec = {
         "name": "small",
         "common": {"dataset": "shapes5i", "method": "baseline", "backbone": "resnet18-layer3", "panels": 0},
-        "grid": {"fold": [1], "iterations": [0], "episodes": [4]},
+        "grid": {"fold": [1], "iterations": [0], "episodes": [12]},
         "cell": {"gpus": 0},
     }
     frame = fsseg_bench.sweep(spec, out=tmp_path, progress=True)

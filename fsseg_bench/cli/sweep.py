@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
     from fsseg_bench.sweeps.spec import Spec
 
 _DEFAULT: Final = "start"
-_LAZY: Final = {"status": ("fsseg_bench.cli.sweep_status", "status")}
+_STATUS: Final = "status"
+"""Imported when it is asked for."""
 ENGINES: Final = ("local", "slurm", "ray")
 
 
@@ -25,13 +25,13 @@ class _Sweep(click.Group):
     """Its first word, where it is no command, is a file to start."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self.commands, *_LAZY]
+        return [*self.commands, _STATUS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _LAZY:
-            module, name = _LAZY[cmd_name]
-            command: click.Command = getattr(importlib.import_module(module), name)
-            return command
+        if cmd_name == _STATUS:
+            from fsseg_bench.cli.sweep_status import status
+
+            return status
         return self.commands.get(cmd_name)
 
     def resolve_command(
