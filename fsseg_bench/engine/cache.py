@@ -11,7 +11,7 @@ import torch
 
 from fsseg_bench.engine.device import backend_of
 from fsseg_bench.engine.inference import levels_of, map_levels
-from fsseg_bench.engine.share import ALONE, Share
+from fsseg_bench.machine.share import ALONE, Share
 from fsseg_bench.method import Features
 
 GIB = 2**30

@@ -13,6 +13,7 @@ from fsseg_bench.engine.distributed import processes
 from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.run import assist, execute
 from fsseg_bench.engine.side_by_side import RunTask, make_side_by_side
+from fsseg_bench.machine.share import share_here
 from fsseg_bench.progress import Job, Progress
 from fsseg_bench.records.words import result_words
 
@@ -45,7 +46,8 @@ def run_all(batch: Batch, opened: OpenSources, progress: Progress | None = None)
         with progress.job(number) as inside:
             begin = time.monotonic()
             todo = planned.left.status != "done"
-            record = execute(planned.plan(opened), inside if todo else None)  # of a finished run there is no news
+            # of a finished run there is no news
+            record = execute(planned.plan(opened), inside if todo else None, share=share_here())
             if todo:
                 progress.say(f"{jobs[number].title}: {result_words(record.info)}, {time.monotonic() - begin:,.0f} s")
         folders.append(record.folder)

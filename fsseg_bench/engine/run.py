@@ -25,10 +25,10 @@ from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.panels import draw_panels
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.results import EpisodeResult
-from fsseg_bench.engine.share import ALONE, Share
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import BugError, UserError, bug_words, explain, later
 from fsseg_bench.machine import stopping
+from fsseg_bench.machine.share import ALONE, Share
 from fsseg_bench.paths import results_root
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou

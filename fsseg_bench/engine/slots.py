@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from fsseg_bench.engine.device import backend_of, default_threads, resolve_device
 from fsseg_bench.engine.distributed import processes
-from fsseg_bench.engine.share import ALONE, Jobs, Share
+from fsseg_bench.engine.share import Jobs
 from fsseg_bench.errors import UserError
 from fsseg_bench.machine.limits import usable_cores
+from fsseg_bench.machine.share import ALONE, Share
 from fsseg_bench.records.request import RunRequest
 
 

@@ -10,12 +10,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.machine.limits import free_memory, usable_cores
+from fsseg_bench.machine.share import Share
 from fsseg_bench.sweeps.attempt import PROGRAM, attempt, module_path, threads_of
 from fsseg_bench.sweeps.engine import Ended, Engine
 from fsseg_bench.sweeps.plan import Cell, Plan
@@ -155,7 +156,9 @@ def local_slots(plan: Plan, gpus: Sequence[Gpu], jobs: int | None = None) -> lis
     if needs.memory_gib:
         most = max(min(most, int(free_memory() / (needs.memory_gib * _GIB))), 1)
     count = most if jobs is None else jobs
-    return [places[number % len(places)] if places else hidden for number in range(count)]
+    share = Share(count, -(-count // max(len({place.gpu for place in places}), 1)))
+    slots = [places[number % len(places)] if places else hidden for number in range(count)]
+    return [replace(slot, environment={**slot.environment, **share.environment}) for slot in slots]
 
 
 def gpus_here(plan: Plan) -> list[Gpu]:

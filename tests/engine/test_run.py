@@ -20,9 +20,9 @@ from fsseg_bench.engine.device import BACKENDS
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import default_workers, execute
-from fsseg_bench.engine.share import Share
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
+from fsseg_bench.machine.share import Share
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.info import run_folder
 from fsseg_bench.records.lines import read_lines

@@ -1,17 +1,11 @@
-"""What of the machine a run may take."""
+"""How many runs of a command are asked for at a time."""
 
 from __future__ import annotations
 
 import pytest
 
-from fsseg_bench.engine import share
-from fsseg_bench.engine.share import ALONE, Share, checked_jobs
+from fsseg_bench.engine.share import checked_jobs
 from fsseg_bench.errors import UserError
-
-
-def test_runs_at_a_time_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(share, "usable_cores", lambda: 5)
-    assert [ALONE.cores, Share(2).cores, Share(5, 5).cores, Share(9).cores] == [5, 2, 1, 1]
 
 
 def test_how_many_at_a_time() -> None:

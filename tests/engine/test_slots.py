@@ -13,9 +13,10 @@ import torch
 
 from fsseg_bench.engine import device, slots
 from fsseg_bench.engine.device import CudaBackend
-from fsseg_bench.engine.share import Jobs, Share
+from fsseg_bench.engine.share import Jobs
 from fsseg_bench.engine.slots import ONE_SLOT, Slots, slots_for
 from fsseg_bench.errors import UserError
+from fsseg_bench.machine.share import Share
 from fsseg_bench.records.request import RunRequest
 
 

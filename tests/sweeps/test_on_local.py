@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.machine.share import VARIABLE
 from fsseg_bench.sweeps import on_local
 from fsseg_bench.sweeps.on_local import Gpu, gpus_here, local_slots, slots_words
 from fsseg_bench.sweeps.plan import Plan, read_plan
@@ -42,7 +43,10 @@ def test_gpus_are_taken_in_turn(
     monkeypatch.setattr(on_local, "free_memory", lambda: 35 * GIB)
     slots = local_slots(plan_of(tmp_path, **needs), TWO, jobs)
     assert [slot.gpu for slot in slots] == list(expected)
-    assert all(slot.environment == {"CUDA_VISIBLE_DEVICES": slot.gpu} for slot in slots)
+    assert all(slot.environment["CUDA_VISIBLE_DEVICES"] == slot.gpu for slot in slots)
+    # the machine is shared by all, a GPU by those that are given the same one
+    each = max(list(expected).count(gpu) for gpu in expected)
+    assert {slot.environment[VARIABLE] for slot in slots} == {f"{len(expected)},{each}"}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +60,10 @@ def test_cores_are_shared_by_threads(
     monkeypatch.setattr(on_local, "usable_cores", lambda: 7)
     plan = plan_of(tmp_path, gpus=0, **needs)
     slots = local_slots(plan, TWO, jobs)
-    assert [(slot.gpu, slot.environment) for slot in slots] == [(None, {"CUDA_VISIBLE_DEVICES": ""})] * count
+    environment = {"CUDA_VISIBLE_DEVICES": "", VARIABLE: f"{count},{count}"}
+    assert [(slot.gpu, slot.environment) for slot in slots] == [(None, environment)] * count
+        (None, {"CUDA_VISIBLE_DEVICES": "", VARIABLE: f"{count},{count}"})
+    ] * count
     assert slots_words(slots) == f"{count} at a time on the CPU"
 
 
