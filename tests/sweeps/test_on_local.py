@@ -62,8 +62,6 @@ def test_cores_are_shared_by_threads(
     slots = local_slots(plan, TWO, jobs)
     environment = {"CUDA_VISIBLE_DEVICES": "", VARIABLE: f"{count},{count}"}
     assert [(slot.gpu, slot.environment) for slot in slots] == [(None, environment)] * count
-        (None, {"CUDA_VISIBLE_DEVICES": "", VARIABLE: f"{count},{count}"})
-    ] * count
     assert slots_words(slots) == f"{count} at a time on the CPU"
 
 
