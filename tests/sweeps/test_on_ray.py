@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,15 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.sweeps import on_ray
 from fsseg_bench.sweeps.attempts import read_attempts
-from fsseg_bench.sweeps.driver import drive
 from fsseg_bench.sweeps.engine import Ended
 from fsseg_bench.sweeps.on_ray import OUTPUT, RayEngine, read_options
-from fsseg_bench.sweeps.plan import PLAN_FILE, cell_folder
+from fsseg_bench.sweeps.plan import PLAN_FILE, cell_folder, read_plan
 from fsseg_bench.sweeps.ray_driver import task_of
 from fsseg_bench.version import __version__
 from tests.support.fake_sweep import FAILS, FALLS, MAKES, WAITS, FakeSweep
 from tests.support.fakes import FAKE, until
 from tests.support.ray_nodes import Nodes, ray_nodes
-from tests.support.real_sweep import as_undisturbed, real_sweep, until_evaluating
+from tests.support.real_sweep import RealSweep
 
 _DRIVER = """
 import sys
@@ -217,17 +215,11 @@ def test_a_node_with_another_version_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_true_runs_whose_node_dies_are_as_if_it_did_not(nodes: Nodes, tmp_path: Path) -> None:
-    root = tmp_path / "runs"
-    folder, plan = real_sweep(root, ray={"address": nodes.address})
-
-    def kill() -> None:
-        until_evaluating(folder, 2)
-        nodes.kill()
-
-    killing = threading.Thread(target=kill)
-    killing.start()
-    outcome = drive(folder, plan, RayEngine(folder, plan), look=0.2)
-    killing.join()
-    assert outcome.code == 0
-    assert sorted(len(read_attempts(cell_folder(folder, cell))) for cell in plan.cells) == [1, 2]
-    as_undisturbed(root, tmp_path / "by hand")
+    sweep = RealSweep(tmp_path, f'workers = 0\n[ray]\naddress = "{nodes.address}"\n')
+    driver = sweep.command("--on", "ray")
+    sweep.until_evaluating(2)
+    nodes.kill()
+    assert driver.wait() == 0
+    cells = read_plan(sweep.folder).cells
+    assert sorted(len(read_attempts(cell_folder(sweep.folder, cell))) for cell in cells) == [1, 2]
+    sweep.as_undisturbed(tmp_path / "by hand")

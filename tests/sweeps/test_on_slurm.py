@@ -18,12 +18,12 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.sweeps.attempts import read_attempts
 from fsseg_bench.sweeps.on_slurm import queued, submit, wait
-from fsseg_bench.sweeps.plan import cell_folder
+from fsseg_bench.sweeps.plan import cell_folder, read_plan
 from fsseg_bench.sweeps.submissions import SUBMISSIONS_FILE, read_submissions
 from tests.support.fake_sweep import FAILS, FALLS, MAKES, NOTHING, WAITS, FakeSweep
 from tests.support.fakes import FAKE, until
 from tests.support.fresh import ROOT, python
-from tests.support.real_sweep import as_undisturbed, real_sweep, until_evaluating
+from tests.support.real_sweep import RealSweep
 from tests.support.slurm import missing, private_slurm
 from tests.support.sweeps import held
 
@@ -260,15 +260,15 @@ def test_whoever_stops_waiting_learns_how_to_cancel_the_jobs(slurm: None, tmp_pa
 
 
 def test_true_runs_that_were_disturbed_are_as_if_they_were_not(slurm: None, tmp_path: Path) -> None:
-    root = tmp_path / "runs"
-    folder, plan = real_sweep(root, slurm={"pause_seconds": 0})
-    submit(folder, plan, plan.cells)
-    until_evaluating(folder, 2)
-    jobs = [words.split()[2] for words in queued(folder).values()]
+    sweep = RealSweep(tmp_path, "workers = 0\n[slurm]\npause_seconds = 0\n")
+    assert sweep.command("--on", "slurm").wait() == 0
+    sweep.until_evaluating(2)
+    jobs = [words.split()[2] for words in queued(sweep.folder).values()]
     said("scancel", "--batch", "--signal=USR1", jobs[0])
     said("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=true")
-    states = wait(folder, plan, seconds=0.2)
-    assert [state.state for state in states] == ["done", "done"]
-    attempts = [read_attempts(cell_folder(folder, cell)) for cell in plan.cells]
+    assert sweep.command("--on", "slurm", "--wait").wait() == 0  # nothing is submitted again
+    assert len(read_submissions(sweep.folder)) == 1
+    plan = read_plan(sweep.folder)
+    attempts = [read_attempts(cell_folder(sweep.folder, cell)) for cell in plan.cells]
     assert all(len(found) > 1 and 0 < found[-1].done_before < plan.cells[0].steps for found in attempts)
-    as_undisturbed(root, tmp_path / "by hand")
+    sweep.as_undisturbed(tmp_path / "by hand")
