@@ -6,7 +6,6 @@ process that it is used in, writes to its terminal, and may wait for ever for a 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -91,11 +90,9 @@ class RayEngine:
             program: what gets the words of a cell's command; None for fsseg-bench of the node.
 
         Raises:
-            UserError: ``[ray]`` is wrong, or Ray is not installed.
+            UserError: ``[ray]`` is wrong.
         """
         self._folder, self._options, self._tell = folder.resolve(), read_options(plan.ray), tell
-        if importlib.util.find_spec("ray") is None:
-            raise UserError('--on ray needs Ray: pip install "fsseg-bench[ray]", here and on the nodes of the cluster')
         self._at_once = at_once or self._options.at_once
         self._program = program
         self._needs = _needs(plan, self._options)
@@ -109,7 +106,7 @@ class RayEngine:
         """Joins the cluster.
 
         Raises:
-            UserError: there is none, it does not answer, or it does not fit; says which.
+            UserError: Ray is not installed, or there is no such cluster, or it does not answer; says which.
             Stopped: the process has been told to end.
         """
         output = make_folder(self._folder) / OUTPUT

@@ -37,6 +37,10 @@ def main() -> None:
     say = _teller(replies)
     try:
         cluster = _Cluster(given, say)
+    except ImportError as error:
+        advice = 'pip install "fsseg-bench[ray]", here and on the nodes of the cluster'
+        say({"wrong": f"--on ray needs Ray ({_one_line(error)}): {advice}"})
+        return
     except Exception as error:  # noqa: BLE001 - Ray has many, and each means that there will be no cluster
         traceback.print_exc()
         say({"wrong": f"Ray at {given['address']!r} cannot be joined: {_one_line(error)}"})
