@@ -155,12 +155,11 @@ def test_every_import_by_name_is_known() -> None:
         for path in folder.rglob("*.py")
         if read_source(path).by_name
     }
-    # The lazy tables of public names and of commands and the engine that looks for Ray (which no run imports), the
-    # finder of plug-ins (excluded: what it finds counts), versions of packages (excluded), the processes of a pool (they begin
-    # runs as any command does), and this digest itself.
+    # The lazy tables of public names and of commands (which no run imports), the finder of plug-ins (excluded: what it
+    # finds counts), versions of packages (excluded), the processes of a pool (they begin runs as any command does),
+    # and this digest itself.
     known = {"fsseg_bench", "fsseg_bench.cli.main", "fsseg_bench.records.provenance"}
     known |= {"fsseg_bench.plugins", "fsseg_bench.plugins.folders", "fsseg_bench.plugins.hollow"}
-    known |= {"fsseg_bench.sweeps.on_ray"}
     assert found == {*known, "fsseg_bench.engine.pool_worker", "fsseg_bench.engine.closure"}
 
 
