@@ -29,10 +29,8 @@ from fsseg_bench.screen.notebook import progress_from_python
 from fsseg_bench.sweeps.driver import drive
 from fsseg_bench.sweeps.lines import Lines
 from fsseg_bench.sweeps.planned import planned
-from fsseg_bench.sweeps.room import check_room
 from fsseg_bench.sweeps.spec import parse_spec, read_spec
-from fsseg_bench.sweeps.start import EngineName, engine_for, submit_cells
-from fsseg_bench.sweeps.states import states_of
+from fsseg_bench.sweeps.start import EngineName, engine_for, ready, submit_cells
 from fsseg_bench.sweeps.table import states_frame
 from fsseg_bench.values import checked_value, plain_value
 
@@ -189,9 +187,7 @@ def sweep(
         raise UserError(f"jobs={jobs}: how many cells at a time, from 1, and for on='local' alone")
     root = results_root(asked.out if out is None else out)
     folder, plan = planned(asked, root, lambda: plan_sweep(asked, root, told), told.say, replan=replan)
-    states = states_of(folder, plan)
-    if not ignore_disk:
-        check_room(root, states)
+    states = ready(folder, plan, told.say, ignore_disk=ignore_disk)
     if on == "slurm":
         submitted = submit_cells(folder, plan, states, keep_failed=keep_failed, wait=bool(wait), say=told.say)
         return states_frame(submitted)

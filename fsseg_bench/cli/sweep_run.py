@@ -16,9 +16,9 @@ from fsseg_bench.report.model import printable
 from fsseg_bench.sweeps.driver import Outcome, drive
 from fsseg_bench.sweeps.lines import Lines
 from fsseg_bench.sweeps.plan import Plan, records_of
-from fsseg_bench.sweeps.room import bytes_left, check_room, in_words
-from fsseg_bench.sweeps.start import engine_for, submit_cells
-from fsseg_bench.sweeps.states import CellState, states_of
+from fsseg_bench.sweeps.room import bytes_left, in_words
+from fsseg_bench.sweeps.start import engine_for, ready, submit_cells
+from fsseg_bench.sweeps.states import CellState
 from fsseg_bench.sweeps.table import counts_words
 
 _MOST = 10
@@ -27,7 +27,7 @@ _MOST = 10
 
 def make(folder: Path, plan: Plan, options: Mapping[str, Any], say: Callable[[str], None]) -> int:
     """Makes cells here, or on Ray's nodes, until nothing is left that could be done; the exit code."""
-    states = _checked(folder, plan, options)
+    states = ready(folder, plan, say, ignore_disk=options["ignore_disk"])
     outcome = Outcome(tuple(states), 0)
     if outcome.left:
         with deferred():
@@ -53,7 +53,7 @@ def make(folder: Path, plan: Plan, options: Mapping[str, Any], say: Callable[[st
 
 def submit(folder: Path, plan: Plan, options: Mapping[str, Any], say: Callable[[str], None]) -> int:
     """Gives what is left to Slurm, and waits for it if that is wanted; the exit code."""
-    states = _checked(folder, plan, options)
+    states = ready(folder, plan, say, ignore_disk=options["ignore_disk"])
     say(_headline(plan, states))
     states = submit_cells(folder, plan, states, keep_failed=options["keep_failed"], wait=bool(options["wait"]), say=say)
     if not options["wait"]:
@@ -62,13 +62,6 @@ def submit(folder: Path, plan: Plan, options: Mapping[str, Any], say: Callable[[
     outcome = Outcome(tuple(states), 0)
     _end(outcome, folder, say)
     return outcome.code
-
-
-def _checked(folder: Path, plan: Plan, options: Mapping[str, Any]) -> list[CellState]:
-    states = states_of(folder, plan)
-    if not options["ignore_disk"]:
-        check_room(records_of(folder), states)
-    return states
 
 
 def _screen(folder: Path, plan: Plan, done: int, *, quiet: bool) -> Lines:

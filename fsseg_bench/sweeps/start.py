@@ -1,4 +1,4 @@
-"""The engines by their names."""
+"""Before the first cell: what a sweep needs of its folder, and the engines by their names."""
 
 from __future__ import annotations
 
@@ -6,12 +6,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from fsseg_bench.storage.lock_test import locks_hold
 from fsseg_bench.sweeps.engine import Engine
 from fsseg_bench.sweeps.on_local import LocalEngine, gpus_here, local_slots, slots_words
-from fsseg_bench.sweeps.plan import Plan
+from fsseg_bench.sweeps.plan import Plan, records_of
+from fsseg_bench.sweeps.room import check_room
 from fsseg_bench.sweeps.states import CellState, states_of
 
 EngineName = Literal["local", "slurm", "ray"]
+
+
+def ready(folder: Path, plan: Plan, say: Callable[[str], None], *, ignore_disk: bool = False) -> list[CellState]:
+    """The states of a sweep's cells, once it is known that what is left of them can be written.
+
+    Says what locks do on the file system of the records, where they are not all that is needed.
+
+    Raises:
+        LaterError: there seems to be too little room on the disk, unless that is to be ignored.
+        UserError: the folder of records cannot be written.
+    """
+    root, states = records_of(folder), states_of(folder, plan)
+    if not ignore_disk:
+        check_room(root, states)
+    if any(state.state != "done" for state in states) and (words := locks_hold(root).words):
+        say(words)
+    return states
 
 
 def engine_for(
