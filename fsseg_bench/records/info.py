@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.records.provenance import Provenance
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.records.settings import CheckpointTraining, RunSettings, canonical_json, differences, identity_hash
+from fsseg_bench.records.settings import CheckpointTraining, RunSettings, differences, read_hash
 from fsseg_bench.records.training import LossSummary
 from fsseg_bench.schema import Range, parse
 from fsseg_bench.storage.files import TEMPORARY, free_aside, sync_folder
@@ -163,12 +162,12 @@ def parse_info(info: Any, path: Path) -> RunInfo:
         raise RecordError(f"{path}: not a record of schema {SCHEMA} or of an earlier one")
     document = upgraded(info)
     found = parse(RunInfo, _renamed(document), path, error=RecordError, others=_OPEN)
-    if identity_hash(document["settings"]) != found.identity:
+    if read_hash(document["settings"]) != found.identity:
         raise RecordError(f"{path}: edited: its settings do not have the identity it states")
-    if (CHECK in info or info["schema"] == SCHEMA) and info != sealed(info):
+    if (CHECK in info or info["schema"] == SCHEMA) and info.get(CHECK) != read_hash(_but_check(info)):
         raise RecordError(f"{path}: edited or damaged: its content does not have the SHA-256 it states")
     training = document.get("trained") or {}
-    if training.get("settings") and identity_hash(training["settings"]) != training.get("identity"):
+    if training.get("settings") and read_hash(training["settings"]) != training.get("identity"):
         raise RecordError(
             f"{path}: edited: the settings of the checkpoint's training do not have the identity it states"
         )
@@ -204,8 +203,12 @@ def _renamed(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def sealed(info: Mapping[str, Any]) -> dict[str, Any]:
     """``info`` in JSON's types, with its check."""
-    content = {key: value for key, value in plain(info).items() if key != CHECK}
-    return content | {CHECK: hashlib.sha256(canonical_json(content).encode()).hexdigest()}
+    content = _but_check(plain(info))
+    return content | {CHECK: read_hash(content)}
+
+
+def _but_check(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in info.items() if key != CHECK}
 
 
 def write_info(path: Path, info: Mapping[str, Any]) -> RunInfo:

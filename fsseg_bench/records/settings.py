@@ -21,12 +21,21 @@ from fsseg_bench.storage.json_text import plain
 
 def canonical_json(settings: Mapping[str, Any]) -> str:
     """``settings`` as JSON text that is equal for equal content: sorted keys, no spaces, no NaN."""
-    return json.dumps(plain(settings), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _canonical(plain(settings))
 
 
 def identity_hash(settings: Mapping[str, Any]) -> str:
     """SHA-256 (64 hex digits) of :func:`canonical_json`; the order of keys does not matter."""
-    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()
+    return read_hash(plain(settings))
+
+
+def read_hash(settings: Mapping[str, Any]) -> str:
+    """As :func:`identity_hash`, of what was read from JSON: thousands of records are checked by it."""
+    return hashlib.sha256(_canonical(settings).encode()).hexdigest()
+
+
+def _canonical(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
