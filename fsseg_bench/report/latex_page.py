@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -180,6 +181,7 @@ def _cell(cell: Cell, size: float, table: Table) -> float:
     return own + mark + (_THIN * size + _width(f"±{spread}", _SPREAD) if plus_minus else 0.0)
 
 
+@lru_cache(1 << 16)  # of a long table each cell is measured for several settings, and again for each page
 def _width(text: str, size: float) -> float:
     """Of a text in a line, points."""
     return _WIDER[size] * size * sum(_EM.get(c, _OTHERS) for c in text)

@@ -160,6 +160,8 @@ def _mark(i: int) -> str:
 
 def printable(text: str) -> str:
     """``text`` in one line without control characters, which could steer a terminal or break a table."""
+    if text.isprintable():  # nearly all
+        return text
     return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
