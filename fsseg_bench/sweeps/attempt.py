@@ -21,11 +21,10 @@ from fsseg_bench.errors import FullDiskError, LaterError
 from fsseg_bench.machine.here import here
 from fsseg_bench.machine.lifeline import Lifeline
 from fsseg_bench.storage.files import writing
-from fsseg_bench.storage.holder import holder
 from fsseg_bench.storage.lock import FolderLock
 from fsseg_bench.sweeps.attempts import LOG_FILE, append_lines, begin_attempt, end_attempt, now
 from fsseg_bench.sweeps.plan import Cell, Plan, cell_folder, records_of
-from fsseg_bench.sweeps.states import state_of, steps_done
+from fsseg_bench.sweeps.states import record_holder, state_of, steps_done
 
 PROGRAM: Final = (sys.executable, "-P", "-m", "fsseg_bench")
 """What a cell's words are given to. ``-P``: the current folder may hold a package of the same name."""
@@ -89,10 +88,12 @@ def attempt(
     own, root = cell_folder(folder, cell), records_of(folder)
     try:
         with FolderLock(own, "making this cell", "wait for it"):
+            if stop.is_set():  # the lock may have been waited for
+                return STOPPED
             before = state_of(root, folder, plan, cell)
             if before.state == "done":
                 return 0
-            if before.folder is not None and holder(before.folder) is not None:  # by a command of its own, say
+            if record_holder(root, cell, before.folder) is not None:  # a command of its own, say
                 return LATER
             begin_attempt(own, engine, steps_done(before), gpu)
             start = _begun(own / LOG_FILE)

@@ -108,7 +108,8 @@ def _state(
     own = cell_folder(folder, cell)
     attempts = tuple(read_attempts(own))
     found = CellState(cell, "waiting", place, *_steps(cell, place, record), attempts=attempts, resumed_on=resumed)
-    if who := (holder(place) if place else None) or holder(own):
+    # who has just begun a record by a command of its own has locked its folder, and there is no run.json yet
+    if who := record_holder(root, cell, place) or holder(own):
         return replace(found, state="running", holder=who, seconds_left=_left(found))
     if cell.waits_for is not None and (first := of(cell.waits_for)).state != "done":
         return replace(found, reason=f"{cell.waits_for} is first ({first.state})")
@@ -122,6 +123,13 @@ def _state(
     if record or attempts:
         return replace(found, state="stopped", reason=_reason(own, record, found.attempt))
     return found
+
+
+def record_holder(root: Path | str, cell: Cell, place: Path | None) -> Holder | None:
+    """Who has a cell's record, which is in ``place`` or will be where the plan says; None if nobody has."""
+    if place is None and not cell.folder.endswith("*"):
+        place = Path(root, cell.folder)
+    return None if place is None else holder(place)
 
 
 def _record(root: str, plan: Plan, cell: Cell) -> tuple[str, Glance | None]:

@@ -15,7 +15,6 @@ from fsseg_bench.sweeps.on_local import Slot
 from fsseg_bench.sweeps.plan import cell_folder, read_plan
 from fsseg_bench.sweeps.states import state_of
 from tests.support.fakes import doubles, driven, driver, episodes, fake, starts, until
-from tests.support.runs import write_run
 from tests.support.sweeps import held, planned
 
 KILLED = {"after": 2, "signal": signal.SIGKILL}
@@ -132,8 +131,7 @@ def test_a_cell_that_somebody_has_is_waited_for_or_not(tmp_path: Path) -> None:
         assert (outcome.code, heard.began_at) == (75, [("other", "")])
     third = fake(tmp_path, "third")
     folder = planned(tmp_path, [cell, third])
-    write_run(tmp_path, method="one", status="evaluating")
-    with held(tmp_path / cell.folder):  # made by a command of its own
+    with held(tmp_path / cell.folder):  # made by a command of its own, which has written nothing yet
         waiting = driver(folder)
         until(lambda: starts(tmp_path, "third"))
         until(lambda: state_of(tmp_path, folder, read_plan(folder), third).state == "done")
@@ -142,3 +140,4 @@ def test_a_cell_that_somebody_has_is_waited_for_or_not(tmp_path: Path) -> None:
     assert json.loads(waiting.communicate()[0])["left"] == 0
     assert waiting.returncode == 0
     assert len(starts(tmp_path, "one")) == 1
+    assert [a.code for a in read_attempts(cell_folder(folder, cell))] == [0]

@@ -69,10 +69,14 @@ def test_progress_is_what_the_logs_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["record", "claim"])
-def test_a_cell_is_running_while_a_process_has_its_record_or_its_claim(tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_cell_is_running_while_a_process_has_its_record_or_its_claim(tmp_path: Path, where: str, begun: bool) -> None:
+    """Also a record that has been locked, and of which nothing is written yet."""
     one = cell(tmp_path, "panet")
     folder = planned(tmp_path, [one])
-    record = write_run(tmp_path, [], method="panet", status="training")
+    record = tmp_path / one.folder
+    if begun:
+        assert write_run(tmp_path, [], method="panet", status="training") == record
     attempt(folder, "panet", 0)
     with held(record if where == "record" else cell_folder(folder, one)) as process:
         state = only(folder)
