@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from fsseg_bench.errors import LockedError, UserError
+from fsseg_bench.errors import LaterError, LockedError, UserError
 from fsseg_bench.storage.files import make_folder, write_atomic
 from fsseg_bench.storage.lock import FolderLock
 from fsseg_bench.sweeps.plan import Cell, Plan
@@ -150,7 +150,7 @@ def wait(
     return states
 
 
-class SilentError(UserError):
+class SilentError(LaterError):
     """Slurm did not answer: it may later."""
 
 
@@ -175,7 +175,11 @@ def _tell_news(
 
 
 def _how_to_cancel(folder: Path) -> str:
-    jobs = " ".join(sorted({one.job.partition("_")[0] for one in _queue(read_submissions(folder)).values()}, key=int))
+    try:
+        queue = _queue(read_submissions(folder))
+    except UserError as error:  # whoever stops waiting is not to be told of that alone
+        return f"the jobs go on without this command; {error}"
+    jobs = " ".join(sorted({one.job.partition("_")[0] for one in queue.values()}, key=int))
     return f"the jobs go on without this command; scancel {jobs} cancels them" if jobs else "no job is left"
 
 
@@ -278,7 +282,7 @@ def _submit(
                 made.append(_sbatch(replace(batch, labels=tuple(cell.label for cell in chunk)), sorted(first)))
             except UserError as error:
                 if made:
-                    raise UserError(f"{error}; submitted before that: {_shown(made)}") from None
+                    raise type(error)(f"{error}; submitted before that: {_shown(made)}") from None
                 raise
             before = made[-1].job
             jobs |= {cell.label: before for cell in chunk if before}

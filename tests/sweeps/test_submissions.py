@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import LaterError, UserError
 from fsseg_bench.sweeps import on_slurm
-from fsseg_bench.sweeps.on_slurm import queued, submit
+from fsseg_bench.sweeps.on_slurm import queued, submit, wait
 from fsseg_bench.sweeps.plan import read_plan
 from fsseg_bench.sweeps.submissions import SUBMISSIONS_FILE, Submission, note, read_submissions
 from tests.support.sweeps import cell, planned
@@ -47,7 +47,18 @@ def test_slurm_that_is_absent_or_silent_is_said(tmp_path: Path, monkeypatch: pyt
         command.chmod(0o755)
     note(folder, FIRST)
     monkeypatch.setattr(on_slurm, "_ANSWER", 0.2)
-    with pytest.raises(UserError, match=r"squeue was silent for 0\.2 seconds"):
+    with pytest.raises(LaterError, match=r"squeue was silent for 0\.2 seconds"):
         queued(folder)
-    with pytest.raises(UserError, match="silent"):
+    with pytest.raises(LaterError, match="silent"):
         submit(folder, plan, plan.cells)
+    said: list[str] = []
+
+    def stopped(words: str) -> None:
+        said.append(words)
+        if len(said) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # and not that Slurm is silent, which is the less
+        wait(folder, plan, say=stopped)
+    assert "it is asked again" in said[0]
+    assert "the jobs go on without this command" in said[1]
