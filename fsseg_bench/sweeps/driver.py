@@ -131,7 +131,7 @@ class _Driver:
         self._elsewhere: set[str] = set()
         """Had somebody else at the last look."""
         self._full: Counter[str] = Counter()
-        """How often a cell found the disk full."""
+        """How often a cell found the disk full, or for another reason could not even note that it was tried."""
         self._attempts = 0
         self._lacking = self._said = False
         """Whether the disk had no room for another cell at the last look, and whether that was said."""
@@ -221,7 +221,7 @@ class _Driver:
         self._sorted(state)
         if steps_done(state) <= steps_done(work.state):
             self._later[ended.cell.label] = time.monotonic() + self._look
-        if ended.code == LATER and state.attempt and state.attempt.excused:
+        if ended.code == LATER and ended.cell.label not in self._elsewhere and _excused(work.state, state):
             self._full[ended.cell.label] += 1
             if self._full[ended.cell.label] > self._plan.needs.retries:
                 self._left.pop(ended.cell.label, None)  # where a quota is used up, the disk seems to have room
@@ -233,3 +233,8 @@ class _Driver:
             return False
         ours = [label for label in self._left if label in self._later and label not in self._elsewhere]
         return bool(ours) or (wait and bool(self._elsewhere))
+
+
+def _excused(before: CellState, after: CellState) -> bool:
+    """Whether an attempt that may succeed later does not count: for want of room on the disk it may not be noted."""
+    return len(after.attempts) == len(before.attempts) or (after.attempt is not None and after.attempt.excused)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.errors import LaterError
+from fsseg_bench.errors import FullDiskError, LaterError
 from fsseg_bench.sweeps import room as rooms
 from fsseg_bench.sweeps.attempts import read_attempts
 from fsseg_bench.sweeps.plan import Cell, cell_folder, read_plan
@@ -113,6 +113,20 @@ def test_a_full_disk_is_nobodys_fault(tmp_path: Path) -> None:
     assert outcome.code == 75
     assert [state.state for state in outcome.states] == ["stopped", "done"]
     assert [a.excused for a in read_attempts(cell_folder(folder, cells[0]))] == [True] * 3
+    assert driven(folder)[0].code == 0
+
+
+def test_a_disk_without_room_for_a_note_is_not_tried_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a quota is used up: the disk itself seems to have room."""
+
+    def refuse(*_: object) -> None:
+        raise FullDiskError("attempts.jsonl: the disk is full")
+
+    folder = planned(tmp_path, [fake(tmp_path, "one")])
+    with monkeypatch.context() as patched:
+        patched.setattr("fsseg_bench.sweeps.attempt.begin_attempt", refuse)
+        outcome, heard = driven(folder)
+    assert (outcome.code, heard.ended_as) == (75, [("one", 75, "waiting")] * 3)
     assert driven(folder)[0].code == 0
 
 
