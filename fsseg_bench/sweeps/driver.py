@@ -13,11 +13,11 @@ from typing import Final
 
 from fsseg_bench.machine.stopping import asked
 from fsseg_bench.sweeps.attempt import LATER
-from fsseg_bench.sweeps.attempts import now
+from fsseg_bench.sweeps.attempts import read_attempts
 from fsseg_bench.sweeps.engine import Ended, Engine
-from fsseg_bench.sweeps.plan import Cell, Plan, records_of
+from fsseg_bench.sweeps.plan import Cell, Plan, cell_folder, records_of
 from fsseg_bench.sweeps.room import Room
-from fsseg_bench.sweeps.states import CellState, state_of, states_of, steps_done
+from fsseg_bench.sweeps.states import CellState, Since, state_of, states_of, steps_done
 
 LOOK: Final = 5.0
 """Seconds between two looks at a cell that somebody else makes, and before one that came no further begins again."""
@@ -105,7 +105,8 @@ def drive(
         UserError: the plan is damaged, or something cannot be written.
     """
     driver = _Driver(folder, plan, engine, telling or Telling(), room, look)
-    driver.since = None if keep_failed else now()
+    if not keep_failed:
+        driver.since = {cell.label: len(read_attempts(cell_folder(folder, cell))) for cell in plan.cells}
     return driver.run(wait=wait)
 
 
@@ -116,8 +117,8 @@ class _Driver:
         self._folder, self._plan, self._engine, self._telling = folder, plan, engine, telling
         self._root, self._look = records_of(folder), look
         self._room = room or Room(self._root)
-        self.since: str | None = None
-        """Attempts that began earlier do not count."""
+        self.since: Since | None = None
+        """Earlier attempts do not count."""
         first = {cell.waits_for for cell in plan.cells}
         ordered = sorted(
             plan.cells, key=lambda cell: (cell.label not in first, cell.waits_for is not None, -cell.steps)

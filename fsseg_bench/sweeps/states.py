@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +23,9 @@ many attempts brought no progress."""
 STATES: Final[tuple[State, ...]] = ("done", "running", "waiting", "stopped", "failed", "gave up")
 FAILED_CODES: Final = frozenset({2, 70})
 """Exit codes after which the same command would fail again."""
+Since = str | Mapping[str, int]
+"""From when attempts count: a time in UTC as attempts have it, or by label how many are earlier, whatever the clocks of
+their machines say."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,13 @@ def steps_done(state: CellState) -> int:
     return state.train + state.evaluated
 
 
-def states_of(folder: Path, plan: Plan | None = None, *, since: str | None = None) -> list[CellState]:
+def states_of(folder: Path, plan: Plan | None = None, *, since: Since | None = None) -> list[CellState]:
     """The states of all cells of the sweep in ``folder``, in the order of its plan.
 
     Args:
         folder: of the sweep.
         plan: of the sweep, where it was read before.
-        since: a time in UTC as attempts have it. Attempts that began earlier do not make a cell fail or be given up.
+        since: earlier attempts do not make a cell fail or be given up.
 
     Raises:
         UserError: the plan is missing or damaged.
@@ -86,7 +89,7 @@ def states_of(folder: Path, plan: Plan | None = None, *, since: str | None = Non
     return [of(cell.label) for cell in plan.cells]
 
 
-def state_of(root: Path, folder: Path, plan: Plan, cell: Cell, *, since: str | None = None) -> CellState:
+def state_of(root: Path, folder: Path, plan: Plan, cell: Cell, *, since: Since | None = None) -> CellState:
     """The state of one cell of the sweep in ``folder``, whose records are in ``root``; see :func:`states_of`."""
 
     @cache
@@ -97,7 +100,7 @@ def state_of(root: Path, folder: Path, plan: Plan, cell: Cell, *, since: str | N
 
 
 def _state(
-    root: str, folder: Path, plan: Plan, cell: Cell, since: str | None, of: Callable[[str], CellState]
+    root: str, folder: Path, plan: Plan, cell: Cell, since: Since | None, of: Callable[[str], CellState]
 ) -> CellState:
     found_at, record = _record(root, plan, cell)
     place = Path(found_at) if record else None
@@ -113,7 +116,7 @@ def _state(
         return replace(found, state="running", holder=who, seconds_left=_left(found))
     if cell.waits_for is not None and (first := of(cell.waits_for)).state != "done":
         return replace(found, reason=f"{cell.waits_for} is first ({first.state})")
-    counted = [one for one in attempts if not one.excused and (since is None or one.begun >= since)]
+    counted = [one for one in _later(attempts, cell, since) if not one.excused]
     if counted and counted[-1].code in FAILED_CODES:
         return replace(found, state="failed", reason=_reason(own, record, counted[-1]))
     tried = _fruitless(counted, steps_done(found))
@@ -123,6 +126,12 @@ def _state(
     if record or attempts:
         return replace(found, state="stopped", reason=_reason(own, record, found.attempt))
     return found
+
+
+def _later(attempts: Sequence[Attempt], cell: Cell, since: Since | None) -> Sequence[Attempt]:
+    if isinstance(since, str):
+        return [one for one in attempts if one.begun >= since]
+    return attempts if since is None else attempts[since.get(cell.label, 0) :]
 
 
 def record_holder(root: Path | str, cell: Cell, place: Path | None) -> Holder | None:

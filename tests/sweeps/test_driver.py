@@ -73,6 +73,14 @@ def test_the_same_command_tries_what_failed_once_more(tmp_path: Path) -> None:
     assert driven(folder)[0].code == 0
 
 
+def test_what_failed_is_not_tried_again_whatever_the_clock_of_its_machine_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fsseg_bench.sweeps.attempts.now", lambda: "2026-01-01T00:00:00.000+00:00")
+    outcome, heard = driven(planned(tmp_path, [fake(tmp_path, "one", FAILS, {})]))
+    assert (outcome.code, heard.ended_as) == (1, [("one", 2, "failed")])
+
+
 def test_cells_that_others_wait_for_come_first_and_the_longest_before_the_others(tmp_path: Path) -> None:
     training = fake(tmp_path, "training", {"seconds": 0.1})
     waiting = fake(tmp_path, "a-waiting", waits_for="training", evaluate=9)

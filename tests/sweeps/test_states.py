@@ -2,6 +2,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def attempt(folder: Path, label: str, before: int, code: int | None = None, afte
         end_attempt(place, code, after)
 
 
-def only(folder: Path, **given: str) -> CellState:
+def only(folder: Path, **given: Any) -> CellState:
     (state,) = states_of(folder, **given)
     return state
 
@@ -131,6 +132,7 @@ def test_attempts_before_a_time_do_not_count(tmp_path: Path) -> None:
     attempt(folder, "panet", 0, 2, 0)
     begun = only(folder).attempts[0].begun
     assert only(folder, since=begun).state == "failed"
+    assert [only(folder, since={"panet": earlier}).state for earlier in (0, 1)] == ["failed", "stopped"]
     time.sleep(1.1)  # times have whole seconds
     assert only(folder, since=datetime.now(UTC).isoformat(timespec="seconds")).state == "stopped"
 
