@@ -147,10 +147,7 @@ def _ending(error: BaseException, *, debug: bool) -> int:
         with suppress(OSError, UnicodeError):
             error.show()
         return MISTAKE
-    if message := _of_output(error):
-        _say(f"error: {message}")
-        return MISTAKE
-    if (message := explain(error)) is None:
+    if (message := _of_output(error) or explain(error)) is None:
         _say(
             f"error: {bug_words(error)}. This is a bug of fsseg-bench, or of a method of your own. 'fsseg-bench "
             f"--debug ...' (or {DEBUG_VARIABLE}=1) shows where; please report it"
