@@ -184,6 +184,8 @@ def common_numbers(folds: tuple[EpisodeImages, ...]) -> tuple[int, tuple[npt.NDA
 
 def sums(groups: npt.NDArray[np.intp], values: Float64, count: int) -> Float64:
     """(count, T): ``values`` (n, T) summed by ``groups`` (n,)."""
-    if not values.shape[1]:
-        return np.zeros((count, 0))
-    return np.stack([np.bincount(groups, column, count).astype(np.float64) for column in values.T], axis=1)
+    width = values.shape[1]
+    if width == 1:
+        return np.bincount(groups, values[:, 0], count).astype(np.float64)[:, None]
+    cells = (groups[:, None] * width + np.arange(width)).ravel()  # all in one go; each cell adds in the same order
+    return np.bincount(cells, values.ravel(), count * width).astype(np.float64).reshape(count, width)
