@@ -22,6 +22,7 @@ from typing import Final
 from fsseg_bench.errors import LaterError, LockedError, UserError
 from fsseg_bench.storage.files import make_folder, write_atomic
 from fsseg_bench.storage.lock import FolderLock
+from fsseg_bench.sweeps.attempt import module_path
 from fsseg_bench.sweeps.plan import Cell, Plan
 from fsseg_bench.sweeps.slurm_script import OUTPUTS, WHERE, Batch, read_options, resources, script
 from fsseg_bench.sweeps.states import CellState, states_of
@@ -95,7 +96,7 @@ def submit(
         if not wanted:
             return []
         name = re.sub(r"[^\w.-]", "-", plan.name, flags=re.ASCII)
-        batch = Batch(name, folder.resolve(), (), _now(), python, asked, options)
+        batch = Batch(name, folder.resolve(), (), _now(), python, asked, options, tuple(module_path()))
         return _submit(batch, _levels(wanted, plan), queue, plan, say)
 
 

@@ -79,6 +79,8 @@ class Batch:
     asked: Mapping[str, str]
     """Of sbatch for each cell; see :func:`resources`."""
     options: Options
+    path: tuple[str, ...] = ()
+    """Where the interpreter looks for modules, beside what it knows and the nodes' own ``PYTHONPATH``."""
 
 
 def read_options(table: Mapping[str, Any]) -> Options:
@@ -185,11 +187,18 @@ def script(batch: Batch) -> str:
         options="\n".join(f"#SBATCH --{name}{_quoted(value)}" for name, value in options.items()),
         labels="\n".join(f"  {shlex.quote(label)}" for label in batch.labels),
         setup="\n".join(batch.options.setup) or ":",
+        path=_modules(batch.path),
         python=shlex.quote(batch.python),
         folder=shlex.quote(str(batch.folder)),
         since=shlex.quote(batch.since),
         pause=batch.options.pause_seconds,
     )
+
+
+def _modules(path: Sequence[str]) -> str:
+    """Before the command: the current folder, which may hold a package of the same name, is not looked at by itself."""
+    found = f"PYTHONPATH={shlex.quote(':'.join(path))}${{PYTHONPATH:+:$PYTHONPATH}} " if path else ""
+    return f"PYTHONSAFEPATH=1 {found}"
 
 
 def _quoted(value: str) -> str:
@@ -232,7 +241,7 @@ trap tell TERM               # preempted, cancelled, or at the time limit
 
 {setup}
 
-{python} -m fsseg_bench.sweeps.on_node {folder} "$label" --engine slurm --since {since} &
+{path}{python} -m fsseg_bench.sweeps.on_node {folder} "$label" --engine slurm --since {since} &
 child=$!
 [ -z "$told" ] || kill -TERM "$child" 2>/dev/null
 told=yes

@@ -6,7 +6,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,18 @@ def test_how_a_job_ends(tmp_path: Path, ends: str, code: int, told: list[str]) -
     words = (tmp_path / "asked").read_text().split()
     assert words[:2] == ["-m", "fsseg_bench.sweeps.on_node"]
     assert words[-6:] == ["it's", "b", "--engine", "slurm", "--since", "2026-01-01T00:00:00.000+00:00"]
+
+
+def test_a_package_in_the_current_folder_is_not_taken_for_that_of_the_command(tmp_path: Path) -> None:
+    here, place = tmp_path / "here", tmp_path / "it's $HOME"
+    for folder, code in ((here, 2), (place, 70)):
+        (folder / "fsseg_bench" / "sweeps").mkdir(parents=True)
+        for name in ("__init__.py", "sweeps/__init__.py"):
+            (folder / "fsseg_bench" / name).touch()
+        (folder / "fsseg_bench" / "sweeps" / "on_node.py").write_text(f"raise SystemExit({code})")
+    text = script(replace(batch(tmp_path, python=sys.executable), path=(str(place),)))
+    environment = {"PATH": os.environ["PATH"], "SLURM_ARRAY_TASK_ID": "0", "PYTHONPATH": str(here)}
+    assert subprocess.run(["bash", "-c", text], cwd=here, env=environment, check=False).returncode == 70
 
 
 @pytest.mark.parametrize(
