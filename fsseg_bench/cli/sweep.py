@@ -116,6 +116,10 @@ def _made(spec: Spec, root: Path, options: dict[str, Any]) -> int:
     from fsseg_bench.sweeps.planned import planned
 
     say = _silent if options["quiet"] else _say
+    if options["on"] == "slurm":  # a mistake in its table is said before what may take long
+        from fsseg_bench.sweeps.slurm_script import read_options
+
+        read_options(spec.slurm)
     folder, plan = planned(spec, root, lambda: _planned(spec, root, say), say, replan=options["replan"])
     if options["on"] == "slurm":
         return submit(folder, plan, options, say)

@@ -32,6 +32,8 @@ _SHARE: Final = 4.0
 """How many times as long as a look the pause after it is, at least: looking reads thousands of files."""
 _COUNTED: Final[tuple[State, ...]] = ("waiting", "done")
 """States whose cells are counted, not listed."""
+_LOST: Final[tuple[State, ...]] = ("failed", "gave up")
+"""States that last until the sweep's command is given again."""
 _LONGEST: Final = 20
 """Cells of one state that are listed."""
 _PLAIN_WIDTH: Final = 160
@@ -42,7 +44,7 @@ _STYLES: Final[dict[State, str]] = {"failed": "red", "gave up": "red", "running"
 @click.command()
 @click.argument("sweep", shell_complete=complete.sweeps)
 @click.option("--out", type=click.Path(), help="Folder of the records [default: the file's, else as of run].")
-@click.option("--watch", is_flag=True, help="Draw it again until all cells are done; Ctrl-C ends it.")
+@click.option("--watch", is_flag=True, help="Draw it again until all cells are done or lost; Ctrl-C ends it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all cells.")
 @click.option("--verbose", "-v", is_flag=True, help="List all cells, those that wait or are done, too.")
 @click.pass_context
@@ -75,6 +77,13 @@ def _all_done(states: Sequence[CellState]) -> bool:
     return counts(states)["done"] == len(states)
 
 
+def _over(states: Sequence[CellState]) -> bool:
+    """Whether nothing is left that a driver at work would still make."""
+    lost = {state.cell.label for state in states if state.state in _LOST}
+    open_ = [state for state in states if state.state != "done" and state.state not in _LOST]
+    return all(state.state == "waiting" and state.cell.waits_for in lost for state in open_)
+
+
 def _console() -> Console:
     """On a terminal as wide as that; elsewhere lines are not broken as early."""
     from rich.console import Console
@@ -83,7 +92,7 @@ def _console() -> Console:
 
 
 def _watch(folder: Path, plan: Plan, verbose: bool) -> list[CellState]:
-    """Shows the states until all cells are done; not on a terminal, a line whenever the counts change."""
+    """Shows the states until nothing is left to be made; not on a terminal, a line whenever the counts change."""
     from rich.live import Live
 
     console = _console()
@@ -91,7 +100,7 @@ def _watch(folder: Path, plan: Plan, verbose: bool) -> list[CellState]:
         return _told(folder, plan)
     states = states_of(folder, plan)
     with Live(_drawn(plan, states, verbose), console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        while not _all_done(states):
+        while not _over(states):
             began = time.monotonic()
             states = states_of(folder, plan)
             live.update(_drawn(plan, states, verbose), refresh=True)
@@ -107,7 +116,7 @@ def _told(folder: Path, plan: Plan) -> list[CellState]:
         if (words := counts_words(states)) != told:
             click.echo(f"{plan.name}: {words}")
             told = words
-        if _all_done(states):
+        if _over(states):
             return states
         time.sleep(max(_PAUSE, _SHARE * (time.monotonic() - began)))
 

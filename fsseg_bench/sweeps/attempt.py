@@ -24,7 +24,7 @@ from fsseg_bench.storage.files import writing
 from fsseg_bench.storage.lock import FolderLock
 from fsseg_bench.sweeps.attempts import LOG_FILE, append_lines, begin_attempt, end_attempt, now
 from fsseg_bench.sweeps.plan import Cell, Plan, cell_folder, records_of
-from fsseg_bench.sweeps.states import record_holder, state_of, steps_done
+from fsseg_bench.sweeps.states import FAILED_CODES, record_holder, state_of, steps_done
 
 PROGRAM: Final = (sys.executable, "-P", "-m", "fsseg_bench")
 """What a cell's words are given to. ``-P``: the current folder may hold a package of the same name."""
@@ -102,7 +102,10 @@ def attempt(
             _say(own / LOG_FILE, _place(gpu), f"$ {_typed(command, variables)}")
             code = _followed(command, variables, own / LOG_FILE, stop, kill or threading.Event())
             _say(own / LOG_FILE, f"exit code {code}: {_meaning(code)}")
-            excused = code == LATER and _disk_was_full(own / LOG_FILE, start)
+            # who stops a sweep while its cells still load must not use up their attempts. What a batch system stops
+            # counts: its limit may be too short for any progress
+            stopped = engine == "local" and stop.is_set() and code not in {0, *FAILED_CODES}
+            excused = stopped or (code == LATER and _disk_was_full(own / LOG_FILE, start))
             with suppress(FullDiskError):  # an attempt without an end is one whose end nobody saw
                 end_attempt(own, code, steps_done(state_of(root, folder, plan, cell)), excused=excused)
             return code

@@ -35,7 +35,7 @@ class Attempt:
     """With which its command ended; minus the number of a signal that killed it."""
     done_after: int | None = None
     excused: bool = False
-    """Whether its end says nothing of the cell: there was no room on the disk."""
+    """Whether its end says nothing of the cell: there was no room on the disk, or the sweep was stopped."""
 
 
 def begin_attempt(folder: Path, engine: str, done: int, gpu: str | None = None) -> None:

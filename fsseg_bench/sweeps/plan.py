@@ -23,6 +23,7 @@ CHECK: Final = "check"
 """SHA-256 of everything else in it."""
 SWEEPS: Final = "sweeps"
 """The folder of sweeps among the records."""
+_ANEW: Final = "'fsseg-bench sweep FILE' plans anew; no record is lost"
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def read_plan(folder: Path) -> Plan:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON, truncated or edited: {error}") from None
+        raise UserError(f"{path}: not valid JSON, truncated or edited: {error}; {_ANEW}") from None
     known = {key: value for key, value in content.items() if key != CHECK} if isinstance(content, dict) else content
     return parse(Plan, known, path)
 

@@ -85,6 +85,11 @@ def read_spec(path: str | Path) -> Spec:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid TOML in UTF-8: {error}") from None
+    if "name" not in table and not _names_a_folder(path.stem):
+        raise UserError(
+            f"{path}: a sweep is called like its file, and a name is made of letters, digits, '-', '_', '.' (it names "
+            f'a folder); rename the file, or put name = "..." at its top'
+        )
     return parse_spec({"name": path.stem, **table}, path)
 
 
@@ -104,7 +109,7 @@ def parse_spec(table: Mapping[str, Any], where: object = "sweep") -> Spec:
             raise unknown("key", str(key), _KEYS, str(where))
     said = plain_value(table)
     if "name" not in said:
-        raise UserError(f"{where}: missing name")
+        raise UserError(f"{where}: missing name, as name = 'table1': of the sweep's folder among the records")
     spec = Spec(
         name=_read(said, "name", _Name, where),
         out=_read(said, "out", str | None, where),

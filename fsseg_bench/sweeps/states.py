@@ -195,7 +195,9 @@ def _fruitless(attempts: Sequence[Attempt], done: int) -> int:
 
 
 def _reason(own: Path, record: Glance | None, attempt: Attempt | None) -> str:
-    if record and record.status in {"failed", "damaged"} and record.reason:
+    if record and record.status == "damaged":
+        return f"{record.reason}; move that folder away, and the same command makes the cell anew"
+    if record and record.status == "failed" and record.reason:
         return record.reason
     words = "" if attempt is None else _ended(attempt)
     return ": ".join(filter(None, (words, last_line(own / LOG_FILE))))

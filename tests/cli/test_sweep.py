@@ -66,6 +66,19 @@ def test_what_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_mistake_in_the_table_of_slurm_is_said_before_anything_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = '[common]\ndataset = "shapes5i"\n[grid]\nmethod = ["baseline"]\n[slurm]\nat_once = "x"\n'
+    (tmp_path / "a.toml").write_text(text)
+    assert call("sweep", "a.toml", "--on", "slurm") == 2
+    err = capsys.readouterr().err
+    assert "at_once" in err
+    assert "planning" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.toml"]
+
+
 def test_help_is_that_of_start_and_names_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("sweep", "--help") == 0
     out = capsys.readouterr().out

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def test_the_exit_code_is_0_when_all_are_done(tmp_path: Path, folder: Path) -> N
     assert result.exit_code == 0
     assert json.loads(result.stdout)["counts"]["done"] == 3
     assert call("table", "--out", tmp_path, "--watch").exit_code == 0
+
+
+def test_watching_ends_where_nothing_is_left_but_what_failed_and_what_waits_for_it(tmp_path: Path) -> None:
+    cells = [cell(tmp_path, "panet"), replace(cell(tmp_path, "canet"), waits_for="panet")]
+    made = planned(tmp_path, cells)
+    begin_attempt(made / "cells" / "panet", "local", 0)
+    end_attempt(made / "cells" / "panet", 2, 0)
+    result = call("table", "--out", tmp_path, "--watch")
+    assert (result.exit_code, result.stdout) == (1, "table: 2 cells: 1 waiting, 1 failed\n")
 
 
 def test_json_is_one_document(tmp_path: Path, folder: Path) -> None:

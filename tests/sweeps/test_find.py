@@ -24,3 +24,8 @@ def test_a_sweep_is_found_by_its_name_or_its_file(tmp_path: Path, monkeypatch) -
         find_sweep("shot", root)
     with pytest.raises(UserError, match="unknown sweep 'unplanned'"):
         find_sweep("unplanned", root)
+    with pytest.raises(UserError, match=f"^{root}: unknown sweep 'elsewhere'.*--out FOLDER"):
+        find_sweep("elsewhere", root)
+    (tmp_path / "later one.toml").write_text(f'name = "later"\n{text}')
+    with pytest.raises(UserError, match=r"sweep 'later' is not planned in .*; 'fsseg-bench sweep '.*later one.toml''"):
+        find_sweep(tmp_path / "later one.toml")

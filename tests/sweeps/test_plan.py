@@ -72,6 +72,12 @@ def test_what_is_no_plan(path: Path, text: str) -> None:
         read_plan(path.parent)
 
 
+def test_a_plan_that_was_cut_off_says_what_makes_another(tmp_path: Path) -> None:
+    (tmp_path / PLAN_FILE).write_text('{"format": 1, "na')
+    with pytest.raises(UserError, match=r"plan\.json: not valid JSON.*'fsseg-bench sweep FILE' plans anew"):
+        read_plan(tmp_path)
+
+
 def test_no_plan(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no sweep was planned here"):
         read_plan(tmp_path)

@@ -83,6 +83,11 @@ def test_the_name_is_that_of_the_file_where_it_has_none(tmp_path: Path) -> None:
     path = tmp_path / "shots.toml"
     path.write_text('[common]\nmethod = "panet"\ndataset = "shapes5i"\n')
     assert read_spec(path).name == "shots"
+    named = path.rename(tmp_path / "my täble.toml")
+    with pytest.raises(
+        UserError, match=r"my täble.toml: a sweep is called like its file.*rename the file, or put name"
+    ):
+        read_spec(named)
 
 
 def test_python_values_are_those_of_the_file(tmp_path: Path) -> None:

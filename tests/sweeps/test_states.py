@@ -157,6 +157,7 @@ def test_reasons(tmp_path: Path) -> None:
     assert found[3][0] == found[4][0] == "stopped"
     assert "run.json: truncated or edited" in found[3][1]
     assert "holds another run" in found[4][1]
+    assert all("move that folder away" in words for _, words in found[3:])
 
 
 def test_a_cell_waits_for_the_training_whose_checkpoint_it_evaluates(tmp_path: Path) -> None:
