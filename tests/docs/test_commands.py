@@ -27,7 +27,7 @@ def parse(words: list[str]) -> None:
             return
         name, command, words = command.resolve_command(context, words)
         assert command is not None, name
-        context = click.Context(command, info_name=name, parent=context)
+        context = click.Context(command, info_name=name, parent=context, **command.context_settings)
     options, words, order = command.make_parser(context).parse_args([*words])
     filled = {"help", "config"} & options.keys()  # a file may hold what is required
     missing = [p.name for p in command.params if p.required and p.name not in options and not filled]
