@@ -195,7 +195,7 @@ def test_a_full_disk_loses_nothing(
         write(handle, content, offset)
 
     monkeypatch.setattr(files, "write_all", full)
-    assert run(data) == 2
+    assert run(data) == 75
     assert "the disk is full" in capsys.readouterr().err
     monkeypatch.undo()
     monkeypatch.chdir(data / "here")

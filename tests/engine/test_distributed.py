@@ -193,7 +193,7 @@ def test_processes_of_one_machine_share_its_cores(tmp_path: Path, monkeypatch: p
     device = pretend(monkeypatch)
     plan = make_plan(tiny_request(tmp_path, iterations=2, workers=None, settings=tiny_training(**STEADY)))
     process = _process(0, 2)
-    monkeypatch.setattr("fsseg_bench.engine.share.usable_cores", lambda: 6)
+    monkeypatch.setattr("fsseg_bench.machine.share.usable_cores", lambda: 6)
     assert run._trainer(plan, device, Cadence()).workers == 6
     monkeypatch.setattr(run, "processes", lambda: process)
     process.local_size = 2

@@ -386,7 +386,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
 def test_images_are_loaded_ahead_by_cores_that_do_not_compute(
     asked: int | None, cores: int, threads: int, device: str, runs: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fsseg_bench.engine.share.usable_cores", lambda: cores)
+    monkeypatch.setattr("fsseg_bench.machine.share.usable_cores", lambda: cores)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     request = RunRequest(workers=asked)
     assert default_workers(request, torch.device(device), Share(runs)) == workers
