@@ -26,7 +26,7 @@ html_theme = "furo"
 html_title = f"fsseg-bench {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "jupyter_execute"]
 
 nb_execution_mode = "off"
 nb_render_markdown_format = "gfm"
