@@ -11,9 +11,7 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: before torch is imported, and for child processes
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as in the background of a script, and child processes inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a script's background; child processes would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
