@@ -1,4 +1,4 @@
-"""The one exception for user mistakes, and messages that name near matches."""
+"""The exceptions for user mistakes, exit codes, and messages that name near matches."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ import re
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
+
+MISTAKE: Final = 2
+"""The input or the environment: what the user can mend, and what would fail again until then."""
+BUG: Final = 70
+"""A defect of fsseg-bench or of a method."""
+LATER: Final = 75
+"""The same command may succeed later: see :func:`later`."""
+STOPPED: Final = 130
+"""Interrupted by Ctrl-C."""
+TERMINATED: Final = 143
+"""Told to end by SIGTERM or SIGUSR1, and ended in an orderly way."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

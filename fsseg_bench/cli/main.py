@@ -16,22 +16,12 @@ from pathlib import Path
 
 import click
 
-from fsseg_bench.errors import UserError, bug_words, explain, later
+from fsseg_bench.errors import BUG, LATER, MISTAKE, STOPPED, TERMINATED, UserError, bug_words, explain, later
 from fsseg_bench.machine import lifeline, stopping
 from fsseg_bench.paths import storable
 from fsseg_bench.report.model import printable
 from fsseg_bench.version import __version__
 
-MISTAKE = 2
-"""The input or the environment: what the user can mend, and what would fail again until then."""
-BUG = 70
-"""A defect of fsseg-bench or of a method."""
-LATER = 75
-"""The same command may succeed later: see :func:`fsseg_bench.errors.later`."""
-STOPPED = 130
-"""Interrupted by Ctrl-C."""
-TERMINATED = 143
-"""Told to end by SIGTERM or SIGUSR1, and ended in an orderly way."""
 PIPE = 141
 """Nobody reads the output any more, as after ``| head``."""
 DEBUG_VARIABLE = "FSSEG_DEBUG"

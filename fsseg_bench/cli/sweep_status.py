@@ -14,7 +14,7 @@ import click
 
 from fsseg_bench.cli import complete
 from fsseg_bench.cli.output import put
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import STOPPED, UserError
 from fsseg_bench.progress import about
 from fsseg_bench.report.model import printable
 from fsseg_bench.sweeps.find import find_sweep
@@ -25,7 +25,6 @@ from fsseg_bench.sweeps.table import Row, counts, counts_words, part_done, rows,
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-_STOPPED: Final = 130
 _PAUSE: Final = 2.0
 """Seconds between two looks, at least."""
 _SHARE: Final = 4.0
@@ -62,7 +61,7 @@ def status(ctx: click.Context, sweep: str, out: str | None, watch: bool, as_json
         try:
             states = _watch(folder, plan, verbose)
         except KeyboardInterrupt:
-            ctx.exit(_STOPPED)
+            ctx.exit(STOPPED)
     else:
         states = states_of(folder, plan)
         if as_json:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from fsseg_bench.errors import FullDiskError, bug_words, explain, later
+from fsseg_bench.errors import STOPPED, FullDiskError, bug_words, explain, later
 from fsseg_bench.machine.stopping import listening
 
 PATIENCE = 20.0
 """Seconds that a task has for its step and for tidying up after it was told to stop; then its process ends at once."""
-_STOPPED = 130
 
 Work = Callable[[Any, Callable[[Any], None]], Any]
 """Does a task, with a function that tells the other side of it; whatever goes through it can be pickled. It raises
@@ -81,7 +80,7 @@ def serve(handle: int, target: str) -> None:
         try:
             _serve(Connection(handle), target)
         except KeyboardInterrupt:
-            sys.exit(_STOPPED)
+            sys.exit(STOPPED)
 
 
 def _serve(connection: Connection, target: str) -> None:
@@ -125,4 +124,4 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
     # to the thread itself: what it waits for is interrupted, too
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     threading.Event().wait(PATIENCE)
-    os._exit(_STOPPED)
+    os._exit(STOPPED)

@@ -9,10 +9,11 @@ import threading
 from contextlib import AbstractContextManager, suppress
 from typing import Final
 
+from fsseg_bench.errors import TERMINATED
+
 VARIABLE: Final = "FSSEG_LIFELINE"
 PATIENCE: Final = 10.0
 """Seconds that a process has for an orderly end once the one that started it is dead."""
-_ENDED = 143
 
 
 class Lifeline(AbstractContextManager["Lifeline"]):
@@ -75,4 +76,4 @@ def _watch(handle: int) -> None:
             pass
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(PATIENCE)
-    os._exit(_ENDED)
+    os._exit(TERMINATED)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from fsseg_bench.errors import FullDiskError, LaterError
+from fsseg_bench.errors import BUG, LATER, MISTAKE, STOPPED, TERMINATED, FullDiskError, LaterError
 from fsseg_bench.machine.here import here
 from fsseg_bench.machine.lifeline import Lifeline
 from fsseg_bench.storage.files import writing
@@ -30,17 +30,15 @@ PROGRAM: Final = (sys.executable, "-P", "-m", "fsseg_bench")
 """What a cell's words are given to. ``-P``: the current folder may hold a package of the same name."""
 PATIENCE: Final = 30.0
 """Seconds that a cell has for a checkpoint after it was told to stop."""
-LATER: Final = 75
-STOPPED: Final = 143
 _LOOK = 0.05
 """Seconds between two looks whether a cell has ended."""
 _MEANINGS = {
     0: "done",
-    2: "it would fail again: a wrong option, data that were refused, a loss that is no number",
-    70: "a bug",
+    MISTAKE: "it would fail again: a wrong option, data that were refused, a loss that is no number",
+    BUG: "a bug",
     LATER: "it may succeed later",
-    130: "stopped, and goes on from there",
     STOPPED: "stopped, and goes on from there",
+    TERMINATED: "stopped, and goes on from there",
 }
 _FULL_DISK = tuple(
     words.encode() for words in ("the disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
@@ -77,19 +75,19 @@ def attempt(
 
     Returns:
         The exit code of the process, minus the number of the signal that killed it; 0 where the cell is done already,
-        :data:`LATER` where somebody else is at it or no attempt could be noted for want of room on the disk,
-        :data:`STOPPED` where ``stop`` was set before it began.
+        75 where somebody else is at it or no attempt could be noted for want of room on the disk, 143 where ``stop``
+        was set before it began.
 
     Raises:
         UserError: the cell's folder in the sweep cannot be written.
     """
     if stop.is_set():
-        return STOPPED
+        return TERMINATED
     own, root = cell_folder(folder, cell), records_of(folder)
     try:
         with FolderLock(own, "making this cell", "wait for it"):
             if stop.is_set():  # the lock may have been waited for
-                return STOPPED
+                return TERMINATED
             before = state_of(root, folder, plan, cell)
             if before.state == "done":
                 return 0
@@ -113,15 +111,9 @@ def attempt(
         return LATER
 
 
-def threads_of(cell: Cell) -> int:
-    """How many threads of a cell compute on the CPU."""
-    words = cell.command
-    return int(words[words.index("--threads") + 1]) if "--threads" in words else 1
-
-
 def _variables(cell: Cell) -> dict[str, str]:
     """What the environment of a cell has beside this one's: its threads, and where the same modules are found."""
-    threads = str(threads_of(cell))
+    threads = str(cell.threads)
     found = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     path = module_path()
     return found | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})

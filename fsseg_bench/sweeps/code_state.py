@@ -46,7 +46,7 @@ def _places(spec: Spec) -> Iterator[tuple[Path, tuple[str, ...]]]:
         named = [os.environ.get(variable, ""), *map(str, _values(spec, option))]
         for given in filter(None, named):
             yield Path(given).expanduser().absolute(), ("*.py",)
-    for key in ("dataset", f"{SET}protocol.data.train_list", f"{SET}protocol.data.test_list", "episodes", "weights"):
+    for key in ("dataset", f"{SET}protocol.data.train_list", f"{SET}protocol.data.test_list", "episodes"):
         for value in _values(spec, key):
             for one in value if isinstance(value, list) else [value]:
                 yield from ((path, ()) for path in _named_files(str(one)))

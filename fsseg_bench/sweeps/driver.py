@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fsseg_bench.errors import LATER
 from fsseg_bench.machine.stopping import asked
-from fsseg_bench.sweeps.attempt import LATER
 from fsseg_bench.sweeps.attempts import read_attempts
 from fsseg_bench.sweeps.engine import Ended, Engine
 from fsseg_bench.sweeps.plan import Cell, Plan, cell_folder, records_of

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from fsseg_bench.errors import LATER
 from fsseg_bench.records.read import RecordError, read_run
 from fsseg_bench.records.words import result_words
-from fsseg_bench.sweeps.attempt import LATER
 from fsseg_bench.sweeps.attempts import LOG_FILE
 from fsseg_bench.sweeps.driver import Telling
 from fsseg_bench.sweeps.plan import Plan, cell_folder

@@ -17,7 +17,7 @@ from typing import Final
 from fsseg_bench.errors import UserError
 from fsseg_bench.machine.limits import free_memory, usable_cores
 from fsseg_bench.machine.share import Share
-from fsseg_bench.sweeps.attempt import PROGRAM, attempt, module_path, threads_of
+from fsseg_bench.sweeps.attempt import PROGRAM, attempt, module_path
 from fsseg_bench.sweeps.engine import Ended, Engine
 from fsseg_bench.sweeps.plan import Cell, Plan
 
@@ -140,7 +140,7 @@ def local_slots(plan: Plan, gpus: Sequence[Gpu], jobs: int | None = None) -> lis
         UserError: a cell needs a GPU, or more of its memory than there is.
     """
     needs = plan.needs
-    if not gpus and (needs.gpus or any(_device(cell).startswith("cuda") for cell in plan.cells)):
+    if not gpus and (needs.gpus or any(cell.device.startswith("cuda") for cell in plan.cells)):
         raise UserError("the cells compute on a GPU, and PyTorch sees none here; [cell] gpus = 0 computes on the CPU")
     if needs.gpus == 0:
         gpus = ()
@@ -151,7 +151,7 @@ def local_slots(plan: Plan, gpus: Sequence[Gpu], jobs: int | None = None) -> lis
         Slot(gpu.environment, gpu.number) for n in rounds for gpu, most in zip(gpus, beside, strict=True) if n < most
     ]
     hidden = Slot({"CUDA_VISIBLE_DEVICES": ""}) if needs.gpus == 0 else Slot({})
-    threads = max((threads_of(cell) for cell in plan.cells), default=1)
+    threads = max((cell.threads for cell in plan.cells), default=1)
     most = len(places) or max(usable_cores() // threads, 1)
     if needs.memory_gib:
         most = max(min(most, int(free_memory() / (needs.memory_gib * _GIB))), 1)
@@ -167,7 +167,7 @@ def gpus_here(plan: Plan) -> list[Gpu]:
     Raises:
         UserError: PyTorch cannot be asked.
     """
-    if plan.needs.gpus == 0 or all(_device(cell) == "cpu" for cell in plan.cells):
+    if plan.needs.gpus == 0 or all(cell.device == "cpu" for cell in plan.cells):
         return []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(module_path())}
     command = [sys.executable, "-P", "-m", "fsseg_bench.engine.gpus"]
@@ -181,11 +181,6 @@ def gpus_here(plan: Plan) -> list[Gpu]:
         Gpu(found["environment"], next(iter(found["environment"].values())), found["memory"])
         for found in json.loads(done.stdout)
     ]
-
-
-def _device(cell: Cell) -> str:
-    words = cell.command
-    return words[words.index("--device") + 1] if "--device" in words else "auto"
 
 
 def slots_words(slots: Sequence[Slot]) -> str:

@@ -15,15 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from fsseg_bench.errors import LaterError, UserError
+from fsseg_bench.errors import LATER, MISTAKE, TERMINATED, LaterError, UserError
 from fsseg_bench.sweeps.attempt import PROGRAM, attempt
 from fsseg_bench.sweeps.plan import Plan, read_plan, records_of
 from fsseg_bench.sweeps.states import FAILED_CODES, CellState, state_of
 
 NOTHING: Final = 1
-REFUSED: Final = 2
-AGAIN: Final = 75
-STOPPED: Final = 143
 
 
 def main(arguments: Sequence[str] | None = None, program: Sequence[str] = PROGRAM) -> int:
@@ -41,7 +38,7 @@ def main(arguments: Sequence[str] | None = None, program: Sequence[str] = PROGRA
         return _make(given.folder, given.label, given.engine, given.since, stop, program)
     except UserError as error:
         _say(f"{type(error).__name__}: {error}")
-        return AGAIN if isinstance(error, LaterError) else REFUSED
+        return LATER if isinstance(error, LaterError) else MISTAKE
 
 
 def _make(
@@ -66,12 +63,12 @@ def _make(
     if code == 0 or code in FAILED_CODES:
         return code
     if stop.is_set():
-        return STOPPED
+        return TERMINATED
     after = _state(folder, plan, label, since)
     if after.state in {"done", "failed", "gave up"}:
         _say(f"{label}: {after.state} {after.reason}")
         return 0 if after.state == "done" else NOTHING
-    return AGAIN
+    return LATER
 
 
 def _nothing_to_try(now: CellState, plan: Plan, folder: Path, since: str | None) -> int | None:
@@ -82,7 +79,7 @@ def _nothing_to_try(now: CellState, plan: Plan, folder: Path, since: str | None)
         return 0
     if now.holder is not None:
         _say(f"{label}: made by {now.holder.words}; to be looked at again")
-        return AGAIN
+        return LATER
     if now.state in {"failed", "gave up"}:
         _say(f"{label}: {now.state}: {now.reason}")
         return NOTHING
@@ -90,7 +87,7 @@ def _nothing_to_try(now: CellState, plan: Plan, folder: Path, since: str | None)
         first = _state(folder, plan, now.cell.waits_for, since)
         if first.state == "running":
             _say(f"{label}: {first.cell.label} is first, and is being made; to be looked at again")
-            return AGAIN
+            return LATER
         if first.state != "done":
             _say(f"{label}: {first.cell.label} is first, and is not done ({first.state}): nothing was tried")
             return NOTHING

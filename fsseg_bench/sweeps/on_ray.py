@@ -28,7 +28,7 @@ from fsseg_bench.schema import Must, Range, parse
 from fsseg_bench.storage.files import make_folder, writing
 from fsseg_bench.sweeps.engine import Ended
 from fsseg_bench.sweeps.plan import Cell, Plan
-from fsseg_bench.sweeps.slurm_script import option, threads
+from fsseg_bench.sweeps.slurm_script import threads
 
 OUTPUT: Final = "ray.txt"
 """What Ray prints, in the folder of the sweep."""
@@ -76,7 +76,6 @@ class RayEngine:
         folder: Path,
         plan: Plan,
         *,
-        at_once: int | None = None,
         tell: Callable[[str], None] = lambda _: None,
         program: Sequence[str] | None = None,
     ) -> None:
@@ -85,7 +84,6 @@ class RayEngine:
         Args:
             folder: of the sweep; all nodes must see it under the same name.
             plan: of the sweep.
-            at_once: takes the place of what ``[ray]`` says.
             tell: is told what Ray has no room for, and of nodes that died.
             program: what gets the words of a cell's command; None for fsseg-bench of the node.
 
@@ -93,7 +91,6 @@ class RayEngine:
             UserError: ``[ray]`` is wrong.
         """
         self._folder, self._options, self._tell = folder.resolve(), read_options(plan.ray), tell
-        self._at_once = at_once or self._options.at_once
         self._program = program
         self._needs = _needs(plan, self._options)
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -156,7 +153,7 @@ class RayEngine:
 
     def has_room(self) -> bool:
         """Whether another cell may be begun now."""
-        return len(self._at_work) < (self._at_once or max(self._room, 1))
+        return len(self._at_work) < (self._options.at_once or max(self._room, 1))
 
     def begin(self, cell: Cell) -> str:
         """Begins an attempt at a cell.
@@ -249,7 +246,7 @@ def _needs(plan: Plan, options: Options) -> dict[str, float | None]:
     """Of one cell."""
     needs, cpus = plan.needs, options.num_cpus
     gpus = needs.gpus if options.num_gpus is None else options.num_gpus
-    if gpus is None and all(option(cell, "--device") == "cpu" for cell in plan.cells):
+    if gpus is None and all(cell.device == "cpu" for cell in plan.cells):
         gpus = 0
     return {
         "cores": threads(needs, plan.cells) + (needs.workers or 0) if cpus is None else cpus,

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +22,7 @@ from fsseg_bench.errors import LaterError, LockedError, UserError
 from fsseg_bench.storage.files import make_folder, write_atomic
 from fsseg_bench.storage.lock import FolderLock
 from fsseg_bench.sweeps.attempt import module_path
+from fsseg_bench.sweeps.attempts import now
 from fsseg_bench.sweeps.plan import Cell, Plan
 from fsseg_bench.sweeps.slurm_script import OUTPUTS, WHERE, Batch, read_options, resources, script
 from fsseg_bench.sweeps.states import CellState, states_of
@@ -68,7 +68,6 @@ def submit(
     plan: Plan,
     cells: Sequence[Cell],
     *,
-    at_once: int | None = None,
     say: Callable[[str], None] = print,
     python: str = sys.executable,
 ) -> list[Submission]:
@@ -78,7 +77,6 @@ def submit(
         folder: of the sweep.
         plan: of the sweep.
         cells: that are to be made, also those that failed before.
-        at_once: takes the place of what ``[slurm]`` says.
         say: is told what is done.
         python: the interpreter on the nodes.
 
@@ -86,7 +84,7 @@ def submit(
         UserError: ``[slurm]`` is wrong, or Slurm is not there, does not answer or refuses; with its words. What was
             submitted before that stays, and the same command again does not submit it twice.
     """
-    options = read_options(plan.slurm if at_once is None else {**plan.slurm, "at_once": at_once})
+    options = read_options(plan.slurm)
     asked = resources(plan.needs, cells, options)
     _command("sbatch")
     with _alone(folder, say):
@@ -96,7 +94,7 @@ def submit(
         if not wanted:
             return []
         name = re.sub(r"[^\w.-]", "-", plan.name, flags=re.ASCII)
-        batch = Batch(name, folder.resolve(), (), _now(), python, asked, options, tuple(module_path()))
+        batch = Batch(name, folder.resolve(), (), now(), python, asked, options, tuple(module_path()))
         return _submit(batch, _levels(wanted, plan), queue, plan, say)
 
 
@@ -373,7 +371,3 @@ def _command(name: str) -> str:
     if found is None:
         raise UserError(f"there is no Slurm on this machine: {name} is not found; submit on a node of the cluster")
     return found
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -75,6 +75,20 @@ class Cell:
         """All that there is to do."""
         return self.train + self.evaluate
 
+    @property
+    def threads(self) -> int:
+        """That compute on the CPU."""
+        return int(self._said("--threads") or 1)
+
+    @property
+    def device(self) -> str:
+        """The kind of device that it computes on."""
+        return self._said("--device") or "auto"
+
+    def _said(self, option: str) -> str | None:
+        words = self.command
+        return words[words.index(option) + 1] if option in words[:-1] else None
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from fsseg_bench.errors import LockedError, UserError
+from fsseg_bench.errors import MISTAKE, LockedError, UserError
 from fsseg_bench.storage.lock import FolderLock
 from fsseg_bench.sweeps.attempts import LOG_FILE, read_attempts
 from fsseg_bench.sweeps.code_state import code_state
@@ -18,7 +18,6 @@ from fsseg_bench.sweeps.plan import PLAN_FILE, Plan, cell_folder, read_plan, swe
 from fsseg_bench.sweeps.spec import Spec
 
 _SECONDS = 0.5
-_REFUSED = 2
 _IDENTITY = "--identity"
 
 
@@ -85,7 +84,7 @@ def kept_plan(folder: Path, spec: Spec) -> tuple[Plan | None, str]:
 def _refused(folder: Path, planned: datetime) -> bool:
     """Whether the last attempt at a cell, after it was planned, found that its run is not the planned one any more."""
     attempts = read_attempts(folder)
-    if not attempts or attempts[-1].code != _REFUSED or datetime.fromisoformat(attempts[-1].begun) < planned:
+    if not attempts or attempts[-1].code != MISTAKE or datetime.fromisoformat(attempts[-1].begun) < planned:
         return False
     return _IDENTITY in last_line(folder / LOG_FILE)
 

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TextIO
 
+from fsseg_bench.errors import TERMINATED
 from fsseg_bench.version import __version__
 
 _LOOK: Final = 0.2
@@ -26,7 +27,6 @@ _ROOM: Final = 5.0
 """Seconds from one look at the nodes to the next."""
 _PATIENCE: Final = 45.0
 """Seconds in which cells that were told to stop have ended."""
-_STOPPED: Final = 143
 
 
 def main() -> None:
@@ -163,7 +163,7 @@ class _Cluster:
             try:
                 told = self._ray.get(one)
             except self._ray.exceptions.TaskCancelledError:
-                told = {"code": _STOPPED}
+                told = {"code": TERMINATED}
             except self._ray.exceptions.RayTaskError as error:
                 told = {"code": None, "bug": str(error)}
             except self._ray.exceptions.RayError as error:  # the node, or its process for this cell, is dead

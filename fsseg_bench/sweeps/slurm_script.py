@@ -150,20 +150,14 @@ def resources(needs: Needs, cells: Sequence[Cell], options: Options) -> dict[str
 def _gpus(needs: Needs, cells: Sequence[Cell]) -> int:
     if needs.gpus is not None:
         return needs.gpus
-    return int(any(option(cell, "--device") != "cpu" for cell in cells))
+    return int(any(cell.device != "cpu" for cell in cells))
 
 
 def threads(needs: Needs, cells: Sequence[Cell]) -> int:
     """That compute in one cell, at most."""
     if needs.threads is not None:
         return needs.threads
-    return max((int(said) for cell in cells if (said := option(cell, "--threads")) and said.isdecimal()), default=1)
-
-
-def option(cell: Cell, name: str) -> str | None:
-    """What a cell's command says of an option; None where it does not."""
-    words = list(cell.command)
-    return words[words.index(name) + 1] if name in words[:-1] else None
+    return max((cell.threads for cell in cells), default=1)
 
 
 def script(batch: Batch) -> str:

@@ -11,6 +11,7 @@ from glob import escape
 from pathlib import Path
 from typing import Final, Literal
 
+from fsseg_bench.errors import BUG, MISTAKE
 from fsseg_bench.storage.holder import Holder, holder
 from fsseg_bench.sweeps.attempts import LOG_FILE, Attempt, read_attempts
 from fsseg_bench.sweeps.glance import Glance, evaluated_episodes, glance, last_line, trained_steps
@@ -21,7 +22,7 @@ State = Literal["done", "running", "waiting", "stopped", "failed", "gave up"]
 done. ``stopped``: begun, and nobody has it. ``failed``: its command said that it would fail again. ``gave up``: too
 many attempts brought no progress."""
 STATES: Final[tuple[State, ...]] = ("done", "running", "waiting", "stopped", "failed", "gave up")
-FAILED_CODES: Final = frozenset({2, 70})
+FAILED_CODES: Final = frozenset({MISTAKE, BUG})
 """Exit codes after which the same command would fail again."""
 Since = str | Mapping[str, int]
 """From when attempts count: a time in UTC as attempts have it, or by label how many are earlier, whatever the clocks of

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from fsseg_bench.storage.files import make_folder, sync_folder, writing
+from fsseg_bench.storage.files import sync_folder
+from fsseg_bench.sweeps.attempts import append_lines
 
 SUBMISSIONS_FILE: Final = "submissions.jsonl"
 
@@ -37,12 +38,7 @@ def note(folder: Path, submission: Submission) -> None:
         row |= {"labels": list(submission.labels), "submitted": submission.submitted}
     else:
         row |= {"job": submission.job}
-    path = make_folder(folder) / SUBMISSIONS_FILE
-    with writing(path), path.open("ab+") as file:
-        end = file.tell()
-        file.seek(max(end - 1, 0))
-        line = b"" if file.read(1) in {b"", b"\n"} else b"\n"  # a line of its own after one that a kill cut off
-        file.write(line + json.dumps(row).encode() + b"\n")
+    append_lines(folder / SUBMISSIONS_FILE, json.dumps(row))
     sync_folder(folder)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from fsseg_bench.sweeps.attempt import LATER, STOPPED, attempt
+from fsseg_bench.errors import LATER, TERMINATED
+from fsseg_bench.sweeps.attempt import attempt
 from fsseg_bench.sweeps.attempts import read_attempts
 from fsseg_bench.sweeps.plan import cell_folder, read_plan
 from tests.support.fakes import FAKE, fake, starts
@@ -33,4 +34,4 @@ def test_who_is_stopped_while_it_waits_for_the_claim_begins_nothing(tmp_path: Pa
     timer.start()
     code = attempt(folder, read_plan(folder), cell, engine="local", stop=stop, program=FAKE)
     timer.join()
-    assert (code, read_attempts(cell_folder(folder, cell)), starts(tmp_path, "one")) == (STOPPED, [], [])
+    assert (code, read_attempts(cell_folder(folder, cell)), starts(tmp_path, "one")) == (TERMINATED, [], [])
