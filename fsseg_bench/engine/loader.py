@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, TrainingSample, collate
 from fsseg_bench.errors import LOADER_ADVICE, LaterError, UserError, last_words
+from fsseg_bench.machine import stopping
 
 _SHARED_MEMORY = Path("/dev/shm")
 _AHEAD = 4  # batches a process
@@ -63,7 +65,9 @@ def load_batches(
         worker_init_fn=partial(_leave_signals_to, os.getpid()),
     )
     try:
-        for one in loader:
+        with _signals_held():
+            ready = iter(loader)
+        for one in ready:
             yield TrainingBatch._make(torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in one)
     # without their tracebacks: these would keep the processes until the garbage collector ends them, seconds each
     except UserError as error:  # a worker process wraps the message in its traceback
@@ -81,6 +85,16 @@ def load_batches(
         raise LaterError(f"{last_words(error)}: {LOADER_ADVICE}") from error.with_traceback(None)
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Processes started within it hold back the signals from their first moment, see :func:`_leave_signals_to`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping.SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_signals_to(main: int, _worker: int) -> None:
     """Lets a loader process outlive what a terminal or a batch system sends to all processes: the main one decides.
 
@@ -89,8 +103,9 @@ def _leave_signals_to(main: int, _worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_told_by, args=(main,), daemon=True).start()
+    else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _end_when_told_by(main: int) -> None:

@@ -109,6 +109,7 @@ def record_of(folder: Path) -> dict[str, Any]:
     for key in ("created", "timings", "check"):
         content.pop(key)
     content["passed"].pop("out")
+    content["provenance"].pop("process")
     return content
 
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -148,7 +149,8 @@ def test_counts_forged_with_all_their_checks_differ_from_the_predictions(copied:
         one["input"][3] += one["input"][2]  # what was missed is found
         one["input"][2] = 0
     (copied / "episodes.jsonl").unlink()
-    record = RunRecord(copied, info, None)  # type: ignore[arg-type]  # nobody else writes there
+    unlocked = SimpleNamespace(check=lambda: None)  # nobody else writes there
+    record = RunRecord(copied, info, unlocked)  # type: ignore[arg-type]
     with record.episode_log() as log:
         for one in rows:
             log.append(one)
