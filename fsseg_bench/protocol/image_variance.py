@@ -139,7 +139,7 @@ def image_effects(images: EpisodeImages, influence: Influence) -> Effects:
         sums(sharing.query_image, query, count),
         sums(sharing.support_image, support, count),
         chance,
-        (change**2).sum(axis=0),
+        _total(change**2),
         sums(sharing.query_image, of_group, count),
         (of_stratum > 0).sum(axis=0).astype(np.float64),
         alone.sum(axis=0).astype(np.float64),
@@ -200,7 +200,13 @@ def _support_effects(images: EpisodeImages, change: Float64) -> tuple[Float64, F
     ratio = -share / free
     effect = contrast(change, np.ones_like(share), ratio) * factor
     chance = contrast(change**2, np.ones_like(share), ratio**2) * factor**2
-    return effect, chance.sum(axis=0)
+    return effect, _total(chance)
+
+
+def _total(values: Float64) -> Float64:
+    """(T,) the sums of (n, T), each added in the same order whatever is beside it: numpy's sum is not."""
+    total: Float64 = sums(np.zeros(len(values), np.intp), values, 1)[0]
+    return total
 
 
 def _small_sample(images: Int64) -> Float64:

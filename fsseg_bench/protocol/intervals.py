@@ -7,14 +7,13 @@ depends on the seed, the fold's place among the averaged ones and the strata alo
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fsseg_bench.conventions import Float64, Int64
 from fsseg_bench.protocol.image_variance import Effects, Estimate, estimates, image_effects
-from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.statistics import (
     FoldCounts,
     Interval,
@@ -27,10 +26,12 @@ from fsseg_bench.protocol.statistics import (
     percentile_interval,
     ratios,
     resampled_sums,
+    side_by_side,
 )
 from fsseg_bench.protocol.streams import stream
 
 _NUMBERS = 6_000_000  # sums held at a time: 48 MB
+_AT_ONCE = 64  # scores whose influences are held at a time: half a MB for 1,000 episodes
 
 
 class Score(NamedTuple):
@@ -51,18 +52,26 @@ def image_estimates(scores: Sequence[Score]) -> list[Estimate]:
         UserError: a class without an episode (the score itself is then undefined).
         ValueError: no folds, images that are not known, an unknown metric, or as ``scoring``.
     """
-    known: dict[tuple[int, Metric], tuple[EpisodeImages, Effects]] = {}
-
-    def effects(fold: FoldCounts, metric: Metric) -> tuple[EpisodeImages, Effects]:
-        key = id(fold), metric
-        if key not in known:
-            images = images_of(fold)
-            known[key] = images, image_effects(images, fold_influence(fold, metric))
-        return known[key]
-
     if not all(score.folds for score in scores):
         raise ValueError("an interval needs at least one fold")
-    return [estimates([effects(fold, score.metric) for fold in score.folds])[0] for score in scores]
+    wanted = {(id(fold), score.metric): fold for score in scores for fold in score.folds}
+    known = dict(_effects(wanted))
+    return [
+        estimates([(images_of(fold), known[id(fold), score.metric]) for fold in score.folds])[0] for score in scores
+    ]
+
+
+def _effects(wanted: Mapping[tuple[int, Metric], FoldCounts]) -> Iterator[tuple[tuple[int, Metric], Effects]]:
+    """The effects of the images on each fold's score; of folds that share their images for many at once."""
+    alike: dict[int, list[tuple[int, Metric]]] = defaultdict(list)
+    for key, fold in wanted.items():
+        alike[id(images_of(fold))].append(key)
+    for keys in alike.values():
+        images = images_of(wanted[keys[0]])
+        for first in range(0, len(keys), _AT_ONCE):
+            part = keys[first : first + _AT_ONCE]
+            effects = image_effects(images, side_by_side([fold_influence(wanted[key], key[1]) for key in part]))
+            yield from ((key, effects.columns(slice(i, i + 1))) for i, key in enumerate(part))
 
 
 def class_estimates(fold: FoldCounts) -> dict[int, Estimate]:

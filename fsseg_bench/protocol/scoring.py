@@ -160,8 +160,11 @@ def binary_terms(confusion: npt.ArrayLike) -> Int64:
         ValueError: the shape does not fit or the counts are not integers.
     """
     cells = _cells(confusion)
-    tn, tp = cells[:, 0, 0], cells[:, 1:, 1:].sum(axis=(1, 2))
-    wrong = cells[:, 0, 1:].sum(axis=1) + cells[:, 1:, 0].sum(axis=1)
+    ways = range(1, cells.shape[1])
+    tn = cells[:, 0, 0]
+    # column by column, see way_terms
+    tp = np.add.reduce([cells[:, label, way] for label in ways for way in ways])
+    wrong = np.add.reduce([cells[:, 0, way] + cells[:, way, 0] for way in ways])
     return np.stack([tp, tp + wrong, tn, tn + wrong], axis=1).reshape(-1, 2, 2)
 
 

@@ -143,8 +143,19 @@ def fold_influence(fold: FoldCounts, metric: Metric) -> Influence:
     Raises:
         UserError, ValueError: as :func:`fsseg_bench.protocol.statistics.episode_terms`.
     """
-    of_things = _of_ratios(fold, metric)
-    return Influence(*(part.mean(axis=-1, keepdims=True) for part in vars(of_things).values()))
+    if metric != "mean":
+        of_things = _of_ratios(fold, metric)
+        return Influence(*(part.mean(axis=-1, keepdims=True) for part in vars(of_things).values()))
+    # by way and not by class: an episode has pixels of its own classes alone
+    terms, where, things = way_terms(fold.confusion, fold.classes), positions(fold.classes, fold.novel), len(fold.novel)
+    intersection, union = terms[0], np.add.reduce(terms)
+    totals = np.zeros((2, things), np.int64)
+    for total, term in zip(totals, (intersection, union), strict=True):
+        np.add.at(total, where.ravel(), term.ravel())
+    check_defined(totals[1], fold.classes, fold.novel)
+    value, pixels = totals[0] / totals[1], totals[1][where] * things
+    change = (intersection - value[where] * union) / pixels
+    return Influence(value.mean(keepdims=True), _over_ways(change), _over_ways(union / pixels))
 
 
 def class_influence(fold: FoldCounts) -> Influence:
@@ -180,6 +191,11 @@ def images_of(fold: FoldCounts) -> EpisodeImages:
     if fold.images is None:
         raise ValueError("the images of the episodes are not known")
     return fold.images
+
+
+def _over_ways(values: Float64) -> Float64:
+    """(E, 1) the sums of (E, N)."""
+    return np.asarray(np.add.reduce(values, axis=1, keepdims=True))
 
 
 def _of_ratios(fold: FoldCounts, metric: Metric) -> Influence:

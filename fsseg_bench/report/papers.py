@@ -186,8 +186,17 @@ class Paper:
             found[protocol.name] = protocol
         return found
 
+    @cached_property
+    def _loaded(self) -> dict[str, PaperProtocol]:
+        return {}
+
     def protocol(self, entry: str) -> PaperProtocol:
-        """What an entry of ``protocols`` means."""
+        """What an entry of ``protocols`` means; read once."""
+        if entry not in self._loaded:
+            self._loaded[entry] = self._load(entry)
+        return self._loaded[entry]
+
+    def _load(self, entry: str) -> PaperProtocol:
         if entry.endswith(".toml"):
             path = self.folder / entry
             rules = load_protocol(path)
