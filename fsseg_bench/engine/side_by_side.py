@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsseg_bench.engine.pool import Listener, Pool
-from fsseg_bench.engine.pool_worker import Done, Failure
 from fsseg_bench.engine.relay import Replay
 from fsseg_bench.engine.slots import Slots
 from fsseg_bench.errors import BugError, LaterError, UserError
+from fsseg_bench.machine.pool import Listener, Pool
+from fsseg_bench.machine.pool_worker import Done, Failure
 from fsseg_bench.machine.share import Share
 from fsseg_bench.progress import Job, Progress
 from fsseg_bench.records.request import RunRequest

@@ -186,28 +186,36 @@ def find_records(root: Path) -> tuple[tuple[StoredRun, ...], tuple[RecordWarning
     Raises:
         UserError: there is no folder ``root``.
     """
-    if not root.is_dir():
-        raise UserError(f"{root}: no such results folder; name one with --results, or run something first")
     folders, warnings = record_folders(root)
     runs = []
     for folder in folders:
-        try:
-            _check_name(folder)
-            runs.append(read_run(folder))
-        except RecordError as error:
-            warnings.append(RecordWarning(folder, str(error)))
+        found = try_record(folder)
+        if isinstance(found, RecordWarning):
+            warnings.append(found)
+        else:
+            runs.append(found)
     return tuple(runs), tuple(warnings)
 
 
-def _check_name(folder: Path) -> None:
+def try_record(folder: Path) -> StoredRun | RecordWarning:
+    """The record in ``folder``, or why it cannot be used."""
     try:
         str(folder).encode()
+        return read_run(folder)
     except UnicodeEncodeError:
-        raise RecordError(f"{str(folder)!a}: the folder's name is not valid UTF-8; rename it") from None
+        return RecordWarning(folder, f"{str(folder)!a}: the folder's name is not valid UTF-8; rename it")
+    except RecordError as error:
+        return RecordWarning(folder, str(error))
 
 
 def record_folders(root: Path) -> tuple[list[Path], list[RecordWarning]]:
-    """The folders from ``root`` down that hold a record, sorted, and those that may not be looked into."""
+    """The folders from ``root`` down that hold a record, sorted, and those that may not be looked into.
+
+    Raises:
+        UserError: there is no folder ``root``.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such results folder; name one with --results, or run something first")
     found, closed = [], []
 
     def refused(error: OSError) -> None:

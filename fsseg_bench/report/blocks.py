@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.records.settings import RunSettings
-from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.papers import PaperProtocol, PaperTable, Place
 from fsseg_bench.report.published import PublishedNumber, mean_note
 from fsseg_bench.report.rows import group_rows
+from fsseg_bench.report.scored import ScoredRun
 from fsseg_bench.report.words import given_list, natural, plain
 
 

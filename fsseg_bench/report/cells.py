@@ -9,11 +9,12 @@ from statistics import fmean
 
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.intervals import Stated, Wanted
 from fsseg_bench.report.model import MISSING, Cell
 from fsseg_bench.report.published import FoldOrMean
+from fsseg_bench.report.scored import ScoredRun
 
 Runs = Mapping[int, ScoredRun]
 """Fold to run."""

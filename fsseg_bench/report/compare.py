@@ -15,9 +15,9 @@ from fsseg_bench.protocol.significance import SeedSpread, holm, seed_spread
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.records.info import TABLE_FILE
-from fsseg_bench.report.collect import ScoredRun, score_runs
 from fsseg_bench.report.contender import Contender, also_different, match
 from fsseg_bench.report.intervals import HOW_TO_WRITE_TABLE, class_names
+from fsseg_bench.report.scored import ScoredRun, score_runs
 from fsseg_bench.report.words import METRICS
 
 TOO_FEW = "nothing to compare; name a baseline and at least one other"

@@ -12,7 +12,8 @@ from typing import Any
 
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import OF_A_FOLD, OF_A_TABLE, ShownSettings, flat
-from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.collect import Collection
+from fsseg_bench.report.scored import ScoredRun
 from fsseg_bench.report.words import checkpoints, given_list, short
 
 _SAID_ELSEWHERE = (*OF_A_TABLE, *OF_A_FOLD, "shot", "method", "backbone")

@@ -23,7 +23,8 @@ from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.model import printable
 
 if TYPE_CHECKING:
-    from fsseg_bench.report.collect import Collection, ScoredRun
+    from fsseg_bench.report.collect import Collection
+    from fsseg_bench.report.scored import ScoredRun
 
 UNKNOWN_IMAGES = "interval over the draw of episodes alone, which is too narrow: the images are not known"
 """What a cell says that has to do with the lesser interval."""

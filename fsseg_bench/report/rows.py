@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from fsseg_bench.records.settings import ShownSettings
 from fsseg_bench.registry import cards
-from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.grouping import Row, group_runs, images_words, settings_text
 from fsseg_bench.report.recipes import what_differs
+from fsseg_bench.report.scored import ScoredRun
 from fsseg_bench.report.words import always, checkpoints, given_list, natural
 
 

@@ -10,7 +10,7 @@ from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.settings import Rules
 from fsseg_bench.report.cells import MeasuredCells, number, ranked
-from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.intervals import (
     episodes_words,
@@ -22,6 +22,7 @@ from fsseg_bench.report.intervals import (
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 from fsseg_bench.report.published import FoldOrMean
 from fsseg_bench.report.rows import differences_of_training, group_rows
+from fsseg_bench.report.scored import ScoredRun
 from fsseg_bench.report.words import METRIC_NAMES
 
 SIZES: dict[Resolution, str] = {"input": "the protocol's input size", "native": "the images' own size"}

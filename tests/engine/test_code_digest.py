@@ -160,7 +160,7 @@ def test_every_import_by_name_is_known() -> None:
     # and this digest itself.
     known = {"fsseg_bench", "fsseg_bench.cli.main", "fsseg_bench.records.provenance"}
     known |= {"fsseg_bench.plugins", "fsseg_bench.plugins.folders", "fsseg_bench.plugins.hollow"}
-    assert found == {*known, "fsseg_bench.engine.pool_worker", "fsseg_bench.engine.closure"}
+    assert found == {*known, "fsseg_bench.machine.pool_worker", "fsseg_bench.engine.closure"}
 
 
 def test_all_methods_have_a_digest_of_their_own() -> None:

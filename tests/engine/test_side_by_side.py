@@ -18,11 +18,11 @@ import torch
 
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.jobs import run_all
-from fsseg_bench.engine.pool import Listener, Pool
-from fsseg_bench.engine.pool_worker import Done, Failure
 from fsseg_bench.engine.share import Jobs
 from fsseg_bench.engine.side_by_side import RunFailedError, RunTask, longest_first
 from fsseg_bench.errors import BugError, LaterError, UserError
+from fsseg_bench.machine.pool import Listener, Pool
+from fsseg_bench.machine.pool_worker import Done, Failure
 from fsseg_bench.machine.share import ALONE
 from fsseg_bench.progress import Job, Meter, Progress, Unit
 from fsseg_bench.records.request import RunRequest

@@ -119,6 +119,14 @@ def test_folds_that_share_images_against_loops() -> None:
 # What it estimates
 
 
+def test_scores_computed_together_equal_those_computed_alone() -> None:
+    """To the last digit: a number does not depend on what else is in a table."""
+    (first, _), (other, _), (third, _) = fold_of(0), fold_of(1), fold_of(2)
+    again = FoldCounts(third.confusion, first.classes, first.novel, first.images)
+    scores = [Score(folds, metric) for folds in ([first], [again], [other, first]) for metric in ("mean", "binary")]
+    assert image_estimates(scores) == [image_estimates([score])[0] for score in scores]
+
+
 def test_the_part_of_the_queries_is_a_jackknife() -> None:
     """Each query image is left out in turn, and the score computed anew."""
     fold, table = known(pair(3, (30, 25))[0], images=7)

@@ -14,10 +14,10 @@ from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Interval, IntervalKind, Metric
 from fsseg_bench.records.read import EpisodeCounts
 from fsseg_bench.records.sweep import Sweep, find_sweep
-from fsseg_bench.report.collect import ScoredRun, score_runs
 from fsseg_bench.report.compare_tables import overall_name
 from fsseg_bench.report.contender import Contender, single_seed
 from fsseg_bench.report.figures.canvas import OVER, colour, label, middle, new_figure, tidy
+from fsseg_bench.report.scored import ScoredRun, score_runs
 from fsseg_bench.report.words import METRIC_NAMES
 
 if TYPE_CHECKING:

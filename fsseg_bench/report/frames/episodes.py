@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fsseg_bench.protocol.scoring import binary_terms, way_terms
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.table import EpisodeTable
-from fsseg_bench.report.collect import ScoredRun
 from fsseg_bench.report.frames.opening import chosen_runs, frame_of, resolution_of, settings_words, with_remarks
+from fsseg_bench.report.scored import ScoredRun
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,10 +12,11 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.records.settings import OF_A_FOLD, OF_A_TABLE, flat
-from fsseg_bench.report.collect import Collection, ScoredRun, find_runs
+from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.filters import chosen
 from fsseg_bench.report.intervals import Stated
 from fsseg_bench.report.rows import group_rows
+from fsseg_bench.report.scored import ScoredRun
 from fsseg_bench.storage.json_text import plain
 from fsseg_bench.values import plain_value
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
-from fsseg_bench.report.collect import Collection, ScoredRun, open_runs
+from fsseg_bench.report.collect import Collection, open_runs
 from fsseg_bench.report.frames.opening import (
     SCORE,
     chosen_runs,
@@ -18,6 +18,7 @@ from fsseg_bench.report.frames.opening import (
     settings_words,
 )
 from fsseg_bench.report.intervals import Wanted
+from fsseg_bench.report.scored import ScoredRun
 
 if TYPE_CHECKING:
     import pandas as pd

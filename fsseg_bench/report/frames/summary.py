@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
-from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.frames.opening import (
     SCORE,
     chosen_runs,
@@ -22,6 +22,7 @@ from fsseg_bench.report.frames.opening import (
 from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.intervals import Wanted
 from fsseg_bench.report.rows import group_rows
+from fsseg_bench.report.scored import ScoredRun
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import FoldCounts
 from fsseg_bench.records.settings import OF_A_FOLD
-from fsseg_bench.report.collect import ScoredRun
 from fsseg_bench.report.grouping import Row, settings_text
+from fsseg_bench.report.scored import ScoredRun
 
 _MUST_AGREE = ("episode_digest", "data_fingerprint", "evaluated_digest")
 

@@ -14,7 +14,7 @@ from fsseg_bench.protocol.scoring import episode_ious
 from fsseg_bench.records.info import PREDICTIONS_FILE
 from fsseg_bench.records.predictions import stored_predictions
 from fsseg_bench.records.read import RecordError, RecordWarning
-from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.episode_choice import Choice, choose, further
 from fsseg_bench.report.html.episode_tiles import STYLE, Tiles, legend, tile_side
 from fsseg_bench.report.html.gallery import Gallery
@@ -23,6 +23,7 @@ from fsseg_bench.report.html.runs import ShownRun
 from fsseg_bench.report.html.standing import Contest
 from fsseg_bench.report.html.words import listing
 from fsseg_bench.report.recorded import DataPlaces, RecordedEpisodes, check_prediction
+from fsseg_bench.report.scored import ScoredRun
 
 __all__ = ["STYLE", "episodes_html"]
 

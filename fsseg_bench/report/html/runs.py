@@ -13,12 +13,13 @@ from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.info import Timings
 from fsseg_bench.records.read import StoredRun
-from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.html.page import escape, escape_lines, folded
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 from fsseg_bench.report.record_facts import command_text
 from fsseg_bench.report.rows import group_rows
+from fsseg_bench.report.scored import ScoredRun
 
 _RAW = (
     ("Settings", "settings"),

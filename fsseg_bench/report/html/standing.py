@@ -10,10 +10,11 @@ from statistics import fmean
 from fsseg_bench.protocol.paired import overall_scores
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.report.collect import Collection, ScoredRun
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.html.entrants import Entrant, comparable, entrant_name
 from fsseg_bench.report.html.pairs import Pair, all_pairs, compared
 from fsseg_bench.report.html.runs import Group
+from fsseg_bench.report.scored import ScoredRun
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Tasks done side by side by processes that live for many of them: who does which, what is heard, how all of it ends.
 
-What a task is, only its function knows (see :mod:`fsseg_bench.engine.pool_worker`): there is no torch here.
+What a task is, only its function knows (see :mod:`fsseg_bench.machine.pool_worker`): there is no torch here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from fsseg_bench.engine.pool_worker import PATIENCE, Begin, Done, Ended, Failure, Stop, Told
+from fsseg_bench.machine.pool_worker import PATIENCE, Begin, Done, Ended, Failure, Stop, Told
 
 _LOOK = 1.0
 """Seconds between two looks whether a process still lives: its own children may keep its end of the pipe open."""
@@ -30,7 +30,7 @@ _CHUNK = 2**16
 _LAST_LINES = 3
 _START = (
     "import json, sys; path, sys.argv = json.loads(sys.argv[2]); sys.path[:] = path; "
-    "from fsseg_bench.engine.pool_worker import serve; serve({handle}, {target!r})"
+    "from fsseg_bench.machine.pool_worker import serve; serve({handle}, {target!r})"
 )
 """The parent's module search path and command line come first: records name the command."""
 
@@ -106,7 +106,7 @@ class Pool(AbstractContextManager["Pool"]):
 
         Args:
             target: ``module:name`` of what, called without arguments, gives the function of a task. It is called once
-                in each process; see :data:`fsseg_bench.engine.pool_worker.Work`.
+                in each process; see :data:`fsseg_bench.machine.pool_worker.Work`.
             slots: for each process what its environment has beside this one's.
 
         Raises:

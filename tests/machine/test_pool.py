@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from fsseg_bench.engine import pool_worker
-from fsseg_bench.engine.pool import Listener, Pool
-from fsseg_bench.engine.pool_worker import Done, Failure
+from fsseg_bench.machine import pool_worker
+from fsseg_bench.machine.pool import Listener, Pool
+from fsseg_bench.machine.pool_worker import Done, Failure
 from tests.support.fresh import ROOT
 
 CELL = "tests.support.cells:work"
@@ -166,8 +166,8 @@ def ended(pid: int, patience: float = SECONDS) -> bool:
 
 PARENT = """
 import json, os, sys
-from tests.engine.test_pool import Heard
-from fsseg_bench.engine.pool import Pool
+from tests.machine.test_pool import Heard
+from fsseg_bench.machine.pool import Pool
 class Telling(Heard):
     def told(self, task, event):
         print(event, flush=True)

@@ -1,4 +1,4 @@
-"""The side of a :class:`fsseg_bench.engine.pool.Pool` that does the tasks: a process of its own."""
+"""The side of a :class:`fsseg_bench.machine.pool.Pool` that does the tasks: a process of its own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,155 @@
+"""Finished runs with their counts and the images of their episodes: every number is computed from these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.images import EpisodeImages
+from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
+from fsseg_bench.protocol.spec import Resolution
+from fsseg_bench.protocol.statistics import FoldCounts, Metric
+from fsseg_bench.records.info import TABLE_FILE
+from fsseg_bench.records.read import EpisodeCounts, RecordError, RecordWarning, StoredRun, try_record
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A finished run with its counts."""
+
+    record: StoredRun
+    counts: EpisodeCounts = field(repr=False)
+    images: EpisodeImages | None = field(default=None, repr=False, compare=False)
+    """The images of the counted episodes; None where they are not known."""
+
+    @cached_property
+    def _scores(self) -> dict[tuple[Metric, Resolution], float]:
+        novel = self.record.novel
+        scores: dict[tuple[Metric, Resolution], float] = {}
+        for resolution in get_args(Resolution):
+            confusion = getattr(self.counts, resolution)
+            scores["mean", resolution] = mean_iou(confusion, self.counts.classes, novel)
+            scores["binary", resolution] = binary_iou(confusion)
+        return scores
+
+    def score(self, metric: Metric, resolution: Resolution) -> float:
+        """Mean-IoU or binary-IoU of the fold, in [0, 1].
+
+        Raises:
+            UserError: a held-out class has no episode.
+        """
+        return self._scores[metric, resolution]
+
+    @cached_property
+    def _folds(self) -> dict[Resolution, FoldCounts]:
+        about = self.counts.classes, self.record.novel, self.images
+        return {resolution: FoldCounts(getattr(self.counts, resolution), *about) for resolution in get_args(Resolution)}
+
+    def fold_counts(self, resolution: Resolution) -> FoldCounts:
+        """The counts as the statistics take them; always the same object."""
+        return self._folds[resolution]
+
+    def with_images(self, images: EpisodeImages | None) -> ScoredRun:
+        """The same run with the images of its episodes; its scores are not computed again."""
+        made = replace(self, images=images)
+        made.__dict__["_scores"] = self._scores
+        return made
+
+    def class_scores(self, resolution: Resolution) -> dict[int, float]:
+        """IoU in [0, 1] of each held-out class by label value."""
+        fold = self.fold_counts(resolution)
+        return dict(zip(fold.novel, class_iou(fold.confusion, fold.classes, fold.novel).tolist(), strict=True))
+
+
+Found = ScoredRun | StoredRun | RecordWarning
+"""A finished run, one that is not, or a record that cannot be used."""
+
+
+def count(folder: Path, episodes: int | None) -> Found:
+    """The record in ``folder``, scored, with the table of its episodes verified; the images are left out.
+
+    With ``episodes`` the first ones count.
+    """
+    run = try_record(folder)
+    if isinstance(run, RecordWarning) or run.status != "done":
+        return run
+    try:
+        scored = ScoredRun(run, _first(run.counts(), episodes))
+        scored.score("mean", "input")
+        run.table_bytes()
+    except UserError as error:
+        return skipped(run, error)
+    return scored
+
+
+def skipped(run: StoredRun, error: UserError) -> RecordWarning:
+    """What is said of a record that cannot be used; names it."""
+    message = str(error)
+    return RecordWarning(run.folder, message if str(run.folder) in message else f"{run.folder}: {message}")
+
+
+def _first(counts: EpisodeCounts, episodes: int | None) -> EpisodeCounts:
+    if episodes is None:
+        return counts
+    if len(counts.classes) < episodes:
+        raise UserError(f"the run has {len(counts.classes)} episodes; the first {episodes} were asked for")
+    return EpisodeCounts(*(part[:episodes] for part in counts))
+
+
+class KnownImages:
+    """Images by episode digest. A record without a table of its own gets the one of another with this digest."""
+
+    def __init__(self) -> None:
+        self._whole: dict[str, EpisodeImages] = {}
+        self._heads: dict[tuple[str, int], EpisodeImages] = {}
+
+    def knows(self, run: StoredRun) -> bool:
+        """Whether the images of its episodes are known."""
+        return run.settings.episode_digest in self._whole
+
+    def add(self, run: StoredRun) -> None:
+        """Learns from a record's table, where it has one.
+
+        Raises:
+            RecordError: the table is damaged.
+        """
+        digest = run.settings.episode_digest
+        if digest in self._whole:
+            run.table_bytes()
+        elif (table := run.table()) is not None:
+            self._whole[digest] = EpisodeImages.of(table)
+
+    def of(self, run: StoredRun, counts: EpisodeCounts) -> EpisodeImages | None:
+        """The images of the counted episodes; None where no record knows them.
+
+        Raises:
+            RecordError: the counts are of other episodes than the table.
+        """
+        digest, count = run.settings.episode_digest, len(counts.classes)
+        if digest not in self._whole:
+            return None
+        if (digest, count) not in self._heads:
+            whole = self._whole[digest]
+            self._heads[digest, count] = whole if count == len(whole.queries) else whole.head(count)
+        images = self._heads[digest, count]
+        if not np.array_equal(images.classes, counts.classes):
+            raise RecordError(f"{run.folder}: its counts are not those of the episodes in {TABLE_FILE}")
+        return images
+
+
+def score_runs(runs: Iterable[StoredRun]) -> list[ScoredRun]:
+    """The runs with their counts; what one record knows of the images serves all.
+
+    Raises:
+        RecordError: a damaged record.
+    """
+    runs, known = list(runs), KnownImages()
+    for run in runs:
+        known.add(run)
+    return [ScoredRun(run, counts := run.counts(), known.of(run, counts)) for run in runs]
