@@ -137,15 +137,17 @@ def explain(error: BaseException) -> str | None:
 def later(error: BaseException) -> bool:
     """Whether the same command may succeed later or elsewhere, without a change to it.
 
-    So it is where the fault is another process's or the disk's, where a GPU broke down, and where a process that
-    worked for this one died. Memory that is lacking is no such fault: the same work would need as much again.
+    So it is where the fault is another process's or the disk's, where a GPU broke down, where a process that worked
+    for this one died, and where memory is lacking: others may have it now. Whoever tries again counts how often.
     """
     if isinstance(error, UserError):
         return isinstance(error, LaterError)
+    text = last_words(error)
+    if _lacks_memory(error, text):
+        return True
     if isinstance(error, OSError):
         return error.errno in _FULL
-    text = last_words(error)
-    if not isinstance(error, RuntimeError) or _lacks_memory(error, text):
+    if not isinstance(error, RuntimeError):
         return False
     if any(words in text for words in _DEVICE_WORDS):
         return not any(words in text for words in _DEVICE_CONSTANT)

@@ -24,7 +24,7 @@ from fsseg_bench.engine.reader import FeatureReader
 from fsseg_bench.engine.results import ChunkResults, EpisodeResult, Labels, Scored, begin_counting
 from fsseg_bench.engine.stopwatch import Stopwatch
 from fsseg_bench.engine.transfer import fetch, send
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import LaterError
 from fsseg_bench.machine import stopping
 from fsseg_bench.method import Episode, Features
 from fsseg_bench.progress import Progress
@@ -184,7 +184,7 @@ class Evaluator:
         """Does with less memory from now on, and says so.
 
         Raises:
-            UserError: nothing is left to do without; from ``error``.
+            LaterError: nothing is left to do without; from ``error``.
         """
         before = self.head_batch or 1  # one episode alone is there while the batch is measured
         if before > 1:
@@ -192,7 +192,7 @@ class Evaluator:
         # features stay as they are: images are encoded in the same batches, and fewer features are kept on the device
         fewer = (self._encoding or before == 1) and self.cache.shrink()
         if before == 1 and not fewer:
-            raise UserError(
+            raise LaterError(
                 f"episode {i}: out of memory on {self.model.device} with one episode at a time and no features kept "
                 "there; --precision bf16, a smaller image, or a smaller backbone needs less"
             ) from error

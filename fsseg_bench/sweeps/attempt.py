@@ -54,6 +54,7 @@ def attempt(
     engine: str,
     stop: threading.Event,
     kill: threading.Event | None = None,
+    limit: threading.Event | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
     gpu: str | None = None,
     program: Sequence[str] = PROGRAM,
@@ -69,6 +70,8 @@ def attempt(
         engine: the name of what makes cells.
         stop: when it is set, the process gets SIGTERM, and SIGKILL if it does not end in :data:`PATIENCE`.
         kill: when it is set after that, the process gets SIGKILL at once.
+        limit: whether ``stop`` was set since the cell's time is over: then the attempt counts, for the time may be too
+            short for any progress. Whoever else stops a sweep says nothing of its cells.
         environment: what that of the process has beside this one's.
         gpu: which GPU that is, as ``0``.
         program: what gets the words of the cell's command.
@@ -100,9 +103,9 @@ def attempt(
             _say(own / LOG_FILE, _place(gpu), f"$ {_typed(command, variables)}")
             code = _followed(command, variables, own / LOG_FILE, stop, kill or threading.Event())
             _say(own / LOG_FILE, f"exit code {code}: {_meaning(code)}")
-            # who stops a sweep while its cells still load must not use up their attempts. What a batch system stops
-            # counts: its limit may be too short for any progress
-            stopped = engine == "local" and stop.is_set() and code not in {0, *FAILED_CODES}
+            # who stops a sweep while its cells still load, or preempts them, must not use up their attempts
+            in_time = limit is None or not limit.is_set()
+            stopped = stop.is_set() and in_time and code not in {0, *FAILED_CODES}
             excused = stopped or (code == LATER and _disk_was_full(own / LOG_FILE, start))
             with suppress(FullDiskError):  # an attempt without an end is one whose end nobody saw
                 end_attempt(own, code, steps_done(state_of(root, folder, plan, cell)), excused=excused)

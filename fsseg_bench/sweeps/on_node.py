@@ -1,5 +1,8 @@
 """One attempt at a cell of a sweep by a process of a batch system: ``python -m fsseg_bench.sweeps.on_node``.
 
+SIGUSR1 says that the time limit is near: if the cell has come no further by then, more time is what it needs. SIGTERM,
+when the job is preempted or cancelled, says nothing of the cell.
+
 It ends with 0 when the cell is done, 2 or 70 when its command would end like that again, 1 when there is nothing to
 be tried, 75 when it is to be started again after a pause, and 143 when it was stopped.
 """
@@ -31,18 +34,30 @@ def main(arguments: Sequence[str] | None = None, program: Sequence[str] = PROGRA
     parser.add_argument("--engine", required=True, help="what started this")
     parser.add_argument("--since", help="attempts that began before this time in UTC do not count")
     given = parser.parse_args(arguments)
-    stop = threading.Event()
+    stop, limit = threading.Event(), threading.Event()
+
+    def told(number: int, _frame: object) -> None:
+        if number == signal.SIGUSR1:
+            limit.set()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, told)
     try:
-        return _make(given.folder, given.label, given.engine, given.since, stop, program)
+        return _make(given.folder, given.label, given.engine, given.since, stop, limit, program)
     except UserError as error:
         _say(f"{type(error).__name__}: {error}")
         return LATER if isinstance(error, LaterError) else MISTAKE
 
 
 def _make(
-    folder: Path, label: str, engine: str, since: str | None, stop: threading.Event, program: Sequence[str]
+    folder: Path,
+    label: str,
+    engine: str,
+    since: str | None,
+    stop: threading.Event,
+    limit: threading.Event,
+    program: Sequence[str],
 ) -> int:
     plan = read_plan(folder)
     if label not in plan.by_label:
@@ -56,6 +71,7 @@ def _make(
         before.cell,
         engine=engine,
         stop=stop,
+        limit=limit,
         gpu=os.environ.get("CUDA_VISIBLE_DEVICES") or None,
         program=program,
     )

@@ -227,17 +227,17 @@ label=${{labels[$SLURM_ARRAY_TASK_ID]}}
 job=${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}
 child= told= again=
 tell() {{
-  told=yes
-  [ -z "$child" ] || kill -TERM "$child" 2>/dev/null
+  told=${{told:-$1}}
+  [ -z "$child" ] || kill -"$1" "$child" 2>/dev/null
 }}
-trap 'again=yes; tell' USR1  # the time limit is near
-trap tell TERM               # preempted, cancelled, or at the time limit
+trap 'again=yes; tell USR1' USR1  # the time limit is near
+trap 'tell TERM' TERM             # preempted, cancelled, or at the time limit
 
 {setup}
 
 {path}{python} -m fsseg_bench.sweeps.on_node {folder} "$label" --engine slurm --since {since} &
 child=$!
-[ -z "$told" ] || kill -TERM "$child" 2>/dev/null
+[ -z "$told" ] || kill -"$told" "$child" 2>/dev/null
 told=yes
 while [ -n "$told" ]; do  # a signal ends a wait, not what is waited for
   told=

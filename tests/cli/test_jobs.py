@@ -17,7 +17,7 @@ import pytest
 from fsseg_bench.engine import slots
 from fsseg_bench.storage.holder import holder
 from tests.cli.test_main import TINY, call, data
-from tests.engine.test_pool import ended
+from tests.machine.test_pool import ended
 from tests.support.fresh import ROOT
 
 __all__ = ["data"]  # a fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.machine.lifeline import VARIABLE, Lifeline, follow
-from tests.engine.test_pool import ended
+from tests.machine.test_pool import ended
 from tests.support.fresh import ROOT
 
 CHILD = """

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from fsseg_bench.errors import LATER, TERMINATED
 from fsseg_bench.sweeps.attempt import attempt
 from fsseg_bench.sweeps.attempts import read_attempts
 from fsseg_bench.sweeps.plan import cell_folder, read_plan
-from tests.support.fakes import FAKE, fake, starts
+from tests.support.fakes import FAKE, fake, starts, until
 from tests.support.locking import holding
 from tests.support.sweeps import held, planned
 
@@ -35,3 +37,22 @@ def test_who_is_stopped_while_it_waits_for_the_claim_begins_nothing(tmp_path: Pa
     code = attempt(folder, read_plan(folder), cell, engine="local", stop=stop, program=FAKE)
     timer.join()
     assert (code, read_attempts(cell_folder(folder, cell)), starts(tmp_path, "one")) == (TERMINATED, [], [])
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_who_is_preempted_loses_no_attempt_and_whose_time_is_over_does(tmp_path: Path, over: bool) -> None:
+    cell = fake(tmp_path, "one", {"after": 1, "hangs": True})
+    folder, stop, limit = planned(tmp_path, [cell]), threading.Event(), threading.Event()
+
+    def end() -> None:
+        until(lambda: (tmp_path / cell.folder / "episodes.jsonl").exists())
+        if over:
+            limit.set()
+        stop.set()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    code = attempt(folder, read_plan(folder), cell, engine="slurm", stop=stop, limit=limit, program=FAKE)
+    ending.join()
+    assert code == TERMINATED
+    assert [(one.code, one.excused) for one in read_attempts(cell_folder(folder, cell))] == [(TERMINATED, not over)]

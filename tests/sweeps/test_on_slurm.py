@@ -133,6 +133,7 @@ def test_a_cell_that_is_preempted_goes_on_by_itself(slurm: None, tmp_path: Path)
     sweep.go()
     assert sweep.wait() == {"a": "done"}
     assert sweep.codes("a") in STOPPED_AND_DONE
+    assert sweep.attempts("a")[0].excused
     sweep.made_once()
 
 
@@ -145,6 +146,7 @@ def test_a_cell_whose_time_is_nearly_over_is_stopped_and_goes_on_by_itself(slurm
     sweep.go()
     assert sweep.wait() == {"a": "done"}
     assert sweep.codes("a") in STOPPED_AND_DONE
+    assert not sweep.attempts("a")[0].excused
     sweep.made_once()
 
 

@@ -192,7 +192,7 @@ def test_a_signal_goes_to_the_cell_and_the_shell_waits_for_it(
     tmp_path: Path, number: signal.Signals, ends: str, code: int, told: list[str]
 ) -> None:
     up, done = tmp_path / "up", tmp_path / "done"
-    end = f"trap 'sleep 0.3; touch {done}; {ends}' TERM; touch {up}; while :; do sleep 0.05; done"
+    end = f"trap 'sleep 0.3; touch {done}; {ends}' {number.name}; touch {up}; while :; do sleep 0.05; done"
     node = Node(tmp_path, end)
     until(up.exists)
     node.shell.send_signal(number)

@@ -18,7 +18,7 @@ from fsseg_bench.sweeps.attempts import read_attempts
 from fsseg_bench.sweeps.plan import Cell, cell_folder, read_plan
 from fsseg_bench.sweeps.room import Room, check_room, free_bytes
 from fsseg_bench.sweeps.states import states_of
-from tests.engine.test_pool import ended
+from tests.machine.test_pool import ended
 from tests.support.fakes import SECONDS, doubles, driven, driver, episodes, fake, starts, until
 from tests.support.sweeps import planned
 
