@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from fsseg_bench.errors import UserError
@@ -45,9 +46,13 @@ class Collection:
 
     def path(self, run: StoredRun) -> str:
         """The run's folder relative to the root, with forward slashes."""
-        if run.folder.is_relative_to(self.root):
-            return run.folder.relative_to(self.root).as_posix()
-        return run.folder.as_posix()
+        path = run.folder.as_posix()
+        return "." if f"{path}/" == self._root else path.removeprefix(self._root)
+
+    @cached_property
+    def _root(self) -> str:
+        """The beginning of the paths in it."""
+        return f"{self.root.as_posix().removesuffix('/')}/" if self.root != Path() else ""
 
 
 def find_runs(

@@ -83,9 +83,12 @@ class Row:
     def values(self) -> dict[str, tuple[str, ...]]:
         """Each setting's different values within the row, as JSON text."""
         found: dict[str, dict[str, None]] = defaultdict(dict)
+        known: dict[str, Any] = {}
         for run in self.all_runs:
             for key, value in flat(run.record.settings.without(*_SAID_ELSEWHERE, *_SAID_BY_ALWAYS)):
-                found[key][json.dumps(value, ensure_ascii=False)] = None
+                if isinstance(value, (list, tuple)) or key not in known or not _same(known[key], value):
+                    found[key][json.dumps(value, ensure_ascii=False)] = None
+                    known[key] = value
         return {key: tuple(values) for key, values in found.items()}
 
     def given(self) -> set[str]:
@@ -117,6 +120,11 @@ class Row:
     def value(self, key: str) -> str:
         """The values of a setting in short."""
         return "/".join(short(json.loads(value)) for value in self.values.get(key, ())) or "not set"
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two numbers, texts or truth values are one in JSON: 1, 1.0 and true are three."""
+    return type(one) is type(other) and one == other
 
 
 def list_names(runs: Sequence[StoredRun]) -> Mapping[Path, str]:

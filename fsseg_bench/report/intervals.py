@@ -82,8 +82,10 @@ class Intervals:
     def of(self, runs: Sequence[ScoredRun], metric: Metric, resolution: Resolution) -> Stated:
         """The interval of a run's score, or of the mean over the folds of several."""
         wanted = Wanted(tuple(runs), metric, resolution)
-        self.prepare([wanted])
-        return self._known[self._key(wanted)]
+        key = self._key(wanted)
+        if key not in self._known:
+            self.prepare([wanted])
+        return self._known[key]
 
     def of_classes(self, runs: Sequence[ScoredRun], resolution: Resolution) -> list[dict[int, Stated]]:
         """For each run the interval of each held-out class's IoU, by label value."""
