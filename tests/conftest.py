@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cache import cache_of
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: before torch is imported, and for child processes
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -27,6 +29,6 @@ def test_data() -> Path:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests never read or write the user's cache, data or results."""
-    monkeypatch.setenv("FSSEG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("FSSEG_CACHE", str(cache_of(tmp_path_factory)))
     monkeypatch.delenv("FSSEG_DATA", raising=False)
     monkeypatch.delenv("FSSEG_RESULTS", raising=False)

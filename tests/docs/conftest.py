@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cache import cache_of
 from tests.support.documented import Place
 
 
@@ -14,7 +15,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The records of ``make demo``, of short trainings."""
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FSSEG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setenv("FSSEG_CACHE", str(cache_of(tmp_path_factory)))
         Place(folder, patch).shell(
             "fsseg-bench run --method baseline --method panet --method biopt --dataset shapes5i --shot 1 "
             "--no-estimate --out runs"
