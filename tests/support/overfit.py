@@ -26,7 +26,7 @@ _CPU = torch.device("cpu")
 
 
 def training_iou(
-    name: str, *, iterations: int = 150, lr: float = 1e-2, size: int | None = None, **switches: Any
+    name: str, *, iterations: int = 100, lr: float = 1e-2, size: int | None = None, **switches: Any
 ) -> float:
     """The pooled foreground IoU of a method on the four shapes5i episodes that it was trained on, in [0, 1].
 
