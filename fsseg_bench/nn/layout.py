@@ -68,7 +68,9 @@ class VGGLayout(FamilyLayout):
     batch_norm: bool = False
     """Whether a batch-norm follows each convolution; then the ImageNet weights are those of that network."""
     pool_kernel: int = 3
-    """Side of the max-pools: 3 (with padding 1) or 2 (size rounded up)."""
+    """Side of the max-pools: 3 (with padding 1) or 2 (size rounded up, unless ``floor_pool``)."""
+    floor_pool: bool = False
+    """Whether max-pools of kernel 2 round their size down, as torchvision's."""
     pool_strides: tuple[int, ...] = (2, 2, 2, 1)
     """Strides, 1 or 2, of the pools after conv1, ..., conv4; a fifth adds the stage ``pool5``."""
     dilations: tuple[int, int, int, int, int] = (1, 1, 1, 1, 2)
@@ -87,6 +89,7 @@ class VGGLayout(FamilyLayout):
             f"pool_strides is {strides}; it must be four or five times 1 or 2",
         )
         _require(self.pool_kernel == 3 or set(strides) == {2}, f"pools of kernel 2 need strides of 2, not {strides}")
+        _require(self.pool_kernel == 2 or not self.floor_pool, "floor_pool is of pools of kernel 2")
         _require(
             len(self.dilations) == 5 and min(self.dilations) >= 1,
             f"dilations is {self.dilations}; it must be five numbers from 1",

@@ -105,6 +105,33 @@ class Backbone(nn.Module, ABC):
                 outputs[place] = features
         return tuple(outputs[place] for place in places)
 
+    def block_outputs(self, images: Tensor, names: Sequence[str]) -> tuple[tuple[Tensor, ...], ...]:
+        """What every block of several stages gives before its last ReLU, in the order of ``names``.
+
+        A stage has :meth:`blocks_of` outputs, the first block's first. Later stages are not run.
+
+        Raises:
+            UserError: the backbone has no stage of this name.
+        """
+        places = [self._place(name) for name in names]
+        outputs: dict[int, tuple[Tensor, ...]] = {}
+        features = images
+        for place, stage in enumerate(self.stages[: max(places, default=-1) + 1]):
+            blocks, features = self._stage_outputs(stage, features)
+            if place in places:
+                outputs[place] = blocks
+        return tuple(outputs[place] for place in places)
+
+    def blocks_of(self, stage: str) -> int:
+        """How many blocks of a stage :meth:`block_outputs` tells apart; a family that knows its blocks overrides it."""
+        return 1
+
+    def _stage_outputs(self, stage: str, features: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The signed outputs of a stage's blocks, and what the next stage reads."""
+        for module in self.stage_modules(stage):
+            features = module(features)
+        return (features,), features
+
     def parameters_of(self, stage: str) -> int:
         """How many trainable numbers a stage has (batch-norm weight and bias included)."""
         return sum(p.numel() for module in self.stage_modules(stage) for p in module.parameters())

@@ -73,6 +73,19 @@ class ResNet(Backbone):
             return self.conv1, self.bn1, self.relu, self.maxpool
         return (self.get_submodule(stage),)
 
+    def blocks_of(self, stage: str) -> int:
+        """The residual blocks of a stage; the stem is one."""
+        return 1 if stage == "stem" else len(list(self.get_submodule(stage).children()))
+
+    def _stage_outputs(self, stage: str, features: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        if stage == "stem":
+            return super()._stage_outputs(stage, features)
+        outputs: list[Tensor] = []
+        for block in self.get_submodule(stage).children():
+            outputs.append(signed_sum(block, features))
+            features = outputs[-1].relu()
+        return tuple(outputs), features
+
 
 class SignedBlock(nn.Module):
     """A residual block (basic or bottleneck) without the ReLU after its sum.
@@ -84,18 +97,23 @@ class SignedBlock(nn.Module):
         super().__init__()
         for name, module in block.named_children():
             self.add_module(name, module)
-        self._depth = sum(name.startswith("conv") for name, _ in block.named_children())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The signed sum of shortcut and residual, (M, C, h, w)."""
-        features = inputs
-        for i in range(1, self._depth + 1):
-            features = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(features))
-            if i < self._depth:
-                features = features.relu()
-        downsample = self._modules.get("downsample")
-        shortcut = inputs if downsample is None else downsample(inputs)
-        return features + shortcut
+        return signed_sum(self, inputs)
+
+
+def signed_sum(block: nn.Module, inputs: Tensor) -> Tensor:
+    """Shortcut plus residual of a block (basic or bottleneck) before the ReLU behind the sum, (M, C, h, w)."""
+    depth = sum(name.startswith("conv") for name, _ in block.named_children())
+    features = inputs
+    for i in range(1, depth + 1):
+        features = block.get_submodule(f"bn{i}")(block.get_submodule(f"conv{i}")(features))
+        if i < depth:
+            features = features.relu()
+    downsample = block._modules.get("downsample")
+    shortcut = inputs if downsample is None else downsample(inputs)
+    return features + shortcut
 
 
 def replace_stride(stage: nn.Module, dilation: int, *, dilate_first: bool = False) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 from fsseg_bench.nn.backbones.base import Backbone
 from fsseg_bench.nn.layout import Facts, Layout, Stage, VGGLayout
@@ -78,6 +78,25 @@ class VGG(Backbone):
         start, end = self._bounds[stage]
         return tuple(self.features[start:end])
 
+    def blocks_of(self, stage: str) -> int:
+        """The convolutions of a stage; a pool is one."""
+        return 1 if stage.startswith("pool") else _CONVOLUTIONS[_block(stage)]
+
+    def _stage_outputs(self, stage: str, features: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Of each convolution its signed output; of a pool, which has no ReLU, what it makes of the ReLU before it."""
+        modules = self.stage_modules(stage)
+        if stage.startswith("pool"):
+            pooled: Tensor = modules[0](features).relu()  # the ReLU before a last pool is left out; they commute
+            return (pooled,), pooled
+        outputs: list[Tensor] = []
+        for module in modules:
+            if isinstance(module, nn.ReLU):
+                outputs.append(features)
+                features = features.relu()  # the module would change what was kept
+            else:
+                features = module(features)
+        return (*outputs, features)[: self.blocks_of(stage)], features
+
     def further_modules(self) -> tuple[nn.Module, ...]:
         """The classifier, where there is one."""
         classifier = self._modules.get("classifier")
@@ -92,7 +111,7 @@ def _block(stage: str) -> int:
 def _pool(layout: VGGLayout, block: int) -> nn.Module:
     stride = layout.pool_strides[block]
     if layout.pool_kernel == 2:
-        return nn.MaxPool2d(2, stride=stride, ceil_mode=True)
+        return nn.MaxPool2d(2, stride=stride, ceil_mode=not layout.floor_pool)
     return nn.MaxPool2d(3, stride=stride, padding=1)
 
 
