@@ -28,7 +28,9 @@ def _listen(network: nn.Module, name: str, kept: dict[str, Tensor]) -> None:
 def _resnet_sums(network: nn.Module, stages: tuple[str, ...], last: str) -> list[list[Tensor]]:
     """Residual plus shortcut of every block of torchvision's network."""
     kept: dict[str, Tensor] = {}
-    blocks = {stage: [f"{stage}.{i}" for i in range(len(network.get_submodule(stage)))] for stage in stages}
+    blocks = {
+        stage: [f"{stage}.{i}" for i in range(len(list(network.get_submodule(stage).children())))] for stage in stages
+    }
     for names in blocks.values():
         for name in names:
             parts = dict(network.get_submodule(name).named_children())
@@ -96,7 +98,7 @@ def test_other_stages_and_gradients() -> None:
     backbone = random_backbone("resnet18-layer3").eval()
     second, (stem,) = backbone.block_outputs(noise_images(), ("layer2", "stem"))
     assert torch.equal(stem, backbone.levels(noise_images(), ("stem",))[0])
-    sum(block.sum() for block in second).backward()
+    torch.stack([block.sum() for block in second]).sum().backward()
     reached = {name.split(".")[0] for name, p in backbone.named_parameters() if p.grad is not None}
     assert reached == {"conv1", "bn1", "layer1", "layer2"}
     with pytest.raises(UserError, match="stage of resnet18-layer3 'layer4'"):
