@@ -143,13 +143,17 @@ class Facts:
     stages: tuple[Stage, ...]
     """In order, each with the output that the next one reads."""
     weights: str | None = None
-    """torchvision's name of its ImageNet weights (``ResNet50_Weights.IMAGENET1K_V1``); None: it has none."""
+    """The name of its ImageNet weights, torchvision's (``ResNet50_Weights.IMAGENET1K_V1``) where ``weights_url`` is
+    None; None: it has none."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     """What to subtract from images in [0, 1], RGB."""
     std: tuple[float, float, float] = IMAGENET_STD
     """What to divide by afterwards."""
     layout: Layout = AS_LISTED
     """What the method wants of it; its family reads the geometry from here."""
+    weights_url: str | None = None
+    """Where weights that are not torchvision's are published: a file whose name ends in a hyphen and the beginning of
+    its SHA-256 (``gluon_resnet50_v1s-1762acc0.pth``)."""
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
@@ -131,6 +131,14 @@ class Backbone(nn.Module, ABC):
         for module in self.stage_modules(stage):
             features = module(features)
         return (features,), features
+
+    def own_names(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a weight file by the names of this backbone's parameters.
+
+        Backbones whose weights are published under several styles of names override this; a file that fits nowhere
+        is returned as it is.
+        """
+        return dict(given)
 
     def parameters_of(self, stage: str) -> int:
         """How many trainable numbers a stage has (batch-norm weight and bias included)."""

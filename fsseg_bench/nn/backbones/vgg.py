@@ -16,9 +16,8 @@ _WIDTH = 4096
 _SIDE = 7  # cells of the last pool for 224 pixels at stride 32
 
 
-def vgg_facts(layout: Layout) -> Facts:
+def vgg_facts(wanted: VGGLayout) -> Facts:
     """A VGG-16 with the layout's pools and, if asked for, batch-norms."""
-    wanted = layout.of(VGGLayout)
     stages: list[Stage] = []
     stride = 1
     for block, channels in enumerate(_CHANNELS):
@@ -48,11 +47,16 @@ class VGG(Backbone):
     @classmethod
     def lay_out(cls, layout: Layout) -> Facts:
         """The layout's pools; with batch-norms the weights are those of that network."""
-        return vgg_facts(layout)
+        return vgg_facts(cls.geometry(layout))
+
+    @classmethod
+    def geometry(cls, layout: Layout) -> VGGLayout:
+        """What of a method's layout concerns this network."""
+        return layout.of(VGGLayout)
 
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
-        layout = facts.layout.of(VGGLayout)
+        layout = self.geometry(facts.layout)
         layers: list[nn.Module] = []
         bounds = [0]
         width = 3
