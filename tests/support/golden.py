@@ -62,7 +62,7 @@ class Golden:
         with torch.no_grad():
             assert list(tensor.shape) == entry["shape"], entry["name"]
             if entry["kind"] == "given":
-                tensor.copy_(torch.tensor(entry["values"]))
+                tensor.copy_(torch.tensor(entry["values"]).view_as(tensor))
                 return
             value = self.value(entry["name"], tuple(entry["shape"]), entry["kind"]) * np.float32(entry.get("scale", 1))
             tensor.copy_(torch.from_numpy(value))
