@@ -37,6 +37,7 @@ EXCLUDED = {
     "fsseg_bench.protocol.lists": "reads list files, whose content is in the digests of protocol, data and episodes",
     "fsseg_bench.protocol.episodes": "draws the episodes, which are in episode_digest",
     # What a run is and what is noted of it: no count passes through here.
+    "fsseg_bench.engine.released": "reads released parameters, whose digest is in the identity",
     "fsseg_bench.engine.request_checks": "refuses what contradicts itself; what a request changes is in the identity",
     "fsseg_bench.engine.closure": "computes this digest",
     "fsseg_bench.engine.code_digest": "computes this digest",

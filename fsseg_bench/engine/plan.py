@@ -18,7 +18,6 @@ from fsseg_bench.engine.remembered import FORGETFUL, Remembered
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_module
-from fsseg_bench.nn.weight_files import file_hash
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import data_root
 from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
@@ -97,7 +96,9 @@ def make_plan(
     if request.episode_list:
         request, protocol = _given_list(request, protocol, table, index)
     base = len(protocol.base_classes(fold))
-    checkpoint = None if request.eval_only is None or coming else _trained(request.eval_only, kept)
+    checkpoint = planned.released
+    if request.eval_only is not None and not coming and checkpoint is None:
+        checkpoint = _trained(request.eval_only, kept)
     trained = None
     if checkpoint is not None:
         trained = checkpoint.training(request.method, planned.backbone, protocol, fold)
@@ -105,6 +106,8 @@ def make_plan(
         trained = _coming(coming, request, planned.backbone, protocol)
     if trained and trained.settings and trained.settings.base_classes is not None:
         base = trained.settings.base_classes
+    if checkpoint and checkpoint.imported and checkpoint.imported.origin.base_classes is not None:
+        base = checkpoint.imported.origin.base_classes
     model, info = planned.built(base, kept)
     count = model.unlabelled_images
     drawn = index, fold, table.digest
@@ -125,7 +128,7 @@ def make_plan(
     }
     settings = planned.settings(request, protocol, info, digests)
     if trained is not None:
-        settings = of_checkpoint(settings, file_hash(checkpoint.file) if checkpoint else None)
+        settings = of_checkpoint(settings, checkpoint.digest if checkpoint else None)
     return Plan(
         request=request,
         protocol=protocol,
@@ -141,7 +144,8 @@ def make_plan(
         model=model,
         base_classes=base,
         weights=info,
-        remarks=kept.get("remarks", drawn[:2], lambda: (*index.remarks((fold,)), *index.source_remarks)),
+        remarks=kept.get("remarks", drawn[:2], lambda: (*index.remarks((fold,)), *index.source_remarks))
+        + planned.remarks,
         settings=settings,
         checkpoint=checkpoint,
         trained=trained,

@@ -20,6 +20,9 @@ and with fp16 losses are scaled so that small gradients do not vanish."""
 AtLeastZero = Annotated[int, Range(least=0)]
 AtLeastOne = Annotated[int, Range(least=1)]
 
+OFFICIAL = "official:"
+"""What stands before the path of a checkpoint that its authors' code wrote, with their names of the parameters."""
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -54,7 +57,7 @@ class RunRequest:
     """That compute on the CPU, from then on in this process; with far more, PyTorch crashes. None: as many as it
     takes."""
     eval_only: str | None = None
-    """A checkpoint or a run folder to evaluate instead of training."""
+    """A checkpoint or a run folder to evaluate instead of training; ``official:PATH`` is a file of the authors."""
     fresh: bool = False
     out: str | None = None
     methods_path: str | None = None

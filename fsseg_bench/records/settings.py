@@ -94,6 +94,8 @@ CONTENT = {
 """Settings that nobody gives, digests of what files hold, and what they are digests of."""
 UNKNOWN = " (training unknown)"
 """How the words end for a file that says nothing of its training."""
+RELEASED = " (released checkpoint, not trained here)"
+"""How the words end for a file of the method's authors."""
 OF_TRAINING = ("recipe", "seed", "weights", "weights_digest")
 """Settings that have no part in the evaluation of a checkpoint."""
 _OF_BOTH = ("protocol_label", "way", "shot", "precision", "switches")
@@ -216,11 +218,14 @@ class CheckpointTraining:
     settings: RunSettings | None = None
     stored: Mapping[str, Any] | None = None
     """The settings as the training's record holds them, which the identity is the hash of; for :meth:`to_json`."""
+    released: Mapping[str, Any] | None = None
+    """Of a checkpoint that the method's authors released: the ``file`` and its ``digest``, ``what`` it is, on which
+    ``lists`` it was trained, and more."""
 
     def to_json(self) -> dict[str, Any]:
         """As run.json holds it."""
         if self.stored is None:
-            return {"file": self.file}
+            return {"file": self.file} | ({"released": dict(self.released)} if self.released else {})
         return {"file": self.file, "run": self.run, "identity": self.identity, "settings": self.stored}
 
 
@@ -233,7 +238,10 @@ def settings_shown(settings: RunSettings, trained: CheckpointTraining | None) ->
     source = trained.settings if trained else None
     if trained is None or source is None:
         words = " ".join(filter(None, (trained.file if trained else "", settings.checkpoint_digest[:8])))
-        return ShownSettings(**values | {"recipe": {}, "checkpoint": words + UNKNOWN})
+        if trained and trained.released:
+            words = f"{trained.released.get('file', '')} {str(trained.released.get('digest', ''))[:8]}"
+        ending = RELEASED if trained and trained.released else UNKNOWN
+        return ShownSettings(**values | {"recipe": {}, "checkpoint": words + ending})
     pairs = {name: (getattr(source, name), getattr(settings, name)) for name in _OF_BOTH}
     pairs["nondeterministic"] = bool(source.nondeterministic), bool(settings.nondeterministic)
     changed = {name: _other(then, now) for name, (then, now) in pairs.items() if then != now}
