@@ -20,11 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsseg_bench.method import Episode, Features, Method
@@ -36,6 +34,7 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Range
+from fsseg_methods._adaptive import adaptive_average
 from fsseg_methods._prior import (
     LAYOUT,
     Merge,
@@ -221,24 +220,6 @@ def bin_sizes(bins: Sequence[float], cells: tuple[int, int]) -> list[tuple[int, 
         (int(side), int(side)) if side > 1 else (max(1, int(cells[0] * side)), max(1, int(cells[1] * side)))
         for side in bins
     ]
-
-
-def adaptive_average(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """``F.adaptive_avg_pool2d``: (..., h, w) to (..., *size), as two matrices, whose backward pass is deterministic."""
-    h, w = maps.shape[-2:]
-    if (h, w) == size:
-        return maps
-    down, across = (_averages(n, m, maps.dtype, maps.device) for n, m in ((h, size[0]), (w, size[1])))
-    return down.mT @ (maps @ across)
-
-
-@lru_cache(maxsize=64)
-def _averages(cells: int, bins: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(cells, bins) weights along one axis, taken from PyTorch's own."""
-    # a tensor made in inference mode could not be saved for a later backward pass
-    with torch.inference_mode(False), torch.no_grad():
-        basis = torch.eye(cells, dtype=dtype, device=device)
-        return F.adaptive_avg_pool1d(basis, bins)
 
 
 def _cells(maps: Tensor) -> tuple[int, int]:

@@ -13,7 +13,8 @@ from fsseg_bench.engine.build import assemble
 from fsseg_bench.nn import attention
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_methods import _prior
-from fsseg_methods.pfenet import PFENet, adaptive_average, bin_sizes
+from fsseg_methods._adaptive import adaptive_average
+from fsseg_methods.pfenet import PFENet, bin_sizes
 
 SMALL = "resnet18"
 
