@@ -185,8 +185,8 @@ def confident(probabilities: Tensor, threshold: float, fallback: int) -> Tensor:
     above = probabilities > threshold
     # a stable order: which of equal cells are taken would else depend on device and batch
     order = probabilities.argsort(dim=1, descending=True, stable=True)
-    highest = torch.zeros_like(above).scatter_(1, order[:, :fallback], True)
-    return torch.where(above.any(dim=1, keepdim=True), above, highest)
+    ranks = order.argsort(dim=1)
+    return torch.where(above.any(dim=1, keepdim=True), above, ranks < fallback)
 
 
 def _mean(cells: Tensor, chosen: Tensor) -> Tensor:

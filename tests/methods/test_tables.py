@@ -348,7 +348,7 @@ def test_recipes_are_in_range_and_give_the_sources_of_their_own_values(name: str
     [
         ("vgg16", {"cofcn", "oslsm", "panet", "sgone"}),
         ("resnet101", {"dan", "fwb"}),
-        ("resnet50-deep", {"pfenet"}),
+        ("resnet50-deep", {"pfenet", "ssp"}),
         ("resnet50", {"baseline", "biopt", "canet", "inopt-dagger", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"}),
     ],
 )
