@@ -131,10 +131,11 @@ def outline(request: RunRequest, kept: Remembered = FORGETFUL) -> Outline:
     given = grouped(request.settings)["switch"]
     values = {**needed, **given}
     switches = kept.get("switches", (cls, settings_key(values)), lambda: parse_switches(request.method, cls, values))
+    published = parse_switches(request.method, cls, needed)
     remarks = tuple(
-        f"{name}={text_of(switches[name])} is set; the released network has {name}={text_of(value)}"
-        for name, value in needed.items()
-        if switches[name] != value
+        f"{name}={text_of(switches[name])} is set; the released network has {name}={text_of(published[name])}"
+        for name in needed
+        if switches[name] != published[name]
     )
     return Outline(request, protocol, cls, switches, recipe, backbone, weights, released, remarks)
 

@@ -26,6 +26,7 @@ from fsseg_bench.records.request import OFFICIAL
 from fsseg_bench.registry import find_method, method_names, released_of
 from fsseg_bench.schema import WrongError, parse
 from fsseg_bench.storage.files import atomic_writer
+from fsseg_bench.storage.json_text import plain
 
 _HEADER = "fsseg-bench"
 _DIGEST = "parameters"
@@ -78,7 +79,7 @@ def import_official(
         what=kind.what,
         method=name,
         backbone=fitting[0],
-        switches=dict(kind.switches),
+        switches=plain(kind.switches),
         base_classes=base,
         lists=kind.lists,
         unused=found.unused,

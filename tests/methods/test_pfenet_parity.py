@@ -89,15 +89,20 @@ class Case(NamedTuple):
 
 @pytest.fixture(scope="module", params=["pfenet-1", "pfenet-2", "pfenet-3"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
-    data = golden.load(test_data / "golden", request.param)
-    vgg = request.param == "pfenet-3"
-    bins = PFENet.Switches.bins if request.param == "pfenet-2" else _BINS
-    backbone = {"pfenet-1": "resnet50-deep", "pfenet-2": "resnet50", "pfenet-3": "vgg16"}[request.param]
+    return load(request.param, test_data)
+
+
+def load(name: str, test_data: Path) -> Case:
+    """The case with its method, filled."""
+    data = golden.load(test_data / "golden", name)
+    vgg = name == "pfenet-3"
+    bins = PFENet.Switches.bins if name == "pfenet-2" else _BINS
+    backbone = {"pfenet-1": "resnet50-deep", "pfenet-2": "resnet50", "pfenet-3": "vgg16"}[name]
     method = make(PFENet, build_backbone(backbone, PFENet.layout), bins=bins).eval()
     trunks.fill(method, data, NAMES, vgg=vgg)
     labels = {role: trunks.with_void(trunks.given(data, f"{role}_mask")) for role in trunks.ROLES}
     images = {role: trunks.images(data, role) for role in trunks.ROLES}
-    if request.param == "pfenet-3":
+    if name == "pfenet-3":
         labels["support"][:, 3] = 0
     return Case(data, method, labels["query"], labels["support"], images["query"], images["support"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from tests.methods import test_canet_parity as canet
 from tests.methods import test_fwb_parity as fwb
 from tests.methods import test_mixture_parity as mixtures
 from tests.methods import test_panet_parity as panet
+from tests.methods import test_pfenet_parity as pfenet
 from tests.methods import test_ppnet_parity as ppnet
 from tests.methods import test_sgone_parity as sgone
+from tests.methods import test_ssp_parity as ssp
 from tests.support import golden
 from tests.support.mixture_cases import Case as Mixtures
 from tests.support.official import manifest, write_official
@@ -38,6 +41,11 @@ READ = {
     "ppnet-part-resnet50": ("ppnet", "resnet50"),
     "ppnet-part-sem-resnet50": ("ppnet", "resnet50"),
     "ppnet-graph-resnet50": ("ppnet-ud", "resnet50"),
+    "pfenet-resnet50": ("pfenet", "resnet50-deep"),
+    "pfenet-resnet101": ("pfenet", "resnet101-deep"),
+    "pfenet-vgg16": ("pfenet", "vgg16-bn"),
+    "ssp-resnet50": ("ssp", "resnet50-deep"),
+    "ssp-resnet101": ("ssp", "resnet101-deep"),
 }
 """The manifests of methods that are here, and what each is recognised as."""
 
@@ -116,6 +124,26 @@ def check_star(test_data: Path, method: Method) -> None:
     ppnet.check_star(method, ppnet.episode_of(method.encode(images), masks, labels), check, [True])
 
 
+def check_pfenet(name: str) -> Callable[[Path, Method], None]:
+    def check(test_data: Path, method: Method) -> None:
+        case = pfenet.load(name, test_data)
+        if name == "pfenet-3":  # it is trained with the other pyramid than the released files of VGG-16
+            method.switches = dataclasses.replace(method.switches, bins=case.method.switches.bins)
+        assert method.switches == case.method.switches
+        pfenet.test_guidance_and_logits(case._replace(method=method), torch.float32)
+
+    return check
+
+
+def check_ssp(test_data: Path, method: Method) -> None:
+    data = golden.load(test_data / "golden", "ssp-1")
+    method.double()
+    support, query = (method.encode(ssp._image(data, role).flatten(0, -4).double()) for role in ("support", "query"))
+    case = ssp.Case(data, method, ssp._episode(data, query, support[:, None, None]), {})
+    ssp.test_features(case)
+    ssp.test_steps(case)
+
+
 CASES: dict[str, tuple[str, Callable[[Path, Method], None]]] = {
     "panet-1": ("panet-vgg16", check_panet),
     "canet-1": ("canet-resnet50", check_canet),
@@ -125,6 +153,9 @@ CASES: dict[str, tuple[str, Callable[[Path, Method], None]]] = {
     "rpmms-1": ("rpmms-resnet50", check_mixture("rpmms-1")),
     "fwb-1": ("fwb-vgg16", check_fwb_vgg),
     "ppnet-1": ("ppnet-panet-star-resnet50", check_star),
+    "pfenet-1": ("pfenet-resnet50", check_pfenet("pfenet-1")),
+    "pfenet-3": ("pfenet-vgg16", check_pfenet("pfenet-3")),
+    "ssp-1": ("ssp-resnet50", check_ssp),
 }
 
 

@@ -1,4 +1,4 @@
-"""The thirteen convolutions of VGG-16 by block and place, and their places in ``features`` here (as in torchvision)."""
+"""The convolutions of VGG-16 by block and place, and their places in ``features`` here (as in torchvision)."""
 
 from __future__ import annotations
 
@@ -16,3 +16,14 @@ def vgg_names(official: Callable[[int, int], str]) -> dict[str, str]:
             index += 2  # a ReLU follows each
         index += 1  # and a pool each block
     return names
+
+
+def vgg_layers() -> dict[str, str]:
+    """A VGG-16 with batch-norms, cut into ``layer0`` to ``layer4``: where each begins among the ``features`` here."""
+    begins = (0, 7, 14, 24, 34)  # a pool more each but in the first
+    ends = (*(begin - 1 for begin in begins[1:]), begins[-1] + 9)
+    return {
+        f"layer{layer}.{place}": f"backbone.features.{begin + place}"
+        for layer, (begin, end) in enumerate(zip(begins, ends, strict=True))
+        for place in range(end - begin)
+    }
