@@ -265,7 +265,7 @@ def _check_finished(run: StoredRun, file: Path) -> None:
     settings, wanted = run.info.settings, run.info.settings.iterations
     if settings.checkpoint_digest:
         raise UserError(f"this run evaluated another checkpoint; give {run.info.passed.eval_only}")
-    if not wanted:
+    if wanted is None or not run.info.settings.has_checkpoint:
         raise UserError("this run was not trained, so that it has no checkpoint")
     done = load_state(regular(file), run.info.identity).iteration
     if done < wanted:

@@ -110,7 +110,7 @@ def open_run(folder: Path, places: RunPlaces | None = None, opened: OpenSources 
     request = request_of(run, places or RunPlaces())
     try:
         plan = make_plan(request, opened)
-        checkpoint = find_trained(folder, "checkpoint of") if plan.recipe.iterations else plan.checkpoint
+        checkpoint = find_trained(folder, "checkpoint of") if plan.settings.has_checkpoint else plan.checkpoint
         if checkpoint is not None:
             checkpoint.fill(plan.model)
     except UserError as error:

@@ -11,10 +11,10 @@ from fsseg_bench.engine.build import TrainedFile, assemble, default_backbone
 from fsseg_bench.engine.optimise import check_training
 from fsseg_bench.engine.released import Places, find_imported
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered, settings_key
-from fsseg_bench.engine.request_checks import checked_protocol, recipe_of
+from fsseg_bench.engine.request_checks import checked_protocol, recipe_of, stages_of
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Method
+from fsseg_bench.method import Method, Stage
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
@@ -44,6 +44,8 @@ class Outline:
     """What to evaluate, where that is a released checkpoint."""
     remarks: tuple[str, ...] = ()
     """What is set otherwise than the released checkpoint needs it."""
+    stages: tuple[Stage, ...] = ()
+    """What is trained before the method."""
 
     def built(self, base_classes: int, kept: Remembered = FORGETFUL) -> tuple[Method, WeightsInfo]:
         """The method, not trained, for so many base classes; and what its backbone was filled with.
@@ -137,7 +139,8 @@ def outline(request: RunRequest, kept: Remembered = FORGETFUL) -> Outline:
         for name in needed
         if switches[name] != published[name]
     )
-    return Outline(request, protocol, cls, switches, recipe, backbone, weights, released, remarks)
+    stages = stages_of(request, cls, protocol)
+    return Outline(request, protocol, cls, switches, recipe, backbone, weights, released, remarks, stages)
 
 
 def _released(request: RunRequest, backbone: str, kept: Remembered) -> TrainedFile | None:

@@ -15,6 +15,7 @@ from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.optimise import trunks
 from fsseg_bench.engine.outline import Outline, outline
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered
+from fsseg_bench.engine.stage_plan import PlannedStage, plan_stages
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_module
@@ -64,6 +65,8 @@ class Plan:
     """What to evaluate instead of training."""
     trained: CheckpointTraining | None = None
     """What is known of the training of a checkpoint to evaluate."""
+    stages: tuple[PlannedStage, ...] = ()
+    """What is trained before the method, or taken from an earlier training."""
 
 
 OpenSources = dict[Hashable, tuple[Source, PairIndex]]
@@ -119,13 +122,17 @@ def make_plan(
     evaluated, unlabelled = kept.get(
         "evaluated", (drawn, count, decode), lambda: _evaluated(source, table, further, decode=decode)
     )
-    digests = {
+    digests: dict[str, Any] = {
         "data_fingerprint": index.fingerprint,
         "episode_digest": table.digest,
         "evaluated_digest": evaluated.digest,
         "unlabelled_digest": unlabelled.digest if unlabelled else None,
         "method_digest": _method_digest(planned, model, type(source), kept),
     }
+    stages = plan_stages(planned, protocol, info, model.backbone, type(source), index, kept)
+    if stages:
+        digests["stages"] = {one.stage.name: one.shown for one in stages}
+        digests["stage_identities"] = {one.stage.name: one.key.identity for one in stages}
     settings = planned.settings(request, protocol, info, digests)
     if trained is not None:
         settings = of_checkpoint(settings, checkpoint.digest if checkpoint else None)
@@ -149,6 +156,7 @@ def make_plan(
         settings=settings,
         checkpoint=checkpoint,
         trained=trained,
+        stages=stages,
     )
 
 
@@ -162,6 +170,7 @@ def of_checkpoint(settings: RunSettings, digest: str | None) -> RunSettings:
         digest: of the checkpoint's file; None where it is not made yet.
     """
     nothing: dict[str, Any] = {"recipe": {}, "seed": 0, "weights": "checkpoint", "weights_digest": None}
+    nothing |= {"stages": None, "stage_identities": None}
     return replace(settings, **nothing, checkpoint_digest=digest)
 
 

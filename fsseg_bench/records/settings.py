@@ -79,7 +79,7 @@ OF_A_TABLE = ("protocol", "protocol_label", "protocol_version", "protocol_digest
 """Settings that all numbers of a table share."""
 OF_A_FOLD = (
     *("fold", "novel", "class_names", "base_classes", "episode_digest", "checkpoint_digest", "checkpoint"),
-    *("evaluated_digest", "unlabelled_digest"),
+    *("evaluated_digest", "unlabelled_digest", "stage_identities"),
 )
 """Settings that belong to a fold, not to what was run on it."""
 CONTENT = {
@@ -96,7 +96,7 @@ UNKNOWN = " (training unknown)"
 """How the words end for a file that says nothing of its training."""
 RELEASED = " (released checkpoint, not trained here)"
 """How the words end for a file of the method's authors."""
-OF_TRAINING = ("recipe", "seed", "weights", "weights_digest")
+OF_TRAINING = ("recipe", "seed", "weights", "weights_digest", "stages", "stage_identities")
 """Settings that have no part in the evaluation of a checkpoint."""
 _OF_BOTH = ("protocol_label", "way", "shot", "precision", "switches")
 
@@ -140,6 +140,10 @@ class RunSettings:
     """Of the images without masks that the method looks at, if any."""
     nondeterministic: bool | None = None
     """True where a GPU was free to add in another order each time."""
+    stages: Mapping[str, Any] | None = None
+    """How networks were trained before the method, by the names of the stages; None for most methods."""
+    stage_identities: Mapping[str, str] | None = None
+    """Which networks those are: each one's identity."""
 
     def __post_init__(self) -> None:
         """Refuses what no run has.
@@ -167,11 +171,16 @@ class RunSettings:
         return found
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Whether the run's folder holds the parameters that it trained, itself or in stages before it."""
+        return bool(self.iterations) or bool(self.stages)
+
+    @property
     def parameters(self) -> Parameters:
         """How the run got its parameters."""
         if self.checkpoint_digest:
             return "checkpoint" if self.recipe else "unknown"
-        return "untrained" if self.iterations == 0 else "here"
+        return "untrained" if self.iterations == 0 and not self.stages else "here"
 
     def class_name(self, label: int) -> str:
         """The name of a held-out class, by its label value."""

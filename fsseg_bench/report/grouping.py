@@ -94,10 +94,7 @@ class Row:
         for run in self.all_runs:
             request = run.record.info.passed
             keys |= {_OPTIONS[key] for key in request.given() if key in _OPTIONS}
-            keys |= {
-                key if key.startswith("recipe.") else f"switches.{key.removeprefix('method.')}"
-                for key in request.settings
-            }
+            keys |= {_setting_of(key) for key in request.settings}
         return keys & self.values.keys()
 
     def within(self) -> set[str]:
@@ -112,11 +109,22 @@ class Row:
         if len(parameters) == 1 or parameters <= {"here", "checkpoint"}:
             return differing
         # one of them has no known training, and its row says so in words; how the other trained adds nothing
-        return {key for key in differing if not key.startswith("recipe.")}
+        return {key for key in differing if not key.startswith(("recipe.", "stages."))}
 
     def value(self, key: str) -> str:
         """The values of a setting in short."""
         return "/".join(short(json.loads(value)) for value in self.values.get(key, ())) or "not set"
+
+
+def _setting_of(key: str) -> str:
+    """The setting that a key of ``--set`` changes, by dotted name."""
+    if key.startswith("recipe."):
+        return key
+    group, _, rest = key.partition(".")
+    name, _, value = rest.partition(".")
+    if group == "stage" and value:
+        return f"stages.{name}.{value}" if value == "images" else f"stages.{name}.recipe.{value}"
+    return f"switches.{key.removeprefix('method.')}"
 
 
 def list_names(runs: Sequence[StoredRun]) -> Mapping[Path, str]:
