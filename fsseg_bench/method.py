@@ -227,7 +227,7 @@ class Method(nn.Module, ABC):
         """How the method trains under ``protocol`` with ``shot`` supports a class, each value with its source."""
 
     @classmethod
-    def stages(cls, protocol: Protocol, shot: int) -> tuple[Stage, ...]:
+    def stages_before(cls, protocol: Protocol, shot: int) -> tuple[Stage, ...]:
         """What is trained before the method, one after the other; nothing for most methods."""
         return ()
 

@@ -80,7 +80,7 @@ def stages_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> tup
             key = next(iter(given))
             raise UserError(f"--set stage.{key} and --eval-only exclude each other: a checkpoint is evaluated as it is")
         return ()
-    stages = cls.stages(protocol, request.shot)
+    stages = cls.stages_before(protocol, request.shot)
     changes: dict[str, dict[str, Any]] = {stage.name: {} for stage in stages}
     for key, value in given.items():
         name, _, rest = key.partition(".")

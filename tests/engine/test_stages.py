@@ -226,3 +226,7 @@ def test_settings_and_identity_of_methods_without_stages_are_what_they_were(fold
     found = make_plan(tiny_request(folder, iterations=3)).settings
     kept = found.without("method_digest", "evaluated_digest", "data_fingerprint")
     assert identity_hash(kept) == "d96a7d090fa010c9a31cddb44b5def81e141a76a6a41aeea4aad59e7851f5eab"
+
+
+def test_methods_of_this_package_may_have_attributes_of_their_own_called_stages(folder: Path) -> None:
+    assert make_plan(tiny_request(folder, method="biopt")).stages == ()
