@@ -83,11 +83,11 @@ def naive(head: PairHead, query: list[Tensor], support: list[Tensor], mask: Tens
         squeezed.append(pairs)
     mixed = squeezed[2]
     for place in (1, 0):
-        b, c, h, w, s, t = mixed.shape
+        b, c, h, w, rows, columns = mixed.shape
         size = (squeezed[place].shape[2], squeezed[place].shape[3])
         maps = mixed.permute(0, 4, 5, 1, 2, 3).reshape(-1, c, h, w)
         maps = F.interpolate(maps, size, mode="bilinear", align_corners=True)
-        mixed = squeezed[place] + maps.unflatten(0, (b, s, t)).permute(0, 3, 4, 5, 1, 2)
+        mixed = squeezed[place] + maps.unflatten(0, (b, rows, columns)).permute(0, 3, 4, 5, 1, 2)
         for step in children(head.mix[place]):
             mixed = pivot(step, mixed)
     decoded = head.decode(mixed.mean(dim=(4, 5)))
