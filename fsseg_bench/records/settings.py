@@ -94,8 +94,8 @@ CONTENT = {
 """Settings that nobody gives, digests of what files hold, and what they are digests of."""
 UNKNOWN = " (training unknown)"
 """How the words end for a file that says nothing of its training."""
-RELEASED = " (released checkpoint, not trained here)"
-"""How the words end for a file of the method's authors."""
+RELEASED = tuple(f" (released checkpoint, not trained here; training lists {how})" for how in ("unknown", "published"))
+"""How the words end for a file of the method's authors, by what is known of the lists that it was trained on."""
 OF_TRAINING = ("recipe", "seed", "weights", "weights_digest", "stages", "stage_identities")
 """Settings that have no part in the evaluation of a checkpoint."""
 _OF_BOTH = ("protocol_label", "way", "shot", "precision", "switches")
@@ -247,9 +247,10 @@ def settings_shown(settings: RunSettings, trained: CheckpointTraining | None) ->
     source = trained.settings if trained else None
     if trained is None or source is None:
         words = " ".join(filter(None, (trained.file if trained else "", settings.checkpoint_digest[:8])))
+        ending = UNKNOWN
         if trained and trained.released:
             words = f"{trained.released.get('file', '')} {str(trained.released.get('digest', ''))[:8]}"
-        ending = RELEASED if trained and trained.released else UNKNOWN
+            ending = RELEASED[trained.released.get("lists", "unknown") != "unknown"]
         return ShownSettings(**values | {"recipe": {}, "checkpoint": words + ending})
     pairs = {name: (getattr(source, name), getattr(settings, name)) for name in _OF_BOTH}
     pairs["nondeterministic"] = bool(source.nondeterministic), bool(settings.nondeterministic)

@@ -46,7 +46,7 @@ def checkpoints(runs: Iterable[ShownSettings]) -> str:
     names = list(dict.fromkeys(str(settings.checkpoint) for settings in found))
     if not names:
         return ""
-    ending = next((end for end in (UNKNOWN, RELEASED) if all(name.endswith(end) for name in names)), "")
+    ending = next((end for end in (UNKNOWN, *RELEASED) if all(name.endswith(end) for name in names)), "")
     words = ", ".join(name.removesuffix(ending) for name in names)
     return f"checkpoint{'s' if len(names) > 1 else ''} {words}{ending}"
 

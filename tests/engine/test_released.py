@@ -21,9 +21,12 @@ from fsseg_bench.engine.released import Places, import_official, read_imported, 
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.released import Released
 from fsseg_bench.records.read import read_run
+from fsseg_bench.records.settings import CheckpointTraining, ShownSettings, settings_shown
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.table import runs_tables
+from fsseg_bench.report.words import checkpoints
 from tests.support.official import toy_folder, toy_state
+from tests.support.runs import settings as run_settings
 from tests.support.tiny_run import finish, tiny_request
 
 
@@ -194,7 +197,10 @@ def test_the_file_and_what_was_imported_from_it_are_one_run(methods: Path, offic
     (table,) = runs_tables(find_runs(tmp_path / "runs"))
     variants = sorted(row[2].text for row in table.rows)
     sha = info.trained.released["digest"][:8]
-    assert any(f"checkpoint best.pth {sha} (released checkpoint, not trained here)" in text for text in variants)
+    assert any(
+        f"checkpoint best.pth {sha} (released checkpoint, not trained here; training lists unknown)" in text
+        for text in variants
+    )
     assert any("own.pth" in text and "(training unknown)" in text for text in variants)
 
 
@@ -236,3 +242,14 @@ def test_what_is_no_file_of_authors(methods: Path, tmp_path: Path, given: str, m
     (tmp_path / "text.pth").write_text("no pickle")
     with pytest.raises(UserError, match=message):
         make_plan(evaluation(tmp_path, methods, f"official:{tmp_path / given}"))
+
+
+def test_words_of_released_checkpoints_in_a_row() -> None:
+    def shown(fold: int, lists: str) -> ShownSettings:
+        origin = {"file": f"fold{fold}.pth", "digest": f"{fold}" * 64, "lists": lists}
+        made = run_settings(fold=fold, checkpoint_digest="a" * 64, recipe={})
+        return settings_shown(made, CheckpointTraining(f"fold{fold}.pth", released=origin))
+
+    both = "checkpoints fold1.pth 11111111, fold2.pth 22222222 (released checkpoint, not trained here; training lists"
+    assert checkpoints([shown(1, "unknown"), shown(2, "unknown")]) == f"{both} unknown)"
+    assert checkpoints([shown(1, "trainaug"), shown(2, "trainaug")]) == f"{both} published)"
