@@ -16,6 +16,7 @@ from fsseg_bench.method import Method
 from fsseg_bench.registry import method_names, released_of
 from tests.methods import test_canet_parity as canet
 from tests.methods import test_fwb_parity as fwb
+from tests.methods import test_hsnet_parity as hsnet
 from tests.methods import test_mixture_parity as mixtures
 from tests.methods import test_panet_parity as panet
 from tests.methods import test_pfenet_parity as pfenet
@@ -44,6 +45,9 @@ READ = {
     "pfenet-resnet50": ("pfenet", "resnet50-deep"),
     "pfenet-resnet101": ("pfenet", "resnet101-deep"),
     "pfenet-vgg16": ("pfenet", "vgg16-bn"),
+    "hsnet-resnet50": ("hsnet", "resnet50"),
+    "hsnet-resnet101": ("hsnet", "resnet101"),
+    "hsnet-vgg16": ("hsnet", "vgg16"),
     "ssp-resnet50": ("ssp", "resnet50-deep"),
     "ssp-resnet101": ("ssp", "resnet101-deep"),
 }
@@ -135,6 +139,16 @@ def check_pfenet(name: str) -> Callable[[Path, Method], None]:
     return check
 
 
+def check_hsnet(name: str) -> Callable[[Path, Method], None]:
+    def check(test_data: Path, method: Method) -> None:
+        case = hsnet.load(name, test_data)._replace(method=method)
+        episode = hsnet._episode(case)
+        hsnet.test_block_outputs(case, episode)
+        hsnet.test_every_step_of_the_first_support(case, episode)
+
+    return check
+
+
 def check_ssp(test_data: Path, method: Method) -> None:
     data = golden.load(test_data / "golden", "ssp-1")
     method.double()
@@ -155,6 +169,8 @@ CASES: dict[str, tuple[str, Callable[[Path, Method], None]]] = {
     "ppnet-1": ("ppnet-panet-star-resnet50", check_star),
     "pfenet-1": ("pfenet-resnet50", check_pfenet("pfenet-1")),
     "pfenet-3": ("pfenet-vgg16", check_pfenet("pfenet-3")),
+    "hsnet-1": ("hsnet-resnet50", check_hsnet("hsnet-1")),
+    "hsnet-2": ("hsnet-vgg16", check_hsnet("hsnet-2")),
     "ssp-1": ("ssp-resnet50", check_ssp),
 }
 
