@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 Features = Tensor | tuple[Tensor, ...]
 """What ``encode`` returns: one tensor or several (feature levels), each with the images as first axis."""
+
+
+StageImages = Literal["base", "all"]
+"""See :class:`Stage`."""
 
 
 class ClassLabels(NamedTuple):
@@ -222,6 +226,11 @@ class Method(nn.Module, ABC):
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
         """How the method trains under ``protocol`` with ``shot`` supports a class, each value with its source."""
 
+    @classmethod
+    def stages_before(cls, protocol: Protocol, shot: int) -> tuple[Stage, ...]:
+        """What is trained before the method, one after the other; nothing for most methods."""
+        return ()
+
     @property
     def unlabelled_images(self) -> int:
         """Further images of each way's class that the method wants, in training and in evaluation."""
@@ -231,6 +240,80 @@ class Method(nn.Module, ABC):
     def mask_enters_encoder(self) -> bool:
         """Whether ``encode_support`` is overridden."""
         return type(self).encode_support is not Method.encode_support
+
+
+class StageNetwork(Method):
+    """A network that a stage trains: a backbone and parts of its own, on images with the labels of all base classes.
+
+    Its constructor takes the backbone and the number of base classes. A trained one gives its parameters to the parts
+    of the method that have the same names. To the engine it is a method as well: an episode has all C base classes as
+    its ways, no supports, and the images themselves as the query's features. A method's file defines one public method,
+    so that the name of a network in it begins with an underscore.
+    """
+
+    reads_class_labels = True
+
+    def __init__(self, backbone: Backbone, base_classes: int) -> None:
+        """Keeps the backbone.
+
+        Args:
+            backbone: laid out as ``layout`` says, which is the method's.
+            base_classes: C.
+        """
+        super().__init__(backbone)
+        self.base_classes = base_classes
+
+    @abstractmethod
+    def labelled_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Named scalars whose sum is minimised.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+            labels: (B, H, W) uint8: 0 background, 1..C the base classes in ascending order, 255 void.
+        """
+
+    def loss(self, episode: Episode) -> dict[str, Tensor]:
+        """:meth:`labelled_loss` of the query."""
+        if episode.query_labels is None:
+            raise ValueError("a stage has no loss without labels")
+        return self.labelled_loss(feature_map(episode.query), episode.query_labels)
+
+    def encode(self, images: Tensor) -> Features:
+        """The images."""
+        return images
+
+    def encode_training(self, supports: Tensor, masks: Tensor, queries: Tensor) -> tuple[Features, Features]:
+        """The images; there are no supports."""
+        return supports, queries
+
+    def predict(self, episode: Episode) -> Tensor | Prediction:
+        """Not to be called: a stage is trained and not evaluated."""
+        raise NotImplementedError(f"{type(self).__name__} is the network of a stage, which is not evaluated")
+
+    @classmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """Not to be called: :class:`Stage` has it."""
+        raise NotImplementedError(f"{cls.__name__} is the network of a stage, which has the recipe")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A training that comes before a method's own, on images of the base classes, without episodes.
+
+    Whatever method and number of shots asks for the same training gets the same network: it is made once.
+    """
+
+    name: str
+    """What users set values by: ``--set stage.NAME.KEY=VALUE``, a key of the recipe or ``images``. No dots."""
+    network: type[StageNetwork]
+    """What is trained, from the backbone's weights and random numbers of its own; its ``layout`` is the method's."""
+    recipe: Recipe
+    """How, with a source for each value; a batch is of images. Of 0 iterations: the stage is left out, and the method
+    keeps the parameters that it was built with."""
+    images: StageImages = "base"
+    """``base``: the training images that show enough of a base class. ``all``: also those of the training lists that
+    show objects of other classes alone; what these are in the labels is the protocol's ``novel_in_train``, but that
+    somebody chose such images is knowledge of unseen classes."""
 
 
 def feature_map(features: Features) -> Tensor:

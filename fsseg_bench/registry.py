@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import fsseg_methods
 from fsseg_bench import plugins
+from fsseg_bench.errors import UserError
 
 if TYPE_CHECKING:
     from fsseg_bench.method import Method
+    from fsseg_bench.nn.released import Released
 
 FIDELITIES = ("parity", "from code", "paper only", "reconstruction", "own design")
 """What a card may say of how near a method is to its original; docs/reference/methods.md explains them."""
@@ -95,6 +97,23 @@ def method_module(name: str, methods_path: Path | str | None = None) -> str:
         UserError: unknown name, or two definitions of one name.
     """
     return plugins.place_of(METHODS, name, methods_path).module
+
+
+def released_of(name: str, methods_path: Path | str | None = None) -> tuple[Released, ...]:
+    """The kinds of the authors' files that can be read as the method ``name``; of most methods none.
+
+    They are ``RELEASED`` in the module ``_released/NAME.py`` beside the method's file.
+
+    Raises:
+        UserError: unknown name, two definitions of one name, or the module cannot be imported.
+    """
+    module = plugins.companion(METHODS, name, "_released", methods_path)
+    if module is None:
+        return ()
+    found: tuple[Released, ...] | None = getattr(module, "RELEASED", None)
+    if found is None:
+        raise UserError(f"{module.__file__}: defines no RELEASED, a tuple of Released")
+    return found
 
 
 def _card(name: str, place: plugins.Place) -> Card:

@@ -82,6 +82,15 @@ class PairIndex:
         without = self.protocol.novel_classes(fold) if drop else ()
         return self._pairs("train", self.protocol.base_classes(fold), without)
 
+    def training_images(self, fold: int) -> tuple[str, ...]:
+        """The images of the training lists that show an object of any class, sorted; less those that ``drop-image``
+        leaves out, as of :meth:`train_pairs`."""
+        rows = self.frame[self.frame["split"] == "train"]
+        if self.protocol.data.novel_in_train == "drop-image":
+            novel = self._showing(self.protocol.novel_classes(fold))
+            rows = rows[~self._photos(rows["image"]).isin(self._photos(novel))]
+        return tuple(sorted(set(rows["image"])))
+
     def _pairs(self, split: str, classes: Iterable[int], without: Sequence[int]) -> dict[int, tuple[str, ...]]:
         rows = self.frame[self.frame["split"] == split]
         large = rows[rows["listed"] & (rows["pixels"] >= self.protocol.data.min_object_pixels)]

@@ -80,6 +80,24 @@ def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
     )
 
 
+class TrainingStream(Dataset[TrainingSample]):
+    """Samples by number, each of which depends on its number and a seed alone."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        raise NotImplementedError
+
+    @property
+    def sample_bytes(self) -> int:
+        """How much memory the tensors of one sample take."""
+        raise NotImplementedError
+
+    @property
+    def shown(self) -> set[str]:
+        """The images that it draws from."""
+        raise NotImplementedError
+
+
 class _Draw(NamedTuple):
     classes: list[int]
     query: str
@@ -88,7 +106,7 @@ class _Draw(NamedTuple):
 
 
 @dataclass(eq=False)
-class TrainingEpisodes(Dataset[TrainingSample]):
+class TrainingEpisodes(TrainingStream):
     """A stream of ``length`` random episodes of a fold's base classes.
 
     An episode's classes are drawn uniformly without repetition, then the query, of the first class, and each class's
@@ -138,6 +156,11 @@ class TrainingEpisodes(Dataset[TrainingSample]):
         images = 1 + self.way * self.shot
         maps = 4 + self.extras.class_labels  # three colours and a mask
         return self._size**2 * (maps * images + 3 * self.way * self.extras.unlabelled)
+
+    @property
+    def shown(self) -> set[str]:
+        """The images that it draws from."""
+        return {image for images in self.pairs.values() for image in images}
 
     def __getitem__(self, index: int) -> TrainingSample:
         """Episode ``index``.

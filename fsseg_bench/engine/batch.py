@@ -17,6 +17,7 @@ from fsseg_bench.engine.ready import check_ready, few, remarks, without_part
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered
 from fsseg_bench.engine.share import Jobs
 from fsseg_bench.engine.slots import ONE_SLOT, Slots, slots_for
+from fsseg_bench.engine.stage_plan import stage_notes
 from fsseg_bench.errors import NotHereError, UserError, last_words
 from fsseg_bench.method import Method
 from fsseg_bench.nn.weights import WeightsInfo
@@ -217,7 +218,7 @@ class Planner:
         check_ready(plan, self._tried)
         drawn = plan.index, request.fold, plan.table.digest
         masked = plan.model.mask_enters_encoder
-        self.notes += [*without_part(plan), *remarks(plan, self._kept)]
+        self.notes += [*without_part(plan), *remarks(plan, self._kept), *stage_notes(plan.stages, request.out)]
         self.details += self._kept.get("few", drawn, lambda: few(plan))
         planned = Planned(
             request=request,

@@ -18,7 +18,8 @@ from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import Backbone, build_backbone
 from fsseg_bench.nn.catalogue import find_backbone
 from fsseg_bench.nn.layout import Layout
-from fsseg_bench.nn.weight_files import named_tensors, open_file
+from fsseg_bench.nn.released import Imported
+from fsseg_bench.nn.weight_files import file_hash, named_tensors, open_file
 from fsseg_bench.nn.weights import WeightsInfo, load_weights
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.spec import Protocol
@@ -164,6 +165,13 @@ class TrainedFile:
     file: Path
     run: StoredRun | None = None
     """The run whose finished training wrote the file, where it lies in that run's folder."""
+    imported: Imported | None = None
+    """What it holds, where it is a released checkpoint."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file; of a released checkpoint of the parameters, so that one is one run in any form."""
+        return file_hash(self.file) if self.imported is None else self.imported.digest
 
     def fill(self, method: Method) -> None:
         """Gives ``method`` the parameters.
@@ -174,6 +182,9 @@ class TrainedFile:
         Raises:
             UserError: the file is damaged or unsafe, or its parameters are not those of the method.
         """
+        if self.imported is not None:
+            fill(method, self.imported.state, self.file)
+            return
         state = named_tensors(open_file(self.file), self.file)
         fill(method, _unwrapped(state, method.state_dict().keys()), self.file)
 
@@ -184,6 +195,8 @@ class TrainedFile:
             UserError: the score would mean something else than it seems: the run is of another method or backbone, or
                 was trained on classes that the fold holds out.
         """
+        if self.imported is not None:
+            return CheckpointTraining(self.file.name, released=self.imported.origin.to_json())
         if self.run is None:
             return CheckpointTraining(self.file.name)
         check_trained_for(self.run.info.settings, method, backbone, protocol, fold, f"--eval-only {self.file}")
@@ -252,7 +265,7 @@ def _check_finished(run: StoredRun, file: Path) -> None:
     settings, wanted = run.info.settings, run.info.settings.iterations
     if settings.checkpoint_digest:
         raise UserError(f"this run evaluated another checkpoint; give {run.info.passed.eval_only}")
-    if not wanted:
+    if wanted is None or not run.info.settings.has_checkpoint:
         raise UserError("this run was not trained, so that it has no checkpoint")
     done = load_state(regular(file), run.info.identity).iteration
     if done < wanted:

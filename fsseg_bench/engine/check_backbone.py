@@ -192,6 +192,8 @@ def _weights(backbone: Backbone) -> str:
     name = backbone.facts.weights
     if name is None:
         return "none: --weights takes none or a file"
+    if (url := backbone.facts.weights_url) is not None:
+        return f"{name}: names and shapes are compared when {url} is read"
     try:
         weights = torchvision.models.get_weight(name)
     except ValueError as error:

@@ -18,6 +18,9 @@ from fsseg_bench.registry import METHODS
 ENTRY = "fsseg_bench.engine.run"
 """Where a run begins that trains, encodes and counts."""
 
+STAGE_ENTRY = "fsseg_bench.engine.stage_run"
+"""Where a network is trained that comes before methods."""
+
 EXCLUDED = {
     # What is said and shown.
     "fsseg_bench.errors": "words of messages",
@@ -36,7 +39,11 @@ EXCLUDED = {
     "fsseg_bench.protocol.load": "reads a protocol, whose every value is in protocol_digest",
     "fsseg_bench.protocol.lists": "reads list files, whose content is in the digests of protocol, data and episodes",
     "fsseg_bench.protocol.episodes": "draws the episodes, which are in episode_digest",
+    STAGE_ENTRY: "trains what comes before a method, which has an identity of its own with a digest of this code",
+    "fsseg_bench.engine.stage_plan": "identities of what comes before a method",
+    "fsseg_bench.records.stage": "records of what comes before a method",
     # What a run is and what is noted of it: no count passes through here.
+    "fsseg_bench.engine.released": "reads released parameters, whose digest is in the identity",
     "fsseg_bench.engine.request_checks": "refuses what contradicts itself; what a request changes is in the identity",
     "fsseg_bench.engine.closure": "computes this digest",
     "fsseg_bench.engine.code_digest": "computes this digest",
@@ -67,7 +74,7 @@ _seen: dict[Path, str] = {}
 """What each file said when this process first took its digest; the modules in memory are of that time."""
 
 
-def method_digest(classes: Iterable[type], modules: Iterable[str], source: type[Source]) -> str:
+def method_digest(classes: Iterable[type], modules: Iterable[str], source: type[Source], *, entry: str = ENTRY) -> str:
     """SHA-256 (hex) over the import closure of a method, its backbones, its data source and the engine that runs them.
 
     A run's identity holds it, so that changed code never gets an earlier one's result. It is the same wherever the
@@ -79,13 +86,14 @@ def method_digest(classes: Iterable[type], modules: Iterable[str], source: type[
             :func:`fsseg_bench.nn.catalogue.backbone_module`); their classes may be defined elsewhere. And where the
             recipe's functions are defined.
         source: the reader of the protocol's data.
+        entry: where the engine begins.
 
     Raises:
         UserError: a file cannot be read, or is not what it was when this process took its digest first; or a module has
             no file.
     """
     bases = {base.__module__ for cls in classes for base in cls.__mro__ if issubclass(base, (Method, Backbone))}
-    starts = [ENTRY, source.__module__, *modules, *sorted(bases)]
+    starts = [entry, source.__module__, *modules, *sorted(bases)]
     for name in sys.modules.keys() & starts:
         if getattr(sys.modules[name], "__file__", None) is None:
             raise UserError(f"{name} has no file, so that no record could say by which code a run was made; write one")
@@ -101,7 +109,8 @@ def method_digest(classes: Iterable[type], modules: Iterable[str], source: type[
 
 def code_of(starts: Iterable[str], tops: Mapping[str, Module]) -> dict[str, tuple[Path, str]]:
     """Each module that counts, by name: its file and the SHA-256 (hex) of what it says."""
-    found = closure(starts, tops, without=EXCLUDED, by_name=_BY_NAME)
+    starts = list(starts)
+    found = closure(starts, tops, without=EXCLUDED.keys() - set(starts), by_name=_BY_NAME)
     return {name: (m.file, _text(m.file)) for name, m in found.items() if m.file is not None}
 
 

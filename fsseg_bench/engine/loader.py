@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
-from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes, TrainingSample, collate
+from fsseg_bench.data.training import TrainingBatch, TrainingSample, TrainingStream, collate
 from fsseg_bench.errors import LOADER_ADVICE, LaterError, UserError, last_words
 from fsseg_bench.machine import stopping
 
@@ -33,7 +33,7 @@ _MIB = 2**20
 
 
 def load_batches(
-    episodes: TrainingEpisodes,
+    episodes: TrainingStream,
     positions: Sequence[int],
     batch: int,
     workers: int,

@@ -37,12 +37,16 @@ def evaluation_episode(
     return _assembled(method, shape, masks, (support, method.encode(images_of(batch, "query", side).to(place))))
 
 
-def training_episode(method: Method, shot: int = 1, way: int = 1) -> Episode:
-    """Two episodes where the method is, encoded as in training; of the first, its sample's history is known."""
+def training_episode(method: Method, shot: int = 1, way: int = 1, *, in_corner: bool = False) -> Episode:
+    """Two episodes where the method is, encoded as in training; of the first, its sample's history is known.
+
+    ``in_corner``: the supports' objects reach into the first corner.
+    """
     place = _place(method)
     shape = torch.Size((2, way, shot))
     supports = shape.numel()
-    masks, labels = (masks_of(count, name).to(place.device) for count, name in ((supports, "mask"), (2, "label")))
+    masks = masks_of(supports, "mask", in_corner=in_corner).to(place.device)
+    labels = masks_of(2, "label").to(place.device)
     images, queries = (images_of(count, name).to(place) for count, name in ((supports, "support"), (2, "query")))
     support, query = method.encode_training(images, masks, queries)
     history = None
@@ -105,11 +109,11 @@ def images_of(count: int, name: str, side: int = _SIDE) -> Tensor:
     return torch.randn(count, 3, side, side, generator=generator)
 
 
-def masks_of(count: int, name: str) -> Tensor:
-    """Boxes of 1 with a border of void, each at its own place."""
+def masks_of(count: int, name: str, *, in_corner: bool = False) -> Tensor:
+    """Boxes of 1 with a border of void, each at its own place, or all in the first corner."""
     masks = torch.zeros(count, _SIDE, _SIDE, dtype=torch.uint8)
     for i, mask in enumerate(masks):
-        top, left = (seed_of("check", name, i, axis) % (_SIDE // 2) for axis in (0, 1))
-        mask[top : top + 30, left : left + 30] = 255
+        top, left = (-2 if in_corner else seed_of("check", name, i, axis) % (_SIDE // 2) for axis in (0, 1))
+        mask[max(top, 0) : top + 30, max(left, 0) : left + 30] = 255
         mask[top + 2 : top + 28, left + 2 : left + 28] = 1
     return masks

@@ -14,6 +14,7 @@ from torch import Tensor
 from fsseg_bench.engine.build import BASE_CLASSES, TrainedFile, assemble, find_trained
 from fsseg_bench.engine.device import backend_of
 from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
+from fsseg_bench.engine.released import Places, find_imported
 from fsseg_bench.engine.same_counts import moved_pixels
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError
@@ -109,7 +110,7 @@ def open_run(folder: Path, places: RunPlaces | None = None, opened: OpenSources 
     request = request_of(run, places or RunPlaces())
     try:
         plan = make_plan(request, opened)
-        checkpoint = find_trained(folder, "checkpoint of") if plan.recipe.iterations else plan.checkpoint
+        checkpoint = find_trained(folder, "checkpoint of") if plan.settings.has_checkpoint else plan.checkpoint
         if checkpoint is not None:
             checkpoint.fill(plan.model)
     except UserError as error:
@@ -175,9 +176,11 @@ def open_model(
     Raises:
         UserError: anything is unknown, missing, contradictory or damaged.
     """
-    found, run = (None, None) if checkpoint is None else _find(checkpoint)
+    places = Places(methods_path, backbones_path)
+    found, run = (None, None) if checkpoint is None else _find(checkpoint, method, backbone, places)
     settings = run.settings if run else None
-    name = method or (settings.method if settings else None)
+    origin = found.imported.origin if found and found.imported else None
+    name = method or (settings.method if settings else origin.method if origin else None)
     if name is None:
         raise UserError("--method is needed: only a run's folder, given as --checkpoint, says which method it is")
     if size is not None and size < _LEAST_SIZE:
@@ -185,22 +188,30 @@ def open_model(
     passed = run.info.passed if run else RunRequest()
     cls = find_method(name, methods_path or passed.methods_path)
     backbones = backbones_path or passed.backbones_path
-    values = dict(settings.switches) if settings and name == settings.method else {}
+    values = (
+        dict(settings.switches) if settings and name == settings.method else dict(origin.switches) if origin else {}
+    )
     chosen = parse_switches(name, cls, values | dict(switches or {}))
-    trunk = backbone or (settings.backbone if settings else cls.default_backbone)
+    known = settings.backbone if settings else origin.backbone if origin else cls.default_backbone
+    trunk = backbone or known
     if found is not None and weights is not None:
         raise UserError(f"--weights {weights}: the checkpoint {found.file} holds all parameters; leave --weights out")
     spec = "none" if found else weights or (_weights(run, cls.layout, backbones) if run else "imagenet")
-    base = BASE_CLASSES if settings is None or settings.base_classes is None else settings.base_classes
+    counted = settings.base_classes if settings else origin.base_classes if origin else None
+    base = BASE_CLASSES if counted is None else counted
     model, info = assemble(cls, trunk, spec, chosen, settings.seed if settings else 0, base, backbones)
     if found is not None:
         found.fill(model)
-    origin = str(found.file) if found else f"not trained, weights {info.source}"
-    return TrainedModel(name, trunk, size or (_size(run) if run else default_size), model, origin)
+    words = str(found.file) if found else f"not trained, weights {info.source}"
+    return TrainedModel(name, trunk, size or (_size(run) if run else default_size), model, words)
 
 
-def _find(checkpoint: Path) -> tuple[TrainedFile | None, StoredRun | None]:
+def _find(
+    checkpoint: Path, method: str | None, backbone: str | None, places: Places
+) -> tuple[TrainedFile | None, StoredRun | None]:
     """The parameters and the run they are of; a run that was not trained has none, and is taken as it was tested."""
+    if (released := find_imported(str(checkpoint), method, backbone, places)) is not None:
+        return released, None
     if (checkpoint / RUN_FILE).is_file():
         run = read_run(checkpoint)
         if run.settings.parameters == "untrained":

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsseg_bench.engine.build import assemble, default_backbone
+from fsseg_bench.engine.build import TrainedFile, assemble, default_backbone
 from fsseg_bench.engine.optimise import check_training
+from fsseg_bench.engine.released import Places, find_imported
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered, settings_key
-from fsseg_bench.engine.request_checks import checked_protocol, recipe_of
+from fsseg_bench.engine.request_checks import checked_protocol, recipe_of, stages_of
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Method
+from fsseg_bench.method import Method, Stage
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
@@ -21,6 +22,7 @@ from fsseg_bench.records.request import RunRequest, grouped
 from fsseg_bench.records.settings import RunSettings
 from fsseg_bench.registry import find_method
 from fsseg_bench.storage.json_text import plain
+from fsseg_bench.values import text_of
 
 PUBLISHED = "published"
 """For ``--backbone``: each method's own, even where several methods would share one."""
@@ -38,6 +40,12 @@ class Outline:
     backbone: str
     weights: str
     """As ``--weights`` takes them; ``none`` where a checkpoint is evaluated, which holds all parameters."""
+    released: TrainedFile | None = None
+    """What to evaluate, where that is a released checkpoint."""
+    remarks: tuple[str, ...] = ()
+    """What is set otherwise than the released checkpoint needs it."""
+    stages: tuple[Stage, ...] = ()
+    """What is trained before the method."""
 
     def built(self, base_classes: int, kept: Remembered = FORGETFUL) -> tuple[Method, WeightsInfo]:
         """The method, not trained, for so many base classes; and what its backbone was filled with.
@@ -115,11 +123,30 @@ def outline(request: RunRequest, kept: Remembered = FORGETFUL) -> Outline:
     cls = kept.get("method", name, lambda: find_method(*name))
     if cls.max_ways is not None and request.way > cls.max_ways:
         raise UserError(f"--way {request.way}: {request.method} does at most {cls.max_ways}-way episodes")
-    given = grouped(request.settings)["switch"]
-    switches = kept.get("switches", (cls, settings_key(given)), lambda: parse_switches(request.method, cls, given))
     recipe = recipe_of(request, cls, protocol)
     backbone, weights = default_backbone(cls, protocol)
     if request.backbone is not None:
         backbone = cls.default_backbone if request.backbone == PUBLISHED else request.backbone
     weights = (request.weights or weights) if request.eval_only is None else "none"
-    return Outline(request, protocol, cls, switches, recipe, backbone, weights)
+    released = _released(request, backbone, kept)
+    needed = {} if released is None or released.imported is None else released.imported.origin.switches
+    given = grouped(request.settings)["switch"]
+    values = {**needed, **given}
+    switches = kept.get("switches", (cls, settings_key(values)), lambda: parse_switches(request.method, cls, values))
+    published = parse_switches(request.method, cls, needed)
+    remarks = tuple(
+        f"{name}={text_of(switches[name])} is set; the released network has {name}={text_of(published[name])}"
+        for name in needed
+        if switches[name] != published[name]
+    )
+    stages = stages_of(request, cls, protocol)
+    return Outline(request, protocol, cls, switches, recipe, backbone, weights, released, remarks, stages)
+
+
+def _released(request: RunRequest, backbone: str, kept: Remembered) -> TrainedFile | None:
+    """The checkpoint to evaluate, where it is a released one."""
+    given, places = request.eval_only, Places(request.methods_path, request.backbones_path)
+    if given is None:
+        return None
+    key = given, request.method, backbone, places
+    return kept.latest("released", key, lambda: find_imported(given, request.method, backbone, places))

@@ -15,10 +15,10 @@ from fsseg_bench.engine.code_digest import method_digest
 from fsseg_bench.engine.optimise import trunks
 from fsseg_bench.engine.outline import Outline, outline
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered
+from fsseg_bench.engine.stage_plan import PlannedStage, plan_stages
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_module
-from fsseg_bench.nn.weight_files import file_hash
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import data_root
 from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
@@ -65,6 +65,8 @@ class Plan:
     """What to evaluate instead of training."""
     trained: CheckpointTraining | None = None
     """What is known of the training of a checkpoint to evaluate."""
+    stages: tuple[PlannedStage, ...] = ()
+    """What is trained before the method, or taken from an earlier training."""
 
 
 OpenSources = dict[Hashable, tuple[Source, PairIndex]]
@@ -97,7 +99,9 @@ def make_plan(
     if request.episode_list:
         request, protocol = _given_list(request, protocol, table, index)
     base = len(protocol.base_classes(fold))
-    checkpoint = None if request.eval_only is None or coming else _trained(request.eval_only, kept)
+    checkpoint = planned.released
+    if request.eval_only is not None and not coming and checkpoint is None:
+        checkpoint = _trained(request.eval_only, kept)
     trained = None
     if checkpoint is not None:
         trained = checkpoint.training(request.method, planned.backbone, protocol, fold)
@@ -105,6 +109,8 @@ def make_plan(
         trained = _coming(coming, request, planned.backbone, protocol)
     if trained and trained.settings and trained.settings.base_classes is not None:
         base = trained.settings.base_classes
+    if checkpoint and checkpoint.imported and checkpoint.imported.origin.base_classes is not None:
+        base = checkpoint.imported.origin.base_classes
     model, info = planned.built(base, kept)
     count = model.unlabelled_images
     drawn = index, fold, table.digest
@@ -116,16 +122,20 @@ def make_plan(
     evaluated, unlabelled = kept.get(
         "evaluated", (drawn, count, decode), lambda: _evaluated(source, table, further, decode=decode)
     )
-    digests = {
+    digests: dict[str, Any] = {
         "data_fingerprint": index.fingerprint,
         "episode_digest": table.digest,
         "evaluated_digest": evaluated.digest,
         "unlabelled_digest": unlabelled.digest if unlabelled else None,
         "method_digest": _method_digest(planned, model, type(source), kept),
     }
+    stages = plan_stages(planned, protocol, info, model.backbone, type(source), index, kept)
+    if stages:
+        digests["stages"] = {one.stage.name: one.shown for one in stages}
+        digests["stage_identities"] = {one.stage.name: one.key.identity for one in stages}
     settings = planned.settings(request, protocol, info, digests)
     if trained is not None:
-        settings = of_checkpoint(settings, file_hash(checkpoint.file) if checkpoint else None)
+        settings = of_checkpoint(settings, checkpoint.digest if checkpoint else None)
     return Plan(
         request=request,
         protocol=protocol,
@@ -141,10 +151,12 @@ def make_plan(
         model=model,
         base_classes=base,
         weights=info,
-        remarks=kept.get("remarks", drawn[:2], lambda: (*index.remarks((fold,)), *index.source_remarks)),
+        remarks=kept.get("remarks", drawn[:2], lambda: (*index.remarks((fold,)), *index.source_remarks))
+        + planned.remarks,
         settings=settings,
         checkpoint=checkpoint,
         trained=trained,
+        stages=stages,
     )
 
 
@@ -158,6 +170,7 @@ def of_checkpoint(settings: RunSettings, digest: str | None) -> RunSettings:
         digest: of the checkpoint's file; None where it is not made yet.
     """
     nothing: dict[str, Any] = {"recipe": {}, "seed": 0, "weights": "checkpoint", "weights_digest": None}
+    nothing |= {"stages": None, "stage_identities": None}
     return replace(settings, **nothing, checkpoint_digest=digest)
 
 

@@ -170,7 +170,7 @@ def _check_device(request: RunRequest) -> None:
 
 def _evaluating(request: RunRequest, training: Path) -> RunRequest:
     """The request as one that evaluates the checkpoint of a training: without what has no part in that."""
-    settings = {key: value for key, value in request.settings.items() if not key.startswith("recipe.")}
+    settings = {key: value for key, value in request.settings.items() if not key.startswith(("recipe.", "stage."))}
     nothing = {"iterations": None, "weights": None, "seed": 0}
     return replace(request, **nothing, settings=settings, eval_only=str(training))  # type: ignore[arg-type]
 

@@ -89,14 +89,14 @@ def repetition(
         ) from error
     if run_folder(out, plan.settings).resolve() == folder.resolve():
         raise UserError(f"--out {out} is where the record itself lies; name another folder")
-    checks = [_record(run), *_settings(run, plan, retrain=retrain or not run.info.settings.iterations)]
+    checks = [_record(run), *_settings(run, plan, retrain=retrain or not run.info.settings.has_checkpoint)]
     return Repetition(run, plan, tuple(checks), tuple(_notes(run, plan)), retrain)
 
 
 def _asked(run: StoredRun, places: RunPlaces, checkpoint: str | None, *, retrain: bool) -> RunRequest:
     """The request that makes the run again."""
     settings, command = run.info.settings, run.info.provenance.command
-    if retrain and not settings.iterations:
+    if retrain and not settings.has_checkpoint:
         what = "evaluated a checkpoint; reproduce the run that trained it" if settings.checkpoint_digest else "has none"
         raise UserError(f"{run.folder}: --retrain repeats a training, and this run {what}")
     if checkpoint and not settings.checkpoint_digest:
@@ -104,7 +104,7 @@ def _asked(run: StoredRun, places: RunPlaces, checkpoint: str | None, *, retrain
     stated = stated_paths(command) if isinstance(command, str) else {}
     evaluated = stated.pop("eval_only", run.info.passed.eval_only)
     named = {key: value for key, value in vars(places).items() if value is not None}
-    from_checkpoint = bool(settings.iterations) and not retrain
+    from_checkpoint = settings.has_checkpoint and not retrain
     unused = {"weights": "none"} if from_checkpoint else {}  # so that nobody looks for the file
     request = request_of(run, RunPlaces(**{**stated, **named, **unused}))
     request = replace(request, backbone=settings.backbone, eval_only=checkpoint or evaluated, fresh=False)
@@ -112,7 +112,7 @@ def _asked(run: StoredRun, places: RunPlaces, checkpoint: str | None, *, retrain
         return request
     if not (run.folder / CHECKPOINT_FILE).is_file():
         raise UserError(f"{run.folder}: there is no {CHECKPOINT_FILE}, so that only --retrain can make the run again")
-    others = {key: value for key, value in request.settings.items() if not key.startswith("recipe.")}
+    others = {key: value for key, value in request.settings.items() if not key.startswith(("recipe.", "stage."))}
     return replace(request, eval_only=str(run.folder), settings=others, iterations=None, weights=None, seed=0)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered, settings_key
-from fsseg_bench.errors import UserError
-from fsseg_bench.method import Method
+from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.method import Method, Stage, StageImages
 from fsseg_bench.paths import storable
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.request import RunRequest, grouped, protocol_of
 from fsseg_bench.schema import WrongError, fields_of, fitted
+from fsseg_bench.values import checked_value
 
 _LEAST_SIDE = 16  # pixels: two cells at output stride 8
 
@@ -60,6 +65,48 @@ def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Rec
             "--eval-only, or the untrained one with --iterations 0"
         )
     return recipe
+
+
+def stages_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> tuple[Stage, ...]:
+    """The method's stages with the changes of the request, less those of no iterations; none where a checkpoint is
+    evaluated, which holds all parameters.
+
+    Raises:
+        UserError: no such stage or key, a value does not fit, or there is nothing to train on.
+    """
+    given = grouped(request.settings)["stage"]
+    if request.eval_only is not None:
+        if given:
+            key = next(iter(given))
+            raise UserError(f"--set stage.{key} and --eval-only exclude each other: a checkpoint is evaluated as it is")
+        return ()
+    stages = cls.stages_before(protocol, request.shot)
+    changes: dict[str, dict[str, Any]] = {stage.name: {} for stage in stages}
+    for key, value in given.items():
+        name, _, rest = key.partition(".")
+        if name not in changes:
+            raise unknown(f"stage of {request.method}", name, changes)
+        changes[name][rest] = value
+    found = tuple(_changed(stage, changes[stage.name]) for stage in stages)
+    found = tuple(stage for stage in found if stage.recipe.iterations)
+    if found and not protocol.base_classes(request.fold):
+        raise UserError(
+            f"{protocol.label} has one fold, and so no base classes to train {request.method}'s stage {found[0].name} "
+            f"on; evaluate a trained model with --eval-only, or the untrained one with "
+            f"--set stage.{found[0].name}.iterations=0"
+        )
+    return found
+
+
+def _changed(stage: Stage, given: Mapping[str, Any]) -> Stage:
+    """The stage with other values, which are named by the stage in messages."""
+    changes = dict(given)
+    images = checked_value(f"stage.{stage.name}.images", changes.pop("images", stage.images), StageImages)
+    try:
+        recipe = stage.recipe.with_settings(changes)
+    except UserError as error:
+        raise UserError(f"stage {stage.name}: {error}") from None
+    return replace(stage, recipe=recipe, images=images)
 
 
 def _check_texts(request: RunRequest) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fsseg_bench.data.open import check_training
 from fsseg_bench.data.training import Extras, TrainingEpisodes
 from fsseg_bench.engine.cache import GIB, Budget, FeatureCache, default_budget
-from fsseg_bench.engine.checkpoint import fill, load_state
+from fsseg_bench.engine.checkpoint import TrainingState, fill, load_state, save_state
 from fsseg_bench.engine.device import backend_of, check_arithmetic, describe, resolve_device, use_threads
 from fsseg_bench.engine.distributed import check_batch, processes
 from fsseg_bench.engine.evaluate import Evaluator, Setting
@@ -25,6 +26,7 @@ from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.panels import draw_panels
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.results import EpisodeResult
+from fsseg_bench.engine.stage_run import StageWork, give, trained_stage
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import BugError, UserError, bug_words, explain, later
 from fsseg_bench.machine import stopping
@@ -107,7 +109,9 @@ def assist(plan: Plan) -> None:
     try:
         with stopping.undeferred():
             trains = processes().first(False)
+            stages = processes().first(None) if trains and plan.stages else None
         if trains:
+            _give(plan, stages or [])
             _trainer(plan, device, Cadence()).assist()
     except Exception as error:
         _end_if_told(error)
@@ -183,7 +187,8 @@ def _train(
 ) -> None:
     request, recipe = plan.request, plan.recipe
     identity = record.info.identity
-    done = load_state(record.checkpoint, identity) if recipe.iterations and record.checkpoint.exists() else None
+    has_checkpoint = plan.settings.has_checkpoint and plan.checkpoint is None
+    done = load_state(record.checkpoint, identity) if has_checkpoint and record.checkpoint.exists() else None
     if done is not None and done.iteration > recipe.iterations:
         raise UserError(
             f"{record.checkpoint}: its 'iteration' is {done.iteration}, beyond the recipe's {recipe.iterations}; "
@@ -199,13 +204,16 @@ def _train(
     elif trains:
         if done is None and record.train_path.exists():
             progress.say(f"{record.folder}: there is no {record.checkpoint.name}, so the training begins again")
-        if plan.weights.source == "none" and recipe.freeze != "none":
+        if plan.weights.source == "none" and recipe.freeze != "none" and not plan.stages:
             progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
         trainer = _trainer(plan, device, cadence or Cadence(request.checkpoint_every), share)
         if done is None and not request.no_check and not plan.protocol.synthetic:
-            check_training(plan.source, {image for images in trainer.episodes.pairs.values() for image in images})
+            check_training(plan.source, trainer.episodes.shown)
         record.update(status="training", device=describe(device))
         processes().first(True)
+        if plan.stages:
+            stages = _stages(plan, record, device, progress, cadence, share) if done is None else []
+            _give(plan, processes().first(stages))
         begin = time.perf_counter()
         try:
             timings = trainer.run(record, progress)
@@ -215,8 +223,47 @@ def _train(
         record.update(timings={**timings, **_added(record.info.timings, train_seconds=timings["train_seconds"])})
     if not trains:
         processes().first(False)
+        if plan.stages and done is None:
+            record.update(status="training", device=describe(device))
+            _give(plan, _stages(plan, record, device, progress, cadence, share))
+            _keep(plan, record)
     if recipe.iterations:
         _summarise_training(record, progress)
+
+
+def _stages(
+    plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None, share: Share
+) -> list[dict[str, Tensor]]:
+    """The parameters of the networks that come before the method; this process alone trains those that are not yet."""
+    request = plan.request
+    workers = default_workers(request, device, share) if backend_of(device).is_gpu else (request.workers or 0)
+    host = default_budget(torch.device("cpu"), request.cache_gib, share).host
+    work = StageWork(
+        plan.model,
+        plan.source,
+        plan.protocol,
+        request,
+        results_root(request.out),
+        device,
+        cadence or Cadence(request.checkpoint_every),
+        workers,
+        keep=int(host * _KEPT) // max(workers, 1),
+    )
+    found = {one.stage.name: trained_stage(one, work, progress) for one in plan.stages}
+    record.update(stages={name: one.facts for name, one in found.items()})
+    return [one.state for one in found.values()]
+
+
+def _give(plan: Plan, states: Sequence[dict[str, Tensor]]) -> None:
+    for state in states:
+        give(plan.model, state)
+
+
+def _keep(plan: Plan, record: RunRecord) -> None:
+    """The checkpoint of a run that trains nothing but its stages: later commands need nothing but its folder."""
+    nothing: dict[str, Any] = {"state": {}, "param_groups": []}
+    model, rng = plan.model.state_dict(), torch.get_rng_state()
+    save_state(record.checkpoint, TrainingState(0, model, nothing, rng, run=record.identity))
 
 
 def _trainer(plan: Plan, device: torch.device, cadence: Cadence, share: Share = ALONE) -> Trainer:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from fsseg_bench.data.training import TrainingBatch, TrainingEpisodes
+from fsseg_bench.data.training import TrainingBatch, TrainingStream
 from fsseg_bench.engine.checkpoint import TrainingState, fill, fill_optimizer, fill_scaler, load_state, save_state
 from fsseg_bench.engine.checks import checked_losses
 from fsseg_bench.engine.device import autocast, backend_of, exact
@@ -32,9 +32,8 @@ from fsseg_bench.protocol.streams import seed_of
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.recipe.steps import rate
 from fsseg_bench.records.info import CHECKPOINT_FILE
-from fsseg_bench.records.lines import LineLog, Row
+from fsseg_bench.records.lines import Inspect, LineLog, Row
 from fsseg_bench.records.request import Precision
-from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.training import loss_row
 
 _GPU_READS_EVERY = 20
@@ -60,12 +59,34 @@ class Cadence:
     iterations: int = 1_000_000
 
 
+class TrainingRecord(Protocol):
+    """Where a training keeps its state and its log."""
+
+    @property
+    def folder(self) -> Path:
+        """Named in messages."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the state."""
+
+    @property
+    def identity(self) -> str:
+        """The hash that a state is known by."""
+
+    def train_log(self, inspect: Inspect | None = None, until: Callable[[Row], bool] | None = None) -> LineLog:
+        """The log, open for appending; rows from the first for which ``until`` is true are cut off."""
+
+    def note(self, text: str) -> None:
+        """Keeps what was found damaged and mended."""
+
+
 @dataclass(eq=False)
 class Trainer:
     """Trains one method by one recipe on one stream of training episodes."""
 
     method: Method
-    episodes: TrainingEpisodes
+    episodes: TrainingStream
     recipe: Recipe
     seed: int
     device: torch.device
@@ -75,6 +96,8 @@ class Trainer:
     deterministic: bool = True
     processes: Alone = field(default_factory=Alone)
     """Those that make the steps together; each encodes its share of the batch."""
+    title: str = "train"
+    """What progress calls it."""
 
     def __post_init__(self) -> None:
         self.method.to(self.device).to(memory_format=torch.channels_last)
@@ -85,7 +108,7 @@ class Trainer:
         self._ends = False
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
-    def run(self, record: RunRecord, progress: Progress | None = None) -> dict[str, float]:
+    def run(self, record: TrainingRecord, progress: Progress | None = None) -> dict[str, float]:
         """Trains from the record's checkpoint, or from the start, to the recipe's last iteration.
 
         Returns:
@@ -98,7 +121,7 @@ class Trainer:
         recipe = self.recipe
         prepare(self.method, recipe)
         optimizer = build_optimizer(self.method, recipe)
-        state = load_state(record.checkpoint, record.info.identity) if record.checkpoint.exists() else None
+        state = load_state(record.checkpoint, record.identity) if record.checkpoint.exists() else None
         start = self._restore(optimizer, state, record.checkpoint)
         begin = saved = time.perf_counter()
         images = 0
@@ -107,7 +130,7 @@ class Trainer:
             stopping.deferred(),
             exact(self.device, self.precision, deterministic=self.deterministic),
             record.train_log(loss_row, until=lambda row: row["iteration"] >= start) as log,
-            progress.meter("train", recipe.iterations, start) as meter,
+            progress.meter(self.title, recipe.iterations, start) as meter,
         ):
             if log.rows < start:
                 told = _lost(log, start)
@@ -173,7 +196,7 @@ class Trainer:
         self._history = HistoryStore(state.history, self.device)
         return state.iteration
 
-    def _save(self, record: RunRecord, optimizer: torch.optim.Optimizer, done: int) -> None:
+    def _save(self, record: TrainingRecord, optimizer: torch.optim.Optimizer, done: int) -> None:
         state = TrainingState(
             iteration=done,
             model=self.method.state_dict(),
@@ -181,7 +204,7 @@ class Trainer:
             rng=torch.get_rng_state(),
             history=self._history.on_host(),
             scaler=self._scaler.state_dict(),
-            run=record.info.identity,
+            run=record.identity,
         )
         save_state(record.checkpoint, state)
 

@@ -169,7 +169,7 @@ def _rows(run: StoredRun, name: str, inspect: Inspect | None = None) -> list[Row
 def _checkpoint(run: StoredRun) -> str:
     path, settings = run.folder / CHECKPOINT_FILE, run.info.settings
     if not path.exists():
-        if run.status == "done" and settings.iterations:
+        if run.status == "done" and settings.has_checkpoint:
             return "is not here, so that the run can be repeated with a new training alone"
         raise _AbsentError
     state = state_of(regular(path))

@@ -68,7 +68,9 @@ class VGGLayout(FamilyLayout):
     batch_norm: bool = False
     """Whether a batch-norm follows each convolution; then the ImageNet weights are those of that network."""
     pool_kernel: int = 3
-    """Side of the max-pools: 3 (with padding 1) or 2 (size rounded up)."""
+    """Side of the max-pools: 3 (with padding 1) or 2 (size rounded up, unless ``floor_pool``)."""
+    floor_pool: bool = False
+    """Whether max-pools of kernel 2 round their size down, as torchvision's."""
     pool_strides: tuple[int, ...] = (2, 2, 2, 1)
     """Strides, 1 or 2, of the pools after conv1, ..., conv4; a fifth adds the stage ``pool5``."""
     dilations: tuple[int, int, int, int, int] = (1, 1, 1, 1, 2)
@@ -87,6 +89,7 @@ class VGGLayout(FamilyLayout):
             f"pool_strides is {strides}; it must be four or five times 1 or 2",
         )
         _require(self.pool_kernel == 3 or set(strides) == {2}, f"pools of kernel 2 need strides of 2, not {strides}")
+        _require(self.pool_kernel == 2 or not self.floor_pool, "floor_pool is of pools of kernel 2")
         _require(
             len(self.dilations) == 5 and min(self.dilations) >= 1,
             f"dilations is {self.dilations}; it must be five numbers from 1",
@@ -140,13 +143,17 @@ class Facts:
     stages: tuple[Stage, ...]
     """In order, each with the output that the next one reads."""
     weights: str | None = None
-    """torchvision's name of its ImageNet weights (``ResNet50_Weights.IMAGENET1K_V1``); None: it has none."""
+    """The name of its ImageNet weights, torchvision's (``ResNet50_Weights.IMAGENET1K_V1``) where ``weights_url`` is
+    None; None: it has none."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     """What to subtract from images in [0, 1], RGB."""
     std: tuple[float, float, float] = IMAGENET_STD
     """What to divide by afterwards."""
     layout: Layout = AS_LISTED
     """What the method wants of it; its family reads the geometry from here."""
+    weights_url: str | None = None
+    """Where weights that are not torchvision's are published: a file whose name ends in a hyphen and the beginning of
+    its SHA-256 (``gluon_resnet50_v1s-1762acc0.pth``)."""
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

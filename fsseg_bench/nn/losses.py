@@ -41,6 +41,7 @@ def image_losses(logits: Tensor, labels: Tensor, align_corners: bool = False) ->
 def _per_image(logits: Tensor, labels: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
     """Sums of the pixel losses (B,) and numbers of labelled pixels (B,)."""
     with torch.autocast(logits.device.type, enabled=False):
-        full = resize(logits.float(), (labels.shape[1], labels.shape[2]), align_corners)
+        precise = logits.float() if logits.dtype in {torch.float16, torch.bfloat16} else logits
+        full = resize(precise, (labels.shape[1], labels.shape[2]), align_corners)
         losses = F.cross_entropy(full, labels.long(), ignore_index=VOID, reduction="none")
     return losses.sum(dim=(1, 2)), (labels != VOID).sum(dim=(1, 2))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fsseg_bench import paths
 from fsseg_bench.errors import NotHereError, UserError
+from fsseg_bench.nn.harmless import passing
 from fsseg_bench.nn.torch_file import DAMAGED, state_of
 from fsseg_bench.paths import regular
 
@@ -109,6 +110,8 @@ def named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
 def open_file(path: Path) -> Any:
     """What a file of torch.save or safetensors holds, on the CPU; no code in the file is run.
 
+    Options and scores that training scripts save with the parameters are passed over (:mod:`fsseg_bench.nn.harmless`).
+
     Raises:
         UserError: it cannot be read, is damaged, holds objects other than tensors and plain values, or has lost its
             seal; names ``path``.
@@ -120,7 +123,7 @@ def open_file(path: Path) -> Any:
         state = state_of(path)
         if state.damage:
             raise UserError(f"{path}: truncated or damaged ({state.damage})")
-        with path.open("rb") as stream:  # of a path, torch.load would judge by the suffix
+        with path.open("rb") as stream, passing():  # of a path, torch.load would judge by the suffix
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

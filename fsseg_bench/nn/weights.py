@@ -25,7 +25,7 @@ class WeightsInfo:
     """What a backbone was filled with."""
 
     source: str
-    """``none``, torchvision's name of the weights, or the file as it was given."""
+    """``none``, the name of published weights, or the file as it was given."""
     digest: str
     """The SHA-256 of the file, or ``none``."""
     details: dict[str, Any] = field(default_factory=dict)
@@ -43,8 +43,9 @@ def load_weights(backbone: Backbone, spec: str) -> WeightsInfo:
     The backbone then says that it is ``filled``, and which of its batch-norms came folded (``folded_norms``).
 
     Args:
-        backbone: its parameter names are torchvision's.
-        spec: ``"none"`` keeps the random initialisation; ``"imagenet"`` is torchvision's file, found here or
+        backbone: its parameter names are those of its published weights; it may know files in other styles
+            (:meth:`Backbone.own_names`).
+        spec: ``"none"`` keeps the random initialisation; ``"imagenet"`` is the published file, found here or
             downloaded; anything else is a path to a ``.pth``, ``.pt`` or ``.safetensors`` file.
 
     Raises:
@@ -57,7 +58,7 @@ def load_weights(backbone: Backbone, spec: str) -> WeightsInfo:
         name = backbone.facts.weights
         if name is None:
             raise UserError(f"{backbone.name} has no published ImageNet weights: use --weights none, or a file")
-        return _fill(backbone, _imagenet_file(official_url(name)), name)
+        return _fill(backbone, _imagenet_file(backbone.facts.weights_url or official_url(name)), name)
     path = Path(spec)
     if not path.suffix and path.name == spec and not path.exists():
         raise unknown("weights", spec, ["none", "imagenet", "a path to a .pth, .pt or .safetensors file"])
@@ -71,14 +72,14 @@ def official_url(weights_enum: str) -> str:
 
 
 def _imagenet_file(url: str) -> Path:
-    """torchvision's file; the part of its name after the last hyphen begins its SHA-256."""
+    """The published file; the part of its name after the last hyphen begins its SHA-256."""
     name = url.rpartition("/")[2]
     return published_file(name, url, name.rpartition("-")[2].partition(".")[0])
 
 
 def _fill(backbone: Backbone, path: Path, source: str) -> WeightsInfo:
     digest = file_hash(path)
-    given = read_file(path)
+    given = backbone.own_names(read_file(path))
     wanted = backbone.state_dict()
     fitting = {key: tensor for key, tensor in given.items() if key in wanted}
     first = {key.partition(".")[0] for key in given}

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Generic, TypeVar
 
 from fsseg_bench.errors import UserError, unknown
@@ -122,6 +123,28 @@ def find(kind: Kind[T], name: str, path: Path | str | None = None) -> type[T]:
         what = f"{kind.name} {name!r} ({place.origin})"
         raise UserError(f"{what} cannot be imported: {_words(error)}{advice}") from error
     return _class(kind, name, place, module)
+
+
+def companion(kind: Kind[T], name: str, folder: str, path: Path | str | None = None) -> ModuleType | None:
+    """The module of the plug-in's name in the package ``folder`` beside its file, imported; None where there is none.
+
+    Raises:
+        UserError: as :func:`place_of`; or the module cannot be imported.
+    """
+    place = place_of(kind, name, path)
+    if place.folder is not None:
+        folders.make_package(kind.plural, place.folder)
+    package, _, stem = place.module.rpartition(".")
+    wanted = f"{package}.{folder}.{stem}" if package else f"{folder}.{stem}"
+    try:
+        if importlib.util.find_spec(wanted) is None:
+            return None
+    except ModuleNotFoundError:  # there is no such package beside it
+        return None
+    try:
+        return importlib.import_module(wanted)
+    except Exception as error:  # a user's file may raise anything when it is imported
+        raise UserError(f"{wanted} cannot be imported: {_words(error)}") from error
 
 
 def package_folders(package: str) -> list[Path]:

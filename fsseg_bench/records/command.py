@@ -14,7 +14,7 @@ from fsseg_bench.paths import data_root
 from fsseg_bench.protocol.lists import absolute_lists, is_count, list_path
 from fsseg_bench.protocol.load import builtin_protocols
 from fsseg_bench.protocol.spec import LIST_KEYS
-from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.request import OFFICIAL, RunRequest
 from fsseg_bench.records.settings import RunSettings
 from fsseg_bench.values import list_of, plain_value, text_of
 
@@ -49,7 +49,7 @@ def self_contained(request: RunRequest, settings: RunSettings) -> RunRequest:
         weights=request.weights if request.weights in _NAMES else _absolute(request.weights),
         data_root=_absolute(root) if root else None,
         episodes=episodes,
-        eval_only=_absolute(request.eval_only) if request.eval_only else None,
+        eval_only=absolute_checkpoint(request.eval_only) if request.eval_only else None,
         settings={key: _setting(key, value) for key, value in request.settings.items()},
         methods_path=_folder(request.methods_path, "FSSEG_METHODS_PATH"),
         backbones_path=_folder(request.backbones_path, "FSSEG_BACKBONES_PATH"),
@@ -62,7 +62,8 @@ def stated_paths(command: str) -> dict[str, str]:
     words = shlex.split(command)
     options = {f"--{key.replace('_', '-')}": key for key in _PATHS}
     found = {options[word]: value for word, value in pairwise(words) if word in options}
-    return {key: value for key, value in found.items() if Path(value).is_absolute() and Path(value).exists()}
+    places = {key: Path(value.removeprefix(OFFICIAL)) for key, value in found.items()}
+    return {key: found[key] for key, place in places.items() if place.is_absolute() and place.exists()}
 
 
 def run_words(request: RunRequest, folds: str, without: Collection[str] = ()) -> list[str]:
@@ -83,6 +84,12 @@ def run_words(request: RunRequest, folds: str, without: Collection[str] = ()) ->
 
 def _absolute(path: str | Path | None) -> str:
     return str(Path(str(path)).expanduser().absolute())
+
+
+def absolute_checkpoint(given: str) -> str:
+    """What ``eval_only`` names, from any folder."""
+    marked = given.startswith(OFFICIAL)
+    return (OFFICIAL if marked else "") + _absolute(given.removeprefix(OFFICIAL))
 
 
 def _folder(given: str | None, variable: str) -> str | None:

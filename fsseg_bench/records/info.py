@@ -232,14 +232,14 @@ def run_folder(root: Path, settings: RunSettings) -> Path:
     training = "checkpoint" if settings.checkpoint_digest else f"seed{settings.seed}"
     return (
         root
-        / _name(settings.protocol)
-        / _name(f"{settings.method}-{settings.backbone}")
+        / folder_name(settings.protocol)
+        / folder_name(f"{settings.method}-{settings.backbone}")
         / f"{settings.way}way-{settings.shot}shot"
         / f"fold{settings.fold}-{training}-{settings.identity[:8]}"
     )
 
 
-def _name(text: str) -> str:
+def folder_name(text: str) -> str:
     """``text`` as one folder name; the hash in the last folder keeps different names apart."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".") or "_"
 

@@ -20,6 +20,9 @@ and with fp16 losses are scaled so that small gradients do not vanish."""
 AtLeastZero = Annotated[int, Range(least=0)]
 AtLeastOne = Annotated[int, Range(least=1)]
 
+OFFICIAL = "official:"
+"""What stands before the path of a checkpoint that its authors' code wrote, with their names of the parameters."""
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -48,13 +51,14 @@ class RunRequest:
     """A number, or a CSV file to replay (``{fold}`` in its name is the fold's number). None: as the protocol says."""
     scales: Annotated[tuple[Annotated[float, Range(above=0, most=4)], ...], Must("at least one number", bool)] = (1.0,)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, or a switch of the method; text, or Python values."""
+    """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, ``stage.NAME.KEY``, or a switch of the method; text, or
+    Python values."""
     workers: AtLeastZero | None = None
     threads: Annotated[int, Range(least=1, most=4096)] | None = None
     """That compute on the CPU, from then on in this process; with far more, PyTorch crashes. None: as many as it
     takes."""
     eval_only: str | None = None
-    """A checkpoint or a run folder to evaluate instead of training."""
+    """A checkpoint or a run folder to evaluate instead of training; ``official:PATH`` is a file of the authors."""
     fresh: bool = False
     out: str | None = None
     methods_path: str | None = None
@@ -94,17 +98,17 @@ def protocol_of(request: RunRequest) -> Protocol:
 
 
 def grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What ``--set`` gives, by what it changes: ``protocol``, ``recipe`` or ``switch``.
+    """What ``--set`` gives, by what it changes: ``protocol``, ``recipe``, ``stage`` or ``switch``.
 
     Raises:
         UserError: a key is no text, or names a switch twice.
     """
-    groups: dict[str, dict[str, Any]] = {"protocol": {}, "recipe": {}, "switch": {}}
+    groups: dict[str, dict[str, Any]] = {"protocol": {}, "recipe": {}, "stage": {}, "switch": {}}
     for key, value in settings.items():
         if not isinstance(key, str):
             raise UserError(f"settings: {key!r} is no name; write 'recipe.KEY', 'protocol.SECTION.KEY' or a switch")
         group, _, rest = key.partition(".")
-        if group in {"protocol", "recipe"} and rest:
+        if (group in {"protocol", "recipe"} and rest) or (group == "stage" and "." in rest):
             groups[group][rest] = value
         else:
             name = key.removeprefix("method.")

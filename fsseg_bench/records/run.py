@@ -120,6 +120,11 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         return self.info.status
 
     @property
+    def identity(self) -> str:
+        """The hash that tells the run from others."""
+        return self.info.identity
+
+    @property
     def checkpoint(self) -> Path:
         """Where the training state belongs."""
         return self.folder / CHECKPOINT_FILE

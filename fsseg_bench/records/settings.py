@@ -79,7 +79,7 @@ OF_A_TABLE = ("protocol", "protocol_label", "protocol_version", "protocol_digest
 """Settings that all numbers of a table share."""
 OF_A_FOLD = (
     *("fold", "novel", "class_names", "base_classes", "episode_digest", "checkpoint_digest", "checkpoint"),
-    *("evaluated_digest", "unlabelled_digest"),
+    *("evaluated_digest", "unlabelled_digest", "stage_identities"),
 )
 """Settings that belong to a fold, not to what was run on it."""
 CONTENT = {
@@ -94,7 +94,9 @@ CONTENT = {
 """Settings that nobody gives, digests of what files hold, and what they are digests of."""
 UNKNOWN = " (training unknown)"
 """How the words end for a file that says nothing of its training."""
-OF_TRAINING = ("recipe", "seed", "weights", "weights_digest")
+RELEASED = tuple(f" (released checkpoint, not trained here; training lists {how})" for how in ("unknown", "published"))
+"""How the words end for a file of the method's authors, by what is known of the lists that it was trained on."""
+OF_TRAINING = ("recipe", "seed", "weights", "weights_digest", "stages", "stage_identities")
 """Settings that have no part in the evaluation of a checkpoint."""
 _OF_BOTH = ("protocol_label", "way", "shot", "precision", "switches")
 
@@ -138,6 +140,10 @@ class RunSettings:
     """Of the images without masks that the method looks at, if any."""
     nondeterministic: bool | None = None
     """True where a GPU was free to add in another order each time."""
+    stages: Mapping[str, Any] | None = None
+    """How networks were trained before the method, by the names of the stages; None for most methods."""
+    stage_identities: Mapping[str, str] | None = None
+    """Which networks those are: each one's identity."""
 
     def __post_init__(self) -> None:
         """Refuses what no run has.
@@ -165,11 +171,16 @@ class RunSettings:
         return found
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Whether the run's folder holds the parameters that it trained, itself or in stages before it."""
+        return bool(self.iterations) or bool(self.stages)
+
+    @property
     def parameters(self) -> Parameters:
         """How the run got its parameters."""
         if self.checkpoint_digest:
             return "checkpoint" if self.recipe else "unknown"
-        return "untrained" if self.iterations == 0 else "here"
+        return "untrained" if self.iterations == 0 and not self.stages else "here"
 
     def class_name(self, label: int) -> str:
         """The name of a held-out class, by its label value."""
@@ -216,11 +227,14 @@ class CheckpointTraining:
     settings: RunSettings | None = None
     stored: Mapping[str, Any] | None = None
     """The settings as the training's record holds them, which the identity is the hash of; for :meth:`to_json`."""
+    released: Mapping[str, Any] | None = None
+    """Of a checkpoint that the method's authors released: the ``file`` and its ``digest``, ``what`` it is, on which
+    ``lists`` it was trained, and more."""
 
     def to_json(self) -> dict[str, Any]:
         """As run.json holds it."""
         if self.stored is None:
-            return {"file": self.file}
+            return {"file": self.file} | ({"released": dict(self.released)} if self.released else {})
         return {"file": self.file, "run": self.run, "identity": self.identity, "settings": self.stored}
 
 
@@ -233,7 +247,11 @@ def settings_shown(settings: RunSettings, trained: CheckpointTraining | None) ->
     source = trained.settings if trained else None
     if trained is None or source is None:
         words = " ".join(filter(None, (trained.file if trained else "", settings.checkpoint_digest[:8])))
-        return ShownSettings(**values | {"recipe": {}, "checkpoint": words + UNKNOWN})
+        ending = UNKNOWN
+        if trained and trained.released:
+            words = f"{trained.released.get('file', '')} {str(trained.released.get('digest', ''))[:8]}"
+            ending = RELEASED[trained.released.get("lists", "unknown") != "unknown"]
+        return ShownSettings(**values | {"recipe": {}, "checkpoint": words + ending})
     pairs = {name: (getattr(source, name), getattr(settings, name)) for name in _OF_BOTH}
     pairs["nondeterministic"] = bool(source.nondeterministic), bool(settings.nondeterministic)
     changed = {name: _other(then, now) for name, (then, now) in pairs.items() if then != now}

@@ -97,10 +97,7 @@ class Row:
         for run in self.all_runs:
             request = run.record.info.passed
             keys |= {_OPTIONS[key] for key in request.given() if key in _OPTIONS}
-            keys |= {
-                key if key.startswith("recipe.") else f"switches.{key.removeprefix('method.')}"
-                for key in request.settings
-            }
+            keys |= {_setting_of(key) for key in request.settings}
         return keys & self.values.keys()
 
     def within(self) -> set[str]:
@@ -115,7 +112,7 @@ class Row:
         if len(parameters) == 1 or parameters <= {"here", "checkpoint"}:
             return differing
         # one of them has no known training, and its row says so in words; how the other trained adds nothing
-        return {key for key in differing if not key.startswith("recipe.")}
+        return {key for key in differing if not key.startswith(("recipe.", "stages."))}
 
     def value(self, key: str) -> str:
         """The values of a setting in short."""
@@ -125,6 +122,17 @@ class Row:
 def _same(one: object, other: object) -> bool:
     """Whether two numbers, texts or truth values are one in JSON: 1, 1.0 and true are three."""
     return type(one) is type(other) and one == other
+
+
+def _setting_of(key: str) -> str:
+    """The setting that a key of ``--set`` changes, by dotted name."""
+    if key.startswith("recipe."):
+        return key
+    group, _, rest = key.partition(".")
+    name, _, value = rest.partition(".")
+    if group == "stage" and value:
+        return f"stages.{name}.{value}" if value == "images" else f"stages.{name}.recipe.{value}"
+    return f"switches.{key.removeprefix('method.')}"
 
 
 def list_names(runs: Sequence[StoredRun]) -> Mapping[Path, str]:

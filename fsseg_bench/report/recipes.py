@@ -18,12 +18,19 @@ def training_facts(settings: RunSettings) -> dict[str, str]:
     facts = {"backbone": settings.backbone, "weights": _weights(settings)}
     if not recipe:
         return {**facts, "training episodes": "unknown"}
+    if settings.stages:
+        facts["trained before"] = "; ".join(f"{name}, {_stage(stage)}" for name, stage in settings.stages.items())
     if settings.iterations == 0:
         return {**facts, "training episodes": "none"}
     for name, words in _OF_A_RECIPE.items():
         if text := words(recipe, settings):
             facts[name] = text
     return facts
+
+
+def _stage(stage: Mapping[str, Any]) -> str:
+    recipe = stage["recipe"]
+    return f"{recipe['iterations']:,} steps of {recipe['batch']} images"
 
 
 def what_differs(runs: Iterable[tuple[str, RunSettings]], skip: Sequence[str] = ()) -> list[str]:

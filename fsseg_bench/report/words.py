@@ -13,7 +13,7 @@ from fsseg_bench.protocol.lists import list_family
 from fsseg_bench.protocol.load import LIST_GIVEN
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import StoredRun
-from fsseg_bench.records.settings import UNKNOWN, ShownSettings, flat
+from fsseg_bench.records.settings import RELEASED, UNKNOWN, ShownSettings, flat
 
 METRIC_NAMES: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
 METRICS = tuple(METRIC_NAMES)
@@ -44,11 +44,11 @@ def checkpoints(runs: Iterable[ShownSettings]) -> str:
     """Which checkpoints were evaluated, from the settings of runs; empty where none was."""
     found = [settings for settings in runs if settings.checkpoint]
     names = list(dict.fromkeys(str(settings.checkpoint) for settings in found))
-    unknown = all(settings.parameters == "unknown" for settings in found)
     if not names:
         return ""
-    words = ", ".join(name.removesuffix(UNKNOWN) if unknown else name for name in names)
-    return f"checkpoint{'s' if len(names) > 1 else ''} {words}{UNKNOWN if unknown else ''}"
+    ending = next((end for end in (UNKNOWN, *RELEASED) if all(name.endswith(end) for name in names)), "")
+    words = ", ".join(name.removesuffix(ending) for name in names)
+    return f"checkpoint{'s' if len(names) > 1 else ''} {words}{ending}"
 
 
 def given_list(run: StoredRun) -> str:

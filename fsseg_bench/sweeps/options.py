@@ -10,6 +10,7 @@ from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.lists import absolute_lists, is_count
 from fsseg_bench.protocol.load import builtin_protocols
 from fsseg_bench.protocol.spec import LIST_KEYS
+from fsseg_bench.records.command import absolute_checkpoint
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.schema import WrongError, fields_of, fitted
 from fsseg_bench.values import flat_settings, list_of, plain_value, text_of
@@ -92,6 +93,8 @@ def _whole(key: str, value: Any) -> Any:
         "weights": value in {"none", "imagenet"},
         "episodes": is_count(str(value)),
     }.get(key, key not in _PATHS)
+    if key == "eval_only":
+        return absolute_checkpoint(value)
     return value if named else str(Path(value).expanduser().absolute())
 
 

@@ -19,7 +19,7 @@ from tests.support.backbones import write_backbone
 
 
 def _logits(method: Method) -> torch.Tensor:
-    found = method.predict(evaluation_episode(method, batch=1, way=2, shot=2))
+    found = method.predict(evaluation_episode(method, batch=1, way=method.max_ways or 2, shot=2))
     return (found if isinstance(found, torch.Tensor) else found.logits).detach()
 
 
@@ -34,7 +34,7 @@ def test_what_works_untrained_predicts_with_the_backbone_alone(name: str) -> Non
 
 
 def test_which_work_untrained() -> None:
-    assert training_free() == ["baseline", "inopt-dagger", "panet", "ppnet"]
+    assert training_free() == ["baseline", "inopt-dagger", "panet", "ppnet", "ssp"]
 
 
 def test_the_recipe_has_each_value_with_its_source() -> None:

@@ -74,7 +74,12 @@ class Case(NamedTuple):
 
 @pytest.fixture(scope="module", params=["canet-1", "canet-2"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
-    data = golden.load(test_data / "golden", request.param)
+    return load(test_data, request.param)
+
+
+def load(test_data: Path, name: str) -> Case:
+    """The case with its method, filled."""
+    data = golden.load(test_data / "golden", name)
     method = make(CANet, build_backbone("resnet50", CANet.layout), history_rate=1.0)
     _fill(method, data)
     return Case(
@@ -112,6 +117,10 @@ def _own_name(official: str) -> str:
 
 @pytest.fixture(scope="module")
 def features(case: Case) -> tuple[Tensor, Tensor]:
+    return encoded(case)
+
+
+def encoded(case: Case) -> tuple[Tensor, Tensor]:
     """Query and support features."""
     with torch.no_grad():
         return case.method.encode(case.query), case.method.encode(case.support)

@@ -41,6 +41,7 @@ NEED_THE_GUARD = {
     "fwb": {"scatter"},
     "oslsm": {"index_put"},
     "panet": {"scatter_"},
+    "pfenet": {"gather", "scatter_add"},
     "pgnet": {"gather", "scatter_", "scatter_add"},
     "ppnet": {"gather", "scatter", "scatter_"},
     "ppnet-ud": {"gather", "scatter", "scatter_"},

@@ -31,7 +31,12 @@ def _check_backbone(case: Case) -> None:
 @pytest.mark.parametrize("name", ["pmms-1", "pmms-2", "pmms-3", "rpmms-1", "rpmms-2", "rpmms-3"])
 @torch.no_grad()
 def test_every_step(test_data: Path, name: str) -> None:
-    case = _load(test_data, name)
+    check_steps(_load(test_data, name))
+
+
+def check_steps(case: Case) -> None:
+    """Every step of a case, from its images."""
+    name = case.golden.case
     _check_backbone(case)
     episode = case.encoded()
     case.check("query_feature", episode.query)

@@ -15,6 +15,7 @@ OWN: dict[str, dict[str, Any]] = {
     "cofcn": {"size": 65, "iterations": 180, "lr": 1e-1, "dropout": 0.0},
     "sgone": {"size": 65, "lr": 1e-1},
     "fwb": {"boosting": False},  # its experts vote by how well they segment the supports, which are not learned here
+    "pfenet": {"size": 81, "lr": 3e-2},  # five classifiers, maps of several sizes: smaller images, a higher rate
     # every step starts k-means at other cells, which takes longer to fit; fewer superpixels to compute
     "ppnet": {"lr": 3e-2},
     "ppnet-ud": {"lr": 3e-2, "unlabelled": 2},

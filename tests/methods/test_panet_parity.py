@@ -52,7 +52,12 @@ class Case(NamedTuple):
 
 @pytest.fixture(scope="module", params=["panet-1", "panet-2", "panet-3"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
-    data = golden.load(test_data / "golden", request.param)
+    return load(test_data, request.param)
+
+
+def load(test_data: Path, name: str) -> Case:
+    """The case with its method, filled."""
+    data = golden.load(test_data / "golden", name)
     method = make(PANet, build_backbone("vgg16"))
     convolutions = [m for m in method.backbone.modules() if isinstance(m, nn.Conv2d)]
     parameters = data.fill_all([p for m in convolutions for p in (m.weight, m.bias)])

@@ -66,7 +66,12 @@ class Case(NamedTuple):
 
 @pytest.fixture(scope="module", params=["sgone-1", "sgone-2"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
-    data = golden.load(test_data / "golden", request.param)
+    return load(test_data, request.param)
+
+
+def load(test_data: Path, name: str) -> Case:
+    """The case with its method, filled."""
+    data = golden.load(test_data / "golden", name)
     method = make(SGOne, build_backbone("vgg16", SGOne.layout)).eval()
     data.fill_all(_tensors(method))
     return Case(

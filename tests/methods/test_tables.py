@@ -41,6 +41,8 @@ LAYER2, LAYER3 = "resnet18-layer2", "resnet18-layer3"
         pytest.param(
             *("pgnet", LAYER2, {"fusion": "concat", "grids": (1, 3), "masked": False}), marks=pytest.mark.slow
         ),
+        pytest.param(*("pfenet", LAYER2, {}), marks=pytest.mark.slow),
+        pytest.param(*("pfenet", "resnet18", {"bins": (8.0, 0.5)}), marks=pytest.mark.slow),
         pytest.param(*("pmms", LAYER2, {}), marks=pytest.mark.slow),
         pytest.param(*("ppnet", LAYER2, {}), marks=pytest.mark.slow),
         pytest.param(*("ppnet", LAYER2, {"semantic_weight": 0.0, "part_weight": 0.8}), marks=pytest.mark.slow),
@@ -68,7 +70,7 @@ def test_the_query_s_loss_is_the_cross_entropy_of_the_prediction(name: str, shot
     torch.testing.assert_close(method.loss(episode)["query"], expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["canet", "pgnet"])
+@pytest.mark.parametrize("name", ["canet", "pfenet", "pgnet"])
 def test_under_the_authors_recipe_the_head_alone_learns(name: str) -> None:
     """The trunk is frozen; attention over shots learns from two shots on."""
     cls = find_method(name)
@@ -92,6 +94,9 @@ def test_under_the_authors_recipe_the_head_alone_learns(name: str) -> None:
         ("dan", {"width": 0}, "width is 0; it must be at least 1"),
         ("fwb", {"steps": -1}, "steps is -1; it must be at least 0"),
         ("inopt-dagger", {"inner_pixel_ref": -2.0}, "inner_pixel_ref is -2.0; it must be at least 0"),
+        ("pfenet", {"bins": ()}, "bins: the pyramid needs at least one map"),
+        ("pfenet", {"bins": (1.0, 0.0)}, "bins[1] is 0.0; it must be above 0"),
+        ("pfenet", {"inner_weight": -1.0}, "inner_weight is -1.0; it must be at least 0"),
         ("pgnet", {"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
         ("pgnet", {"grids": (1, 0)}, "grids[1] is 0; it must be at least 1"),
         ("pgnet", {"grids": (), "global_unit": False}, "grids is empty and global_unit is false"),
@@ -124,6 +129,7 @@ def linear(inputs: int, outputs: int) -> int:
 
 
 _VGG = 14_714_688
+_PYRAMID = 10_817_034 - 2 * 1536 * 256
 _ASPP = 2 * conv(256, 256, 1) + 3 * conv(256, 256) + conv(1280, 256, 1) + conv(256, 2, 1)
 
 
@@ -157,6 +163,15 @@ _ASPP = 2 * conv(256, 256, 1) + 3 * conv(256, 256) + conv(1280, 256, 1) + conv(2
                 "fc7": linear(512, 256),
                 "score": linear(256, 2),
             },
+        ),
+        *(
+            (
+                "pfenet",
+                backbone,
+                {},
+                {"embed_query": channels * 256, "embed_support": channels * 256, "pyramid": _PYRAMID},
+            )
+            for backbone, channels in (("resnet50", 1536), ("vgg16", 768))
         ),
         (
             "pgnet",
@@ -268,6 +283,17 @@ _PMMS = {
     "augment": "resized-crop",
     "train_shots": 1,
 }
+_PFENET = {
+    "iterations": 297_650,
+    "batch": 4,
+    "lr": 2.5e-3,
+    "head_lr_factor": 10,
+    "weight_decay": 1e-4,
+    "schedule": "poly",
+    "freeze": "all",
+    "bn": "stats",
+    "train_shots": 1,
+}
 _OSLSM = {"lr": 1e-10 * 417**2, "weight_decay": 5e-4 / 417**2}  # a sum over pixels, as a mean
 REAL, SMALL = ("pascal5i", "coco20i-a", "coco20i-b"), ("shapes5i",)
 
@@ -287,6 +313,8 @@ REAL, SMALL = ("pascal5i", "coco20i-a", "coco20i-b"), ("shapes5i",)
         ("fwb", SMALL, (1, 5), {"bn": "train", "train_shots": 1}),
         ("oslsm", REAL, (1, 5), {**_FCN, "iterations": 60_000, "batch": 10, **_OSLSM}),
         ("panet", REAL, (1, 5), {**_STEPS, "iterations": 30_000, "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}),
+        ("pfenet", REAL[:1], (1, 5), _PFENET),
+        ("pfenet", REAL[1:], (1, 5), {**_PFENET, "iterations": 128_250, "batch": 32, "lr": 0.02}),
         ("pgnet", REAL, (1, 5), {**_CANET, "bn": "eval"}),
         ("pmms", REAL, (1, 5), _PMMS),
         ("pmms", SMALL, (1, 5), {"head_lr_factor": 10}),
@@ -320,6 +348,7 @@ def test_recipes_are_in_range_and_give_the_sources_of_their_own_values(name: str
     [
         ("vgg16", {"cofcn", "oslsm", "panet", "sgone"}),
         ("resnet101", {"dan", "fwb"}),
+        ("resnet50-deep", {"pfenet", "ssp"}),
         ("resnet50", {"baseline", "biopt", "canet", "inopt-dagger", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"}),
     ],
 )

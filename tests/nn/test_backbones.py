@@ -111,7 +111,7 @@ def test_a_cut_is_the_network_up_to_there_without_the_last_relu(name: str, last:
     assert torch.equal(signed.relu(), rectified)
 
 
-@pytest.mark.parametrize("name", ["vgg16", *RESNETS])
+@pytest.mark.parametrize("name", ["vgg16", "resnet50-deep-layer1", *RESNETS])
 @pytest.mark.parametrize("grad", [False, True])
 def test_later_stages_leave_earlier_outputs_alone(name: str, grad: bool) -> None:
     backbone = random_backbone(name).eval()

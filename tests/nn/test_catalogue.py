@@ -20,11 +20,13 @@ from tests.support.networks import meta_backbone
 
 CLASSIFIERS = {
     "vgg16": (512 * 7 * 7 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000,
+    "vgg16-bn": (512 * 7 * 7 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000,
     "resnet18": (512 + 1) * 1000,
     "resnet50": (2048 + 1) * 1000,
     "resnet101": (2048 + 1) * 1000,
 }
 """The numbers of the classifiers that torchvision counts and a trunk has not."""
+DEEP = ("resnet50-deep", "resnet101-deep")
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
@@ -49,6 +51,8 @@ def test_names_need_no_torch() -> None:
         ("resnet50-layer3", ("stem", "layer1", "layer2", "layer3"), 1024, 8),
         ("resnet18-layer2", ("stem", "layer1", "layer2"), 128, 8),
         ("resnet101-stem", ("stem",), 64, 4),
+        ("resnet50-deep-layer1", ("stem", "layer1"), 256, 4),
+        ("vgg16-bn-conv1", ("conv1",), 64, 1),
         ("vgg16-pool2", ("conv1", "pool1", "conv2", "pool2"), 128, 4),
     ],
 )
@@ -66,6 +70,7 @@ def test_any_backbone_can_be_cut_by_name(name: str, stages: tuple[str, ...], cha
             "resnet50-layer9",
             r"resnet50 has no stage 'layer9' to cut after; it can be cut after stem, layer1, layer2, layer3$",
         ),
+        ("resnet50-deep-layer9", r"resnet50-deep has no stage 'layer9' to cut after"),
         ("resnet50-layer4", "layer4 is the last stage of resnet50, so this is the whole network; write resnet50"),
     ],
 )
@@ -79,7 +84,7 @@ def test_unknown_names(name: str, message: str) -> None:
 
 def test_a_folder_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_backbone(tmp_path, "two_steps")
-    assert backbone_names(tmp_path) == sorted([*CLASSIFIERS, "two-steps"])
+    assert backbone_names(tmp_path) == sorted([*CLASSIFIERS, *DEEP, "two-steps"])
     backbone = build_backbone("two-steps", path=tmp_path)
     assert (backbone.name, backbone.stages, backbone.strides) == ("two-steps", ("a", "b"), {"a": 2, "b": 4})
     assert build_backbone("two-steps-a", path=tmp_path)(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 4, 4)

@@ -16,7 +16,9 @@ from tests.support.networks import changed_keys, copied_state, fold_by_hand, noi
 from tests.support.weights import SMALL, published_resnet18
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet18", "resnet50", "resnet18-layer3"])
+@pytest.mark.parametrize(
+    "name", ["vgg16", "vgg16-bn-conv3", "resnet18", "resnet50", "resnet18-layer3", "resnet50-deep-layer1"]
+)
 def test_folded_backbones_give_the_same(name: str) -> None:
     backbone = random_backbone(name)
     backbone.train()

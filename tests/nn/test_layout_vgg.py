@@ -54,6 +54,22 @@ def test_names_with_batch_norm_are_torchvisions() -> None:
     assert sum(map(backbone.parameters_of, backbone.stages)) + head == weights.meta["num_params"]
 
 
+@pytest.mark.parametrize("stated", [None, PLAIN, FWB, dataclasses.replace(PLAIN, pool_strides=(2, 2, 2, 2))])
+def test_vgg16_bn_has_batch_norms_in_any_layout(stated: VGGLayout | None) -> None:
+    """It is vgg16 whose layout asks for them, also where a method states nothing for a VGG or none of them."""
+    layouts = [
+        Layout(() if stated is None else (stated,)),
+        Layout((dataclasses.replace(stated or VGGLayout(), batch_norm=True),)),
+    ]
+    own, asked = (random_backbone(name, layout) for name, layout in zip(("vgg16-bn", "vgg16"), layouts, strict=True))
+    assert str(own) == str(asked).replace("VGG16(", "VGG16BN(")
+    assert own.facts.weights == "VGG16_BN_Weights.IMAGENET1K_V1"
+    assert (own.facts.stages, own.state_dict().keys()) == (asked.facts.stages, asked.state_dict().keys())
+    with torch.inference_mode():
+        images = noise_images(1, (33, 25))
+        assert torch.equal(own.eval()(images), asked.eval()(images))
+
+
 def _vgg_by_hand(backbone: Backbone, layout: VGGLayout, images: Tensor) -> dict[str, Tensor]:
     """Stage outputs, one line a layer; batch-norms with their running statistics."""
     convolutions = iter([m for m in backbone.modules() if isinstance(m, nn.Conv2d)])

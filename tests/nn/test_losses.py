@@ -58,3 +58,9 @@ def test_autocast_does_not_reach_it() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = segmentation_loss(logits, labels)
     assert torch.equal(inside, segmentation_loss(logits, labels))
+
+
+@pytest.mark.parametrize(("given", "expected"), [(torch.float16, torch.float32), (torch.float64, torch.float64)])
+def test_half_precision_is_widened_and_double_is_kept(given: torch.dtype, expected: torch.dtype) -> None:
+    labels = random_masks((1, 6, 6), 5)
+    assert segmentation_loss(torch.zeros(1, 2, 3, 3, dtype=given), labels).dtype == expected

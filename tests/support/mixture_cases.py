@@ -63,9 +63,14 @@ class Case:
     def load(cls, folder: Path, name: str, kind: type[_MixtureMethod]) -> Case:
         data = golden.load(folder, name)
         backbone = "vgg16" if "vgg" in data.info["network"] else "resnet50"
-        method = make(kind, build_backbone(backbone, kind.layout)).eval()
-        case = cls(data, method)
+        case = cls.of(data, make(kind, build_backbone(backbone, kind.layout)))
         case._fill()
+        return case
+
+    @classmethod
+    def of(cls, data: Golden, method: _MixtureMethod) -> Case:
+        """A case with a method that is filled already."""
+        case = cls(data, method.eval())
         starts = tuple(
             torch.from_numpy(data.stored[entry["name"]]).mT.expand(data.info["constants"]["batch"], -1, -1)
             for entry in data.info["random_draws"]

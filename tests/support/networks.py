@@ -8,7 +8,15 @@ from torch import Tensor, nn
 from fsseg_bench.nn.backbones import Backbone, build_backbone
 from fsseg_bench.nn.layout import AS_LISTED, Layout
 
-NAMES = ("vgg16", *(f"resnet{depth}{cut}" for depth in (18, 50, 101) for cut in ("", "-layer3", "-layer2")))
+NAMES = (
+    "vgg16",
+    "vgg16-bn",
+    *(
+        f"resnet{depth}{cut}"
+        for depth in ("18", "50", "101", "50-deep", "101-deep")
+        for cut in ("", "-layer3", "-layer2")
+    ),
+)
 """The built-in backbones, ResNets also cut."""
 
 

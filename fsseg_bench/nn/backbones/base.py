@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
@@ -104,6 +104,41 @@ class Backbone(nn.Module, ABC):
             if place in places:
                 outputs[place] = features
         return tuple(outputs[place] for place in places)
+
+    def block_outputs(self, images: Tensor, names: Sequence[str]) -> tuple[tuple[Tensor, ...], ...]:
+        """What every block of several stages gives before its last ReLU, in the order of ``names``.
+
+        A stage has :meth:`blocks_of` outputs, the first block's first. Later stages are not run.
+
+        Raises:
+            UserError: the backbone has no stage of this name.
+        """
+        places = [self._place(name) for name in names]
+        outputs: dict[int, tuple[Tensor, ...]] = {}
+        features = images
+        for place, stage in enumerate(self.stages[: max(places, default=-1) + 1]):
+            blocks, features = self._stage_outputs(stage, features)
+            if place in places:
+                outputs[place] = blocks
+        return tuple(outputs[place] for place in places)
+
+    def blocks_of(self, stage: str) -> int:
+        """How many blocks of a stage :meth:`block_outputs` tells apart; a family that knows its blocks overrides it."""
+        return 1
+
+    def _stage_outputs(self, stage: str, features: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The signed outputs of a stage's blocks, and what the next stage reads."""
+        for module in self.stage_modules(stage):
+            features = module(features)
+        return (features,), features
+
+    def own_names(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a weight file by the names of this backbone's parameters.
+
+        Backbones whose weights are published under several styles of names override this; a file that fits nowhere
+        is returned as it is.
+        """
+        return dict(given)
 
     def parameters_of(self, stage: str) -> int:
         """How many trainable numbers a stage has (batch-norm weight and bias included)."""

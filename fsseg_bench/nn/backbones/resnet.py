@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import ResNet as TorchvisionResNet
 
 from fsseg_bench.nn.backbones.base import Backbone
 from fsseg_bench.nn.layout import Facts, Layout, ResNetLayout, Stage
@@ -15,12 +16,19 @@ _DILATED: dict[int, tuple[str, ...]] = {8: ("layer3", "layer4"), 16: ("layer4",)
 _STRIDES = (4, 4, 8, 16, 32)  # of the stages where nothing is dilated
 
 
-def resnet_facts(widening: int, weights: str) -> Facts:
-    """A ResNet at output stride 8 whose blocks put out ``widening`` times 64, 128, 256, 512 channels."""
-    channels = (64, *(64 * 2**i * widening for i in range(4)))
+def resnet_facts(widening: int, weights: str, *, stem: int = 64, url: str | None = None) -> Facts:
+    """A ResNet at output stride 8 whose blocks put out ``widening`` times 64, 128, 256, 512 channels.
+
+    Args:
+        widening: 1 for basic blocks, 4 for bottlenecks.
+        weights: the name of the ImageNet weights.
+        stem: channels of the stem.
+        url: where the weights are, if they are not torchvision's.
+    """
+    channels = (stem, *(64 * 2**i * widening for i in range(4)))
     strides = (min(stride, ResNetLayout().output_stride) for stride in _STRIDES)
     stages = map(Stage, ResNetLayout.stages, channels, strides)
-    return Facts(tuple(stages), weights)
+    return Facts(tuple(stages), weights, weights_url=url)
 
 
 class ResNet(Backbone):
@@ -44,14 +52,12 @@ class ResNet(Backbone):
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
         layout = facts.layout.of(ResNetLayout)
-        network = getattr(torchvision.models, self.network)(weights=None)
-        self.conv1, self.bn1, self.relu, self.maxpool = (
-            network.conv1,
-            network.bn1,
-            network.relu,
-            network.maxpool,
-        )
-        self.maxpool.ceil_mode = layout.ceil_pool
+        network = self.whole_network()
+        stem = self.stem(network)
+        self._stem = tuple(stem)
+        for name, module in stem.items():
+            self.add_module(name, module)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=layout.ceil_pool)
         dilation = 1
         for name in self.stages[1:]:
             stage = getattr(network, name)
@@ -61,17 +67,41 @@ class ResNet(Backbone):
                 dilation = replace_stride(stage, dilation, dilate_first=layout.dilate_first)
             self.add_module(name, stage)
         if self.stages[-1] == "stem":
-            self.relu = nn.Identity()
+            self.set_submodule(self._stem[-1], nn.Identity())
             return
         last = self.get_submodule(self.stages[-1])
         assert isinstance(last, nn.Sequential)
         last[-1] = SignedBlock(last[-1])
 
+    @classmethod
+    def whole_network(cls) -> TorchvisionResNet:
+        """torchvision's network with random numbers, of which the parts are taken."""
+        network: TorchvisionResNet = getattr(torchvision.models, cls.network)(weights=None)
+        return network
+
+    @classmethod
+    def stem(cls, network: TorchvisionResNet) -> dict[str, nn.Module]:
+        """The stem's modules before its pool by name, in the order in which they are applied; the last is a ReLU."""
+        return {"conv1": network.conv1, "bn1": network.bn1, "relu": network.relu}
+
     def stage_modules(self, stage: str) -> tuple[nn.Module, ...]:
-        """The stem's four modules, or the sequence of blocks of a stage."""
+        """The stem's modules, or the sequence of blocks of a stage."""
         if stage == "stem":
-            return self.conv1, self.bn1, self.relu, self.maxpool
+            return *map(self.get_submodule, self._stem), self.maxpool
         return (self.get_submodule(stage),)
+
+    def blocks_of(self, stage: str) -> int:
+        """The residual blocks of a stage; the stem is one."""
+        return 1 if stage == "stem" else len(list(self.get_submodule(stage).children()))
+
+    def _stage_outputs(self, stage: str, features: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        if stage == "stem":
+            return super()._stage_outputs(stage, features)
+        outputs: list[Tensor] = []
+        for block in self.get_submodule(stage).children():
+            outputs.append(signed_sum(block, features))
+            features = outputs[-1].relu()
+        return tuple(outputs), features
 
 
 class SignedBlock(nn.Module):
@@ -84,18 +114,23 @@ class SignedBlock(nn.Module):
         super().__init__()
         for name, module in block.named_children():
             self.add_module(name, module)
-        self._depth = sum(name.startswith("conv") for name, _ in block.named_children())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The signed sum of shortcut and residual, (M, C, h, w)."""
-        features = inputs
-        for i in range(1, self._depth + 1):
-            features = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(features))
-            if i < self._depth:
-                features = features.relu()
-        downsample = self._modules.get("downsample")
-        shortcut = inputs if downsample is None else downsample(inputs)
-        return features + shortcut
+        return signed_sum(self, inputs)
+
+
+def signed_sum(block: nn.Module, inputs: Tensor) -> Tensor:
+    """Shortcut plus residual of a block (basic or bottleneck) before the ReLU behind the sum, (M, C, h, w)."""
+    depth = sum(name.startswith("conv") for name, _ in block.named_children())
+    features = inputs
+    for i in range(1, depth + 1):
+        features = block.get_submodule(f"bn{i}")(block.get_submodule(f"conv{i}")(features))
+        if i < depth:
+            features = features.relu()
+    downsample = block._modules.get("downsample")
+    shortcut = inputs if downsample is None else downsample(inputs)
+    return features + shortcut
 
 
 def replace_stride(stage: nn.Module, dilation: int, *, dilate_first: bool = False) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 from fsseg_bench.nn.backbones.base import Backbone
 from fsseg_bench.nn.layout import Facts, Layout, Stage, VGGLayout
@@ -16,9 +16,8 @@ _WIDTH = 4096
 _SIDE = 7  # cells of the last pool for 224 pixels at stride 32
 
 
-def vgg_facts(layout: Layout) -> Facts:
+def vgg_facts(wanted: VGGLayout) -> Facts:
     """A VGG-16 with the layout's pools and, if asked for, batch-norms."""
-    wanted = layout.of(VGGLayout)
     stages: list[Stage] = []
     stride = 1
     for block, channels in enumerate(_CHANNELS):
@@ -48,11 +47,16 @@ class VGG(Backbone):
     @classmethod
     def lay_out(cls, layout: Layout) -> Facts:
         """The layout's pools; with batch-norms the weights are those of that network."""
-        return vgg_facts(layout)
+        return vgg_facts(cls.geometry(layout))
+
+    @classmethod
+    def geometry(cls, layout: Layout) -> VGGLayout:
+        """What of a method's layout concerns this network."""
+        return layout.of(VGGLayout)
 
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
-        layout = facts.layout.of(VGGLayout)
+        layout = self.geometry(facts.layout)
         layers: list[nn.Module] = []
         bounds = [0]
         width = 3
@@ -78,6 +82,25 @@ class VGG(Backbone):
         start, end = self._bounds[stage]
         return tuple(self.features[start:end])
 
+    def blocks_of(self, stage: str) -> int:
+        """The convolutions of a stage; a pool is one."""
+        return 1 if stage.startswith("pool") else _CONVOLUTIONS[_block(stage)]
+
+    def _stage_outputs(self, stage: str, features: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Of each convolution its signed output; of a pool, which has no ReLU, what it makes of the ReLU before it."""
+        modules = self.stage_modules(stage)
+        if stage.startswith("pool"):
+            pooled: Tensor = modules[0](features).relu()  # the ReLU before a last pool is left out; they commute
+            return (pooled,), pooled
+        outputs: list[Tensor] = []
+        for module in modules:
+            if isinstance(module, nn.ReLU):
+                outputs.append(features)
+                features = features.relu()  # the module would change what was kept
+            else:
+                features = module(features)
+        return (*outputs, features)[: self.blocks_of(stage)], features
+
     def further_modules(self) -> tuple[nn.Module, ...]:
         """The classifier, where there is one."""
         classifier = self._modules.get("classifier")
@@ -92,7 +115,7 @@ def _block(stage: str) -> int:
 def _pool(layout: VGGLayout, block: int) -> nn.Module:
     stride = layout.pool_strides[block]
     if layout.pool_kernel == 2:
-        return nn.MaxPool2d(2, stride=stride, ceil_mode=True)
+        return nn.MaxPool2d(2, stride=stride, ceil_mode=not layout.floor_pool)
     return nn.MaxPool2d(3, stride=stride, padding=1)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.backbones.vgg import VGG, vgg_facts
-from fsseg_bench.nn.layout import AS_LISTED
+from fsseg_bench.nn.layout import VGGLayout
 
 
 class VGG16(VGG):
     """torchvision's ``vgg16``, or ``vgg16_bn`` where a layout asks for batch-norms."""
 
-    facts = vgg_facts(AS_LISTED)
+    facts = vgg_facts(VGGLayout())

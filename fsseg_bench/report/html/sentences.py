@@ -69,8 +69,8 @@ def about(contest: Contest) -> str:
 
 def _trainings(contest: Contest) -> str:
     counts = {len(standing.trainings) for standing in contest.standings}
-    iterations = [run.record.settings.iterations for run in contest.runs]
-    untrained = [count == 0 for count in iterations]
+    trainings = [run.record.settings for run in contest.runs]
+    untrained = [settings.iterations == 0 and not settings.stages for settings in trainings]
     if all(untrained):
         return "Nothing was trained."
     if counts == {1}:

@@ -1,0 +1,141 @@
+"""What is trained before a method, resolved: which images, by which recipe, and by what it is known again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsseg_bench.data.base_images import ChosenImages, chosen_images
+from fsseg_bench.data.index import PairIndex
+from fsseg_bench.data.source import Source
+from fsseg_bench.engine.checks import ContractError
+from fsseg_bench.engine.code_digest import STAGE_ENTRY, method_digest
+from fsseg_bench.engine.outline import Outline
+from fsseg_bench.engine.remembered import Remembered
+from fsseg_bench.errors import UserError
+from fsseg_bench.method import Stage
+from fsseg_bench.nn.backbones import Backbone
+from fsseg_bench.nn.catalogue import backbone_module
+from fsseg_bench.nn.weights import WeightsInfo
+from fsseg_bench.paths import results_root
+from fsseg_bench.plugins import portable_name
+from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.records.info import CHECKPOINT_FILE, RecordError
+from fsseg_bench.records.stage import StageKey, read_stage
+from fsseg_bench.storage.json_text import plain
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage of a run."""
+
+    stage: Stage
+    key: StageKey
+    chosen: ChosenImages
+    """What it is trained on."""
+    backbone: str
+    weights: str
+    """As ``--weights`` takes them."""
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What a run's settings say of the training, whichever fold it is of."""
+        found = self.key.settings
+        return {name: found[name] for name in ("network", "images", "recipe", "code")}
+
+
+def plan_stages(
+    outlined: Outline,
+    protocol: Protocol,
+    weights: WeightsInfo,
+    trunk: Backbone,
+    source: type[Source],
+    index: PairIndex,
+    kept: Remembered,
+) -> tuple[PlannedStage, ...]:
+    """The stages of a run, which is ``outlined``; nothing is read or written.
+
+    Raises:
+        ContractError: a stage's network is laid out otherwise than its method.
+        UserError: code cannot be read.
+    """
+    return tuple(_planned(stage, outlined, protocol, weights, trunk, source, index, kept) for stage in outlined.stages)
+
+
+def _planned(
+    stage: Stage,
+    outlined: Outline,
+    protocol: Protocol,
+    weights: WeightsInfo,
+    trunk: Backbone,
+    source: type[Source],
+    index: PairIndex,
+    kept: Remembered,
+) -> PlannedStage:
+    request, network = outlined.request, stage.network
+    where = f"{request.method}: stage {stage.name}"
+    if network.layout != outlined.cls.layout:
+        raise ContractError(f"{where}: {network.__name__}.layout is not the method's; both must be the same")
+    if not stage.name.isidentifier():
+        raise ContractError(f"{where}: its name must be one word, as a variable's")
+    modules = (
+        network.__module__,
+        backbone_module(outlined.backbone, request.backbones_path),
+        *sorted(stage.recipe.modules),
+    )
+    code = kept.get(
+        "stage's code",
+        (network, type(trunk), modules, source),
+        lambda: method_digest((network, type(trunk)), modules, source, entry=STAGE_ENTRY),
+    )
+    chosen = kept.get(
+        "stage's images", (index, request.fold, stage.images), lambda: chosen_images(index, request.fold, stage.images)
+    )
+    rules = protocol.settings()
+    settings: dict[str, Any] = {
+        "protocol": protocol.name,
+        "image": rules["image"],
+        "data": rules["data"],
+        "classes": rules["classes"],
+        "fold": request.fold,
+        "base": protocol.base_classes(request.fold),
+        "novel": protocol.novel_classes(request.fold),
+        "data_fingerprint": index.fingerprint,
+        "images": stage.images,
+        "network": f"{portable_name(network.__module__)}.{network.__qualname__}",
+        "code": code,
+        "backbone": outlined.backbone,
+        "weights": Path(weights.source).name,
+        "weights_digest": weights.digest,
+        "recipe": stage.recipe.settings(),
+        "seed": request.seed,
+        "precision": request.precision,
+        "nondeterministic": request.nondeterministic,
+    }
+    return PlannedStage(stage, StageKey(stage.name, plain(settings)), chosen, outlined.backbone, outlined.weights)
+
+
+def stage_notes(stages: tuple[PlannedStage, ...], out: str | None) -> list[str]:
+    """What a plan says of its stages: how long each is, on what, and whether it is done."""
+    lines = []
+    for planned in stages:
+        stage, folder = planned.stage, planned.key.folder(results_root(out))
+        recipe, chosen = stage.recipe, planned.chosen
+        left = f", {chosen.left_out:,} without such a class left out" if stage.images == "base" else " of any class"
+        lines.append(
+            f"stage {stage.name} (fold {planned.key.settings['fold']}): {recipe.iterations:,} steps of {recipe.batch} "
+            f"of {len(chosen.images):,} images{left}; {_state(planned, folder)}"
+        )
+    return lines
+
+
+def _state(planned: PlannedStage, folder: Path) -> str:
+    try:
+        document = read_stage(folder, planned.key)
+    except RecordError as error:
+        raise UserError(str(error)) from None
+    if document is not None and document["status"] == "done" and (folder / CHECKPOINT_FILE).exists():
+        return f"trained already, in {folder}"
+    verb = "trained first" if document is None else "its training goes on"
+    return f"{verb}, in {folder}, which no estimate counts"

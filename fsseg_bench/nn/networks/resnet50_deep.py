@@ -1,0 +1,20 @@
+"""ResNet-50 with a stem of three 3x3 convolutions, as in PSPNet's code; bottleneck blocks."""
+
+from __future__ import annotations
+
+from fsseg_bench.nn.backbones.resnet import resnet_facts
+from fsseg_bench.nn.backbones.resnet_deep import STEM_CHANNELS, DeepResNet
+
+_RELEASES = "https://github.com/rwightman/pytorch-pretrained-gluonresnet/releases/download/v0.1"
+
+
+class ResNet50Deep(DeepResNet):
+    """torchvision's ``resnet50`` behind a deep stem; the ImageNet weights are Gluon's, which timm lists."""
+
+    network = "resnet50"
+    facts = resnet_facts(
+        widening=4,
+        weights="resnet50s.gluon_in1k",
+        stem=STEM_CHANNELS,
+        url=f"{_RELEASES}/gluon_resnet50_v1s-1762acc0.pth",
+    )
