@@ -29,6 +29,7 @@ DOCS = Path(__file__).parent
 _PLACE = re.compile(r"(<!-- table: (\w+)((?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 _CODE = re.compile(r"``([^`]+)``")
 _ROLE = re.compile(r" \(:\w+:`[^`]*`\)|:\w+:`~?([^`]*)`")
+_UNKNOWN = "not measured"
 _SECTIONS = {
     "data": DataKeys,
     "voc": VocKeys,
@@ -92,9 +93,8 @@ def _choose() -> str:
                 "any" if cls.max_ways is None else str(cls.max_ways),
                 f"`{cls.default_backbone}`",
                 card.fidelity,
-                speed[card.name][4],
-                speed[card.name][5],
-                memory[card.name][4],
+                *(speed[card.name][4:6] if card.name in speed else (_UNKNOWN, _UNKNOWN)),
+                memory[card.name][4] if card.name in memory else _UNKNOWN,
             )
         )
     return _table(head, rows)
