@@ -1,4 +1,4 @@
-"""BAM's meta learner against outputs of the authors' code, on base logits of a naive base learner."""
+"""BAM's base learner and meta learner against outputs of the authors' code."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsseg_bench.nn.backbones import Backbone, build_backbone
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_methods import _bam, _prior
+from fsseg_methods._pspnet import PSPHead
 from tests.support import golden
 from tests.support import golden_trunks as trunks
 from tests.support.golden import Golden
@@ -22,8 +22,10 @@ from tests.support.golden import Golden
 pytestmark = pytest.mark.real_data
 
 NAMES = {
-    r"learner_base\.0\.features\.": "base.pools.",
-    r"learner_base\.1\.": "base.classify.",
+    r"learner_base\.0\.features\.(\d)\.1\.": r"base.pool.bins.\1.0.",
+    r"learner_base\.0\.features\.(\d)\.2\.": r"base.pool.bins.\1.1.",
+    r"learner_base\.1\.([01])\.": r"base.bottleneck.\1.",
+    r"learner_base\.1\.4\.": "base.classify.",
     r"down_query\.0\.": "embed_query.0.",
     r"down_supp\.0\.": "embed_support.0.",
     r"init_merge\.0\.": "meta.merge.joined.",
@@ -41,33 +43,6 @@ NAMES = {
 }
 
 
-class Base(nn.Module):
-    """Pyramid pooling over bins of 1, 2, 3 and 6 cells, and a classifier."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__()
-        own = channels // 4
-        self.pools = nn.ModuleList(
-            nn.Sequential(
-                nn.AdaptiveAvgPool2d(side), nn.Conv2d(channels, own, 1, bias=False), nn.BatchNorm2d(own), nn.ReLU()
-            )
-            for side in (1, 2, 3, 6)
-        )
-        self.classify = nn.Sequential(
-            nn.Conv2d(2 * channels, 512, 3, padding=1, bias=False),
-            nn.BatchNorm2d(512),
-            nn.ReLU(),
-            nn.Dropout2d(0.1),
-            nn.Conv2d(512, 1 + classes, 1),
-        )
-
-    def forward(self, deep: Tensor) -> Tensor:
-        size = deep.shape[2:]
-        pooled = [F.interpolate(pool(deep), size=size, mode="bilinear", align_corners=True) for pool in self.pools]
-        logits: Tensor = self.classify(torch.cat((deep, *pooled), dim=1))
-        return logits
-
-
 class Network(nn.Module):
     """The parts of the whole model."""
 
@@ -79,7 +54,7 @@ class Network(nn.Module):
         self.embed_support = _prior.plain_block(middle, 256)
         self.meta = _bam.MetaLearner(256, shots, dropout=0.1)
         self.ensemble = _bam.Ensemble()
-        self.base = Base(backbone.out_channels, classes)
+        self.base = PSPHead(backbone.out_channels, classes)
 
 
 class Read(NamedTuple):
@@ -224,3 +199,29 @@ def test_losses_and_gradients_of_meta_training(case: Case) -> None:
     parameters = dict(network.named_parameters())
     stored = [name for name in case.golden.gradients() if not name.startswith("stage1.")]
     case.golden.check_gradients({name: parameters[trunks.own_name(name, NAMES)] for name in stored}, len(stored))
+
+
+def test_the_base_learners_own_training(case: Case) -> None:
+    """In float64, on batch statistics of trunk and head; dropout off."""
+    if case.golden.case != "bam-1":
+        pytest.skip("this case stores none")
+    case = case.double()
+    network = case.network.requires_grad_(True).train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.eval()
+    masks = torch.cat((trunks.given(case.golden, "query_mask"), trunks.given(case.golden, "support_mask")[:, 0]))
+    i = torch.arange(4)[:, None, None]
+    labels = (8 + i % 8) * (trunks.given(case.golden, "stage1_mask") == 1)
+    labels = trunks.with_void(torch.where(masks == 1, 1 + i % 7, labels))
+    logits = network.base(network.backbone(torch.cat((case.query, case.support[:, 0]))).relu())
+    loss = segmentation_loss(logits, labels, align_corners=True)
+    case.golden.check("stage1.loss", loss)
+    loss.backward()
+    parameters = dict(network.named_parameters())
+    names = [entry["name"] for entry in case.golden.info["outputs"] if entry["name"].startswith("stage1.grad.")]
+    assert len(names) == 10
+    for name in names:
+        gradient = parameters[trunks.own_name(name.removeprefix("stage1.grad."), NAMES)].grad
+        assert gradient is not None, name
+        case.golden.check(name, gradient)
