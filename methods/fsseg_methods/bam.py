@@ -157,7 +157,7 @@ class BAM(Method):
         return told
 
     @classmethod
-    def stages(cls, protocol: Protocol, shot: int) -> tuple[Stage, ...]:
+    def stages_before(cls, protocol: Protocol, shot: int) -> tuple[Stage, ...]:
         """The base learner's training."""
         if protocol.synthetic:
             why = {"bn": "ours: from scratch, statistics are learned here and fixed afterwards"}

@@ -11,6 +11,8 @@ from tests.support.overfit import training_iou
 
 SIDE = 97  # pixels: 13 x 13 cells at stride 8, about ten seconds for a light head
 OWN: dict[str, dict[str, Any]] = {
+    # without its stage the trunk is random, and must learn here; the base learner stays random
+    "bam": {"size": 81, "lr": 3e-2, "recipe.freeze": "none"},
     # scores at stride 8 behind cosines or dropout: a higher rate, smaller images
     "cofcn": {"size": 65, "iterations": 180, "lr": 1e-1, "dropout": 0.0},
     "sgone": {"size": 65, "lr": 1e-1},
