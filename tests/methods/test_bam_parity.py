@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fsseg_bench.nn.backbones import Backbone, build_backbone
+from fsseg_bench.method import ClassLabels, Episode
+from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_methods import _bam, _prior
-from fsseg_methods._pspnet import PSPHead
+from fsseg_methods.bam import BAM
 from tests.support import golden
 from tests.support import golden_trunks as trunks
 from tests.support.golden import Golden
+from tests.support.heads import make
 
 pytestmark = pytest.mark.real_data
 
@@ -43,20 +45,6 @@ NAMES = {
 }
 
 
-class Network(nn.Module):
-    """The parts of the whole model."""
-
-    def __init__(self, backbone: Backbone, shots: int, classes: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        middle = _prior.middle_channels(backbone)
-        self.embed_query = _prior.plain_block(middle, 256)
-        self.embed_support = _prior.plain_block(middle, 256)
-        self.meta = _bam.MetaLearner(256, shots, dropout=0.1)
-        self.ensemble = _bam.Ensemble()
-        self.base = PSPHead(backbone.out_channels, classes)
-
-
 class Read(NamedTuple):
     """Levels of queries (B, ...) and supports (B, K, ...)."""
 
@@ -67,7 +55,7 @@ class Read(NamedTuple):
 
 class Case(NamedTuple):
     golden: Golden
-    network: Network
+    network: BAM
     query_labels: Tensor
     support_labels: Tensor
     base_labels: Tensor
@@ -97,6 +85,20 @@ class Case(NamedTuple):
         support = (s2, self.network.embed_support(_prior.joined((s2, s3))), s4)
         return query, Read(*(level.unflatten(0, self.support_labels.shape[:2]) for level in support))
 
+    def episode(self) -> Episode:
+        """A training episode of the levels."""
+        query, support = self.levels()
+        grams = _bam.gram(support.low.flatten(0, 1)).unflatten(0, self.support_labels.shape[:2])
+        return Episode(
+            tuple(level[:, None] for level in (support.middle, support.deep, grams)),
+            self.support_labels[:, None],
+            (query.middle, query.deep, _bam.gram(query.low), self.network.base(query.deep)),
+            (self.query_labels.shape[1], self.query_labels.shape[2]),
+            tuple(range(len(self.query_labels))),
+            self.query_labels,
+            ClassLabels(self.support_labels[:, None], self.base_labels),
+        )
+
 
 @pytest.fixture(scope="module", params=["bam-1", "bam-2", "bam-3"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
@@ -106,7 +108,7 @@ def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
         "bam-2": ("resnet50", 5, 15),
         "bam-3": ("vgg16", 5, 60),
     }[request.param]
-    network = Network(build_backbone(name, _prior.LAYOUT), shots, classes).eval()
+    network = make(BAM, build_backbone(name, BAM.layout), classes, shots=shots).eval()
     trunks.fill(network, data, NAMES, vgg=name == "vgg16")
     network.requires_grad_(False)
     for part in (network.embed_query, network.embed_support, network.meta, network.ensemble):
@@ -176,29 +178,32 @@ def test_every_step_of_the_prediction(case: Case, precision: torch.dtype) -> Non
 def test_losses_and_gradients_of_meta_training(case: Case) -> None:
     """In float64; the trunk and the base learner are fixed, dropout off."""
     case = case.double()
-    network, (query, support) = case.network, case.levels()
+    network, episode = case.network, case.episode()
     assert torch.equal(_bam.own_class(case.query_labels, case.base_labels), case.own)
-    cells = _prior.cell_weights(case.support_labels, support.middle)
-    vectors = _prior.support_vectors(support.middle, cells)
-    priors = _prior.prior_masks(query.deep, support.deep, cells)
-    grams = _bam.gram(query.low), _bam.gram(support.low.flatten(0, 1)).unflatten(0, support.low.shape[:2])
-    told = network.meta(query.middle, vectors, priors, _bam.scene_differences(*grams))
-    base = network.base(query.deep)
-    foreground = _bam.base_foreground(base, case.own)
-    case.check("train.base_foreground", foreground)
-    losses = {
-        "final": segmentation_loss(network.ensemble(told, foreground), case.query_labels, align_corners=True),
-        "meta": segmentation_loss(told.logits, case.query_labels, align_corners=True),
-        "base": segmentation_loss(base, case.base_labels, align_corners=True),
-    }
-    for name, loss in losses.items():
+    case.check("train.base_foreground", _bam.base_foreground(episode.query[3], case.own))
+    losses = network.loss(episode)
+    base = segmentation_loss(episode.query[3], case.base_labels, align_corners=True)
+    for name, loss in (("final", losses["query"]), ("meta", losses["meta"]), ("base", base)):
         case.golden.check(f"train.{name}_loss", loss)
-    total = torch.stack(list(losses.values())).sum()
+    total = sum(losses.values()) + base
     case.golden.check("train.total_loss", total)
     total.backward()
     parameters = dict(network.named_parameters())
     stored = [name for name in case.golden.gradients() if not name.startswith("stage1.")]
     case.golden.check_gradients({name: parameters[trunks.own_name(name, NAMES)] for name in stored}, len(stored))
+
+
+@torch.no_grad()
+def test_the_method_predicts_the_ensemble_s_scores(case: Case) -> None:
+    episode = case.episode()
+    case.golden.check("final", case.network.predict(episode))
+    if case.golden.case != "bam-2":  # from images, the same way as a user
+        masks = case.support_labels.flatten(0, 1)
+        support = case.network.encode_support(case.support.flatten(0, 1), masks)
+        for mine, given in zip(case.network.encode(case.query), episode.query, strict=True):
+            torch.testing.assert_close(mine, given)
+        for mine, given in zip(support, episode.support, strict=True):
+            torch.testing.assert_close(mine, given.flatten(0, 2))
 
 
 def test_the_base_learners_own_training(case: Case) -> None:
