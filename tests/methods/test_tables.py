@@ -366,7 +366,10 @@ def test_recipes_are_in_range_and_give_the_sources_of_their_own_values(name: str
         ("vgg16", {"cofcn", "oslsm", "panet", "sgone"}),
         ("resnet101", {"dan", "fwb"}),
         ("resnet50-deep", {"bam", "pfenet", "ssp"}),
-        ("resnet50", {"baseline", "biopt", "canet", "inopt-dagger", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"}),
+        (
+            "resnet50",
+            {"baseline", "biopt", "canet", "hsnet", "inopt-dagger", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"},
+        ),
     ],
 )
 def test_default_backbones(backbone: str, names: set[str]) -> None:
