@@ -24,7 +24,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from fsseg_bench.method import Episode, Features, Method, Stage, StageNetwork
+from fsseg_bench.method import Episode, Features, Method, Stage
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.heads import start
@@ -43,7 +43,7 @@ from fsseg_methods._prior import (
     read_levels,
     support_vectors,
 )
-from fsseg_methods._pspnet import PSPHead
+from fsseg_methods._pspnet import PSPHead, PSPNet
 from fsseg_methods._shared import CODE, Count, Share, changed, from_code, labels_of, light_recipe
 
 _WIDTH = 256
@@ -51,21 +51,6 @@ _DROPOUT = 0.5
 _CLASSIFIER_DROPOUT = 0.1
 _LIST = {False: "200 epochs of the 5,953 images of its list", True: "50 epochs of the 82,081 images of its COCO list"}
 _BASE_LIST = {False: "100 epochs of 5,953 images", True: "20 epochs of 82,081 images"}
-
-
-class _BaseLearner(StageNetwork):
-    """A pyramid pooling network of the base classes."""
-
-    layout: ClassVar[Layout] = LAYOUT
-
-    def __init__(self, backbone: Backbone, base_classes: int) -> None:
-        super().__init__(backbone, base_classes)
-        self.base = PSPHead(backbone.out_channels, base_classes)
-
-    def labelled_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy of all pixels that are not void."""
-        logits = self.base(self.backbone(images).relu())
-        return {"base": segmentation_loss(logits, labels, align_corners=True)}
 
 
 class BAM(Method):
@@ -161,7 +146,7 @@ class BAM(Method):
         """The base learner's training."""
         if protocol.synthetic:
             why = {"bn": "ours: from scratch, statistics are learned here and fixed afterwards"}
-            return (Stage("base", _BaseLearner, changed(light_recipe(), why, bn="train")),)
+            return (Stage("base", PSPNet, changed(light_recipe(), why, bn="train")),)
         coco = protocol.trains_like_coco
         recipe = from_code(
             {
@@ -180,7 +165,7 @@ class BAM(Method):
             bn="train",
             augment="enlarged-crop",
         )
-        return (Stage("base", _BaseLearner, recipe),)
+        return (Stage("base", PSPNet, recipe),)
 
     @classmethod
     def recipe(cls, protocol: Protocol, shot: int) -> Recipe:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fsseg_bench.method import ClassLabels, Episode
 from fsseg_bench.nn.backbones import build_backbone
@@ -204,29 +204,3 @@ def test_the_method_predicts_the_ensemble_s_scores(case: Case) -> None:
             torch.testing.assert_close(mine, given)
         for mine, given in zip(support, episode.support, strict=True):
             torch.testing.assert_close(mine, given.flatten(0, 2))
-
-
-def test_the_base_learners_own_training(case: Case) -> None:
-    """In float64, on batch statistics of trunk and head; dropout off."""
-    if case.golden.case != "bam-1":
-        pytest.skip("this case stores none")
-    case = case.double()
-    network = case.network.requires_grad_(True).train()
-    for module in network.modules():
-        if isinstance(module, nn.Dropout2d):
-            module.eval()
-    masks = torch.cat((trunks.given(case.golden, "query_mask"), trunks.given(case.golden, "support_mask")[:, 0]))
-    i = torch.arange(4)[:, None, None]
-    labels = (8 + i % 8) * (trunks.given(case.golden, "stage1_mask") == 1)
-    labels = trunks.with_void(torch.where(masks == 1, 1 + i % 7, labels))
-    logits = network.base(network.backbone(torch.cat((case.query, case.support[:, 0]))).relu())
-    loss = segmentation_loss(logits, labels, align_corners=True)
-    case.golden.check("stage1.loss", loss)
-    loss.backward()
-    parameters = dict(network.named_parameters())
-    names = [entry["name"] for entry in case.golden.info["outputs"] if entry["name"].startswith("stage1.grad.")]
-    assert len(names) == 10
-    for name in names:
-        gradient = parameters[trunks.own_name(name.removeprefix("stage1.grad."), NAMES)].grad
-        assert gradient is not None, name
-        case.golden.check(name, gradient)
