@@ -11,7 +11,7 @@ from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.registry import method_names
-from tests.support.tiny_run import tiny_request, tiny_training
+from tests.support.tiny_run import tiny_request, tiny_stages, tiny_training
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def test_it_trains_and_evaluates_at_several_scales_in_half_precision(name: str, 
         scales=(0.7, 1.0, 1.3),
         precision=precision,
         episodes="6",
-        settings=tiny_training(**{"recipe.lr": "0.001"}),
+        settings=tiny_training(**{"recipe.lr": "0.001"}) | tiny_stages(name),
     )
     record = execute(make_plan(request))
     assert record.info.status == "done"
@@ -36,7 +36,7 @@ def test_it_trains_and_evaluates_at_several_scales_in_half_precision(name: str, 
 
 @pytest.mark.parametrize("name", method_names())
 def test_counts_depend_on_neither_head_batch_nor_cache(name: str, tmp_path: Path) -> None:
-    request = tiny_request(tmp_path, method=name, episodes="8")
+    request = tiny_request(tmp_path, method=name, episodes="8", settings=tiny_stages(name))
     folders = [
         execute(make_plan(dataclasses.replace(request, out=str(tmp_path / f"runs{i}"), **changes))).episodes_path
         for i, changes in enumerate(({}, {"head_batch": 3, "cache_gib": 0.0, "workers": 2}))

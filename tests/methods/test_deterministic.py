@@ -36,6 +36,7 @@ REFUSED = {
 GUARDED = {"gather", "scatter_add", "scatter_add_", "scatter", "scatter_", "index_put", "index_put_", "index_add"}
 """Operations (and ``gather``'s gradient) that have another form under the guard."""
 NEED_THE_GUARD = {
+    "bam": {"gather", "scatter_add"},
     "biopt": {"scatter_"},
     "dan": {"gather", "scatter_", "scatter_add"},
     "fwb": {"scatter"},

@@ -11,6 +11,8 @@ from tests.support.overfit import training_iou
 
 SIDE = 97  # pixels: 13 x 13 cells at stride 8, about ten seconds for a light head
 OWN: dict[str, dict[str, Any]] = {
+    # without its stage the trunk is random, and must learn here; the base learner stays random
+    "bam": {"size": 65, "lr": 2e-1, "recipe.freeze": "none"},
     # scores at stride 8 behind cosines or dropout: a higher rate, smaller images
     "cofcn": {"size": 65, "iterations": 180, "lr": 1e-1, "dropout": 0.0},
     "sgone": {"size": 65, "lr": 1e-1},
@@ -24,12 +26,14 @@ OWN: dict[str, dict[str, Any]] = {
     "rpmms": {"size": 81, "iterations": 100, "dropout": 0.0, "separate_passes": False},
 }
 """What a method needs besides the size: arguments of ``training_iou`` by name, each with its reason."""
+LEAST = {"bam": 0.8}
+"""Where 0.9 is not to be had: BAM's evaluation counts the classes of these episodes as known, against the object."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", method_names())
 def test_learns_four_episodes_by_heart(name: str) -> None:
-    assert training_iou(name, **{"size": SIDE, **OWN.get(name, {})}) > 0.9
+    assert training_iou(name, **{"size": SIDE, **OWN.get(name, {})}) > LEAST.get(name, 0.9)
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ LAYER2, LAYER3 = "resnet18-layer2", "resnet18-layer3"
 @pytest.mark.parametrize(
     ("name", "backbone", "switches"),
     [
+        pytest.param(*("bam", LAYER2, {"shots": 2}), marks=pytest.mark.slow),
         ("baseline", LAYER2, {}),
         ("biopt", LAYER2, {}),
         pytest.param(*("canet", LAYER2, {"fusion": "attention"}), marks=pytest.mark.slow),
@@ -85,6 +86,7 @@ def test_under_the_authors_recipe_the_head_alone_learns(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "switches", "message"),
     [
+        ("bam", {"shots": 0}, "shots is 0; it must be at least 1"),
         ("biopt", {"steps": -1}, "steps is -1; it must be at least 0"),
         ("canet", {"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
         ("canet", {"refinements": -1}, "refinements is -1; it must be at least 0"),
@@ -162,6 +164,18 @@ _ASPP = 2 * conv(256, 256, 1) + 3 * conv(256, 256) + conv(1280, 256, 1) + conv(2
                 "support_fc6": conv(512, 256, 7),
                 "fc7": linear(512, 256),
                 "score": linear(256, 2),
+            },
+        ),
+        (
+            "bam",
+            "resnet50",
+            {"shots": 5},
+            {
+                "embed_query": 1536 * 256,
+                "embed_support": 1536 * 256,
+                "meta": 513 * 256 + _ASPP - 256 + 3 * 256 * 256 * 9 + linear(5, 2) + linear(2, 5),
+                "ensemble": 4,
+                "base": 4 * (2048 * 512 + 2 * 512) + 4096 * 512 * 9 + 2 * 512 + linear(512, 16),
             },
         ),
         *(
@@ -304,6 +318,9 @@ REAL, SMALL = ("pascal5i", "coco20i-a", "coco20i-b"), ("shapes5i",)
         *((name, REAL[1:], (1,), _BIOPT) for name in ("baseline", "biopt", "inopt-dagger")),
         *((name, REAL[:1], (1,), _BIOPT_PASCAL) for name in ("baseline", "biopt", "inopt-dagger")),
         *((name, REAL[:1], (5,), {"batch": 2, "iterations": 10_000}) for name in ("baseline", "biopt", "inopt-dagger")),
+        ("bam", REAL, (1, 5), {"lr": 0.05, "batch": 8, "freeze": "all", "bn": "eval", "weight_decay": 1e-4}),
+        ("bam", REAL[:1], (1, 5), {"iterations": 148_825}),
+        ("bam", REAL[1:], (1, 5), {"iterations": 513_006}),
         ("baseline", SMALL, (1, 5), {"bn": "eval", "augment": "flip"}),
         ("canet", REAL, (1, 5), {**_CANET, "bn": "stats", "iterations": 513_000}),
         ("canet", SMALL, (1, 5), {"augment": "enlarged-crop-supports"}),
@@ -348,8 +365,11 @@ def test_recipes_are_in_range_and_give_the_sources_of_their_own_values(name: str
     [
         ("vgg16", {"cofcn", "oslsm", "panet", "sgone"}),
         ("resnet101", {"dan", "fwb"}),
-        ("resnet50-deep", {"pfenet", "ssp"}),
-        ("resnet50", {"baseline", "biopt", "canet", "inopt-dagger", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"}),
+        ("resnet50-deep", {"bam", "pfenet", "ssp"}),
+        (
+            "resnet50",
+            {"baseline", "biopt", "canet", "hsnet", "inopt-dagger", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"},
+        ),
     ],
 )
 def test_default_backbones(backbone: str, names: set[str]) -> None:

@@ -12,7 +12,9 @@ from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.progress import Meter, Progress, Unit
+from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.records.request import RunRequest
+from fsseg_bench.registry import find_method
 from tests.support.datasets import write_protocol, write_voc
 
 
@@ -44,6 +46,16 @@ def tiny_training(**changes: str) -> dict[str, str]:
         "recipe.bn": "train",
         "recipe.augment": "enlarged-crop-supports",
         **changes,
+    }
+
+
+def tiny_stages(method: str) -> dict[str, str]:
+    """``settings`` that keep short what is trained before a method; nothing for most."""
+    stages = find_method(method).stages_before(load_protocol("pascal5i"), 1)
+    return {
+        f"stage.{stage.name}.{key}": value
+        for stage in stages
+        for key, value in {"iterations": "1", "batch": "2"}.items()
     }
 
 
