@@ -50,6 +50,10 @@ READ = {
     "hsnet-vgg16": ("hsnet", "vgg16"),
     "ssp-resnet50": ("ssp", "resnet50-deep"),
     "ssp-resnet101": ("ssp", "resnet101-deep"),
+    "bam-meta-resnet50-pascal": ("bam", "resnet50-deep"),
+    "bam-meta-resnet50-coco": ("bam", "resnet50-deep"),
+    "bam-meta-vgg16-pascal": ("bam", "vgg16-bn"),
+    "bam-meta-vgg16-coco": ("bam", "vgg16-bn"),
 }
 """The manifests of methods that are here, and what each is recognised as."""
 
