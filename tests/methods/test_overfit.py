@@ -12,18 +12,24 @@ from tests.support.overfit import training_iou
 SIDE = 97  # pixels: 13 x 13 cells at stride 8, about ten seconds for a light head
 OWN: dict[str, dict[str, Any]] = {
     # without its stage the trunk is random, and must learn here; the base learner stays random
-    "bam": {"size": 65, "lr": 2e-1, "recipe.freeze": "none"},
+    "bam": {"size": 65, "iterations": 150, "lr": 2e-1, "recipe.freeze": "none"},
     # scores at stride 8 behind cosines or dropout: a higher rate, smaller images
     "cofcn": {"size": 65, "iterations": 180, "lr": 1e-1, "dropout": 0.0},
-    "sgone": {"size": 65, "lr": 1e-1},
+    "sgone": {"size": 65, "iterations": 150, "lr": 1e-1},
     "fwb": {"boosting": False},  # its experts vote by how well they segment the supports, which are not learned here
-    "pfenet": {"size": 81, "lr": 3e-2},  # five classifiers, maps of several sizes: smaller images, a higher rate
+    "pfenet": {
+        "size": 81,
+        "iterations": 150,
+        "lr": 3e-2,
+    },  # five classifiers, maps of several sizes: smaller images, a higher rate
+    "hsnet": {"iterations": 150},
+    "ssp": {"iterations": 150},
     # every step starts k-means at other cells, which takes longer to fit; fewer superpixels to compute
-    "ppnet": {"lr": 3e-2},
-    "ppnet-ud": {"lr": 3e-2, "unlabelled": 2},
+    "ppnet": {"iterations": 150, "lr": 3e-2},
+    "ppnet-ud": {"iterations": 150, "lr": 3e-2, "unlabelled": 2},
     # normalised apart, four supports and four queries have other statistics in training than in evaluation
-    "pmms": {"size": 81, "iterations": 100, "dropout": 0.0, "separate_passes": False},
-    "rpmms": {"size": 81, "iterations": 100, "dropout": 0.0, "separate_passes": False},
+    "pmms": {"size": 81, "dropout": 0.0, "separate_passes": False},
+    "rpmms": {"size": 81, "dropout": 0.0, "separate_passes": False},
 }
 """What a method needs besides the size: arguments of ``training_iou`` by name, each with its reason."""
 LEAST = {"bam": 0.8}
