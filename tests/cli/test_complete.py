@@ -24,7 +24,7 @@ def completed(words: list[str], incomplete: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "incomplete", "names"),
     [
-        (["run", "--method"], "b", ["baseline", "biopt"]),
+        (["run", "--method"], "b", ["bam", "baseline", "biopt"]),
         (["run", "--method"], "tr", ["training-free"]),
         ([*RUN, "--dataset"], "coco", ["coco20i-a", "coco20i-b"]),
         ([*RUN, "--dataset", "shapes5i", "--fold"], "", ["all", "1", "2", "3", "4"]),
