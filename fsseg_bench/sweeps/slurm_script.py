@@ -244,6 +244,7 @@ while [ -n "$told" ]; do  # a signal ends a wait, not what is waited for
   wait "$child"
   code=$?
 done
+[ "$code" != -1 ] || code=143  # of a child that died of the very signal that ended the wait, bash does not know it
 
 pause=
 case $code in

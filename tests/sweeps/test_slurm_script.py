@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -127,7 +128,7 @@ class Node:
             "SLURM_ARRAY_JOB_ID": "12",
             "SLURM_ARRAY_TASK_ID": "1",
         }
-        self.shell = subprocess.Popen(["bash", "-c", text], env=environment)
+        self.shell = subprocess.Popen(["bash", "-c", text], env=environment, start_new_session=True)
 
     def _command(self, name: str, line: str) -> None:
         path = self.folder / "bin" / name
@@ -199,3 +200,15 @@ def test_a_signal_goes_to_the_cell_and_the_shell_waits_for_it(
     assert node.shell.wait(600) == code
     assert done.exists()
     assert node.told == told
+
+
+def test_a_job_that_is_cancelled_as_it_begins_does_not_come_back(tmp_path: Path) -> None:
+    """Slurm signals all processes of a job: the shell's child may die of the signal that ends the shell's wait."""
+    for number in range(40):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        node = Node(folder, "exec sleep 600")
+        time.sleep(number / 2000)
+        os.killpg(node.shell.pid, signal.SIGTERM)
+        assert node.shell.wait(600) in {143, -15}  # the latter before the shell has read anything
+        assert node.told == []
