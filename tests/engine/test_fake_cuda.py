@@ -20,7 +20,7 @@ from fsseg_bench.engine.made_up import evaluation_episode, training_episode
 from fsseg_bench.method import Method, Prediction
 from fsseg_bench.nn import bilinear
 from fsseg_bench.registry import find_method, method_names
-from fsseg_methods import ppnet_ud
+from fsseg_methods import _adaptive, _hsnet, ppnet_ud
 
 SWITCHES = {"fwb": {"boosting": False}}
 """Boosting is a backward pass."""
@@ -34,7 +34,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     # superpixels need numbers
     monkeypatch.setattr(ppnet_ud, "slic_labels", lambda images, segments: images[:, 0].long())
-    caches = (bilinear._weights, bilinear._triangles)
+    caches = (bilinear._weights, bilinear._triangles, _adaptive._averages, _hsnet._taps)
     for cache in caches:
         cache.cache_clear()
     yield FakeTensorMode()
