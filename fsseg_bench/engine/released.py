@@ -166,7 +166,7 @@ class _Fitted(NamedTuple):
 
 def _kind(state: Mapping[str, Tensor], path: Path, method: str | None, places: Places) -> tuple[str, Released]:
     """The method and the kind of a file, by the names of its tensors."""
-    everywhere = [(name, kind) for name in method_names(places.methods) for kind in _tables(name, places)]
+    everywhere = [(name, kind) for name in method_names(places.methods) for kind in released_of(name, places.methods)]
     known = [(name, kind) for name, kind in everywhere if kind.knows(state)]
     wanted = [each for each in known if method in {None, each[0]}]
     if len(wanted) == 1:
@@ -189,10 +189,6 @@ def _kind(state: Mapping[str, Tensor], path: Path, method: str | None, places: P
         f"files of {', '.join(readable)} are known"
         + (f"; of {method} none is" if method is not None and method not in readable else "")
     )
-
-
-def _tables(name: str, places: Places) -> tuple[Released, ...]:
-    return released_of(name, places.methods)
 
 
 def _built(name: str, kind: Released, backbone: str, base: int | None, places: Places) -> Method:

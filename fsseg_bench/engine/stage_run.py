@@ -18,7 +18,7 @@ from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.checks import ContractError
 from fsseg_bench.engine.optimise import check_training
 from fsseg_bench.engine.train import Cadence, Trainer
-from fsseg_bench.errors import LaterError, UserError
+from fsseg_bench.errors import FullDiskError, LaterError, UserError
 from fsseg_bench.method import Method, StageNetwork
 from fsseg_bench.records.info import CHECKPOINT_FILE
 from fsseg_bench.records.stage import StageRecord, read_stage
@@ -200,4 +200,5 @@ def _named(stage: str) -> Iterator[None]:
     except UserError as error:
         text = str(error).replace("--set recipe.", f"--set stage.{stage}.")
         text = text.replace("start again with --fresh", "move its folder elsewhere (--fresh leaves stages alone)")
-        raise (LaterError if isinstance(error, LaterError) else UserError)(f"stage {stage}: {text}") from error
+        kind = next(one for one in (FullDiskError, LaterError, UserError) if isinstance(error, one))
+        raise kind(f"stage {stage}: {text}") from error
