@@ -41,6 +41,32 @@ class UserError(Exception):
         text = str(message)
         # a lone surrogate cannot be printed: each message can
         super().__init__(text if text.isascii() else _SURROGATE.sub(lambda found: _byte(found[0]), text))
+        self.place = ""
+        """What comes before the message where it alone would not say where the fault is: ``stage base``."""
+
+    def __str__(self) -> str:
+        """The message, after its place."""
+        text = super().__str__()
+        return f"{self.place}: {text}" if self.place else text
+
+
+class TrainingError(UserError):
+    """A mistake that a training finds, with advice that names its settings and how it begins anew.
+
+    Whoever knows whose training it is sets :attr:`recipe` and :attr:`anew`.
+    """
+
+    def __init__(self, message: object = "", advice: str = "") -> None:
+        """``advice`` follows the message: a format with ``{recipe}`` and ``{anew}``."""
+        super().__init__(message)
+        self.advice = advice
+        self.recipe = "recipe"
+        """What ``--set`` calls the recipe."""
+        self.anew = "start again with --fresh"
+
+    def __str__(self) -> str:
+        """The message with its advice."""
+        return super().__str__() + self.advice.format(recipe=self.recipe, anew=self.anew)
 
 
 class LaterError(UserError):

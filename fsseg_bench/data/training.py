@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import NamedTuple
@@ -80,22 +81,31 @@ def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
     )
 
 
-class TrainingStream(Dataset[TrainingSample]):
+class TrainingStream(Dataset[TrainingSample], ABC):
     """Samples by number, each of which depends on its number and a seed alone."""
 
+    @abstractmethod
     def __len__(self) -> int:
         """How many there are."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def sample_bytes(self) -> int:
         """How much memory the tensors of one sample take."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def shown(self) -> set[str]:
         """The images that it draws from."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> TrainingSample:
+        """Sample ``index``.
+
+        Raises:
+            IndexError: there is no such sample.
+            UserError: an image or a mask is missing or damaged; names the file.
+        """
 
 
 class _Draw(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import TrainingError, UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.torch_file import save_sealed
 from fsseg_bench.nn.weight_files import SEALED, open_file
@@ -19,7 +19,7 @@ from fsseg_bench.storage.files import atomic_writer
 
 _OF_PARAMETERS = {"momentum_buffer", "exp_avg", "exp_avg_sq"}
 """What SGD, Adam and AdamW keep of each parameter's number; other optimisers keep what they like."""
-_ADVICE = "remove it, or start again with --fresh"
+_ADVICE = "; remove it, or {anew}"
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def load_state(path: Path, run: str = "") -> TrainingState:
     try:
         content = open_file(path)
     except UserError as error:
-        raise UserError(f"{error}; {_ADVICE}") from None
+        raise TrainingError(f"{error}", _ADVICE) from None
     if not _is_state(content):
-        raise UserError(f"{path}: not a training checkpoint of fsseg-bench; {_ADVICE}")
+        raise TrainingError(f"{path}: not a training checkpoint of fsseg-bench", _ADVICE)
     state = TrainingState(**{f.name: content[f.name] for f in fields(TrainingState) if f.name in content})
     wrong = {
         "iteration": type(state.iteration) is not int or state.iteration < 0,
@@ -79,11 +79,11 @@ def load_state(path: Path, run: str = "") -> TrainingState:
     for key, is_wrong in wrong.items():
         if is_wrong:
             shown = f" ({content[key]!r})"[:60] if key == "iteration" else ""
-            raise UserError(f"{path}: its {key!r}{shown} is nothing that a training leaves; {_ADVICE}")
+            raise TrainingError(f"{path}: its {key!r}{shown} is nothing that a training leaves", _ADVICE)
     if run and state.run and state.run != run:
-        raise UserError(
-            f"{path}: this checkpoint was written by another run (identity {state.run[:8]}, this one's is {run[:8]}); "
-            f"put the right file back, or {_ADVICE}"
+        raise TrainingError(
+            f"{path}: this checkpoint was written by another run (identity {state.run[:8]}, this one's is {run[:8]})",
+            "; put the right file back, remove it, or {anew}",
         )
     return state
 
@@ -162,15 +162,15 @@ def fill_optimizer(
     groups, entries = state["param_groups"], state["state"]
     shapes = dict(enumerate(p.shape for group in optimizer.param_groups for p in group["params"]))
     if not (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)):
-        raise UserError(f"{file}: its 'optimizer' has no list of parameter groups; {_ADVICE}")
+        raise TrainingError(f"{file}: its 'optimizer' has no list of parameter groups", _ADVICE)
     if [_rules(group) for group in groups] != [_rules(group) for group in own]:
-        raise UserError(f"{file}: its 'optimizer' has other parameters or another recipe than this run; {_ADVICE}")
+        raise TrainingError(f"{file}: its 'optimizer' has other parameters or another recipe than this run", _ADVICE)
     if not isinstance(entries, dict) or not all(
         type(key) is int and key in shapes and _fits_parameter(entry, shapes[key]) for key, entry in entries.items()
     ):
-        raise UserError(f"{file}: its 'optimizer' holds no state of this method's parameters; {_ADVICE}")
+        raise TrainingError(f"{file}: its 'optimizer' holds no state of this method's parameters", _ADVICE)
     if begun and not entries and any(group.get("momentum") or group.get("betas") for group in own):
-        raise UserError(f"{file}: its 'optimizer' has lost the state of its parameters; {_ADVICE}")
+        raise TrainingError(f"{file}: its 'optimizer' has lost the state of its parameters", _ADVICE)
     optimizer.load_state_dict(dict(state))
 
 
@@ -188,7 +188,7 @@ def fill_scaler(scaler: torch.amp.GradScaler, state: Mapping[str, Any], file: Pa
         or any(value != own[key] for key, value in kept.items())
         or (state and not (_is_scale(state["scale"]) and type(state["_growth_tracker"]) is int))
     ):
-        raise UserError(f"{file}: its 'scaler' is nothing that a training of this precision leaves; {_ADVICE}")
+        raise TrainingError(f"{file}: its 'scaler' is nothing that a training of this precision leaves", _ADVICE)
     scaler.load_state_dict(dict(state))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fsseg_bench.engine.device import backend_of
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import TrainingError
 from fsseg_bench.protocol.scoring import constant_loss
 from fsseg_bench.records.lines import Row
 
@@ -61,7 +61,7 @@ def read(steps: Sequence[StepLosses], device: torch.device) -> Iterator[tuple[St
     """Each step with its row, in order, after one wait for all of them.
 
     Raises:
-        UserError: a loss is not finite, or gradients are not whatever losses are multiplied by; the steps before it
+        TrainingError: a loss is not finite, or gradients are not whatever losses are multiplied by; the steps before it
             have been given.
     """
     if not steps:
@@ -74,15 +74,16 @@ def read(steps: Sequence[StepLosses], device: torch.device) -> Iterator[tuple[St
         row = step.row(found)
         if not math.isfinite(row["loss"]):
             told = ", ".join(f"{name} {value:.3g}" for name, value in row["parts"].items())
-            raise UserError(
-                f"training stopped at iteration {step.iteration}: the loss is not finite ({told}). The last checkpoint "
-                "before it is kept. Lower the rate (--set recipe.lr=...), warm up (--set recipe.warmup=...) or clip "
-                "gradients (--set recipe.clip=...)"
+            raise TrainingError(
+                f"training stopped at iteration {step.iteration}: the loss is not finite ({told})",
+                ". The last checkpoint before it is kept. Lower the rate (--set {recipe}.lr=...), warm up "
+                "(--set {recipe}.warmup=...) or clip gradients (--set {recipe}.clip=...)",
             )
         if "skipped" in row and found[-1] < _LEAST_SCALE:
-            raise UserError(
+            raise TrainingError(
                 f"training stopped at iteration {step.iteration}: gradients are not finite in fp16 even of losses "
-                f"times {found[-1]:.3g}. The last checkpoint before it is kept. Use --precision bf16 or fp32, or lower "
-                "the rate (--set recipe.lr=...)"
+                f"times {found[-1]:.3g}",
+                ". The last checkpoint before it is kept. Use --precision bf16 or fp32, or lower the rate "
+                "(--set {recipe}.lr=...)",
             )
         yield step, row

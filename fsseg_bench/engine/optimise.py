@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import TrainingError, UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.recipe import BY_USER, OPTIMIZERS, Recipe
@@ -21,7 +21,7 @@ def prepare(method: Method, recipe: Recipe) -> None:
     A trunk without weights beside one with weights is new as a whole: it is not frozen.
 
     Raises:
-        UserError: batch-norms would normalise by the batch although the weights hold them folded.
+        TrainingError: batch-norms would normalise by the batch although the weights hold them folded.
     """
     method.train()
     pretrained = any(trunk.filled for trunk in trunks(method))
@@ -32,10 +32,11 @@ def prepare(method: Method, recipe: Recipe) -> None:
     if names:
         whose = BY_USER if recipe.sources.get("bn") == BY_USER else "the method's recipe"
         listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-        raise UserError(
+        raise TrainingError(
             f"recipe.bn={recipe.bn} ({whose}), but the weights hold {len(names)} batch-norms folded into the "
             f"convolutions ({listed}: weight 1, mean 0, variance 1). Normalising by each batch would destroy the "
-            "pretrained features; use --set recipe.bn=eval, or weights whose batch-norms are not folded"
+            "pretrained features",
+            "; use --set {recipe}.bn=eval, or weights whose batch-norms are not folded",
         )
 
 

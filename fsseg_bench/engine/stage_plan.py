@@ -13,7 +13,6 @@ from fsseg_bench.engine.checks import ContractError
 from fsseg_bench.engine.code_digest import STAGE_ENTRY, method_digest
 from fsseg_bench.engine.outline import Outline
 from fsseg_bench.engine.remembered import Remembered
-from fsseg_bench.errors import UserError
 from fsseg_bench.method import Stage
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.catalogue import backbone_module
@@ -21,8 +20,7 @@ from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import results_root
 from fsseg_bench.plugins import portable_name
 from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.records.info import CHECKPOINT_FILE, RecordError
-from fsseg_bench.records.stage import StageKey, read_stage
+from fsseg_bench.records.stage import StageKey, is_trained, read_stage
 from fsseg_bench.storage.json_text import plain
 
 
@@ -131,11 +129,8 @@ def stage_notes(stages: tuple[PlannedStage, ...], out: str | None) -> list[str]:
 
 
 def _state(planned: PlannedStage, folder: Path) -> str:
-    try:
-        document = read_stage(folder, planned.key)
-    except RecordError as error:
-        raise UserError(str(error)) from None
-    if document is not None and document["status"] == "done" and (folder / CHECKPOINT_FILE).exists():
+    document = read_stage(folder, planned.key)
+    if is_trained(document, folder):
         return f"trained already, in {folder}"
     verb = "trained first" if document is None else "its training goes on"
     return f"{verb}, in {folder}, which no estimate counts"

@@ -18,10 +18,10 @@ from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.checks import ContractError
 from fsseg_bench.engine.optimise import check_training
 from fsseg_bench.engine.train import Cadence, Trainer
-from fsseg_bench.errors import FullDiskError, LaterError, UserError
+from fsseg_bench.errors import TrainingError, UserError
 from fsseg_bench.method import Method, StageNetwork
 from fsseg_bench.records.info import CHECKPOINT_FILE
-from fsseg_bench.records.stage import StageRecord, read_stage
+from fsseg_bench.records.stage import StageRecord, is_trained, read_stage
 from fsseg_bench.records.training import training_summary
 
 if TYPE_CHECKING:
@@ -78,16 +78,17 @@ def trained_stage(planned: PlannedStage, work: StageWork, progress: Progress) ->
     folder = key.folder(work.root)
     with _named(stage.name):
         found = read_stage(folder, key)
-        if found is None or found["status"] != "done" or not (folder / CHECKPOINT_FILE).exists():
+        when = "earlier"
+        if not is_trained(found, folder):
             with StageRecord.open(work.root, key, progress.say) as record:
-                if not record.done:
+                if not is_trained(record.document, folder):  # another process may have trained it since
                     progress.say(f"stage {stage.name}: training in {folder}")
                     _train(planned, network, work, record, progress)
-                    found = record.document
-                    return TrainedStage(_state(planned, folder), _facts(planned, found, folder, "here"))
+                    when = "here"
                 found = record.document
-        progress.say(f"stage {stage.name}: trained already, in {folder}")
-        return TrainedStage(_state(planned, folder), _facts(planned, found, folder, "earlier"))
+        if when == "earlier":
+            progress.say(f"stage {stage.name}: trained already, in {folder}")
+        return TrainedStage(_state(planned, folder), _facts(planned, found, folder, when))
 
 
 def give(method: Method, state: dict[str, Tensor]) -> None:
@@ -198,7 +199,8 @@ def _named(stage: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        text = str(error).replace("--set recipe.", f"--set stage.{stage}.")
-        text = text.replace("start again with --fresh", "move its folder elsewhere (--fresh leaves stages alone)")
-        kind = next(one for one in (FullDiskError, LaterError, UserError) if isinstance(error, one))
-        raise kind(f"stage {stage}: {text}") from error
+        error.place = f"stage {stage}"
+        if isinstance(error, TrainingError):
+            error.recipe = f"stage.{stage}"
+            error.anew = "move its folder elsewhere (--fresh leaves stages alone)"
+        raise

@@ -24,7 +24,7 @@ from fsseg_bench.engine.inference import fold_features, normalise
 from fsseg_bench.engine.loader import load_batches
 from fsseg_bench.engine.losses import StepLosses, read, stacked
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, set_rate
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import TrainingError
 from fsseg_bench.machine import stopping
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
 from fsseg_bench.progress import Progress
@@ -190,7 +190,7 @@ class Trainer:
         # in fp16 all steps so far may have been skipped, and then there are no momenta
         fill_optimizer(optimizer, state.optimizer, file, begun=state.iteration > 0 and not state.scaler)
         if state.history and not self.method.keeps_history:
-            raise UserError(f"{file}: its 'history' is not of this method; start again with --fresh")
+            raise TrainingError(f"{file}: its 'history' is not of this method", "; {anew}")
         fill_scaler(self._scaler, state.scaler, file)
         torch.set_rng_state(state.rng)
         self._history = HistoryStore(state.history, self.device)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from fsseg_bench.errors import LockedError
 from fsseg_bench.paths import regular
@@ -79,6 +79,11 @@ def read_stage(folder: Path, key: StageKey) -> dict[str, Any] | None:
     return found
 
 
+def is_trained(document: dict[str, Any] | None, folder: Path) -> TypeGuard[dict[str, Any]]:
+    """Whether the network of a stage is trained, and still in ``folder``, which says ``document`` of it."""
+    return document is not None and document["status"] == "done" and (folder / CHECKPOINT_FILE).exists()
+
+
 def _advice(folder: Path) -> str:
     return f"move {folder} elsewhere, and the network is trained anew"
 
@@ -127,11 +132,6 @@ class StageRecord(AbstractContextManager["StageRecord"]):
     def checkpoint(self) -> Path:
         """Where the training state belongs."""
         return self.folder / CHECKPOINT_FILE
-
-    @property
-    def done(self) -> bool:
-        """Whether the network is trained, and here."""
-        return self.document["status"] == "done" and self.checkpoint.exists()
 
     def train_log(self, inspect: Inspect | None = None, until: Callable[[Row], bool] | None = None) -> LineLog:
         """The log of training, as a run's."""

@@ -205,8 +205,14 @@ def test_a_damaged_checkpoint_of_a_stage_is_told_with_its_name(folder: Path) -> 
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(bytes(data))
-    with pytest.raises(UserError, match=r"stage base: .*checkpoint\.pt"):
+    with pytest.raises(UserError, match=r"stage base: .*checkpoint\.pt.*remove it, or move its folder elsewhere"):
         finish(request(folder, shot=2))
+
+
+def test_advice_of_a_stage_that_diverges_names_its_own_settings(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"stage base: .*not finite.*--set stage\.base\.lr=") as told:
+        finish(request(folder, settings={"stage.base.lr": "1e30"}))
+    assert "recipe." not in str(told.value)
 
 
 @pytest.mark.slow
