@@ -231,6 +231,13 @@ class Method(nn.Module, ABC):
         """What is trained before the method, one after the other; nothing for most methods."""
         return ()
 
+    def remarks(self, way: int, shot: int) -> Sequence[str]:
+        """What users should know before they run this model on episodes of so many ways and shots, a sentence each.
+
+        For what a run with these switches does otherwise than its user may expect. It is said and recorded.
+        """
+        return ()
+
     @property
     def unlabelled_images(self) -> int:
         """Further images of each way's class that the method wants, in training and in evaluation."""

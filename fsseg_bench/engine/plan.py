@@ -57,8 +57,10 @@ class Plan:
     """How many classes the model tells apart in training: the fold's, or those of the checkpoint's own training."""
     weights: WeightsInfo
     """What the backbone was filled with."""
-    remarks: tuple[str, ...]
+    data_remarks: tuple[str, ...]
     """What was left out of the data, or read otherwise than as it is written."""
+    method_remarks: tuple[str, ...]
+    """What the method says of such episodes, and what is set otherwise than a released checkpoint needs it."""
     settings: RunSettings
     """The identity of the run: two runs with equal settings are the same run."""
     checkpoint: TrainedFile | None = None
@@ -67,6 +69,11 @@ class Plan:
     """What is known of the training of a checkpoint to evaluate."""
     stages: tuple[PlannedStage, ...] = ()
     """What is trained before the method, or taken from an earlier training."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """All that the record says."""
+        return (*self.data_remarks, *self.method_remarks)
 
 
 OpenSources = dict[Hashable, tuple[Source, PairIndex]]
@@ -151,8 +158,8 @@ def make_plan(
         model=model,
         base_classes=base,
         weights=info,
-        remarks=kept.get("remarks", drawn[:2], lambda: (*index.remarks((fold,)), *index.source_remarks))
-        + planned.remarks,
+        data_remarks=kept.get("remarks", drawn[:2], lambda: (*index.remarks((fold,)), *index.source_remarks)),
+        method_remarks=(*planned.remarks, *model.remarks(request.way, request.shot)),
         settings=settings,
         checkpoint=checkpoint,
         trained=trained,

@@ -59,14 +59,15 @@ def without_part(plan: Plan) -> list[str]:
 
 
 def remarks(plan: Plan, kept: Remembered = FORGETFUL) -> list[str]:
-    """Where strides are not the method's, and what was left out of the data."""
+    """Where strides are not the method's, what it says of such episodes, and what was left out of the data."""
     layout, backbone = plan.cls.layout, (plan.backbone, plan.request.backbones_path)
     method = plan.request.method, plan.cls
     note = kept.get("geometry", (method, backbone), lambda: geometry_note(method[0], layout, *backbone))
-    data = [f"data: {text.partition(';')[0]}" for text in plan.remarks[:1]]
-    if len(plan.remarks) > 1:
-        data[0] += f" (and {len(plan.remarks) - 1} remarks more: {RUN_FILE}, data verify)"
-    return [*([note] if note else []), *data]
+    data = [f"data: {text.partition(';')[0]}" for text in plan.data_remarks[:1]]
+    if len(plan.data_remarks) > 1:
+        data[0] += f" (and {len(plan.data_remarks) - 1} remarks more: {RUN_FILE}, data verify)"
+    said = [f"{method[0]}: {text}" for text in plan.method_remarks]
+    return [*([note] if note else []), *said, *data]
 
 
 def few(plan: Plan) -> list[str]:

@@ -33,22 +33,18 @@ from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._bam import Ensemble, Meta, MetaLearner, base_foreground, gram, own_class, scene_differences
+from fsseg_methods._embedding import HeadSizes, HeadSwitches
 from fsseg_methods._prior import (
     LAYOUT,
     cell_weights,
     joined,
-    middle_channels,
-    plain_block,
     prior_masks,
     read_levels,
     support_vectors,
 )
 from fsseg_methods._pspnet import PSPHead, PSPNet
-from fsseg_methods._shared import CODE, Count, Share, changed, from_code, labels_of, light_recipe
+from fsseg_methods._shared import CODE, Count, changed, from_code, labels_of, light_recipe
 
-_WIDTH = 256
-_DROPOUT = 0.5
-_CLASSIFIER_DROPOUT = 0.1
 _LIST = {False: "200 epochs of the 5,953 images of its list", True: "50 epochs of the 82,081 images of its COCO list"}
 _BASE_LIST = {False: "100 epochs of 5,953 images", True: "20 epochs of 82,081 images"}
 
@@ -57,17 +53,13 @@ class BAM(Method):
     """A meta learner of the episode's class, corrected by a frozen segmenter of the base classes."""
 
     @dataclass(frozen=True)
-    class Switches:
+    class Switches(HeadSwitches):
         """Of the meta learner and its training."""
 
         shots: Count = 1
         """Supports a class that learned weights are for; any other number is weighed alike."""
         noisy_base: bool = False
         """Whether the frozen base learner drops channels in training, as in the authors' code."""
-        dropout: Share | None = None
-        """The share of embedded channels that training drops; `none`: 0.5, light form 0."""
-        width: Count = _WIDTH
-        """Channels of the head; never more than the backbone has."""
 
     switches: Switches
 
@@ -78,16 +70,13 @@ class BAM(Method):
 
     def __init__(self, backbone: Backbone, base_classes: int, switches: Switches) -> None:
         super().__init__(backbone, switches)
-        width = min(switches.width, backbone.out_channels)
-        light = width < _WIDTH
-        dropout = (0.0 if light else _DROPOUT) if switches.dropout is None else switches.dropout
-        channels = middle_channels(backbone)
+        sizes = HeadSizes.of(switches, backbone)
         self.base = PSPHead(backbone.out_channels, base_classes).requires_grad_(False)
-        self.embed_query = plain_block(channels, width, dropout=dropout)
-        self.embed_support = plain_block(channels, width, dropout=dropout)
-        self.meta = MetaLearner(width, switches.shots, dropout=0.0 if light else _CLASSIFIER_DROPOUT)
+        self.embed_query = sizes.embedding(backbone)
+        self.embed_support = sizes.embedding(backbone)
+        self.meta = MetaLearner(sizes.width, switches.shots, dropout=sizes.classifier_dropout)
         self.ensemble = Ensemble()
-        for part in (self.embed_query, self.embed_support, self.meta) if light else (self.meta.aspp,):
+        for part in (self.embed_query, self.embed_support, self.meta) if sizes.light else (self.meta.aspp,):
             start(part)
 
     def train(self, mode: bool = True) -> BAM:
@@ -127,6 +116,16 @@ class BAM(Method):
             "query": segmentation_loss(self.ensemble(told, known), labels, align_corners=True),
             "meta": segmentation_loss(told.logits, labels, align_corners=True),
         }
+
+    def remarks(self, way: int, shot: int) -> tuple[str, ...]:
+        """Where shots are not weighed as published."""
+        learned = self.switches.shots
+        if shot in {1, learned}:
+            return ()
+        return (
+            f"the {shot} supports weigh alike, since shots={learned}: weights are learned for one number of supports "
+            f"(--set shots={shot}, in training and in the evaluation)",
+        )
 
     def learned(self, episode: Episode) -> Meta:
         """What the meta learner says."""

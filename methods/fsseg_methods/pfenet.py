@@ -35,6 +35,7 @@ from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.schema import Range
 from fsseg_methods._adaptive import adaptive_average
+from fsseg_methods._embedding import HeadSizes, HeadSwitches
 from fsseg_methods._prior import (
     LAYOUT,
     Merge,
@@ -42,34 +43,25 @@ from fsseg_methods._prior import (
     cell_weights,
     classifier,
     joined,
-    middle_channels,
     plain_block,
     prior_masks,
     read_levels,
     support_vectors,
 )
-from fsseg_methods._shared import CODE, Count, Share, from_code, labels_of, light_recipe
-
-_WIDTH = 256
-_DROPOUT = 0.5
-_CLASSIFIER_DROPOUT = 0.1
+from fsseg_methods._shared import CODE, from_code, labels_of, light_recipe
 
 
 class PFENet(Method):
     """Enriches embedded middle features of the query with a support vector and a prior, at several resolutions."""
 
     @dataclass(frozen=True)
-    class Switches:
+    class Switches(HeadSwitches):
         """Of the pyramid and its training."""
 
         bins: tuple[Annotated[float, Range(above=0)], ...] = (1.0, 0.5, 0.25, 0.125)
         """Sides of the pyramid's maps, fine to coarse: up to 1 a share of the query map's, above 1 in cells."""
         inner_weight: Annotated[float, Range(least=0)] = 1.0
         """Weight of the mean loss of the pyramid's own classifiers."""
-        dropout: Share | None = None
-        """The share of embedded channels that training drops; `none`: 0.5, light form 0."""
-        width: Count = _WIDTH
-        """Channels of the head; never more than the backbone has."""
 
         def __post_init__(self) -> None:
             if not self.bins:
@@ -83,14 +75,11 @@ class PFENet(Method):
 
     def __init__(self, backbone: Backbone, switches: Switches) -> None:
         super().__init__(backbone, switches)
-        width = min(switches.width, backbone.out_channels)
-        light = width < _WIDTH
-        dropout = (0.0 if light else _DROPOUT) if switches.dropout is None else switches.dropout
-        channels = middle_channels(backbone)
-        self.embed_query = plain_block(channels, width, dropout=dropout)
-        self.embed_support = plain_block(channels, width, dropout=dropout)
-        self.pyramid = Pyramid(width, len(switches.bins), dropout=0.0 if light else _CLASSIFIER_DROPOUT)
-        if light:
+        sizes = HeadSizes.of(switches, backbone)
+        self.embed_query = sizes.embedding(backbone)
+        self.embed_support = sizes.embedding(backbone)
+        self.pyramid = Pyramid(sizes.width, len(switches.bins), dropout=sizes.classifier_dropout)
+        if sizes.light:
             for part in (self.embed_query, self.embed_support, self.pyramid):
                 start(part)
 
