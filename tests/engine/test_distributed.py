@@ -25,6 +25,7 @@ from tests.support.several import run_several, torchrun
 from tests.support.tiny_run import tiny_request, tiny_training
 
 METHODS = str(Path(__file__).parents[1] / "fixtures" / "methods")
+STAGED = str(Path(__file__).parents[1] / "fixtures" / "staged")
 STEADY = {"recipe.bn": "eval", "recipe.batch": "3", "recipe.lr": "0.0001"}  # no step that magnifies what rounds
 RUNS: dict[str, dict[str, Any]] = {
     "plain": {"method": "panet"},
@@ -36,6 +37,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "settings": {"recipe.bn": "stats", "dropout": "0.5", "recipe.freeze": "stem"},
     },
     "fp16": {"method": "baseline", "precision": "fp16"},
+    "a stage before": {"method": "staged", "methods_path": STAGED, "settings": {"recipe.lr": "0.1"}},
 }
 
 ROUNDED = {"batch-norms over the batch": 5e-3, "fp16": 1e-2}
@@ -104,6 +106,27 @@ def test_two_processes_train_as_one_does(name: str, both: dict[str, tuple[Path, 
     assert [info["provenance"].get("processes") for info in infos] == [None, 2]
     assert infos[0]["identity"] == infos[1]["identity"]
     assert len(read_lines(two / "episodes.jsonl")) == 12
+
+
+@pytest.mark.slow
+def test_a_stage_is_trained_once_and_given_to_both_processes(both: dict[str, tuple[Path, Path]]) -> None:
+    one, two = both["a stage before"]
+    facts = [json.loads((folder / "run.json").read_text())["stages"]["base"] for folder in (one, two)]
+    assert [found["trained"] for found in facts] == ["here", "here"]
+    stages = [Path(found["folder"]) for found in facts]
+    assert stages[0].relative_to(one.parents[3]) == stages[1].relative_to(two.parents[3])
+    rows, others = (read_lines(folder / "train.jsonl") for folder in stages)
+    assert len(rows) == 4
+    for row, other in zip(rows, others, strict=True):
+        assert other["loss"] == pytest.approx(row["loss"], rel=1e-5)
+    bases = [load_state(folder / "checkpoint.pt").model for folder in stages]
+    apart = [value - bases[1][key] for key, value in bases[0].items() if value.is_floating_point()]
+    assert _norm(apart) < 1e-5 * _norm([value for value in bases[0].values() if value.is_floating_point()])
+    states = [load_state(folder / "checkpoint.pt").model for folder in (one, two)]
+    for state, base in zip(states, bases, strict=True):  # all but the bias stays as the stage left it
+        assert torch.equal(state["classifier.weight"], base["classifier.weight"])
+    assert abs(float(states[0]["bias"])) > 1e-3
+    assert float(states[1]["bias"]) == pytest.approx(float(states[0]["bias"]), rel=1e-4)
 
 
 @pytest.mark.slow
