@@ -111,6 +111,11 @@ def _cost(*protocols: str) -> str:
             images = recipe.iterations * recipe.batch * (1 + (recipe.train_shots or 1) + _unlabelled(cls))
             cells += [f"{recipe.iterations:,} x {recipe.batch}", f"{images:,}"]
         rows.append((f"`{name}`", f"`{cls.default_backbone}`", *cells))
+        before = [{one.name: one for one in cls.stages_before(load_protocol(protocol), 1)} for protocol in protocols]
+        for stage in dict.fromkeys(stage for stages in before for stage in stages):
+            recipes = [stages[stage].recipe for stages in before]
+            cells = [cell for r in recipes for cell in (f"{r.iterations:,} x {r.batch}", f"{r.iterations * r.batch:,}")]
+            rows.append((f"`{name}`: stage `{stage}`", f"`{cls.default_backbone}`", *cells))
     return _table(tuple(" | ".join(head).split(" | ")), rows)
 
 

@@ -107,9 +107,14 @@ def _runs_table(runs: Sequence[Planned]) -> Table:
 
 def _state(run: Planned) -> tuple[str, str]:
     """What is left, and the last folder of the record."""
-    left = ", ".join(f"{n:,} {_WORK[name][n != 1]}" for name, n in run.left.steps.items())
+    left = ", ".join(f"{n:,} {_words(name)[n != 1]}" for name, n in run.left.steps.items())
     failed = " (failed)" if run.left.status == "failed" else ""
     return (left or "nothing: done") + failed, run.left.folder.name if run.left.folder else "-"
+
+
+def _words(work: str) -> tuple[str, str]:
+    """One and several steps of a kind of work; what has no words of its own is a stage."""
+    return _WORK.get(work, (f"step of {work}", f"steps of {work}"))
 
 
 def _settings_tables(runs: Sequence[Planned]) -> list[Table]:
@@ -149,6 +154,7 @@ def _estimate_table(batch: Batch) -> Table | None:
     if not kinds:
         return None
     rows = []
+    stages = any(run.speed and run.speed.stages for runs in kinds.values() for run in runs)
     for runs in kinds.values():
         first, speed = runs[0], runs[0].speed
         if speed is None:
@@ -157,13 +163,29 @@ def _estimate_table(batch: Batch) -> Table | None:
         seconds = sum(steps * first.speeds[name] for name, steps in whole.items())
         left = sum(steps * run.speeds[name] for run in runs for name, steps in run.left.steps.items())
         step = _duration(speed.step) if speed.step else "-"
-        rows.append((first.settings.method, step, _duration(first.speeds["evaluate"]), about(seconds), about(left)))
+        before = [
+            f"{title}: {_duration(one.step)} a step, {about(one.step * first.stages[title])}"
+            for title, one in speed.stages.items()
+        ]
+        of_run = (step, _duration(first.speeds["evaluate"]), about(seconds), about(left))
+        rows.append((first.settings.method, *(["; ".join(before) or "-"] if stages else []), *of_run))
     memory = max(run.memory(batch.slots.count) for run in batch.runs)
     total = seconds_left(batch)
+    once = (
+        " What comes before is trained once for all runs that need it: the time of one run is without it, and all that "
+        "is left is with what is not trained yet."
+    )
     parts = [
         f"{run.settings.method} {run.speed.step_episodes} of {run.settings.recipe['batch']}"
         for run in (runs[0] for runs in kinds.values())
         if run.speed and run.speed.step and run.speed.step_episodes < run.settings.recipe["batch"]
+    ]
+    parts += [
+        f"{runs[0].settings.method} {title} {one.images} images"
+        for runs in kinds.values()
+        if runs[0].speed
+        for title, one in runs[0].speed.stages.items()
+        if one.images < one.batch
     ]
     scaled = f" Training steps are scaled from a part of their episodes ({', '.join(parts)})." if parts else ""
     bound = "at least" if parts else "up to"
@@ -174,10 +196,10 @@ def _estimate_table(batch: Batch) -> Table | None:
         beside = f" {count} runs at a time are taken to be as fast as one alone, which they are not quite."
     caption = (
         f"From a few steps on made-up images, measured here and now. Memory: {bound} {memory / _GIB:.1f} GiB{each}."
-        f"{scaled}{beside} "
+        f"{scaled}{beside}{once if stages else ''} "
         f"{about(total).capitalize() if total else 'An unknown time'} for all that is left. Not in it: {LEFT_OUT}."
     )
-    heads = ("method", "training step", "episode", "one run", "all that is left")
+    heads = ("method", *(["before"] if stages else []), "training step", "episode", "one run", "all that is left")
     return _texts("estimate", "Estimate of the time", caption, heads, rows, labels=1)
 
 
@@ -223,7 +245,7 @@ def _run_json(run: Planned) -> dict[str, Any]:
         "identity": run.settings.identity if folder else None,
         "record": str(folder) if folder else None,
         "status": run.left.status,
-        "left": {name: run.left.steps.get(name, 0) for name in _WORK},
+        "left": {name: run.left.steps.get(name, 0) for name in (*run.stages, *_WORK)},
         "seconds": sum(n * run.speeds[name] for name, n in run.left.steps.items()) if run.speed else None,
         "settings": known_settings(run),
     }

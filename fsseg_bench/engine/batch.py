@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,9 +17,9 @@ from fsseg_bench.engine.ready import check_ready, few, remarks, without_part
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered
 from fsseg_bench.engine.share import Jobs
 from fsseg_bench.engine.slots import ONE_SLOT, Slots, slots_for
-from fsseg_bench.engine.stage_plan import stage_notes
+from fsseg_bench.engine.stage_plan import stage_notes, stages_left, title_of
 from fsseg_bench.errors import NotHereError, UserError, last_words
-from fsseg_bench.method import Method
+from fsseg_bench.method import Method, Stage
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.protocol.lists import list_path
 from fsseg_bench.protocol.spec import Protocol
@@ -46,11 +46,13 @@ class Planned:
     episodes: int
     """How many there are."""
     left: Left
-    """What is left to do."""
+    """What is left to do. Steps of a stage that several runs of a command need are the first one's."""
     images: int | None = None
     """Different images that the evaluation encodes; None where the data are not here."""
     lacking: tuple[str, ...] = ()
     """The data and weights that are not here, in words: the settings then have no digests, and the run no identity."""
+    stages: Mapping[str, int] = field(default_factory=dict)
+    """Steps of each training that comes before, by title, whether it is done or not."""
     speed: Speed | None = None
     """What was measured, if anything was."""
     _plan: Plan | None = field(default=None, repr=False)
@@ -62,10 +64,11 @@ class Planned:
 
     @property
     def speeds(self) -> dict[str, float]:
-        """Seconds a training step and an episode, as far as they are known."""
+        """Seconds a step of each stage, a training step and an episode, as far as they are known."""
         if self.speed is None:
             return {}
-        return {"train": self.speed.step, "evaluate": self.speed.evaluation(self.episodes, self.images)}
+        own = {"train": self.speed.step, "evaluate": self.speed.evaluation(self.episodes, self.images)}
+        return {title: one.step for title, one in self.speed.stages.items()} | own
 
     def memory(self, side_by_side: int = 1) -> int:
         """Bytes at the most when so many runs are made at a time; 0 where it was not measured."""
@@ -180,6 +183,8 @@ class Planner:
     ) -> None:
         self._opened, self._here, self._measuring, self._kept = opened, here, measuring, kept
         self._tried: set[str] = set()
+        self._counted: set[str] = set()
+        """The stages whose steps are in what is left of an earlier run."""
         self._weights: dict[tuple[str, str, str], tuple[WeightsInfo, tuple[str, ...]]] = {}
         self.speeds: dict[str, Speed | None] = {}
         """By the kind of run."""
@@ -210,7 +215,7 @@ class Planner:
                 raise
             return self._outlined(slots.given(request), (str(error),))
         check_batch(plan.recipe)
-        left = left_of(plan.settings, request, len(plan.table))
+        left = left_of(plan.settings, request, len(plan.table), self._new_steps(plan))
         if request.threads is None and (words := threads_words(left)):
             self.notes.append(words)
         request = slots.given(request, left.threads)
@@ -232,10 +237,17 @@ class Planner:
                 (drawn, plan.model.unlabelled_images, request.scales, masked),
                 lambda: different_images(plan.table, plan.further, request.scales, masked=masked),
             ),
+            stages={one.title: one.stage.recipe.iterations for one in plan.stages},
             _plan=replace(plan, request=replace(plan.request, threads=request.threads)) if keep else None,
         )
-        self._measure(planned, plan.model, plan.protocol, plan.recipe)
+        self._measure(planned, plan.model, plan.protocol, plan.recipe, [one.stage for one in plan.stages])
         return planned
+
+    def _new_steps(self, plan: Plan) -> dict[str, int]:
+        """What is left of a plan's stages, but for those that an earlier run trains."""
+        new = tuple(one for one in plan.stages if one.key.identity not in self._counted)
+        self._counted |= {one.key.identity for one in new}
+        return stages_left(new, plan.request.out)
 
     def _outlined(self, request: RunRequest, lacking: tuple[str, ...]) -> Planned:
         """A request without its data, and perhaps without its weights, in whose place are random numbers."""
@@ -261,20 +273,24 @@ class Planner:
         episodes = found.protocol.episodes.count
         if request.episode_list:
             episodes = len(EpisodeTable.from_csv(list_path(request.episode_list, request.fold)))
+        stages = {title_of(stage): stage.recipe.iterations for stage in found.stages}
         planned = Planned(
             request=request,
             settings=settings,
             shown=settings_shown(settings, None),
             label=found.protocol.label,
             episodes=episodes,
-            left=Left({"train": found.recipe.iterations, "evaluate": episodes}),
+            left=Left({**stages, "train": found.recipe.iterations, "evaluate": episodes}),
             lacking=lacking,
+            stages=stages,
         )
         if model is not None:
-            self._measure(planned, model, found.protocol, found.recipe)
+            self._measure(planned, model, found.protocol, found.recipe, found.stages)
         return planned
 
-    def _measure(self, planned: Planned, model: Method, protocol: Protocol, recipe: Recipe) -> None:
+    def _measure(
+        self, planned: Planned, model: Method, protocol: Protocol, recipe: Recipe, stages: Sequence[Stage]
+    ) -> None:
         """Measures the first run of each kind that is worth it."""
         worth = sum(planned.left.steps.values()) >= _WORTH_MEASURING
         if self._measuring is None or not worth or planned.kind in self.speeds:
@@ -284,7 +300,8 @@ class Planner:
         self.speeds[planned.kind] = None
         try:
             device = resolve_device(planned.request.device)
-            self.speeds[planned.kind] = measure(model, planned.request, protocol, recipe, device)
+            backbone = planned.settings.backbone
+            self.speeds[planned.kind] = measure(model, planned.request, protocol, recipe, device, stages, backbone)
         except Exception as error:  # noqa: BLE001 - a run is made all the same, and says what is wrong
             self.notes.append(f"{name}: no estimate of its time ({last_words(error)})")
 

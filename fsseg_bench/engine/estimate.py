@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 import torch
 
-from fsseg_bench.data.training import Extras, TrainingEpisodes
+from fsseg_bench.data.base_images import BaseImages
+from fsseg_bench.data.training import Extras, TrainingEpisodes, TrainingStream
 from fsseg_bench.engine.cache import Budget, FeatureCache, default_budget
 from fsseg_bench.engine.device import backend_of, exact
 from fsseg_bench.engine.evaluate import Evaluator
@@ -20,8 +21,10 @@ from fsseg_bench.engine.made_up_data import MadeUpSource
 from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.optimise import build_optimizer, prepare
 from fsseg_bench.engine.run import default_workers, setting_of
+from fsseg_bench.engine.stage_plan import title_of
+from fsseg_bench.engine.stage_run import built_network
 from fsseg_bench.engine.train import Trainer
-from fsseg_bench.method import Method
+from fsseg_bench.method import Method, Stage
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable, Further
 from fsseg_bench.recipe import Recipe
@@ -37,6 +40,18 @@ _MOST_STEPS = 6
 _STEP_SECONDS = 4.0  # that a training step may take while it is measured; two are made at least
 _EPISODES = 16  # of the first evaluation, which does not count, where the device's memory decides how many go together
 _PASSES = 3  # what an image costs in training, in passes of the encoder: forward, and backward twice that
+
+
+@dataclass(frozen=True)
+class StageSpeed:
+    """Measured time of the training of a stage."""
+
+    step: float
+    """Seconds a step."""
+    images: int
+    """How many of the step's images were measured, from which the whole step is scaled."""
+    batch: int
+    """How many it has."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,8 @@ class Speed:
     does not say."""
     cache_bytes: int
     """Memory that may be spent on keeping features."""
+    stages: Mapping[str, StageSpeed] = field(default_factory=dict)
+    """Of what is trained before the method, by title."""
 
     def evaluation(self, episodes: int, images: int | None) -> float:
         """Seconds an episode of a run of ``episodes`` with ``images`` different images; None: all are different.
@@ -97,8 +114,17 @@ def different_images(
     return len(queries | supports) + len(without)
 
 
-def measure(model: Method, request: RunRequest, protocol: Protocol, recipe: Recipe, device: torch.device) -> Speed:
-    """Measures a few training steps and episodes of ``model``, of which copies do the work.
+def measure(
+    model: Method,
+    request: RunRequest,
+    protocol: Protocol,
+    recipe: Recipe,
+    device: torch.device,
+    stages: Sequence[Stage] = (),
+    backbone: str = "",
+) -> Speed:
+    """Measures a few training steps and episodes of ``model``, of which copies do the work, and steps of its stages,
+    whose networks are on ``backbone``.
 
     Raises:
         Exception: whatever the method raises on made-up images, or the machine for want of memory.
@@ -114,10 +140,11 @@ def measure(model: Method, request: RunRequest, protocol: Protocol, recipe: Reci
             batch = recipe.batch if backend.is_gpu else _affordable(recipe, images, times[0])
             smaller = replace(recipe, batch=batch)
             step = _training(model, request, protocol, smaller, device, source) * recipe.batch / batch
+        before = {title_of(one): _stage(one, backbone, request, protocol, device, source, times[0]) for one in stages}
     peak = backend.peak_memory(device)
     backend.release_memory(device)
     budget = default_budget(device, request.cache_gib)
-    return Speed(step, batch, *times, images, size, peak, budget.device + budget.host)
+    return Speed(step, batch, *times, images, size, peak, budget.device + budget.host, before)
 
 
 def _affordable(recipe: Recipe, images: int, encode: float) -> int:
@@ -143,10 +170,35 @@ def _training(
     episodes = TrainingEpisodes(
         source, protocol, pairs, request.fold, request.way, shot, recipe.augment, request.seed, length, extras
     )
-    trainer = Trainer(copy.deepcopy(model), episodes, recipe, request.seed, device, request.precision)
-    prepare(trainer.method, recipe)
-    optimizer = build_optimizer(trainer.method, recipe)
-    batches = load_batches(episodes, range(length), recipe.batch, 0, pinned=False, say=lambda _: None)
+    return _steps(copy.deepcopy(model), episodes, request, recipe, device)
+
+
+def _stage(
+    stage: Stage,
+    backbone: str,
+    request: RunRequest,
+    protocol: Protocol,
+    device: torch.device,
+    source: MadeUpSource,
+    encode: float,
+) -> StageSpeed:
+    """Of a network with random numbers: what it costs does not depend on them."""
+    recipe = stage.recipe
+    batch = recipe.batch if backend_of(device).is_gpu else _affordable(recipe, 1, encode)
+    network = built_network(stage, backbone, "none", request, protocol)
+    images = [str(i) for i in range(batch)]
+    length = _MOST_STEPS * batch
+    stream = BaseImages(source, protocol, images, request.fold, recipe.augment, request.seed, length)
+    seconds = _steps(network, stream, request, replace(recipe, batch=batch), device)
+    return StageSpeed(seconds * recipe.batch / batch, batch, recipe.batch)
+
+
+def _steps(model: Method, stream: TrainingStream, request: RunRequest, recipe: Recipe, device: torch.device) -> float:
+    """Seconds a step of a model that is trained for it."""
+    trainer = Trainer(model, stream, recipe, request.seed, device, request.precision)
+    prepare(model, recipe)
+    optimizer = build_optimizer(model, recipe)
+    batches = load_batches(stream, range(len(stream)), recipe.batch, 0, pinned=False, say=lambda _: None)
     watch = _Watch()
     with exact(device, request.precision, deterministic=not request.nondeterministic):
         while watch.goes_on:

@@ -20,6 +20,8 @@ from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import results_root
 from fsseg_bench.plugins import portable_name
 from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.records.info import CHECKPOINT_FILE, TRAIN_FILE
+from fsseg_bench.records.lines import count_lines
 from fsseg_bench.records.stage import StageKey, is_trained, read_stage
 from fsseg_bench.storage.json_text import plain
 
@@ -37,10 +39,20 @@ class PlannedStage:
     """As ``--weights`` takes them."""
 
     @property
+    def title(self) -> str:
+        """What progress calls its training."""
+        return title_of(self.stage)
+
+    @property
     def shown(self) -> dict[str, Any]:
         """What a run's settings say of the training, whichever fold it is of."""
         found = self.key.settings
         return {name: found[name] for name in ("network", "images", "recipe", "code")}
+
+
+def title_of(stage: Stage) -> str:
+    """What progress and estimates call the training of a stage."""
+    return f"stage {stage.name}"
 
 
 def plan_stages(
@@ -133,4 +145,18 @@ def _state(planned: PlannedStage, folder: Path) -> str:
     if is_trained(document, folder):
         return f"trained already, in {folder}"
     verb = "trained first" if document is None else "its training goes on"
-    return f"{verb}, in {folder}, which no estimate counts"
+    return f"{verb}, in {folder}"
+
+
+def stages_left(stages: tuple[PlannedStage, ...], out: str | None) -> dict[str, int]:
+    """The steps that each stage's training still takes, by its title; what is trained has no entry."""
+    left = {}
+    for planned in stages:
+        folder, whole = planned.key.folder(results_root(out)), planned.stage.recipe.iterations
+        document = read_stage(folder, planned.key)
+        if is_trained(document, folder):
+            continue
+        has_state = document is not None and (folder / CHECKPOINT_FILE).exists()
+        done = min(count_lines(folder / TRAIN_FILE), whole) if has_state else 0
+        left[planned.title] = whole - done
+    return left

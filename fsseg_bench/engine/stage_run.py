@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from fsseg_bench.data.source import Source
     from fsseg_bench.engine.stage_plan import PlannedStage
+    from fsseg_bench.method import Stage
     from fsseg_bench.progress import Progress
     from fsseg_bench.protocol.spec import Protocol
     from fsseg_bench.records.request import RunRequest
@@ -73,7 +74,7 @@ def trained_stage(planned: PlannedStage, work: StageWork, progress: Progress) ->
         Stopped: the process was told to end, and has written what it did.
     """
     stage, key = planned.stage, planned.key
-    network = _built(planned, work)
+    network = built_network(stage, planned.backbone, planned.weights, work.request, work.protocol)
     check_parts(work.method, network, stage.name)
     folder = key.folder(work.root)
     with _named(stage.name):
@@ -113,26 +114,24 @@ def check_parts(method: Method, network: StageNetwork, name: str) -> None:
         )
 
 
-def _built(planned: PlannedStage, work: StageWork) -> StageNetwork:
-    request, classes = work.request, len(work.protocol.base_classes(work.request.fold))
-    network, _ = assemble(
-        planned.stage.network,
-        planned.backbone,
-        planned.weights,
-        {},
-        request.seed,
-        classes,
-        request.backbones_path,
-    )
+def built_network(stage: Stage, backbone: str, weights: str, request: RunRequest, protocol: Protocol) -> StageNetwork:
+    """The network of a stage on a backbone, not trained.
+
+    Raises:
+        ContractError: it is no :class:`StageNetwork`.
+        UserError: backbone or weights are unknown or not here.
+    """
+    classes = len(protocol.base_classes(request.fold))
+    network, _ = assemble(stage.network, backbone, weights, {}, request.seed, classes, request.backbones_path)
     if not isinstance(network, StageNetwork):
-        raise ContractError(f"stage {planned.stage.name}: {type(network).__name__} is no StageNetwork")
+        raise ContractError(f"stage {stage.name}: {type(network).__name__} is no StageNetwork")
     return network
 
 
 def _train(
     planned: PlannedStage, network: StageNetwork, work: StageWork, record: StageRecord, progress: Progress
 ) -> None:
-    stage, request, recipe = planned.stage, work.request, planned.stage.recipe
+    request, recipe = work.request, planned.stage.recipe
     check_training(network, recipe)
     images = planned.chosen.images
     stream = BaseImages(
@@ -158,7 +157,7 @@ def _train(
         workers=work.workers,
         cadence=work.cadence,
         deterministic=not request.nondeterministic,
-        title=f"stage {stage.name}",
+        title=planned.title,
     )
     record.update(status="training", images={"trained_on": len(images), "left_out": planned.chosen.left_out})
     begin = time.perf_counter()

@@ -233,3 +233,11 @@ def read_lines(path: Path, chain: Chain = Chain(), inspect: Inspect | None = Non
         return []
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def count_lines(path: Path) -> int:
+    """How many lines a log has, without a look into them; 0 where it cannot be read."""
+    try:
+        return path.read_bytes().count(b"\n")
+    except OSError:
+        return 0

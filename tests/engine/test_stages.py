@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from fsseg_bench.cli.plan import plan_json, plan_text, seconds_left
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.open_run import RunPlaces, open_run
@@ -170,6 +171,45 @@ def test_a_dry_run_says_what_comes_before(folder: Path) -> None:
     assert not stage_files(folder)
     finish(request(folder))
     assert "trained already" in said()
+
+
+def test_the_steps_of_a_stage_that_two_runs_need_are_estimated_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fsseg_bench.engine.batch._WORTH_MEASURING", 1)
+    batch = plan_all([request(folder), request(folder, method="other")], {}, measuring=lambda _: None)
+    own, others = (run.left.steps for run in batch.runs)
+    assert own == {"stage base": 4, "train": 2, "evaluate": 12}
+    assert others == {"evaluate": 12}
+    speeds = [run.speeds for run in batch.runs]
+    assert all(speed["stage base"] > 0 for speed in speeds)
+    expected = (
+        4 * speeds[0]["stage base"] + 2 * speeds[0]["train"] + 12 * (speeds[0]["evaluate"] + speeds[1]["evaluate"])
+    )
+    assert seconds_left(batch) == pytest.approx(expected)
+    plan_text(batch, batch.notes, (), verbose=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "4 steps of stage base, 2 training steps, 12 episodes" in shown
+    assert "a step, about" in shown and "trained once for all runs that need it" in shown
+    left = [run["left"] for run in json.loads(plan_json(batch, ()))["runs"]]
+    assert left[0] == {"stage base": 4, "train": 2, "evaluate": 12}
+
+
+@pytest.mark.slow
+def test_what_is_left_of_a_stage_and_of_runs_that_need_it(folder: Path) -> None:
+    def left(**changes: Any) -> dict[str, int]:
+        return dict(plan_all([request(folder, **changes)], {}).runs[0].left.steps)
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(make_plan(request(folder)), Watched("stage base", stop_at=3), Cadence(0.0))
+    done = len((stage_files(folder)[0].parent / "train.jsonl").read_text().splitlines())
+    assert 0 < done < 4
+    assert left() == {"stage base": 4 - done, "train": 2, "evaluate": 12}
+    with pytest.raises(KeyboardInterrupt):
+        execute(make_plan(request(folder)), Watched("train", stop_at=2), Cadence(0.0))
+    shutil.rmtree(folder / "runs" / "stages")  # the run's checkpoint has the network
+    assert "stage base" not in left()
+    assert left(shot=2)["stage base"] == 4
 
 
 @pytest.mark.parametrize(
