@@ -140,6 +140,9 @@ _FEW = 4
     metavar="HEX",
     help="Refuse a run whose identity does not begin so: it was planned with other code, data or settings.",
 )
+@click.option(
+    "--stage", metavar="NAME", help="Train only this network that comes before the method, for all runs that need it."
+)
 @click.option("--panels", default=5, show_default=True, help="Pictures of episodes to write for each run.")
 @click.pass_context
 def run(
@@ -156,6 +159,7 @@ def run(
     verbose: bool,
     quiet: bool,
     identity: str | None,
+    stage: str | None,
     **options: Any,
 ) -> None:
     """Train and evaluate methods under one protocol, and print the table.
@@ -164,11 +168,13 @@ def run(
     """
     if verbose and quiet:
         raise click.UsageError("-v and -q exclude each other", ctx)
+    if stage is not None and (dry_run or as_json or jobs != 1 or options["eval_only"] or options["fresh"]):
+        raise click.UsageError("--stage and --dry-run, --json, --jobs, --eval-only, --fresh exclude each other", ctx)
     from fsseg_bench.cli.plan import headline, plan_json, plan_text, say_differences
     from fsseg_bench.engine.batch import plan_all
     from fsseg_bench.engine.distributed import processes
     from fsseg_bench.engine.identity import check_identity
-    from fsseg_bench.engine.jobs import run_all
+    from fsseg_bench.engine.jobs import run_all, train_stages
     from fsseg_bench.engine.plan import OpenSources
     from fsseg_bench.engine.requests import requests_for
     from fsseg_bench.progress import Progress
@@ -183,7 +189,11 @@ def run(
     measuring = _measuring(say) if estimate else None
     batch = plan_all(wanted.requests, opened, here=not dry_run, measuring=measuring, jobs=jobs)
     if identity is not None:
-        check_identity(batch, identity)
+        check_identity(batch, identity, stage)
+    if stage is not None:
+        for folder in train_stages(batch, opened, stage, Progress() if quiet else screen_progress()):
+            say(f"stage {stage}: {folder}")
+        return
     if processes().rank:
         if not dry_run:
             run_all(batch, opened)

@@ -11,7 +11,7 @@ from fsseg_bench.engine.batch import Batch, Planned
 from fsseg_bench.engine.device import backend_of, resolve_device
 from fsseg_bench.engine.distributed import processes
 from fsseg_bench.engine.plan import OpenSources
-from fsseg_bench.engine.run import assist, execute
+from fsseg_bench.engine.run import assist, execute, train_stage
 from fsseg_bench.engine.side_by_side import RunTask, make_side_by_side
 from fsseg_bench.machine.share import share_here
 from fsseg_bench.progress import Job, Progress
@@ -52,6 +52,20 @@ def run_all(batch: Batch, opened: OpenSources, progress: Progress | None = None)
                 progress.say(f"{jobs[number].title}: {result_words(record.info)}, {time.monotonic() - begin:,.0f} s")
         folders.append(record.folder)
     return folders
+
+
+def train_stages(batch: Batch, opened: OpenSources, name: str, progress: Progress | None = None) -> list[Path]:
+    """Trains the stage ``name`` of every run of ``batch``, and nothing else; the folders, each once.
+
+    One process trains a stage: others that torchrun started have nothing to do.
+
+    Raises:
+        UserError: as :func:`fsseg_bench.engine.run.train_stage`.
+    """
+    if processes().rank:
+        return []
+    folders = [train_stage(planned.plan(opened), name, progress, share_here()) for planned in batch.runs]
+    return list(dict.fromkeys(folders))
 
 
 def jobs_of(batch: Batch) -> list[Job]:

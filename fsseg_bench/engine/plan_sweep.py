@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,9 +13,11 @@ import torch
 from fsseg_bench.engine.batch import Planned, Planner
 from fsseg_bench.engine.device import backend_of, check_arithmetic, resolve_device, use_threads
 from fsseg_bench.engine.plan import OpenSources
+from fsseg_bench.engine.plan import Plan as EnginePlan
 from fsseg_bench.engine.remembered import Remembered, settings_key
+from fsseg_bench.engine.stage_plan import PlannedStage
 from fsseg_bench.engine.sweep_requests import Asked, asked_cells, with_device
-from fsseg_bench.engine.sweep_size import record_bytes
+from fsseg_bench.engine.sweep_size import record_bytes, stage_bytes
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
 from fsseg_bench.records.command import run_words, self_contained
@@ -23,6 +26,7 @@ from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import RunSettings
 from fsseg_bench.storage.json_text import plain
 from fsseg_bench.sweeps.code_state import code_state
+from fsseg_bench.sweeps.labels import stage_label
 from fsseg_bench.sweeps.plan import FORMAT, Cell, Plan
 from fsseg_bench.sweeps.spec import Spec
 
@@ -84,6 +88,8 @@ class _Work:
     root: Path
     settings: dict[str, RunSettings] = field(default_factory=dict)
     made: dict[str, Cell] = field(default_factory=dict)
+    stages: dict[str, list[Cell]] = field(default_factory=dict)
+    """By label of a cell those that would train what comes before its method, if others need it, too."""
     failed: dict[str, list[str]] = field(default_factory=dict)
     """By message the cells that it concerns."""
     lacking: dict[str, list[str]] = field(default_factory=dict)
@@ -108,7 +114,9 @@ class _Work:
             self.lacking.setdefault(what, []).append(asked.label)
         if not planned.lacking:
             self.settings[asked.label] = planned.settings
-            self.made[asked.label] = self._cell(asked, planned)
+            plan = planned.plan(self.opened)
+            self.made[asked.label] = self._cell(asked, planned, plan)
+            self.stages[asked.label] = [self._stage(self.made[asked.label], plan, one) for one in plan.stages]
 
     def check(self, wanted: int) -> None:
         """Says all that is wrong.
@@ -141,10 +149,43 @@ class _Work:
                 found.append(replace(cell, waits_for=waits))
             else:
                 notes.append(f"{label} is the same run as {same[label]}; it is made once")
-        return found, _few(notes, "cells are the same runs as others; each is made once")
+        return self._with_stages(found), _few(notes, "cells are the same runs as others; each is made once")
 
-    def _cell(self, asked: Asked, planned: Planned) -> Cell:
-        plan, settings = planned.plan(self.opened), planned.settings
+    def _with_stages(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells, each after those that train what comes before its method and what others need, too.
+
+        A cell waits for the last of several such, which waits for those before it.
+        """
+        needed = Counter(stage.identity for cell in cells for stage in self.stages[cell.label])
+        label: dict[str, str] = {}
+        found: list[Cell] = []
+        for cell in cells:
+            first = cell.waits_for
+            for stage in self.stages[cell.label]:
+                if needed[stage.identity] == 1:
+                    continue
+                if stage.identity not in label:
+                    label[stage.identity] = stage.label
+                    found.append(replace(stage, waits_for=first))
+                first = label[stage.identity]
+            found.append(replace(cell, waits_for=first))
+        return found
+
+    def _stage(self, cell: Cell, plan: EnginePlan, stage: PlannedStage) -> Cell:
+        name = stage.stage.name
+        return Cell(
+            label=stage_label(name, cell.label),
+            command=(*cell.command, "--stage", name),
+            folder=stage.key.folder(Path()).as_posix(),
+            identity=stage.key.identity,
+            train=stage.stage.recipe.iterations,
+            evaluate=0,
+            bytes=stage_bytes(plan, stage, self.kept),
+            options={**cell.options, "stage": name},
+        )
+
+    def _cell(self, asked: Asked, planned: Planned, plan: EnginePlan) -> Cell:
+        settings = planned.settings
         words = run_words(self_contained(planned.request, settings), str(settings.fold))[1:]
         folder = run_folder(Path(), settings)
         if asked.trains is not None:  # its name ends with digits of an identity that is known when the checkpoint is

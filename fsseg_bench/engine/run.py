@@ -28,7 +28,7 @@ from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.results import EpisodeResult
 from fsseg_bench.engine.stage_run import StageWork, give, trained_stage
 from fsseg_bench.engine.train import Cadence, Trainer
-from fsseg_bench.errors import BugError, UserError, bug_words, explain, later
+from fsseg_bench.errors import BugError, UserError, bug_words, explain, later, unknown
 from fsseg_bench.machine import stopping
 from fsseg_bench.machine.share import ALONE, Share
 from fsseg_bench.paths import results_root
@@ -235,10 +235,35 @@ def _stages(
     plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None, share: Share
 ) -> list[dict[str, Tensor]]:
     """The parameters of the networks that come before the method; this process alone trains those that are not yet."""
+    work = _stage_work(plan, device, cadence, share)
+    found = {one.stage.name: trained_stage(one, work, progress) for one in plan.stages}
+    record.update(stages={name: one.facts for name, one in found.items()})
+    return [one.state for one in found.values()]
+
+
+def train_stage(plan: Plan, name: str, progress: Progress | None = None, share: Share = ALONE) -> Path:
+    """Trains one stage of a plan and nothing else, unless it is trained; its folder.
+
+    Raises:
+        UserError: the method has no such stage; or as :func:`fsseg_bench.engine.stage_run.trained_stage`.
+        Stopped: as :func:`execute`.
+    """
+    stages = {one.stage.name: one for one in plan.stages}
+    if name not in stages:
+        raise unknown(f"stage of {plan.request.method}", name, stages)
+    device, told = _device(plan)
+    progress = progress or Progress()
+    for line in told:
+        progress.say(line)
+    trained_stage(stages[name], _stage_work(plan, device, None, share), progress)
+    return stages[name].key.folder(results_root(plan.request.out))
+
+
+def _stage_work(plan: Plan, device: torch.device, cadence: Cadence | None, share: Share) -> StageWork:
     request = plan.request
     workers = default_workers(request, device, share) if backend_of(device).is_gpu else (request.workers or 0)
     host = default_budget(torch.device("cpu"), request.cache_gib, share).host
-    work = StageWork(
+    return StageWork(
         plan.model,
         plan.source,
         plan.protocol,
@@ -249,9 +274,6 @@ def _stages(
         workers,
         keep=int(host * _KEPT) // max(workers, 1),
     )
-    found = {one.stage.name: trained_stage(one, work, progress) for one in plan.stages}
-    record.update(stages={name: one.facts for name, one in found.items()})
-    return [one.state for one in found.values()]
 
 
 def _give(plan: Plan, states: Sequence[dict[str, Tensor]]) -> None:

@@ -10,7 +10,11 @@ from torch import Tensor
 from fsseg_bench.engine.optimise import prepare
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.remembered import Remembered, settings_key
+from fsseg_bench.engine.stage_plan import PlannedStage
+from fsseg_bench.engine.stage_run import built_network
+from fsseg_bench.method import Method
 from fsseg_bench.pictures.episode import drawn_side
+from fsseg_bench.recipe import Recipe
 
 _OF_OPTIMISER: Final = {"sgd": 1, "adam": 2, "adamw": 2}
 """Numbers that an optimiser keeps of each one that is trained; of another, one is assumed."""
@@ -24,20 +28,37 @@ def record_bytes(plan: Plan, kept: Remembered) -> int:
     return _checkpoint(plan, kept) + _logs(plan) + min(plan.request.panels, len(plan.table)) * _panel(plan)
 
 
+def stage_bytes(plan: Plan, stage: PlannedStage, kept: Remembered) -> int:
+    """The bytes of the finished training of a stage: checkpoint and log."""
+    recipe, own = stage.stage.recipe, stage.stage.network
+    key = own, plan.backbone, plan.request.backbones_path, plan.base_classes, _kind(recipe)
+
+    def counted() -> int:
+        network = built_network(stage.stage, plan.backbone, "none", plan.request, plan.protocol)
+        return _state_bytes(network, recipe)
+
+    return _RUN_FILE + kept.get("stage's bytes", key, counted) + _TRAINING_LINE * recipe.iterations
+
+
 def _checkpoint(plan: Plan, kept: Remembered) -> int:
     recipe = plan.recipe
     if not recipe.iterations:
         return 0
-    switches, kind = settings_key(plan.switches), (recipe.freeze, recipe.bn, recipe.optimizer)
+    switches, kind = settings_key(plan.switches), _kind(recipe)
     key = plan.cls, plan.backbone, plan.request.backbones_path, plan.settings.weights, switches, plan.base_classes, kind
+    return kept.get("checkpoint's bytes", key, lambda: _state_bytes(plan.model, recipe))
 
-    def counted() -> int:
-        prepare(plan.model, recipe)  # says what is trained
-        numbers = plan.model.state_dict().values()
-        trained = (p for p in plan.model.parameters() if p.requires_grad)
-        return _bytes(numbers) + _OF_OPTIMISER.get(recipe.optimizer, 1) * _bytes(trained)
 
-    return kept.get("checkpoint's bytes", key, counted)
+def _kind(recipe: Recipe) -> tuple[str, ...]:
+    """What decides how many numbers are trained."""
+    return recipe.freeze, recipe.bn, recipe.optimizer
+
+
+def _state_bytes(model: Method, recipe: Recipe) -> int:
+    prepare(model, recipe)  # says what is trained
+    numbers = model.state_dict().values()
+    trained = (p for p in model.parameters() if p.requires_grad)
+    return _bytes(numbers) + _OF_OPTIMISER.get(recipe.optimizer, 1) * _bytes(trained)
 
 
 def _logs(plan: Plan) -> int:

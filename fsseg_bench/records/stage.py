@@ -12,7 +12,15 @@ from typing import Any, Final, Literal, TypeGuard
 
 from fsseg_bench.errors import LockedError
 from fsseg_bench.paths import regular
-from fsseg_bench.records.info import CHECKPOINT_FILE, TRAIN_FILE, RecordError, folder_name, sealed
+from fsseg_bench.records.info import (
+    CHECKPOINT_FILE,
+    STAGE_FILE,
+    STAGES_FOLDER,
+    TRAIN_FILE,
+    RecordError,
+    folder_name,
+    sealed,
+)
 from fsseg_bench.records.lines import Chain, Inspect, LineLog, Row, read_lines
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.settings import identity_hash
@@ -21,9 +29,6 @@ from fsseg_bench.storage.files import remove_leftovers, writing
 from fsseg_bench.storage.json_text import strict_json, write_json
 from fsseg_bench.storage.lock import FolderLock
 
-STAGE_FILE: Final = "stage.json"
-STAGES_FOLDER: Final = "stages"
-"""Beside the folders of the protocols."""
 _SCHEMA: Final = 1
 _POLL = 2.0  # seconds between two looks at a lock that another process holds
 

@@ -10,11 +10,11 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from fsseg_bench.records.info import EPISODES_FILE, RUN_FILE, TRAIN_FILE
+from fsseg_bench.records.info import CHECKPOINT_FILE, EPISODES_FILE, RUN_FILE, STAGE_FILE, TRAIN_FILE
 from fsseg_bench.records.settings import identity_hash
 from fsseg_bench.storage.json_text import strict_json
 
@@ -47,7 +47,17 @@ class Glance:
 
 def glance(folder: str) -> Glance | None:
     """What the record in ``folder`` says; None where there is none."""
-    path = f"{folder}/{RUN_FILE}"
+    return _read(f"{folder}/{RUN_FILE}")
+
+
+def stage_glance(folder: str) -> Glance | None:
+    """What ``folder`` says of the training of a stage; None where there is none. It is done where its network is."""
+    found = _read(f"{folder}/{STAGE_FILE}")
+    gone = found is not None and found.status == "done" and not Path(folder, CHECKPOINT_FILE).exists()
+    return replace(found, status="training") if found and gone else found
+
+
+def _read(path: str) -> Glance | None:
     try:
         data = _whole(path)
         return _finished(data) or _glance(json.loads(data.decode()))

@@ -35,6 +35,11 @@ def label_of(options: Options, varied: Sequence[str]) -> str:
     return _short("-".join(parts))
 
 
+def stage_label(name: str, needed_by: str) -> str:
+    """Of the cell that trains the stage ``name``, from the label of the first cell that needs it."""
+    return _short(f"stage-{name}-{needed_by}")
+
+
 def told_apart(labels: Sequence[str], cells: Sequence[Options]) -> list[str]:
     """The labels of different cells; those that are alike, also where a file system takes ``A`` for ``a``, get digits
     of what the cell is."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
+from fsseg_bench.records.info import STAGES_FOLDER
 from fsseg_bench.schema import Range, parse
 from fsseg_bench.storage.files import make_folder
 from fsseg_bench.storage.json_text import plain, strict_json, write_json
@@ -56,7 +57,7 @@ class Cell:
     """The words after ``fsseg-bench``, from ``run`` on; paths are absolute, and how many threads compute is said."""
     folder: str
     """Of its record, from the folder of records; with ``*`` at its end where a checkpoint is evaluated that the sweep
-    makes first."""
+    makes first. Among those of stages: it trains a network that comes before the methods of other cells."""
     identity: str
     """Of the run. Where ``folder`` ends with ``*``, the hash of its settings without ``checkpoint_digest``."""
     train: int
@@ -66,9 +67,14 @@ class Cell:
     bytes: int = 0
     """On the disk, about, when it is done."""
     waits_for: str | None = None
-    """The label of the cell whose checkpoint it evaluates."""
+    """The label of the cell whose checkpoint it evaluates, or which trains what comes before its method."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What tells it from the other cells, by the name of the option; for tables."""
+
+    @property
+    def is_stage(self) -> bool:
+        """Whether it trains what comes before a method, and nothing else."""
+        return self.folder.startswith(f"{STAGES_FOLDER}/")
 
     @property
     def steps(self) -> int:

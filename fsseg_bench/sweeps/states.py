@@ -14,7 +14,7 @@ from typing import Final, Literal
 from fsseg_bench.errors import BUG, MISTAKE
 from fsseg_bench.storage.holder import Holder, holder
 from fsseg_bench.sweeps.attempts import LOG_FILE, Attempt, read_attempts
-from fsseg_bench.sweeps.glance import Glance, evaluated_episodes, glance, last_line, trained_steps
+from fsseg_bench.sweeps.glance import Glance, evaluated_episodes, glance, last_line, stage_glance, trained_steps
 from fsseg_bench.sweeps.plan import Cell, Plan, cell_folder, read_plan, records_of
 
 State = Literal["done", "running", "waiting", "stopped", "failed", "gave up"]
@@ -146,7 +146,7 @@ def _record(root: str, plan: Plan, cell: Cell) -> tuple[str, Glance | None]:
     """The folder of a cell's record and what run.json says; None where there is none yet."""
     if not cell.folder.endswith("*"):
         place = f"{root}/{cell.folder}"
-        found = glance(place)
+        found = stage_glance(place) if cell.is_stage else glance(place)
         if found and found.identity != cell.identity and found.status != "damaged":
             found = replace(found, status="damaged", reason=f"{place}: holds another run")
         return place, found

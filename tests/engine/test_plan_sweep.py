@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +26,9 @@ from fsseg_bench.sweeps.spec import Spec
 from fsseg_bench.sweeps.states import states_of
 from tests.support.tiny_run import finish, tiny_request, tiny_training
 from tests.support.tiny_sweep import Heard, tiny_sweep
+
+STAGED = str(Path(__file__).parents[1] / "fixtures" / "staged")
+OWN = {"method": "staged", "methods_path": STAGED, "iterations": 2}
 
 
 def planned(spec: Spec, root: Path) -> tuple[Plan, list[str]]:
@@ -251,6 +255,77 @@ def made(cell: Cell) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*cell.command, "--identity", cell.identity])
     assert ended.value.code in {0, None}
+
+
+# What is trained before methods
+
+
+def staged(folder: Path, **grid: Any) -> Spec:
+    return tiny_sweep(folder, common={"method": "staged", "methods_path": STAGED}, grid=grid)
+
+
+def test_a_stage_that_several_cells_need_is_a_cell_for_which_they_wait(tmp_path: Path) -> None:
+    plan, _ = planned(staged(tmp_path, shot=[1, 2], fold=[1, 2]), tmp_path / "runs")
+    stages = [cell for cell in plan.cells if cell.is_stage]
+    runs = [cell for cell in plan.cells if not cell.is_stage]
+    assert [(cell.train, cell.evaluate, cell.waits_for) for cell in stages] == [(4, 0, None)] * 2
+    assert [cell.label for cell in stages] == [f"stage-base-{cell.label}" for cell in runs[:2]]
+    assert [cell.waits_for for cell in runs] == [cell.label for cell in stages] * 2
+    known = [cell.label for cell in plan.cells]
+    assert all(known.index(cell.waits_for or "") < known.index(cell.label) for cell in runs)
+    for stage, run in zip(stages, runs, strict=False):
+        own = make_plan(replace(tiny_request(tmp_path, **OWN), fold=run.options["fold"])).stages[0].key
+        assert (stage.identity, stage.folder) == (own.identity, own.folder(Path()).as_posix())
+
+
+def test_a_stage_that_one_cell_needs_is_a_part_of_it(tmp_path: Path) -> None:
+    plan, _ = planned(staged(tmp_path, fold=[1, 2]), tmp_path / "runs")
+    assert [(cell.is_stage, cell.waits_for) for cell in plan.cells] == [(False, None)] * 2
+    shared = tiny_sweep(
+        tmp_path,
+        common={"method": "staged", "methods_path": STAGED},
+        grid={"shot": [1, 2]},
+        training={"shot": 1},
+    )
+    assert not any(cell.is_stage for cell in planned(shared, tmp_path / "runs")[0].cells)
+
+
+@pytest.mark.slow
+def test_states_of_stages_and_of_cells_that_wait_for_them(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    plan, _ = planned(staged(tmp_path, shot=[1, 2]), root)
+    folder = sweep_folder(root, "tiny")
+    write_plan(folder, plan)
+    stage, *runs = plan.cells
+    assert [state.state for state in states_of(folder)] == ["waiting"] * 3
+    assert stage.label in states_of(folder)[1].reason
+    made(stage)
+    found = states_of(folder)
+    assert [state.state for state in found] == ["done", "waiting", "waiting"]
+    assert (found[0].train, found[0].folder, found[1].reason) == (4, root / stage.folder, "")
+    assert found[0].train_seconds is not None
+    assert not list(root.rglob("run.json"))
+    for cell in runs:
+        made(cell)
+        facts = json.loads((root / cell.folder / "run.json").read_text())["stages"]["base"]
+        assert (facts["trained"], facts["identity"]) == ("earlier", stage.identity)
+    assert [state.state for state in states_of(folder)] == ["done"] * 3
+    (root / stage.folder / CHECKPOINT_FILE).unlink()
+    assert states_of(folder)[0].state == "stopped"
+
+
+def test_a_stage_is_the_one_that_was_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = planned(staged(tmp_path, shot=[1, 2]), tmp_path / "runs")[0].cells[0]
+    for words, told in (
+        ((*stage.command, "--identity", "0" * 64), f"identity is {stage.identity}"),
+        ((*stage.command[:-1], "bass"), "'base'"),
+        ((*stage.command, "--dry-run"), "exclude each other"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        assert ended.value.code == 2
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
