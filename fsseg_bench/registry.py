@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fsseg_methods
 from fsseg_bench import plugins
 from fsseg_bench.errors import UserError
+from fsseg_bench.nn.catalogue import BACKBONES
+from fsseg_bench.seen import (
+    OF_METHOD,
+    OF_WEIGHTS,
+    RANDOM_WEIGHTS,
+    UNKNOWN,
+    Seen,
+    card_lines,
+    under_protocol,
+    with_switches,
+)
 
 if TYPE_CHECKING:
     from fsseg_bench.method import Method
@@ -18,6 +31,7 @@ FIDELITIES = ("parity", "from code", "paper only", "reconstruction", "own design
 """What a card may say of how near a method is to its original; docs/reference/methods.md explains them."""
 _CARD_KEYS = ("title", "authors", "venue", "year", "fidelity", "distinctive")
 _WORKS = "works"
+_FILES = (".pth", ".pt", ".safetensors")
 
 
 def _method() -> type[Method]:
@@ -52,6 +66,12 @@ class Card:
     untrained: bool
     """Whether it predicts with pretrained weights alone: no parameter beside the backbone's has a part in it
     (``Untrained: works``)."""
+    transductive: str
+    """Which unlabelled pixels a prediction is fitted to, as :class:`fsseg_bench.seen.Seen`; unknown when not stated."""
+    test_time_training: str
+    """What gradient steps change at test; ``{steps}`` stands for the value of a switch."""
+    extra_data: str
+    """What the method sees beside base classes and episode."""
     origin: str
     """The file, or the entry point, that defines it."""
 
@@ -116,6 +136,58 @@ def released_of(name: str, methods_path: Path | str | None = None) -> tuple[Rele
     return found
 
 
+def pretraining(backbone: str, path: Path | str | None = None) -> dict[str, str]:
+    """What the published weights of a backbone, cut or not, have seen, as the docstring of its module says.
+
+    By field of :data:`fsseg_bench.seen.OF_WEIGHTS`, without those that it does not state. Nothing is imported.
+
+    Raises:
+        UserError: no such folder, or two backbones of one name.
+    """
+    known = plugins.places(BACKBONES, path)
+    while backbone and backbone not in known:
+        backbone = backbone.rpartition("-")[0]
+    return card_lines(plugins.docstring(known[backbone]), OF_WEIGHTS) if backbone else {}
+
+
+def what_was_seen(
+    method: str,
+    backbone: str,
+    weights: str | None,
+    protocol: str,
+    switches: Mapping[str, Any],
+    *,
+    stated: Mapping[str, str] | None = None,
+    methods_path: Path | str | None = None,
+    backbones_path: Path | str | None = None,
+) -> Seen:
+    """What a run's numbers are made of, as the cards of method and backbone say.
+
+    Args:
+        method: its name; of an unknown one nothing is known.
+        backbone: its name, cut or not.
+        weights: ``none``, the name of published weights, or of a file, of which nothing is known; None: not noted.
+        protocol: the name of it.
+        switches: the method's.
+        stated: what the user says of the weights, by field of :data:`fsseg_bench.seen.OF_WEIGHTS`.
+        methods_path: a folder with further methods.
+        backbones_path: a folder with further backbones.
+    """
+    found: dict[str, str] = {}
+    with suppress(UserError):
+        card = card_of(method, methods_path)
+        found |= {name: getattr(card, name) for name in OF_METHOD}
+    if weights == "none":
+        found |= RANDOM_WEIGHTS
+    elif weights and not weights.endswith(_FILES):
+        with suppress(UserError):
+            found |= pretraining(backbone, backbones_path)
+    found |= stated or {}
+    if "novel_classes" in found:
+        found["novel_classes"] = under_protocol(found["novel_classes"], protocol)
+    return with_switches(Seen(**found), switches)
+
+
 def _card(name: str, place: plugins.Place) -> Card:
     doc = plugins.docstring(place)
     values: dict[str, str] = {}
@@ -134,4 +206,5 @@ def _card(name: str, place: plugins.Place) -> Card:
         untrained=values.get("untrained", "").lower() == _WORKS,
         origin=place.origin,
         **{key: values.get(key, "") for key in _CARD_KEYS},
+        **dict.fromkeys(OF_METHOD, UNKNOWN) | card_lines(doc, OF_METHOD),
     )

@@ -14,6 +14,7 @@ from fsseg_bench.cli.options import user_folders
 from fsseg_bench.cli.output import show as draw
 from fsseg_bench.records.info import RUN_FILE
 from fsseg_bench.report.model import Cell, Column, Table, printable
+from fsseg_bench.seen import OF_METHOD
 
 
 @click.command("show")
@@ -143,6 +144,7 @@ def _of_method(facts: Mapping[str, Any]) -> Iterable[Table]:
             else "needs training, as far as its card says",
         ),
         ("at test", _at_test(facts)),
+        *((name.replace("_", " "), card[name]) for name in OF_METHOD),
         ("backbone", f"{facts['backbone']}, as published"),
         (f"on {facts['protocol']}", f"{there}, weights {facts['weights_there']}, where none is named"),
         *_backbones(facts["backbones"]),

@@ -27,6 +27,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode, Method
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.registry import FIDELITIES, Card
+from fsseg_bench.seen import OF_METHOD, wrong
 from fsseg_bench.values import checked_value, settable, type_text
 
 _NEAR = 0.85  # of difflib: one or two letters of a name
@@ -223,4 +224,8 @@ def check_card(card: Card) -> str:
         near = difflib.get_close_matches(card.fidelity.lower(), FIDELITIES, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ContractError(f"Fidelity: {card.fidelity} is unknown.{hint} Known: {', '.join(FIDELITIES)}")
+    for name in OF_METHOD:
+        if allowed := wrong(name, getattr(card, name)):
+            line = name.replace("_", " ").capitalize()
+            raise ContractError(f"{line}: {getattr(card, name)} is no value of a card; use {allowed}")
     return card.fidelity

@@ -30,6 +30,7 @@ EXCLUDED = {
     "fsseg_bench.paths": "in which folder data, caches and results lie",
     "fsseg_bench.choices": "finds the functions of a recipe, whose own modules count",
     "fsseg_bench.schema": "checks values, which are in the identity",
+    "fsseg_bench.seen": "what is said of a number, not what makes it",
     "fsseg_bench.version": "the name of a release; the code itself counts",
     "fsseg_bench.values": "turns what is given into values, which are in the identity",
     "fsseg_bench.engine.switches": "turns what is given into switches, which are in the identity",

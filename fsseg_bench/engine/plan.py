@@ -28,9 +28,10 @@ from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import Further, further_of_table
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.info import CHECKPOINT_FILE
-from fsseg_bench.records.request import RunRequest
+from fsseg_bench.records.request import RunRequest, grouped
 from fsseg_bench.records.settings import CheckpointTraining, RunSettings
-from fsseg_bench.registry import method_module
+from fsseg_bench.registry import method_module, what_was_seen
+from fsseg_bench.seen import Seen
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,21 @@ class Plan:
     def remarks(self) -> tuple[str, ...]:
         """All that the record says."""
         return (*self.data_remarks, *self.method_remarks)
+
+    @property
+    def seen(self) -> Seen:
+        """What the run's numbers are made of, for its record."""
+        begun = self.trained.settings if self.trained else self.settings
+        return what_was_seen(
+            self.settings.method,
+            self.settings.backbone,
+            begun.weights if begun else None,
+            self.settings.protocol,
+            self.settings.switches,
+            stated=grouped(self.request.settings)["weights"],
+            methods_path=self.request.methods_path,
+            backbones_path=self.request.backbones_path,
+        )
 
 
 OpenSources = dict[Hashable, tuple[Source, PairIndex]]

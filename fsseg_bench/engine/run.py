@@ -83,7 +83,7 @@ def execute(
             return record
         said = {"remarks": plan.remarks} if plan.remarks else {}
         trained = {"trained": plan.trained.to_json()} if plan.trained else {}
-        record.update(weights=plan.weights.as_dict(), **said, **trained)
+        record.update(weights=plan.weights.as_dict(), seen=vars(plan.seen), **said, **trained)
         try:
             _train(plan, record, device, progress, cadence, share)
             _evaluate(plan, record, device, progress, share)

@@ -98,6 +98,8 @@ class RunInfo:
     created: str | None = None
     weights: Mapping[str, Any] | None = None
     """What the backbone was filled with."""
+    seen: Mapping[str, str] | None = None
+    """What the numbers are made of, by field of :class:`fsseg_bench.seen.Seen`; not in records of earlier versions."""
     trained: CheckpointTraining | None = None
     """Where a checkpoint was evaluated."""
     remarks: tuple[str, ...] = ()

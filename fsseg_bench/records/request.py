@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fsseg_bench.conventions import MOST_LABELS
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.lists import is_count
 from fsseg_bench.schema import Must, Range
+from fsseg_bench.seen import OF_WEIGHTS, wrong
 
 if TYPE_CHECKING:
     from fsseg_bench.protocol.spec import Protocol
@@ -51,8 +52,8 @@ class RunRequest:
     """A number, or a CSV file to replay (``{fold}`` in its name is the fold's number). None: as the protocol says."""
     scales: Annotated[tuple[Annotated[float, Range(above=0, most=4)], ...], Must("at least one number", bool)] = (1.0,)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, ``stage.NAME.KEY``, or a switch of the method; text, or
-    Python values."""
+    """``--set``: ``recipe.KEY``, ``protocol.SECTION.KEY``, ``stage.NAME.KEY``, ``weights.KEY``, or a switch of the
+    method; text, or Python values."""
     workers: AtLeastZero | None = None
     threads: Annotated[int, Range(least=1, most=4096)] | None = None
     """That compute on the CPU, from then on in this process; with far more, PyTorch crashes. None: as many as it
@@ -100,19 +101,32 @@ def protocol_of(request: RunRequest) -> Protocol:
 def grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What ``--set`` gives, by what it changes: ``protocol``, ``recipe``, ``stage`` or ``switch``.
 
+    And ``weights``: what it says of them, which changes no number.
+
     Raises:
-        UserError: a key is no text, or names a switch twice.
+        UserError: a key is no text, or names a switch twice; or weights have no such key or value.
     """
-    groups: dict[str, dict[str, Any]] = {"protocol": {}, "recipe": {}, "stage": {}, "switch": {}}
+    groups: dict[str, dict[str, Any]] = {"protocol": {}, "recipe": {}, "stage": {}, "weights": {}, "switch": {}}
     for key, value in settings.items():
         if not isinstance(key, str):
             raise UserError(f"settings: {key!r} is no name; write 'recipe.KEY', 'protocol.SECTION.KEY' or a switch")
         group, _, rest = key.partition(".")
         if (group in {"protocol", "recipe"} and rest) or (group == "stage" and "." in rest):
             groups[group][rest] = value
+        elif group == "weights" and rest:
+            groups[group][rest] = _stated(rest, value)
         else:
             name = key.removeprefix("method.")
             if name in groups["switch"]:
                 raise UserError(f"--set {name} and --set method.{name} are the same switch; give one")
             groups["switch"][name] = value
     return groups
+
+
+def _stated(key: str, value: Any) -> str:
+    """What the user says of the weights."""
+    if key not in OF_WEIGHTS:
+        raise unknown("key", f"weights.{key}", [f"weights.{name}" for name in OF_WEIGHTS], "--set")
+    if not isinstance(value, str) or wrong(key, value):
+        raise UserError(f"--set weights.{key}={value}: use {wrong(key, '')}")
+    return value

@@ -2,6 +2,9 @@
 
 Title: (an example, no paper)
 Fidelity: own design
+Transductive: no
+Test-time training: none
+Extra data: none
 """
 
 from dataclasses import dataclass

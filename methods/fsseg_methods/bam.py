@@ -5,6 +5,9 @@ Authors: Chunbo Lang et al.
 Venue: CVPR
 Year: 2022
 Fidelity: parity
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: the base classes' probability joins the background; unlike scenes of support and query lower confidence.
 Differences: base images are those with a base class; the authors' lists hold images of unseen classes alone, too.
 Differences: training images that show novel classes are as the protocol says; the authors leave them out.

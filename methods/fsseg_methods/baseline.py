@@ -4,6 +4,9 @@ Title: (own design: PANet without its alignment loss)
 Authors: (row "baseline" of the BiOpt paper's ablation)
 Fidelity: paper only
 Untrained: works
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: nothing but prototypes: one vector a class, the background included.
 Differences: the paper does not say how the mask meets the features; here as if the features were upsampled (map_res).
 Differences: void pixels of supports belong to neither mask; PANet pools them into the background (void_in_bg).

@@ -4,6 +4,9 @@ Title: BiOpt: Bi-Level Optimization for Few-Shot Segmentation
 Venue: arXiv
 Year: 2020
 Fidelity: paper only
+Transductive: own query
+Test-time training: prototypes, {steps} gradient steps on the query's own predictions
+Extra data: none
 Distinctive: prototypes start from a gated mean of support and query, then follow T gradient steps on the query itself.
 Differences: the inner loss is a mean over cells, for prototypes of norm 1; the paper's sum on raw ones overshoots here.
 Differences: the paper's reading is inner_reduction=sum with proto_unit_norm=false.

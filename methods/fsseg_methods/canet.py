@@ -5,6 +5,9 @@ Authors: Chi Zhang et al.
 Venue: CVPR
 Year: 2019
 Fidelity: parity
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: the last prediction enters residual blocks again, four times; shots are weighed by learned attention.
 Differences: a fixed number of refinements; the authors' code stops when the score on the test labels stops improving.
 Differences: the support of an episode stays as it is; the authors' code crops it at random in every pass, at test too.

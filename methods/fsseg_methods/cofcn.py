@@ -5,6 +5,9 @@ Authors: Kate Rakelly et al.
 Venue: ICLR Workshop
 Year: 2018
 Fidelity: parity
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: a second, unshared trunk reads the support with negative and positive annotation maps as further channels.
 Differences: torchvision's weights and normalisation, not Caffe's (BGR, 0 to 255 less the mean).
 Differences: annotation maps of +-2.22, as strong beside the image as the authors' +-128 (annotation_value=128).

@@ -5,6 +5,9 @@ Authors: Haochen Wang et al.
 Venue: ECCV
 Year: 2020
 Fidelity: reconstruction
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: attention over support foreground in which a node's rank damps it, so that no few nodes dominate.
 Differences: no code is public and the paper's text was not read; only the idea and the stages' number are known.
 Differences: widths, score scaling, decoder, losses, optimiser and schedule are ours; the paper's are unknown.

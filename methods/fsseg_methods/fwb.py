@@ -5,6 +5,9 @@ Authors: Khoi Nguyen and Sinisa Todorovic
 Venue: ICCV
 Year: 2019
 Fidelity: parity
+Transductive: no
+Test-time training: class vector, {steps} Adam steps on the supports' masks (boosting={boosting})
+Extra data: none
 Distinctive: at test, Adam steps on the class vector give 11 experts, which vote with their IoU on the supports.
 Differences: experts weigh by their IoU on the supports; in the released evaluation, by that with the query's truth.
 Differences: the released K-shot experts read the last support's low-level map for the query's (last_support_low=true).

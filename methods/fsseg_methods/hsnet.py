@@ -5,6 +5,9 @@ Authors: Juhong Min et al.
 Venue: ICCV
 Year: 2021
 Fidelity: parity
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: it sees no feature, only which cells of query and support are alike at every block of three levels.
 Differences: void pixels of queries are left out of the loss; background in the authors' code (void_in_bg=true).
 Differences: images need not be square, nor all of one size; the authors' code doubles the width for both sides.

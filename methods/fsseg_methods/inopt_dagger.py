@@ -5,6 +5,9 @@ Venue: arXiv
 Year: 2020
 Fidelity: paper only
 Untrained: works
+Transductive: own query
+Test-time training: prototypes, {steps} gradient steps on the query's own predictions
+Extra data: none
 Distinctive: gradient descent on the prototypes at test time, on the query's own predicted labels, in closed form.
 Differences: the inner loss is a mean over cells, for prototypes of norm 1; the paper's sum on raw ones overshoots here.
 Differences: the paper's reading is inner_reduction=sum with proto_unit_norm=false.

@@ -5,6 +5,9 @@ Authors: Amirreza Shaban et al.
 Venue: BMVC
 Year: 2017
 Fidelity: from code
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: hashing: each weight of the query's classifier is one output of the support's network, its sign drawn once.
 Differences: the hash (which output, which sign) is drawn here; the authors' files leave it to be filled in by hand.
 Differences: torchvision's weights and normalisation, not Caffe's (BGR, 0 to 255 less the mean).

@@ -6,6 +6,9 @@ Venue: ICCV
 Year: 2019
 Fidelity: parity
 Untrained: works
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: alignment loss in training: the query's predicted classes give prototypes that segment the supports.
 Differences: void pixels of supports are left out; the authors' code pools them into the background (void_in_bg=true).
 Differences: the protocol's training lists and episodes; the authors' PASCAL runs test on images that training saw.

@@ -5,6 +5,9 @@ Authors: Zhuotao Tian et al.
 Venue: TPAMI
 Year: 2020
 Fidelity: parity
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: each query cell's best cosine with the support's deepest features is an input; trained on middle features.
 Differences: the pyramid's sides are shares of the map, as on COCO; the authors' on PASCAL are 60, 30, 15 and 8 cells.
 Differences: the head learns at ten times the configured rate, as the code does; its author: once (head_lr_factor=1).

@@ -5,6 +5,9 @@ Authors: Chi Zhang et al.
 Venue: ICCV
 Year: 2019
 Fidelity: reconstruction
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: attention from query regions at three grids to foreground cells only; all shots' cells are one graph.
 Differences: no official code; after a description of a third party's code and CANet's, by the same authors.
 Differences: grids of 1/1, 1/2 and 1/4 of the map, their sum and the unit of equal weights are unverified.

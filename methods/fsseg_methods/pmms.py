@@ -5,6 +5,9 @@ Authors: Boyu Yang et al.
 Venue: ECCV
 Year: 2020
 Fidelity: parity
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: foreground and background are mixtures fitted by EM; the mixtures' vote is the decoder's first guess.
 Differences: EM starts are drawn from each episode's seed; the authors' code draws them once a process.
 Differences: void pixels of supports are left out; in the authors' code they are background (void_in_bg=true).

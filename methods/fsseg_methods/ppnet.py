@@ -6,6 +6,9 @@ Venue: ECCV
 Year: 2020
 Fidelity: parity
 Untrained: works
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: k-means over the support's features gives part prototypes; a cell scores with the nearest part.
 Differences: this is the inductive model (parts, semantic branch); ppnet-ud adds the graph over unlabelled images.
 Differences: void pixels of supports are left out; the authors' code pools them into the background (void_in_bg=true).

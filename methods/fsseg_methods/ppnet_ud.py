@@ -5,6 +5,9 @@ Authors: Yongfei Liu et al.
 Venue: ECCV
 Year: 2020
 Fidelity: parity
+Transductive: no
+Test-time training: none
+Extra data: unlabelled images of the episode's classes, in training and at test
 Distinctive: sees extra images of the episode's class, at test too: weak supervision that other methods do not get.
 Differences: the graph keeps its random start, as in the authors' code (graph_trainable=true trains it, as written).
 Differences: the alignment loss of a way is one mean over its supports, divided by K again (joint_align=false: ppnet's).

@@ -5,6 +5,9 @@ Authors: Xiaolin Zhang et al.
 Venue: IEEE Transactions on Cybernetics
 Year: 2020
 Fidelity: parity
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: cosines of a guidance branch multiply the features of a segmentation branch; one trunk for all images.
 Differences: RGB throughout; the authors' code trains on BGR images and tests on RGB.
 Differences: void counts nowhere; in the authors' training it is foreground (void_in_fg=true).

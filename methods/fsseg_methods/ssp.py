@@ -6,6 +6,9 @@ Venue: ECCV
 Year: 2022
 Fidelity: parity
 Untrained: works
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: prototypes from the query's confident cells; each cell has a background prototype of its own.
 Differences: flips in training; the authors also cut 473 x 473 pixels out of the unresized image, object or not.
 Differences: the last checkpoint; the authors chose theirs on episodes of the test classes.

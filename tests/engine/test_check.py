@@ -241,6 +241,9 @@ def card(**changes: str) -> Card:
             "fidelity": "parity",
             "differences": (),
             "untrained": False,
+            "transductive": "unknown",
+            "test_time_training": "none",
+            "extra_data": "none",
             **changes,
         }
     )
@@ -255,6 +258,7 @@ class TestCards:
             ({"title": "", "fidelity": ""}, "the card has no Title: and no Fidelity:"),
             ({"fidelity": "form code"}, "Fidelity: form code is unknown. Did you mean 'from code'? Known: parity"),
             ({"fidelity": "Parity"}, "Fidelity: Parity is unknown. Did you mean 'parity'?"),
+            ({"transductive": "yes"}, "Transductive: yes is no value of a card; use no, own query, other images or unkn"),
             ({"fidelity": "exact"}, "Fidelity: exact is unknown. Known: parity, from code, paper only, reconstruction"),
         ],
     )

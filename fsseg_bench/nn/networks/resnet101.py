@@ -1,4 +1,9 @@
-"""ResNet-101 of He et al. (CVPR 2016): bottleneck blocks."""
+"""ResNet-101 of He et al. (CVPR 2016): bottleneck blocks.
+
+Supervision: image labels
+Pretraining data: ImageNet-1k
+Novel classes: by labels (pascal5i, coco20i-a, coco20i-b)
+"""
 
 from __future__ import annotations
 

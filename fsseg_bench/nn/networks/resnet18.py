@@ -1,4 +1,9 @@
-"""ResNet-18 of He et al. (CVPR 2016): basic blocks."""
+"""ResNet-18 of He et al. (CVPR 2016): basic blocks.
+
+Supervision: image labels
+Pretraining data: ImageNet-1k
+Novel classes: by labels (pascal5i, coco20i-a, coco20i-b)
+"""
 
 from __future__ import annotations
 

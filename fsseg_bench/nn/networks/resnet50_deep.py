@@ -1,4 +1,9 @@
-"""ResNet-50 with a stem of three 3x3 convolutions, as in PSPNet's code; bottleneck blocks."""
+"""ResNet-50 with a stem of three 3x3 convolutions, as in PSPNet's code; bottleneck blocks.
+
+Supervision: image labels
+Pretraining data: ImageNet-1k
+Novel classes: by labels (pascal5i, coco20i-a, coco20i-b)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""VGG-16 of Simonyan and Zisserman (ICLR 2015), laid out as in PANet unless a method asks otherwise."""
+"""VGG-16 of Simonyan and Zisserman (ICLR 2015), laid out as in PANet unless a method asks otherwise.
+
+Supervision: image labels
+Pretraining data: ImageNet-1k
+Novel classes: by labels (pascal5i, coco20i-a, coco20i-b)
+"""
 
 from __future__ import annotations
 

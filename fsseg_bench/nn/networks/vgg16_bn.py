@@ -1,4 +1,9 @@
-"""VGG-16 with a batch-norm after each convolution, in the layout that a method states for a VGG."""
+"""VGG-16 with a batch-norm after each convolution, in the layout that a method states for a VGG.
+
+Supervision: image labels
+Pretraining data: ImageNet-1k
+Novel classes: by labels (pascal5i, coco20i-a, coco20i-b)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""ConvNeXt-T of Liu et al. (CVPR 2022): a convolutional network after the design of Swin transformers."""
+"""ConvNeXt-T of Liu et al. (CVPR 2022): a convolutional network after the design of Swin transformers.
+
+Supervision: image labels
+Pretraining data: ImageNet-1k
+Novel classes: by labels (pascal5i, coco20i-a, coco20i-b)
+"""
 
 from __future__ import annotations
 
