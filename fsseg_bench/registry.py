@@ -158,6 +158,7 @@ def what_was_seen(
     switches: Mapping[str, Any],
     *,
     stated: Mapping[str, str] | None = None,
+    trained_elsewhere: bool = False,
     methods_path: Path | str | None = None,
     backbones_path: Path | str | None = None,
 ) -> Seen:
@@ -167,9 +168,12 @@ def what_was_seen(
         method: its name; of an unknown one nothing is known.
         backbone: its name, cut or not.
         weights: ``none``, the name of published weights, or of a file, of which nothing is known; None: not noted.
+            Of an evaluated checkpoint those that its training began with.
         protocol: the name of it.
         switches: the method's.
         stated: what the user says of the weights, by field of :data:`fsseg_bench.seen.OF_WEIGHTS`.
+        trained_elsewhere: whether a checkpoint of another protocol was evaluated, whose base classes may be held out
+            here.
         methods_path: a folder with further methods.
         backbones_path: a folder with further backbones.
     """
@@ -183,7 +187,9 @@ def what_was_seen(
         with suppress(UserError):
             found |= pretraining(backbone, backbones_path)
     found |= stated or {}
-    if "novel_classes" in found:
+    if trained_elsewhere:
+        found["novel_classes"] = UNKNOWN
+    elif "novel_classes" in found:
         found["novel_classes"] = under_protocol(found["novel_classes"], protocol)
     return with_switches(Seen(**found), switches)
 

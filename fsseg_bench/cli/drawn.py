@@ -91,7 +91,7 @@ def _texts(table: Table, column: int) -> list[Text]:
     ]
     if column < table.labels:
         return texts
-    marks = [len(f" ({table.footnotes[row[column].note]})") if row[column].note else 0 for row in table.rows]
+    marks = [len(f" ({table.mark(row[column])})") if row[column].notes else 0 for row in table.rows]
     widest = max(marks, default=0)
     for text, mark in zip(texts, marks, strict=True):
         text.pad_right(widest - mark)
@@ -104,6 +104,6 @@ def _texts(table: Table, column: int) -> list[Text]:
 def _text(cell: Cell, table: Table) -> Text:
     value, plus_minus, spread = cell.text.partition(" ± ")
     text = Text.assemble((value, _RANKED[cell.rank]), plus_minus + spread)
-    if cell.note:
-        text.append(f" ({table.footnotes[cell.note]})", "dim")
+    if cell.notes:
+        text.append(f" ({table.mark(cell)})", "dim")
     return text

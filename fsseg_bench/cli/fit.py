@@ -51,7 +51,7 @@ def fitted(table: Table, width: int) -> tuple[list[Table], list[str]]:
 
 def cell_text(cell: Cell, table: Table) -> str:
     """What stands in a cell, with the mark of its footnote."""
-    return f"{cell.text} ({table.footnotes[cell.note]})" if cell.note else cell.text
+    return f"{cell.text} ({table.mark(cell)})" if cell.notes else cell.text
 
 
 def headings(table: Table, column: int) -> list[str]:

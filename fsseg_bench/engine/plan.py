@@ -87,6 +87,7 @@ class Plan:
             self.settings.protocol,
             self.settings.switches,
             stated=grouped(self.request.settings)["weights"],
+            trained_elsewhere=begun is not None and begun.protocol != self.settings.protocol,
             methods_path=self.request.methods_path,
             backbones_path=self.request.backbones_path,
         )

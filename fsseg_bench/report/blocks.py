@@ -13,7 +13,7 @@ from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.papers import PaperProtocol, PaperTable, Place
-from fsseg_bench.report.published import PublishedNumber, mean_note
+from fsseg_bench.report.published import PrintedSeen, PublishedNumber, mean_note
 from fsseg_bench.report.rows import group_rows
 from fsseg_bench.report.scored import ScoredRun
 from fsseg_bench.report.words import given_list, natural, plain
@@ -24,6 +24,8 @@ class PublishedRow:
     """The numbers of one printed row."""
 
     numbers: Mapping[Place, PublishedNumber]
+    seen: PrintedSeen | None = None
+    """What was seen for them; None where nobody says."""
 
     @property
     def first(self) -> PublishedNumber:
@@ -135,7 +137,8 @@ def printed_rows(table: PaperTable, protocol: str) -> list[PublishedRow]:
             scales = n.multi_scale if table.by_scales else ""
             source = n.source if table.paper.said.collected else ""
             found[n.method, n.name, n.backbone, scales, source][n.shot, n.fold] = n
-    rows = sorted(map(PublishedRow, found.values()), key=lambda row: natural(row.first.backbone))
+    made = [PublishedRow(row, table.paper.seen.get((key[0], key[2]))) for key, row in found.items()]
+    rows = sorted(made, key=lambda row: natural(row.first.backbone))
     return sorted(rows, key=lambda row: not row.first.backbone.upper().startswith("VGG"))
 
 

@@ -15,6 +15,7 @@ from fsseg_bench.report.intervals import Stated, Wanted
 from fsseg_bench.report.model import MISSING, Cell
 from fsseg_bench.report.published import FoldOrMean
 from fsseg_bench.report.scored import ScoredRun
+from fsseg_bench.report.seen import of_runs
 
 Runs = Mapping[int, ScoredRun]
 """Fold to run."""
@@ -49,7 +50,8 @@ class MeasuredCells:
         if not found or len(found) < len(needed):
             return Cell(missing, note=f"{len(found)} of {len(needed)} folds" if found else "", runs=paths)
         value = fmean(run.score(metric, self._resolution) for run in found)
-        return number(value, self._collection.intervals.of(found, metric, self._resolution), paths)
+        made = number(value, self._collection.intervals.of(found, metric, self._resolution), paths)
+        return replace(made, seen=of_runs(run.record for run in found))
 
 
 def number(value: float, stated: Stated, runs: tuple[str, ...]) -> Cell:

@@ -11,7 +11,7 @@ from pathlib import Path
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import folder, regular
 from fsseg_bench.report.papers import NAME, TABLES_FILE, Paper, PaperSpec, PaperTable
-from fsseg_bench.report.published import read_errata, read_numbers
+from fsseg_bench.report.published import read_errata, read_numbers, read_seen
 from fsseg_bench.schema import parse
 
 ALL = "all"
@@ -83,13 +83,14 @@ def _paper(place: Path) -> Paper:
     for name in (place.name, *said.tables):
         if not NAME.fits(name):
             raise UserError(f"{file}: {name!r} cannot name a paper or a table; use {NAME.words}")
-    errata = place / "errata.csv"
+    errata, seen = place / "errata.csv", place / "seen.csv"
     paper = Paper(
         name=place.name,
         folder=place,
         said=said,
         numbers=read_numbers(place / "numbers.csv"),
         errata=read_errata(errata) if errata.exists() else (),
+        seen=read_seen(seen) if seen.exists() else {},
     )
     _check(paper)
     return paper
@@ -128,6 +129,10 @@ def _check(paper: Paper) -> None:
                 f"{number.where}, column {column}: {getattr(number, column)} has no place in table {number.table}; use "
                 f"{allowed}, or correct {paper.file}"
             )
+    rows = {(number.method, number.backbone) for number in paper.numbers}
+    for row, printed in paper.seen.items():
+        if row not in rows:
+            raise UserError(f"{printed.where}: {paper.name}/numbers.csv has no row of {row[0]} on {row[1]}")
     for erratum in paper.errata:
         if erratum.table is not None and erratum.table not in tables:
             raise unknown("table", erratum.table, tables, f"{erratum.where}, column table")

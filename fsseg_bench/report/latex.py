@@ -153,7 +153,7 @@ def _rule(changed: int, innermost: int, columns: int) -> list[str]:
 
 
 def _cell(cell: Cell, table: Table) -> str:
-    mark = rf"\textsuperscript{{{table.footnotes[cell.note]}}}" if cell.note else ""
+    mark = rf"\textsuperscript{{{table.mark(cell)}}}" if cell.notes else ""
     value, plus_minus, spread = cell.text.partition(" ± ")
     text = _RANKED[cell.rank].format(_number(value) if _is_number(cell) else escape(value))
     return text + (rf"\,{{\scriptsize$\pm${escape(spread)}}}" if plus_minus else "") + mark

@@ -176,7 +176,7 @@ def _column(table: Table, i: int, setting: Setting) -> float:
 
 def _cell(cell: Cell, size: float, table: Table) -> float:
     value, plus_minus, spread = cell.text.partition(" ± ")
-    mark = _width(table.footnotes[cell.note], _SPREAD) if cell.note else 0.0
+    mark = _width(table.mark(cell), _SPREAD)
     own = (_BOLD if cell.rank == 1 else 1.0) * _width(value, size)
     return own + mark + (_THIN * size + _width(f"±{spread}", _SPREAD) if plus_minus else 0.0)
 

@@ -51,6 +51,15 @@ class Cell:
     """1: best among the numbers it may be compared with, 2: second; 0: neither, or nothing to compare with."""
     source: str = ""
     """Where a number that was not measured here was read."""
+    marks: tuple[str, ...] = ()
+    """Further notes, which other cells have too: what was seen for the numbers of a row."""
+    seen: Mapping[str, str] | None = None
+    """Of a number what was seen for it, by field of :class:`fsseg_bench.seen.Seen`, and ``seen_source``."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All notes."""
+        return (self.note, *self.marks) if self.note else self.marks
 
 
 @dataclass(frozen=True)
@@ -108,8 +117,12 @@ class Table:
     @cached_property
     def footnotes(self) -> dict[str, str]:
         """Each different note with its mark (a, b, ..., z, aa, ...), in reading order."""
-        notes = dict.fromkeys(cell.note for row in self.rows for cell in row if cell.note)
+        notes = dict.fromkeys(note for row in self.rows for cell in row for note in cell.notes)
         return {note: _mark(i) for i, note in enumerate(notes)}
+
+    def mark(self, cell: Cell) -> str:
+        """The marks of the cell's footnotes: ``a,c``; empty where it has none."""
+        return ",".join(self.footnotes[note] for note in cell.notes)
 
     @cached_property
     def ranked(self) -> bool:
@@ -123,7 +136,7 @@ class Table:
         merged = [i for i, column in enumerate(self.columns) if column.merge]
         for place, column in enumerate(merged):
             first = 0
-            headings = [[(row[i].text, row[i].note) for i in merged[: place + 1]] for row in self.rows]
+            headings = [[(row[i].text, row[i].notes) for i in merged[: place + 1]] for row in self.rows]
             for _, same in groupby(headings):
                 length = len(list(same))
                 spans |= {(first + i, column): 0 for i in range(length)} | {(first, column): length}

@@ -27,6 +27,7 @@ from fsseg_bench.report.paper_words import (
     trainings_remarks,
 )
 from fsseg_bench.report.papers import PaperTable, Place
+from fsseg_bench.report.seen import facts, marked, marks_of_pair, printed_seen
 from fsseg_bench.report.words import plain
 
 
@@ -70,7 +71,7 @@ def paper_table(
         where = [i for i, column in enumerate(columns) if column.facts.get("number") == kind]
         body = list(ranked(body, where, [_rank_group(table, pair, kind) for pair in pairs]))
     said = numbers if any(pair.measured for pair in pairs) or "published" not in numbers else NUMBERS[:1]
-    return Table(
+    shown = Table(
         name=table.label,
         title=table.title,
         caption=paper_caption(collection, said),
@@ -86,6 +87,8 @@ def paper_table(
         ),
         published=True,
     )
+    groups = [None if table.paper.said.collected else (pair.protocol.name, plain(pair.backbone)) for pair in pairs]
+    return marked(shown, list(map(marks_of_pair, pairs)), heads.index("method"), groups)
 
 
 def _columns(table: PaperTable, numbers: Sequence[Number]) -> list[Column]:
@@ -150,7 +153,8 @@ def _published(row: PublishedRow, place: Place, table: PaperTable) -> Cell:
     if number is None:
         return Cell(MISSING)
     source = f"{number.source} ({number.source_kind})"
-    return Cell(number.text, number.value, note=row.number_note(number, table), source=source)
+    seen = facts(printed_seen(row), row.seen.source_kind if row.seen else "")
+    return Cell(number.text, number.value, note=row.number_note(number, table), source=source, seen=seen)
 
 
 def _difference(pair: Pair, printed: Cell, measured: Cell) -> Cell:

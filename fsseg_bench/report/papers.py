@@ -12,7 +12,7 @@ from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.load import builtin_protocols, load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.report.published import Erratum, FoldOrMean, PublishedNumber
+from fsseg_bench.report.published import Erratum, FoldOrMean, PrintedSeen, PublishedNumber
 from fsseg_bench.report.words import plain
 from fsseg_bench.schema import Must, Range
 
@@ -161,6 +161,8 @@ class Paper:
     """In its ``table.toml``."""
     numbers: tuple[PublishedNumber, ...] = field(repr=False)
     errata: tuple[Erratum, ...] = field(repr=False)
+    seen: Mapping[tuple[str, str], PrintedSeen] = field(repr=False, default_factory=dict)
+    """By method and backbone as printed; of others nothing is known."""
 
     @property
     def file(self) -> Path:

@@ -24,9 +24,9 @@ def without_common_labels(table: Table) -> Table:
         i: table.rows[0][i].text
         for i in range(table.labels)
         if len(table.rows) > 1
-        and len({(row[i].text, row[i].note) for row in table.rows}) == 1
+        and len({(row[i].text, row[i].notes) for row in table.rows}) == 1
         and table.rows[0][i].text
-        and not table.rows[0][i].note
+        and not table.rows[0][i].notes
     }
     if len(common) == table.labels:
         return table

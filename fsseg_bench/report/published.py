@@ -1,4 +1,4 @@
-"""Numbers in print and what is wrong with them: the rows of ``numbers.csv`` and ``errata.csv``."""
+"""Numbers in print, what is wrong with them, what was seen: rows of ``numbers.csv``, ``errata.csv``, ``seen.csv``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import one_line, regular
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.words import METRICS
+from fsseg_bench.seen import FIELDS, UNKNOWN, Seen, wrong
 
 FoldOrMean = int | Literal["mean"]
 """A fold, from 1, or the mean of all folds."""
@@ -22,6 +23,8 @@ MultiScale = Literal["yes", "inferred", "no", "unstated"]
 
 _MUST = ("method", "venue", "year", "backbone", "protocol", "shot", "fold", "metric", "value", "source", "source_kind")
 _MAY = {"table": "", "name": "", "way": "1", "multi_scale": "unstated", "note": ""}
+_SEEN_MUST = ("method", "backbone")
+_SEEN_MAY = {**dict.fromkeys(FIELDS, UNKNOWN), "source_kind": ""}
 _ERRATUM_MAY = dict.fromkeys(("table", "protocol", "method", "backbone", "shot", "fold", "metric"), "")
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _SCALES: tuple[MultiScale, ...] = get_args(MultiScale)
@@ -92,6 +95,20 @@ class Erratum:
         )
 
 
+@dataclass(frozen=True)
+class PrintedSeen:
+    """What the rows of one method and backbone had seen."""
+
+    method: str
+    """As in ``numbers.csv``, as the backbone."""
+    backbone: str
+    seen: Seen
+    source_kind: str
+    """How it is known; empty where nothing is."""
+    where: str
+    """File and line, for messages."""
+
+
 def read_numbers(path: Path) -> tuple[PublishedNumber, ...]:
     """The numbers of a file, in its order.
 
@@ -116,6 +133,22 @@ def read_errata(path: Path) -> tuple[Erratum, ...]:
         UserError: as :func:`read_numbers`.
     """
     return _read(path, ("text",), _ERRATUM_MAY, _erratum)
+
+
+def read_seen(path: Path) -> dict[tuple[str, str], PrintedSeen]:
+    """What was seen, by method and backbone.
+
+    Raises:
+        UserError: as :func:`read_numbers`; or it is known and the file does not say how.
+    """
+    found: dict[tuple[str, str], PrintedSeen] = {}
+    for row in _read(path, _SEEN_MUST, _SEEN_MAY, _seen):
+        first = found.setdefault((row.method, row.backbone), row)
+        if first is not row:
+            raise UserError(
+                f"{row.where}: tells of the row of {first.where.rpartition(': ')[2]} again; keep one of them"
+            )
+    return found
 
 
 def mean_note(mean: PublishedNumber, folds: Iterable[PublishedNumber], all_folds: int) -> str:
@@ -199,6 +232,15 @@ def _number(line: _Line) -> PublishedNumber:
         **{key: line.text(key, 0) for key in ("table", "name", "note")},
         **{key: line.text(key) for key in ("method", "venue", "backbone", "protocol", "source", "source_kind")},
     )
+
+
+def _seen(line: _Line) -> PrintedSeen:
+    for name in FIELDS:
+        if allowed := wrong(name, line.text(name)):
+            raise line.wrong(name, allowed)
+    seen = Seen(**{name: line.text(name) for name in FIELDS})
+    kind = line.text("source_kind", 0 if seen == Seen() else 1)
+    return PrintedSeen(line.text("method"), line.text("backbone"), seen, kind, line.where)
 
 
 def _erratum(line: _Line) -> Erratum:

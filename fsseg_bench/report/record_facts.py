@@ -10,6 +10,7 @@ from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import RecordError, StoredRun, read_run
 from fsseg_bench.report.collect import open_runs
+from fsseg_bench.report.seen import facts, seen_of_run, source_of
 from fsseg_bench.report.words import METRIC_NAMES, always, checkpoints
 from fsseg_bench.storage.json_text import plain
 
@@ -39,6 +40,7 @@ def record_facts(folder: Path) -> dict[str, Any]:
         "iterations": settings.iterations,
         "seed": settings.seed,
         "notes": list(filter(None, [*always(settings), checkpoints([settings])])),
+        "seen": facts(seen_of_run(run), source_of(run)),
         "episodes": info.episodes.count if info.episodes else None,
         "scores": _scores(run) if run.status == "done" else {},
         "training_loss": str(info.training) if info.training else None,

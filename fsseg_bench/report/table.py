@@ -23,6 +23,7 @@ from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 from fsseg_bench.report.published import FoldOrMean
 from fsseg_bench.report.rows import differences_of_training, group_rows
 from fsseg_bench.report.scored import ScoredRun
+from fsseg_bench.report.seen import differences, marked, marks, seen_of_row
 from fsseg_bench.report.words import METRIC_NAMES
 
 SIZES: dict[Resolution, str] = {"input": "the protocol's input size", "native": "the images' own size"}
@@ -93,6 +94,7 @@ def _table(
         )
         for row in rows
     ]
+    groups = [(row.backbone, row.rules) for row in rows]
     made = _of_rules(
         rules,
         runs,
@@ -104,9 +106,10 @@ def _table(
         mean=mean_words(len(folds)),
         columns=columns,
         labels=len(labels),
-        rows=ranked(body, range(len(labels), len(columns)), [(row.backbone, row.rules) for row in rows]),
+        rows=ranked(body, range(len(labels), len(columns)), groups),
     )
-    return replace(made, remarks=(*training_remarks(rows), *made.remarks))
+    made = replace(made, remarks=(*training_remarks(rows), *made.remarks))
+    return marked(made, [marks(seen_of_row(row)) for row in rows], labels.index("method"), groups)
 
 
 def _column(shot: int, place: FoldOrMean, metric: Metric, of_table: Metric) -> Column:
@@ -189,11 +192,12 @@ def _class_table(
     rules: Rules, shot: int, runs: Sequence[ScoredRun], collection: Collection, resolution: Resolution
 ) -> Table:
     rows, missing = group_rows(runs, collection), Cell(MISSING)
+    seen = differences((row.method, seen_of_row(row)) for row in rows)
     cells = _class_cells(runs, collection, resolution)
     names = {
         (run.record.fold, c): printable(run.record.settings.class_name(c)) for run in runs for c in run.record.novel
     }
-    return _of_rules(
+    made = _of_rules(
         rules,
         runs,
         collection,
@@ -212,6 +216,7 @@ def _class_table(
             for (fold, c), name in sorted(names.items())
         ],
     )
+    return replace(made, remarks=(*map(printable, seen), *made.remarks))
 
 
 def _class_column(row: Row, shot: int) -> Column:

@@ -47,7 +47,7 @@ def to_markdown(table: Table) -> str:
 
 
 def _cell(cell: Cell, table: Table) -> str:
-    mark = f" ({table.footnotes[cell.note]})" if cell.note else ""
+    mark = f" ({table.mark(cell)})" if cell.notes else ""
     value, plus_minus, spread = escape(cell.text).partition(" ± ")
     return f"{_SIGNS[cell.rank]}{value}{_SIGNS[cell.rank]}{plus_minus}{spread}{mark}"
 
@@ -56,7 +56,8 @@ def to_csv(tables: Sequence[Table]) -> str:
     """One line a number, with a header; several tables share the file.
 
     Columns: ``table``; what the tables and their columns are about (``protocol``, ``way``, ``shot``, ``fold``,
-    ...); what names a row (``method``, ``backbone``, ...); ``value``, ``low``, ``high`` (unrounded, in the
+    ...); what names a row (``method``, ``backbone``, ...); what was seen for the number (``supervision``, ...,
+    ``seen_source``); ``value``, ``low``, ``high`` (unrounded, in the
     table's unit, empty where missing), ``text``, ``rank`` (1 best, 2 second, 0 neither), ``note``, ``source`` (of a
     published number), ``runs`` (folders separated by ``;``). Text that a spreadsheet would take for a formula (it
     begins with ``=``, ``+``, ``-`` or ``@`` and is no number) has an apostrophe before it.
@@ -88,7 +89,7 @@ def _long(table: Table) -> list[dict[str, Any]]:
             rows.append(about)
         for column, cell in zip(table.columns[table.labels :], row[table.labels :], strict=True):
             cells = {key: getattr(cell, key) for key in _CELL_KEYS}
-            rows.append({**about, **column.facts, **cells, "runs": ";".join(cell.runs)})
+            rows.append({**about, **column.facts, **(cell.seen or {}), **cells, "runs": ";".join(cell.runs)})
     return rows
 
 

@@ -57,10 +57,10 @@ def table(
         "title": made.title,
         "caption": made.caption,
         "notes": [
-            (tuple(label.text for label in row[: made.labels]), column.head, cell.note)
+            (tuple(label.text for label in row[: made.labels]), column.head, note)
             for row in made.rows
             for column, cell in zip(made.columns, row, strict=True)
-            if cell.note
+            for note in cell.notes
         ],
         "remarks": list(made.remarks),
         "skipped": [warning.message for warning in found.warnings],

@@ -103,7 +103,7 @@ def _shot(column: Column) -> str:
 
 def _row(table: Table, r: int, stuck: int, runs: Mapping[str, ShownRun]) -> Iterable[str]:
     for i, cell in enumerate(table.rows[r]):
-        mark = f"<sup>{table.footnotes[cell.note]}</sup>" if cell.note else ""
+        mark = f"<sup>{table.mark(cell)}</sup>" if cell.notes else ""
         if i < table.labels:
             span = table.spans.get((r, i), 1)
             if span:
@@ -128,7 +128,7 @@ def _known(cell: Cell, runs: Mapping[str, ShownRun]) -> str:
     parts = []
     if cell.low is not None and cell.high is not None:
         parts.append(f"95 % interval {cell.low:.2f} to {cell.high:.2f}")
-    parts += [escape(part) for part in (cell.note, cell.source) if part]
+    parts += [escape(part) for part in (*cell.notes, cell.source) if part]
     return "<br>".join([*parts, *(_run(path, runs.get(path)) for path in cell.runs)])
 
 

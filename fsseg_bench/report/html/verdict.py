@@ -14,6 +14,7 @@ from fsseg_bench.report.html.sentences import about, certainty, sentence
 from fsseg_bench.report.html.standing import Contest
 from fsseg_bench.report.html.words import number, to
 from fsseg_bench.report.intervals import image_remarks
+from fsseg_bench.report.seen import differences, seen_of_row
 from fsseg_bench.report.table import training_remarks
 from fsseg_bench.report.words import METRIC_NAMES
 
@@ -167,8 +168,9 @@ def _every_pair(contest: Contest) -> str:
 
 
 def _remarks(contest: Contest, collection: Collection) -> str:
-    """In what the trainings differ, and what must be known of the images."""
+    """In what the trainings differ, what was seen, and what must be known of the images."""
     rows = [standing.entrant.rows[0] for standing in contest.standings]
-    lines = [*(training_remarks(rows) if len(rows) > 1 else []), *image_remarks(contest.runs, collection)]
+    seen = differences((contest.name(i), seen_of_row(row)) for i, row in enumerate(rows))
+    lines = [*seen, *(training_remarks(rows) if len(rows) > 1 else []), *image_remarks(contest.runs, collection)]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return folded("What else must be known", f"<ul>{items}</ul>") if items else ""
