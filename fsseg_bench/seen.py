@@ -100,7 +100,7 @@ def with_switches(seen: Seen, switches: Mapping[str, Any]) -> Seen:
         own = NO if seen.transductive == OWN_QUERY else seen.transductive
         return replace(seen, test_time_training=NONE, transductive=own)
     for name in named:
-        value = switches.get(name, name)
+        value = switches.get(name, "?")
         text = text.replace(f"{{{name}}}", str(value).lower() if isinstance(value, bool) else str(value))
     return replace(seen, test_time_training=text)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from fsseg_bench.report.compare import Adjusted, Comparison
 from fsseg_bench.report.compare_cells import power_of
+from fsseg_bench.report.seen import facts, seen_of_run, source_of
 from fsseg_bench.report.words import METRICS
 from fsseg_bench.storage.json_text import plain
 
@@ -53,6 +54,7 @@ def _contender(comparison: Comparison, place: int) -> dict[str, Any]:
         "label": contender.label,
         "method": contender.settings.method,
         "backbone": contender.settings.backbone,
+        "seen": facts(seen_of_run(contender.example), source_of(contender.example)),
         "seeds": list(seeds),
         "runs": [str(contender.runs[fold][seed].folder) for fold in comparison.folds for seed in seeds],
     }

@@ -5,19 +5,23 @@ from __future__ import annotations
 from fsseg_bench.protocol.statistics import IntervalKind
 from fsseg_bench.report.compare import Comparison
 from fsseg_bench.report.intervals import images_words, span
+from fsseg_bench.report.seen import differences, seen_of_run
 
 
 def comparison_remarks(comparison: Comparison) -> list[str]:
-    """What was left out and what differs, what the numbers are, and of what."""
+    """What was left out, what differs and what was seen, what the numbers are, and of what."""
     first = comparison.baseline.label
     differing = [
         f"{first} and {versus.other.label} also differ in {'; '.join(versus.differs)}."
         for versus in comparison.versus
         if versus.differs
     ]
+    contenders = [comparison.baseline, *(versus.other for versus in comparison.versus)]
+    seen = differences((contender.label, seen_of_run(contender.example)) for contender in contenders)
     return [
         *(note if note.endswith(".") else f"{note}." for note in comparison.notes),
         *differing,
+        *seen,
         f"{_MEANING[comparison.interval].format(resamples=comparison.resamples)} p (Holm): {_family(comparison)} "
         "Neither interval nor p-value covers training again.",
         _of_what(comparison),

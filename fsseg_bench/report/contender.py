@@ -10,7 +10,6 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import OF_A_FOLD, ShownSettings, differences
 from fsseg_bench.report.recipes import training_facts
-from fsseg_bench.report.seen import seen_of_run
 
 _MUST_AGREE = {
     "protocol_digest": "protocols differ",
@@ -56,16 +55,15 @@ def single_seed(contender: Contender) -> dict[int, StoredRun]:
 
 
 def also_different(first: Contender, second: Contender) -> list[str]:
-    """Settings beside the method's own, and what was seen, in which two contenders differ, as ``name: first / second``.
+    """Settings beside the method's own in which two contenders differ, as ``name: first / second``.
 
     The number of training episodes comes first where it differs: no single setting says it.
     """
     of_the_method = ("method", "method_digest", "switches", "seed", *OF_A_FOLD)
     left, right = (c.settings.without(*of_the_method) for c in (first, second))
-    counts = [training_facts(c.settings).get("training episodes") for c in (first, second)]
-    episodes = [f"training episodes: {counts[0]} / {counts[1]}"] if all(counts) and counts[0] != counts[1] else []
-    also = differences(*(vars(seen_of_run(c.example)) for c in (first, second)))
-    return [*episodes, *differences(left, right), *also]
+    seen = [training_facts(c.settings).get("training episodes") for c in (first, second)]
+    episodes = [f"training episodes: {seen[0]} / {seen[1]}"] if all(seen) and seen[0] != seen[1] else []
+    return [*episodes, *differences(left, right)]
 
 
 class Matched(NamedTuple):

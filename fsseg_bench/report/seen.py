@@ -133,9 +133,9 @@ def marked(table: Table, rows: Sequence[tuple[str, ...]], column: int, groups: S
         for row, new in zip(table.rows, own, strict=True)
     ]
     differing = {group for group in groups if len({o for o, g in zip(own, groups, strict=True) if g == group}) > 1}
-    remarks = [MIXED] if table.ranked and differing - {None} else []
-    remarks += [f"All rows: {'; '.join(shared)}."] if shared else []
-    return replace(table, rows=tuple(body), remarks=(*remarks, *table.remarks))
+    remarks = [f"All rows: {'; '.join(shared)}."] if shared else []
+    remarks += [MIXED] if table.ranked and differing - {None} else []
+    return replace(table, rows=tuple(body), remarks=(*table.remarks, *remarks))
 
 
 def differences(rows: Iterable[tuple[str, Seen]]) -> list[str]:

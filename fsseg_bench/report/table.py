@@ -216,7 +216,7 @@ def _class_table(
             for (fold, c), name in sorted(names.items())
         ],
     )
-    return replace(made, remarks=(*map(printable, seen), *made.remarks))
+    return replace(made, remarks=(*made.remarks, *map(printable, seen)))
 
 
 def _class_column(row: Row, shot: int) -> Column:

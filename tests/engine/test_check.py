@@ -258,7 +258,10 @@ class TestCards:
             ({"title": "", "fidelity": ""}, "the card has no Title: and no Fidelity:"),
             ({"fidelity": "form code"}, "Fidelity: form code is unknown. Did you mean 'from code'? Known: parity"),
             ({"fidelity": "Parity"}, "Fidelity: Parity is unknown. Did you mean 'parity'?"),
-            ({"transductive": "yes"}, "Transductive: yes is no value of a card; use no, own query, other images or unkn"),
+            (
+                {"transductive": "yes"},
+                "Transductive: yes is no value of a card; use no, own query, other images or unkn",
+            ),
             ({"fidelity": "exact"}, "Fidelity: exact is unknown. Known: parity, from code, paper only, reconstruction"),
         ],
     )

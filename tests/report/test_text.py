@@ -77,7 +77,7 @@ def test_json_holds_every_field():
     assert table["columns"][1] == {"head": ["1-shot", "mean"], "facts": {"shot": 1, "fold": "mean"}}
     assert table["rows"][0][1] == {
         "text": "58.33 ± 1.20", "value": 58.3333333333, "low": 57.0, "high": 59.4, "note": "", "runs": ["x/1", "x/2"],
-        "rank": 1, "source": "",
+        "rank": 1, "source": "", "marks": [], "seen": None,
     }  # fmt: skip
     assert table["rows"][1][1]["value"] is None
 

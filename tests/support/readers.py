@@ -20,8 +20,8 @@ def texts(table: Table) -> list[list[str]]:
 
 def in_markdown(table: Table, labels: tuple[str, ...]) -> list[str]:
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in to_markdown(table).splitlines() if "|" in line]
-    (row,) = [r for r in rows if tuple(r[: len(labels)]) == labels]
-    return [re.sub(r"[*]| \(\w+\)", "", cell) for cell in row[len(labels) :]]
+    (row,) = [r for r in rows if tuple(re.sub(r" \([a-z,]+\)$", "", c) for c in r[: len(labels)]) == labels]
+    return [re.sub(r"[*]| \([\w,]+\)", "", cell) for cell in row[len(labels) :]]
 
 
 def in_latex(table: Table, labels: tuple[str, ...]) -> list[str]:
@@ -38,10 +38,12 @@ def _in_latex_part(part: str, labels: tuple[str, ...]) -> list[str]:
         cells = [c.strip() for c in line.removesuffix(r"\\").split(" & ")]
         if len(cells) <= len(labels) or "multicolumn" in line:
             continue
-        own = [re.sub(r"\\textsuperscript\{\w+\}|\\multirow\{\d+\}\{\*\}|[{}]", "", c) for c in cells[: len(labels)]]
+        own = [re.sub(r"\\textsuperscript\{[\w,]+\}|\\multirow\{\d+\}\{\*\}|[{}]", "", c) for c in cells[: len(labels)]]
         above = [new or old for new, old in zip(own, above, strict=True)]
         if tuple(a.replace("\\textdagger", "†") for a in above) == labels:
-            return [re.sub(r"\\textsuperscript\{\w+\}|\\textbf|\\underline|[{}]", "", c) for c in cells[len(labels) :]]
+            return [
+                re.sub(r"\\textsuperscript\{[\w,]+\}|\\textbf|\\underline|[{}]", "", c) for c in cells[len(labels) :]
+            ]
     return []
 
 

@@ -171,6 +171,6 @@ def _remarks(contest: Contest, collection: Collection) -> str:
     """In what the trainings differ, what was seen, and what must be known of the images."""
     rows = [standing.entrant.rows[0] for standing in contest.standings]
     seen = differences((contest.name(i), seen_of_row(row)) for i, row in enumerate(rows))
-    lines = [*seen, *(training_remarks(rows) if len(rows) > 1 else []), *image_remarks(contest.runs, collection)]
+    lines = [*(training_remarks(rows) if len(rows) > 1 else []), *seen, *image_remarks(contest.runs, collection)]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return folded("What else must be known", f"<ul>{items}</ul>") if items else ""
