@@ -1,0 +1,45 @@
+"""What a run's record says of what was seen: by cards, by the user, and of evaluated checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.records.read import read_run
+from fsseg_bench.report.seen import seen_of_run
+from fsseg_bench.seen import OF_WEIGHTS, UNKNOWN, Seen
+from tests.support.tiny_run import finish, tiny_request
+
+SAID = {"weights.supervision": "masks", "weights.pretraining_data": "of mine", "weights.novel_classes": "by masks"}
+
+
+def test_a_record_says_what_was_seen_and_the_identity_does_not(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path, method="biopt", settings={"steps": "2"})
+    stored = read_run(finish(request))
+    expected = Seen(
+        supervision="none",
+        pretraining_data="none",
+        novel_classes="no",
+        transductive="own query",
+        test_time_training="prototypes, 2 gradient steps on the query's own predictions",
+        extra_data="none",
+    )
+    assert stored.info.seen == vars(expected)
+    assert seen_of_run(stored) == expected
+    said = make_plan(replace(request, settings={"steps": "2", **SAID}))
+    assert said.seen.of(OF_WEIGHTS) == {name: SAID[f"weights.{name}"] for name in OF_WEIGHTS}
+    assert said.settings.identity == stored.info.identity
+
+
+def test_of_a_checkpoint_the_weights_that_its_training_began_with(tmp_path: Path) -> None:
+    trained = finish(tiny_request(tmp_path, iterations=1, settings={"recipe.batch": "1"}))
+    evaluated = make_plan(tiny_request(tmp_path, iterations=None, eval_only=str(trained)))
+    assert evaluated.trained is not None
+    settings = evaluated.trained.settings
+    assert settings is not None
+    assert evaluated.seen.of(OF_WEIGHTS) == {"supervision": "none", "pretraining_data": "none", "novel_classes": "no"}
+    elsewhere = replace(evaluated, trained=replace(evaluated.trained, settings=replace(settings, protocol="b")))
+    assert elsewhere.seen.novel_classes == UNKNOWN  # its base classes may be held out here
+    nothing = replace(evaluated, trained=replace(evaluated.trained, settings=None))
+    assert set(nothing.seen.of(OF_WEIGHTS).values()) == {UNKNOWN}
