@@ -20,6 +20,12 @@ Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Headings and rows."""
 Options = Mapping[str, str | None]
 """Those that name a folder."""
+_TIMM = (
+    'note: also timm:NAME, any model of timm (pip install "fsseg-bench[timm]"): timm:vit_small_patch14_reg4_dinov2, '
+    "timm:vit_small_patch16_dinov3; check-backbone timm:NAME shows the stages. DINOv2's weights are under Apache-2.0, "
+    "DINOv3's under Meta's DINOv3 License"
+)
+"""Said beside the list: timm's names are more than a thousand, and need timm."""
 _SPARED = ("paper", "stages (stride)")
 """Columns that a narrow terminal does not show."""
 
@@ -72,6 +78,7 @@ def _backbones(options: Options) -> Listing:
     from fsseg_bench.nn.catalogue import backbone_names
 
     rows = [_backbone(name, options["backbones_path"]) for name in backbone_names(options["backbones_path"])]
+    click.echo(_TIMM, err=True)
     return ("backbone", "channels", "stride", "parameters", "imagenet weights", "stages (stride)"), rows
 
 

@@ -127,6 +127,10 @@ def _untouched(backbone: Backbone) -> str:
 
 
 def _gradient(backbone: Backbone) -> str:
+    # what begins at zero, as the last norms of residual blocks do in some networks, would hide what lies before it
+    for parameter in backbone.parameters():
+        if not bool(parameter.any()):
+            nn.init.normal_(parameter, std=0.1)
     # in evaluation mode: what is dropped at random in training would hide parameters
     backbone.eval()(_images(2)).square().mean().backward()
     trained = {n: p for stage in backbone.stages for n, p in _named(backbone, stage)}
@@ -192,6 +196,8 @@ def _weights(backbone: Backbone) -> str:
     name = backbone.facts.weights
     if name is None:
         return "none: --weights takes none or a file"
+    if type(backbone).published_file is not Backbone.published_file:
+        return f"{name}: names and shapes are compared when its file is read"
     if (url := backbone.facts.weights_url) is not None:
         return f"{name}: names and shapes are compared when {url} is read"
     try:

@@ -59,7 +59,7 @@ def without_part(plan: Plan) -> list[str]:
 
 
 def remarks(plan: Plan, kept: Remembered = FORGETFUL) -> list[str]:
-    """Where strides are not the method's, what it says of such episodes, and what was left out of the data."""
+    """Where strides are not the method's, a licence, what it says of such episodes, and what the data lack."""
     layout, backbone = plan.cls.layout, (plan.backbone, plan.request.backbones_path)
     method = plan.request.method, plan.cls
     note = kept.get("geometry", (method, backbone), lambda: geometry_note(method[0], layout, *backbone))
@@ -67,7 +67,9 @@ def remarks(plan: Plan, kept: Remembered = FORGETFUL) -> list[str]:
     if len(plan.data_remarks) > 1:
         data[0] += f" (and {len(plan.data_remarks) - 1} remarks more: {RUN_FILE}, data verify)"
     said = [f"{method[0]}: {text}" for text in plan.method_remarks]
-    return [*([note] if note else []), *said, *data]
+    licence = plan.model.backbone.facts.licence if plan.weights.source != "none" else None
+    terms = f"{plan.backbone}: its published weights are under {licence}, which has terms of its own"
+    return [*([note] if note else []), *([terms] if licence else []), *said, *data]
 
 
 def few(plan: Plan) -> list[str]:

@@ -106,6 +106,9 @@ class Layout:
     listed, and the user is told so."""
     max_stride: int | None = None
     """Image pixels that a cell of the last stage may be wide at most. A backbone that is coarser is refused."""
+    levels: bool = False
+    """Whether the method reads several depths of a convolutional network. A transformer, whose blocks all keep one grid
+    of cells, is refused."""
 
     def __post_init__(self) -> None:
         kinds = [type(family) for family in self.families]
@@ -154,6 +157,10 @@ class Facts:
     weights_url: str | None = None
     """Where weights that are not torchvision's are published: a file whose name ends in a hyphen and the beginning of
     its SHA-256 (``gluon_resnet50_v1s-1762acc0.pth``)."""
+    licence: str | None = None
+    """Of its published weights, where that is not a usual free one: users are told."""
+    one_grid: bool = False
+    """Whether it is a transformer whose blocks all keep one grid of cells."""
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class WeightsInfo:
     """The SHA-256 of the file, or ``none``."""
     details: dict[str, Any] = field(default_factory=dict)
     """``file`` name, ``tensors`` filled in, ``unused`` keys of the file, ``missing`` keys (counters only), and where
-    there are any, ``folded`` batch-norms."""
+    there are any, ``folded`` batch-norms. Also what the backbone says of itself (:meth:`Backbone.about`)."""
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON-able values."""
@@ -52,13 +52,20 @@ def load_weights(backbone: Backbone, spec: str) -> WeightsInfo:
         UserError: the file is missing, damaged or unsafe, cannot be downloaded, or does not fit (a tensor of
             the backbone is missing or of another shape, or the file has layers that the backbone lacks).
     """
+    about = backbone.about()
     if spec == "none":
-        return WeightsInfo("none", "none")
+        return WeightsInfo("none", "none", about)
+    info = _loaded(backbone, spec)
+    return replace(info, details=info.details | about)
+
+
+def _loaded(backbone: Backbone, spec: str) -> WeightsInfo:
     if spec == "imagenet":
         name = backbone.facts.weights
         if name is None:
             raise UserError(f"{backbone.name} has no published ImageNet weights: use --weights none, or a file")
-        return _fill(backbone, _imagenet_file(backbone.facts.weights_url or official_url(name)), name)
+        file = backbone.published_file()
+        return _fill(backbone, file or _imagenet_file(backbone.facts.weights_url or official_url(name)), name)
     path = Path(spec)
     if not path.suffix and path.name == spec and not path.exists():
         raise unknown("weights", spec, ["none", "imagenet", "a path to a .pth, .pt or .safetensors file"])

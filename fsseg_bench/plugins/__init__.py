@@ -125,6 +125,11 @@ def find(kind: Kind[T], name: str, path: Path | str | None = None) -> type[T]:
     return _class(kind, name, place, module)
 
 
+def lazily(module: str) -> ModuleType:
+    """A module of this package that is imported when it is needed, and is no part of whoever asks for it."""
+    return importlib.import_module(module)
+
+
 def companion(kind: Kind[T], name: str, folder: str, path: Path | str | None = None) -> ModuleType | None:
     """The module of the plug-in's name in the package ``folder`` beside its file, imported; None where there is none.
 

@@ -16,7 +16,7 @@ from typing import Any
 from fsseg_bench.machine.here import here
 from fsseg_bench.version import __version__
 
-_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "Pillow", "pycocotools", "safetensors")
+_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "Pillow", "pycocotools", "safetensors", "timm")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _GIT_SECONDS = 10
 _MODULE = Path(__file__).parents[1] / "__main__.py"

@@ -30,7 +30,8 @@ LAYOUT = Layout(
     families=(
         ResNetLayout(dilate_first=True),
         VGGLayout(batch_norm=True, pool_kernel=2, pool_strides=(2, 2, 2, 2), dilations=(1, 1, 1, 1, 1)),
-    )
+    ),
+    levels=True,
 )
 """ResNets with stride 8, fully dilated from layer3 on; VGG-16 with batch-norm at stride 16, without its last pool."""
 

@@ -72,7 +72,7 @@ class CANet(Method):
     max_ways: ClassVar[int | None] = 1
     keeps_history: ClassVar[bool] = True
     layout: ClassVar[Layout] = Layout(
-        families=(ResNetLayout(last="layer3", dilate_first=True, stride_in_first=True, ceil_pool=True),)
+        families=(ResNetLayout(last="layer3", dilate_first=True, stride_in_first=True, ceil_pool=True),), levels=True
     )
 
     def __init__(self, backbone: Backbone, switches: Switches) -> None:

@@ -68,7 +68,8 @@ class DAN(Method):
         families=(
             ResNetLayout(output_stride=32),
             VGGLayout(pool_strides=(2, 2, 2, 2), dilations=(1, 1, 1, 1, 1)),
-        )
+        ),
+        levels=True,
     )
 
     def __init__(self, backbone: Backbone, switches: Switches) -> None:

@@ -83,7 +83,7 @@ class FWB(Method):
     needs_grad_at_test: ClassVar[bool] = True
     default_backbone: ClassVar[str] = "resnet101"
     layout: ClassVar[Layout] = Layout(
-        families=(VGGLayout(batch_norm=True, pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 2, 4)),)
+        families=(VGGLayout(batch_norm=True, pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 2, 4)),), levels=True
     )
 
     def __init__(self, backbone: Backbone, switches: Switches) -> None:

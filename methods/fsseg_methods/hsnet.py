@@ -64,7 +64,8 @@ class HSNet(Method):
         families=(
             ResNetLayout(output_stride=32),
             VGGLayout(pool_kernel=2, pool_strides=(2, 2, 2, 2, 2), dilations=(1, 1, 1, 1, 1), floor_pool=True),
-        )
+        ),
+        levels=True,
     )
 
     def __init__(self, backbone: Backbone, switches: Switches) -> None:

@@ -62,7 +62,9 @@ class SGOne(Method):
 
     max_ways: ClassVar[int | None] = 1
     default_backbone: ClassVar[str] = "vgg16"
-    layout: ClassVar[Layout] = Layout(families=(VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1)),))
+    layout: ClassVar[Layout] = Layout(
+        families=(VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1)),), levels=True
+    )
 
     def __init__(self, backbone: Backbone, switches: Switches) -> None:
         super().__init__(backbone, switches)

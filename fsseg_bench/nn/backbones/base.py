@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -28,6 +29,9 @@ class Backbone(nn.Module, ABC):
     """Of the class: what is known about it as it is listed. Of a built backbone: as it was laid out and cut."""
     family: ClassVar[type[FamilyLayout] | None] = None
     """The geometry that methods may state for it (:attr:`fsseg_bench.nn.layout.Layout.families`); None: nothing."""
+    folds: ClassVar[bool] = True
+    """Whether a batch-norm that is registered right behind a convolution is applied right behind it, as
+    :func:`fsseg_bench.nn.backbones.folding.folded` needs it."""
     name: str
     """The name by which it was asked for."""
     stages: tuple[str, ...]
@@ -105,6 +109,14 @@ class Backbone(nn.Module, ABC):
                 outputs[place] = features
         return tuple(outputs[place] for place in places)
 
+    def levels_before_norm(self, images: Tensor, names: Sequence[str]) -> tuple[Tensor, ...]:
+        """As :meth:`levels`, without the norm that transformers put on what they give out; the same for others.
+
+        Raises:
+            UserError: the backbone has no stage of this name.
+        """
+        return self.levels(images, names)
+
     def block_outputs(self, images: Tensor, names: Sequence[str]) -> tuple[tuple[Tensor, ...], ...]:
         """What every block of several stages gives before its last ReLU, in the order of ``names``.
 
@@ -139,6 +151,18 @@ class Backbone(nn.Module, ABC):
         is returned as it is.
         """
         return dict(given)
+
+    def published_file(self) -> Path | None:
+        """The file of the weights that ``facts.weights`` names, for a family that finds it by itself; else None.
+
+        Raises:
+            NotHereError: it is neither here nor can be downloaded.
+        """
+        return None
+
+    def about(self) -> dict[str, Any]:
+        """What a record says of it beside its name and weights; JSON-able."""
+        return {}
 
     def parameters_of(self, stage: str) -> int:
         """How many trainable numbers a stage has (batch-norm weight and bias included)."""

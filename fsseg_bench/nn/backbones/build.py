@@ -61,6 +61,12 @@ def laid_out(name: str, layout: Layout = AS_LISTED, path: Path | str | None = No
 
 def _laid_out(name: str, cls: type[Backbone], last: str | None, layout: Layout) -> Facts:
     facts = replace(cls.lay_out(layout), layout=layout).cut(last)
+    if layout.levels and facts.one_grid:
+        raise UserError(
+            f"backbone {name}: the method reads feature maps of several depths, as convolutional networks have them; "
+            "the blocks of this transformer all keep one grid. Take a convolutional backbone, or a method that reads "
+            "one map, such as panet"
+        )
     most = layout.max_stride
     if most is None or facts.stride <= most:
         return facts

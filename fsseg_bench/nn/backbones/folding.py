@@ -19,14 +19,16 @@ _MOST = 0.5
 def folded(backbone: Backbone) -> Backbone:
     """A copy for inference: the same features with fewer passes over memory.
 
-    Every batch-norm (with its running statistics) is folded into the plain convolution before it; the copy is in
+    Every batch-norm (with its running statistics) is folded into the plain convolution before it, unless the backbone
+    does not tell them by their order (``folds``); the copy is in
     evaluation mode, channels-last and without gradients of its parameters. ``backbone`` is left as it is, and
     later changes of its weights do not reach the copy.
     """
     twin = copy.deepcopy(backbone).eval()
     twin.forget_parts()  # else the replaced layers stay in memory
     names = {module: name for name, module in twin.named_modules()}
-    for convolution, norm in [pair for pair in convolutions_with_norms(twin) if is_plain(pair[0])]:
+    pairs = convolutions_with_norms(twin) if backbone.folds else ()
+    for convolution, norm in [pair for pair in pairs if is_plain(pair[0])]:
         twin.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, norm))
         twin.set_submodule(names[norm], nn.Identity())
     return twin.requires_grad_(False).to(memory_format=torch.channels_last)

@@ -68,7 +68,8 @@ class _MixtureMethod(Method):
         families=(
             ResNetLayout(last="layer3", dilate_first=True, stride_in_first=True, ceil_pool=True),
             VGGLayout(pool_strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1)),
-        )
+        ),
+        levels=True,
     )
 
     @dataclass(frozen=True)
