@@ -60,6 +60,7 @@ OF_EACH_RUN = {
     [
         ({}, set(), {}),
         ({"optimizer": "sgd"}, set(), {}),
+        ({"optimizer": "sgd-nesterov"}, set(), {"optimizer": "sgd-nesterov"}),
         ({"optimizer": "adam"}, {"momentum"}, {"optimizer": "adam", "betas": [0.9, 0.999], "eps": 1e-8}),
         (
             {"optimizer": "adamw", "betas": "0.8,0.95", "eps": "1e-6"},

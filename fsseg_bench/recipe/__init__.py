@@ -35,9 +35,9 @@ class Recipe:
     lr: Annotated[float, Range(above=0)]
     """Learning rate at the start (after the warm-up)."""
     optimizer: str = "sgd"
-    """``sgd``, ``adam``, ``adamw``, or one that a module added (:data:`OPTIMIZERS`)."""
+    """``sgd``, ``sgd-nesterov``, ``adam``, ``adamw``, or one that a module added (:data:`OPTIMIZERS`)."""
     momentum: Share = 0.9
-    """Momentum of ``sgd``."""
+    """Momentum of ``sgd`` and ``sgd-nesterov``."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     """What ``adam`` and ``adamw`` keep, at each step, of the means of gradients and of their squares."""
     eps: Annotated[float, Range(above=0)] = 1e-8
@@ -46,11 +46,12 @@ class Recipe:
     """Weight decay, on every trained parameter: a part of the gradient, but for ``adamw``."""
     schedule: str = "constant"
     """``constant``. ``step``: times ``gamma`` at each milestone. ``poly``: times (1 - i/iterations)**0.9. ``cosine``:
-    times (1 + cos(pi i/iterations))/2. Or one that a module added (:data:`SCHEDULES`)."""
+    times (1 + cos(pi i/iterations))/2. ``cosine-to-gamma``: the same, to ``gamma`` in place of 0. Or one that a module
+    added (:data:`SCHEDULES`)."""
     milestones: tuple[int, ...] = ()
     """Iterations at which ``step`` lowers the rate."""
     gamma: Annotated[float, Range(above=0)] = 0.1
-    """Factor of ``step``."""
+    """Factor of ``step``; where ``cosine-to-gamma`` ends, relative to ``lr``."""
     warmup: Steps = 0
     """Iterations over which the rate rises linearly from 0."""
     clip: NotNegative = 0.0

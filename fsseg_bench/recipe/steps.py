@@ -43,6 +43,12 @@ def sgd(recipe: Recipe, groups: list[Group]) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum)
 
 
+@OPTIMIZERS.add("sgd-nesterov", reads=("momentum",))
+def sgd_nesterov(recipe: Recipe, groups: list[Group]) -> torch.optim.Optimizer:
+    """The same with Nesterov's momentum, which must be above 0."""
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
+
+
 @OPTIMIZERS.add("adam", reads=("betas", "eps"))
 def adam(recipe: Recipe, groups: list[Group]) -> torch.optim.Optimizer:
     """Adam; weight decay is part of the gradient."""
@@ -105,3 +111,9 @@ def poly(recipe: Recipe, iteration: int) -> float:
 def cosine(recipe: Recipe, iteration: int) -> float:
     """Falls to 0 along half a cosine, without restarts."""
     return (1 + math.cos(math.pi * iteration / recipe.iterations)) / 2
+
+
+@SCHEDULES.add("cosine-to-gamma")
+def cosine_to_gamma(recipe: Recipe, iteration: int) -> float:
+    """Falls to the share ``gamma`` along half a cosine."""
+    return recipe.gamma + (1 - recipe.gamma) * cosine(recipe, iteration)

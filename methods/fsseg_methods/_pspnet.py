@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsseg_bench.method import VOID, StageNetwork, feature_map
@@ -91,11 +92,25 @@ class SmoothedPSPNet(PSPNet):
     """The same, with a part of the target spread over the other classes (RePRI)."""
 
     def labelled_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy to 0.9 on the class and 0.1 over all others together, over the pixels that are not void."""
-        size = labels.shape[-2], labels.shape[-1]
-        logs = resize(self.logits(images), size, align_corners=True).log_softmax(dim=1)
+        """:func:`smoothed_loss`."""
+        return {"base": smoothed_loss(self.logits(images), labels)}
+
+
+def smoothed_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy to 0.9 on the class and 0.1 over all others together, a mean over the pixels that are not void.
+
+    Args:
+        logits: (M, C, h, w), upsampled to the labels' size with aligned corners.
+        labels: (M, H, W) uint8 in 0..C-1, or 255, which counts nowhere.
+
+    Returns:
+        A scalar; 0 when every pixel is void.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        precise = logits.float() if logits.dtype in {torch.float16, torch.bfloat16} else logits
+        logs = resize(precise, (labels.shape[-2], labels.shape[-1]), align_corners=True).log_softmax(dim=1)
         kept = labels != VOID
-        own = logs.gather(1, torch.where(kept, labels, 0).long()[:, None])[:, 0]
+        own = -F.nll_loss(logs, labels.long(), ignore_index=VOID, reduction="none")
         others = (logs.sum(dim=1) - own) * (_SMOOTHING / (logs.shape[1] - 1))
         losses = -(own * (1 - _SMOOTHING) + others)
-        return {"base": (losses * kept).sum() / kept.sum().clamp(min=1)}
+        return (losses * kept).sum() / kept.sum().clamp(min=1)

@@ -46,6 +46,7 @@ def test_rates_by_hand(changes: dict, expected: dict) -> None:
         ("step", lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [4, 7], 0.3)),
         ("poly", lambda o: torch.optim.lr_scheduler.PolynomialLR(o, 12, 0.9)),
         ("cosine", lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12)),
+        ("cosine-to-gamma", lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12, eta_min=0.3 * 0.2)),
     ],
 )
 def test_rates_are_torchs(schedule: str, reference: Any) -> None:
@@ -62,6 +63,10 @@ def test_rates_are_torchs(schedule: str, reference: Any) -> None:
     ("changes", "reference"),
     [
         ({"momentum": 0.7}, lambda p: torch.optim.SGD(p, 0.1, 0.7, weight_decay=0.01)),
+        (
+            {"optimizer": "sgd-nesterov", "momentum": 0.7},
+            lambda p: torch.optim.SGD(p, 0.1, 0.7, weight_decay=0.01, nesterov=True),
+        ),
         (
             {"optimizer": "adam", "betas": (0.7, 0.9), "eps": 1e-4},
             lambda p: torch.optim.Adam(p, 0.1, (0.7, 0.9), 1e-4, weight_decay=0.01),

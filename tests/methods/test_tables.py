@@ -48,6 +48,7 @@ LAYER2, LAYER3 = "resnet18-layer2", "resnet18-layer3"
         pytest.param(*("ppnet", LAYER2, {}), marks=pytest.mark.slow),
         pytest.param(*("ppnet", LAYER2, {"semantic_weight": 0.0, "part_weight": 0.8}), marks=pytest.mark.slow),
         pytest.param(*("ppnet-ud", LAYER2, {"unlabelled": 2}), marks=pytest.mark.slow),
+        ("repri", LAYER2, {"steps": 12}),
         pytest.param(*("rpmms", LAYER2, {}), marks=pytest.mark.slow),
         pytest.param(*("sgone", LAYER2, {}), marks=pytest.mark.slow),
         pytest.param(*("sgone", LAYER2, {"fusion": "max"}), marks=pytest.mark.slow),
@@ -106,6 +107,9 @@ def test_under_the_authors_recipe_the_head_alone_learns(name: str) -> None:
         ("ppnet", {"parts": 0}, "parts is 0; it must be at least 1"),
         ("ppnet", {"assignments": 0}, "assignments is 0; it must be at least 1"),
         *(("ppnet-ud", {key: 0}, f"{key} is 0") for key in ("unlabelled", "segments", "top", "group", "width")),
+        ("repri", {"steps": -1}, "steps is -1; it must be at least 0"),
+        ("repri", {"estimate_after": (9, 0)}, "estimate_after[1] is 0; it must be at least 1"),
+        ("repri", {"kl_weight": -1.0}, "kl_weight is -1.0; it must be at least 0"),
         ("rpmms", {"stages": ()}, "stages is []; it must be not empty"),
         ("rpmms", {"stages": (0,)}, "stages[0] is 0; it must be at least 1"),
         ("rpmms", {"em_iterations": 0}, "em_iterations is 0; it must be at least 1"),
@@ -177,6 +181,12 @@ _ASPP = 2 * conv(256, 256, 1) + 3 * conv(256, 256) + conv(1280, 256, 1) + conv(2
                 "ensemble": 4,
                 "base": 4 * (2048 * 512 + 2 * 512) + 4096 * 512 * 9 + 2 * 512 + linear(512, 16),
             },
+        ),
+        (
+            "repri",
+            "resnet50",
+            {},
+            {"base": 4 * (2048 * 512 + 2 * 512) + 4096 * 512 * 9 + 2 * 512 + linear(512, 16)},
         ),
         *(
             (
@@ -337,6 +347,7 @@ REAL, SMALL = ("pascal5i", "coco20i-a", "coco20i-b"), ("shapes5i",)
         ("pmms", SMALL, (1, 5), {"head_lr_factor": 10}),
         ("ppnet", REAL, (1, 5), _PPNET),
         ("ppnet-ud", REAL, (1, 5), _PPNET),
+        ("repri", REAL, (1, 5), {"iterations": 0}),
         ("rpmms", REAL, (1, 5), _PMMS),
         ("rpmms", SMALL, (1, 5), {"head_lr_factor": 10}),
         ("sgone", REAL, (1, 5), {**_FCN, "bias_lr_factor": 2.0}),
@@ -365,7 +376,7 @@ def test_recipes_are_in_range_and_give_the_sources_of_their_own_values(name: str
     [
         ("vgg16", {"cofcn", "oslsm", "panet", "sgone"}),
         ("resnet101", {"dan", "fwb"}),
-        ("resnet50-deep", {"bam", "pfenet", "ssp"}),
+        ("resnet50-deep", {"bam", "pfenet", "repri", "ssp"}),
         (
             "resnet50",
             {"baseline", "biopt", "canet", "hsnet", "inopt-dagger", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"},
