@@ -21,6 +21,7 @@ from tests.methods import test_mixture_parity as mixtures
 from tests.methods import test_panet_parity as panet
 from tests.methods import test_pfenet_parity as pfenet
 from tests.methods import test_ppnet_parity as ppnet
+from tests.methods import test_repri as repri
 from tests.methods import test_sgone_parity as sgone
 from tests.methods import test_ssp_parity as ssp
 from tests.support import golden
@@ -54,6 +55,9 @@ READ = {
     "bam-meta-resnet50-coco": ("bam", "resnet50-deep"),
     "bam-meta-vgg16-pascal": ("bam", "vgg16-bn"),
     "bam-meta-vgg16-coco": ("bam", "vgg16-bn"),
+    "repri-resnet50-pascal": ("repri", "resnet50-deep"),
+    "repri-resnet50-coco": ("repri", "resnet50-deep"),
+    "repri-resnet101-pascal": ("repri", "resnet101-deep"),
 }
 """The manifests of methods that are here, and what each is recognised as."""
 
@@ -162,6 +166,11 @@ def check_ssp(test_data: Path, method: Method) -> None:
     ssp.test_steps(case)
 
 
+def check_repri(test_data: Path, method: Method) -> None:
+    data, _ = repri.load(test_data, "repri-1")
+    repri.check_fit(repri.case_of(data, method, torch.float64))
+
+
 CASES: dict[str, tuple[str, Callable[[Path, Method], None]]] = {
     "panet-1": ("panet-vgg16", check_panet),
     "canet-1": ("canet-resnet50", check_canet),
@@ -176,6 +185,7 @@ CASES: dict[str, tuple[str, Callable[[Path, Method], None]]] = {
     "hsnet-1": ("hsnet-resnet50", check_hsnet("hsnet-1")),
     "hsnet-2": ("hsnet-vgg16", check_hsnet("hsnet-2")),
     "ssp-1": ("ssp-resnet50", check_ssp),
+    "repri-1": ("repri-resnet50-pascal", check_repri),
 }
 
 
