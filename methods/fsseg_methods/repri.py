@@ -5,6 +5,9 @@ Authors: Malik Boudiaf et al.
 Venue: CVPR
 Year: 2021
 Fidelity: parity
+Transductive: own query
+Test-time training: classifier and bias, {steps} gradient steps on supports and query
+Extra data: none
 Distinctive: no episodes in training; a classifier is fitted to the query itself, held to proportions and certainty.
 Differences: all cells of the query count; in the authors' code those that its true mask calls void or padding do not.
 Differences: proportions are estimated, as in the published rows; those from the truth, a diagnosis, are not offered.
