@@ -38,7 +38,8 @@ def import_(
     """Read a file that a method's authors released, and rename its tensors.
 
     What the file is, is recognised by the names of its tensors; each is compared with the method. Without --out nothing
-    is written. The result is evaluated with run --eval-only, as is the file itself: --eval-only official:PATH.
+    is written. The result is evaluated with run --eval-only, as is the file itself: --eval-only official:PATH. A
+    network that is trained before the method is given with --set stage.NAME.file in its place.
     """
     from fsseg_bench.engine.released import Places, import_official, save_imported
 
@@ -58,7 +59,8 @@ def _lines(origin: Origin, kind: Released, count: int) -> list[str]:
         "SHA-256": origin.digest,
         "network": origin.what,
         "read as": f"--method {origin.method} --backbone {origin.backbone}",
-        "tensors": f"{count} of the method, all of them filled",
+        "tensors": f"{count} of {f'stage {origin.stage}' if origin.stage else 'the method'}, all of them filled",
+        "use": f"fsseg-bench run {origin.use(f'{OFFICIAL}{origin.file}')}",
         "unused": _unused(origin, kind),
         "switches": ", ".join(f"{name}={value}" for name, value in origin.switches.items()) or "none needed",
         "trained on": kind.lists if origin.base_classes is None else f"{kind.lists}; {origin.base_classes} classes",

@@ -69,7 +69,12 @@ class Plan:
     trained: CheckpointTraining | None = None
     """What is known of the training of a checkpoint to evaluate."""
     stages: tuple[PlannedStage, ...] = ()
-    """What is trained before the method, or taken from an earlier training."""
+    """What is trained before the method, or taken from an earlier training, or given."""
+
+    @property
+    def to_train(self) -> tuple[PlannedStage, ...]:
+        """The stages but those that are given."""
+        return tuple(one for one in self.stages if not one.given)
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ class _Work:
             self.settings[asked.label] = planned.settings
             plan = planned.plan(self.opened)
             self.made[asked.label] = self._cell(asked, planned, plan)
-            self.stages[asked.label] = [self._stage(self.made[asked.label], plan, one) for one in plan.stages]
+            self.stages[asked.label] = [self._stage(self.made[asked.label], plan, one) for one in plan.to_train]
 
     def check(self, wanted: int) -> None:
         """Says all that is wrong.

@@ -14,12 +14,13 @@ from typing import NamedTuple
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsseg_bench.engine.build import BASE_CLASSES, TrainedFile, assemble
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
+from fsseg_bench.nn.backbones import for_shapes
 from fsseg_bench.nn.released import COUNTER, Imported, Origin, Released
 from fsseg_bench.nn.weight_files import file_hash, named_tensors, open_file
 from fsseg_bench.records.request import OFFICIAL
@@ -63,7 +64,7 @@ def import_official(
     counted = kind.classes and state.get(kind.classes)
     base = len(counted) - 1 if isinstance(counted, Tensor) and counted.ndim else None
     tried = {
-        trunk: _fitted(state, kind, _built(name, kind, trunk, base, places))
+        trunk: _fitted(state, kind, _shapes(name, kind, trunk, base, places))
         for trunk in ([backbone] if backbone else kind.backbones)
     }
     fitting = [trunk for trunk, found in tried.items() if not found.problems]
@@ -84,23 +85,26 @@ def import_official(
         lists=kind.lists,
         unused=found.unused,
         counters=found.counters,
+        stage=kind.stage,
     )
     return Imported(found.state, origin), kind
 
 
 def find_imported(
-    given: str, method: str | None = None, backbone: str | None = None, places: Places = _HERE
+    given: str, method: str | None = None, backbone: str | None = None, places: Places = _HERE, *, stage: str = ""
 ) -> TrainedFile | None:
     """The checkpoint that a user named, where it is ``official:PATH`` or a file that was imported before.
 
+    It is the whole method's, or the network of a ``stage`` before it.
+
     Raises:
-        UserError: as :func:`import_official`; an imported file is damaged, or of another method or backbone.
+        UserError: as :func:`import_official`; an imported file is damaged, or of another method, backbone or stage.
     """
     if given.startswith(OFFICIAL):
         path = Path(given.removeprefix(OFFICIAL)).expanduser()
         if path.is_dir():
             raise UserError(f"{given}: this is a folder; name the authors' file in it")
-        return TrainedFile(path, imported=import_official(path, method, backbone, places)[0])
+        return _of_stage(TrainedFile(path, imported=import_official(path, method, backbone, places)[0]), given, stage)
     path = Path(given).expanduser()
     if path.suffix != ".safetensors" or not path.is_file():
         return None
@@ -113,7 +117,22 @@ def find_imported(
     ):
         if wanted is not None and wanted != own:
             raise UserError(f"{given}: parameters of {own}, not of {wanted}; give {option} {own}")
-    return TrainedFile(path, imported=found)
+    return _of_stage(TrainedFile(path, imported=found), given, stage)
+
+
+def find_network(given: str, method: str, backbone: str, stage: str, places: Places = _HERE) -> Imported:
+    """The network of a stage before ``method`` that a user named, in either form of :func:`find_imported`.
+
+    Raises:
+        UserError: as there; or the file is none of a released network.
+    """
+    found = find_imported(given, method, backbone, places, stage=stage)
+    if found is None or found.imported is None:
+        raise UserError(
+            f"{given}: no released network; give official:FILE for the authors' file, or the .safetensors that "
+            "'fsseg-bench weights import' made of it"
+        )
+    return found.imported
 
 
 def save_imported(imported: Imported, path: Path) -> None:
@@ -157,6 +176,15 @@ def read_imported(path: Path) -> Imported | None:
     return found
 
 
+def _of_stage(found: TrainedFile, given: str, stage: str) -> TrainedFile:
+    """``found``, where it is of this stage, or of the whole method (empty)."""
+    origin = found.imported.origin if found.imported else None
+    if origin is not None and origin.stage != stage:
+        what = f"the network of stage {origin.stage} of {origin.method} alone" if origin.stage else "the whole method"
+        raise UserError(f"{given}: {origin.what} is {what}; use it with 'fsseg-bench run {origin.use(given)}'")
+    return found
+
+
 class _Fitted(NamedTuple):
     state: dict[str, Tensor]
     problems: list[str]
@@ -191,11 +219,14 @@ def _kind(state: Mapping[str, Tensor], path: Path, method: str | None, places: P
     )
 
 
-def _built(name: str, kind: Released, backbone: str, base: int | None, places: Places) -> Method:
-    cls = find_method(name, places.methods)
+def _shapes(name: str, kind: Released, backbone: str, base: int | None, places: Places) -> Method:
+    """The method, or the network of a stage before it, for its names and shapes alone."""
+    cls: type[nn.Module] = kind.network or find_method(name, places.methods)
+    if not issubclass(cls, Method) or bool(kind.network) != bool(kind.stage):
+        raise UserError(f"{kind.what}: a table of a stage's files names the stage and its StageNetwork, both")
     switches = parse_switches(name, cls, kind.switches)
     count = BASE_CLASSES if base is None else base
-    return assemble(cls, backbone, "none", switches, 0, count, places.backbones)[0]
+    return for_shapes(lambda: assemble(cls, backbone, "none", switches, 0, count, places.backbones)[0])
 
 
 def _fitted(state: Mapping[str, Tensor], kind: Released, method: Method) -> _Fitted:
@@ -206,6 +237,11 @@ def _fitted(state: Mapping[str, Tensor], kind: Released, method: Method) -> _Fit
     renamed = {str(kind.own(name)): tensor for name, tensor in used.items()}
     problems = [] if len(renamed) == len(used) else ["two of its tensors have one name here"]
     problems += _unknown([name for name in used if kind.own(name) not in own])
+    problems += [
+        f"{name} is not {first}, which it should repeat"
+        for name, first in ((name, kind.first(name)) for name in state)
+        if first and not (first in state and torch.equal(state[name], state[first]))
+    ]
     missing = [name for name in own if name not in renamed]
     counters = [name for name in missing if name.endswith(COUNTER)]
     problems += [f"{name} is missing" for name in missing if name not in set(counters)]
@@ -213,7 +249,7 @@ def _fitted(state: Mapping[str, Tensor], kind: Released, method: Method) -> _Fit
     for name, tensor in own.items():
         given = renamed.get(name)
         if given is None:
-            made[name] = torch.zeros_like(tensor)
+            made[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
         elif given.shape != tensor.shape:
             problems.append(f"{name} has the shape {tuple(given.shape)}, needed {tuple(tensor.shape)}")
         elif given.layout != torch.strided or given.is_floating_point() != tensor.is_floating_point():

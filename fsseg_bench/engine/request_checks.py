@@ -98,9 +98,25 @@ def stages_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> tup
     return found
 
 
+def stage_files(request: RunRequest) -> dict[str, str]:
+    """By stage the released network that ``--set stage.NAME.file`` gives in place of its training."""
+    given = grouped(request.settings)["stage"].items()
+    return {
+        name: str(value)
+        for (name, _, rest), value in ((key.partition("."), value) for key, value in given)
+        if rest == "file"
+    }
+
+
 def _changed(stage: Stage, given: Mapping[str, Any]) -> Stage:
     """The stage with other values, which are named by the stage in messages."""
     changes = dict(given)
+    if changes.pop("file", None) is not None and changes:
+        key = next(iter(changes))
+        raise UserError(
+            f"--set stage.{stage.name}.{key} and stage.{stage.name}.file exclude each other: a network that is given "
+            "is not trained"
+        )
     images = checked_value(f"stage.{stage.name}.images", changes.pop("images", stage.images), StageImages)
     try:
         recipe = stage.recipe.with_settings(changes)

@@ -25,7 +25,9 @@ from fsseg_bench.engine.left import left_of, threads_words
 from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.panels import draw_panels
 from fsseg_bench.engine.plan import Plan
+from fsseg_bench.engine.request_checks import stage_files
 from fsseg_bench.engine.results import EpisodeResult
+from fsseg_bench.engine.stage_given import given_stage
 from fsseg_bench.engine.stage_run import StageWork, give, trained_stage
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import BugError, UserError, bug_words, explain, later, unknown
@@ -236,7 +238,10 @@ def _stages(
 ) -> list[dict[str, Tensor]]:
     """The parameters of the networks that come before the method; this process alone trains those that are not yet."""
     work = _stage_work(plan, device, cadence, share)
-    found = {one.stage.name: trained_stage(one, work, progress) for one in plan.stages}
+    found = {
+        one.stage.name: given_stage(one.key.identity, one.given) if one.given else trained_stage(one, work, progress)
+        for one in plan.stages
+    }
     record.update(stages={name: one.facts for name, one in found.items()})
     return [one.state for one in found.values()]
 
@@ -248,7 +253,9 @@ def train_stage(plan: Plan, name: str, progress: Progress | None = None, share: 
         UserError: the method has no such stage; or as :func:`fsseg_bench.engine.stage_run.trained_stage`.
         Stopped: as :func:`execute`.
     """
-    stages = {one.stage.name: one for one in plan.stages}
+    stages = {one.stage.name: one for one in plan.to_train}
+    if name in stage_files(plan.request):
+        raise UserError(f"--stage {name}: stage.{name}.file gives a network in its place, so that nothing is trained")
     if name not in stages:
         raise unknown(f"stage of {plan.request.method}", name, stages)
     device, told = _device(plan)

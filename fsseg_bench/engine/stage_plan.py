@@ -12,10 +12,14 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.engine.checks import ContractError
 from fsseg_bench.engine.code_digest import STAGE_ENTRY, method_digest
 from fsseg_bench.engine.outline import Outline
+from fsseg_bench.engine.released import Places, find_network
 from fsseg_bench.engine.remembered import Remembered
+from fsseg_bench.engine.request_checks import stage_files
+from fsseg_bench.errors import UserError
 from fsseg_bench.method import Stage
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.catalogue import backbone_module
+from fsseg_bench.nn.released import Imported
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import results_root
 from fsseg_bench.plugins import portable_name
@@ -33,10 +37,12 @@ class PlannedStage:
     stage: Stage
     key: StageKey
     chosen: ChosenImages
-    """What it is trained on."""
+    """What it is trained on; nothing where it is given."""
     backbone: str
     weights: str
     """As ``--weights`` takes them."""
+    given: Imported | None = None
+    """The released network that is taken as it is, in place of a training."""
 
     @property
     def title(self) -> str:
@@ -47,6 +53,8 @@ class PlannedStage:
     def shown(self) -> dict[str, Any]:
         """What a run's settings say of the training, whichever fold it is of."""
         found = self.key.settings
+        if self.given:
+            return {name: found[name] for name in ("network", "released")}
         return {name: found[name] for name in ("network", "images", "recipe", "code")}
 
 
@@ -85,10 +93,23 @@ def _planned(
 ) -> PlannedStage:
     request, network = outlined.request, stage.network
     where = f"{request.method}: stage {stage.name}"
+    network_name = f"{portable_name(network.__module__)}.{network.__qualname__}"
     if network.layout != outlined.cls.layout:
         raise ContractError(f"{where}: {network.__name__}.layout is not the method's; both must be the same")
     if not stage.name.isidentifier():
         raise ContractError(f"{where}: its name must be one word, as a variable's")
+    if file := stage_files(request).get(stage.name):
+        given = kept.latest("network", (file, stage.name), lambda: _given(file, stage, outlined))
+        base = len(protocol.base_classes(request.fold))
+        if given.origin.base_classes not in {None, base}:
+            raise UserError(
+                f"--set stage.{stage.name}.file={file}: a network of {given.origin.base_classes} base classes, and "
+                f"{protocol.label} has {base} in fold {request.fold}; give the network of this data set"
+            )
+        known = {"network": network_name, "released": given.origin.what, "parameters": given.digest}
+        nothing = ChosenImages((), 0)
+        key = StageKey(stage.name, known)
+        return PlannedStage(stage, key, nothing, outlined.backbone, outlined.weights, given)
     modules = (
         network.__module__,
         backbone_module(outlined.backbone, request.backbones_path),
@@ -113,7 +134,7 @@ def _planned(
         "novel": protocol.novel_classes(request.fold),
         "data_fingerprint": index.fingerprint,
         "images": stage.images,
-        "network": f"{portable_name(network.__module__)}.{network.__qualname__}",
+        "network": network_name,
         "code": code,
         "backbone": outlined.backbone,
         "weights": Path(weights.source).name,
@@ -126,10 +147,20 @@ def _planned(
     return PlannedStage(stage, StageKey(stage.name, plain(settings)), chosen, outlined.backbone, outlined.weights)
 
 
+def _given(file: str, stage: Stage, outlined: Outline) -> Imported:
+    request = outlined.request
+    places = Places(request.methods_path, request.backbones_path)
+    return find_network(file, request.method, outlined.backbone, stage.name, places)
+
+
 def stage_notes(stages: tuple[PlannedStage, ...], out: str | None) -> list[str]:
     """What a plan says of its stages: how long each is, on what, and whether it is done."""
     lines = []
     for planned in stages:
+        if planned.given:
+            origin = planned.given.origin
+            lines.append(f"stage {planned.stage.name}: {origin.what} of {origin.file}, which is not trained here")
+            continue
         stage, folder = planned.stage, planned.key.folder(results_root(out))
         recipe, chosen = stage.recipe, planned.chosen
         left = f", {chosen.left_out:,} without such a class left out" if stage.images == "base" else " of any class"

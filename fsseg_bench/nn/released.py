@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 COUNTER = "num_batches_tracked"
 """Of batch-norms: torch before 0.4.1 had none, and no number depends on it."""
@@ -31,6 +31,12 @@ class Released:
     """Names without which a file is of another kind."""
     unused: Mapping[str, str] = field(default_factory=dict)
     """Names of tensors that the method has no use for, and why."""
+    twice: Mapping[str, str] = field(default_factory=dict)
+    """Names under which tensors are in a file a second time, and the authors' first names: both must be equal."""
+    stage: str = ""
+    """The stage before the method whose network the file holds, in place of the method's own."""
+    network: type[nn.Module] | None = None
+    """That stage's network."""
     switches: Mapping[str, Any] = field(default_factory=dict)
     """Without which the method is another network than the file's."""
     classes: str = ""
@@ -55,6 +61,11 @@ class Released:
         given = list(names)
         return all(any(_within(name, mark) for name in given) for mark in self.marks)
 
+    def first(self, name: str) -> str:
+        """The authors' first name of a tensor that is in the file twice; empty where ``name`` is the only one."""
+        found = _longest(name, self.twice)
+        return self.twice[found] + name[len(found) :] if found else ""
+
     def own(self, name: str) -> str | None:
         """The method's name of the authors' ``name``; None where it has none."""
         if found := _longest(name, self.names):
@@ -63,6 +74,8 @@ class Released:
 
     def why_unused(self, name: str) -> str:
         """Why a tensor is not used; empty where it is."""
+        if self.first(name):
+            return "in the file a second time, under another name"
         found = _longest(name, self.unused)
         return self.unused[found] if found and len(found) > len(_longest(name, self.names)) else ""
 
@@ -86,10 +99,18 @@ class Origin:
     """Tensors of the file that the method has no use for, by the authors' names."""
     counters: int = 0
     """Of batch-norms, which the file lacks."""
+    stage: str = ""
+    """The stage before the method whose network it is; empty for the method itself."""
 
     def to_json(self) -> dict[str, Any]:
         """As run.json and the header of an imported file hold it."""
-        return asdict(self) | {"switches": dict(self.switches), "unused": list(self.unused)}
+        found = asdict(self) | {"switches": dict(self.switches), "unused": list(self.unused)}
+        return {key: value for key, value in found.items() if (key, value) != ("stage", "")}
+
+    def use(self, file: str) -> str:
+        """The options of ``fsseg-bench run`` that take ``file`` for what it is."""
+        taken = f"--set stage.{self.stage}.file={file}" if self.stage else f"--eval-only {file}"
+        return f"--method {self.method} --backbone {self.backbone} {taken}"
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,10 @@ def _folder(given: str | None, variable: str) -> str | None:
 
 
 def _setting(key: str, value: Any) -> Any:
-    """A value of ``--set``: list files of a protocol are relative to the folder in which the command was given."""
+    """A value of ``--set``: list files of a protocol, and networks of a stage, are relative to the folder in which the
+    command was given."""
+    if key.startswith("stage.") and key.endswith(".file"):
+        return absolute_checkpoint(str(value))
     if key not in _LISTS:
         return value
     entries = list_of(value) if isinstance(value, str) else plain_value(value)

@@ -29,6 +29,8 @@ def training_facts(settings: RunSettings) -> dict[str, str]:
 
 
 def _stage(stage: Mapping[str, Any]) -> str:
+    if "released" in stage:
+        return f"{stage['released']}, released, not trained here"
     recipe = stage["recipe"]
     return f"{recipe['iterations']:,} steps of {recipe['batch']} images"
 

@@ -31,6 +31,9 @@ def always(settings: ShownSettings) -> list[str]:
         parts.append("scales " + "/".join(short(scale) for scale in settings.scales))
     if settings.parameters == "untrained":
         parts.append("untrained")
+    for name, stage in (settings.stages or {}).items():
+        if "released" in stage:
+            parts.append(f"stage {name}: released network, not trained here")
     changed = dict(flat(settings.trained_with or {}))
     if dataset := changed.pop("protocol_label", None):
         parts.append(f"trained on {dataset}")

@@ -102,12 +102,17 @@ class Case(NamedTuple):
 
 @pytest.fixture(scope="module", params=["bam-1", "bam-2", "bam-3"])
 def case(request: pytest.FixtureRequest, test_data: Path) -> Case:
-    data = golden.load(test_data / "golden", request.param)
+    return load(request.param, test_data)
+
+
+def load(case: str, test_data: Path) -> Case:
+    """The case with its network, filled."""
+    data = golden.load(test_data / "golden", case)
     name, shots, classes = {
         "bam-1": ("resnet50-deep", 1, 15),
         "bam-2": ("resnet50", 5, 15),
         "bam-3": ("vgg16", 5, 60),
-    }[request.param]
+    }[case]
     network = make(BAM, build_backbone(name, BAM.layout), classes, shots=shots).eval()
     trunks.fill(network, data, NAMES, vgg=name == "vgg16")
     network.requires_grad_(False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -204,11 +204,16 @@ def check_rows(method: _PartMethod, episode: Episode, check: Checked, uniform: T
 @pytest.fixture
 def injected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A function that makes every k-means start where the given numbers say."""
+    yield injecting(monkeypatch)
+
+
+def injecting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tensor], None]:
+    """As :func:`injected`."""
 
     def inject(uniform: Tensor) -> None:
         monkeypatch.setattr(_parts, "drawn_numbers", lambda *_: uniform)
 
-    yield inject
+    return inject
 
 
 # heads on given features
@@ -383,15 +388,26 @@ def test_semantic_model_in_training(test_data: Path, injected: Any) -> None:
     case = golden.load(test_data / "golden", "ppnet-3")
     method = make(PPNet, build_backbone("resnet50"), BASE_CLASSES)
     state = fill_backbone(method, case, "encoder.") | fill_semantic(method.semantic, case)
+    episode = check_semantic_model(method, case, injected)
+    sum(method.loss(episode).values()).backward()
+    case.check_gradients(state, len(case.gradients()))
+    check = Checked(case, "")
+    for name in [e["name"] for e in case.info["outputs"] if e["name"].startswith("after.")]:
+        check(name, state[f"encoder.{name.removeprefix('after.')}"])
+
+
+def check_semantic_model(method: PPNet, case: Golden, injected: Callable[[Tensor], None]) -> Episode:
+    """Every step of a whole model in training mode, up to its losses; gives its episode."""
     method.train()
     method.backbone.freeze("layer2")
     images, masks, labels = images_of(case)
     check, present = Checked(case, ""), shown(case, "sem")
-    before = {name: tensor.clone() for name, tensor in state.items() if "running" in name}
+    before = {name: tensor.clone() for name, tensor in method.backbone.named_buffers() if "running" in name}
     with torch.no_grad():
         check_stages(method, images, check)
-        for name, tensor in before.items():
-            state[name].copy_(tensor)
+        for name, tensor in method.backbone.named_buffers():
+            if name in before:
+                tensor.copy_(before[name])
     support, query = method.encode_training(images[:1], masks[0], images[1:])
     features = torch.cat((support, query))
     episode = episode_of(features, masks, labels, semantic_labels(case, masks.shape[-2:]))
@@ -400,7 +416,4 @@ def test_semantic_model_in_training(test_data: Path, injected: Any) -> None:
     check_rows(method, episode, check, uniform, present)
     check_parts(method, episode, check, uniform, present)
     check_losses(method, episode, check)
-    sum(method.loss(episode).values()).backward()
-    case.check_gradients(state, len(case.gradients()))
-    for name in [e["name"] for e in case.info["outputs"] if e["name"].startswith("after.")]:
-        check(name, state[f"encoder.{name.removeprefix('after.')}"])
+    return episode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import torch
 
 from fsseg_bench.engine.build import build_method
 from fsseg_bench.engine.open_run import open_model
-from fsseg_bench.engine.released import import_official
+from fsseg_bench.engine.released import find_network, import_official
 from fsseg_bench.method import Method
+from fsseg_bench.nn.backbones import build_backbone, for_shapes
 from fsseg_bench.registry import method_names, released_of
+from fsseg_methods._pspnet import PSPNet
+from tests.methods import test_bam_parity as bam
 from tests.methods import test_canet_parity as canet
 from tests.methods import test_fwb_parity as fwb
 from tests.methods import test_hsnet_parity as hsnet
@@ -25,8 +29,10 @@ from tests.methods import test_repri as repri
 from tests.methods import test_sgone_parity as sgone
 from tests.methods import test_ssp_parity as ssp
 from tests.support import golden
+from tests.support import golden_trunks as trunks
+from tests.support.heads import make
 from tests.support.mixture_cases import Case as Mixtures
-from tests.support.official import manifest, write_official
+from tests.support.official import keys, manifest, write_official, write_shapes
 
 pytestmark = pytest.mark.real_data
 
@@ -62,38 +68,61 @@ READ = {
 """The manifests of methods that are here, and what each is recognised as."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", READ)
-def test_a_file_is_recognised_and_every_tensor_has_a_place(test_data: Path, tmp_path: Path, name: str) -> None:
+STAGES = {
+    f"bam-base-{trunk}-{data}": ("bam", backbone)
+    for trunk, backbone in (("resnet50", "resnet50-deep"), ("vgg16", "vgg16-bn"))
+    for data in ("pascal", "coco")
+}
+"""The manifests of networks that are trained before a method."""
+FIVE = [name for name in READ if name.startswith("bam-meta")]
+"""Those whose files of five shots have more tensors."""
+ELSEWHERE = "dinov2"
+"""Beginning of the manifests of backbones, which are read as weights."""
+
+
+def test_every_manifest_is_read(test_data: Path) -> None:
+    names = [path.stem for path in (test_data / "manifests").glob("*.json")]
+    assert sorted(name for name in names if not name.startswith(ELSEWHERE)) == sorted((READ | STAGES).keys())
+
+
+@pytest.mark.parametrize(("name", "shots"), [*((name, 1) for name in READ | STAGES), *((name, 5) for name in FIVE)])
+def test_a_file_is_recognised_and_every_tensor_has_a_place(
+    test_data: Path, tmp_path: Path, name: str, shots: int
+) -> None:
     """Both ways: each tensor of the file is used or named as unused, and each of the method is filled from it."""
     listed = manifest(test_data, name)
-    imported, kind = import_official(write_official(tmp_path / "best.pth", listed))
+    numbers = write_shapes(tmp_path / "best.pth", listed, shots=shots)
+    imported, kind = import_official(tmp_path / "best.pth")
     origin = imported.origin
-    assert (origin.method, origin.backbone) == READ[name]
-    keys = [key.removeprefix(listed["key_prefix"]) for key, _, _ in listed["entries"]]
-    used = [key for key in keys if key not in origin.unused]
-    assert sorted(str(kind.own(key)) for key in used) == sorted(imported.state)
+    assert (origin.method, origin.backbone) == (READ | STAGES)[name]
+    assert origin.stage == ("base" if name in STAGES else "")
+    assert origin.switches.get("shots", 1) == shots
     assert origin.counters == 0
+    used = {str(kind.own(key)): number for key, number in numbers.items() if key not in origin.unused}
+    assert {key: int(tensor.flatten()[0]) for key, tensor in imported.state.items()} == used
+    assert all(kind.first(key) or key.startswith(("backbone.fc.", "backbone.classifier.")) for key in origin.unused)
+    assert len(used) + len(origin.unused) == len(numbers)
     base = 15 if origin.base_classes is None else origin.base_classes
-    method = build_method(*READ[name], "none", base_classes=base, **origin.switches)
-    assert method.state_dict().keys() == imported.state.keys()
-    floating = [tensor for tensor in imported.state.values() if tensor.is_floating_point()]
-    assert all(bool(tensor.any()) for tensor in floating)
+    assert base == (60 if name.endswith("coco") else 15)
+    whole = for_shapes(lambda: build_method(*(READ | STAGES)[name], "none", base_classes=base, **origin.switches))
+    missing = {key for key in whole.state_dict() if key not in imported.state}
+    assert all(name in STAGES and not key.startswith(("backbone.", "base.")) for key in missing)
 
 
 def test_one_name_leads_to_one_table(test_data: Path) -> None:
     """No file is of two kinds by its names alone."""
     kinds = [(method, kind) for method in method_names() for kind in released_of(method)]
-    for name, (method, _) in READ.items():
-        listed = manifest(test_data, name)
-        keys = [key.removeprefix(listed["key_prefix"]) for key, _, _ in listed["entries"]]
-        assert [owner for owner, kind in kinds if kind.knows(keys)] == [method], name
+    for name, (method, _) in (READ | STAGES).items():
+        own = [key for key, _, _ in keys(manifest(test_data, name))]
+        assert [owner for owner, kind in kinds if kind.knows(own)] == [method], name
 
 
 def opened(test_data: Path, folder: Path, name: str, case: str) -> Method:
     """The method of a file with the numbers of a parity case, opened as a user does it."""
     data = golden.load(test_data / "golden", case)
-    file = write_official(folder / "theirs.pth", manifest(test_data, name), data)
+    shots = 5 if case in {"bam-2", "bam-3"} else 1
+    # heads on given features have no backbone: that of the file is 0
+    file = write_official(folder / "theirs.pth", manifest(test_data, name), data, shots=shots)
     return open_model(Path(f"official:{file}"), method=READ[name][0], backbone=READ[name][1]).method.eval()
 
 
@@ -128,6 +157,22 @@ def check_fwb_vgg(test_data: Path, method: Method) -> None:
     fwb.test_vgg_taps_and_head(case, images)
 
 
+def check_fwb_resnet(test_data: Path, method: Method) -> None:
+    case = fwb._case("fwb-2", "resnet101", test_data)._replace(method=method)
+    fwb.test_resnet_taps(case)
+    sizes = case.golden.info["construction"]["image_sizes"]
+    masks = [case.given(f"support{k}.mask") for k in range(3)]
+    supports = [fwb._resnet_image(case, f"support{k}", sizes["supports"][k], masks[k]) for k in range(3)]
+    query = fwb._resnet_image(case, "query", sizes["query"])
+    known = case.vectors(supports)[2]
+    case.check("relevance.logits", case.head(query.low, query.top, known, query.labels.shape[1:])[1])
+
+
+def check_semantic(test_data: Path, method: Method) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        ppnet.check_semantic_model(method, golden.load(test_data / "golden", "ppnet-3"), ppnet.injecting(patch))
+
+
 def check_star(test_data: Path, method: Method) -> None:
     case = golden.load(test_data / "golden", "ppnet-1")
     images, masks, labels = ppnet.images_of(case)
@@ -139,7 +184,7 @@ def check_star(test_data: Path, method: Method) -> None:
 def check_pfenet(name: str) -> Callable[[Path, Method], None]:
     def check(test_data: Path, method: Method) -> None:
         case = pfenet.load(name, test_data)
-        if name == "pfenet-3":  # it is trained with the other pyramid than the released files of VGG-16
+        if name != "pfenet-1":  # it is trained with the other pyramid than the released files of its backbone
             method.switches = dataclasses.replace(method.switches, bins=case.method.switches.bins)
         assert method.switches == case.method.switches
         pfenet.test_guidance_and_logits(case._replace(method=method), torch.float32)
@@ -171,6 +216,15 @@ def check_repri(test_data: Path, method: Method) -> None:
     repri.check_fit(repri.case_of(data, method, torch.float64))
 
 
+def check_bam(name: str) -> Callable[[Path, Method], None]:
+    def check(test_data: Path, method: Method) -> None:
+        case = bam.load(name, test_data)
+        assert method.switches == case.network.switches
+        bam.test_every_step_of_the_prediction(case._replace(network=method), torch.float32)
+
+    return check
+
+
 CASES: dict[str, tuple[str, Callable[[Path, Method], None]]] = {
     "panet-1": ("panet-vgg16", check_panet),
     "canet-1": ("canet-resnet50", check_canet),
@@ -186,6 +240,12 @@ CASES: dict[str, tuple[str, Callable[[Path, Method], None]]] = {
     "hsnet-2": ("hsnet-vgg16", check_hsnet("hsnet-2")),
     "ssp-1": ("ssp-resnet50", check_ssp),
     "repri-1": ("repri-resnet50-pascal", check_repri),
+    "fwb-2": ("fwb-resnet101", check_fwb_resnet),
+    "ppnet-3": ("ppnet-part-sem-resnet50", check_semantic),
+    "pfenet-2": ("pfenet-resnet101", check_pfenet("pfenet-2")),
+    "bam-1": ("bam-meta-resnet50-pascal", check_bam("bam-1")),
+    "bam-2": ("bam-meta-resnet50-pascal", check_bam("bam-2")),
+    "bam-3": ("bam-meta-vgg16-coco", check_bam("bam-3")),
 }
 
 
@@ -195,3 +255,25 @@ CASES: dict[str, tuple[str, Callable[[Path, Method], None]]] = {
 def test_a_file_gives_the_outputs_of_its_authors_code(test_data: Path, tmp_path: Path, case: str) -> None:
     name, check = CASES[case]
     check(test_data, opened(test_data, tmp_path, name, case))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "case"), [("bam-base-resnet50-pascal", "bam-1"), ("bam-base-vgg16-coco", "bam-3")])
+@torch.no_grad()
+def test_a_base_learner_gives_the_logits_of_its_authors_code(
+    test_data: Path, tmp_path: Path, name: str, case: str
+) -> None:
+    """The same parameters as in the whole model's file, by the names of stage 1."""
+    data = golden.load(test_data / "golden", case)
+    file = write_official(
+        tmp_path / "base.pth",
+        manifest(test_data, name),
+        data,
+        lambda key: re.sub("^cls", "learner_base.1", re.sub("^ppm", "learner_base.0", key)),
+        whole=False,
+    )
+    backbone = STAGES[name][1]
+    imported = find_network(f"official:{file}", "bam", backbone, "base")
+    network = make(PSPNet, build_backbone(backbone, PSPNet.layout), imported.origin.base_classes).eval()
+    network.load_state_dict(imported.state)
+    data.check("base_logits_small", network.logits(trunks.images(data, "query")))
