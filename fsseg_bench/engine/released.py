@@ -86,6 +86,7 @@ def import_official(
         unused=found.unused,
         counters=found.counters,
         stage=kind.stage,
+        rows=kind.rows,
     )
     return Imported(found.state, origin), kind
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fsseg_bench.protocol.claim import Claim
+
 COUNTER = "num_batches_tracked"
 """Of batch-norms: torch before 0.4.1 had none, and no number depends on it."""
 
@@ -47,7 +49,9 @@ class Released:
     """Where the authors say that their files are."""
     licence: str = "none stated"
     claims: str = "none"
-    """The published row that the files claim."""
+    """The published row that the files claim, in words."""
+    rows: tuple[Claim, ...] = ()
+    """The same for ``fsseg-bench claims``: numbers that are among the published ones here."""
     notes: tuple[str, ...] = ()
     """What the file does not say, and the user must."""
 
@@ -101,11 +105,15 @@ class Origin:
     """Of batch-norms, which the file lacks."""
     stage: str = ""
     """The stage before the method whose network it is; empty for the method itself."""
+    rows: tuple[Claim, ...] | None = None
+    """Which published numbers such files claim; None where an earlier version read the file."""
 
     def to_json(self) -> dict[str, Any]:
         """As run.json and the header of an imported file hold it."""
         found = asdict(self) | {"switches": dict(self.switches), "unused": list(self.unused)}
-        return {key: value for key, value in found.items() if (key, value) != ("stage", "")}
+        return {key: value for key, value in found.items() if value is not None and (key, value) != ("stage", "")} | {
+            "base_classes": self.base_classes
+        }
 
     def use(self, file: str) -> str:
         """The options of ``fsseg-bench run`` that take ``file`` for what it is."""

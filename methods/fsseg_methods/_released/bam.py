@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.released import Released
+from fsseg_bench.protocol.claim import Claim
 from fsseg_methods._pspnet import PSPNet
 from fsseg_methods._released._resnet import deep_names
 from fsseg_methods._released._vgg import vgg_layers
@@ -53,6 +54,7 @@ _WHOLE = tuple(
         licence=_LICENCE,
         claims="BAM's README: PASCAL-5i 1 and 5 shots, VGG-16 64.41 and 68.76, ResNet-50 67.81 and 70.91; "
         "COCO-20i 43.50 and 49.34, 46.23 and 51.16",
+        rows=tuple(Claim(protocol=each, shots=(5 if several else 1,)) for each in ("pascal5i", "coco20i-b")),
     )
     for backbone, (names, marks) in _TRUNKS.items()
     for several in (False, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.released import Released
+from fsseg_bench.protocol.claim import Claim
 from fsseg_methods._released._resnet import resnet_names
 
 _LEVELS = (2, 3, 4)  # fine to coarse
@@ -35,6 +36,7 @@ _SOURCE = (
 _CLAIMS = (
     "HSNet, PASCAL-5i or COCO-20i (B), 1 and 5 shots with one file (the paper's tables; the README has no numbers)"
 )
+_ROWS = tuple(Claim(protocol=each, shots=(1, 5)) for each in ("pascal5i", "coco20i-b"))
 _UNUSED = "the classifier of ImageNet"
 _NOTES = (
     "The file does not say of which data set and fold it is, nor whether supports were masked in training.",
@@ -50,6 +52,7 @@ RELEASED = (
         unused={"backbone.fc": _UNUSED},
         source=_SOURCE,
         claims=_CLAIMS,
+        rows=_ROWS,
         notes=_NOTES,
     ),
     Released(
@@ -60,6 +63,7 @@ RELEASED = (
         unused={"backbone.classifier": _UNUSED},
         source=_SOURCE,
         claims=_CLAIMS,
+        rows=_ROWS,
         notes=_NOTES,
     ),
 )

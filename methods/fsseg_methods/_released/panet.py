@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.released import Released
+from fsseg_bench.protocol.claim import Claim
+from fsseg_methods._released._ppnet import README
 from fsseg_methods._released._resnet import resnet_names
 from fsseg_methods._released._vgg import vgg_names
 
@@ -22,5 +24,6 @@ RELEASED = (
         lists="of the authors: PASCAL-5i from trainaug, with images that their tests show too",
         source="README of github.com/Xiangyi1996/PPNet-PyTorch: Google Drive, row 'PANet*', a folder for each fold",
         claims="PANet* in PPNet's README: PASCAL-5i, ResNet-50, 1-way 1-shot, mean-IoU 49.10",
+        rows=(Claim(protocol="pascal5i", shots=(1,), source=README),),
     ),
 )

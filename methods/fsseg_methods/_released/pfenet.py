@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.released import Released
+from fsseg_bench.protocol.claim import Claim
 from fsseg_methods._released._resnet import deep_names
 from fsseg_methods._released._vgg import vgg_layers
 
@@ -30,6 +31,7 @@ RELEASED = (
         switches={"bins": (60.0, 30.0, 15.0, 8.0)},
         source=_SOURCE + " (ResNet-50: PASCAL; no ResNet-101)",
         claims="PFENet, PASCAL-5i, ResNet-50, 1-way, 1 and 5 shots: a file for each split",
+        rows=(Claim(protocol="pascal5i", shots=(1, 5)),),
         notes=(
             "The file does not say with which pyramid it was trained. The released ResNet-50 files are PASCAL's, with "
             "sides of 60, 30, 15 and 8 cells, which are set; for one of COCO: --set bins=1,0.5,0.25,0.125.",
@@ -43,6 +45,7 @@ RELEASED = (
         names=vgg_layers() | _HEAD,
         source=_SOURCE + " (VGG-16: COCO)",
         claims="PFENet, COCO-20i (B), VGG-16, 1-way, 1 and 5 shots: a file for each split",
+        rows=(Claim(protocol="coco20i-b", shots=(1, 5)),),
         notes=(
             "The file does not say with which pyramid it was trained. The released VGG-16 files are COCO's, with "
             "shares of the map (the default here); for one of PASCAL: --set bins=60,30,15,8.",

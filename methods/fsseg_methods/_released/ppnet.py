@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.released import Released
-from fsseg_methods._released._ppnet import ENCODER, LISTS, SEMANTIC, readme
+from fsseg_bench.protocol.claim import Claim
+from fsseg_methods._released._ppnet import ENCODER, LISTS, README, SEMANTIC, readme
 
 RELEASED = (
     Released(
@@ -15,6 +16,7 @@ RELEASED = (
         lists=LISTS,
         source=readme("+ PAP"),
         claims="'+ PAP' in the README: PASCAL-5i, ResNet-50, 1-way 1-shot, mean-IoU 50.40",
+        rows=(Claim(protocol="pascal5i", shots=(1,), method="PPNet +PAP"),),
     ),
     Released(
         what="PPNet, parts and semantic branch (FewShotSegPartResnetSem)",
@@ -25,5 +27,6 @@ RELEASED = (
         lists=LISTS,
         source=readme("+ PAP + SEM"),
         claims="'+ PAP + SEM' in the README: PASCAL-5i, ResNet-50, 1-way 1-shot, mean-IoU 51.50",
+        rows=(Claim(protocol="pascal5i", shots=(1,), source=README),),
     ),
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.released import Released
-from fsseg_methods._released._ppnet import ENCODER, LISTS, SEMANTIC, readme
+from fsseg_bench.protocol.claim import Claim
+from fsseg_methods._released._ppnet import ENCODER, LISTS, README, SEMANTIC, readme
 
 RELEASED = (
     Released(
@@ -22,6 +23,7 @@ RELEASED = (
         lists=LISTS,
         source=readme("+ PAP + SEM + UD"),
         claims="'+ PAP + SEM + UD' in the README: PASCAL-5i, ResNet-50, 1-way 1-shot, mean-IoU 52.84",
+        rows=(Claim(protocol="pascal5i", shots=(1, 5), ways=(1, 2), source=README),),
         notes=(
             "The file does not say for how many shots: the authors' settings for five are top=5 threshold=0.9 group=6 "
             "running_mean=0.9.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.released import Released
+from fsseg_bench.protocol.claim import Claim
 from fsseg_methods._released._pmms import MARKS, RESNET
 
 RELEASED = (
@@ -14,5 +15,6 @@ RELEASED = (
         names={official: own for official, own in RESNET.items() if official != "layer55.1"},
         source="README of github.com/Yang-Bob/PMMs: github.com/ECCV20/PMMs, snapshots/FRPMMs, a file for each fold",
         claims="RPMMs, PASCAL-5i, ResNet-50 (the README does not say which table)",
+        rows=(Claim(protocol="pascal5i", shots=(1, 5)),),
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.released import Released
+from fsseg_bench.protocol.claim import Claim
 from fsseg_methods._released._resnet import deep_names
 
 RELEASED = (
@@ -14,6 +15,7 @@ RELEASED = (
         source="README of github.com/fanq15/SSP: Google Drive, a file for each cell of its tables",
         licence="MIT (the repository's)",
         claims="the cell of SSP's README that links it: PASCAL-5i and COCO-20i, ResNet-50 and -101, 1 and 5 shots",
+        rows=tuple(Claim(protocol=each, shots=(1, 5)) for each in ("pascal5i", "coco20i-a")),
         notes=(
             "The file does not say whether it is of a 'Baseline' cell (no self-support, which this method cannot do), "
             "nor for how many shots, nor of which data set.",
