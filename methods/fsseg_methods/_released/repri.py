@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fsseg_bench.nn.released import Released
+from fsseg_bench.protocol.claim import Claim
 from fsseg_methods._released._resnet import deep_names
 
 _HEAD = {
@@ -24,6 +25,10 @@ RELEASED = (
         licence="MIT (the repository's)",
         claims="RePRI's README, 1 and 5 shots: PASCAL-5i, ResNet-50 59.1 and 66.8, ResNet-101 59.4 and 65.6; "
         "COCO-20i (B), ResNet-50 34.0 and 42.1",
+        rows=tuple(
+            Claim(protocol=each, shots=(1, 5), source="README of github.com/mboudiaf/RePRI")
+            for each in ("pascal5i", "coco20i-b")
+        ),
         notes=(
             "The epoch was chosen by episodes of the test classes.",
             "The authors leave out of the query what its true mask has as 255; here all of it counts.",
