@@ -15,6 +15,7 @@ from fsseg_bench.engine.outline import outline
 from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
 from fsseg_bench.engine.ready import check_ready, few, remarks, without_part
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered
+from fsseg_bench.engine.request_checks import stage_files
 from fsseg_bench.engine.share import Jobs
 from fsseg_bench.engine.slots import ONE_SLOT, Slots, slots_for
 from fsseg_bench.engine.stage_plan import stage_notes, stages_left, title_of
@@ -237,15 +238,17 @@ class Planner:
                 (drawn, plan.model.unlabelled_images, request.scales, masked),
                 lambda: different_images(plan.table, plan.further, request.scales, masked=masked),
             ),
-            stages={one.title: one.stage.recipe.iterations for one in plan.stages},
+            stages={one.title: one.stage.recipe.iterations for one in plan.stages if not one.given},
             _plan=replace(plan, request=replace(plan.request, threads=request.threads)) if keep else None,
         )
-        self._measure(planned, plan.model, plan.protocol, plan.recipe, [one.stage for one in plan.stages])
+        self._measure(
+            planned, plan.model, plan.protocol, plan.recipe, [one.stage for one in plan.stages if not one.given]
+        )
         return planned
 
     def _new_steps(self, plan: Plan) -> dict[str, int]:
         """What is left of a plan's stages, but for those that an earlier run trains."""
-        new = tuple(one for one in plan.stages if one.key.identity not in self._counted)
+        new = tuple(one for one in plan.stages if not one.given and one.key.identity not in self._counted)
         self._counted |= {one.key.identity for one in new}
         return stages_left(new, plan.request.out)
 
@@ -273,7 +276,8 @@ class Planner:
         episodes = found.protocol.episodes.count
         if request.episode_list:
             episodes = len(EpisodeTable.from_csv(list_path(request.episode_list, request.fold)))
-        stages = {title_of(stage): stage.recipe.iterations for stage in found.stages}
+        trained = [stage for stage in found.stages if stage.name not in stage_files(request)]
+        stages = {title_of(stage): stage.recipe.iterations for stage in trained}
         planned = Planned(
             request=request,
             settings=settings,
@@ -285,7 +289,7 @@ class Planner:
             stages=stages,
         )
         if model is not None:
-            self._measure(planned, model, found.protocol, found.recipe, found.stages)
+            self._measure(planned, model, found.protocol, found.recipe, trained)
         return planned
 
     def _measure(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.build import build_method
 from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.open_run import open_model
@@ -84,7 +85,11 @@ def request(folder: Path, file: str, **settings: Any) -> RunRequest:
 
 def test_the_network_is_taken_and_the_method_is_trained_on_top_of_it(folder: Path) -> None:
     state = network(folder)
-    run = finish(request(folder, saved(folder, state)))
+    file = saved(folder, state)
+    batch = plan_all([request(folder, file)], {})
+    assert "stage base: base network of the toy of base.pth, which is not trained here" in batch.notes
+    assert batch.runs[0].left.steps == {"train": 2, "evaluate": 12}
+    run = finish(request(folder, file))
     trained = load_state(run / "checkpoint.pt").model
     assert torch.equal(trained["classifier.weight"], state["cls.weight"])
     assert torch.equal(trained["backbone.layer2.1.conv2.weight"], state["net.layer2.1.conv2.weight"])
