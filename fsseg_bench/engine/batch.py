@@ -238,17 +238,15 @@ class Planner:
                 (drawn, plan.model.unlabelled_images, request.scales, masked),
                 lambda: different_images(plan.table, plan.further, request.scales, masked=masked),
             ),
-            stages={one.title: one.stage.recipe.iterations for one in plan.stages if not one.given},
+            stages={one.title: one.stage.recipe.iterations for one in plan.to_train},
             _plan=replace(plan, request=replace(plan.request, threads=request.threads)) if keep else None,
         )
-        self._measure(
-            planned, plan.model, plan.protocol, plan.recipe, [one.stage for one in plan.stages if not one.given]
-        )
+        self._measure(planned, plan.model, plan.protocol, plan.recipe, [one.stage for one in plan.to_train])
         return planned
 
     def _new_steps(self, plan: Plan) -> dict[str, int]:
         """What is left of a plan's stages, but for those that an earlier run trains."""
-        new = tuple(one for one in plan.stages if not one.given and one.key.identity not in self._counted)
+        new = tuple(one for one in plan.to_train if one.key.identity not in self._counted)
         self._counted |= {one.key.identity for one in new}
         return stages_left(new, plan.request.out)
 
