@@ -19,10 +19,12 @@ from fsseg_bench.data.sources.shapes import ShapesKeys
 from fsseg_bench.data.sources.voc import VocKeys
 from fsseg_bench.engine.switches import allowed, described, field_docs
 from fsseg_bench.method import Method
+from fsseg_bench.nn.catalogue import backbone_names
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import CheckpointSpec, DataKeys, EpisodeSpec, ImageSpec, ScoringSpec
 from fsseg_bench.recipe import Recipe
-from fsseg_bench.registry import cards, find_method, method_names
+from fsseg_bench.registry import cards, find_method, method_names, pretraining
+from fsseg_bench.seen import OF_METHOD, OF_WEIGHTS, UNKNOWN
 from fsseg_bench.values import text_of
 
 DOCS = Path(__file__).parent
@@ -132,11 +134,24 @@ def _measured(head: str, wanted: Callable[[list[str]], bool]) -> dict[str, list[
     return {cells[0]: cells for cells in rows if wanted(cells)}
 
 
+def _seen(what: str) -> str:
+    """What the cards of the methods, or the docstrings of the backbones, say of what was seen."""
+    if what == "methods":
+        names, rows = OF_METHOD, [(card.name, *(getattr(card, name) for name in OF_METHOD)) for card in cards()]
+    else:
+        names = OF_WEIGHTS
+        said = ((name, pretraining(name)) for name in backbone_names())
+        rows = [(name, *(own.get(field, UNKNOWN) for field in OF_WEIGHTS)) for name, own in said]
+    head = (what.removesuffix("s"), *(name.replace("_", " ") for name in names))
+    return _table(head, ((f"`{name}`", *words) for name, *words in rows))
+
+
 _TABLES: dict[str, Callable[..., str]] = {
     "choose": _choose,
     "cost": _cost,
     "protocol": _protocol,
     "recipe": _recipe,
+    "seen": _seen,
     "switches": _switches,
 }
 
