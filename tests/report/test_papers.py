@@ -83,11 +83,13 @@ def test_a_folder_is_all_that_a_table_needs(tmp_path: Path) -> None:
 
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "howto" / "add-table.md").read_text(encoding="utf-8")
-    blocks = dict(re.findall(r"```(toml|text)\n(.*?)```", page, re.DOTALL))
+    blocks = [text for _, text in re.findall(r"```(toml|text)\n(.*?)```", page, re.DOTALL)]
     (tmp_path / "fancynet").mkdir()
-    (tmp_path / "fancynet" / "table.toml").write_text(blocks["toml"])
-    (tmp_path / "fancynet" / "numbers.csv").write_text(blocks["text"])
+    for name, text in zip(("table.toml", "numbers.csv", "seen.csv"), blocks, strict=True):
+        (tmp_path / "fancynet" / name).write_text(text)
     assert frame("fancynet:1", papers_path=tmp_path).iloc[0].dropna().tolist() == [55, 65, 60, 50, 57.5]
+    (paper,) = [paper for paper in papers(tmp_path) if paper.name == "fancynet"]
+    assert paper.seen["FancyNet", "ResNet-50"].seen.transductive == "own query"
 
 
 def test_listed_with_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
