@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import fsseg_methods
 from fsseg_bench import plugins
 from fsseg_bench.errors import UserError
-from fsseg_bench.nn.catalogue import BACKBONES
+from fsseg_bench.nn.catalogue import BACKBONES, TIMM
+from fsseg_bench.nn.families import timm_seen
 from fsseg_bench.seen import (
     OF_METHOD,
     OF_WEIGHTS,
@@ -136,14 +137,17 @@ def released_of(name: str, methods_path: Path | str | None = None) -> tuple[Rele
     return found
 
 
-def pretraining(backbone: str, path: Path | str | None = None) -> dict[str, str]:
+def pretraining(backbone: str, path: Path | str | None = None, weights: str = "") -> dict[str, str]:
     """What the published weights of a backbone, cut or not, have seen, as the docstring of its module says.
 
-    By field of :data:`fsseg_bench.seen.OF_WEIGHTS`, without those that it does not state. Nothing is imported.
+    Of timm's models it is what the tag in the weights' name says. By field of :data:`fsseg_bench.seen.OF_WEIGHTS`,
+    without those that are not stated. Nothing is imported.
 
     Raises:
         UserError: no such folder, or two backbones of one name.
     """
+    if backbone.startswith(TIMM):
+        return timm_seen.pretraining(weights)
     known = plugins.places(BACKBONES, path)
     while backbone and backbone not in known:
         backbone = backbone.rpartition("-")[0]
@@ -185,7 +189,7 @@ def what_was_seen(
         found |= RANDOM_WEIGHTS
     elif weights and not weights.endswith(_FILES):
         with suppress(UserError):
-            found |= pretraining(backbone, backbones_path)
+            found |= pretraining(backbone, backbones_path, weights)
     found |= stated or {}
     if trained_elsewhere:
         found["novel_classes"] = UNKNOWN

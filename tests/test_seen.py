@@ -113,6 +113,23 @@ def test_weights_decide_what_was_seen() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ("vit_small_patch14_dinov2.lvd142m", ["none", "LVD-142M", "no"]),
+        ("vit_large_patch16_dinov3.lvd1689m", ["none", "LVD-1689M", "no"]),
+        ("samvit_base_patch16.sa1b", ["masks", "SA-1B", "by unnamed masks"]),
+        ("resnet50.a1_in1k", ["image labels", "ImageNet-1k", "by labels"]),
+        ("resnet50.fb_ssl_yfcc100m_ft_in1k", [UNKNOWN] * 3),  # more than ImageNet
+        ("vit_base_patch16_clip_224.openai", [UNKNOWN] * 3),
+        ("lvd142m.pth", [UNKNOWN] * 3),  # a file of the user's
+    ],
+)
+def test_timms_tags_say_what_its_weights_have_seen(weights: str, expected: list[str]) -> None:
+    found = what_was_seen("baseline", "timm:some_model-blocks.3", weights, "pascal5i", {})
+    assert list(found.of(OF_WEIGHTS).values()) == expected
+
+
 def test_of_an_unknown_method_nothing_is_known() -> None:
     assert what_was_seen("nobodys", "resnet50", None, "pascal5i", {}) == seen.NOTHING_KNOWN
 
