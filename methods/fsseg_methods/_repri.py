@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsseg_bench.method import VOID
+from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.itemwise import itemwise
 from fsseg_bench.schema import Range
 
@@ -80,6 +81,17 @@ def cell_labels(masks: Tensor, grid: tuple[int, int]) -> Tensor:
 def scores(cells: Tensor, prototypes: Tensor, *, alpha: float) -> Tensor:
     """alpha cos(z, w) of unit cells (B, C, h, w) and prototypes (B, C): (B, h, w)."""
     return (alpha * (_scaled(prototypes)[:, None] @ cells.flatten(2))).view(len(cells), *cells.shape[2:])
+
+
+@itemwise
+def logits(cells: Tensor, prototypes: Tensor, biases: Tensor, *, alpha: float, size: tuple[int, int]) -> Tensor:
+    """0 and alpha cos(z, w) - b as logits (B, 2, H, W) of an image of ``size`` (H, W); the cosines are resized.
+
+    In full precision: b is near the cosines' mean, so that little is left of either.
+    """
+    upsampled = resize(scores(cells, prototypes, alpha=alpha)[:, None], size, align_corners=True)
+    foreground = upsampled - biases[:, None, None, None]
+    return torch.cat((torch.zeros_like(foreground), foreground), dim=1)
 
 
 @itemwise

@@ -28,14 +28,13 @@ from torch import Tensor
 
 from fsseg_bench.method import Episode, Features, Method, Prediction, Stage, feature_map
 from fsseg_bench.nn.backbones import Backbone
-from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.layout import Layout
 from fsseg_bench.nn.prototypes import unit_cells
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_methods._prior import LAYOUT
 from fsseg_methods._pspnet import PSPHead, SmoothedPSPNet, smoothed_loss
-from fsseg_methods._repri import Fit, FitSwitches, cell_labels, fit, scores
+from fsseg_methods._repri import Fit, FitSwitches, cell_labels, fit, logits
 from fsseg_methods._shared import CODE, changed, from_code, light_recipe
 
 _LIST = {False: "100 epochs of the 5,953 images of its list", True: "20 epochs of the 82,081 images of its COCO list"}
@@ -72,11 +71,12 @@ class RePRI(Method):
         """
         query = unit_cells(feature_map(episode.query)).cells
         found = self.fitted(query, episode)
-        cosines = scores(query, found.prototypes[:, -1], alpha=self.switches.alpha)
-        logits = resize(cosines[:, None], episode.size, align_corners=True) - found.biases[:, -1, None, None, None]
+        last = found.prototypes[:, -1], found.biases[:, -1]
         names = ("cross_entropy", "kl", "entropy", "foreground", "proportion")
         values = found._asdict()
-        return Prediction(torch.cat((torch.zeros_like(logits), logits), dim=1), {name: values[name] for name in names})
+        return Prediction(
+            logits(query, *last, alpha=self.switches.alpha, size=episode.size), {name: values[name] for name in names}
+        )
 
     def fitted(self, query: Tensor, episode: Episode) -> Fit:
         """The classifier of the query's unit cells (B, C, h, w), of which all are valid: no image is padded."""
