@@ -16,6 +16,9 @@ from fsseg_bench.method import Episode
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.bilinear import resize
 from fsseg_bench.nn.prototypes import unit_cells
+from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.recipe.steps import rate
+from fsseg_methods._pspnet import SmoothedPSPNet
 from fsseg_methods._repri import Fit, FitSwitches, cell_labels, fit, scores
 from fsseg_methods.repri import RePRI
 from tests.support import golden
@@ -148,6 +151,22 @@ def test_the_method_fits_to_all_of_the_query_and_says_how() -> None:
     changes = diagnostics["proportion"].diff(dim=1)
     assert changes.abs().gt(0).nonzero()[:, 1].tolist() == [8, 8]
     torch.testing.assert_close(diagnostics["proportion"][:, 9], diagnostics["foreground"][:, 9])
+
+
+@pytest.mark.parametrize(("protocol", "iterations"), [("pascal5i", 49_608), ("coco20i-b", 136_802)])
+def test_the_base_network_trains_as_published_and_nothing_else_does(protocol: str, iterations: int) -> None:
+    rules = load_protocol(protocol)
+    for shot in (1, 5):
+        (stage,) = RePRI.stages_before(rules, shot)
+        recipe = stage.recipe.checked()
+        assert (stage.name, stage.network, stage.images) == ("base", SmoothedPSPNet, "base")
+        assert (recipe.iterations, recipe.batch, recipe.freeze, recipe.bn) == (iterations, 12, "none", "train")
+        assert (recipe.optimizer, recipe.momentum, recipe.weight_decay) == ("sgd-nesterov", 0.9, 1e-4)
+        assert rate(recipe, 0) == pytest.approx(2.5e-3)
+        assert rate(recipe, iterations // 2) == pytest.approx((2.5e-3 + 1e-6) / 2)
+        assert rate(recipe, iterations) == pytest.approx(1e-6)
+        assert set(recipe.sources) <= set(recipe.settings())
+        assert RePRI.recipe(rules, shot).iterations == 0
 
 
 class Case(NamedTuple):
