@@ -180,6 +180,9 @@ def what_was_seen(
             here.
         methods_path: a folder with further methods.
         backbones_path: a folder with further backbones.
+
+    Raises:
+        UserError: the user says otherwise than is known.
     """
     found: dict[str, str] = {}
     with suppress(UserError):
@@ -190,11 +193,16 @@ def what_was_seen(
     elif weights and not weights.endswith(_FILES):
         with suppress(UserError):
             found |= pretraining(backbone, backbones_path, weights)
-    found |= stated or {}
     if trained_elsewhere:
         found["novel_classes"] = UNKNOWN
     elif "novel_classes" in found:
         found["novel_classes"] = under_protocol(found["novel_classes"], protocol)
+    for name, text in (stated or {}).items():
+        if (known := found.get(name, UNKNOWN)) not in {UNKNOWN, text}:
+            raise UserError(
+                f"--set weights.{name}={text}: of weights {weights} it is known to be {known}; leave it out"
+            )
+        found[name] = text
     return with_switches(Seen(**found), switches)
 
 

@@ -83,7 +83,11 @@ class Plan:
 
     @property
     def seen(self) -> Seen:
-        """What the run's numbers are made of, for its record."""
+        """What the run's numbers are made of, for its record.
+
+        Raises:
+            UserError: the user says otherwise of the weights than is known.
+        """
         begun = self.trained.settings if self.trained else self.settings
         return what_was_seen(
             self.settings.method,
@@ -165,7 +169,7 @@ def make_plan(
     settings = planned.settings(request, protocol, info, digests)
     if trained is not None:
         settings = of_checkpoint(settings, checkpoint.digest if checkpoint else None)
-    return Plan(
+    made = Plan(
         request=request,
         protocol=protocol,
         cls=planned.cls,
@@ -187,6 +191,9 @@ def make_plan(
         trained=trained,
         stages=stages,
     )
+    if grouped(request.settings)["weights"]:
+        _ = made.seen  # what contradicts the cards is said before anything runs
+    return made
 
 
 def of_checkpoint(settings: RunSettings, digest: str | None) -> RunSettings:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import torch
+
 from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.errors import UserError
+from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.records.read import read_run
 from fsseg_bench.report.seen import seen_of_run
 from fsseg_bench.seen import OF_WEIGHTS, UNKNOWN, Seen
@@ -14,7 +19,7 @@ from tests.support.tiny_run import finish, tiny_request
 SAID = {"weights.supervision": "masks", "weights.pretraining_data": "of mine", "weights.novel_classes": "by masks"}
 
 
-def test_a_record_says_what_was_seen_and_the_identity_does_not(tmp_path: Path) -> None:
+def test_a_record_says_what_was_seen(tmp_path: Path) -> None:
     request = tiny_request(tmp_path, method="biopt", settings={"steps": "2"})
     stored = read_run(finish(request))
     expected = Seen(
@@ -27,9 +32,18 @@ def test_a_record_says_what_was_seen_and_the_identity_does_not(tmp_path: Path) -
     )
     assert stored.info.seen == vars(expected)
     assert seen_of_run(stored) == expected
-    said = make_plan(replace(request, settings={"steps": "2", **SAID}))
+    with pytest.raises(UserError, match="weights none it is known: none; leave it out"):
+        make_plan(replace(request, settings={"steps": "2", **SAID}))
+
+
+def test_what_the_user_says_of_a_file_is_no_part_of_the_identity(tmp_path: Path) -> None:
+    backbone = build_backbone("resnet18-layer2")
+    torch.save(backbone.state_dict(), tmp_path / "mine.pth")
+    request = tiny_request(tmp_path, weights=str(tmp_path / "mine.pth"))
+    silent, said = make_plan(request), make_plan(replace(request, settings=SAID))
+    assert set(silent.seen.of(OF_WEIGHTS).values()) == {UNKNOWN}
     assert said.seen.of(OF_WEIGHTS) == {name: SAID[f"weights.{name}"] for name in OF_WEIGHTS}
-    assert said.settings.identity == stored.info.identity
+    assert said.settings.identity == silent.settings.identity
 
 
 def test_of_a_checkpoint_the_weights_that_its_training_began_with(tmp_path: Path) -> None:

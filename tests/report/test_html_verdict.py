@@ -131,6 +131,7 @@ def test_what_is_left_out_and_what_differs(tmp_path: Path):
     assert "Not ranked, since folds are missing: panet: fold 1, 2." in text
     assert "What else must be known" in text
     assert "ppnet 0.5" in text
+    assert "What was seen differs: transductive (" in text
     assert "under 30 test images of a class" in text
 
 
