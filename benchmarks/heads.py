@@ -1,11 +1,10 @@
-"""HSNet's head against its specification rendered step by step, side by side in one run: inference and training.
+"""Heads against their specifications rendered step by step, side by side in one run: inference and training.
 
-``step by step`` makes the correlation of each level as a whole and convolves over the query and over the support by
-turns of permuted copies, as the specification says it. Both read the same features and weights, and give the same
-logits.
+Both ways read the same random features and weights, and must give the same logits.
 
     python -m benchmarks.heads --repeats 5
-    python -m benchmarks.heads --size 200 --training
+    python -m benchmarks.heads --head hsnet --size 200 --training
+    python -m benchmarks.heads --head pfenet --shots 5 --batch 4
 """
 
 from __future__ import annotations
@@ -15,115 +14,60 @@ from functools import partial
 
 import click
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks import naive_hsnet, naive_pfenet
 from benchmarks.machine import describe
 from benchmarks.timing import compare
 from fsseg_bench.engine.memory import keep_memory
-from fsseg_methods._hsnet import NORM_EPS, PairConvolution, PairHead, SqueezeBlock, units
 
-LEVELS = {8: (4, 512), 16: (6, 1024), 32: (3, 2048)}
-"""Maps and channels of a ResNet-50, by stride."""
+HEADS = ("hsnet", "pfenet")
+_SIZES = {"hsnet": 400, "pfenet": 473}
 
 
 @click.command()
-@click.option("--size", default=400, show_default=True, help="Side of the images in pixels.")
+@click.option("--head", "heads", multiple=True, type=click.Choice(HEADS), default=HEADS, help="Default: all.")
+@click.option("--size", type=int, help="Side of the images in pixels [default: hsnet 400, pfenet 473].")
+@click.option("--batch", default=1, show_default=True, help="Episodes.")
+@click.option("--shots", default=1, show_default=True, help="Supports of an episode; hsnet does one after the other.")
 @click.option("--repeats", default=5, show_default=True)
 @click.option("--threads", default=0, help="0 leaves PyTorch's default.")
 @click.option("--training", is_flag=True, help="With the backward pass of the weights.")
-def main(size: int, repeats: int, threads: int, training: bool) -> None:
-    """Print medians, spreads and ratios of one episode with one support."""
+def main(
+    heads: tuple[str, ...], size: int | None, batch: int, shots: int, repeats: int, threads: int, training: bool
+) -> None:
+    """Print medians, spreads and ratios."""
     if threads:
         torch.set_num_threads(threads)
     keep_memory()
     print(describe())
-    print(f"{size} px, ResNet-50, batch 1, fp32, {repeats} repeats, {'training' if training else 'inference'}")
-    torch.manual_seed(0)
-    head = PairHead({stride: maps for stride, (maps, _) in LEVELS.items()})
-    query, support = features(size, 0), features(size, 1)
-    mask = torch.zeros(1, size, size)
-    mask[:, size // 4 : size // 2, size // 4 : size // 2] = 1
-    ways: dict[str, Callable[[], Tensor]] = {
-        "step by step": partial(naive, head, query, support, mask),
-        "the method's": partial(own, head, query, support, mask),
-    }
+    for name in heads:
+        side = size or _SIZES[name]
+        told = f"{name}: {side} px, ResNet-50, batch {batch}"
+        torch.manual_seed(0)
+        if name == "pfenet":
+            ways = naive_pfenet.ways(side, batch, shots)
+            told += f", {shots} shots"
+        else:
+            ways = naive_hsnet.ways(side, batch)
+        print(f"{told}, fp32, {repeats} repeats, {'training' if training else 'inference'}")
+        measure(ways, repeats, training=training)
+
+
+def measure(ways: dict[str, Callable[[], Tensor]], repeats: int, *, training: bool) -> None:
+    """Compares two ways, of which both give the same.
+
+    Raises:
+        AssertionError: they do not.
+    """
     with torch.set_grad_enabled(training):
-        expected = ways["step by step"]()
-        torch.testing.assert_close(ways["the method's"](), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ways["the method's"](), ways["step by step"](), atol=1e-4, rtol=1e-4)
         compare({name: partial(passed, way) if training else way for name, way in ways.items()}, repeats)
-
-
-def features(size: int, seed: int) -> list[Tensor]:
-    """Maps (1, L, C, h, w) of each level, fine to coarse."""
-    generator = torch.Generator().manual_seed(seed)
-    sides = {stride: -(-size // stride) for stride in LEVELS}
-    return [torch.randn(1, *LEVELS[s], side, side, generator=generator) for s, side in sides.items()]
 
 
 def passed(way: Callable[[], Tensor]) -> None:
     """Forwards and backwards."""
     way().square().mean().backward()
-
-
-def own(head: PairHead, query: list[Tensor], support: list[Tensor], mask: Tensor) -> Tensor:
-    """As the method computes it."""
-    logits: Tensor = head([units(level) for level in query], [units(level, mask) for level in support])
-    return logits
-
-
-def naive(head: PairHead, query: list[Tensor], support: list[Tensor], mask: Tensor) -> Tensor:
-    """Pairs are (B, C, h, w, s, t) here."""
-    squeezed = []
-    for block, q, s in zip(head.squeeze, query, support, strict=True):
-        assert isinstance(block, SqueezeBlock)
-        pairs = whole_correlation(q, s, mask)
-        for step in (block.first, block.second, block.third):
-            pairs = pivot(step, pairs)
-        squeezed.append(pairs)
-    mixed = squeezed[2]
-    for place in (1, 0):
-        b, c, h, w, rows, columns = mixed.shape
-        size = (squeezed[place].shape[2], squeezed[place].shape[3])
-        maps = mixed.permute(0, 4, 5, 1, 2, 3).reshape(-1, c, h, w)
-        maps = F.interpolate(maps, size, mode="bilinear", align_corners=True)
-        mixed = squeezed[place] + maps.unflatten(0, (b, rows, columns)).permute(0, 3, 4, 5, 1, 2)
-        for step in children(head.mix[place]):
-            mixed = pivot(step, mixed)
-    decoded = head.decode(mixed.mean(dim=(4, 5)))
-    logits: Tensor = head.classify(F.interpolate(decoded, scale_factor=2, mode="bilinear", align_corners=True))
-    return logits
-
-
-def children(block: nn.Module) -> list[PairConvolution]:
-    """The steps of a block."""
-    return [step for step in block.children() if isinstance(step, PairConvolution)]
-
-
-def whole_correlation(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
-    """Of one level: (B, L, h, w, s, t), map by map."""
-    maps = []
-    for q, s in zip(query.unbind(1), support.unbind(1), strict=True):
-        weights = F.interpolate(mask[:, None], s.shape[-2:], mode="bilinear", align_corners=True)
-        shown = (s * weights).flatten(2)
-        shown = shown / (shown.norm(dim=1, keepdim=True) + NORM_EPS)
-        seen = q.flatten(2)
-        seen = seen / (seen.norm(dim=1, keepdim=True) + NORM_EPS)
-        maps.append((seen.transpose(1, 2) @ shown).view(-1, *q.shape[-2:], *s.shape[-2:]).clamp(min=0))
-    return torch.stack(maps, dim=1)
-
-
-def pivot(step: PairConvolution, pairs: Tensor) -> Tensor:
-    """Centre-pivot convolution, group norm and ReLU of (B, C, h, w, s, t)."""
-    b, c, h, w, s, t = pairs.shape
-    kept = pairs[..., :: step.stride, :: step.stride]
-    sides = kept.shape[-2:]
-    along_query = step.query(kept.permute(0, 4, 5, 1, 2, 3).contiguous().view(-1, c, h, w))
-    along_query = along_query.view(b, *sides, -1, h, w).permute(0, 3, 4, 5, 1, 2)
-    along_support = step.support(pairs.permute(0, 2, 3, 1, 4, 5).contiguous().view(-1, c, s, t))
-    along_support = along_support.view(b, h, w, -1, *sides).permute(0, 3, 1, 2, 4, 5)
-    total: Tensor = step.norm(along_query.contiguous() + along_support.contiguous())
-    return total.relu()
 
 
 if __name__ == "__main__":
