@@ -32,7 +32,7 @@ def test_a_record_says_what_was_seen(tmp_path: Path) -> None:
     )
     assert stored.info.seen == vars(expected)
     assert seen_of_run(stored) == expected
-    with pytest.raises(UserError, match="weights none it is known: none; leave it out"):
+    with pytest.raises(UserError, match="weights none it is known to be none; leave it out"):
         make_plan(replace(request, settings={"steps": "2", **SAID}))
 
 
