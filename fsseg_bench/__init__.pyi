@@ -12,6 +12,7 @@ from .method import Prediction as Prediction
 from .protocol.load import load_protocol as load_protocol
 from .recipe import Recipe as Recipe
 from .registry import method_names as method_names
+from .report.claims.make import claims as claims
 from .report.frames.differences import compare as compare
 from .report.frames.episodes import episodes_frame as episodes_frame
 from .report.frames.papers import table as table

@@ -42,6 +42,7 @@ _COMMANDS = {
     "episodes": ("fsseg_bench.cli.episodes", "episodes"),
     "check-method": ("fsseg_bench.cli.checks", "check_method"),
     "check-backbone": ("fsseg_bench.cli.checks", "check_backbone"),
+    "claims": ("fsseg_bench.cli.claims", "claims"),
     "weights": ("fsseg_bench.cli.weights", "weights"),
     "predict": ("fsseg_bench.cli.predict", "predict"),
     "data": ("fsseg_bench.cli.data", "data"),

@@ -63,7 +63,7 @@ RELEASED = (
         unused={"backbone.classifier": _UNUSED},
         source=_SOURCE,
         claims=_CLAIMS,
-        rows=_ROWS,
+        rows=_ROWS[:1],  # of VGG-16 there is no row on COCO
         notes=_NOTES,
     ),
 )

@@ -1,0 +1,1 @@
+"""What is claimed of released checkpoints, beside what was measured with them."""
