@@ -22,6 +22,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.nn.released import Released
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.settings import CheckpointTraining, ShownSettings, settings_shown
+from fsseg_bench.report.claims.make import claims
 from fsseg_bench.report.collect import find_runs
 from fsseg_bench.report.table import runs_tables
 from fsseg_bench.report.words import checkpoints
@@ -202,6 +203,10 @@ def test_the_file_and_what_was_imported_from_it_are_one_run(methods: Path, offic
         for text in variants
     )
     assert any("own.pth" in text and "(training unknown)" in text for text in variants)
+    first = claims(tmp_path / "runs").table.rows[0]
+    assert first[0].note.startswith("the toy of its authors; this protocol: checkpoint best.pth")
+    assert first[5].note == "such files claim rows of pascal5i: another data set or other folds"
+    assert first[8].value is not None
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ import torch
 from fsseg_bench.engine.build import build_method
 from fsseg_bench.engine.open_run import open_model
 from fsseg_bench.engine.released import find_network, import_official
+from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import build_backbone, for_shapes
-from fsseg_bench.registry import method_names, released_of
+from fsseg_bench.registry import find_method, method_names, released_of
 from fsseg_methods._pspnet import PSPNet
 from tests.methods import test_bam_parity as bam
 from tests.methods import test_canet_parity as canet
@@ -107,6 +109,42 @@ def test_a_file_is_recognised_and_every_tensor_has_a_place(
     whole = for_shapes(lambda: build_method(*(READ | STAGES)[name], "none", base_classes=base, **origin.switches))
     missing = {key for key in whole.state_dict() if key not in imported.state}
     assert all(name in STAGES and not key.startswith(("backbone.", "base.")) for key in missing)
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "panet-vgg16": {"alpha": 20.0},
+    "ppnet-panet-star-resnet50": {"alpha": 20.0},
+    "canet-resnet50": {"fusion": "average", "refinements": 4},
+    "pmms-resnet50": {"components": 3, "kappa": 20.0, "em_iterations": 10},
+    "pmms-vgg16": {"components": 3, "kappa": 20.0, "em_iterations": 10},
+    "rpmms-resnet50": {"stages": (1, 3, 6), "kappa": 20.0, "em_iterations": 10, "five_shot_ensemble": True},
+    "sg-one-vgg16": {"fusion": "avg", "exit_padding": 1},
+    "fwb-vgg16": {"boosting": True, "relevance": True, "threshold": 0.8, "steps": 10},
+    "fwb-resnet101": {"boosting": True, "relevance": True, "threshold": 0.8, "steps": 10},
+    "ppnet-part-resnet50": {"parts": 5, "assignments": 10, "part_weight": 0.8, "semantic_weight": 0.0},
+    "ppnet-part-sem-resnet50": {"parts": 5, "assignments": 10, "part_weight": 0.5, "semantic_weight": 0.1},
+    "ppnet-graph-resnet50": {"assignments": 20, "part_weight": 0.8, "top": 30, "threshold": 0.5, "group": 2},
+    "pfenet-resnet50": {"bins": (60.0, 30.0, 15.0, 8.0)},
+    "pfenet-vgg16": {"bins": (1.0, 0.5, 0.25, 0.125)},
+    "hsnet-resnet50": {"vote_of": "best", "vote_share": 0.5},
+    "hsnet-resnet101": {"vote_of": "best", "vote_share": 0.5},
+    "hsnet-vgg16": {"vote_of": "best", "vote_share": 0.5},
+    "ssp-resnet50": {"refine": True, "foreground": 0.7, "background": 0.6, "fallback": 12},
+    "ssp-resnet101": {"refine": True, "foreground": 0.7, "background": 0.6, "fallback": 12},
+    "bam-meta-resnet50-pascal": {"shots": 1},
+    "bam-meta-vgg16-coco": {"shots": 1},
+}
+"""What the published network computes with, from the authors' code, of the switches that move a prediction."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_file_is_evaluated_with_the_switches_of_the_published_network(test_data: Path, name: str) -> None:
+    """Set by its table, or the method's defaults."""
+    names = [key for key, _, _ in keys(manifest(test_data, name))]
+    method, backbone = READ[name]
+    (kind,) = (kind for kind in released_of(method) if kind.knows(names) and backbone in kind.backbones)
+    values = parse_switches(method, find_method(method), kind.switches)
+    assert {switch: values[switch] for switch in PUBLISHED[name]} == PUBLISHED[name]
 
 
 def test_one_name_leads_to_one_table(test_data: Path) -> None:

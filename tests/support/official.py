@@ -53,6 +53,7 @@ class Toy(Method):
 TABLE = '''"""Files of the toy."""
 
 from fsseg_bench.nn.released import Released
+from fsseg_bench.protocol.claim import Claim
 
 RELEASED = (
     Released(
@@ -64,6 +65,7 @@ RELEASED = (
         unused={"net.fc": "the classifier of ImageNet"},
         switches={"width": 3},
         claims="row 'Toy' of a table",
+        rows=(Claim(protocol="pascal5i", shots=(1, 5), method="Toy"),),
         notes=("Shots are averaged.",),
     ),
 )

@@ -27,6 +27,8 @@ RELEASED = (
         notes=(
             "The file does not say for how many shots: the authors' settings for five are top=5 threshold=0.9 group=6 "
             "running_mean=0.9.",
+            "The authors' test script reads 4 unlabelled images in groups of 3 (unlabelled=4 group=3), the one for "
+            "training 6 in groups of 2, as here.",
         ),
     ),
 )
