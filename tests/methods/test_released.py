@@ -315,3 +315,12 @@ def test_a_base_learner_gives_the_logits_of_its_authors_code(
     network = make(PSPNet, build_backbone(backbone, PSPNet.layout), imported.origin.base_classes).eval()
     network.load_state_dict(imported.state)
     data.check("base_logits_small", network.logits(trunks.images(data, "query")))
+
+
+def test_the_page_of_released_files_has_every_method_with_its_licence() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "released.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    licences = {name.split("`")[1]: licence for name, _, licence, _ in rows}
+    for name in method_names():
+        for kind in released_of(name):
+            assert licences[name].split()[0] == kind.licence.split()[0], (name, kind.what)

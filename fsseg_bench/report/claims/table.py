@@ -15,8 +15,10 @@ from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.intervals import episodes_words, image_remarks, spread_remark, spread_words
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 from fsseg_bench.report.published import FoldOrMean, PublishedNumber
+from fsseg_bench.report.seen import marked, marks, seen_of_row
 from fsseg_bench.report.table import HOW, SIZES
 from fsseg_bench.report.words import METRIC_NAMES
+from fsseg_bench.seen import together
 
 THEIRS, OWN = "authors' episodes", "this protocol"
 _LABELS = ("method", "backbone", "dataset", "task", "fold")
@@ -51,13 +53,14 @@ def claims_table(
             for number in ("measured", "difference")
         ),
     ]
-    return Table(
+    every = [(line, row) for line in found for row in _rows(line, collection, numbers, metric, resolution)]
+    made = Table(
         name=f"claims-{metric}",
         title=f"Released checkpoints: {METRIC_NAMES[metric]}, claimed and measured",
         caption=f"Percent; measured {spread_words(collection)}; {episodes_words(runs, collection)}.",
         columns=tuple(columns),
         labels=len(_LABELS),
-        rows=tuple(row for line in found for row in _rows(line, collection, numbers, metric, resolution)),
+        rows=tuple(row for _, row in every),
         facts={"metric": metric},
         remarks=(
             "Nothing here was trained here. Which fold and data set a file is of, no file says: who evaluated it did. "
@@ -71,6 +74,8 @@ def claims_table(
         ),
         published=True,
     )
+    seen = [marks(together(seen_of_row(row) for row in line.rows)) for line, _ in every]
+    return marked(made, seen, _LABELS.index("method"), [None] * len(every))
 
 
 def _rows(

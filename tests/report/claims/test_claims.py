@@ -94,6 +94,16 @@ def test_numbers_by_hand_on_both_kinds_of_episodes(tmp_path: Path) -> None:
     assert cells(made, "1-way 1-shot", "fold 1")[0].source == "README of github.com/fanq15/SSP (official README)"
 
 
+def test_what_was_seen_is_said_as_in_other_tables(tmp_path: Path) -> None:
+    """PPNet with unlabelled images reads images that SSP does not."""
+    evaluated(tmp_path, method="ppnet-ud", backbone="resnet50", switches={})
+    evaluated(tmp_path)
+    (ud, *_), (ssp, *_) = (row for row in claims(tmp_path).table.rows if row[4].text == "fold 1")
+    assert (ud.text, ssp.text) == ("ppnet-ud", "ssp")
+    assert any(mark.startswith("extra data: unlabelled images") for mark in ud.marks)
+    assert not any("extra data" in mark for mark in ssp.marks)
+
+
 def test_five_shots_and_binary_iou_have_claims_of_their_own(tmp_path: Path) -> None:
     """BAM's README has the mean of 5 shots (70.91) and no binary-IoU; binary-IoU is (60 + 100 * 900 / 940) / 2."""
     five = [{"protocol": "pascal5i", "shots": [5], "ways": [1], "method": "", "source": ""}]
