@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cache import cache_of
+from tests.support.forked import python_server
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: before torch is imported, and for child processes
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a script's background; child processes would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first where processes share the files: none is left with a long one at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +33,13 @@ def test_data() -> Path:
     if not value or not Path(value).is_dir():
         pytest.skip("FSSEG_TEST_DATA does not name the folder with data/, weights/ and golden/")
     return Path(value)
+
+
+@pytest.fixture(scope="session")
+def forked_python() -> Iterator[str]:
+    """The start of a shell command that is Python with torch imported already; see ``tests.support.forked``."""
+    with python_server() as command:
+        yield command
 
 
 @pytest.fixture(autouse=True)

@@ -90,24 +90,24 @@ CASES = {
 }
 
 
-@pytest.fixture
-def commands(tmp_path: Path) -> Path:
+def write_commands(folder: Path, python: str) -> Path:
     """A folder with ``fsseg-bench`` and ``python``, to stand first in PATH."""
-    folder = tmp_path / "bin"
     folder.mkdir()
     for name, line in {"fsseg-bench": "-m fsseg_bench", "python": ""}.items():
-        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} {line} "$@"\n', encoding="utf-8")
+        (folder / name).write_text(f'#!/bin/sh\nexec {python} {line} "$@"\n', encoding="utf-8")
         (folder / name).chmod(0o755)
     return folder
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_a_case_ends_as_is_right(case: str, test_data: Path, tmp_path: Path, commands: Path) -> None:
+def test_a_case_ends_as_is_right(case: str, test_data: Path, tmp_path: Path, forked_python: str) -> None:
     ends = CASES[case]
     if ends.root and os.geteuid() != 0:
         pytest.skip("needs the rights of root")
     shutil.copytree(test_data / "cases" / case, tmp_path / case, symlinks=True)
     shutil.copy(test_data / "cases" / "align.py", tmp_path)
+    python = sys.executable if ends.root else forked_python  # another user, another /dev/shm
+    commands = write_commands(tmp_path / "bin", python)
     environment = {**os.environ, "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "400"}
     done = subprocess.run(
         ["bash", str(tmp_path / case / "cmd.sh")], env=environment, capture_output=True, text=True, errors="replace"
