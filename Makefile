@@ -16,7 +16,7 @@ demo: $(READY)
 	@printf '  python -m webbrowser "file://%s/results/report.html"\n\n' "$(CURDIR)"
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .
