@@ -20,17 +20,25 @@ from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.table import further_of_table
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
+from tests.support.fresh import ROOT
 
+BACKBONES = ROOT / "tests" / "fixtures" / "backbones"
 EPISODES = 4
 _CPU = torch.device("cpu")
 
 
 def training_iou(
-    name: str, *, iterations: int = 100, lr: float = 1e-2, size: int | None = None, **switches: Any
+    name: str,
+    *,
+    iterations: int = 100,
+    lr: float = 1e-2,
+    size: int | None = None,
+    backbone: str = "resnet18-layer2",
+    **switches: Any,
 ) -> float:
     """The pooled foreground IoU of a method on the four shapes5i episodes that it was trained on, in [0, 1].
 
-    It is built on ``resnet18-layer2`` from scratch and trained by the engine's trainer with its own recipe, except
+    Its backbone begins with random numbers. It is trained by the engine's trainer with its own recipe, except
     for the rate, the number of steps, a batch of all four episodes and no augmentation; then evaluated by the
     engine's evaluator (evaluation mode, batch-norm folded, labels hidden).
 
@@ -39,6 +47,7 @@ def training_iou(
         iterations: optimiser steps.
         lr: learning rate.
         size: side of the images in pixels; None is the protocol's.
+        backbone: as in ``fsseg-bench list backbones``, or one of the tests' own.
         switches: of the method; ``{"recipe.KEY": value}`` sets further values of the recipe.
     """
     settings = {key: str(value) for key, value in switches.items()}
@@ -46,7 +55,16 @@ def training_iou(
     if size is not None:
         settings["protocol.image.size"] = str(size)
     with tempfile.TemporaryDirectory() as folder:
-        request = RunRequest(name, "shapes5i", iterations=iterations, device="cpu", settings=settings, out=folder)
+        request = RunRequest(
+            name,
+            "shapes5i",
+            backbone=backbone,
+            backbones_path=str(BACKBONES),
+            iterations=iterations,
+            device="cpu",
+            settings=settings,
+            out=folder,
+        )
         plan = make_plan(request)
         episodes = _Repeated(run._training_episodes(plan))
         _train(plan, episodes, Path(folder))
