@@ -72,7 +72,8 @@ class Episode:
     seeds: tuple[int, ...]
     """One seed an episode, from the episode table: for random starts that depend on nothing else."""
     query_labels: Tensor | None = None
-    """(B, H, W) uint8 in 0..N, or 255 for void. Training only: None in evaluation."""
+    """(B, H, W) uint8 in 0..N, or 255 for void. Training only, and for a method that ``reads_truth``, which gets those
+    of the input size whatever ``size`` is: None in any other evaluation."""
     class_labels: ClassLabels | None = None
     """Training only, for a method with ``reads_class_labels``."""
     unlabelled: Features | None = None
@@ -97,7 +98,7 @@ class Episode:
         return self.support_masks.shape[2]
 
     def item(self, i: int) -> Episode:
-        """Episode ``i`` of the batch as evaluation knows it, in memory of its own; labels and history are left out.
+        """Episode ``i`` of the batch, in memory of its own; class labels and history are left out.
 
         The copy matters: how a CPU rounds may depend on where numbers lie in memory.
         """
@@ -113,6 +114,7 @@ class Episode:
             query=cut(self.query),
             size=self.size,
             seeds=self.seeds[i : i + 1],
+            query_labels=None if self.query_labels is None else self.query_labels[i : i + 1].clone(),
             unlabelled=None if self.unlabelled is None else cut(self.unlabelled),
         )
 
@@ -242,6 +244,11 @@ class Method(nn.Module, ABC):
     def unlabelled_images(self) -> int:
         """Further images of each way's class that the method wants, in training and in evaluation."""
         return 0
+
+    @property
+    def reads_truth(self) -> bool:
+        """Whether ``predict`` reads the query's own labels: an oracle, for diagnosis. Every table says so of it."""
+        return False
 
     @property
     def mask_enters_encoder(self) -> bool:

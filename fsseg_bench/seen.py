@@ -14,6 +14,7 @@ UNKNOWN = "unknown"
 NO = "no"
 NONE = "none"
 BY_LABELS, BY_UNNAMED_MASKS, BY_MASKS = "by labels", "by unnamed masks", "by masks"
+TRUTH = "the query's true mask (an oracle, for diagnosis)"
 OWN_QUERY, OTHER_IMAGES = "own query", "other images"
 
 SUPERVISION = (NONE, "image labels", "masks", "text")
@@ -103,6 +104,12 @@ def with_switches(seen: Seen, switches: Mapping[str, Any]) -> Seen:
         value = switches.get(name, "?")
         text = text.replace(f"{{{name}}}", str(value).lower() if isinstance(value, bool) else str(value))
     return replace(seen, test_time_training=text)
+
+
+def with_truth(seen: Seen) -> Seen:
+    """Of a method that reads the query's own labels."""
+    kept = "" if seen.extra_data in {NONE, UNKNOWN} else f"{seen.extra_data}; "
+    return replace(seen, extra_data=f"{kept}{TRUTH}")
 
 
 def together(several: Iterable[Seen]) -> Seen:

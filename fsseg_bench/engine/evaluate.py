@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -122,8 +122,9 @@ class Evaluator:
         chunk = self._chunk(episode, (self.head_batch or 1) if self._backend.is_gpu else 1)
         size = (self.setting.size, self.setting.size)
         with Feed(self.source, 0) as feed:
-            (masks,) = send([self._masks(feed, chunk)], self.model.device)
-            (scored,) = self._scores(feed, chunk, (self.model,), masks)
+            at_input = [feed.mask(key) for key in self._needs.labels(chunk, self.setting.size)]
+            masks, *truth = send([self._masks(feed, chunk), *at_input], self.model.device)
+            (scored,) = self._scores(feed, chunk, (self.model,), masks, truth)
         (labels,) = fetch([predict_labels(scored.scores, size)], self.model.device)()
         return labels[episode - chunk.start]
 
@@ -166,10 +167,11 @@ class Evaluator:
         device, needs = self.model.device, self._needs
         with self._watch.measuring("evaluate_encode_seconds"):
             at_input, native = ([feed.mask(key) for key in needs.labels(chunk, s)] for s in (self.setting.size, None))
-            masks, *labels = send([self._masks(feed, chunk), *at_input, *native], device)
-        scored = self._scores(feed, chunk, heads, masks)
+            masks, *truth = send([self._masks(feed, chunk), *at_input, *native], device)
+        labels = Labels(truth[: len(chunk)], truth[len(chunk) :])
+        scored = self._scores(feed, chunk, heads, masks, labels.input)
         with self._watch.measuring("evaluate_count_seconds"):
-            tensors = begin_counting(scored, Labels(labels[: len(chunk)], labels[len(chunk) :]), self.table.ways)
+            tensors = begin_counting(scored, labels, self.table.ways)
         arrived = fetch(tensors, device)  # after the last mark: a device that has made the copy has passed all marks
         return ChunkResults(chunk, arrived, [list(one.diagnostics) for one in scored], self._watch.taken())
 
@@ -200,18 +202,23 @@ class Evaluator:
         words += ["half as many features kept on the device"] if fewer else []
         return f"out of memory on {self.model.device}: from episode {i} on {', and '.join(words)}"
 
-    def _scores(self, feed: Feed, chunk: range, heads: Sequence[InferenceModel], masks: Tensor) -> list[Scored]:
+    def _scores(
+        self, feed: Feed, chunk: range, heads: Sequence[InferenceModel], masks: Tensor, labels: Sequence[Tensor]
+    ) -> list[Scored]:
         """For each head the scores of the chunk's episodes, and its diagnostics at scale 1.
 
-        Without a scale of 1 they are those of the first scale. ``masks`` are the supports'.
+        Without a scale of 1 they are those of the first scale. ``masks`` are the supports'; ``labels`` (S, S) those of
+        the queries, which an oracle alone is shown.
         """
+        truth = torch.stack(list(labels)) if any(head.reads_truth for head in heads) else None
         logits: list[list[Tensor]] = [[] for _ in heads]
         diagnostics: list[dict[str, Tensor]] = [{} for _ in heads]
         for scale in self.setting.scales:
             episode = self._episode(feed, chunk, scale, masks)
             for i, head in enumerate(heads):
                 with self._watch.measuring("evaluate_predict_seconds"):
-                    head_logits, head_diagnostics = head.predict(episode)
+                    shown = replace(episode, query_labels=truth) if head.reads_truth else episode
+                    head_logits, head_diagnostics = head.predict(shown)
                 logits[i].append(head_logits)
                 if scale == 1.0 or not diagnostics[i]:
                     diagnostics[i] = head_diagnostics

@@ -62,6 +62,11 @@ class InferenceModel:
         return self._method.mask_enters_encoder
 
     @property
+    def reads_truth(self) -> bool:
+        """Whether the query's labels are shown to it."""
+        return self._method.reads_truth
+
+    @property
     def unlabelled_encoded_apart(self) -> bool:
         """Whether images without masks have features of their own kind."""
         return type(self._method).encode_unlabelled is not Method.encode_unlabelled

@@ -34,7 +34,9 @@ def evaluation_episode(
     masks = (masks_of(shape.numel(), "mask") if masks is None else masks).to(place.device)
     side = masks.shape[-1]
     support = method.encode_support(images_of(shape.numel(), supports, side).to(place), masks)
-    return _assembled(method, shape, masks, (support, method.encode(images_of(batch, "query", side).to(place))))
+    query = method.encode(images_of(batch, "query", side).to(place))
+    truth = masks_of(batch, "label", side=side).to(place.device) if method.reads_truth else None
+    return _assembled(method, shape, masks, (support, query), truth)
 
 
 def training_episode(method: Method, shot: int = 1, way: int = 1, *, in_corner: bool = False) -> Episode:
@@ -109,9 +111,9 @@ def images_of(count: int, name: str, side: int = _SIDE) -> Tensor:
     return torch.randn(count, 3, side, side, generator=generator)
 
 
-def masks_of(count: int, name: str, *, in_corner: bool = False) -> Tensor:
+def masks_of(count: int, name: str, *, in_corner: bool = False, side: int = _SIDE) -> Tensor:
     """Boxes of 1 with a border of void, each at its own place, or all in the first corner."""
-    masks = torch.zeros(count, _SIDE, _SIDE, dtype=torch.uint8)
+    masks = torch.zeros(count, side, side, dtype=torch.uint8)
     for i, mask in enumerate(masks):
         top, left = (-2 if in_corner else seed_of("check", name, i, axis) % (_SIDE // 2) for axis in (0, 1))
         mask[max(top, 0) : top + 30, max(left, 0) : left + 30] = 255

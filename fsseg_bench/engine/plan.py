@@ -31,7 +31,7 @@ from fsseg_bench.records.info import CHECKPOINT_FILE
 from fsseg_bench.records.request import RunRequest, grouped
 from fsseg_bench.records.settings import CheckpointTraining, RunSettings
 from fsseg_bench.registry import method_module, what_was_seen
-from fsseg_bench.seen import Seen
+from fsseg_bench.seen import Seen, with_truth
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Plan:
             UserError: the user says otherwise of the weights than is known.
         """
         begun = self.trained.settings if self.trained else self.settings
-        return what_was_seen(
+        found = what_was_seen(
             self.settings.method,
             self.settings.backbone,
             begun.weights if begun else None,
@@ -100,6 +100,7 @@ class Plan:
             methods_path=self.request.methods_path,
             backbones_path=self.request.backbones_path,
         )
+        return with_truth(found) if self.model.reads_truth else found
 
 
 OpenSources = dict[Hashable, tuple[Source, PairIndex]]

@@ -95,7 +95,9 @@ def logits(cells: Tensor, prototypes: Tensor, biases: Tensor, *, alpha: float, s
 
 
 @itemwise
-def fit(query: Tensor, support: Tensor, labels: Tensor, valid: Tensor, *, options: FitSwitches) -> Fit:
+def fit(
+    query: Tensor, support: Tensor, labels: Tensor, valid: Tensor, share: Tensor | None = None, *, options: FitSwitches
+) -> Fit:
     """``options.steps`` gradient steps from the mean of the supports' foreground cells; no gradient is recorded.
 
     Args:
@@ -103,20 +105,21 @@ def fit(query: Tensor, support: Tensor, labels: Tensor, valid: Tensor, *, option
         support: (B, K, C, h, w) cells of norm 1.
         labels: (B, K, h, w) of the supports' cells: 1 foreground, 0 background, 255 counts nowhere.
         valid: (B, h, w) bool, the query's cells that are no padding, at least one. The first bias is a mean over all.
+        share: (B,) the foreground's proportion, which then stays; None: estimated, as ``options`` says.
         options: see :class:`FitSwitches`.
     """
     with torch.no_grad():
         terms = _Terms(query.flatten(2), support.flatten(3), labels.flatten(2), valid.flatten(1), options)
-        return _descend(terms, options)
+        return _descend(terms, options, share)
 
 
-def _descend(terms: _Terms, options: FitSwitches) -> Fit:
+def _descend(terms: _Terms, options: FitSwitches, share: Tensor | None) -> Fit:
     prototype, bias = terms.start()
     state = terms.at(prototype, bias)
-    proportions, kl_weight = state.mean, terms.weight(options.kl_weight)
+    proportions, kl_weight = state.mean if share is None else (1 - share, share), terms.weight(options.kl_weight)
     rows: list[tuple[Tensor, ...]] = []
     for step in range(options.steps + 1):
-        if step in options.estimate_after:
+        if share is None and step in options.estimate_after:
             proportions, kl_weight = state.mean, kl_weight + 1
         losses = terms.losses(state, proportions, kl_weight)
         rows.append((prototype, bias, *losses, state.mean[1], proportions[1]))

@@ -9,8 +9,7 @@ Transductive: own query
 Test-time training: classifier and bias, {steps} gradient steps on supports and query
 Extra data: none
 Distinctive: no episodes in training; a classifier is fitted to the query itself, held to proportions and certainty.
-Differences: all cells of the query count; in the authors' code those that its true mask calls void or padding do not.
-Differences: proportions are estimated, as in the published rows; those from the truth, a diagnosis, are not offered.
+Differences: all cells of the query count; in the authors' code not those that its true mask calls void (`truth=void`).
 Differences: novel classes in training images are as the protocol says; the authors ignore their pixels.
 Differences: base images are those with a base class; the authors' lists hold images of unseen classes alone, too.
 Differences: horizontal flips; the authors also flip upside down.
@@ -21,12 +20,12 @@ Differences: the last checkpoint; the authors choose theirs by episodes of the t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from fsseg_bench.method import Episode, Features, Method, Prediction, Stage, feature_map
+from fsseg_bench.method import VOID, Episode, Features, Method, Prediction, Stage, feature_map
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.layout import Layout
 from fsseg_bench.nn.prototypes import unit_cells
@@ -47,6 +46,11 @@ class RePRI(Method):
     @dataclass(frozen=True)
     class Switches(FitSwitches):
         """Of the classifier's fit."""
+
+        truth: Literal["none", "void", "proportions"] = "none"
+        """What the fit reads of the query's **true mask**, which a method must not: nothing; its void cells, which then
+        count nowhere, as in the authors' code; or also the object's share of the others as the proportions, which
+        stay (an oracle: what better proportions would gain)."""
 
     switches: Switches
 
@@ -78,13 +82,30 @@ class RePRI(Method):
             logits(query, *last, alpha=self.switches.alpha, size=episode.size), {name: values[name] for name in names}
         )
 
+    @property
+    def reads_truth(self) -> bool:
+        """With ``truth``."""
+        return self.switches.truth != "none"
+
     def fitted(self, query: Tensor, episode: Episode) -> Fit:
-        """The classifier of the query's unit cells (B, C, h, w), of which all are valid: no image is padded."""
+        """The classifier of the query's unit cells (B, C, h, w), of which all are valid: no image is padded.
+
+        With ``truth`` those that are void are not, unless all are.
+        """
         features = feature_map(episode.support)[:, 0]
         support = unit_cells(features.flatten(0, 1)).cells.view_as(features)
         labels = cell_labels(episode.support_masks[:, 0], (support.shape[3], support.shape[4]))
-        valid = torch.ones_like(query[:, 0], dtype=torch.bool)
-        return fit(query, support, labels, valid, options=self.switches)
+        if not self.reads_truth:
+            return fit(query, support, labels, torch.ones_like(query[:, 0], dtype=torch.bool), options=self.switches)
+        if episode.query_labels is None:
+            raise ValueError(f"truth={self.switches.truth} needs the query's labels")
+        truth = cell_labels(episode.query_labels[:, None], (query.shape[2], query.shape[3]))[:, 0]
+        known = truth != VOID
+        known |= ~known.any(dim=(1, 2), keepdim=True)
+        if self.switches.truth == "void":
+            return fit(query, support, labels, known, options=self.switches)
+        share = ((truth == 1) & known).sum(dim=(1, 2)) / known.sum(dim=(1, 2))
+        return fit(query, support, labels, known, share.to(query.dtype), options=self.switches)
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """That of the base network on all images of the episode: the recipe has no episodes, a user may have some."""

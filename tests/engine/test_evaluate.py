@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.results import EpisodeResult
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
+from fsseg_methods.baseline import Baseline
 from tests.support.beside import Beside, NoMemoryError
 from tests.support.tiny_run import Watched, tiny_request
 
@@ -94,6 +96,38 @@ def test_counts_and_predictions_are_the_cpus(
                 assert sum(one[counts]) == sum(other[counts])
                 assert np.abs(np.subtract(one[counts], other[counts])).sum() <= 2 * ROUNDED
             assert np.not_equal(one["prediction"], other["prediction"]).sum() <= ROUNDED
+
+
+class _Told(Baseline):
+    """Says the truth where it is shown, and background where it is not."""
+
+    def predict(self, episode: Episode) -> Tensor:
+        shape = (episode.batch, episode.ways + 1, *episode.size)
+        if episode.query_labels is None:
+            return torch.zeros(shape)
+        labels = episode.query_labels
+        assert labels.shape == (episode.batch, 64, 64)
+        return torch.stack([(labels == way).float() for way in range(episode.ways + 1)], dim=1)
+
+
+class _Oracle(_Told):
+    @property
+    def reads_truth(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (0.7, 1.0)])
+def test_an_oracle_alone_sees_the_truth(plan: Plan, scales: tuple[float, ...]) -> None:
+    of = evaluator(plan, 5, scales=scales)
+    oracle, blind = (of.model.with_head(cls(plan.model.backbone, plan.model.switches)) for cls in (_Oracle, _Told))
+    both: list[tuple[EpisodeResult, ...]] = []
+    of.run_heads((oracle, blind), both.append)
+    assert len(both) == COUNT
+    for seeing, other in both:
+        assert int(seeing.input[0, 1] + seeing.input[1, 0]) == 0
+        assert int(seeing.input[1, 1]) > 0
+        assert int(other.input[:, 1].sum()) == 0
+    assert torch.equal(Evaluator.predict(replace(of, model=oracle), 3), both[3][0].prediction)
 
 
 @pytest.mark.parametrize("way", [1, 2])

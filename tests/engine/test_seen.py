@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from fsseg_bench.engine.plan import make_plan
+from fsseg_bench.engine.predict.predictor import Predictor
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.records.read import read_run
-from fsseg_bench.report.seen import seen_of_run
+from fsseg_bench.report.seen import marks, seen_of_run
 from fsseg_bench.seen import OF_WEIGHTS, UNKNOWN, Seen
 from tests.support.tiny_run import finish, tiny_request
 
@@ -57,3 +58,15 @@ def test_of_a_checkpoint_the_weights_that_its_training_began_with(tmp_path: Path
     assert elsewhere.seen.novel_classes == UNKNOWN  # its base classes may be held out here
     nothing = replace(evaluated, trained=replace(evaluated.trained, settings=None))
     assert set(nothing.seen.of(OF_WEIGHTS).values()) == {UNKNOWN}
+
+
+def test_an_oracle_is_marked_whatever_its_card_says_and_has_no_photos_to_predict(tmp_path: Path) -> None:
+    switches = {"stage.base.iterations": "0", "steps": "2"}
+    request = tiny_request(tmp_path, method="repri", settings=switches)
+    assert make_plan(request).seen.extra_data == "none"
+    run = finish(replace(request, settings={**switches, "truth": "proportions"}))
+    seen = seen_of_run(read_run(run))
+    assert seen.extra_data == "the query's true mask (an oracle, for diagnosis)"
+    assert marks(seen)[-1] == f"extra data: {seen.extra_data}"
+    with pytest.raises(UserError, match="repri with these switches reads the query's true mask"):
+        Predictor(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ class Given(NamedTuple):
     valid: Tensor
 
 
-def by_autograd(given: Given, switches: FitSwitches) -> tuple[Tensor, Tensor, list[Tensor]]:
+def by_autograd(given: Given, switches: FitSwitches, share: float | None = None) -> tuple[Tensor, Tensor, list[Tensor]]:
     """The last classifier of one episode and its loss before each step and after the last, by the formulas."""
     eps = 1e-10
     (query, support), shots = (
@@ -64,11 +65,13 @@ def by_autograd(given: Given, switches: FitSwitches) -> tuple[Tensor, Tensor, li
     weight = 1 / shots if switches.kl_weight is None else switches.kl_weight
     other = 1 / shots if switches.entropy_weight is None else switches.entropy_weight
     pi, losses = likelihood(query)[:, valid].mean(dim=1), []
+    if share is not None:
+        pi = torch.tensor((1 - share, share), dtype=w.dtype)
     for step in range(switches.steps + 1):
         w, b = w.detach().requires_grad_(), b.detach().requires_grad_()
         inside, shown = likelihood(query)[:, valid], labels != 255
         mean = inside.mean(dim=1)
-        if step in switches.estimate_after:
+        if step in switches.estimate_after and share is None:
             pi, weight = mean.detach(), weight + 1
         wanted = torch.stack((labels == 0, labels == 1))[:, shown].to(w.dtype)
         cross_entropy = -(wanted * (likelihood(support)[:, shown] + eps).log()).sum(dim=0).mean()
@@ -89,18 +92,21 @@ def random_given(shots: int) -> Given:
 
 
 @pytest.mark.parametrize(
-    ("shots", "switches"),
+    ("shots", "switches", "share"),
     [
-        (1, FitSwitches(steps=12)),
-        (3, FitSwitches(steps=6, estimate_after=(2, 4), eta=0.1)),
-        (2, FitSwitches(steps=4, kl_weight=0.7, entropy_weight=0.0, alpha=5.0, estimate_after=())),
-        (1, FitSwitches(steps=0)),
+        (1, FitSwitches(steps=12), None),
+        (3, FitSwitches(steps=6, estimate_after=(2, 4), eta=0.1), None),
+        (2, FitSwitches(steps=4, kl_weight=0.7, entropy_weight=0.0, alpha=5.0, estimate_after=()), None),
+        (1, FitSwitches(steps=0), None),
+        (2, FitSwitches(steps=12), 0.3),
+        (1, FitSwitches(steps=5), 0.05),
     ],
 )
-def test_the_closed_form_is_the_gradient(shots: int, switches: FitSwitches) -> None:
+def test_the_closed_form_is_the_gradient(shots: int, switches: FitSwitches, share: float | None) -> None:
     given = random_given(shots)
-    found = fit(*given, options=switches)
-    w, b, losses = by_autograd(given, switches)
+    shares = [] if share is None else [torch.tensor([share], dtype=torch.float64)]
+    found = fit(*given, *shares, options=switches)
+    w, b, losses = by_autograd(given, switches, share)
     torch.testing.assert_close(found.prototypes[0, -1], w.detach(), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(found.biases[0, -1], b.detach(), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(found.loss[0], torch.stack(losses).detach(), rtol=1e-9, atol=1e-12)
@@ -151,6 +157,32 @@ def test_the_method_fits_to_all_of_the_query_and_says_how() -> None:
     changes = diagnostics["proportion"].diff(dim=1)
     assert changes.abs().gt(0).nonzero()[:, 1].tolist() == [8, 8]
     torch.testing.assert_close(diagnostics["proportion"][:, 9], diagnostics["foreground"][:, 9])
+
+
+def test_the_truth_is_read_where_it_is_asked_for_alone() -> None:
+    episode = random_episode(batch=2, shots=1, channels=7, dtype=torch.float64)
+    labels = episode.support_masks[:, 0, 0].clone()
+    labels[0, :16] = 255
+    labels[1] = 255  # all of it void: every cell counts
+    shown = replace(episode, query_labels=labels)
+    cells = cell_labels(labels[:, None], (5, 4))[:, 0]
+    query, support = F.normalize(episode.query, dim=1), F.normalize(episode.support[:, 0], dim=2)
+    given = (query, support, cell_labels(episode.support_masks[:, 0], (5, 4)))
+    known = torch.stack((cells[0] != 255, torch.ones(5, 4, dtype=torch.bool)))
+    assert 0 < int(known[0].sum()) < 20
+    share = torch.tensor([float((cells[0] == 1).sum() / known[0].sum()), 0.0], dtype=torch.float64)
+    expected = {
+        "none": fit(*given, torch.ones(2, 5, 4, dtype=torch.bool), options=FitSwitches(steps=11)),
+        "void": fit(*given, known, options=FitSwitches(steps=11)),
+        "proportions": fit(*given, known, share, options=FitSwitches(steps=11)),
+    }
+    for truth, found in expected.items():
+        method = make(RePRI, TinyBackbone(7), 3, steps=11, truth=truth).double().eval()
+        assert method.reads_truth is (truth != "none")
+        torch.testing.assert_close(method.fitted(query, shown), found, rtol=1e-9, atol=1e-12)
+    assert not torch.equal(expected["none"].biases, expected["void"].biases)
+    with pytest.raises(ValueError, match="needs the query's labels"):
+        method.predict(replace(episode, query_labels=None))
 
 
 @pytest.mark.parametrize(("protocol", "iterations"), [("pascal5i", 49_608), ("coco20i-b", 136_802)])

@@ -132,6 +132,11 @@ class Predictor:
                 f"{trained.name} looks at {count} further images of the class besides supports and query; predict "
                 "has none to give it: use another method, or `fsseg-bench run`"
             )
+        if trained.method.reads_truth:
+            raise UserError(
+                f"{trained.name} with these switches reads the query's true mask, which predict does not have: set "
+                "them otherwise, or use `fsseg-bench run`"
+            )
         self._size = trained.size
         self.title = f"{trained.name} on {trained.backbone}, input {trained.size} x {trained.size}, {trained.origin}"
         self._model = InferenceModel(trained.method.to(chosen), chosen, "fp32")
