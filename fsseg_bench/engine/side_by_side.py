@@ -19,6 +19,7 @@ from fsseg_bench.progress import Job, Progress
 from fsseg_bench.records.request import RunRequest
 
 _WORKER = "fsseg_bench.engine.run_worker:worker"
+_LESS = "fewer --jobs need less"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def make_side_by_side(tasks: Sequence[RunTask], jobs: Sequence[Job], slots: Slot
         RunFailedError: so have some by a bug.
     """
     progress.jobs(jobs, slots.count)
-    with Pool(_WORKER, slots.environments) as pool, _Telling(tasks, jobs, progress) as telling:
+    with Pool(_WORKER, slots.environments, _LESS) as pool, _Telling(tasks, jobs, progress) as telling:
         outcomes = pool.run(tasks, telling, longest_first(jobs))
     if None in outcomes:
         raise _error(jobs, outcomes, telling.failures) from _tracebacks(telling.failures)

@@ -101,18 +101,20 @@ class Pool(AbstractContextManager["Pool"]):
     themselves pay no heed to Ctrl-C, which a terminal sends to all: this process tells them to stop.
     """
 
-    def __init__(self, target: str, slots: Sequence[Mapping[str, str]]) -> None:
+    def __init__(self, target: str, slots: Sequence[Mapping[str, str]], less: str = "") -> None:
         """Starts the processes.
 
         Args:
             target: ``module:name`` of what, called without arguments, gives the function of a task. It is called once
                 in each process; see :data:`fsseg_bench.machine.pool_worker.Work`.
             slots: for each process what its environment has beside this one's.
+            less: what a user may do so that less memory is needed, in words.
 
         Raises:
             OSError: a process cannot be started.
         """
         self._workers: list[_Worker] = []
+        self._less = less
         self._signals = _terminable()
         self._signals.__enter__()
         try:
@@ -172,7 +174,7 @@ class Pool(AbstractContextManager["Pool"]):
                 outcome = message.outcome
         for line in worker.lines(to_the_end=dead or outcome is not None):  # after its messages: it printed before
             listener.printed(task, line)
-        return outcome or (_death(worker) if dead else None)
+        return outcome or (_death(worker, self._less) if dead else None)
 
     def __exit__(self, *error: object) -> None:
         """Ends the processes, in an orderly way where they can; a second interrupt meanwhile kills them."""
@@ -220,12 +222,12 @@ def _started(target: str, slot: Mapping[str, str]) -> _Worker:
     return _Worker(process, ours, output)
 
 
-def _death(worker: _Worker) -> Failure:
-    """What a process that ended in the middle of its task leaves to be said."""
+def _death(worker: _Worker, less: str) -> Failure:
+    """What a process that ended in the middle of its task leaves to be said; and what needs ``less`` memory."""
     code = worker.process.wait()
     reason = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL:
-        reason += ", perhaps by the system for want of memory (fewer --jobs need less)"
+        reason += f", perhaps by the system for want of memory{less and f' ({less})'}"
     last = f"; its last words: {' / '.join(worker.last)}" if worker.last else ""
     return Failure(f"its process {reason}{last}", of_all=True, later=True)
 

@@ -42,11 +42,15 @@ def class_counts(confusion: npt.ArrayLike, classes: npt.ArrayLike, novel: Sequen
     Raises:
         ValueError: shapes that do not fit, counts that are not integers, a class that is not in ``novel``.
     """
-    terms = way_terms(confusion, classes)
-    where = positions(classes, novel).ravel()  # in one dimension numpy adds many times as fast
-    totals = np.zeros((3, len(novel)), np.int64)
+    return summed(way_terms(confusion, classes), positions(classes, novel), len(novel))
+
+
+def summed(terms: Int64, where: npt.NDArray[np.intp], count: int) -> ClassCounts:
+    """Adds tp, fp and fn of each way (:func:`way_terms`) at its class's place among ``count`` (:func:`positions`)."""
+    totals = np.zeros((3, count), np.int64)
+    flat = where.ravel()  # in one dimension numpy adds many times as fast
     for total, term in zip(totals, terms.reshape(3, -1), strict=True):
-        np.add.at(total, where, term)
+        np.add.at(total, flat, term)
     return ClassCounts(*totals)
 
 

@@ -25,6 +25,7 @@ from fsseg_bench.protocol.scoring import (
     binary_terms,
     check_defined,
     positions,
+    summed,
     way_terms,
 )
 
@@ -148,12 +149,11 @@ def fold_influence(fold: FoldCounts, metric: Metric) -> Influence:
         return Influence(*(part.mean(axis=-1, keepdims=True) for part in vars(of_things).values()))
     # by way and not by class: an episode has pixels of its own classes alone
     terms, where, things = way_terms(fold.confusion, fold.classes), positions(fold.classes, fold.novel), len(fold.novel)
+    counts = summed(terms, where, things)
+    total = counts.tp + counts.fp + counts.fn
+    check_defined(total, fold.classes, fold.novel)
     intersection, union = terms[0], np.add.reduce(terms)
-    totals = np.zeros((2, things), np.int64)
-    for total, term in zip(totals, (intersection, union), strict=True):
-        np.add.at(total, where.ravel(), term.ravel())
-    check_defined(totals[1], fold.classes, fold.novel)
-    value, pixels = totals[0] / totals[1], totals[1][where] * things
+    value, pixels = counts.tp / total, total[where] * things
     change = (intersection - value[where] * union) / pixels
     return Influence(value.mean(keepdims=True), _over_ways(change), _over_ways(union / pixels))
 
