@@ -27,6 +27,7 @@ from fsseg_bench.records.settings import RunSettings
 from fsseg_bench.storage.json_text import plain
 from fsseg_bench.sweeps.code_state import code_state
 from fsseg_bench.sweeps.labels import stage_label
+from fsseg_bench.sweeps.options import keys_named
 from fsseg_bench.sweeps.plan import FORMAT, Cell, Plan
 from fsseg_bench.sweeps.spec import Spec
 
@@ -62,7 +63,8 @@ def plan_sweep(spec: Spec, root: Path, progress: Progress | None = None) -> Plan
     work.check(len(wanted))
     cells, twice = work.cells(wanted)
     few = _few([*dict.fromkeys(work.planner.details)], "warnings about few test images or episodes")
-    for note in dict.fromkeys([*asked.notes, *twice, *work.planner.notes, *few, *device, *_threads_note(spec)]):
+    notes = [*dict.fromkeys([*asked.notes, *twice, *work.planner.notes, *few, *device, *_threads_note(spec)])]
+    for note in [*notes, *filter(None, [keys_named(notes)])]:
         progress.say(note)
     return Plan(
         format=FORMAT,
@@ -127,7 +129,8 @@ class _Work:
         if self.failed:
             count = sum(map(len, self.failed.values()))
             lines = [f"{self.spec.where}: {count} of {wanted} cells cannot be made; nothing was written"]
-            raise UserError("\n".join([*lines, *_listed(self.failed)]))
+            keys = keys_named(self.failed)
+            raise UserError("\n".join([*lines, *_listed(self.failed), *([f"  ({keys})"] if keys else [])]))
         if self.lacking:
             lines = [
                 f"{self.spec.where}: a sweep is planned where its data and weights are, since they are a part of each "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ _REFUSED = {
 _KINDS = {name: kind for name, kind, _ in fields_of(RunRequest) if name not in {*_REFUSED, "settings"}}
 _PATHS = ("data_root", "eval_only", "methods_path", "backbones_path", "sources_path")
 _LISTS = {f"{SET}protocol.data.{key}" for key in LIST_KEYS}
+_CELL = ("threads", "workers")
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*[a-z])")
 ALL_FOLDS: Final = "all"
 
 
@@ -65,6 +68,23 @@ def read_lists(table: Any, where: str) -> Lists:
         if twice := sorted({text for text in texts if texts.count(text) > 1}):
             raise UserError(f"{where}.{key} names {', '.join(twice)} more than once")
     return found
+
+
+def keys_named(messages: Iterable[str]) -> str:
+    """Which keys of a sweep's file the options of ``run`` are that ``messages`` name; empty where they name none."""
+    named = dict.fromkeys(name for text in messages for name in _OPTION.findall(text))
+    places = {name: _places(name) for name in named}
+    told = [f"--{name} is {place}" for name, place in places.items() if place]
+    return f"in a sweep's file: {', '.join(told)}" if told else ""
+
+
+def _places(option: str) -> str:
+    name = option.replace("-", "_")
+    if name in _CELL:
+        return f"{name} of [cell]"
+    if name in _SETTINGS:
+        return "a key of set, as set = { recipe.lr = 0.01 }"
+    return name if name in _KINDS or name == "out" else ""
 
 
 def given_or_default(options: Options, key: str) -> Any:

@@ -13,8 +13,11 @@ from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import one_line
 from fsseg_bench.schema import Must, Range, parse
 from fsseg_bench.sweeps.plan import Cell, Needs
+from fsseg_bench.sweeps.slurm_options import KNOWN
 
 WHERE: Final = "[slurm]"
+_SITE: Final = "site"
+"""The table in it of options that only sbatch on some cluster has."""
 OUTPUTS: Final = "slurm"
 """The folder, in that of the sweep, of the scripts and of what they print."""
 _EARLY = 60
@@ -87,28 +90,27 @@ def read_options(table: Mapping[str, Any]) -> Options:
     """Checks ``[slurm]``.
 
     Raises:
-        UserError: a value does not fit, or an option is one that a sweep needs for itself.
+        UserError: a value does not fit, or an option is unknown, or one that a sweep needs for itself.
     """
     known = [one.name for one in fields(Options) if one.name != "others"]
     options = parse(Options, {key: value for key, value in table.items() if key in known}, WHERE)
+    site = table.get(_SITE, {})
+    if not isinstance(site, Mapping):
+        raise UserError(f"{WHERE}: {_SITE} must be a table of options that sbatch has on this cluster alone")
     others: dict[str, str] = {}
-    for key, value in table.items():
-        if key in known:
-            continue
-        name = key.replace("_", "-").lstrip("-")
-        if name in _OURS:
-            raise UserError(f"{WHERE}: {key} cannot be set here: {_OURS[name]}")
-        if near := _misspelt(name, known):
-            raise near
-        if (text := _value(key, value)) is not None:
-            others[name] = text
+    for where, given in ((WHERE, table), (f"{WHERE} {_SITE}", site)):
+        for key, value in given.items():
+            if where == WHERE and key in {*known, _SITE}:
+                continue
+            name = str(key).replace("_", "-").lstrip("-")
+            if name in _OURS:
+                raise UserError(f"{where}: {key} cannot be set here: {_OURS[name]}")
+            if not (name.isascii() and name.replace("-", "").isalnum()) or (where == WHERE and name not in KNOWN):
+                found = unknown("key", name, {*known, *KNOWN} - {*_OURS}, WHERE)
+                raise UserError(f"{found} An option that sbatch has on this cluster alone goes into [slurm.{_SITE}].")
+            if (text := _value(key, value)) is not None:
+                others[name] = text
     return Options(**{name: getattr(options, name) for name in known}, others=others)
-
-
-def _misspelt(name: str, known: Sequence[str]) -> UserError | None:
-    if not (name.isascii() and name.replace("-", "").isalnum()):
-        return unknown("key", name, known, WHERE)
-    return None
 
 
 def _value(key: str, value: Any) -> str | None:

@@ -21,6 +21,7 @@ from fsseg_bench.engine.plan_sweep import plan_sweep
 from fsseg_bench.engine.requests import requests_for
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.info import CHECKPOINT_FILE, read_info
+from fsseg_bench.sweeps.options import keys_named
 from fsseg_bench.sweeps.plan import Cell, Plan, read_plan, sweep_folder, write_plan
 from fsseg_bench.sweeps.spec import Spec
 from fsseg_bench.sweeps.states import states_of
@@ -255,6 +256,16 @@ def made(cell: Cell) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*cell.command, "--identity", cell.identity])
     assert ended.value.code in {0, None}
+
+
+def test_messages_name_the_keys_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--way 2: .*\n *\(in a sweep's file: --way is way\)"):
+        planned(tiny_sweep(tmp_path, common={"method": "panet"}, grid={"way": [2], "method": ["bam"]}), tmp_path)
+    assert keys_named(["no option", "a--b"]) == ""
+    assert keys_named(["--set shots=5", "--threads 3 and --data-root"]) == (
+        "in a sweep's file: --set is a key of set, as set = { recipe.lr = 0.01 }, --threads is threads of [cell], "
+        "--data-root is data_root"
+    )
 
 
 # What is trained before methods

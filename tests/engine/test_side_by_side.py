@@ -270,7 +270,10 @@ def test_nothing_is_begun_after_a_process_has_died(tmp_path: Path) -> None:
     assert isinstance(error.value, LaterError)
     lines = str(error.value).splitlines()
     assert lines[0].endswith("were not begun; the same command goes on from there")
-    assert all("was ended by SIGKILL, perhaps by the system for want of memory" in line for line in lines[1:])
+    assert all(
+        "was ended by SIGKILL, perhaps by the system for want of memory (fewer --jobs need less)" in line
+        for line in lines[1:]
+    )
 
 
 @slow

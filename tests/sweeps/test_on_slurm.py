@@ -241,7 +241,7 @@ def test_a_submission_whose_number_was_never_noted_is_found_by_its_name(slurm: N
         ({"partition": "nowhere"}, "invalid partition specified: nowhere"),
         ({"constraint": "a100"}, "Invalid feature specification"),
         ({"gres": "gpu:7"}, "Requested node configuration is not available"),
-        ({"color": "red"}, "unrecognized option"),
+        ({"site": {"color": "red"}}, "unrecognized option"),
     ],
 )
 def test_slurm_says_why_it_refuses(slurm: None, tmp_path: Path, options: dict[str, str], words: str) -> None:

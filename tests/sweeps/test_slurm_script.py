@@ -94,11 +94,20 @@ def test_what_a_cell_asks_for(
         ({"licenses": ["a", "b"]}, "licenses must be text, a number, or true"),
         ({"gpu\n": 1}, "unknown key"),
         ({"part ition": 1}, "unknown key"),
+        ({"partitoin": "gpu"}, "unknown key 'partitoin'. Did you mean 'partition'.*slurm.site"),
+        ({"at-onec": 2}, "unknown key 'at-onec'. Did you mean 'at_once'"),
+        ({"site": {"array": "0-3"}}, "site: array cannot be set here"),
+        ({"site": "gpu"}, "site must be a table"),
     ],
 )
 def test_what_cannot_be_in_a_script_is_refused(table: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         read_options(table)
+
+
+def test_options_of_one_cluster_alone_stand_apart() -> None:
+    options = read_options({"mem_per_gpu": "8G", "site": {"x11_port": 7, "burst": True}})
+    assert options.others == {"mem-per-gpu": "=8G", "x11-port": "=7", "burst": ""}
 
 
 def test_a_time_limit_that_would_stop_a_cell_at_once_is_refused() -> None:
