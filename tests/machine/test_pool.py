@@ -102,6 +102,7 @@ def test_a_failure_and_what_becomes_of_the_others(task: str, message: str, bug: 
     failure = heard.outcomes[0]
     assert isinstance(failure, Failure)
     assert failure.message.startswith(message)
+    assert "--jobs" not in failure.message  # whoever asked for processes says what needs fewer
     assert ("Traceback" in failure.bug, message.partition(":")[0] in failure.bug) == (bug, bug)
     assert failure.later == failure.of_all
     assert [outcome is None for outcome in outcomes] == [True, not others]
