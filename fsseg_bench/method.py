@@ -256,6 +256,23 @@ class Method(nn.Module, ABC):
         return type(self).encode_support is not Method.encode_support
 
 
+class TrainingFree(Method):
+    """A method that learns nothing: it has no parameters but its backbones', and predicts as it is built.
+
+    A subclass defines :meth:`predict`. Its recipe has no iterations, and the engine refuses any. The method's card says
+    ``Untrained: works``. Methods that can be trained, but need not be, are no subclasses.
+    """
+
+    def loss(self, episode: Episode) -> dict[str, Tensor]:
+        """Not to be called: nothing is trained."""
+        raise NotImplementedError(f"{type(self).__name__} trains nothing and has no loss")
+
+    @classmethod
+    def recipe(cls, protocol: Protocol, shot: int) -> Recipe:
+        """No iterations."""
+        return Recipe(iterations=0, batch=1, lr=1e-3, sources={"iterations": "nothing is trained"})
+
+
 class StageNetwork(Method):
     """A network that a stage trains: a backbone and parts of its own, on images with the labels of all base classes.
 

@@ -24,7 +24,8 @@ from fsseg_bench.engine.made_up import evaluation_episode, images_of, predicted,
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare
 from fsseg_bench.engine.switches import default_switches, switch_types
 from fsseg_bench.errors import UserError
-from fsseg_bench.method import Episode, Method
+from fsseg_bench.method import Episode, Method, TrainingFree
+from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.registry import FIDELITIES, Card
 from fsseg_bench.seen import OF_METHOD, wrong
@@ -59,11 +60,15 @@ def check_method(cls: type[Method], build: Callable[[], Method], card: Card | No
         "features depend on the image alone": lambda: _encode_alone(build()),
         "inputs are left as they were": lambda: _inputs_unchanged(build()),
         "empty support mask": lambda: _empty_mask(build()),
-        "loss: finite, gradient reaches the parameters": lambda: _gradient(cls, build()),
-        "loss: void labels count nowhere": lambda: check_loss(build()),
         "supports: void pixels count nowhere": lambda: check_supports(build()),
     }
-    return [*checks, *outcomes(tests)]
+    of_training: Mapping[str, Callable[[], str]] = {
+        "loss: finite, gradient reaches the parameters": lambda: _gradient(cls, build()),
+        "loss: void labels count nowhere": lambda: check_loss(build()),
+    }
+    if issubclass(cls, TrainingFree):
+        of_training = {"nothing is trained": lambda: _nothing_trained(cls, build())}
+    return [*checks, *outcomes({**tests, **of_training})]
 
 
 def _recipe(cls: type[Method]) -> str:
@@ -143,6 +148,16 @@ def _empty_mask(method: Method) -> str:
     return "finite"
 
 
+def _nothing_trained(cls: type[Method], method: Method) -> str:
+    """Whether a training-free method has neither iterations nor parameters of its own."""
+    if iterations := cls.recipe(load_protocol("shapes5i"), 1).iterations:
+        raise ContractError(f"{cls.__name__} is a TrainingFree method whose recipe has {iterations} iterations")
+    own = {name for name, _ in method.named_parameters()}
+    own -= {f"{trunk}.{name}" for trunk, part in _trunks(method) for name, _ in part.named_parameters()}
+    require(not own, f"parameters that are not a backbone's would stay random: {', '.join(sorted(own)[:5])}")
+    return "no iterations, and no parameters but the backbone's"
+
+
 def _gradient(cls: type[Method], method: Method) -> str:
     recipe = cls.recipe(load_protocol("shapes5i"), 1)
     prepare(method, recipe)
@@ -158,6 +173,10 @@ def _gradient(cls: type[Method], method: Method) -> str:
     require(not without, f"no gradient reaches {', '.join(without[:5])}{' ...' if len(without) > 5 else ''}")
     require(all(bool(p.grad.isfinite().all()) for p in trained), "gradients are not finite")
     return f"{len(trained)} trained tensors, each with a gradient"
+
+
+def _trunks(method: Method) -> list[tuple[str, Backbone]]:
+    return [(name, part) for name, part in method.named_children() if isinstance(part, Backbone)]
 
 
 def _total(method: Method, episode: Episode) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered, settings_key
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.method import Method, Stage, StageImages
+from fsseg_bench.method import Method, Stage, StageImages, TrainingFree
 from fsseg_bench.paths import storable
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
@@ -59,6 +59,11 @@ def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Rec
     if request.eval_only is not None:
         changes["iterations"] = 0
     recipe = cls.recipe(protocol, request.shot).with_settings(changes)
+    if recipe.iterations and issubclass(cls, TrainingFree):
+        raise UserError(
+            f"{request.method} trains nothing, so it cannot be trained for {recipe.iterations:,} iterations; leave "
+            "out --iterations"
+        )
     if recipe.iterations and not protocol.base_classes(request.fold):
         raise UserError(
             f"{protocol.label} has one fold, and so no base classes to train on; evaluate a trained model with "
