@@ -9,6 +9,7 @@ from typing import Any
 from fsseg_bench.engine.build import LIGHT_BACKBONE, default_backbone
 from fsseg_bench.engine.outline import PUBLISHED
 from fsseg_bench.errors import UserError
+from fsseg_bench.method import TrainingFree
 from fsseg_bench.records.request import RunRequest, protocol_of
 from fsseg_bench.registry import find_method, method_names, training_free
 
@@ -64,6 +65,11 @@ def requests_for(
         for seed in trained
         for fold in numbers
     ]
+    if free := [
+        name for name in names if options.get("iterations") and len(names) > 1 and _trains_nothing(name, options)
+    ]:
+        requests = [replace(one, iterations=None) if one.method in free else one for one in requests]
+        notes.append(f"{', '.join(free)}: nothing is trained; --iterations is of the other methods")
     if not requests or requests[0].backbone not in {None, PUBLISHED}:
         return Requests(tuple(requests), tuple(notes))
     try:
@@ -72,6 +78,13 @@ def requests_for(
         return Requests(tuple(requests), tuple(notes))
     requests = [replace(request, backbone=backbone) for request in requests]
     return Requests(tuple(requests), (*notes, note), (detail,) if detail else ())
+
+
+def _trains_nothing(name: str, options: dict[str, Any]) -> bool:
+    try:
+        return issubclass(find_method(name, options.get("methods_path")), TrainingFree)
+    except UserError:  # planning says so
+        return False
 
 
 def methods_meant(methods: Sequence[str], options: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -17,7 +17,7 @@ from fsseg_bench.nn.host import sent
 _SHARE = 500 / 1024  # of the channels of the published model that its published number of directions takes
 _KEPT = 8  # sizes of images whose directions are remembered: those of supports, and of queries at several scales
 
-State = list[tuple[Tensor, int, int, torch.device]]
+State = list[tuple[Tensor, int, torch.device, torch.dtype]]
 
 
 class Basis(NamedTuple):
@@ -108,7 +108,7 @@ class Positions:
         Raises:
             UserError: see :func:`number_of_directions`.
         """
-        state = [(t, t._version, t.data_ptr(), t.device) for t in (*backbone.parameters(), *backbone.buffers())]
+        state = [(t, t._version, t.device, t.dtype) for t in (*backbone.parameters(), *backbone.buffers())]
         if not _same(state, self._state):
             self._state, self._known = state, {}
         key = (size, wanted)

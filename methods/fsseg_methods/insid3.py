@@ -166,5 +166,5 @@ def _noted(found: Segmented) -> dict[str, Tensor]:
         "clusters": torch.where(there.any(), found.number, 0).expand(len(there)),
         "seed_similarity": torch.where(there, seeds, 0.0),
         "kept_clusters": found.kept.sum(dim=1),
-        "empty": ~found.kept.any(dim=1),
+        "empty": (~found.kept.any(dim=1)).float(),
     }

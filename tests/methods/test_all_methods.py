@@ -11,7 +11,7 @@ from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.registry import method_names
-from tests.support.tiny_run import tiny_request, tiny_stages, tiny_training
+from tests.support.tiny_run import tiny_request, tiny_stages, tiny_training, trained_methods
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def test_it_trains_and_evaluates_at_several_scales_in_half_precision(name: str, 
     request = tiny_request(
         tmp_path,
         method=name,
-        iterations=2,
+        iterations=2 if name in trained_methods() else None,
         shot=2,
         scales=(0.7, 1.0, 1.3),
         precision=precision,

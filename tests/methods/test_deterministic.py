@@ -20,6 +20,7 @@ from fsseg_bench.engine.device import deterministic_algorithms
 from fsseg_bench.engine.made_up import evaluation_episode, training_episode
 from fsseg_bench.method import Method
 from fsseg_bench.registry import find_method, method_names
+from tests.support.tiny_run import trained_methods
 
 REFUSED = {
     *("avg_pool3d_backward", "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward"),
@@ -95,10 +96,11 @@ def train(method: Method) -> None:
 @pytest.mark.parametrize("name", method_names())
 def test_training_and_prediction_ask_for_nothing_that_is_refused(name: str) -> None:
     method = built(name)
-    with deterministic_algorithms(), Recorded() as recorded:
-        train(method)
-    assert recorded.refused == set()
-    assert recorded.names & GUARDED == NEED_THE_GUARD.get(name, set())
+    if name in trained_methods():
+        with deterministic_algorithms(), Recorded() as recorded:
+            train(method)
+        assert recorded.refused == set()
+        assert recorded.names & GUARDED == NEED_THE_GUARD.get(name, set())
     with deterministic_algorithms(), Recorded() as recorded:
         method.predict(evaluation_episode(method, batch=2))
     assert recorded.refused == set()

@@ -13,7 +13,7 @@ from torch import Tensor
 from fsseg_bench.method import Episode
 from fsseg_bench.nn.bilinear import resize
 from fsseg_methods._clusters import average_linkage, cosine_distances
-from fsseg_methods._insid3 import Shot
+from fsseg_methods._insid3 import object_cells
 from fsseg_methods._positional import Basis, positional_basis, unit_cells, without_place
 from fsseg_methods.insid3 import INSID3, Segmented
 from tests.support import golden
@@ -125,7 +125,7 @@ def test_features_without_place(case: Case) -> None:
 def test_everything_after_the_backbone(case: Case) -> None:
     found = check(case, "", case.query, case.supports, case.masks)
     logits = case.method().predict(case.episode(case.query, case.supports, case.masks)).logits
-    if "original_size" in case.constants and case.constants["original_size"]:
+    if case.constants.get("original_size"):
         again = resize(_mask(logits, (16 * case.grid[0], 16 * case.grid[1])).float(), case.constants["original_size"])
         _equal(case, "mask_original_size", again > 0.5)
     assert found.kept.any()
@@ -164,10 +164,7 @@ def check(case: Case, prefix: str, query: Tensor, supports: list[Tensor], masks:
     case.golden.check(f"{prefix}prototype", candidates.prototype)
     case.golden.check(f"{prefix}forward", candidates.forward.unflatten(0, case.grid))
     for name, value in (
-        *(
-            (f"support{i}.cells", shot_of(case, s, m).object_)
-            for i, (s, m) in enumerate(zip(supports, masks, strict=True))
-        ),
+        *((f"support{i}.cells", object_cells(mask == 1, case.grid)) for i, mask in enumerate(masks)),
         ("forward_mask", candidates.forward_mask),
         ("votes", candidates.votes),
         ("candidates", candidates.chosen),
@@ -192,12 +189,6 @@ def check(case: Case, prefix: str, query: Tensor, supports: list[Tensor], masks:
     ):
         case.golden.check(f"{prefix}cluster.{name}", value)
     return found
-
-
-def shot_of(case: Case, support: Tensor, mask: Tensor) -> Shot:
-    from fsseg_methods._insid3 import support_shot
-
-    return support_shot(unit_cells(support).flatten(1), mask, case.grid, False)
 
 
 def _mask(logits: Tensor, size: tuple[int, int]) -> Tensor:

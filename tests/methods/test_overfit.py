@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fsseg_bench.registry import method_names
 from tests.support.overfit import training_iou
+from tests.support.tiny_run import trained_methods
 
 NARROW = {"bam", "baseline", "biopt", "hsnet", "inopt-dagger", "panet", "ppnet", "ppnet-ud", "ssp"}
 """Methods that learn on the narrow backbone of ``tests/fixtures`` too, which takes a fifth of the time."""
@@ -43,7 +43,7 @@ learns features alone, and its classifier begins with half of the query as foreg
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", trained_methods())
 def test_learns_four_episodes_by_heart(name: str) -> None:
     place = SMALL if name in NARROW else LARGE
     assert training_iou(name, **{**place, **OWN.get(name, {})}) > LEAST.get(name, 0.9)

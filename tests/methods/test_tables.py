@@ -35,6 +35,7 @@ LAYER2, LAYER3 = "resnet18-layer2", "resnet18-layer3"
         pytest.param(*("fwb", LAYER2, {}), marks=pytest.mark.slow),
         pytest.param(*("fwb", LAYER2, {"boosting": False}), marks=pytest.mark.slow),
         ("inopt-dagger", LAYER2, {}),
+        ("insid3", LAYER2, {}),
         ("oslsm", LAYER2, {}),
         pytest.param(*("oslsm", LAYER3, {}), marks=pytest.mark.slow),
         ("panet", LAYER2, {}),
@@ -97,6 +98,9 @@ def test_under_the_authors_recipe_the_head_alone_learns(name: str) -> None:
         ("dan", {"width": 0}, "width is 0; it must be at least 1"),
         ("fwb", {"steps": -1}, "steps is -1; it must be at least 0"),
         ("inopt-dagger", {"inner_pixel_ref": -2.0}, "inner_pixel_ref is -2.0; it must be at least 0"),
+        ("insid3", {"directions": 128}, "directions=128 would remove everything: resnet18-layer2 has 128 channels"),
+        ("insid3", {"tau": 1.5}, "tau is 1.5; it must be at least -1 and at most 1"),
+        ("insid3", {"threshold": 1.0}, "threshold is 1.0; it must be at least 0 and below 1"),
         ("pfenet", {"bins": ()}, "bins: the pyramid needs at least one map"),
         ("pfenet", {"bins": (1.0, 0.0)}, "bins[1] is 0.0; it must be above 0"),
         ("pfenet", {"inner_weight": -1.0}, "inner_weight is -1.0; it must be at least 0"),
@@ -379,7 +383,19 @@ def test_recipes_are_in_range_and_give_the_sources_of_their_own_values(name: str
         ("resnet50-deep", {"bam", "pfenet", "repri", "ssp"}),
         (
             "resnet50",
-            {"baseline", "biopt", "canet", "hsnet", "inopt-dagger", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"},
+            {
+                "baseline",
+                "biopt",
+                "canet",
+                "hsnet",
+                "inopt-dagger",
+                "insid3",
+                "pgnet",
+                "pmms",
+                "ppnet",
+                "ppnet-ud",
+                "rpmms",
+            },
         ),
     ],
 )
@@ -388,6 +404,6 @@ def test_default_backbones(backbone: str, names: set[str]) -> None:
 
 
 def test_methods_of_any_number_of_ways() -> None:
-    several = {"baseline", "biopt", "inopt-dagger", "panet", "ppnet", "ppnet-ud"}
+    several = {"baseline", "biopt", "inopt-dagger", "insid3", "panet", "ppnet", "ppnet-ud"}
     for name in method_names():
         assert find_method(name).max_ways == (None if name in several else 1), name

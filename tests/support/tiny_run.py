@@ -11,10 +11,11 @@ from typing import Any
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
+from fsseg_bench.method import TrainingFree
 from fsseg_bench.progress import Meter, Progress, Unit
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.records.request import RunRequest
-from fsseg_bench.registry import find_method
+from fsseg_bench.registry import find_method, method_names
 from tests.support.datasets import write_protocol, write_voc
 
 
@@ -57,6 +58,11 @@ def tiny_stages(method: str) -> dict[str, str]:
         for stage in stages
         for key, value in {"iterations": "1", "batch": "2"}.items()
     }
+
+
+def trained_methods() -> list[str]:
+    """The names of the methods that can be trained."""
+    return [name for name in method_names() if not issubclass(find_method(name), TrainingFree)]
 
 
 def finish(request: RunRequest, cadence: Cadence | None = None) -> Path:
