@@ -18,7 +18,7 @@ Differences: supports with an empty mask are left out; the authors' code fails.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ class INSID3(TrainingFree):
 
     switches: Switches
 
-    default_backbone = "resnet50"
+    default_backbone: ClassVar[str] = "timm:vit_large_patch16_dinov3.lvd1689m"
 
     def __init__(self, backbone: Backbone, switches: Switches) -> None:
         super().__init__(backbone, switches)

@@ -26,7 +26,7 @@ def completed(words: list[str], incomplete: str) -> list[str]:
     [
         (["run", "--method"], "b", ["bam", "baseline", "biopt"]),
         (["run", "--method"], "tr", ["training-free"]),
-        ([*RUN, "--dataset"], "coco", ["coco20i-a", "coco20i-b"]),
+        ([*RUN, "--dataset"], "coco", ["coco20i-a", "coco20i-b", "coco20i-b-1024"]),
         ([*RUN, "--dataset", "shapes5i", "--fold"], "", ["all", "1", "2", "3", "4"]),
         ([*RUN, "--backbone"], "resnet1", ["resnet101", "resnet101-deep", "resnet18"]),
         ([*RUN, "--backbone"], "pub", ["published"]),

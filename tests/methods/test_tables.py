@@ -380,6 +380,7 @@ def test_recipes_are_in_range_and_give_the_sources_of_their_own_values(name: str
     [
         ("vgg16", {"cofcn", "oslsm", "panet", "sgone"}),
         ("resnet101", {"dan", "fwb"}),
+        ("timm:vit_large_patch16_dinov3.lvd1689m", {"insid3"}),
         ("resnet50-deep", {"bam", "pfenet", "repri", "ssp"}),
         (
             "resnet50",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_a_path_may_be_text_with_a_tilde(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 # Files that cannot be read
+
+
+def test_the_larger_input_is_all_that_differs() -> None:
+    large, usual = load_protocol("coco20i-b-1024"), load_protocol("coco20i-b")
+    assert large.image.size == 1024
+    own = {"name": usual.name, "description": usual.description, "image": usual.image, "scoring": usual.scoring}
+    assert replace(large, **own).digest == usual.digest
+    assert replace(large.image, size=usual.image.size) == usual.image
+    assert replace(large.scoring, scales=usual.scoring.scales) == usual.scoring
 
 
 def test_an_unknown_name_shows_near_matches() -> None:

@@ -141,6 +141,7 @@ def test_a_file_without_the_key_has_rules_label_and_digest_of_one_that_says_fals
 BUILT_IN = {
     "coco20i-a": "8d628b46e5a8dd023a2f34dda77a4232b1c108c7b3ecdb3b1c12c1d3cc250faf",
     "coco20i-b": "3bef6d9cda2044699043cbf73a0d868781353607ba19a29fa11fa969bc286473",
+    "coco20i-b-1024": "b2eaa8d811abb8987f13fb631eeba99d97bd5d8302a2b1f3337512f9c7d7f149",
     "pascal5i": "3a1e89f0b6d487889a82eb2f288e267c3a9220815a5072ab8d2557fa78d84d37",
     "shapes5i": "75b69251008bdb3d9e61b80848bca4011c78123419ec8624a8db7bbc616d14c6",
 }

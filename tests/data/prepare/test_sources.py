@@ -32,7 +32,7 @@ def test_known_sizes_and_checksums() -> None:
     assert sum(p.size for n, p in parts.items() if "2017" in n) == 20_405_354_669
 
 
-@pytest.mark.parametrize("name", ["pascal5i", "coco20i-a", "coco20i-b", "shapes5i"])
+@pytest.mark.parametrize("name", ["pascal5i", "coco20i-a", "coco20i-b", "coco20i-b-1024", "shapes5i"])
 def test_every_protocol_finds_its_files_where_the_parts_put_them(name: str) -> None:
     protocol = load_protocol(name)
     dataset = find_dataset(name)
