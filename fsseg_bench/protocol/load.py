@@ -62,7 +62,7 @@ class _File:
 
 def builtin_protocols() -> dict[str, Path]:
     """Names and files of the protocols that come with the package, sorted by name."""
-    return {path.stem: path for path in sorted(folder("protocols").glob("*.toml"))}
+    return {path.stem: path for path in sorted(folder("protocols").glob("*.toml"), key=lambda path: path.stem)}
 
 
 def load_protocol(

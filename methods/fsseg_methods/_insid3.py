@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -113,7 +114,7 @@ def find_candidates(cells: Tensor, shots: Sequence[Shot]) -> Candidates:
 def _quantile(values: Tensor, share: float) -> Tensor:
     """Of values (N,), between the two that are nearest; ``torch.quantile`` would make a GPU wait."""
     ordered = values.sort().values
-    place = share * (len(values) - 1)
+    place = float(np.float32(share) * np.float32(len(values) - 1))  # rounded as there
     low = int(place)
     return torch.lerp(ordered[low], ordered[min(low + 1, len(values) - 1)], place - low)
 

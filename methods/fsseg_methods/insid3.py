@@ -6,6 +6,9 @@ Venue: CVPR
 Year: 2026
 Fidelity: parity
 Untrained: works
+Transductive: no
+Test-time training: none
+Extra data: none
 Distinctive: nothing is trained; directions in which the tokens of an empty image differ are taken out of all others.
 Differences: no dense CRF on the mask; the paper's numbers have one, the authors' script leaves it out by default.
 Differences: the empty image is encoded in evaluation mode; the authors' positional encoding is random there.

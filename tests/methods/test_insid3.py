@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fsseg_bench.engine.build import build_method
+from fsseg_bench.engine.inference import normalise
+from fsseg_bench.engine.predict.predictor import Predictor
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode, Prediction
 from fsseg_bench.nn.backbones import build_backbone
+from fsseg_bench.nn.bilinear import resize
 from fsseg_methods import insid3
 from fsseg_methods._insid3 import Shot, _quantile, find_candidates, object_cells
 from fsseg_methods._positional import Basis, Positions, number_of_directions, positional_basis, unit_cells
@@ -224,7 +229,9 @@ def test_no_support_with_the_object_is_background_everywhere(monkeypatch: pytest
 @pytest.mark.parametrize("count", [1, 2, 10, 11, 308])
 def test_the_quantile_is_torchs(count: int) -> None:
     values = torch.randn(count, generator=torch.Generator().manual_seed(count))
-    assert torch.equal(_quantile(values, 0.9), torch.quantile(values, 0.9))
+    found, expected = _quantile(values, 0.9), torch.quantile(values, 0.9)
+    torch.testing.assert_close(found, expected, rtol=3e-7, atol=0)
+    assert torch.equal(values > found, values > expected)
 
 
 @pytest.mark.parametrize(("shots", "least"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
@@ -323,3 +330,27 @@ def test_another_size_of_the_query_has_positions_of_its_own() -> None:
     assert found.logits.shape == (1, 2, 6, 10)
     assert {key[0] for key in method._positions._known} == {(48, 80), (64, 64)}
     assert found.diagnostics["directions"].item() == int((60 - 1) * 500 / 1024)
+
+
+def test_photos_from_three_examples_on_a_transformer(tmp_path: Path) -> None:
+    """``Predictor`` without any run, with a file of weights: as encoding and predicting step by step."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    safetensors.torch.save_file(timm.create_model("test_vit").state_dict(), tmp_path / "weights.safetensors")
+    options = {"backbone": "timm:test_vit", "weights": str(tmp_path / "weights.safetensors")}
+    predictor = Predictor(method="insid3", size=96, **options)  # type: ignore[arg-type]
+    random = np.random.RandomState(0)
+    images = [random.randint(0, 256, (96, 96, 3), dtype=np.uint8) for _ in range(4)]
+    masks = [_masks(_image(10 + k, *SUPPORTS[k])[1], TRUNK).numpy() for k in range(3)]
+    predictor.set_support(images[:3], masks)
+    found = predictor.predict(images[3])
+    method = build_method("insid3", **options).eval()
+    assert isinstance(method, INSID3)
+    with torch.no_grad():
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        cells = method.encode(normalise(pixels, method.backbone, torch.device("cpu")))
+        episode = Episode(cells[None, None, :3], torch.from_numpy(np.stack(masks))[None, None], cells[3:], SIZE, (0,))
+        logits = method.predict(episode).logits
+    assert cells.shape == (4, 64, *GRID)
+    assert np.array_equal(found.mask, resize(logits, SIZE).argmax(dim=1)[0].numpy())
+    assert 0 < found.mask.mean() < 1

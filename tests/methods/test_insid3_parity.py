@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsseg_bench.method import Episode
+from fsseg_bench.nn.backbones import Backbone, Facts, Stage
 from fsseg_bench.nn.bilinear import resize
 from fsseg_methods._clusters import average_linkage, cosine_distances
 from fsseg_methods._insid3 import object_cells
-from fsseg_methods._positional import Basis, positional_basis, unit_cells, without_place
+from fsseg_methods._positional import Basis, Positions, positional_basis, unit_cells, without_place
 from fsseg_methods.insid3 import INSID3, Segmented
 from tests.support import golden
 from tests.support.golden import Golden
@@ -194,3 +195,50 @@ def check(case: Case, prefix: str, query: Tensor, supports: list[Tensor], masks:
 def _mask(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """As the engine decides: bilinear to image size, the larger logit, ties to background."""
     return resize(logits, size).argmax(dim=1)[0].to(torch.uint8)
+
+
+STORAGE = {"storage_tokens": "reg_token", "ls1.gamma": "gamma_1", "ls2.gamma": "gamma_2"}
+"""Of the authors' transformer, what has another name in timm."""
+
+
+class _Transformer(Backbone):
+    """A plain transformer of timm, whose patches' tokens are normed."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__(Facts((Stage("blocks", network.embed_dim, 16),)))
+        self.network = network
+
+    def stage_modules(self, stage: str) -> tuple[nn.Module, ...]:
+        return (self.network,)
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert not self.network.training
+        (maps,) = self.network.forward_intermediates(images, indices=1, norm=True, intermediates_only=True)
+        return maps  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def test_a_tiny_dinov3_and_its_positions(test_data: Path) -> None:
+    """Tokens of an image, and the basis that the method finds for images of 128 x 128 pixels by itself."""
+    timm = pytest.importorskip("timm")
+    data = golden.load(test_data / "golden", "insid3-3")
+    settings = data.info["constants"]["backbone"]
+    network = timm.create_model("vit_small_patch16_dinov3_qkvb", embed_dim=64, depth=2, num_heads=2)
+    state = network.state_dict()
+    for entry in data.info["parameters"]:
+        name = entry["name"].removeprefix("backbone.")
+        for theirs, ours in STORAGE.items():
+            name = name.replace(theirs, ours)
+        if not name.endswith("attn.qkv.bias"):
+            data.fill(entry, state[name])
+            continue
+        value = torch.from_numpy(data.value(entry["name"], tuple(entry["shape"]), entry["kind"]))
+        for third, part in zip(value.chunk(3), ("q_bias", None, "v_bias"), strict=True):
+            if part is not None:
+                state[name.replace("qkv.bias", part)].copy_(third)
+    network.load_state_dict(state)
+    backbone = _Transformer(network)
+    basis = Positions().of(backbone, (128, 128), settings["s"])
+    data.check("backbone.projection", basis.directions @ basis.directions.mT)
+    assert backbone.training, "as it was"
+    data.check("backbone.tokens", backbone.eval()(torch.from_numpy(data.input("backbone.image"))))
