@@ -114,7 +114,7 @@ def find_candidates(cells: Tensor, shots: Sequence[Shot]) -> Candidates:
 def _quantile(values: Tensor, share: float) -> Tensor:
     """Of values (N,), between the two that are nearest; ``torch.quantile`` would make a GPU wait."""
     ordered = values.sort().values
-    place = float(np.float32(share) * np.float32(len(values) - 1))  # rounded as there
+    place = float(np.float32(share)) * (len(values) - 1)  # as there: equal to the last bit
     low = int(place)
     return torch.lerp(ordered[low], ordered[min(low + 1, len(values) - 1)], place - low)
 

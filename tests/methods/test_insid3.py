@@ -229,9 +229,7 @@ def test_no_support_with_the_object_is_background_everywhere(monkeypatch: pytest
 @pytest.mark.parametrize("count", [1, 2, 10, 11, 308])
 def test_the_quantile_is_torchs(count: int) -> None:
     values = torch.randn(count, generator=torch.Generator().manual_seed(count))
-    found, expected = _quantile(values, 0.9), torch.quantile(values, 0.9)
-    torch.testing.assert_close(found, expected, rtol=3e-7, atol=0)
-    assert torch.equal(values > found, values > expected)
+    assert torch.equal(_quantile(values, 0.9), torch.quantile(values, 0.9))
 
 
 @pytest.mark.parametrize(("shots", "least"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
