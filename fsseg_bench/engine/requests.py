@@ -65,9 +65,8 @@ def requests_for(
         for seed in trained
         for fold in numbers
     ]
-    if free := [
-        name for name in names if options.get("iterations") and len(names) > 1 and _trains_nothing(name, options)
-    ]:
+    free = [name for name in names if _trains_nothing(name, options)]
+    if free and options.get("iterations") and len(names) > 1:
         requests = [replace(one, iterations=None) if one.method in free else one for one in requests]
         notes.append(f"{', '.join(free)}: nothing is trained; --iterations is of the other methods")
     if not requests or requests[0].backbone not in {None, PUBLISHED}:
@@ -83,7 +82,7 @@ def requests_for(
 def _trains_nothing(name: str, options: dict[str, Any]) -> bool:
     try:
         return issubclass(find_method(name, options.get("methods_path")), TrainingFree)
-    except UserError:  # planning says so
+    except UserError:  # planning says so, together with whatever else is wrong
         return False
 
 

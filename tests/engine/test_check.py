@@ -10,9 +10,16 @@ from typing import Annotated, Any, Literal
 import pytest
 import torch
 
-from fsseg_bench.engine.check import check_card, check_members, check_method, check_names, check_switches
+from fsseg_bench.engine.check import (
+    _nothing_trained,
+    check_card,
+    check_members,
+    check_method,
+    check_names,
+    check_switches,
+)
 from fsseg_bench.engine.checks import ContractError
-from fsseg_bench.method import Episode, Method, feature_map
+from fsseg_bench.method import Episode, Method, TrainingFree, feature_map
 from fsseg_bench.nn.backbones import build_backbone
 from fsseg_bench.nn.losses import segmentation_loss
 from fsseg_bench.nn.prototypes import cosine_scores, support_prototypes, unit_cells
@@ -247,6 +254,33 @@ def card(**changes: str) -> Card:
             **changes,
         }
     )
+
+
+class Free(TrainingFree):
+    predict = Good.predict
+
+
+class TestTrainingFree:
+    """Of the one check that stands in place of those of losses."""
+
+    def test_the_backbone_alone(self):
+        assert "no parameters but the backbone's" in _nothing_trained(Free, Free(build_backbone("resnet18-layer2")))
+
+    def test_parameters_that_nobody_trains(self):
+        class Own(Free):
+            def __init__(self, backbone):
+                super().__init__(backbone)
+                self.head = torch.nn.Linear(2, 2)
+
+        with pytest.raises(ContractError, match=r"would stay random: head\.bias, head\.weight"):
+            _nothing_trained(Own, Own(build_backbone("resnet18-layer2")))
+
+    def test_iterations(self):
+        class Trained(Free):
+            recipe = Good.recipe
+
+        with pytest.raises(ContractError, match="Trained is a TrainingFree method whose recipe has 1 iterations"):
+            _nothing_trained(Trained, Trained(build_backbone("resnet18-layer2")))
 
 
 class TestCards:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.requests import ALL, COMMON_BACKBONE, TRAINING_FREE, requests_for
 from fsseg_bench.errors import UserError
 from fsseg_bench.registry import find_method, method_names
+from tests.support.tiny_run import tiny_request
 
 
 def backbones(methods: list[str], **given: str) -> tuple[list[str | None], str]:
@@ -75,7 +78,16 @@ def test_methods_that_work_untrained_are_not_trained() -> None:
     assert {"baseline", "panet"} <= {r.method for r in found.requests} < set(method_names())
     assert {r.iterations for r in found.requests} == {0}
     assert "nothing is trained, as by --iterations 0" in found.notes
-    assert {r.iterations for r in requests_for([TRAINING_FREE], [1], dataset="shapes5i", iterations=5).requests} == {5}
+    trained = requests_for([TRAINING_FREE], [1], dataset="shapes5i", iterations=5)
+    assert {r.method for r in trained.requests if r.iterations != 5} == {"insid3"}
+    assert "insid3: nothing is trained; --iterations is of the other methods" in trained.notes
+
+
+def test_a_method_that_trains_nothing_refuses_iterations(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path, method="insid3", iterations=5)
+    with pytest.raises(UserError, match="insid3 trains nothing, so it cannot be trained for 5 iterations; leave out"):
+        make_plan(request)
+    assert make_plan(replace(request, iterations=None)).recipe.iterations == 0
 
 
 @pytest.mark.parametrize("group", [ALL, TRAINING_FREE])
