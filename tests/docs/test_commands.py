@@ -12,8 +12,11 @@ from tests.support.documented import PAGES, Place, blocks, commands, name_of
 
 TUTORIALS = {name_of(page) for page in PAGES if page.parent.name == "tutorials"}
 FOLLOWED = [page for page in PAGES if any(block.tested for block in blocks(page))]
-ELSEWHERE = {"howto/own-data.md", "howto/predict.md", "howto/episodes.md", "howto/sweeps.md", *TUTORIALS}
-"""Followed by test_own_images.py, one after the other, since each goes on where the one before it ends; by
+ELSEWHERE = {
+    *("howto/own-data.md", "howto/predict.md", "howto/episodes.md", "howto/sweeps.md", "howto/three-examples.md"),
+    *TUTORIALS,
+}
+"""Followed by test_own_images.py, most one after the other, since each goes on where the one before it ends; by
 test_tutorials.py; and by test_sweeps.py, since its cells are processes of their own."""
 
 

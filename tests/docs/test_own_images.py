@@ -40,6 +40,16 @@ def test_the_pages_work_as_they_stand(place: Place) -> None:
     assert (folder / "imported-1.csv").read_bytes() == (folder / "episodes.csv").read_bytes()
 
 
+def test_photos_are_segmented_from_three_examples(place: Place) -> None:
+    """Without a run, and without a training."""
+    said, of_python = place.follow(DOCS / "howto" / "three-examples.md")
+    assert said.count("of the pixels -> found/") == 4
+    assert "insid3 on resnet18-layer2, input 65 x 65, not trained, weights none" in said
+    masks = [Image.open(path) for path in (place.folder / "found").rglob("003-mask.png")]
+    assert [mask.size for mask in masks] == [(WIDTH, HEIGHT)] * 4
+    assert of_python.startswith("('dog',) ")
+
+
 def test_every_command_of_the_pages_is_run() -> None:
     """What is not in a tested block is an example that needs data one may not have: CANet's lists alone."""
     rest = "".join(block.code for page in PAGES for block in blocks(page) if not block.tested)
