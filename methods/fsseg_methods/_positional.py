@@ -71,7 +71,7 @@ def positional_basis(empty: Tensor, wanted: int | None) -> Basis:
         UserError: see :func:`number_of_directions`.
     """
     cells = empty.flatten(1).double().cpu()
-    count = number_of_directions(*cells.shape, wanted)
+    count = number_of_directions(cells.shape[0], cells.shape[1], wanted)
     cells = cells - cells.mean(dim=1, keepdim=True)
     variances, vectors = torch.linalg.eigh(cells @ cells.mT)
     variances = variances.clamp_min(0).flip(0)

@@ -384,19 +384,7 @@ def test_recipes_are_in_range_and_give_the_sources_of_their_own_values(name: str
         ("resnet50-deep", {"bam", "pfenet", "repri", "ssp"}),
         (
             "resnet50",
-            {
-                "baseline",
-                "biopt",
-                "canet",
-                "hsnet",
-                "inopt-dagger",
-                "insid3",
-                "pgnet",
-                "pmms",
-                "ppnet",
-                "ppnet-ud",
-                "rpmms",
-            },
+            {"baseline", "biopt", "canet", "hsnet", "inopt-dagger", "pgnet", "pmms", "ppnet", "ppnet-ud", "rpmms"},
         ),
     ],
 )
