@@ -34,7 +34,7 @@ def test_what_works_untrained_predicts_with_the_backbone_alone(name: str) -> Non
 
 
 def test_which_work_untrained() -> None:
-    assert training_free() == ["baseline", "inopt-dagger", "insid3", "panet", "ppnet", "ssp"]
+    assert training_free() == ["baseline", "dino-map", "inopt-dagger", "insid3", "panet", "ppnet", "ssp"]
 
 
 def test_the_recipe_has_each_value_with_its_source() -> None:

@@ -36,6 +36,7 @@ LAYER2, LAYER3 = "resnet18-layer2", "resnet18-layer3"
         pytest.param(*("fwb", LAYER2, {"boosting": False}), marks=pytest.mark.slow),
         ("inopt-dagger", LAYER2, {}),
         ("insid3", LAYER2, {}),
+        ("dino-map", LAYER2, {}),
         ("oslsm", LAYER2, {}),
         pytest.param(*("oslsm", LAYER3, {}), marks=pytest.mark.slow),
         ("panet", LAYER2, {}),
@@ -381,6 +382,7 @@ def test_recipes_are_in_range_and_give_the_sources_of_their_own_values(name: str
         ("vgg16", {"cofcn", "oslsm", "panet", "sgone"}),
         ("resnet101", {"dan", "fwb"}),
         ("timm:vit_large_patch16_dinov3.lvd1689m", {"insid3"}),
+        ("timm:vit_small_patch14_reg4_dinov2.lvd142m", {"dino-map"}),
         ("resnet50-deep", {"bam", "pfenet", "repri", "ssp"}),
         (
             "resnet50",
@@ -393,6 +395,6 @@ def test_default_backbones(backbone: str, names: set[str]) -> None:
 
 
 def test_methods_of_any_number_of_ways() -> None:
-    several = {"baseline", "biopt", "inopt-dagger", "insid3", "panet", "ppnet", "ppnet-ud"}
+    several = {"baseline", "biopt", "dino-map", "inopt-dagger", "insid3", "panet", "ppnet", "ppnet-ud"}
     for name in method_names():
         assert find_method(name).max_ways == (None if name in several else 1), name

@@ -65,7 +65,7 @@ def _laid_out(name: str, cls: type[Backbone], last: str | None, layout: Layout) 
         raise UserError(
             f"backbone {name}: the method reads feature maps of several depths, as convolutional networks have them; "
             "the blocks of this transformer all keep one grid. Take a convolutional backbone, or a method that reads "
-            "one map, such as panet"
+            "one map, such as dino-map or panet"
         )
     most = layout.max_stride
     if most is None or facts.stride <= most:
