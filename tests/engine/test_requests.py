@@ -79,8 +79,8 @@ def test_methods_that_work_untrained_are_not_trained() -> None:
     assert {r.iterations for r in found.requests} == {0}
     assert "nothing is trained, as by --iterations 0" in found.notes
     trained = requests_for([TRAINING_FREE], [1], dataset="shapes5i", iterations=5)
-    assert {r.method for r in trained.requests if r.iterations != 5} == {"insid3"}
-    assert "insid3: nothing is trained; --iterations is of the other methods" in trained.notes
+    assert {r.method for r in trained.requests if r.iterations != 5} == {"dino-map", "insid3"}
+    assert "dino-map, insid3: nothing is trained; --iterations is of the other methods" in trained.notes
 
 
 def test_a_method_that_trains_nothing_refuses_iterations(tmp_path: Path) -> None:
