@@ -1,4 +1,4 @@
-"""The blocks of the documentation, run as they stand, with trainings of two steps and tables of 60 episodes.
+"""The blocks of the documentation, run as they stand, with trainings of two steps and tables of 20 episodes.
 
 A block is run where its first line says so: ```` ```sh tested ```` or ```` ```python tested ````.
 """
@@ -12,7 +12,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from string import Template
@@ -27,14 +26,11 @@ from tests.support.fresh import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)]
-ITERATIONS, EPISODES = 2, 60
+ITERATIONS, EPISODES = 2, 20
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SCRIPT = """\
-#!{python}
-from tests.support.documented import shorten
-shorten()
-from fsseg_bench.cli.main import main
-main()
+#!/bin/sh
+exec {python} -m tests.support.shortened "$@"
 """
 
 
@@ -98,13 +94,14 @@ def shorten(put: Callable[[Any, str, Any], None] = setattr) -> None:
 class Place:
     """A folder to follow a page in: like a checkout after ``make demo``, with photos of one's own."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, python: str) -> None:
+        """``python``: the shell command to run the package's commands with."""
         self.folder, self._patch = folder, patch
         self._names: dict[str, Any] = {"__name__": "__main__"}
         write_class_folders(folder / "my-photos", 6, ("cup", "dog", "leaf", "shoe"))
         command = folder / "bin" / "fsseg-bench"
         command.parent.mkdir()
-        command.write_text(_SCRIPT.format(python=sys.executable))
+        command.write_text(_SCRIPT.format(python=python))
         command.chmod(0o755)
         (folder / "methods").symlink_to(ROOT / "methods")
 
