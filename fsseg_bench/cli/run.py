@@ -91,7 +91,7 @@ _FEW = 4
     multiple=True,
     metavar="KEY=VALUE",
     shell_complete=complete.settings,
-    help="A switch of the method, recipe.KEY or protocol.SECTION.KEY; may be repeated.",
+    help="A switch of the method, recipe.KEY, protocol.SECTION.KEY or stage.NAME.KEY; may be repeated.",
 )
 @config_option
 @click.option(

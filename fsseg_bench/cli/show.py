@@ -13,6 +13,7 @@ from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import user_folders
 from fsseg_bench.cli.output import show as draw
 from fsseg_bench.records.info import RUN_FILE
+from fsseg_bench.registry import method_names
 from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.seen import OF_METHOD
 
@@ -34,7 +35,7 @@ def show(what: str, as_json: bool, **options: Any) -> None:
 
     A record is its folder, or the run.json in it. Neither data nor weights are needed.
     """
-    folder = _record(what)
+    folder = _record(what, options["methods_path"])
     facts = _run(folder) if folder else _method(what, **options)
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
@@ -49,11 +50,13 @@ def show(what: str, as_json: bool, **options: Any) -> None:
             click.echo(printable(line))
 
 
-def _record(what: str) -> Path | None:
-    """The folder of the record that is meant; None where it is a method's name."""
+def _record(what: str, methods_path: str | None) -> Path | None:
+    """The folder of the record that is meant; None where it is a method's name, which another folder may have, too."""
     path = Path(what).expanduser()
     if path.name == RUN_FILE:
         return path.parent
+    if what in method_names(methods_path) and not (path / RUN_FILE).exists():
+        return None
     return path if path.is_dir() or len(path.parts) > 1 else None
 
 

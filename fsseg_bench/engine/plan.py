@@ -103,6 +103,7 @@ class Plan:
         return with_truth(found) if self.model.reads_truth else found
 
 
+_ORACLE = ("it reads the query's true mask at test: an oracle, whose numbers are a diagnosis and no result",)
 OpenSources = dict[Hashable, tuple[Source, PairIndex]]
 """Sources and indices by protocol and places of the data: opened once for the runs of one command, which read each test
 image once for all of them."""
@@ -186,7 +187,11 @@ def make_plan(
         base_classes=base,
         weights=info,
         data_remarks=kept.get("remarks", drawn[:2], lambda: (*index.remarks((fold,)), *index.source_remarks)),
-        method_remarks=(*planned.remarks, *model.remarks(request.way, request.shot)),
+        method_remarks=(
+            *planned.remarks,
+            *model.remarks(request.way, request.shot),
+            *(_ORACLE if model.reads_truth else ()),
+        ),
         settings=settings,
         checkpoint=checkpoint,
         trained=trained,

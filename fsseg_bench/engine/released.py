@@ -103,6 +103,8 @@ def find_imported(
     """
     if given.startswith(OFFICIAL):
         path = Path(given.removeprefix(OFFICIAL)).expanduser()
+        if given == OFFICIAL:
+            raise UserError(f"{given} names no file; write {OFFICIAL}PATH")
         if path.is_dir():
             raise UserError(f"{given}: this is a folder; name the authors' file in it")
         return _of_stage(TrainedFile(path, imported=import_official(path, method, backbone, places)[0]), given, stage)

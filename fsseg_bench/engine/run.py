@@ -256,6 +256,8 @@ def train_stage(plan: Plan, name: str, progress: Progress | None = None, share: 
     stages = {one.stage.name: one for one in plan.to_train}
     if name in stage_files(plan.request):
         raise UserError(f"--stage {name}: stage.{name}.file gives a network in its place, so that nothing is trained")
+    if name not in stages and name in {one.name for one in plan.cls.stages_before(plan.protocol, plan.request.shot)}:
+        raise UserError(f"--stage {name}: stage.{name}.iterations=0 leaves it out, so that nothing is trained")
     if name not in stages:
         raise unknown(f"stage of {plan.request.method}", name, stages)
     device, told = _device(plan)

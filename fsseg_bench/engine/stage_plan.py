@@ -15,7 +15,7 @@ from fsseg_bench.engine.outline import Outline
 from fsseg_bench.engine.released import Places, find_network
 from fsseg_bench.engine.remembered import Remembered
 from fsseg_bench.engine.request_checks import stage_files
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.method import Stage
 from fsseg_bench.nn.backbones import Backbone
 from fsseg_bench.nn.catalogue import backbone_module
@@ -93,6 +93,9 @@ def _planned(
 ) -> PlannedStage:
     request, network = outlined.request, stage.network
     where = f"{request.method}: stage {stage.name}"
+    freeze, known = stage.recipe.freeze, ("none", *trunk.stages, "all")
+    if freeze not in known:
+        raise unknown(f"--set stage.{stage.name}.freeze", freeze, known)
     network_name = f"{portable_name(network.__module__)}.{network.__qualname__}"
     if network.layout != outlined.cls.layout:
         raise ContractError(f"{where}: {network.__name__}.layout is not the method's; both must be the same")

@@ -113,6 +113,8 @@ def grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         group, _, rest = key.partition(".")
         if (group in {"protocol", "recipe"} and rest) or (group == "stage" and "." in rest):
             groups[group][rest] = value
+        elif group == "stage" and rest:
+            raise UserError(f"--set {key}: write stage.NAME.KEY, as in stage.base.iterations")
         elif group == "weights" and rest:
             groups[group][rest] = _stated(rest, value)
         else:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import OF_A_FOLD, ShownSettings, differences
-from fsseg_bench.report.recipes import training_facts
+from fsseg_bench.report.recipes import stage_words, training_facts, unlike_stages
 
 _MUST_AGREE = {
     "protocol_digest": "protocols differ",
@@ -63,7 +63,15 @@ def also_different(first: Contender, second: Contender) -> list[str]:
     left, right = (c.settings.without(*of_the_method) for c in (first, second))
     seen = [training_facts(c.settings).get("training episodes") for c in (first, second)]
     episodes = [f"training episodes: {seen[0]} / {seen[1]}"] if all(seen) and seen[0] != seen[1] else []
+    for name in unlike_stages(first.settings, second.settings):
+        left, right = (_in_words(side, name) for side in (left, right))
     return [*episodes, *differences(left, right)]
+
+
+def _in_words(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """``settings`` with one entry for all of a stage."""
+    stages = settings.get("stages") or {}
+    return {**settings, "stages": {**stages, name: stage_words(stages.get(name))}}
 
 
 class Matched(NamedTuple):

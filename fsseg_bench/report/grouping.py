@@ -13,6 +13,7 @@ from typing import Any
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import OF_A_FOLD, OF_A_TABLE, ShownSettings, flat
 from fsseg_bench.report.collect import Collection
+from fsseg_bench.report.recipes import stage_words, unlike_stages
 from fsseg_bench.report.scored import ScoredRun
 from fsseg_bench.report.words import checkpoints, given_list, short
 
@@ -20,6 +21,7 @@ _SAID_ELSEWHERE = (*OF_A_TABLE, *OF_A_FOLD, "shot", "method", "backbone")
 """Settings that the table's title, columns and labels say."""
 _SAID_BY_ALWAYS = ("precision", "nondeterministic", "scales", "trained_with")
 """Settings that :func:`fsseg_bench.report.words.always` puts into words."""
+_STAGES = "stages."
 _OPTIONS = {"seed": "seed", "iterations": "recipe.iterations", "weights": "weights"}
 """Options of a run that no setting of ``--set`` changes, and the settings they become."""
 
@@ -108,6 +110,8 @@ class Row:
         """The settings in which the row differs from another."""
         keys = self.values.keys() | other.values.keys()
         differing = {key for key in keys if self.values.get(key) != other.values.get(key)}
+        for name in unlike_stages(self.settings, other.settings):
+            differing = {key for key in differing if not key.startswith(f"{_STAGES}{name}.")} | {f"{_STAGES}{name}"}
         parameters = {self.settings.parameters, other.settings.parameters}
         if len(parameters) == 1 or parameters <= {"here", "checkpoint"}:
             return differing
@@ -115,7 +119,9 @@ class Row:
         return {key for key in differing if not key.startswith(("recipe.", "stages."))}
 
     def value(self, key: str) -> str:
-        """The values of a setting in short."""
+        """The values of a setting in short; of a whole stage, how it was made."""
+        if key.startswith(_STAGES) and "." not in key.removeprefix(_STAGES):
+            return stage_words((self.settings.stages or {}).get(key.removeprefix(_STAGES)))
         return "/".join(short(json.loads(value)) for value in self.values.get(key, ())) or "not set"
 
 

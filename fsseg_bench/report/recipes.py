@@ -10,6 +10,7 @@ from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.report.words import short
 
 _Recipe = Mapping[str, Any]
+_BEFORE, _UNKNOWN = "networks trained before", "unknown"
 
 
 def training_facts(settings: RunSettings) -> dict[str, str]:
@@ -17,9 +18,9 @@ def training_facts(settings: RunSettings) -> dict[str, str]:
     recipe = settings.recipe
     facts = {"backbone": settings.backbone, "weights": _weights(settings)}
     if not recipe:
-        return {**facts, "training episodes": "unknown"}
+        return {**facts, "training episodes": _UNKNOWN}
     if settings.stages:
-        facts["trained before"] = "; ".join(f"{name}, {_stage(stage)}" for name, stage in settings.stages.items())
+        facts[_BEFORE] = "; ".join(f"{name}, {stage_words(stage)}" for name, stage in settings.stages.items())
     if settings.iterations == 0:
         return {**facts, "training episodes": "none"}
     for name, words in _OF_A_RECIPE.items():
@@ -28,11 +29,21 @@ def training_facts(settings: RunSettings) -> dict[str, str]:
     return facts
 
 
-def _stage(stage: Mapping[str, Any]) -> str:
+def stage_words(stage: Mapping[str, Any] | None) -> str:
+    """How a network that comes before the method was made, from the settings of its stage; ``none`` without one."""
+    if stage is None:
+        return "none"
     if "released" in stage:
         return f"{stage['released']}, released, not trained here"
     recipe = stage["recipe"]
     return f"{recipe['iterations']:,} steps of {recipe['batch']} images"
+
+
+def unlike_stages(first: RunSettings, second: RunSettings) -> set[str]:
+    """Stages that one of two runs has, or that one trained and the other was given: their keys cannot be compared."""
+    one, other = first.stages or {}, second.stages or {}
+    given = {name for name in one.keys() & other.keys() if ("released" in one[name]) != ("released" in other[name])}
+    return (one.keys() ^ other.keys()) | given
 
 
 def what_differs(runs: Iterable[tuple[str, RunSettings]], skip: Sequence[str] = ()) -> list[str]:
@@ -51,10 +62,16 @@ def what_differs(runs: Iterable[tuple[str, RunSettings]], skip: Sequence[str] = 
 
 
 def differing(runs: Iterable[tuple[str, RunSettings]]) -> dict[str, dict[str, str]]:
-    """Fact to name to value, for the facts in which names differ; several values of one name are joined by ``/``."""
+    """Fact to name to value, for the facts in which names differ; several values of one name are joined by ``/``.
+
+    A network that some are trained on top of is a difference to those without one.
+    """
     found: dict[str, dict[str, dict[str, None]]] = {}
-    for name, settings in runs:
-        for fact, value in training_facts(settings).items():
+    facts = [(name, training_facts(settings)) for name, settings in runs]
+    staged = any(_BEFORE in own for _, own in facts)
+    for name, own in facts:
+        known = staged and own.get("training episodes") != _UNKNOWN
+        for fact, value in (({_BEFORE: stage_words(None)} if known else {}) | own).items():
             found.setdefault(fact, {}).setdefault(name, {})[value] = None
     values = {fact: {name: " / ".join(own) for name, own in names.items()} for fact, names in found.items()}
     return {fact: names for fact, names in values.items() if len(set(names.values())) > 1}

@@ -52,6 +52,14 @@ def test_neither_needs_torch(tmp_path: Path) -> None:
         assert python(code + "import sys; print('torch' in sys.modules)").split()[-1] == "False"
 
 
+def test_a_folder_that_is_called_as_a_method_is_not_taken_for_a_record(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bam").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert "Learning What Not to Segment" in " ".join(show(capsys, "bam").split())
+
+
 def test_a_record(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = write_run(tmp_path, fold=2, method="panet")
     out = " ".join(show(capsys, folder).split())

@@ -247,6 +247,8 @@ def test_what_is_no_file_of_authors(methods: Path, tmp_path: Path, given: str, m
     (tmp_path / "text.pth").write_text("no pickle")
     with pytest.raises(UserError, match=message):
         make_plan(evaluation(tmp_path, methods, f"official:{tmp_path / given}"))
+    with pytest.raises(UserError, match="official: names no file"):
+        make_plan(evaluation(tmp_path, methods, "official:"))
 
 
 def test_words_of_released_checkpoints_in_a_row() -> None:

@@ -63,8 +63,12 @@ def test_of_a_checkpoint_the_weights_that_its_training_began_with(tmp_path: Path
 def test_an_oracle_is_marked_whatever_its_card_says_and_has_no_photos_to_predict(tmp_path: Path) -> None:
     switches = {"stage.base.iterations": "0", "steps": "2"}
     request = tiny_request(tmp_path, method="repri", settings=switches)
-    assert make_plan(request).seen.extra_data == "none"
+    plan = make_plan(request)
+    assert plan.seen.extra_data == "none"
+    assert plan.method_remarks == ()
     run = finish(replace(request, settings={**switches, "truth": "proportions"}))
+    (remark,) = read_run(run).info.remarks
+    assert "true mask at test: an oracle" in remark
     seen = seen_of_run(read_run(run))
     assert seen.extra_data == "the query's true mask (an oracle, for diagnosis)"
     assert marks(seen)[-1] == f"extra data: {seen.extra_data}"

@@ -17,7 +17,7 @@ from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.open_run import RunPlaces, open_run
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.run import execute, train_stage
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run
@@ -219,6 +219,8 @@ def test_what_is_left_of_a_stage_and_of_runs_that_need_it(folder: Path) -> None:
         ({"stage.base.nothing": "1"}, "recipe key"),
         ({"stage.base.images": "few"}, "stage.base.images"),
         ({"stage.base.lr": "none"}, "stage base: recipe.lr"),
+        ({"stage.base": "1"}, r"--set stage\.base: write stage\.NAME\.KEY"),
+        ({"stage.base.freeze": "layer9"}, r"--set stage\.base\.freeze 'layer9'.*none"),
     ],
 )
 def test_wrong_settings_of_stages_are_refused(folder: Path, given: dict[str, str], words: str) -> None:
@@ -236,6 +238,8 @@ def test_stages_of_a_method_without_any_and_of_a_checkpoint_are_refused(folder: 
 def test_a_stage_of_no_iterations_is_left_out(folder: Path) -> None:
     plan = make_plan(request(folder, settings={"stage.base.iterations": "0"}))
     assert plan.stages == ()
+    with pytest.raises(UserError, match=r"stage\.base\.iterations=0 leaves it out"):
+        train_stage(plan, "base")
     assert "stages" not in plan.settings.to_json()
 
 

@@ -112,6 +112,20 @@ class TestRows:
         assert "rate" not in remark
         assert "Different training episodes" in to_markdown(only(tmp_path))
 
+    def test_a_network_that_only_some_were_trained_on_top_of_is_said_in_one_word(self, tmp_path: Path):
+        stage = {"network": "n", "images": "base", "recipe": {"iterations": 20, "batch": 4, "lr": 0.1}}
+        write_run(tmp_path, method="panet", recipe={"iterations": 10})
+        write_run(tmp_path, method="bam", recipe={"iterations": 10}, stages={"base": stage})
+        (remark,) = self.of_trainings(tmp_path)
+        assert "Different networks trained before: bam base, 20 steps of 4 images; panet none." in remark
+        write_run(tmp_path, method="bam", recipe={"iterations": 10})
+        assert {row[2] for row in texts(only(tmp_path))} == {"", "stages.base=20 steps of 4 images", "stages.base=none"}
+        longer = stage | {"recipe": stage["recipe"] | {"iterations": 30}}
+        write_run(tmp_path, method="panet", recipe={"iterations": 10}, stages={"base": stage})
+        write_run(tmp_path, method="panet", recipe={"iterations": 10}, stages={"base": longer})
+        told = [row[2] for row in texts(only(tmp_path)) if row[0] == "panet"]
+        assert "stages.base.recipe.iterations=30" in told[1] + told[2]
+
     def test_optimisers_are_told_apart_also_where_a_record_leaves_sgd_out(self, tmp_path: Path):
         recipe = {"iterations": 300, "batch": 1, "lr": 1.0}
         write_run(tmp_path, recipe=recipe)

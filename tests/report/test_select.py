@@ -185,6 +185,18 @@ def test_training_episodes_that_differ_come_first(tmp_path: Path):
     ]
 
 
+def test_a_stage_that_one_alone_has_is_one_entry(tmp_path: Path):
+    recipe = {"iterations": 20, "batch": 4}
+    write_run(tmp_path, method="bam", stages={"base": {"network": "n", "images": "base", "recipe": recipe}})
+    write_run(tmp_path)
+    write_run(tmp_path, method="repri", stages={"base": {"network": "n", "released": "BAM's base", "parameters": "1"}})
+    bam, baseline, repri = select(["bam", "baseline", "repri"], tmp_path, {}).contenders
+    assert also_different(bam, baseline) == ['stages.base: "20 steps of 4 images" / "none"']
+    assert also_different(bam, repri) == [
+        'stages.base: "20 steps of 4 images" / "BAM\'s base, released, not trained here"'
+    ]
+
+
 def test_lists_of_two_experiments_are_never_one_contender(tmp_path: Path):
     """Each fold has its own digest in any case: what folds share is what their files are called."""
     for fold in (1, 2, 3, 4):
