@@ -12,7 +12,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.schema import MAPPINGS, TABLE, UNIONS, MisfitError, Range, fitted
 
 _SCALARS = {bool, int, float, str}
-_DEPTHS = {"recipe": 1, "protocol": 2}
+_DEPTHS = {"recipe": 1, "protocol": 2, "stage": 2, "weights": 1}
 """How many tables lie in one another under the first name of a setting."""
 
 

@@ -18,7 +18,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.registry import find_method, method_names
 from fsseg_bench.storage.json_text import plain
-from fsseg_bench.values import checked_value, text_of
+from fsseg_bench.values import checked_value, flat_settings, text_of
 
 
 @pytest.mark.parametrize(
@@ -172,3 +172,12 @@ def test_the_switches_of_a_record_are_the_switches_of_its_run(name: str) -> None
     stored = json.loads(json.dumps(plain(defaults)))
     assert parse_switches(name, cls, stored) == defaults
     assert parse_switches(name, cls, {key: text_of(value) for key, value in stored.items()}) == defaults
+
+
+def test_settings_of_a_file_may_be_tables_as_deep_as_their_names() -> None:
+    content = {"steps": 1, "stage": {"base": {"lr_factors": {"a.": 2}}}, "weights": {"supervision": "none"}}
+    assert flat_settings(content, "file") == {
+        "steps": 1,
+        "stage.base.lr_factors": {"a.": 2},
+        "weights.supervision": "none",
+    }

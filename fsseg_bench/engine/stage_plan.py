@@ -93,9 +93,9 @@ def _planned(
 ) -> PlannedStage:
     request, network = outlined.request, stage.network
     where = f"{request.method}: stage {stage.name}"
-    freeze, known = stage.recipe.freeze, ("none", *trunk.stages, "all")
-    if freeze not in known:
-        raise unknown(f"--set stage.{stage.name}.freeze", freeze, known)
+    freeze, may = stage.recipe.freeze, ("none", *trunk.stages, "all")
+    if freeze not in may:
+        raise unknown(f"--set stage.{stage.name}.freeze", freeze, may)
     network_name = f"{portable_name(network.__module__)}.{network.__qualname__}"
     if network.layout != outlined.cls.layout:
         raise ContractError(f"{where}: {network.__name__}.layout is not the method's; both must be the same")
