@@ -87,11 +87,10 @@ def object_cells(mask: Tensor, grid: tuple[int, int]) -> Tensor:
     smooth = resize(mask.float(), grid) > 0.5
     nearest = F.interpolate(mask.float()[None, None], size=grid, mode="nearest")[0, 0] > 0.5
     count = mask.sum().clamp_min(1)
-    patch = width // w
-    # whole numbers, so that no mean position is rounded over the edge of a cell
+    # whole numbers, so that no mean position is rounded over the edge of a cell, whose sides need not be whole pixels
     rows, columns = (torch.arange(side, device=mask.device) for side in (height, width))
-    row = ((mask.sum(dim=1) * rows).sum() // (count * patch)).clamp_max(h - 1)
-    column = ((mask.sum(dim=0) * columns).sum() // (count * patch)).clamp_max(w - 1)
+    row = (mask.sum(dim=1) * rows).sum() * h // (count * height)
+    column = (mask.sum(dim=0) * columns).sum() * w // (count * width)
     places = torch.arange(h * w, device=mask.device).view(h, w)
     middle = (places == row * w + column) & mask.any()
     return torch.where(smooth.any(), smooth, torch.where(nearest.any(), nearest, middle))

@@ -46,6 +46,7 @@ def _mask(size: tuple[int, int], *boxes: tuple[slice, slice]) -> Tensor:
         (_mask((64, 64), (slice(23, 25), slice(7, 9)), (slice(1, 2), slice(1, 60))), [(1, 0)]),
         (_mask((64, 64)), []),
         (_mask((67, 67), (slice(66, 67), slice(66, 67))), [(3, 3)]),  # beyond the last cell of 16 pixels
+        (_mask((79, 79), (slice(57, 59), slice(57, 59))), [(2, 2)]),  # cells of 19.75 pixels: 39.5 to 59.25
     ],
 )
 def test_the_cells_of_a_mask(mask: Tensor, cells: list[tuple[int, int]]) -> None:

@@ -190,7 +190,7 @@ def test_cells_tile_the_image(timm: Any) -> None:
         ("timm:test_vit:output_stride=8", "has no output stride to choose"),
         ("timm:test_vit:wide", r"'wide' is no option; there are :meta .* :output_stride=8, 16 or 32"),
         ("timm:test_resnet:output_stride=8:output_stride=8", r"write timm:test_resnet:output_stride=8$"),
-        ("timm:test_vit:meta", "timm computes it as Meta's code does; leave :meta out"),
+        ("timm:test_vit:meta", "do not differ here, or Meta has no such model; leave :meta out"),
         ("timm:test_vit-blocks.5", "blocks.5 is the last stage of timm:test_vit, so this is the whole network"),
         ("timm:test_vit-layer1", r"no stage 'layer1' to cut after; it can be cut after blocks\.0, "),
         ("timm:test_vit_relpos", "does not take images of any size, such as 128x96 pixels .*doesn't match"),

@@ -34,7 +34,9 @@ def as_meta(model: nn.Module, name: str) -> None:
         cls = type(model)
         model.__class__ = type(f"Meta{cls.__name__}", (_MetaPositions, cls), {})  # a copy of the model keeps it
     else:
-        raise UserError(f"backbone {name}: timm computes it as Meta's code does; leave :meta out")
+        raise UserError(
+            f"backbone {name}: timm and Meta's code do not differ here, or Meta has no such model; leave :meta out"
+        )
 
 
 def last_norm(model: nn.Module) -> nn.Module | None:
