@@ -168,9 +168,10 @@ class OwnNote:
 
     def look(self) -> bool:
         """Whether the note is still there; where that cannot be seen now, it is taken to be."""
+        now = time.clock_gettime(_CLOCK)  # before it is read: the process may be suspended in between
         try:
             self.lost = self.lost or _content(self._folder, self.name) != self._line
-            self._seen = time.clock_gettime(_CLOCK)
+            self._seen = now
         except FileNotFoundError:
             self.lost = True
         except OSError:

@@ -14,7 +14,7 @@ import pytest
 
 from fsseg_bench.errors import FullDiskError, UserError
 from fsseg_bench.records.info import moved_aside
-from fsseg_bench.storage import lock, lock_file
+from fsseg_bench.storage import lock, lock_file, lock_note
 from fsseg_bench.storage.lock import LOCK_NAME, FolderLock
 from tests.support.fresh import ROOT
 from tests.support.locking import CALM, QUICK, arguments, holding, run
@@ -148,8 +148,28 @@ def test_a_suspended_writer_keeps_its_lock_on_its_own_machine(tmp_path: Path, ki
         holder.process.send_signal(signal.SIGSTOP)
         words = run(TAKE, tmp_path, "node7", kind)
         assert (f"(node7, process {holder.pid}, since" in words) == (kind != "local-locks")
+        time.sleep(2 * QUICK)  # a shorter pause is none: the other has neither waited nor needed long
         holder.process.send_signal(signal.SIGCONT)
         assert (holder.check() == "mine") == (kind != "local-locks")
+
+
+def test_a_writer_that_is_suspended_while_it_looks_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it read is as old as the moment before: another machine may have taken over since."""
+    folder, clock, read = os.open(tmp_path, os.O_RDONLY), [100.0], lock_note._content
+    monkeypatch.setattr(time, "clock_gettime", lambda _: clock[0])
+    note = lock_note.OwnNote(folder, None, system=False, beat=QUICK)
+
+    def read_and_sleep(place: int, name: str) -> bytes:
+        found = read(place, name)
+        (tmp_path / name).unlink()
+        clock[0] += 60
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock_note, "_content", read_and_sleep)
+        assert note.look()
+    assert not note.look_after_a_pause()
+    os.close(folder)
 
 
 @pytest.mark.parametrize("kind", ["no-locks", "local-locks"])
