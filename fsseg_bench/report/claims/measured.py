@@ -16,7 +16,9 @@ from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.rows import group_rows
 from fsseg_bench.report.scored import ScoredRun
+from fsseg_bench.report.seen import seen_of_row
 from fsseg_bench.report.words import given_list, natural, short
+from fsseg_bench.seen import TRUTH
 
 
 class Kind(NamedTuple):
@@ -106,7 +108,7 @@ def changed_rules(row: Row) -> str:
 
 
 def unlike_file(row: Row) -> str:
-    """Switches that were set otherwise than the file needs, and query scales; empty: none."""
+    """Switches that were set otherwise than the file needs, and a look at the query's truth; empty: none."""
     settings, found = row.settings, released(row.all_runs[0]) or {}
     needed = found.get("switches", {})
     parts = [
@@ -114,4 +116,6 @@ def unlike_file(row: Row) -> str:
         for name, value in needed.items()
         if name in settings.switches and json.dumps(settings.switches[name]) != json.dumps(value)
     ]
+    if TRUTH in seen_of_row(row).extra_data:
+        parts.append("the query's true mask was read")
     return "; ".join(parts)

@@ -22,6 +22,7 @@ from fsseg_bench.report.claims.make import Claims, claims
 from fsseg_bench.report.claims.printed import KINDS, Place, claimed
 from fsseg_bench.report.find_papers import papers
 from fsseg_bench.report.model import Cell
+from fsseg_bench.seen import Seen, with_truth
 from tests.support.fresh import python
 from tests.support.paper import paper_run
 
@@ -41,7 +42,9 @@ SPREAD = [((c,), (900, 0, 100 - hits, hits)) for c in range(1, 6) for hits in (5
 """Three episodes of each class of fold 1: IoU 180 / 300."""
 
 
-def evaluated(root: Path, hits: int = 60, *, rows: Any = BOTH, needed: Any = None, **changes: Any) -> Path:
+def evaluated(
+    root: Path, hits: int = 60, *, rows: Any = BOTH, needed: Any = None, seen: Any = None, **changes: Any
+) -> Path:
     """A run of a released SSP file whose every class has the IoU ``hits`` percent."""
     released = {
         "file": "best.pth",
@@ -57,7 +60,7 @@ def evaluated(root: Path, hits: int = 60, *, rows: Any = BOTH, needed: Any = Non
         "recipe": {},
         "weights": "checkpoint",
         "checkpoint_digest": f"{changes.get('fold', 1)}" * 64,
-        "extra": {"trained": {"file": "best.pth", "released": released}},
+        "extra": {"trained": {"file": "best.pth", "released": released}, **({"seen": seen} if seen else {})},
     }
     return paper_run(root, hits, **(own | changes))
 
@@ -154,10 +157,12 @@ def test_other_rules_and_other_switches_are_shown_and_not_compared(tmp_path: Pat
     evaluated(tmp_path, 40, protocol_label=changed.label, protocol_digest=changed.digest)
     evaluated(tmp_path, 50, needed={"refine": True}, switches={"refine": False})
     evaluated(tmp_path, 55, protocol_digest="e" * 64)
+    evaluated(tmp_path, 65, switches={"truth": "void"}, seen=vars(with_truth(Seen(extra_data="none"))))
     rows = {row[8].text: row[9] for row in claims(tmp_path).table.rows if row[4].text == "fold 1"}
-    assert {text: cell.text for text, cell in rows.items()} == {"40.00": "-", "50.00": "-", "55.00": "-"}
+    assert {text: cell.text for text, cell in rows.items()} == {"40.00": "-", "50.00": "-", "55.00": "-", "65.00": "-"}
     assert rows["40.00"].note == "not comparable: other rules than the protocol's: image.size=257"
     assert rows["50.00"].note == "not comparable: refine=false is set, and the released network has true"
+    assert rows["65.00"].note == "not comparable: the query's true mask was read"
     assert rows["55.00"].note.startswith("not comparable: measured under version 1 of the protocol, or an edited one")
 
 
