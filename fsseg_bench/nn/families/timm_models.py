@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ INSTALL = 'pip install "fsseg-bench[timm]"'
 _TESTED = (129, 97)  # pixels: no multiple of anything
 _STRIDE = re.compile(r"output_stride=(8|16|32)")
 _META = "meta"
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def create(asked: ModelName) -> nn.Module:
     timm = library()
     name = asked.model.partition(".")[0]
     if not timm.is_model(name):
-        raise unknown("model of timm", name, _near(timm, name), prefix=PREFIX)
+        raise _unknown(timm, name)
     options: dict[str, Any] = {} if asked.output_stride is None else {"output_stride": asked.output_stride}
     model = _made(timm, asked, options)
     more = {key: value for key, value in (("dynamic_img_size", True), ("strict_img_size", False)) if _takes(model, key)}
@@ -181,9 +183,14 @@ def _takes(model: nn.Module, option: str) -> bool:
     return option in inspect.signature(type(model).__init__).parameters
 
 
-def _near(timm: ModuleType, name: str) -> list[str]:
-    """The names of models that begin alike: all of them are more than a thousand."""
-    for end in range(len(name), 0, -1):
-        if found := timm.list_models(f"{name[:end]}*"):
-            return list(found)[:30]
-    return []
+def _unknown(timm: ModuleType, name: str) -> UserError:
+    """Names that are near or begin alike: all of them are more than a thousand."""
+    known = list(timm.list_models())
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(PREFIX + one) for one in near)}?" if near else ""
+    start = name.partition("_")[0]
+    alike = [one for one in known if start and one.startswith(start)][:_SHOWN]
+    listing = f" Some that begin with {start}: {', '.join(alike)}." if alike else ""
+    return UserError(
+        f"unknown model of timm {PREFIX + name!r}.{hint}{listing} timm.list_models() lists all {len(known)} of them"
+    )
