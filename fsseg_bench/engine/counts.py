@@ -72,3 +72,15 @@ def confusion(prediction: Tensor, label: Tensor, ways: int) -> Tensor:
     counts = torch.zeros(len(cell), n * n + 1, dtype=torch.int64, device=cell.device)
     counts.scatter_add_(1, cell, torch.ones_like(cell))
     return counts[:, :-1].reshape(-1, n, n)
+
+
+def void_counts(prediction: Tensor, label: Tensor, ways: int) -> Tensor:
+    """What is predicted at void pixels, (B, N+1) int64 of each episode: arguments as :func:`confusion`.
+
+    No score of a protocol that ignores void reads them; they tell what another rule would have given.
+    """
+    void = label == VOID
+    if ways == 1:
+        predicted = torch.count_nonzero(void & prediction.bool(), dim=(1, 2))
+        return torch.stack([torch.count_nonzero(void, dim=(1, 2)) - predicted, predicted], dim=1)
+    return torch.stack([torch.count_nonzero(void & (prediction == way), dim=(1, 2)) for way in range(ways + 1)], dim=1)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fsseg_bench.engine.counts import confusion, predict_labels
+from fsseg_bench.engine.counts import confusion, predict_labels, void_counts
 from fsseg_bench.engine.stopwatch import Span
 from fsseg_bench.errors import UserError
 
@@ -24,6 +24,10 @@ class EpisodeResult:
     """(N+1, N+1) int64 at the input size: rows labels, columns predictions."""
     native: Tensor
     """The same at the query's native size."""
+    input_void: Tensor
+    """(N+1,) int64: what is predicted at void pixels at the input size."""
+    native_void: Tensor
+    """The same at the native size."""
     prediction: Tensor
     """(S, S) uint8 on the CPU: what was predicted at the input size, in 0..N."""
     diagnostics: dict[str, Any]
@@ -36,6 +40,8 @@ class EpisodeResult:
             "classes": list(self.classes),
             "input": self.input.flatten().tolist(),
             "native": self.native.flatten().tolist(),
+            "input_void": self.input_void.tolist(),
+            "native_void": self.native_void.tolist(),
         }
         if self.diagnostics:
             row["diagnostics"] = self.diagnostics
@@ -80,7 +86,7 @@ class ChunkResults(NamedTuple):
         tensors = iter(self.arrived())
         heads = []
         for names in self.diagnostics:
-            finite, at_input, at_native, predicted = (next(tensors) for _ in range(4))
+            finite, at_input, at_native, void_input, void_native, predicted = (next(tensors) for _ in range(6))
             self._check(finite.tolist())
             values = {name: next(tensors).tolist() for name in names}
             heads.append(
@@ -90,6 +96,8 @@ class ChunkResults(NamedTuple):
                         classes[i],
                         at_input[row],
                         at_native[row],
+                        void_input[row],
+                        void_native[row],
                         predicted[row],
                         {name: of_all[row] for name, of_all in values.items()},
                     )
@@ -108,19 +116,22 @@ class ChunkResults(NamedTuple):
 
 def begin_counting(scored: Sequence[Scored], labels: Labels, ways: int) -> list[Tensor]:
     """Whatever is to be known of a chunk, on the device: of each head whether the scores are finite (B,), the pixel
-    counts at the input size and at the native one (B, N+1, N+1), the predicted labels (B, S, S), and diagnostics."""
+    counts at the input size and at the native one (B, N+1, N+1), those of void pixels (B, N+1) likewise, the predicted
+    labels (B, S, S), and diagnostics."""
     results = []
     at_input = labels.input[0][None] if len(labels.input) == 1 else torch.stack(list(labels.input))
     for scores, diagnostics in scored:
         predicted = predict_labels(scores, (at_input.shape[1], at_input.shape[2]))
-        at_native = [
-            confusion(predict_labels(scores[row : row + 1], (label.shape[0], label.shape[1])), label[None], ways)
+        native = [
+            (predict_labels(scores[row : row + 1], (label.shape[0], label.shape[1])), label[None])
             for row, label in enumerate(labels.native)
         ]
         results += [
             torch.isfinite(scores).flatten(1).all(dim=1),
             confusion(predicted, at_input, ways),
-            torch.cat(at_native),
+            torch.cat([confusion(prediction, label, ways) for prediction, label in native]),
+            void_counts(predicted, at_input, ways),
+            torch.cat([void_counts(prediction, label, ways) for prediction, label in native]),
             predicted,
             *(tensor.float() for tensor in diagnostics.values()),
         ]

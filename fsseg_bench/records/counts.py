@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from fsseg_bench.conventions import Int64
     from fsseg_bench.protocol.table import EpisodeTable
 
-_NOTED = re.compile(rb',"(?:diagnostics|check)":.*')  # what the engine writes behind the counts of a line
+_NOTED = re.compile(rb',"(?:input_void|diagnostics|check)":.*')  # what the engine writes behind the counts of a line
 _BUT_DIGITS = bytes(code if chr(code) in "0123456789" else ord(" ") for code in range(256))
 _MOST_PIXELS = 2**48  # sums of counts below this stay within int64
-_KEYS = {"episode", "classes", "input", "native", "diagnostics"}
+_VOID = ("input_void", "native_void")
+_KEYS = {"episode", "classes", "input", "native", *_VOID, "diagnostics"}
 
 
 class EpisodeCounts(NamedTuple):
@@ -33,6 +34,32 @@ class EpisodeCounts(NamedTuple):
     """(E, N+1, N+1) pixels at the protocol's input size."""
     native: Int64
     """(E, N+1, N+1) pixels at the query's native size."""
+
+
+class VoidCounts(NamedTuple):
+    """What a run predicted at void pixels, in E episodes of N ways; column 0 is background."""
+
+    input: Int64
+    """(E, N+1) pixels at the protocol's input size."""
+    native: Int64
+    """(E, N+1) pixels at the query's native size."""
+
+
+def parse_void(data: bytes, way: int, path: Path) -> VoidCounts | None:
+    """The counts of void pixels in an episode log's content; None where it was written by a version without them.
+
+    Raises:
+        RecordError: some rows have them and others do not; LinesError: a line is damaged. Names ``path``.
+    """
+    import numpy as np
+
+    rows = parse_lines(data, path, inspect=lambda _, row: _wrong(row, way))
+    known = [row for row in rows if _VOID[0] in row]
+    if not known:
+        return None
+    if len(known) < len(rows):
+        raise RecordError(f"{path}: {len(rows) - len(known)} of {len(rows)} episodes have no counts of void pixels")
+    return VoidCounts(*(np.array([row[key] for row in rows], np.int64).reshape(-1, way + 1) for key in _VOID))
 
 
 def parse_counts(data: bytes, way: int, novel: set[int], path: Path) -> EpisodeCounts:
@@ -87,8 +114,9 @@ def row_inspector(
         first[:] = first or [shape]
         if pixels is not None:
             for key, limit in pixels(i).items():
-                if sum(row[key]) > limit:
-                    return f"{key} counts {sum(row[key])} pixels; the query has {limit}"
+                counted = sum(row[key]) + sum(row.get(f"{key}_void", ()))
+                if counted > limit:
+                    return f"{key} counts {counted} pixels; the query has {limit}"
         return None
 
     return inspect
@@ -103,6 +131,11 @@ def _wrong(row: Row, way: int) -> str | None:
         values = row.get(key)
         if not (isinstance(values, list) and len(values) == width and all(map(_countable, values))):
             return f"{key!r} must hold {width} whole numbers of at least 0"
+    if any(key in row for key in _VOID):
+        for key in _VOID:
+            values = row.get(key)
+            if not (isinstance(values, list) and len(values) == way + 1 and all(map(_countable, values))):
+                return f"{key!r} must hold {way + 1} whole numbers of at least 0"
     return None
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
-from fsseg_bench.records.counts import EpisodeCounts, parse_counts
+from fsseg_bench.records.counts import EpisodeCounts, VoidCounts, parse_counts, parse_void
 from fsseg_bench.records.info import (
     EPISODES_FILE,
     EVALUATED_FILE,
@@ -95,13 +95,26 @@ class StoredRun:
             RecordError: the run is not done, or its episode log is missing, edited or does not fit its
                 settings.
         """
+        data, path = self._episode_log()
+        return parse_counts(data, self.settings.way, set(self.novel), path)
+
+    def void_counts(self) -> VoidCounts | None:
+        """What was predicted at void pixels; None where a version recorded the run that did not count them.
+
+        Raises:
+            RecordError: as :meth:`counts`.
+        """
+        data, path = self._episode_log()
+        return parse_void(data, self.settings.way, path)
+
+    def _episode_log(self) -> tuple[bytes, Path]:
         path, seal = self.folder / EPISODES_FILE, self.info.episodes
         if self.status != "done":
             raise RecordError(f"{self.folder}: the run is not done (status {self.status})")
         data = _unchanged(path, seal.sha256 if seal else "")
         if data is None:
             raise RecordError(f"{path}: cannot be read: {os.strerror(errno.ENOENT)}")
-        return parse_counts(data, self.settings.way, set(self.novel), path)
+        return data, path
 
     def content(self, name: str) -> bytes:
         """A file beside run.json, as it was when the run was done.

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsseg_bench.engine.counts import average_scores, confusion, predict_labels, scores_from_logits
+from fsseg_bench.engine.counts import average_scores, confusion, predict_labels, scores_from_logits, void_counts
 
 
 def loop_counts(prediction: np.ndarray, label: np.ndarray, ways: int) -> list[list[int]]:
@@ -26,6 +26,20 @@ def test_confusion_equals_a_loop_over_pixels(ways: int) -> None:
     found = confusion(torch.from_numpy(prediction), torch.from_numpy(label), ways)
     assert found.dtype == torch.int64
     expected = [loop_counts(p, t, ways) for p, t in zip(prediction, label, strict=True)]
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("ways", [1, 2, 3])
+def test_counts_of_void_pixels_equal_a_loop_over_pixels(ways: int) -> None:
+    rng = np.random.RandomState(ways)
+    prediction = rng.randint(0, ways + 1, (4, 13, 17)).astype(np.uint8)
+    label = rng.choice([0, 1, 255], (4, 13, 17)).astype(np.uint8)
+    found = void_counts(torch.from_numpy(prediction), torch.from_numpy(label), ways)
+    expected = [[0] * (ways + 1) for _ in range(4)]
+    for i, (p, t) in enumerate(zip(prediction, label, strict=True)):
+        for predicted, true in zip(p.ravel().tolist(), t.ravel().tolist(), strict=True):
+            expected[i][predicted] += true == 255
+    assert found.dtype == torch.int64
     assert found.tolist() == expected
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsseg_bench.records.counts import parse_counts
+from fsseg_bench.records.counts import parse_counts, parse_void, row_inspector
 from fsseg_bench.records.info import RecordError
 
 LINE = '{"episode":0,"classes":[2],"input":[60,10,0,20],"native":[7,0,10,99]}'
@@ -61,3 +61,24 @@ def test_several_ways_and_an_empty_log() -> None:
     assert (found.classes.tolist(), found.input.shape) == ([[3, 1]], (1, 3, 3))
     assert np.array_equal(found.native.ravel(), np.arange(9, 18))
     assert len(parse_counts(b"", 1, {1}, Path("log")).classes) == 0
+
+
+VOID = LINE.replace("}", ',"input_void":[3,4],"native_void":[0,5],"diagnostics":{"x":1}}')
+
+
+def test_counts_of_void_pixels_are_read_where_there_are_any() -> None:
+    found = parse_void(f"{VOID}\n".encode(), 1, Path("log"))
+    assert found is not None
+    assert (found.input.tolist(), found.native.tolist()) == ([[3, 4]], [[0, 5]])
+    assert parsed(VOID) == parsed(LINE)
+    assert parse_void(f"{LINE}\n".encode(), 1, Path("log")) is None
+    with pytest.raises(RecordError, match="1 of 2 episodes have no counts of void pixels"):
+        parse_void(f"{VOID}\n{LINE}\n".encode(), 1, Path("log"))
+
+
+def test_counts_of_void_pixels_are_inspected() -> None:
+    inspect = row_inspector(1, [2], pixels=lambda i: {"input": 97, "native": 121})
+    assert inspect(0, json.loads(VOID)) is None
+    assert inspect(0, json.loads(VOID.replace("[3,4]", "[3,5]"))) == "input counts 98 pixels; the query has 97"
+    assert "'native_void' must hold 2" in str(inspect(0, json.loads(VOID.replace(',"native_void":[0,5]', ""))))
+    assert "'input_void' must hold 2" in str(inspect(0, json.loads(VOID.replace("[3,4]", "[3]"))))
