@@ -167,9 +167,10 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
         save_arrays(path, arrays)
     images, turned = arrays["images"].tolist(), set(arrays["turned"].tolist())
     source.known.turned.update((image, image in turned) for image in images)
-    remarks = source.remarks(images)
+    frame = _frame(arrays)
+    remarks = [*source.remarks(images), *source.of_no_class(sorted(set(images) - set(frame["image"])))]
     copies, left_out = ({str(image): str(other) for image, other in arrays[key]} for key in ("copies", "left_out"))
-    return PairIndex(protocol, str(arrays["fingerprint"]), _frame(arrays), tuple(remarks), copies, left_out)
+    return PairIndex(protocol, str(arrays["fingerprint"]), frame, tuple(remarks), copies, left_out)
 
 
 def _code(kind: type[Source]) -> str:

@@ -94,10 +94,34 @@ def read_binary_mask(path: Path, data: bytes | None = None) -> UInt8:
         found = _listed(objects, colours=stored.coloured)
         raise UserError(
             f"{path}: the mask has the {kind} {found} beside {zero}; a binary mask has one. Soft edges must go "
-            "(with Pillow, for example, mask.convert('L').point(lambda v: 255 * (v > 127))); several objects or void "
+            "(in a protocol with data.mask_threshold, which says from which grey on a pixel is the object; in the file "
+            "with Pillow, for example, mask.convert('L').point(lambda v: 255 * (v > 127))); several objects or void "
             "pixels need VOC's layout, whose masks hold label values, 255 being void"
         )
     mask: UInt8 = (values != 0).astype(np.uint8)
+    return mask
+
+
+def read_grey_mask(path: Path, threshold: int, data: bytes | None = None) -> UInt8:
+    """(H, W) uint8: 1 where the mask, turned to grey, is at least ``threshold``, 0 elsewhere.
+
+    Grey is what Pillow's mode ``L`` makes of the file: (299 R + 587 G + 114 B) / 1000 of colours and of a palette's
+    colours; black and white are 0 and 255, and greys of 2 or 4 bits are spread over 0 to 255. So 255 is an object
+    here, never void. ``data`` as :func:`read_labels`.
+
+    Raises:
+        UserError: the file is missing, cannot be decoded, is a JPEG or the like, is transparent, or has more than 8
+            bits a channel.
+    """
+    content = read_file(path, "mask") if data is None else data
+    with opened(path, "mask", content) as file:
+        _check_file(path, file)
+        if (bits := _bits(file, content)) > 8:
+            raise UserError(f"{path}: the mask has {bits} bits a channel; data.mask_threshold needs 8")
+        if file.mode in {"LA", "RGBA"}:
+            _check_alpha(path, file.mode, np.array(file))
+        grey = np.array(file.convert("L"))
+    mask: UInt8 = (grey >= threshold).astype(np.uint8)
     return mask
 
 
@@ -144,11 +168,7 @@ def _read(path: Path, data: bytes | None) -> _Stored:
     if bits > 8 and mode not in {"I", "I;16", "I;16B", "I;16L"}:
         raise UserError(f"{path}: the mask has {bits} bits a channel in mode {mode}; save it with 8")
     if mode in {"LA", "RGBA"}:
-        if (pixels[..., -1] != 255).any():
-            raise UserError(
-                f"{path}: the mask has mode {mode} and is transparent in places; save it as a greyscale PNG without "
-                "an alpha channel"
-            )
+        _check_alpha(path, mode, pixels)
         mode, pixels = mode[:-1], pixels[..., 0] if mode == "LA" else pixels[..., :3]
     if palette is not None:
         colours = np.full(256, -1, dtype=np.int64)
@@ -161,6 +181,14 @@ def _read(path: Path, data: bytes | None) -> _Stored:
     if mode == "L" and bits in {2, 4}:
         pixels //= 255 // (2**bits - 1)  # Pillow spreads such samples over 0 to 255
     return _Stored(pixels.astype(np.uint8) if mode == "1" else pixels)
+
+
+def _check_alpha(path: Path, mode: str, pixels: npt.NDArray[Any]) -> None:
+    if (pixels[..., -1] != 255).any():
+        raise UserError(
+            f"{path}: the mask has mode {mode} and is transparent in places; save it as a greyscale PNG without "
+            "an alpha channel"
+        )
 
 
 def _check_file(path: Path, file: Image.Image) -> None:

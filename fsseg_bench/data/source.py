@@ -220,6 +220,10 @@ class Source(SourceKind, ABC):
             f'they are {done} (image.orientation = "{value}")'
         ]
 
+    def of_no_class(self, images: Sequence[str]) -> list[str]:
+        """What to say of ``images``, those of the lists whose labels show none of the classes: a sentence each."""
+        return []
+
     def has_image(self, image_id: str) -> bool:
         """Whether there is such an image, with its file."""
         try:

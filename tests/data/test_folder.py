@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,45 @@ def test_a_protocol_opens_and_indexes_it(tmp_path: Path) -> None:
     index = build_index(source, protocol)
     assert index.test_pairs(1) == {1: ("ant/000", "ant/001", "ant/002"), 2: ("bee/000", "bee/001", "bee/002")}
     assert set(index.train_pairs(1)) == {3, 4, 5}
+
+
+def test_a_threshold_is_part_of_what_is_read_and_cached(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "own-data", 2, ("ant", "bee", "cat", "dog", "eel", "fox"))
+    soft = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    soft[3:7, 5] = 127, 128, 200, 255
+    Image.fromarray(soft).save(tmp_path / "own-data/ant/masks/000.png")
+    text = with_source("folder").replace('["train"]', '["all"]').replace('["val"]', '["all"]')
+    text = text.replace("train_excludes_test = true", "train_excludes_test = false").replace("2048", "1")
+    path = write(tmp_path, text)
+    strict = load_protocol(path)
+    with pytest.raises(UserError, match=r"ant/masks/000\.png: the mask has the values 127, .*data\.mask_threshold"):
+        build_index(open_source(strict), strict)
+    found = {}
+    for threshold, pixels in ((128, 3), (201, 1), (127, 4)):
+        protocol = load_protocol(path, {"data.mask_threshold": str(threshold)})
+        source = open_source(protocol)
+        index = build_index(source, protocol)
+        rows = index.frame[index.frame["image"] == "ant/000"]
+        assert rows["pixels"].unique().tolist() == [pixels]
+        assert np.array_equal(source.class_masks("ant/000", [2, 1])[1], soft >= threshold)
+        content = source.content("ant/000", labels=True)
+        mask = tmp_path / "own-data/ant/masks/000.png"
+        assert content.files[mask.resolve()] == hashlib.sha256(mask.read_bytes()).hexdigest()
+        found[threshold] = (index.fingerprint, content.label, protocol.digest)
+        assert not index.source_remarks
+    assert len({*sum(found.values(), (strict.digest,))}) == 10
+    assert load_protocol(path, {"data.mask_threshold": "0"}).digest == strict.digest
+
+
+def test_images_that_show_nothing_are_said(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "own-data", 2, ("ant", "bee", "cat", "dog", "eel", "fox"))
+    Image.new("L", (WIDTH, HEIGHT), 99).save(tmp_path / "own-data/bee/masks/001.png")
+    text = with_source("folder").replace('["train"]', "[]").replace('["val"]', '["all"]').replace("2048", "1")
+    text = text[: text.index("2 = [")] + text[text.index("\n[data]") :]  # one fold: nothing is trained
+    protocol = load_protocol(write(tmp_path, text), {"data.mask_threshold": "100"})
+    index = build_index(open_source(protocol), protocol)
+    assert index.test_pairs(1)[2] == ("bee/000",)
+    assert index.source_remarks == (
+        "images that show nothing of their class and are used nowhere, masks without a grey from 100 on "
+        "(data.mask_threshold): 1 (bee/001)",
+    )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from fsseg_bench.data.masks import check_mask_size, palette_of, read_binary_mask, read_labels
+from fsseg_bench.data.masks import check_mask_size, palette_of, read_binary_mask, read_grey_mask, read_labels
 from fsseg_bench.errors import UserError
 from tests.support.datasets import save_mask
 from tests.support.photos import exif
@@ -281,3 +281,35 @@ def test_a_mask_has_the_size_of_its_image(tmp_path: Path) -> None:
     check_mask_size(tmp_path / "m.png", OBJECT, tmp_path / "a.jpg")
     with pytest.raises(UserError, match=r"m\.png is 4 x 6 pixels and its image .*a\.jpg 6 x 4; a mask must have"):
         check_mask_size(tmp_path / "m.png", OBJECT.T, tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("colours", "grey"),
+    [
+        ([(127, 127, 127), (128, 128, 128), (0, 0, 0), (255, 255, 255)], [127, 128, 0, 255]),
+        ([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)], [76, 150, 29, 226]),  # 76.2, 149.7, 29.1, 225.9
+    ],
+)
+def test_a_threshold_is_of_the_grey_of_colours_and_palettes(
+    tmp_path: Path, colours: list[tuple[int, int, int]], grey: list[int]
+) -> None:
+    rgb = Image.fromarray(np.array([colours], dtype=np.uint8))
+    indices = palette(np.arange(4, dtype=np.uint8)[None], *(c for colour in colours for c in colour))
+    for threshold in (1, 29, 30, 76, 77, 128, 150, 226, 227, 255):
+        expected = [[int(value >= threshold) for value in grey]]
+        for image in (rgb, rgb.convert("RGBA"), indices, Image.fromarray(np.array([grey], dtype=np.uint8))):
+            mask = read_grey_mask(save(tmp_path, image), threshold)
+            assert mask.dtype == np.uint8
+            assert mask.tolist() == expected
+
+
+def test_a_threshold_of_greys_with_few_and_many_bits(tmp_path: Path) -> None:
+    for depth, spread in ((1, [0, 255]), (2, [0, 85, 170, 255])):
+        values = np.arange(2**depth, dtype=np.uint8)[None]
+        path = write_png(tmp_path / "m.png", values, depth, GREY)
+        assert read_grey_mask(path, 86).tolist() == [[int(value >= 86) for value in spread]]
+    path = write_png(tmp_path / "m.png", np.arange(4, dtype=np.uint16)[None], 16, GREY)
+    with pytest.raises(UserError, match=r"m\.png: the mask has 16 bits a channel; data\.mask_threshold"):
+        read_grey_mask(path, 1)
+    with pytest.raises(UserError, match=r"m\.png: the mask has mode LA and is transparent in places"):
+        read_grey_mask(save(tmp_path, Image.new("LA", (6, 4), (200, 9))), 128)

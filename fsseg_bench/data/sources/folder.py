@@ -13,12 +13,12 @@ import numpy as np
 from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.decode import IMAGE_SUFFIXES
 from fsseg_bench.data.files import MASK_SUFFIXES, data_files, find_file, folders_in, shown
-from fsseg_bench.data.masks import check_mask_size, read_binary_mask
+from fsseg_bench.data.masks import check_mask_size, read_binary_mask, read_grey_mask
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.voc import VocSource, lossy_mask, not_read
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.schema import Must, later
+from fsseg_bench.schema import Must, Range, later
 
 ALL = "all"
 """The only named list: every image of every class."""
@@ -43,6 +43,9 @@ class FolderKeys:
     """The folder of a class's masks; may be that of the images."""
     mask_suffix: str = later("")
     """What a mask's name has behind its image's, before the suffix: ``_mask`` for ``001_mask.png``."""
+    mask_threshold: Annotated[int, Range(least=0, most=255)] = later(0)
+    """The grey, 1 to 255, from which on a pixel of a mask is the object; colours are turned to grey as Pillow's ``L``
+    does. 0: a mask has one value beside 0, or is an error."""
 
     def images_of(self, name: str) -> str:
         """The folder of the images of class ``name``, below ``data.root``."""
@@ -63,7 +66,8 @@ class FolderSource(VocSource):
 
     An image id is ``<class>/<name>``. Images have a suffix of :data:`fsseg_bench.data.decode.IMAGE_SUFFIXES`, masks one
     that keeps values; where both lie in one folder and only the suffix tells them apart, ``.png`` is the mask. Masks
-    are read by :func:`fsseg_bench.data.masks.read_binary_mask`: there is no void. An image shows the class of its
+    are read by :func:`fsseg_bench.data.masks.read_binary_mask`, or with ``mask_threshold`` by
+    :func:`fsseg_bench.data.masks.read_grey_mask`: there is no void. An image shows the class of its
     folder and, as far as anybody knows, no other.
     """
 
@@ -188,10 +192,23 @@ class FolderSource(VocSource):
         pixels = int(np.count_nonzero(mask))
         return {shown_class: pixels} if pixels else {}
 
+    def of_no_class(self, images: Sequence[str]) -> list[str]:
+        """As :meth:`Source.of_no_class`: here each image was put into the folder of a class."""
+        if not images:
+            return []
+        threshold = self.places.mask_threshold
+        why = f"masks without a grey from {threshold} on (data.mask_threshold)" if threshold else "empty masks"
+        return [f"images that show nothing of their class and are used nowhere, {why}: {shown(images)}"]
+
+    @property
+    def _reading(self) -> str:
+        return f"grey from {self.places.mask_threshold}" if self.places.mask_threshold else ""
+
     def _object(self, image_id: str) -> tuple[int, UInt8]:
         """The class of an image and (H, W) where it is: 1, elsewhere 0."""
         image, path = self.files(image_id)
-        mask = read_binary_mask(path, self.read(image_id, path, "mask"))
+        data, threshold = self.read(image_id, path, "mask"), self.places.mask_threshold
+        mask = read_grey_mask(path, threshold, data) if threshold else read_binary_mask(path, data)
         check_mask_size(path, mask, image, upright=self.upright)
         return self.classes.index(image_id.partition("/")[0]) + 1, mask
 

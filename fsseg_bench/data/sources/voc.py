@@ -240,9 +240,14 @@ class VocSource(Source):
         return {c: int(counts[c]) for c in range(1, len(self.classes) + 1) if counts[c]}
 
     def label_digest(self, image_id: str) -> str:
-        """SHA-256 (hex) of the mask file, and of the classes' colours in it."""
+        """SHA-256 (hex) of the mask file, and of what else decides how its values are read."""
         digest = self._mask_digest(image_id)
-        return sha256(f"{digest} {self.colors}".encode()) if self.colors else digest
+        return sha256(f"{digest} {self._reading}".encode()) if self._reading else digest
+
+    @property
+    def _reading(self) -> str:
+        """What decides beside a mask file itself which label its values are; empty where nothing does."""
+        return str(self.colors) if self.colors else ""
 
     def _mask_digest(self, image_id: str) -> str:
         return sha256(read_file(self.mask_path(image_id), "mask"))
@@ -250,8 +255,8 @@ class VocSource(Source):
     def content(self, image_id: str, *, labels: bool) -> Content:
         """As :meth:`Source.content`; with ``labels``, the mask is one of the files."""
         content = super().content(image_id, labels=labels)
-        # of a mask without colours, the file's digest is that of its labels
-        digest = self._mask_digest(image_id) if labels and self.colors else content.label
+        # where nothing else decides, the file's digest is that of its labels
+        digest = self._mask_digest(image_id) if labels and self._reading else content.label
         masks = {self.mask_path(image_id): digest} if labels else {}
         return content._replace(files={**content.files, **masks})
 
