@@ -85,8 +85,12 @@ class NotHereError(UserError):
     """Data or published weights that a run needs are nowhere on this machine: a plan can be shown without them."""
 
 
+_MOST_LISTED = 150
+"""Known names that :func:`unknown` shows: all methods, keys and backbones; not a thousand classes."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "", prefix: str = "") -> UserError:
-    """An error for a name that is not in ``known``, with near matches and the whole list.
+    """An error for a name that is not in ``known``, with near matches and the whole list, unless it is long.
 
     Args:
         kind: what is named, for example ``"method"``.
@@ -98,7 +102,9 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "", prefix:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(prefix + n) for n in near)}?" if near else ""
-    listing = ", ".join(prefix + n for n in names) if names else "none"
+    listing = ", ".join(prefix + n for n in names[:_MOST_LISTED]) if names else "none"
+    if len(names) > _MOST_LISTED:  # the classes of a data set, say
+        listing += f", ... ({len(names):,} in all)"
     place = f"{where}: " if where else ""
     return UserError(f"{place}unknown {kind} {prefix + name!r}.{hint} Known: {listing}.")
 

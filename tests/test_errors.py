@@ -26,6 +26,12 @@ def test_names_that_are_unknown(arguments: tuple[Any, ...], message: str) -> Non
     assert str(error) == message
 
 
+def test_a_thousand_known_names_are_counted() -> None:
+    text = str(unknown("class", "c12x", (f"c{i:04}" for i in range(1203)), "a.toml"))
+    assert text.endswith("c0148, c0149, ... (1,203 in all).")
+    assert "Known: c0000, c0001, " in text
+
+
 def test_several_near_matches_are_offered_best_first() -> None:
     text = str(unknown("dataset", "coco20i", ["coco20i-a", "coco20i-b", "pascal5i"]))
     assert "Did you mean 'coco20i-b' or 'coco20i-a'?" in text or "Did you mean 'coco20i-a' or 'coco20i-b'?" in text

@@ -31,6 +31,8 @@ def test_only_the_two_packages_land_in_site_packages(wheel: Path) -> None:
     assert {"fsseg_bench/protocols/pascal5i.toml", "fsseg_bench/py.typed", "fsseg_methods/py.typed"} <= set(names)
     assert "fsseg_bench/__init__.pyi" in names  # the list of public names, read when the package is imported
     assert {"fsseg_bench/report/html/page.css", "fsseg_bench/report/html/page.js"} <= set(names)
+    rules = {f"fsseg_bench/{path.relative_to(ROOT)}" for path in (ROOT / "protocols").rglob("*") if path.is_file()}
+    assert rules <= set(names)  # with the list files in folders below
     published = {"README.md", "biopt/table.toml", "biopt/numbers.csv", "biopt/errata.csv", "later/table.toml"}
     assert {f"fsseg_bench/results/published/{name}" for name in published} <= set(names)
     assert not [name for name in names if "/runs/" in name or name.startswith("tests")]

@@ -76,7 +76,7 @@ class BaseImages(TrainingStream):
     def __post_init__(self, protocol: Protocol) -> None:
         self._size = protocol.image.size
         self._base = protocol.base_classes(self.fold)
-        self._ignored = protocol.novel_classes(self.fold) if protocol.data.novel_in_train == "ignore" else ()
+        self._ignored = protocol.held_out(self.fold) if protocol.data.novel_in_train == "ignore" else ()
         self._kept = Kept(self.keep)
         where = f"{protocol.label}, fold {self.fold}"
         if len(self._base) > MOST_LABELS:

@@ -79,7 +79,7 @@ class PairIndex:
         images of the same photo.
         """
         drop = self.protocol.data.novel_in_train == "drop-image"
-        without = self.protocol.novel_classes(fold) if drop else ()
+        without = self.protocol.held_out(fold) if drop else ()
         return self._pairs("train", self.protocol.base_classes(fold), without)
 
     def training_images(self, fold: int) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class PairIndex:
         leaves out, as of :meth:`train_pairs`."""
         rows = self.frame[self.frame["split"] == "train"]
         if self.protocol.data.novel_in_train == "drop-image":
-            novel = self._showing(self.protocol.novel_classes(fold))
+            novel = self._showing(self.protocol.held_out(fold))
             rows = rows[~self._photos(rows["image"]).isin(self._photos(novel))]
         return tuple(sorted(set(rows["image"])))
 
@@ -128,7 +128,7 @@ class PairIndex:
 
     def _dropped(self, fold: int) -> dict[str, str]:
         """Training images of a fold that show no novel class, to an image of the same photo that does."""
-        novel = set(self._showing(self.protocol.novel_classes(fold)))
+        novel = set(self._showing(self.protocol.held_out(fold)))
         by_photo = {self.copies.get(image, image): image for image in sorted(novel, reverse=True)}
         train = set(self.frame.loc[self.frame["split"] == "train", "image"]) - novel
         photos = ((image, self.copies.get(image, image)) for image in sorted(train))

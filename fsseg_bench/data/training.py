@@ -151,7 +151,7 @@ class TrainingEpisodes(TrainingStream):
     def __post_init__(self, protocol: Protocol) -> None:
         self.pairs = {c: tuple(once(images, self.copies).values()) for c, images in sorted(self.pairs.items())}
         self._size = protocol.image.size
-        self._ignored = protocol.novel_classes(self.fold) if protocol.data.novel_in_train == "ignore" else ()
+        self._ignored = protocol.held_out(self.fold) if protocol.data.novel_in_train == "ignore" else ()
         self._base = protocol.base_classes(self.fold)
         self._kept = Kept(self.keep)
         self._where = f"{protocol.label}, fold {self.fold}"

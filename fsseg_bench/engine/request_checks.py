@@ -64,12 +64,21 @@ def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Rec
             f"{request.method} trains nothing, so it cannot be trained for {recipe.iterations:,} iterations; leave "
             "out --iterations"
         )
-    if recipe.iterations and not protocol.base_classes(request.fold):
+    if recipe.iterations and (why := _no_training(protocol, request.fold)):
         raise UserError(
-            f"{protocol.label} has one fold, and so no base classes to train on; evaluate a trained model with "
-            "--eval-only, or the untrained one with --iterations 0"
+            f"{why}: {request.method} cannot be trained on it; evaluate a trained model with --eval-only, or the "
+            "untrained one with --iterations 0"
         )
     return recipe
+
+
+def _no_training(protocol: Protocol, fold: int) -> str | None:
+    """Why nothing can be trained under a protocol; None where something can."""
+    if not protocol.data.train_list:
+        return f"{protocol.label} is for testing alone, its data.train_list is empty"
+    if not protocol.base_classes(fold):
+        return f"{protocol.label} has one fold, and so no base classes"
+    return None
 
 
 def stages_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> tuple[Stage, ...]:
@@ -94,11 +103,10 @@ def stages_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> tup
         changes[name][rest] = value
     found = tuple(_changed(stage, changes[stage.name]) for stage in stages)
     found = tuple(stage for stage in found if stage.recipe.iterations)
-    if found and not protocol.base_classes(request.fold):
+    if found and (why := _no_training(protocol, request.fold)):
         raise UserError(
-            f"{protocol.label} has one fold, and so no base classes to train {request.method}'s stage {found[0].name} "
-            f"on; evaluate a trained model with --eval-only, or the untrained one with "
-            f"--set stage.{found[0].name}.iterations=0"
+            f"{why}: {request.method}'s stage {found[0].name} cannot be trained on it; evaluate a trained model with "
+            f"--eval-only, or the untrained one with --set stage.{found[0].name}.iterations=0"
         )
     return found
 

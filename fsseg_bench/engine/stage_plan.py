@@ -134,7 +134,7 @@ def _planned(
         "classes": rules["classes"],
         "fold": request.fold,
         "base": protocol.base_classes(request.fold),
-        "novel": protocol.novel_classes(request.fold),
+        "novel": protocol.held_out(request.fold),
         "data_fingerprint": index.fingerprint,
         "images": stage.images,
         "network": network_name,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import folder, regular
+from fsseg_bench.protocol.class_lists import check_names, read_class_names, written_out
 from fsseg_bench.protocol.lists import absolute_lists, locate_lists
 from fsseg_bench.protocol.source import SourceKind, find_source
 from fsseg_bench.protocol.spec import (
@@ -58,6 +59,8 @@ class _File:
     image: ImageSpec
     scoring: ScoringSpec
     checkpoint: CheckpointSpec
+    base: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
 
 
 def builtin_protocols() -> dict[str, Path]:
@@ -179,31 +182,23 @@ def _text(protocol: Protocol, key: str) -> str:
 
 def _build(table: dict[str, Any], source: type[SourceKind], path: Path, home: Path | None) -> Protocol:
     file = parse(_File, table, path)
-    if not 1 <= len(file.classes) <= source.most_classes:
+    folds = _numbered(file.folds, path)
+    keys = {"classes": file.classes, **{f"folds.{fold}": names for fold, names in folds.items()}}
+    names = read_class_names({**keys, "base": file.base, "validation": file.validation}, path)
+    if len(names.classes) > source.most_classes:
         allowed = f"1 to {source.most_classes} are allowed with data.source {file.data.get('source')}"
-        raise UserError(f"{path}: classes has {len(file.classes)} names; {allowed}")
-    _check_names("classes", file.classes, path)
-    folds = _folds(file.folds, file.classes, path)
+        raise UserError(f"{path}: classes has {len(names.classes)} names; {allowed}")
     data, list_digests = locate_lists(_data(file.data, source, path), path.parent, path)
     for key in LIST_KEYS:
-        names = getattr(data, key)
-        if names or key != "train_list" or len(folds) > 1:  # with one fold nothing can be trained
-            _check_names(f"data.{key}", names, path)
-    rest = {"folds": folds, "data": data, "home": home, "list_digests": list_digests}
-    return Protocol(**{**vars(file), **rest})
+        lists = getattr(data, key)
+        if lists or key != "train_list":  # without a training list it is for testing alone
+            check_names(f"data.{key}", written_out(f"data.{key}", lists, path), path)
+    rest = {"data": data, "home": home, "list_digests": list_digests}
+    return Protocol(**{**vars(file), **names._asdict(), **rest})
 
 
-def _check_names(key: str, names: tuple[str, ...], path: Path) -> None:
-    if not names:
-        raise UserError(f"{path}: {key} is empty; it needs at least one name")
-    if not all(name.strip() for name in names):
-        raise UserError(f"{path}: {key} holds an empty name")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(f"{path}: {key} names {', '.join(twice)} more than once")
-
-
-def _folds(table: Mapping[str, tuple[str, ...]], classes: tuple[str, ...], path: Path) -> dict[int, tuple[str, ...]]:
+def _numbered(table: Mapping[str, tuple[str, ...]], path: Path) -> dict[int, tuple[str, ...]]:
+    """The section ``[folds]`` by number."""
     if not table:
         raise UserError(f"{path}: folds is empty; it needs at least folds.1")
     wanted = [str(i) for i in range(1, len(table) + 1)]
@@ -211,17 +206,7 @@ def _folds(table: Mapping[str, tuple[str, ...]], classes: tuple[str, ...], path:
     if missing:
         there, lacking = (", ".join(f"folds.{key}" for key in keys) for keys in (extra, missing))
         raise UserError(f"{path}: missing {lacking}; folds are numbered from 1 without gaps, and there is {there}")
-    folds = {int(key): table[key] for key in wanted}
-    seen: dict[str, int] = {}
-    for fold, names in folds.items():
-        _check_names(f"folds.{fold}", names, path)
-        for name in names:
-            if name not in classes:
-                raise unknown("class", name, classes, where=f"{path}: folds.{fold}")
-            if name in seen:
-                raise UserError(f"{path}: class {name!r} is in fold {seen[name]} and in fold {fold}; one is allowed")
-            seen[name] = fold
-    return folds
+    return {int(key): table[key] for key in wanted}
 
 
 def _data(table: Mapping[str, Any], source: type[SourceKind], path: Path) -> DataSpec:

@@ -28,7 +28,7 @@ LIST_KEYS = ("train_list", "test_list")
 
 
 def is_list_file(entry: str) -> bool:
-    """Whether an entry of ``train_list`` or ``test_list`` is a file (it ends in ``.txt``) rather than a name."""
+    """Whether an entry of a list of images or classes is a file (it ends in ``.txt``) rather than a name."""
     return entry.endswith(".txt")
 
 
@@ -47,7 +47,7 @@ class DataKeys:
     """Folder of the data set under the data root (``--data-root``, ``FSSEG_DATA``) or beside the file; ``.`` is the
     file's own folder."""
     train_list: tuple[str, ...]
-    """Lists whose images training may use: names, or list files (``.txt``). With one fold it may be empty."""
+    """Lists whose images training may use: names, or list files (``.txt``). Empty: for testing alone."""
     test_list: tuple[str, ...]
     """Lists whose images the episodes are drawn from."""
     train_excludes_test: bool
@@ -157,6 +157,10 @@ class Protocol:
     image: ImageSpec
     scoring: ScoringSpec
     checkpoint: CheckpointSpec
+    base: tuple[str, ...] = later(())
+    """Names that are trained on in every fold, besides those of the other folds."""
+    validation: tuple[str, ...] = later(())
+    """Names that are neither trained on nor scored: held out of training in every fold."""
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Dotted keys that the user changed, with their values as text."""
     given_list: bool = False
@@ -195,12 +199,17 @@ class Protocol:
         return tuple(sorted(self.class_id(name) for name in self.folds[fold]))
 
     def base_classes(self, fold: int) -> tuple[int, ...]:
-        """Label values of all other folds' classes, ascending; classes in no fold are always background.
+        """Label values of all other folds' classes and of ``base``, ascending; all further ones are background.
 
-        A protocol of a single fold has none: it can only be tested on.
+        A protocol of a single fold has none unless it names some: it can only be tested on.
         """
-        every = {self.class_id(name) for names in self.folds.values() for name in names}
-        return tuple(sorted(every - set(self.novel_classes(fold))))
+        novel = set(self.folds[fold])
+        names = [name for names in (*self.folds.values(), self.base) for name in names if name not in novel]
+        return tuple(sorted(map(self.class_id, names)))
+
+    def held_out(self, fold: int) -> tuple[int, ...]:
+        """Label values that training must not learn, ascending: the fold's novel classes, and those of validation."""
+        return tuple(sorted({*self.novel_classes(fold), *map(self.class_id, self.validation)}))
 
     @property
     def synthetic(self) -> bool:

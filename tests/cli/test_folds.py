@@ -70,7 +70,8 @@ def test_from_run_to_report_and_compare(
     assert f"--fold {count + 1}: two-folds has no such fold; {there}" in capsys.readouterr().err
     if count == 1:
         assert call(*command, "--out", runs) == 2
-        assert "two-folds has one fold, and so no base classes to train on; evaluate" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "two-folds has one fold, and so no base classes: baseline cannot be trained on it; evaluate" in said
     assert call(*command, "--iterations", 0, "--out", runs) == 0
     capsys.readouterr()
 

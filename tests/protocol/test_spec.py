@@ -35,6 +35,16 @@ def test_base_classes_are_those_of_the_other_folds(protocol: Protocol) -> None:
     assert protocol.base_classes(4) == (1, 2, 3, 4)
 
 
+def test_base_names_are_trained_on_in_every_fold_and_validation_in_none(tmp_path: Path) -> None:
+    named = load_protocol(write(tmp_path, changed("[folds]", 'base = ["fox"]\n[folds]')))
+    assert [named.base_classes(fold) for fold in (1, 4)] == [(3, 4, 5, 6), (1, 2, 3, 4, 6)]
+    assert [named.held_out(fold) for fold in (1, 4)] == [(1, 2), (5,)]
+    named = load_protocol(write(tmp_path, changed("[folds]", 'validation = ["fox"]\n[folds]')))
+    assert [named.base_classes(fold) for fold in (1, 4)] == [(3, 4, 5), (1, 2, 3, 4)]
+    assert [named.held_out(fold) for fold in (1, 4)] == [(1, 2, 6), (5, 6)]
+    assert [named.novel_classes(fold) for fold in (1, 4)] == [(1, 2), (5,)]
+
+
 def test_novel_classes_ascend_whatever_the_order_in_the_file(tmp_path: Path) -> None:
     turned = load_protocol(write(tmp_path, changed('1 = ["ant", "bee"]', '1 = ["bee", "ant"]')))
     assert turned.novel_classes(1) == (1, 2)
@@ -75,6 +85,8 @@ CHANGES = {
     "name": ('name = "own"', 'name = "own2"'),
     "version": ("version = 3", "version = 4"),
     "classes": ('"eel", "fox"]', '"eel", "fly"]'),
+    "base": ("[folds]", 'base = ["fox"]\n[folds]'),
+    "validation": ("[folds]", 'validation = ["fox"]\n[folds]'),
     "class added": ('"eel", "fox"]', '"eel", "fox", "gnu"]'),
     "folds": ('4 = ["eel"]', '4 = ["fox"]'),
     "root": ('root = "own-data"', 'root = "own-date"'),
@@ -139,6 +151,7 @@ def _has_one_value(name: str) -> bool:
         ("count = 40", "count = 40 # forty"),
         ("size = 257", 'size = 257\norientation = "stored"'),
         ('["SegmentationClass"]', '["SegmentationClass"]\ncolors = []'),
+        ("[folds]", "base = []\nvalidation = []\n[folds]"),
         ('[checkpoint]\nrule = "last"\n', ""),
     ],
 )

@@ -215,7 +215,8 @@ def describe(dataset: Dataset, protocol: Protocol, root: Path | None) -> str:
     least = protocol.data.min_object_pixels
     large = index.frame[index.frame["pixels"] >= least]
     counts = Counter(zip(large["split"].tolist(), large["class"].tolist(), strict=True))
-    folds = {name: fold for fold, names in protocol.folds.items() for name in names}
+    parts = {**protocol.folds, "base": protocol.base, "validation": protocol.validation}
+    folds = {name: part for part, names in parts.items() for name in names}
     rows = [
         (number, name, folds.get(name, "-"), counts["train", number], counts["test", number])
         for number, name in enumerate(protocol.classes, start=1)
