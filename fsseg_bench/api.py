@@ -42,6 +42,7 @@ def run(
     fold: int | Sequence[int] | None = None,
     way: int = 1,
     shot: int = 1,
+    merge: str | None = None,
     backbone: str | None = None,
     weights: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -80,6 +81,8 @@ def run(
         fold: one fold, several, or None for all of the protocol.
         way: classes of an episode (N).
         shot: supports of each class (K).
+        merge: joins N one-way predictions: ``"max-logit"``, ``"softmax"`` or ``"background-threshold=T"``; training is
+            then one-way. None: the method does N ways by itself.
         backbone: the feature extractor; None: the method's own, one for all where methods are several, or a light one
             for the embedded images.
         weights: ``"imagenet"``, ``"none"`` or a file; None: ``"imagenet"``, ``"none"`` for the embedded images.

@@ -38,6 +38,11 @@ _FEW = 4
 @click.option("--shot", default=1, show_default=True, help="Supports of each class (K).")
 @click.option("--way", default=1, show_default=True, help="Classes of an episode (N).")
 @click.option(
+    "--merge",
+    metavar="RULE",
+    help="N ways from N one-way predictions: max-logit, softmax, background-threshold=T; trains one-way.",
+)
+@click.option(
     "--fold",
     "folds",
     callback=parse_folds,

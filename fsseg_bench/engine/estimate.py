@@ -164,11 +164,11 @@ def _training(
 ) -> float:
     shot = recipe.train_shots or request.shot
     extras = Extras(model.reads_class_labels, model.unlabelled_images)
-    needed = request.way * (shot + 1 + model.unlabelled_images) + 1
+    needed = request.train_way * (shot + 1 + model.unlabelled_images) + 1
     pairs = {c: [f"{c} {i}" for i in range(needed)] for c in protocol.base_classes(request.fold)}
     length = _MOST_STEPS * recipe.batch
     episodes = TrainingEpisodes(
-        source, protocol, pairs, request.fold, request.way, shot, recipe.augment, request.seed, length, extras
+        source, protocol, pairs, request.fold, request.train_way, shot, recipe.augment, request.seed, length, extras
     )
     return _steps(copy.deepcopy(model), episodes, request, recipe, device)
 

@@ -71,7 +71,8 @@ class Evaluator:
     def __post_init__(self) -> None:
         self._reader = FeatureReader(self.model, self.cache)
         query_sizes = [self.setting.query_size(scale) for scale in self.setting.scales]
-        self._needs = Needs(self._reader, self.table, self.further, self.setting.size, query_sizes)
+        alone = self.model.merge is not None
+        self._needs = Needs(self._reader, self.table, self.further, self.setting.size, query_sizes, alone)
         self._watch = Stopwatch(self.model.device)
         self._backend = backend_of(self.model.device)
         self._encoding = False

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fsseg_bench.engine.checks import checked_prediction
 from fsseg_bench.engine.device import autocast, backend_of, exact
+from fsseg_bench.engine.merge import apart, merged
 from fsseg_bench.method import Episode, Features, Method
 from fsseg_bench.nn.backbones import Backbone, folded, quicken
 from fsseg_bench.records.request import Precision, RunRequest
@@ -27,11 +28,19 @@ class InferenceModel:
     """
 
     def __init__(
-        self, method: Method, device: torch.device, precision: Precision, *, deterministic: bool = True
+        self,
+        method: Method,
+        device: torch.device,
+        precision: Precision,
+        *,
+        deterministic: bool = True,
+        merge: str | None = None,
     ) -> None:
         self.device = device
         self._precision = precision
         self._deterministic = deterministic
+        self.merge = merge
+        """The rule that joins one-way predictions; None: the method is given all ways at once."""
         self._method = copy.deepcopy(method).eval()
         for name, trunk in _trunks(self._method):
             twin = folded(trunk)
@@ -45,7 +54,7 @@ class InferenceModel:
     @classmethod
     def of(cls, request: RunRequest, method: Method, device: torch.device) -> InferenceModel:
         """A model that computes as the request wants it."""
-        return cls(method, device, request.precision, deterministic=not request.nondeterministic)
+        return cls(method, device, request.precision, deterministic=not request.nondeterministic, merge=request.merge)
 
     def with_head(self, method: Method) -> InferenceModel:
         """A model of ``method`` that reads features encoded by this one, whose backbones it shares."""
@@ -90,8 +99,15 @@ class InferenceModel:
         """Logits (B, N+1, h, w) and the method's diagnostics.
 
         On the CPU each episode goes through alone, on memory of its own: results do not depend on its company, and
-        nothing is lost in speed.
+        nothing is lost in speed. With a rule that joins one-way predictions, diagnostics have an axis of ways.
         """
+        if self.merge is not None:
+            logits, diagnostics = self._of_methods_ways(apart(episode))
+            ways = {name: values.unflatten(0, (-1, episode.ways)) for name, values in diagnostics.items()}
+            return merged(logits, episode.ways, self.merge), ways
+        return self._of_methods_ways(episode)
+
+    def _of_methods_ways(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
         if not backend_of(self.device).is_gpu and episode.batch > 1:
             results = [self._predict(episode.item(i)) for i in range(episode.batch)]
             names = results[0][1]

@@ -35,6 +35,8 @@ class Needs:
     """Side of the input, in pixels."""
     query_sizes: Sequence[int]
     """Side of the query at each scale."""
+    alone: bool = False
+    """Whether each way is predicted as if it were the only one."""
 
     def features(self, episodes: range, query_size: int) -> FeatureKeys:
         """The features of episodes whose queries have the side ``query_size``."""
@@ -51,13 +53,16 @@ class Needs:
         )
 
     def support_masks(self, episodes: range) -> list[MaskKey]:
-        """The masks of the supports, episode by episode, by way and shot."""
-        return [
-            MaskKey(image, self.table.classes[i], way, self.size)
-            for i in episodes
-            for way, images in enumerate(self.table.supports[i], start=1)
-            for image in images
-        ]
+        """The masks of the supports, episode by episode, by way and shot; of a way that is predicted alone, those of
+        an episode of this class alone."""
+
+        masks = []
+        for i in episodes:
+            classes = self.table.classes[i]
+            for way, images in enumerate(self.table.supports[i], start=1):
+                among = ((classes[way - 1],), 1) if self.alone else (classes, way)
+                masks += [MaskKey(image, *among, self.size) for image in images]
+        return masks
 
     def labels(self, episodes: range, size: int | None) -> list[MaskKey]:
         """The queries' labels at side ``size``; None: at their native sizes."""

@@ -103,6 +103,7 @@ class Outline:
             seed=request.seed,
             precision=request.precision,
             nondeterministic=request.nondeterministic or None,
+            merge=request.merge,
             scales=request.scales,
             base_classes=len(protocol.base_classes(request.fold)),
             novel=novel,
@@ -121,8 +122,13 @@ def outline(request: RunRequest, kept: Remembered = FORGETFUL) -> Outline:
     protocol = checked_protocol(request, kept)
     name = request.method, request.methods_path
     cls = kept.get("method", name, lambda: find_method(*name))
-    if cls.max_ways is not None and request.way > cls.max_ways:
-        raise UserError(f"--way {request.way}: {request.method} does at most {cls.max_ways}-way episodes")
+    if cls.max_ways is not None and request.train_way > cls.max_ways:
+        raise UserError(
+            f"--way {request.way}: {request.method} does at most {cls.max_ways}-way episodes; --merge max-logit (or "
+            "softmax, background-threshold=T) joins one-way predictions of it"
+        )
+    if request.merge is not None and request.way == 1:
+        raise UserError(f"--merge {request.merge} joins the ways of an episode; give --way 2 or more")
     recipe = recipe_of(request, cls, protocol)
     backbone, weights = default_backbone(cls, protocol)
     if request.backbone is not None:

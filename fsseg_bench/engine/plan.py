@@ -104,6 +104,17 @@ class Plan:
 
 
 _ORACLE = ("it reads the query's true mask at test: an oracle, whose numbers are a diagnosis and no result",)
+
+
+def _merge_words(request: RunRequest) -> tuple[str, ...]:
+    if request.merge is None:
+        return ()
+    return (
+        f"each of the {request.way} ways is predicted alone, as in a one-way episode, and --merge {request.merge} "
+        "joins the predictions; training is one-way",
+    )
+
+
 OpenSources = dict[Hashable, tuple[Source, PairIndex]]
 """Sources and indices by protocol and places of the data: opened once for the runs of one command, which read each test
 image once for all of them."""
@@ -189,7 +200,8 @@ def make_plan(
         data_remarks=kept.get("remarks", drawn[:2], lambda: (*index.remarks((fold,)), *index.source_remarks)),
         method_remarks=(
             *planned.remarks,
-            *model.remarks(request.way, request.shot),
+            *model.remarks(request.train_way, request.shot),
+            *_merge_words(request),
             *(_ORACLE if model.reads_truth else ()),
         ),
         settings=settings,

@@ -40,7 +40,7 @@ def _check_shape(plan: Plan) -> None:
     model = copy.deepcopy(plan.model).eval()  # whatever a method keeps must not reach the run
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            episode = evaluation_episode(model, batch=1, way=request.way, shot=request.shot)
+            episode = evaluation_episode(model, batch=1, way=request.train_way, shot=request.shot)
             checked_prediction(model.predict(episode), episode)
     except ContractError as error:
         advice = f"'fsseg-bench check-method {request.method}' says more"

@@ -100,7 +100,7 @@ def methods_meant(methods: Sequence[str], options: dict[str, Any]) -> tuple[list
         return names, [f"--method {name} is given twice; it is run once" for name in twice]
     if len(methods) > 1:
         raise UserError(f"--method {groups[0]} stands alone; leave the other methods out")
-    way = options.get("way", 1)
+    way = 1 if options.get("merge") else options.get("way", 1)
     known = training_free(path) if groups == [TRAINING_FREE] else method_names(path)
     able = [name for name in known if (most := find_method(name, path).max_ways) is None or way <= most]
     if not able:

@@ -334,7 +334,7 @@ def _training_episodes(plan: Plan, keep: int = 0) -> TrainingEpisodes:
         plan.protocol,
         plan.index.train_pairs(request.fold),
         request.fold,
-        request.way,
+        request.train_way,
         recipe.train_shots or request.shot,
         recipe.augment,
         request.seed,

@@ -25,6 +25,30 @@ OFFICIAL = "official:"
 """What stands before the path of a checkpoint that its authors' code wrote, with their names of the parameters."""
 
 
+BACKGROUND_THRESHOLD = "background-threshold"
+MERGES = ("max-logit", "softmax", f"{BACKGROUND_THRESHOLD}=T")
+"""Rules that join N one-way predictions; :mod:`fsseg_bench.engine.merge` says what they are."""
+
+
+def threshold_of(rule: str) -> float:
+    """T of ``background-threshold=T``; 0.5 where it is not given.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    _, given, text = rule.partition("=")
+    return float(text) if given else 0.5
+
+
+def _is_merge(rule: str) -> bool:
+    if not rule.startswith(BACKGROUND_THRESHOLD):
+        return rule in MERGES
+    try:
+        return rule.partition("=")[0] == BACKGROUND_THRESHOLD and 0 < threshold_of(rule) < 1
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """One method on one fold. :func:`fsseg_bench.engine.plan.make_plan` checks everything."""
@@ -36,6 +60,8 @@ class RunRequest:
     fold: AtLeastOne = 1
     way: Annotated[int, Range(least=1, most=MOST_LABELS)] = 1
     shot: AtLeastOne = 1
+    merge: Annotated[str, Must(" or ".join(MERGES) + ", 0 < T < 1", _is_merge)] | None = None
+    """How N one-way predictions become an N-way one, and training is one-way; None: the method does N ways itself."""
     backbone: str | None = None
     """None: the method's own, or a light one for the embedded images. ``published``: the method's own."""
     weights: str | None = None
@@ -77,6 +103,11 @@ class RunRequest:
         """The options that differ from their defaults, by name."""
         default = RunRequest()
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != getattr(default, f.name)}
+
+    @property
+    def train_way(self) -> int:
+        """Ways of a training episode, and of those that the method sees in evaluation."""
+        return self.way if self.merge is None else 1
 
     @property
     def episode_list(self) -> str:

@@ -140,6 +140,8 @@ class RunSettings:
     """Of the images without masks that the method looks at, if any."""
     nondeterministic: bool | None = None
     """True where a GPU was free to add in another order each time."""
+    merge: str | None = None
+    """How one-way predictions were joined to N-way ones, where they were."""
     stages: Mapping[str, Any] | None = None
     """How networks were trained before the method, by the names of the stages; None for most methods."""
     stage_identities: Mapping[str, str] | None = None

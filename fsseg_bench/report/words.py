@@ -27,6 +27,8 @@ def always(settings: ShownSettings) -> list[str]:
         parts.append(settings.precision)
     if settings.nondeterministic:
         parts.append("nondeterministic")
+    if settings.merge:
+        parts.append(f"ways joined by {settings.merge}")
     if settings.scales != (1.0,):
         parts.append("scales " + "/".join(short(scale) for scale in settings.scales))
     if settings.parameters == "untrained":
