@@ -101,6 +101,8 @@ def prepare(
             click.confirm("go on?", abort=True, err=True)
 
     record = prepare_dataset(dataset, _root(dataset, root), options, confirm, screen_progress())
+    for line in record.said:
+        click.echo(line)
     lists = ", ".join(f"{list_name} {count:,}" for list_name, count in record.images.items())
     click.echo(f"{dataset.name} is ready: {lists} images; fingerprint {record.fingerprint}")
     click.echo(_example(dataset, root))
@@ -120,8 +122,9 @@ def verify(
 
     name = _protocol_file(name)
     dataset = _dataset(name, year, sources)
-    protocol = protocol_of(dataset, name, sources_path)
-    found = run_checks(dataset, protocol, _root(dataset, root), screen_progress(), fast)
+    place = _root(dataset, root)
+    protocol = protocol_of(dataset, name, sources_path, place)
+    found = run_checks(dataset, protocol, place, screen_progress(), fast)
     for note in found.notes:
         click.echo(note)
     for problem in found.problems[:_SHOWN]:
@@ -144,8 +147,8 @@ def info(name: str, root: Path | None, year: int | None, sources: Path | None, s
 
     name = _protocol_file(name)
     dataset = _dataset(name, year, sources)
-    protocol = protocol_of(dataset, name, sources_path)
-    click.echo(describe(dataset, protocol, _root(dataset, root)))
+    place = _root(dataset, root)
+    click.echo(describe(dataset, protocol_of(dataset, name, sources_path, place), place))
     click.echo(_example(dataset, root, sources_path))
 
 
@@ -283,10 +286,15 @@ def _root(dataset: Dataset, given: Path | None) -> Path | None:
 
 
 def _example(dataset: Dataset, root: Path | None, sources_path: str | None = None) -> str:
+    from fsseg_bench.protocol.load import PREPARED, prepared_protocols
+
     place = f" --data-root {root}" if root is not None and (dataset.parts or _is_file(dataset.name)) else ""
     place += f" --sources-path {sources_path}" if sources_path else ""
     year = f" --set protocol.data.year={dataset.year}" if dataset.year == 2017 else ""
-    return f"for example: fsseg-bench run --method baseline --dataset {dataset.protocols[0]}{year}{place}"
+    name = dataset.protocols[0]
+    if root is not None and name in prepared_protocols():
+        name = shlex.quote(str(root / name / PREPARED))
+    return f"for example: fsseg-bench run --method baseline --dataset {name}{year}{place}"
 
 
 def _tried_out(path: Path) -> tuple[int, bool, list[str], list[str]]:

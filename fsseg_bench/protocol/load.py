@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.paths import folder, regular
+from fsseg_bench.paths import data_root, folder, regular
 from fsseg_bench.protocol.class_lists import check_names, read_class_names, written_out
 from fsseg_bench.protocol.lists import absolute_lists, locate_lists
 from fsseg_bench.protocol.source import SourceKind, find_source
@@ -39,6 +39,8 @@ _SECTIONS: dict[str, type] = {
 _LISTS = {f"data.{key}" for key in LIST_KEYS}
 LIST_GIVEN = "episodes.list=given"
 """What labels say of episodes from elsewhere."""
+PREPARED = "protocol.toml"
+"""The file that ``data prepare`` writes into a folder of the protocol's name, below the data root."""
 
 
 def _names_a_folder(name: str) -> bool:
@@ -66,6 +68,14 @@ class _File:
 def builtin_protocols() -> dict[str, Path]:
     """Names and files of the protocols that come with the package, sorted by name."""
     return {path.stem: path for path in sorted(folder("protocols").glob("*.toml"), key=lambda path: path.stem)}
+
+
+def prepared_protocols() -> dict[str, Path]:
+    """Names of the package's protocols whose classes depend on the data, and their files without lists of classes.
+
+    ``data prepare NAME`` writes the file with its lists into ``NAME/`` below the data root.
+    """
+    return {path.stem: path for path in sorted((folder("protocols") / "prepared").glob("*.toml"))}
 
 
 def load_protocol(
@@ -96,8 +106,7 @@ def load_protocol(
     overrides = overrides or {}
     kind = _kind(table, overrides, path, sources_path)
     changed = [key for key, given in overrides.items() if _override(table, key, given, kind, path)]
-    own = path.parent.resolve() != folder("protocols").resolve()
-    protocol = _build(table, kind, path, path.parent.resolve() if own else None)
+    protocol = _build(table, kind, path, path.parent.resolve() if _is_own(path) else None)
     return dataclasses.replace(protocol, overrides={key: _text(protocol, key) for key in changed})
 
 
@@ -107,10 +116,31 @@ def _find(name_or_path: str | Path) -> Path:
         raise UserError(f"{text} is a folder; give {inside}")
     if text.endswith(".toml") or "/" in text or isinstance(name_or_path, Path):
         return Path(text).expanduser()
-    known = builtin_protocols()
+    known, prepared = builtin_protocols(), prepared_protocols()
+    if text in prepared:
+        return _prepared(text, data_root())
     if text not in known:
-        raise unknown("dataset", text, known, where="--dataset")
+        raise unknown("dataset", text, {*known, *prepared}, where="--dataset")
     return known[text]
+
+
+def _prepared(name: str, root: Path | None) -> Path:
+    path = root / name / PREPARED if root is not None else None
+    if path is not None and path.is_file():
+        return path
+    place = f"{path} is not there" if path is not None else "FSSEG_DATA is not set"
+    raise UserError(
+        f"--dataset {name}: its lists of classes are written from its data, and {place}; fsseg-bench data prepare "
+        f"{name} --root DIR writes DIR/{name}/{PREPARED}: give that file, or its name with FSSEG_DATA=DIR"
+    )
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a protocol file is the user's own, rather than one of the package or one that it has written."""
+    if path.parent.resolve() == folder("protocols").resolve():
+        return False
+    template = prepared_protocols().get(path.parent.resolve().name)
+    return path.name != PREPARED or template is None or template.read_bytes() != regular(path).read_bytes()
 
 
 def _read(path: Path) -> dict[str, Any]:

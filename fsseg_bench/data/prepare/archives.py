@@ -108,6 +108,22 @@ def look_through(archive: Path, selection: Selection) -> dict[str, Member]:
     return found
 
 
+def find_folder(archive: Path, mark: str) -> str | None:
+    """The folder of an archive in which a file matches the pattern ``mark``, ``.`` for none around it.
+
+    None: no file does.
+
+    Raises:
+        ArchiveError: damaged.
+    """
+    deep = mark.count("/") + 1
+    for entry in _entries(archive):
+        parts = PurePosixPath(entry.name).parts
+        if entry.kind == "file" and _matches(PurePosixPath(*parts[-deep:]), mark):
+            return str(PurePosixPath(*parts[:-deep]))
+    return None
+
+
 def unpack(archive: Path, selection: Selection, members: Mapping[str, Member]) -> Iterator[tuple[Member, IO[bytes]]]:
     """Each of ``members`` (from :func:`look_through`) with its content, in the archive's order.
 

@@ -110,7 +110,7 @@ def difference(path: Path, part: Part, progress: Progress) -> str:
     """
     try:
         size = path.stat().st_size
-        if size != part.size:
+        if part.size and size != part.size:
             return f"{size:,} bytes, not {part.size:,}"
         if not part.digest:
             return ""

@@ -37,10 +37,13 @@ class Manifest:
     """The archive with its checksum, or what else the files were taken from."""
     files: Mapping[str, Content]
     """Path relative to the data root, with ``/``, to its content."""
+    notes: tuple[str, ...] = ()
+    """What was said when they were made."""
 
     def write(self, root: Path) -> None:
         """Puts the record under ``root``, or raises as :func:`write_atomic`; then the part counts as finished."""
-        head = json.dumps({"part": self.part, "origin": self.origin, "files": len(self.files)})
+        facts = {"part": self.part, "origin": self.origin, "files": len(self.files)}
+        head = json.dumps({**facts, "notes": self.notes} if self.notes else facts)
         lines = [f"{c.crc:08x} {c.size} {path}" for path, c in sorted(self.files.items())]
         path = _path(root, self.part)
         make_folder(path.parent)
@@ -73,7 +76,7 @@ def read_manifest(root: Path, part: str) -> Manifest | None:
         files = {name: Content(int(size), int(crc, 16)) for crc, size, name in rows}
         if len(files) != facts["files"]:
             raise ValueError(f"{len(files)} files in place of {facts['files']}")
-        return Manifest(part, str(facts["origin"]), files)
+        return Manifest(part, str(facts["origin"]), files, tuple(map(str, facts.get("notes", ()))))
 
     return _read(_path(root, part), parsed)
 
@@ -89,6 +92,8 @@ class Record:
     """Whether less than the whole data set was asked for."""
     images: Mapping[str, int]
     """List name to its number of images."""
+    said: tuple[str, ...] = ()
+    """What is told beside them, and not written: counts next to published ones, what was left out."""
 
     def write(self, root: Path) -> None:
         """Puts the record under the data root, or raises as :func:`write_json`."""

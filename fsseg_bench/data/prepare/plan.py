@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from fsseg_bench.data.prepare.archives import find_folder
 from fsseg_bench.data.prepare.download import PARTIAL
 from fsseg_bench.data.prepare.manifest import FOLDER, Manifest, read_manifest, read_record
 from fsseg_bench.data.prepare.place import find_files
-from fsseg_bench.data.prepare.sources import Dataset, FileSet, Part
+from fsseg_bench.data.prepare.sources import Dataset, FileSet, Part, is_archive
 from fsseg_bench.errors import UserError
 
 DOWNLOADS = f"{FOLDER}/downloads"
@@ -20,7 +21,10 @@ DOWNLOADS = f"{FOLDER}/downloads"
 _SPARE = 1.02
 """Room for files over their size: blocks and folders."""
 
-How = Literal["finished", "there", "archive", "folder", "download", "left out"]
+_DEEP = 3
+"""Folders with a mark are looked for so many levels below what was given."""
+
+How = Literal["finished", "there", "archive", "folder", "download", "left out", "missing"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Step:
     @property
     def download(self) -> int:
         """Bytes to download."""
-        return self.part.size - self.partial if self.how == "download" else 0
+        return max(0, self.part.size - self.partial) if self.how == "download" else 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,20 @@ class Plan:
                 used += step.download if self.keep_archives else -step.partial
         return most
 
+    def check_given(self) -> None:
+        """Whether all parts without an address that stays are there.
+
+        Raises:
+            UserError: some are not; says where people get them and what to do with them.
+        """
+        missing = [step.part for step in self.steps if step.how == "missing"]
+        if missing:
+            told = "".join(f"\n  {part.title}: {part.get}\n    {_wanted(part)}" for part in missing)
+            raise UserError(
+                f"{self.dataset.name}: there is no address that stays for these; get them, and give the same command "
+                f"with --from ARCHIVE or --from FOLDER (unpacked, at any depth):{told}"
+            )
+
     def check_room(self) -> None:
         """Compares the room with what is free.
 
@@ -100,7 +118,14 @@ class Plan:
         yield f"to download: {gigabytes(self.download)}; room needed: {gigabytes(self.room)}, {free}"
 
 
-def make_plan(dataset: Dataset, root: Path, given: Sequence[Path], subset: bool, keep_archives: bool) -> Plan:
+def make_plan(
+    dataset: Dataset,
+    root: Path,
+    given: Sequence[Path],
+    subset: bool,
+    keep_archives: bool,
+    mirrors: Sequence[str] = (),
+) -> Plan:
     """Looks at what there is under ``root``, and in ``given``.
 
     What may be given: archives, folders of archives, and folders that hold files in a layout of the data set. With
@@ -112,8 +137,12 @@ def make_plan(dataset: Dataset, root: Path, given: Sequence[Path], subset: bool,
     _check_given(dataset, given)
     record = read_record(root, dataset.name)
     partly = subset or (record is not None and not record.subset)
-    steps = tuple(_step(part, root, given, subset, partly) for part in dataset.parts)
-    return Plan(dataset, root, steps, keep_archives)
+    steps: list[Step] = []
+    for part in dataset.parts:
+        step = _step(part, root, given, subset, partly)
+        nowhere = part.get and step.how == "download" and not (part.urls or mirrors or step.partial)
+        steps.append(Step(part, "missing") if nowhere else step)
+    return Plan(dataset, root, tuple(steps), keep_archives)
 
 
 def gigabytes(size: int) -> str:
@@ -135,14 +164,16 @@ def _existing(folder: Path) -> Path:
 def _line(step: Step) -> str:
     if step.how == "download":
         here = f", {gigabytes(step.partial)} are here" if step.partial else ""
-        return f"download {step.part.archive}, {gigabytes(step.part.size)}{here}"
+        size = gigabytes(step.part.size) if step.part.size else "its size is not known"
+        return f"download {step.part.archive}, {size}{here}"
     if step.how == "archive":
         return f"unpack {step.archive}"
     if step.how == "folder" and step.layout is not None:
         found = _matches(step.layout, step.files)
         few = [f"{found[p]:,} of {count:,} {p}" for p, count in step.layout.files.items() if found[p] < count]
         return f"{len(step.files):,} files that were given" + (f" ({', '.join(few)})" if few else "")
-    return {"finished": "prepared", "there": "its files are there", "left out": "not given, left out"}[step.how]
+    words = {"finished": "prepared", "there": "its files are there", "left out": "not given, left out"}
+    return words.get(step.how, "missing")
 
 
 def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: bool) -> Step:
@@ -152,7 +183,8 @@ def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: b
         return Step(part, "finished")
     for place in given:
         if archive := _find_archive(part, place):
-            return Step(part, "archive", archive=archive)
+            inside = find_folder(archive, part.mark) if part.mark else None
+            return Step(part.packed_as(archive.name, inside) if inside else part, "archive", archive=archive)
         for layout in part.layouts:
             if files := _find_folder(part, layout, place):
                 facts, disk = [path.stat() for path in files.values()], _existing(root).stat().st_dev
@@ -162,14 +194,15 @@ def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: b
         return Step(part, "left out")
     here = root / DOWNLOADS / part.archive
     if here.is_file():  # downloaded, and not or not wholly unpacked
-        return Step(part, "download", partial=min(here.stat().st_size, part.size))
+        size = here.stat().st_size
+        return Step(part, "download", partial=min(size, part.size or size))
     for layout in part.layouts:
         files = find_files(root / layout.target, layout)
         if manifest is None and files and _all_there(layout, files):
             return Step(part, "there", layout=layout, files=files)
     unfinished = here.with_name(here.name + PARTIAL)
     size = unfinished.stat().st_size if unfinished.is_file() else 0
-    return Step(part, "download", partial=size if size <= part.size else 0)
+    return Step(part, "download", partial=size if size <= part.size or not part.size else 0)
 
 
 def _whole(part: Part, manifest: Manifest) -> bool:
@@ -194,19 +227,40 @@ def _present(root: Path, part: Part) -> int:
 
 def _find_archive(part: Part, place: Path) -> Path | None:
     if place.is_file():
-        return place if place.name == part.archive else None
+        right = place.name == part.archive or (part.get and is_archive(place.name) and find_folder(place, part.mark))
+        return place if right else None
     path = place / part.archive
     return path if path.is_file() else None
 
 
 def _find_folder(part: Part, layout: FileSet, place: Path) -> dict[str, Path]:
-    """The files of a layout in ``place``: under the layout's folder, a tail of its path, or right there."""
+    """The files of a layout in ``place``: under the layout's folder, a tail of its path, or right there.
+
+    With a mark: in the first folder that has it, ``place`` and the nearest ones first.
+    """
+    if part.mark and layout is not part.instead:
+        marked = (folder for folder in _folders(place) if any(folder.glob(part.mark)))
+        return next((files for folder in marked if (files := find_files(folder, layout))), {})
     tails = [PurePosixPath(*PurePosixPath(layout.target).parts[i:]) for i in range(layout.target.count("/") + 1)]
     folders = [place / tail for tail in [*tails, PurePosixPath(part.inside)]]
     # Patterns like *.jpg would match anywhere; they need a folder of the right name.
     if place.name == tails[-1].name or not any(pattern.startswith("*") for pattern in layout.files):
         folders.append(place)
     return next((files for folder in folders if (files := find_files(folder, layout))), {})
+
+
+def _folders(place: Path) -> Iterator[Path]:
+    """``place`` and the folders below it, level by level."""
+    level = [place] if place.is_dir() else []
+    for _ in range(_DEEP + 1):
+        yield from level
+        inside = (path for folder in level for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+        level = [path for path in inside if path.is_dir()]
+
+
+def _wanted(part: Part) -> str:
+    """What may be given for a part."""
+    return ", or ".join([part.archive, *(f"a folder with {', '.join(layout.files)}" for layout in part.layouts)])
 
 
 def _check_given(dataset: Dataset, given: Sequence[Path]) -> None:
@@ -217,9 +271,5 @@ def _check_given(dataset: Dataset, given: Sequence[Path]) -> None:
             continue
         if any(_find_folder(part, layout, place) for part in dataset.parts for layout in part.layouts):
             continue
-        wanted = "".join(
-            f"\n  {part.archive}, or a folder with {', '.join(layout.files)}"
-            for part in dataset.parts
-            for layout in part.layouts
-        )
+        wanted = "".join(f"\n  {_wanted(part)}" for part in dataset.parts)
         raise UserError(f"--from {place}: holds nothing of {dataset.name}. What may be given:{wanted}")

@@ -10,15 +10,17 @@ from pathlib import Path
 from fsseg_bench.data.index import build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.prepare.archives import ArchiveError
+from fsseg_bench.data.prepare.counts import count_lines
 from fsseg_bench.data.prepare.download import PARTIAL, DownloadError, Patience, difference, download
-from fsseg_bench.data.prepare.manifest import FOLDER, Content, Manifest, Record
+from fsseg_bench.data.prepare.making import made_by, make
+from fsseg_bench.data.prepare.manifest import FOLDER, Content, Manifest, Record, read_manifest
 from fsseg_bench.data.prepare.place import place_archive, place_folder
 from fsseg_bench.data.prepare.plan import DOWNLOADS, Plan, Step, gigabytes, make_plan
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.data.prepare.verify import verify
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
-from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.protocol.load import PREPARED, load_protocol, prepared_protocols
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.storage.files import remove_leftovers, write_atomic, writing
 from fsseg_bench.storage.lock import FolderLock
@@ -41,13 +43,17 @@ class Options:
     patience: Patience = field(default_factory=Patience)
 
 
-def protocol_of(dataset: Dataset, name: str | None = None, sources_path: Path | str | None = None) -> Protocol:
+def protocol_of(
+    dataset: Dataset, name: str | None = None, sources_path: Path | str | None = None, root: Path | None = None
+) -> Protocol:
     """The protocol ``name`` of a data set, with its year; None and names of the data set itself are its first one.
 
     Raises:
-        UserError: the protocol file is missing or wrong.
+        UserError: the protocol file is missing or wrong, or its data were not prepared under ``root``.
     """
     name = name if name in dataset.protocols else dataset.protocols[0]
+    if root is not None and name in prepared_protocols() and (written := root / name / PREPARED).is_file():
+        name = str(written)
     return load_protocol(name, {"data.year": str(dataset.year)} if dataset.year else {}, sources_path)
 
 
@@ -68,13 +74,16 @@ def prepare_dataset(
     with FolderLock(root / FOLDER, "preparing data", "wait for it"):
         with writing(root / FOLDER):
             remove_leftovers(root / FOLDER)
-        plan = make_plan(dataset, root, options.given, options.subset, options.keep_archives)
+        plan = make_plan(dataset, root, options.given, options.subset, options.keep_archives, options.mirrors)
         for line in plan.lines():
             progress.say(line)
+        plan.check_given()
         plan.check_room()
         confirm(plan)
         for step in plan.steps:
             _do(step, plan, options, progress)
+        if dataset.make:
+            make(dataset, root, progress)
         if options.subset:
             _complete_lists(dataset, root)
         record = _finish(dataset, root, options.subset, progress)
@@ -123,7 +132,7 @@ def _by_hand(plan: Plan) -> str:
 
 def _complete_lists(dataset: Dataset, root: Path) -> None:
     """Writes the lists that a part of the data set lacks and that others stand in for."""
-    protocol = protocol_of(dataset)
+    protocol = protocol_of(dataset, root=root)
     for path, text in open_source(protocol, root).lists_to_add(protocol).items():
         with writing(path.parent):
             remove_leftovers(path.parent)
@@ -132,7 +141,8 @@ def _complete_lists(dataset: Dataset, root: Path) -> None:
 
 def _finish(dataset: Dataset, root: Path, subset: bool, progress: Progress) -> Record:
     """Checks the lists and their files, reads every mask, and writes what came out."""
-    found = verify(dataset, protocol_of(dataset), root, progress, fast=True, expected={} if subset else dataset.images)
+    protocol = protocol_of(dataset, root=root)
+    found = verify(dataset, protocol, root, progress, fast=True, expected={} if subset else dataset.images)
     if found.problems:
         shown = "".join(f"\n  {problem}" for problem in found.problems[:_SHOWN])
         more = f"\n  and {len(found.problems) - _SHOWN:,} more" if len(found.problems) > _SHOWN else ""
@@ -145,11 +155,13 @@ def _finish(dataset: Dataset, root: Path, subset: bool, progress: Progress) -> R
 
 def _index(dataset: Dataset, root: Path | None, subset: bool, progress: Progress) -> Record:
     progress.say("reading every mask for the pair index")
-    protocol = protocol_of(dataset)
+    protocol = protocol_of(dataset, root=root)
     source = open_source(protocol, root)
     index = build_index(source, protocol)
     lists = dict.fromkeys((*protocol.data.train_list, *protocol.data.test_list))
-    return Record(dataset.name, index.fingerprint, subset, {name: len(source.ids(name)) for name in lists})
+    made = read_manifest(root, made_by(dataset)) if root is not None and dataset.make else None
+    said = (*(made.notes if made is not None else ()), *count_lines(dataset, index))
+    return Record(dataset.name, index.fingerprint, subset, {name: len(source.ids(name)) for name in lists}, said)
 
 
 def _tidy(plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -20,7 +20,8 @@ def _stays_below(folder: str) -> bool:
     return bool(folder) and not path.is_absolute() and ".." not in path.parts
 
 
-def _is_archive(name: str) -> bool:
+def is_archive(name: str) -> bool:
+    """Whether a name is that of an archive that can be looked through."""
     return PurePosixPath(name).name == name and name.endswith((".tar", ".tgz", ".tar.gz", ".zip"))
 
 
@@ -51,12 +52,12 @@ class Part:
     title: str
     terms: str
     """The licence, as far as it is known."""
-    archive: Annotated[str, Must("the name of a .tar, .tgz, .tar.gz or .zip file", _is_archive)]
+    archive: Annotated[str, Must("the name of a .tar, .tgz, .tar.gz or .zip file", is_archive)]
     urls: tuple[str, ...]
     size: _Count
-    """Of the archive, in bytes."""
+    """Of the archive, in bytes; 0 is not known."""
     unpacked: _Count
-    """About how many bytes the kept files take."""
+    """About how many bytes the kept files take; 0 is not known."""
     inside: _Folder
     """The folder in the archive that holds the kept files."""
     target: _Folder
@@ -67,8 +68,20 @@ class Part:
     md5: Annotated[str, _hexadecimal(32)] | None = None
     instead: FileSet | None = None
     """Other files that serve as well when they are there already."""
+    get: str = ""
+    """Where people get the archive or the files, when there is no address that stays; else empty."""
+    mark: str = ""
+    """Pattern, relative to ``target``, that tells the folder of the files from others: with it the files are looked for
+    in the folders below the one that is given, too, so that a name that somebody's archive put around them is no
+    matter."""
     name: str = field(init=False, default="")
     """The key in the file."""
+
+    def packed_as(self, archive: str, inside: str) -> Part:
+        """The same files in an archive of another name, in another folder."""
+        part = replace(self, archive=archive, inside=inside)
+        object.__setattr__(part, "name", self.name)
+        return part
 
     @property
     def digest(self) -> str:
@@ -99,6 +112,15 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Stated:
+    """Counts that a paper, its code or its users state; they may contradict one another."""
+
+    origin: str
+    counts: Annotated[tuple[_Count, ...], Must("a list of at least one number", bool)]
+    """Pairs (image, class) of each class of the protocol, in order; one number is their sum."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What a protocol needs, and what is known of it."""
 
@@ -110,6 +132,10 @@ class Dataset:
     images: Mapping[str, int]
     """List name to how many images it must have."""
     published: Published | None
+    make: str = ""
+    """What makes the data of the protocol from the parts: a module of :mod:`fsseg_bench.data.prepare.making`."""
+    stated: tuple[Stated, ...] = ()
+    """Counts of others, shown beside those that are found."""
 
 
 def find_dataset(name: str, year: int | None = None, path: Path | None = None) -> Dataset:
@@ -174,11 +200,11 @@ class _DatasetEntry:
     images: Mapping[str, _Count]
     year: int | None = None
     published: Published | None = None
+    make: str = ""
+    stated: tuple[Stated, ...] = ()
 
     def dataset(self, name: str, parts: Mapping[str, Part]) -> Dataset:
-        return Dataset(
-            name, self.protocols, self.year, tuple(parts[p] for p in self.parts), self.images, self.published
-        )
+        return Dataset(**{**vars(self), "name": name, "parts": tuple(parts[p] for p in self.parts)})
 
 
 @dataclass(frozen=True)

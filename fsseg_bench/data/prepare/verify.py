@@ -16,6 +16,8 @@ from fsseg_bench.data.decode import read_text
 from fsseg_bench.data.index import PairIndex, build_index
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.photos import find_copies
+from fsseg_bench.data.prepare.counts import count_lines
+from fsseg_bench.data.prepare.making import made_by
 from fsseg_bench.data.prepare.manifest import Manifest, Record, crc_of, read_manifest, read_record
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.data.source import Source
@@ -147,17 +149,24 @@ def _run(
 
 
 def _check_manifests(dataset: Dataset, root: Path, fast: bool, progress: Progress, found: Findings) -> None:
-    for part in dataset.parts:
-        manifest = read_manifest(root, part.name)
+    for name, title in _recorded(dataset):
+        manifest = read_manifest(root, name)
         if manifest is None:
-            found.notes.append(f"{part.title}: no record of its files, so single files cannot be compared with it")
+            found.notes.append(f"{title}: no record of its files, so single files cannot be compared with it")
             continue
-        found.notes.append(f"{part.title}: {len(manifest.files):,} files from {manifest.origin}")
+        found.notes.append(f"{title}: {len(manifest.files):,} files from {manifest.origin}")
+        found.notes += manifest.notes
         changed = dict(manifest.changed(root))
         found.problems += [f"{path}: {what}" for path, what in changed.items()]
         if not fast:
             same = [name for name in manifest.files if root / name not in changed]
-            _run(found, progress, f"reading the files of {part.name}", same, partial(_compare, root, manifest))
+            _run(found, progress, f"reading the files of {name}", same, partial(_compare, root, manifest))
+
+
+def _recorded(dataset: Dataset) -> list[tuple[str, str]]:
+    """Name and title of each record of files."""
+    made = [(made_by(dataset), f"made for {dataset.name}")] if dataset.make else []
+    return [*((part.name, part.title) for part in dataset.parts), *made]
 
 
 def _count_copies(source: Source, images: Iterable[str], found: Findings) -> None:
@@ -187,6 +196,7 @@ def _check_index(index: PairIndex, dataset: Dataset, record: Record | None, foun
     large = index.frame[index.frame["pixels"] >= least]
     for split, rows in large.groupby("split"):
         found.notes.append(f"{split}: {len(rows):,} pairs (image, class) with at least {least:,} pixels")
+    found.notes += count_lines(dataset, index)
     published = dataset.published
     if published is None or published.min_object_pixels != least or (record is not None and record.subset):
         return
@@ -210,13 +220,13 @@ def describe(dataset: Dataset, protocol: Protocol, root: Path | None) -> str:
     """
     source = open_source(protocol, root)
     record = read_record(root, dataset.name) if root is not None and dataset.parts else None
-    manifests = [(part, read_manifest(root, part.name)) for part in dataset.parts] if root is not None else []
+    manifests = [(title, read_manifest(root, name)) for name, title in _recorded(dataset)] if root is not None else []
     index = build_index(source, protocol)
     least = protocol.data.min_object_pixels
     large = index.frame[index.frame["pixels"] >= least]
     counts = Counter(zip(large["split"].tolist(), large["class"].tolist(), strict=True))
-    parts = {**protocol.folds, "base": protocol.base, "validation": protocol.validation}
-    folds = {name: part for part, names in parts.items() for name in names}
+    parts = [*protocol.folds.items(), ("base", protocol.base), ("validation", protocol.validation)]
+    folds = {name: part for part, names in parts for name in names}
     rows = [
         (number, name, folds.get(name, "-"), counts["train", number], counts["test", number])
         for number, name in enumerate(protocol.classes, start=1)
@@ -225,11 +235,13 @@ def describe(dataset: Dataset, protocol: Protocol, root: Path | None) -> str:
     return "\n".join(
         [
             f"{protocol.label}: {source.root}" + (" (a subset)" if record is not None and record.subset else ""),
-            *(f"{part.title}: {manifest.origin}" for part, manifest in manifests if manifest is not None),
+            *(f"{title}: {manifest.origin}" for title, manifest in manifests if manifest is not None),
+            *(note for _, manifest in manifests if manifest is not None for note in manifest.notes),
             f"fingerprint: {index.fingerprint}",
             f"images of the lists: {', '.join(f'{name} {len(source.ids(name)):,}' for name in lists)}",
             *index.remarks(protocol.folds),
             *index.source_remarks,
+            *count_lines(dataset, index),
             f"images with at least {least:,} pixels of the class:",
             tabulate(rows, headers=("class", "name", "fold", "train", "test"), tablefmt="plain"),
         ]

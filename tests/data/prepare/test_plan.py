@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,47 @@ def test_an_archive_is_found_by_its_name_alone(tmp_path: Path) -> None:
         assert make_plan(dataset(one), tmp_path / "r", [given], False, False).steps[0].archive == tmp_path / "one.zip"
     with pytest.raises(UserError, match=r"two\.zip: holds nothing of set"):
         make_plan(dataset(one), tmp_path / "r", [tmp_path / "two.zip"], False, False)
+
+
+def by_hand() -> Part:
+    """Without an address; a file of each kind in each folder of a class."""
+    files = {"*/*.jpg": 2, "*/*.png": 2}
+    return dataclasses.replace(part("one", 0, 0), urls=(), files=files, mark="ant/1.jpg", get="ask its authors")
+
+
+def classes(folder: Path) -> Path:
+    for name in ("ant", "bee"):
+        (folder / name).mkdir(parents=True)
+        for suffix in ("jpg", "png"):
+            (folder / name / f"1.{suffix}").write_bytes(name.encode())
+    return folder
+
+
+def test_files_by_hand_are_found_at_any_depth_and_in_any_archive(tmp_path: Path) -> None:
+    """The folders that somebody's archive has around them are no matter; other folders of pictures do not serve."""
+    one, root = by_hand(), tmp_path / "root"
+    with pytest.raises(
+        UserError, match=r"(?s)no address that stays.*ONE: ask its authors\n +one\.zip, or a folder with"
+    ):
+        make_plan(dataset(one), root, [], False, False).check_given()
+    assert make_plan(dataset(one), root, [], False, False, ["http://mirror"]).steps[0].how == "download"
+    (tmp_path / "given/holiday/a").mkdir(parents=True)
+    for name in ("a/x.jpg", "a/x.png"):
+        (tmp_path / "given/holiday" / name).touch()
+    with pytest.raises(UserError, match="holds nothing of set"):
+        make_plan(dataset(one), root, [tmp_path / "given"], False, False)
+    inner = classes(tmp_path / "given/FSS/data/in")
+    for place in (tmp_path / "given", inner.parent, inner):
+        step = make_plan(dataset(one), root, [place], False, False).steps[0]
+        assert step.how == "folder"
+        assert step.files["bee/1.png"] == inner / "bee/1.png"
+    for name, inside in (("a.zip", "FSS/data/in"), ("b.tgz", ".")):
+        form = "zip" if name == "a.zip" else "gztar"
+        base = tmp_path / "given" if name == "a.zip" else inner
+        made = Path(shutil.make_archive(str(tmp_path / "packed" / name), form, base))
+        archive = made.rename(tmp_path / "packed" / name)
+        step = make_plan(dataset(one), root, [archive], False, False).steps[0]
+        assert (step.how, step.archive, step.part.inside, step.part.name) == ("archive", archive, inside, "")
 
 
 def test_a_bare_pattern_needs_a_folder_of_the_right_name(tmp_path: Path) -> None:
