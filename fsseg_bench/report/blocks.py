@@ -111,8 +111,9 @@ def blocks(table: PaperTable, measured: Measured) -> list[Block]:
     """The blocks of a table, one for each protocol."""
     made = []
     for protocol in table.rules:
-        runs = measured.rows(protocol.rules) if protocol.rules else []
-        elsewhere = measured.elsewhere(protocol.rules) if protocol.rules else ()
+        rules = protocol.rules if table.scored else None
+        runs = measured.rows(rules) if rules else []
+        elsewhere = measured.elsewhere(rules) if rules else ()
         pairs = _pairs(table, protocol, printed_rows(table, protocol.name), runs)
         made.append(Block(protocol, tuple(pairs), elsewhere))
     return made

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from fsseg_bench.registry import method_names
 from fsseg_bench.report.papers import Paper, PaperTable
 from fsseg_bench.report.published import Erratum, PublishedNumber, mean_note
+from fsseg_bench.report.words import metric_name
 
 _ORDER = ("protocol", "metric", "way", "shot", "fold")
 _NEAR = 0.85
@@ -84,7 +85,7 @@ def errata_words(paper: Paper) -> list[str]:
 def _concerned(erratum: Erratum, paper: Paper) -> str:
     table = next((table.heading for table in paper.tables if table.name == erratum.table), paper.said.title)
     parts = [table, erratum.protocol, erratum.method, erratum.backbone]
-    parts += [f"{erratum.shot}-shot" if erratum.shot else None, f"{erratum.metric}-IoU" if erratum.metric else None]
+    parts += [f"{erratum.shot}-shot" if erratum.shot else None, metric_name(erratum.metric) if erratum.metric else None]
     fold = erratum.fold
     parts.append(None if fold is None else "mean over folds" if fold == "mean" else f"fold {fold}")
     return ", ".join(filter(None, parts))
@@ -103,5 +104,5 @@ def means_words(paper: Paper) -> list[str]:
             if number.fold == "mean" and (note := mean_note(number, folds, len(paper.folds[number.protocol]))):
                 where = headings.get(number.table, number.source)
                 words = f"{where}, {number.protocol}, {number.method}, {number.backbone}, {number.shot}-shot"
-                items.append(f"{words}, {number.metric}-IoU: {note}")
+                items.append(f"{words}, {metric_name(number.metric)}: {note}")
     return items

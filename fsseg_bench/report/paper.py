@@ -53,14 +53,15 @@ def paper_table(
     """
     made, pairs = [], []
     found = blocks(table, measured)
-    protocols = [block.protocol.rules for block in found if block.protocol.rules]
+    protocols = [block.protocol.rules for block in found if block.protocol.rules and table.scored]
     if not protocols and "published" in numbers:
         numbers = ["published"]
     for block in found:
         rules, folds = block.protocol.rules, table.paper.folds[block.protocol.name]
         cells = MeasuredCells(collection, resolution or (rules.scoring.headline if rules else "input"), folds)
         rows = [pair.measured for pair in block.pairs if pair.measured]
-        cells.prepare(rows, [table.metric] if table.folds else [], [table.metric])
+        metrics = [table.scored] if table.scored else []
+        cells.prepare(rows, metrics if table.folds else [], metrics)
         for pair in block.pairs:
             pairs.append(pair)
             made.append(tuple(c for place in table.places for c in _place(table, pair, place, cells, numbers)))
@@ -143,7 +144,7 @@ def _place(table: PaperTable, pair: Pair, place: Place, cells: MeasuredCells, nu
     missing = MISSING if printed.value is None or table.paper.said.collected else NO_RUN
     shot, fold = place
     runs = pair.measured.runs.get(shot, {}) if pair.measured else {}
-    found = cells.at(runs, fold, table.metric, missing)
+    found = cells.at(runs, fold, table.scored, missing) if table.scored else Cell(missing)
     made = {"published": printed, "measured": found, "difference": _difference(pair, printed, found)}
     return [made[number] for number in numbers]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Literal, get_args
 
@@ -16,11 +16,19 @@ from fsseg_bench.report.intervals import image_remarks, spread_remark, spread_wo
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.papers import PaperTable
 from fsseg_bench.report.table import HOW, SIZES, training_remarks
-from fsseg_bench.report.words import given_list
+from fsseg_bench.report.words import PrintedMetric, given_list
 
 Number = Literal["published", "measured", "difference"]
 """What a column shows."""
 NUMBERS: tuple[Number, ...] = get_args(Number)
+_HOW: Mapping[PrintedMetric, str] = {
+    "mean": HOW["mean"],
+    "binary": HOW["binary"],
+    "base": "Base: IoU of each base class over the pixels of all test images, averaged over classes",
+    "novel": "Novel: IoU of each held-out class over the pixels of all test images, averaged over classes",
+    "mean of base and novel": "Mean of base and novel: half the sum of the two means, of however many classes each",
+    "mean over all classes": "Mean over all classes: of the IoU of background, base and novel classes alike",
+}
 NO_RUN = "missing"
 """The text of a measured number that was published but not measured."""
 
@@ -50,7 +58,7 @@ def reading_remarks(
         ]
     if "difference" in numbers:
         remarks.append("Difference: measured minus published; how sure the published number is, is not known.")
-    return [*remarks, f"{HOW[table.metric]}."]
+    return [*remarks, f"{_HOW[table.metric]}."]
 
 
 def table_remarks(table: PaperTable, found: Sequence[Block]) -> list[str]:

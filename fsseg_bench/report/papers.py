@@ -13,12 +13,13 @@ from fsseg_bench.protocol.load import builtin_protocols, load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.published import Erratum, FoldOrMean, PrintedSeen, PublishedNumber
-from fsseg_bench.report.words import plain
+from fsseg_bench.report.words import PrintedMetric, plain
 from fsseg_bench.schema import Must, Range
 
 Place = tuple[int, FoldOrMean]
 """Shot, and fold or mean."""
 TABLES_FILE = "table.toml"
+_SCORED: Mapping[PrintedMetric, Metric] = {"mean": "mean", "binary": "binary"}
 
 
 def _is_name(text: str) -> bool:
@@ -53,7 +54,7 @@ class TableSpec:
     title: str
     protocols: Annotated[tuple[str, ...], _SET]
     """Built-in protocols, protocol files (``mine.toml``) beside ``table.toml``, or names of ``without_file``."""
-    metric: Metric
+    metric: PrintedMetric
     shots: Annotated[tuple[Annotated[int, Range(least=1)], ...], _SET]
     folds: bool = True
     """Whether single folds have columns, beside the mean."""
@@ -110,6 +111,11 @@ class PaperTable(TableSpec):
         """Where its numbers are from, after the word "published"."""
         return self.paper.said.published.replace("{table}", self.name) or f"as {self.paper.said.title} prints it"
 
+    @property
+    def scored(self) -> Metric | None:
+        """Its metric; None where counts of episodes have no such score."""
+        return _SCORED.get(self.metric)
+
     @cached_property
     def rules(self) -> tuple[PaperProtocol, ...]:
         """Its protocols."""
@@ -117,8 +123,11 @@ class PaperTable(TableSpec):
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
-        """The columns."""
-        folds = sorted({fold for p in self.rules for fold in self.paper.folds[p.name]}) if self.folds else []
+        """The columns. A single fold has one beside the mean, which it is, only where its number is printed."""
+        names = {p.name for p in self.rules}
+        folds = sorted({fold for name in names for fold in self.paper.folds[name]}) if self.folds else []
+        if len(folds) == 1 and not any(n.fold != "mean" and n.protocol in names for n in self.paper.numbers):
+            folds = []
         columns: list[FoldOrMean] = [*folds, "mean"]
         return tuple((shot, fold) for shot in self.shots for fold in columns)
 

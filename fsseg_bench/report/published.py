@@ -12,8 +12,7 @@ from typing import Literal, TypeVar, get_args
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import one_line, regular
-from fsseg_bench.protocol.statistics import Metric
-from fsseg_bench.report.words import METRICS
+from fsseg_bench.report.words import PRINTED_METRICS, PrintedMetric
 from fsseg_bench.seen import FIELDS, UNKNOWN, Seen, wrong
 
 FoldOrMean = int | Literal["mean"]
@@ -50,7 +49,7 @@ class PublishedNumber:
     shot: int | None
     """None where the source does not say."""
     fold: FoldOrMean
-    metric: Metric
+    metric: PrintedMetric
     text: str
     """The number with the digits printed, percent."""
     multi_scale: MultiScale
@@ -76,7 +75,7 @@ class Erratum:
     backbone: str | None
     shot: int | None
     fold: FoldOrMean | None
-    metric: Metric | None
+    metric: PrintedMetric | None
     text: str
     where: str
     """File and line, for messages."""
@@ -225,7 +224,7 @@ def _number(line: _Line) -> PublishedNumber:
         way=line.whole("way") or 0,
         shot=line.whole("shot", "unstated"),
         fold=line.whole("fold", "mean") or "mean",
-        metric=line.one_of("metric", METRICS),
+        metric=line.one_of("metric", PRINTED_METRICS),
         text=line.percent("value"),
         multi_scale=line.one_of("multi_scale", _SCALES),
         where=line.where,
@@ -247,7 +246,7 @@ def _erratum(line: _Line) -> Erratum:
     return Erratum(
         shot=line.whole("shot", ""),
         fold=(line.whole("fold", "mean") or "mean") if line.cells["fold"] else None,
-        metric=line.one_of("metric", METRICS) if line.cells["metric"] else None,
+        metric=line.one_of("metric", PRINTED_METRICS) if line.cells["metric"] else None,
         text=line.text("text"),
         where=line.where,
         **{key: line.text(key, 0) or None for key in ("table", "protocol", "method", "backbone")},

@@ -65,9 +65,9 @@ def _wide(folds: Sequence[int], metric: Metric) -> bool:
 
 
 def _places(folds: Sequence[int], metric: Metric) -> list[tuple[FoldOrMean, Metric]]:
-    """What has a column at each shot."""
+    """What has a column at each shot. A single fold has none beside the mean, which it is."""
     more: list[tuple[FoldOrMean, Metric]] = [("mean", "binary")] if metric == "mean" else []
-    return [*((fold, metric) for fold in folds), ("mean", metric), *more]
+    return [*((fold, metric) for fold in folds if len(folds) > 1), ("mean", metric), *more]
 
 
 def _folds(runs: Sequence[ScoredRun]) -> range:

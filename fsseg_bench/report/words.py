@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal, get_args
 
 from fsseg_bench.protocol.lists import list_family
 from fsseg_bench.protocol.load import LIST_GIVEN
@@ -17,6 +17,18 @@ from fsseg_bench.records.settings import RELEASED, UNKNOWN, ShownSettings, flat
 
 METRIC_NAMES: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
 METRICS = tuple(METRIC_NAMES)
+GeneralisedMetric = Literal["base", "novel", "mean of base and novel", "mean over all classes"]
+"""Of base and novel classes labelled at once. The last two are both called the mean in print and are never one."""
+PrintedMetric = Literal["mean", "binary", "base", "novel", "mean of base and novel", "mean over all classes"]
+"""What a published number may be: a :data:`Metric` or a :data:`GeneralisedMetric`."""
+PRINTED_METRICS: tuple[PrintedMetric, ...] = get_args(PrintedMetric)
+
+
+def metric_name(metric: PrintedMetric) -> str:
+    """What a sentence calls it."""
+    return f"{metric}-IoU" if metric in {"mean", "binary", "base", "novel"} else metric
+
+
 HEX = re.compile(r"[0-9a-f]{32,}")
 
 

@@ -45,7 +45,7 @@ def test_what_cannot_be_run_here_is_a_comment() -> None:
     assert not [line for line in lines if "fwb" in line]
     assert comment.startswith("# no method or backbone here for: OSLSM (VGG-16), co-FCN (VGG-16)")
     assert "PANet" not in comment
-    later = paper_commands([TABLES["later:mean"], TABLES["later:lvis92i"]], Measured(NOTHING), HERE)
+    later = paper_commands([TABLES["later:mean"], TABLES["generalised:base"]], Measured(NOTHING), HERE)
     assert "FPTrans (ViT-B/16-384)" in later[-1]
 
 

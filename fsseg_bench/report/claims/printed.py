@@ -84,7 +84,7 @@ def claimed(
         for n in numbers
         if (n.method == claim.method if claim.method else n.name == method)
         and plain(n.backbone) in names
-        and Place(n.protocol, n.way, n.shot or 0, n.fold, n.metric) == place
+        and (n.protocol, n.way, n.shot or 0, n.fold, n.metric) == place
     ]
     if not found:
         of = "mean" if place.fold == "mean" else f"fold {place.fold}"
