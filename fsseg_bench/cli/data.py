@@ -315,6 +315,7 @@ def _tried_out(path: Path) -> tuple[int, bool, list[str], list[str]]:
     index = build_index(open_source(protocol), protocol)
     warnings = index.remarks(protocol.folds)
     for fold in protocol.folds:
-        table = sample_episodes(protocol, fold, index.test_pairs(fold), way=1, shot=1, copies=index.copies)
+        pairs, order = index.test_pairs(fold), index.test_order(fold)
+        table = sample_episodes(protocol, fold, pairs, 1, 1, index.copies, order)
         warnings += [f"fold {fold}: {text}" for text in few_images(EpisodeImages.of(table), names)]
-    return protocol.episodes.count, len(protocol.folds) == 1, warnings, list(index.source_remarks)
+    return len(table), len(protocol.folds) == 1, warnings, list(index.source_remarks)

@@ -73,7 +73,8 @@ def _drawn(protocol: Any, options: dict[str, Any]) -> dict[int, Any]:
         protocol = replace_episodes(protocol, options["episodes"])
     fold, way, shot = (1 if options[name] is None else options[name] for name in ("fold", "way", "shot"))
     index = _index(protocol, options["data_root"])
-    return {fold: sample_episodes(protocol, fold, index.test_pairs(fold), way, shot, index.copies)}
+    pairs, order = index.test_pairs(fold), index.test_order(fold)
+    return {fold: sample_episodes(protocol, fold, pairs, way, shot, index.copies, order)}
 
 
 def _index(protocol: Any, root: str | None) -> Any:

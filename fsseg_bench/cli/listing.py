@@ -70,7 +70,8 @@ def _datasets(_options: Options) -> Listing:
     for name in builtin_protocols():
         p = load_protocol(name)
         folds = " + ".join(str(len(names)) for names in p.folds.values())
-        rows.append((name, str(p.version), folds, str(p.image.size), str(p.episodes.count), p.description))
+        counts = " + ".join(str(count or "all") for count in p.episodes.counts)
+        rows.append((name, str(p.version), folds, str(p.image.size), counts, p.description))
     return ("dataset", "version", "classes a fold", "size", "episodes", "description"), rows
 
 

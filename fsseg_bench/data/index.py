@@ -16,12 +16,12 @@ import pandas as pd
 
 from fsseg_bench.data.cachefile import Arrays, load_arrays, save_arrays
 from fsseg_bench.data.decode import sha256
-from fsseg_bench.data.lists import Listed, read_list
+from fsseg_bench.data.lists import Listed, in_order, read_list
 from fsseg_bench.data.photos import find_copies, of_photos
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import cache_root
-from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.spec import EACH, Protocol, is_list_file
 from fsseg_bench.protocol.table import Copies, once
 
 _FORMAT = 3
@@ -63,10 +63,22 @@ class PairIndex:
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Images of the training lists that are no part of the index, since their photo is that of an image of the test
     lists with another id, to that image; only with ``train_excludes_test``."""
+    test_lines: Sequence[tuple[str, int]] = ()
+    """Where the order of the test lists counts and a file gives it: each line's image, and its class or 0 for all."""
 
     def test_pairs(self, fold: int) -> dict[int, tuple[str, ...]]:
         """Novel class to the listed test images with at least ``min_object_pixels`` of it, sorted; maybe none."""
         return self._pairs("test", self.protocol.novel_classes(fold), without=())
+
+    def test_order(self, fold: int) -> tuple[tuple[int, str], ...]:
+        """The pairs (novel class, image) of :meth:`test_pairs` in the order of the list files; empty where that does
+        not count. The classes of a line without one come as the protocol names them."""
+        if not self.test_lines:
+            return ()
+        pairs = {c: frozenset(images) for c, images in self.test_pairs(fold).items()}
+        own = self.protocol.fold_classes(fold)
+        lines = ((c, image) for image, listed in self.test_lines for c in ((listed,) if listed else own))
+        return tuple(dict.fromkeys((c, image) for c, image in lines if image in pairs.get(c, ())))
 
     def test_images(self, class_id: int) -> tuple[str, ...]:
         """The same of one class, whichever fold holds it out, if any does."""
@@ -170,7 +182,9 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
     frame = _frame(arrays)
     remarks = [*source.remarks(images), *source.of_no_class(sorted(set(images) - set(frame["image"])))]
     copies, left_out = ({str(image): str(other) for image, other in arrays[key]} for key in ("copies", "left_out"))
-    return PairIndex(protocol, str(arrays["fingerprint"]), frame, tuple(remarks), copies, left_out)
+    ordered = protocol.episodes.class_sampling in EACH and any(map(is_list_file, data.test_list))
+    lines = in_order(source, data.test_list) if ordered else ()
+    return PairIndex(protocol, str(arrays["fingerprint"]), frame, tuple(remarks), copies, left_out, lines)
 
 
 def _code(kind: type[Source]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_text
@@ -12,7 +12,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import is_list_file
 
-_PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>\d{1,3})")
+_PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>\d{1,9})")
 _FORMS = "an image id, 'image__class' with the class's label value, or 'image-path mask-path'"
 
 
@@ -45,8 +45,7 @@ def read_list_file(source: Source, path: Path) -> Listed:
     """
     found: dict[str, set[int]] = {}
     bare = ""
-    for where, text in _lines(path):
-        image, class_id = _entry(source, text, where)
+    for where, image, class_id in _entries(source, path):
         found.setdefault(image, set())
         if class_id:
             found[image].add(class_id)
@@ -59,6 +58,29 @@ def read_list_file(source: Source, path: Path) -> Listed:
     if bare:
         raise UserError(f"{bare}: names no class, but other lines do; a list restricts the pairs or it does not")
     return {image: frozenset(classes) for image, classes in sorted(found.items())}
+
+
+def in_order(source: Source, entries: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """The lines of several lists in their order: each image and the class that is listed with it, 0 for all classes.
+
+    The images of a list that is no file come by id, as text.
+
+    Raises:
+        UserError: as :func:`read_list`.
+    """
+    lines: list[tuple[str, int]] = []
+    for entry in entries:
+        if is_list_file(entry):
+            lines += [(image, class_id) for _, image, class_id in _entries(source, Path(entry))]
+        else:
+            lines += [(image, 0) for image in source.ids(entry)]
+    return tuple(lines)
+
+
+def _entries(source: Source, path: Path) -> Iterator[tuple[str, str, int]]:
+    """Of each line of a list file where it is, its image, and its class or 0."""
+    for where, text in _lines(path):
+        yield where, *_entry(source, text, where)
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:

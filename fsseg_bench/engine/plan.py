@@ -270,7 +270,7 @@ def _episodes(request: RunRequest, protocol: Protocol, index: PairIndex, kept: R
         return kept.get(
             "episodes",
             (index, fold, way, shot),
-            lambda: sample_episodes(protocol, fold, pairs, way, shot, index.copies),
+            lambda: sample_episodes(protocol, fold, pairs, way, shot, index.copies, index.test_order(fold)),
         )
     path = list_path(request.episodes, fold)
     table = EpisodeTable.from_csv(path)
@@ -293,8 +293,8 @@ def _given_list(
 ) -> tuple[RunRequest, Protocol]:
     """What a file of episodes makes of a request: nothing where it holds what the protocol draws by itself."""
     try:
-        pairs = index.test_pairs(request.fold)
-        drawn = sample_episodes(protocol, request.fold, pairs, request.way, request.shot, index.copies)
+        pairs, order = index.test_pairs(request.fold), index.test_order(request.fold)
+        drawn = sample_episodes(protocol, request.fold, pairs, request.way, request.shot, index.copies, order)
     except UserError:  # too few images to draw from: every list is then one from elsewhere
         drawn = None
     if drawn is not None and drawn.digest == table.digest:

@@ -9,9 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.protocol.streams import below, distinct, stream
-from fsseg_bench.protocol.table import NO_COPIES, Copies, EpisodeTable, once
+from fsseg_bench.protocol.pools import Pool
+from fsseg_bench.protocol.queries import (
+    Barred,
+    Pair,
+    by_image,
+    cycled_queries,
+    drawn_queries,
+    each_image,
+    each_pair,
+    listed_pairs,
+)
+from fsseg_bench.protocol.spec import MOST_EPISODES, Protocol
+from fsseg_bench.protocol.streams import stream
+from fsseg_bench.protocol.table import NO_COPIES, Copies, EpisodeTable
 
 __all__ = ["EpisodeTable", "check_episodes", "sample_episodes"]
 
@@ -25,16 +36,22 @@ def sample_episodes(
     way: int,
     shot: int,
     copies: Copies = NO_COPIES,
+    order: Sequence[Pair] = (),
 ) -> EpisodeTable:
     """The protocol's episodes of one fold.
 
-    An episode's classes are drawn uniformly without repetition from the fold's held-out classes, the query
-    uniformly from the first class's images, then each way's supports uniformly from its images that are not
-    in the episode yet. A photo that a class has under several ids is drawn under the first of them, and never twice
-    in an episode, whatever its ids. With ``episodes.support_replacement``, each support is drawn uniformly from all
-    images of its class but the query, whatever was drawn before; the stream is the same and as many numbers are taken
-    from it, so that classes and queries are those of the table without. The draws depend on the protocol's seed, the
-    fold, N, K and the images alone; a table of fewer episodes is the beginning of a longer one.
+    With ``episodes.class_sampling`` "uniform", an episode's classes are drawn uniformly without repetition from the
+    fold's held-out classes, the query uniformly from the first class's images, then each way's supports uniformly from
+    its images that are not in the episode yet. A photo that a class has under several ids is drawn under the first of
+    them, and never twice in an episode, whatever its ids. With ``episodes.support_replacement``, each support is drawn
+    uniformly from all images of its class but the query, whatever was drawn before; the stream is the same and as many
+    numbers are taken from it, so that classes and queries are those of the table without. The draws depend on the
+    protocol's seed, the fold, N, K and the images alone; a table of fewer episodes is the beginning of a longer one.
+
+    With "cycle" the fold's classes come in turn, as the protocol names them; with "each-pair" the query is each pair
+    (class, image) in turn, with "each-image" each image that shows a class of the fold, with one of these drawn. When
+    all were, they come again. With ``episodes.support_sampling`` "first" the supports of a class are always its first
+    images by id, which are no queries of it.
 
     Args:
         protocol: gives the held-out classes, the number of episodes and the seed.
@@ -43,26 +60,35 @@ def sample_episodes(
         way: N, classes an episode.
         shot: K, supports a class.
         copies: images that are the same photo.
+        order: the pairs in the order of list files, for "each-pair" and "each-image"; without it pairs come by class,
+            as the protocol names them, and by image id as text, images by id.
 
     Raises:
-        UserError: no such fold, N or K out of range, a class with too few images, or a class that is no
-            episode's first (the message says how many episodes would reach all).
+        UserError: no such fold, N or K out of range, several ways where the protocol has one, a class with too few
+            images, or a class that is no episode's first (the message says how many episodes would reach all).
     """
     protocol.check_fold(fold)
     novel = protocol.novel_classes(fold)
     if not 1 <= way <= len(novel):
         raise UserError(f"--way {way}: fold {fold} of {protocol.label} allows 1 to {len(novel)}")
+    if way > 1 and (key := protocol.episodes.one_way):
+        raise UserError(f"--way {way}: {protocol.label} has {key}, which makes episodes of 1 way; give --way 1")
     if shot < 1:
         raise UserError(f"--shot {shot}: at least 1 support a class is needed")
-    pools = {c: _Pool(pairs.get(c, ()), copies) for c in novel}
+    pools = {c: Pool(pairs.get(c, ()), copies) for c in novel}
     _check_pools(protocol, pools, shot)
-    draws = _draws(stream("episodes", protocol.episodes.seed, fold, way, shot), protocol, pools, way, shot)
-    rows = list(islice(draws, protocol.episodes.count))
+    rng = stream("episodes", protocol.episodes.seed, fold, way, shot)
+    first = protocol.episodes.support_sampling == "first"
+    barred = {c: pool.images[:shot] for c, pool in pools.items()} if first else {}
+    queries, count = _queries(rng, protocol, fold, pools, way, order, barred)
+    if count > MOST_EPISODES:
+        raise UserError(f"{protocol.label}: fold {fold} has {count:,} queries; at most {MOST_EPISODES:,} can be drawn")
+    draws = _draws(rng, protocol, pools, queries, shot)
+    rows = list(islice(draws, count))
     missing = set(novel) - {classes[0] for classes, _, _ in rows}
     if missing:
         raise _uncovered(protocol, fold, len(rows), missing, draws)
-    classes, queries, supports = zip(*rows, strict=True)
-    return EpisodeTable(classes, queries, supports)
+    return EpisodeTable(*zip(*rows, strict=True))
 
 
 def check_episodes(
@@ -112,54 +138,49 @@ def check_episodes(
         )
 
 
-class _Pool:
-    """The images of one class in canonical order, each photo once."""
-
-    def __init__(self, images: Iterable[str], copies: Copies) -> None:
-        photos = once(images, copies)
-        self.images = list(photos.values())  # a draw is a position: the index may list the images in any order
-        self._position = {photo: i for i, photo in enumerate(photos)}
-        self._copies = copies
-
-    def taken(self, used: Iterable[str]) -> list[int]:
-        """The positions of the images whose photo is in ``used``, ascending."""
-        photos = (self._copies.get(image, image) for image in used)
-        return sorted(self._position[photo] for photo in photos if photo in self._position)
-
-    def draw(
-        self, rng: np.random.RandomState, count: int, used: Sequence[str], *, replacement: bool = False
-    ) -> tuple[str, ...]:
-        """``count`` images that are not in ``used``, uniformly: different ones, or each drawn from all of them."""
-        taken = self.taken(used)
-        free = len(self.images) - len(taken)
-        drawn = [below(rng, free) for _ in range(count)] if replacement else distinct(rng, free, count)
-        return tuple(self.images[_skip(i, taken)] for i in drawn)
-
-
-def _skip(i: int, taken: Sequence[int]) -> int:
-    """The ``i``-th position, from 0, among those that are not in the ascending ``taken``."""
-    for position in taken:
-        if i >= position:
-            i += 1
-    return i
+def _queries(
+    rng: np.random.RandomState,
+    protocol: Protocol,
+    fold: int,
+    pools: Mapping[int, Pool],
+    way: int,
+    order: Sequence[Pair],
+    barred: Barred,
+) -> tuple[Iterator[tuple[tuple[int, ...], str]], int]:
+    """Classes and query of each episode without end; and how many episodes there are, where the protocol says all."""
+    count, sampling = protocol.episodes.count_of(fold), protocol.episodes.class_sampling
+    if sampling == "uniform":
+        return drawn_queries(rng, sorted(pools), pools, way, barred), count
+    if sampling == "cycle":
+        return cycled_queries(rng, protocol.fold_classes(fold), pools, barred), count
+    pairs = listed_pairs(protocol, fold, pools, order, barred)
+    if sampling == "each-pair":
+        return each_pair(pairs), count or len(pairs)
+    images = by_image(protocol, fold, pairs, listed=bool(order))
+    return each_image(rng, images), count or len(images)
 
 
 def _draws(
-    rng: np.random.RandomState, protocol: Protocol, pools: Mapping[int, _Pool], way: int, shot: int
+    rng: np.random.RandomState,
+    protocol: Protocol,
+    pools: Mapping[int, Pool],
+    queries: Iterator[tuple[tuple[int, ...], str]],
+    shot: int,
 ) -> Iterator[_Row]:
-    """Episodes without end, each from where the last one left the stream."""
-    novel = sorted(pools)
+    """The episodes of ``queries`` with their supports, each from where the last one left the stream."""
+    fixed = protocol.episodes.support_sampling == "first"
     replacement = protocol.episodes.support_replacement
-    while True:
-        classes = tuple(novel[i] for i in distinct(rng, len(novel), way))
-        (query,) = pools[classes[0]].draw(rng, 1, ())
+    for classes, query in queries:
         used = [query]
         supports = []
         for c in classes:
             images = len(pools[c].images)
+            if fixed:
+                supports.append(tuple(pools[c].images[:shot]))
+                continue
             if images - len(pools[c].taken(used)) < (1 if replacement else shot):
                 raise UserError(
-                    f"{way}-way {shot}-shot: the {images} test images of class {protocol.class_name(c)!r} of "
+                    f"{len(classes)}-way {shot}-shot: the {images} test images of class {protocol.class_name(c)!r} of "
                     f"{protocol.label} are too few, because other classes of an episode use some of them; "
                     "lower --way or --shot, or add images"
                 )
@@ -169,7 +190,7 @@ def _draws(
         yield classes, query, tuple(supports)
 
 
-def _check_pools(protocol: Protocol, pools: Mapping[int, _Pool], shot: int) -> None:
+def _check_pools(protocol: Protocol, pools: Mapping[int, Pool], shot: int) -> None:
     needed = 2 if protocol.episodes.support_replacement else shot + 1
     short = {protocol.class_name(c): len(p.images) for c, p in pools.items() if len(p.images) < needed}
     if short:

@@ -223,6 +223,12 @@ def _build(table: dict[str, Any], source: type[SourceKind], path: Path, home: Pa
         lists = getattr(data, key)
         if lists or key != "train_list":  # without a training list it is for testing alone
             check_names(f"data.{key}", written_out(f"data.{key}", lists, path), path)
+    counts = file.episodes.count
+    if isinstance(counts, tuple) and len(counts) != len(folds):
+        raise UserError(
+            f"{path}: episodes.count has {len(counts)} numbers, and there are {len(folds)} folds; give each fold one, "
+            "or one number for all"
+        )
     rest = {"data": data, "home": home, "list_digests": list_digests}
     return Protocol(**{**vars(file), **names._asdict(), **rest})
 

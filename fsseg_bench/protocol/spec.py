@@ -20,6 +20,11 @@ K = TypeVar("K")
 MOST_EPISODES = 10**6
 """Of a fold: a table of more would take minutes and gigabytes."""
 
+_Count = Annotated[int, Range(least=0, most=MOST_EPISODES)]
+
+EACH = ("each-pair", "each-image")
+"""Values of ``class_sampling`` under which there are only so many queries, which come in an order."""
+
 Resolution = Literal["input", "native"]
 """Where pixels are counted: at the protocol's input size, or at the query's own."""
 
@@ -88,15 +93,46 @@ class DataSpec(DataKeys):
 class EpisodeSpec:
     """How the test episodes are drawn."""
 
-    count: Annotated[int, Range(least=1, most=MOST_EPISODES)]
-    """Episodes a fold."""
+    count: _Count | tuple[_Count, ...]
+    """Episodes a fold: a number, or a list with one for each fold; 0 is all that there are, once, with `each-pair` and
+    `each-image`."""
     seed: int
     """Seed of the episodes."""
-    class_sampling: Literal["uniform"]
-    """Each episode's classes are drawn uniformly from the fold."""
+    class_sampling: Literal["uniform", "cycle", "each-pair", "each-image"]
+    """Classes and queries of the episodes: `uniform` draws the classes uniformly from the fold and the query from the
+    first class's images; `cycle` takes the fold's classes in turn; `each-pair` makes each test pair (image, class) the
+    query in turn; `each-image` each test image, with a class that it shows."""
     support_replacement: bool = False
     """Whether each support is drawn from all images of its class but the query, so that one may come twice; else all
     images of an episode are different."""
+    support_sampling: Literal["uniform", "first"] = later("uniform")
+    """Which images are supports: `uniform` draws them for each episode; `first` takes the class's first K images by id,
+    which are then no queries of it."""
+
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: values that have no meaning together; the message begins with the key.
+        """
+        if 0 in self.counts and self.class_sampling not in EACH:
+            raise ValueError(f"count is 0; it must be at least 1 with class_sampling {json.dumps(self.class_sampling)}")
+        if self.support_sampling == "first" and self.support_replacement:
+            raise ValueError('support_replacement is true; with support_sampling "first" nothing is drawn')
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """What :attr:`count` holds."""
+        return self.count if isinstance(self.count, tuple) else (self.count,)
+
+    def count_of(self, fold: int) -> int:
+        """The number of a fold; 0 for all that there are."""
+        return self.counts[fold - 1 if isinstance(self.count, tuple) else 0]
+
+    @property
+    def one_way(self) -> str:
+        """The key, with its value, that makes all episodes 1-way; empty where none does."""
+        if self.class_sampling != "uniform":
+            return f"episodes.class_sampling={self.class_sampling}"
+        return f"episodes.support_sampling={self.support_sampling}" if self.support_sampling != "uniform" else ""
 
 
 @dataclass(frozen=True)
@@ -194,9 +230,13 @@ class Protocol:
             there = f"its folds are 1 to {len(self.folds)}" if len(self.folds) > 1 else "its only fold is 1"
             raise UserError(f"--fold {fold}: {self.label} has no such fold; {there}")
 
+    def fold_classes(self, fold: int) -> tuple[int, ...]:
+        """Label values held out in ``fold``, in the order in which the file names them."""
+        return tuple(self.class_id(name) for name in self.folds[fold])
+
     def novel_classes(self, fold: int) -> tuple[int, ...]:
         """Label values held out in ``fold``, ascending."""
-        return tuple(sorted(self.class_id(name) for name in self.folds[fold]))
+        return tuple(sorted(self.fold_classes(fold)))
 
     def base_classes(self, fold: int) -> tuple[int, ...]:
         """Label values of all other folds' classes and of ``base``, ascending; all further ones are background.

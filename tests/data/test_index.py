@@ -17,7 +17,7 @@ from fsseg_bench.data.open import open_source
 from fsseg_bench.data.sources.voc import VocSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.load import load_protocol
-from tests.support.datasets import CLASSES, save_mask, tiny_protocol, write_coco, write_list, write_voc
+from tests.support.datasets import CLASSES, save_mask, tiny_protocol, write_coco, write_list, write_protocol, write_voc
 
 ARRAYS: dict[str, Any] = {"a": np.arange(5000), "b": np.array("text"), "names": np.array(["x", "yz"])}
 
@@ -306,3 +306,46 @@ def test_coco_mini_has_every_class(test_data: Path) -> None:
     assert set(index.frame["class"]) == set(range(1, 81))
     assert all(image.startswith("val2017/") for images in index.test_pairs(1).values() for image in images)
     assert all(image.startswith("train2017/") for images in index.train_pairs(1).values() for image in images)
+
+
+# the order of list files
+
+
+def test_pairs_in_the_order_of_a_list(tmp_path: Path) -> None:
+    """Pairs of other folds, and those that are too small, are left out; the fingerprint is that of the same pairs."""
+    write_voc(tmp_path / "tiny-voc", train=1, val=2)
+    pairs = tmp_path / "pairs.txt"
+    lines = ["val_c4_1__4", "val_c4_1__4", "val_c3_1__03", "val_c1_0__01", "val_c2_1__3", "val_c3_1__4"]
+    fingerprints = []
+    for order in (1, -1):
+        pairs.write_text("\n".join(lines[::order]))
+        protocol = load_protocol(
+            write_protocol(tmp_path / "tiny-voc.toml", "voc", test_list=["pairs.txt"], min_object_pixels=100),
+            {"episodes.class_sampling": "each-pair"},
+        )
+        index = build_index(open_source(protocol), protocol)
+        fingerprints.append(index.fingerprint)
+        assert index.test_order(2) == ((4, "val_c4_1"), (3, "val_c3_1"))[::order]
+        assert index.test_order(1) == ((1, "val_c1_0"),)
+        assert index.test_order(4) == ()
+    assert fingerprints[0] == fingerprints[1]
+
+
+def test_images_in_the_order_of_a_list(tmp_path: Path) -> None:
+    write_voc(tmp_path / "tiny-voc", train=1, val=2)
+    (tmp_path / "images.txt").write_text("val_c3_1\nval_c4_0\nval_c2_1\n")
+    path = write_protocol(tmp_path / "tiny-voc.toml", "voc", test_list=["images.txt"])
+    text = path.read_text().replace('["candle", "drum"]', '["drum", "candle"]')
+    for sampling, wanted in (
+        ("each-image", ((4, "val_c3_1"), (3, "val_c3_1"), (4, "val_c4_0"), (3, "val_c2_1"))),
+        ("uniform", ()),
+    ):
+        path.write_text(text)
+        protocol = load_protocol(path, {"episodes.class_sampling": sampling})
+        assert build_index(open_source(protocol), protocol).test_order(2) == wanted
+
+
+def test_names_of_lists_have_no_order(tmp_path: Path) -> None:
+    write_voc(tmp_path / "tiny-voc", train=1, val=2)
+    protocol = load_protocol(write_protocol(tmp_path / "tiny-voc.toml"), {"episodes.class_sampling": "each-pair"})
+    assert build_index(open_source(protocol), protocol).test_order(2) == ()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.data.index import PairIndex, build_index
-from fsseg_bench.data.lists import read_list, read_list_file
+from fsseg_bench.data.lists import in_order, read_list, read_list_file
 from fsseg_bench.data.open import open_source
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.coco import CocoSource
@@ -79,6 +79,22 @@ def test_image_and_class(voc: VocSource, tmp_path: Path) -> None:
     lines = ["val_c2_1__02", "train_c1_0__01", "", "val_c2_1__3", "val_c2_1__02"]
     listed = read_list_file(voc, write(tmp_path, *lines))
     assert list(listed.items()) == [("train_c1_0", {1}), ("val_c2_1", {2, 3})]
+
+
+def test_lines_in_order(voc: VocSource, tmp_path: Path) -> None:
+    """Several lists one after the other; a name that is no file stands for its images by id."""
+    pairs = write(tmp_path, "val_c2_1__3", "val_c1_0__01", "val_c2_1__2")
+    assert in_order(voc, [str(pairs)]) == (("val_c2_1", 3), ("val_c1_0", 1), ("val_c2_1", 2))
+    (voc.root / "ImageSets/Segmentation/few.txt").write_text("val_c3_0\nval_c2_0\n")
+    images = tmp_path / "images.txt"
+    images.write_text("val_c4_1\nval_c4_0.jpg\n")
+    assert in_order(voc, [str(images), "few"]) == (("val_c4_1", 0), ("val_c4_0", 0), ("val_c2_0", 0), ("val_c3_0", 0))
+
+
+def test_classes_of_four_digits(voc: VocSource, tmp_path: Path) -> None:
+    many = VocSource(voc.root, [f"class {i}" for i in range(1, 1205)], ["SegmentationClass"])
+    assert read_list_file(many, write(tmp_path, f"{IMAGE}__1203", f"{IMAGE}__0007")) == {IMAGE: {7, 1203}}
+    assert "class 1205 is not a label value 1 to 1204" in refused(many, write(tmp_path, f"{IMAGE}__1205"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])

@@ -102,6 +102,8 @@ CHANGES = {
     "count": ("count = 40", "count = 41"),
     "seed": ("seed = 11", "seed = -11"),
     "support_replacement": ("support_replacement = false", "support_replacement = true"),
+    "class_sampling": ('class_sampling = "uniform"', 'class_sampling = "cycle"'),
+    "support_sampling": ("support_replacement = false", 'support_replacement = false\nsupport_sampling = "first"'),
     "headline": ('headline = "input"', 'headline = "native"'),
     "scales": ("[0.7, 1.0, 1.3]", "[0.7, 1.3, 1.0]"),
 }
@@ -140,7 +142,7 @@ def _section_fields() -> list[dataclasses.Field[object]]:
 
 
 def _has_one_value(name: str) -> bool:
-    return name in {"class_sampling", "resize", "decoder", "void", "rule"}
+    return name in {"resize", "decoder", "void", "rule"}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +152,7 @@ def _has_one_value(name: str) -> bool:
         ("[0.7, 1.0, 1.3]", "[0.7, 1, 1.3]"),
         ("count = 40", "count = 40 # forty"),
         ("size = 257", 'size = 257\norientation = "stored"'),
+        ("support_replacement = false", 'support_replacement = false\nsupport_sampling = "uniform"'),
         ('["SegmentationClass"]', '["SegmentationClass"]\ncolors = []'),
         ("[folds]", "base = []\nvalidation = []\n[folds]"),
         ('[checkpoint]\nrule = "last"\n', ""),
