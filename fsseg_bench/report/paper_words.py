@@ -65,8 +65,10 @@ def table_remarks(table: PaperTable, found: Sequence[Block]) -> list[str]:
     """Errata and doubts of the whole table, and what cannot stand in it."""
     remarks = [e.text for e in table.paper.errata if e.whole_table and e.table in {None, table.name}]
     remarks += map(printable, table_doubts(table))
-    if names := [block.protocol.name for block in found if block.protocol.rules is None]:
+    without = [block.protocol for block in found if block.protocol.rules is None]
+    if names := [protocol.name for protocol in without if not protocol.why]:
         remarks.append(f"No protocol file of {', '.join(names)} is here, so that nothing can be measured under it.")
+    remarks += [f"Nothing measured under {p.name}: {printable(p.why)}." for p in without if p.why]
     return remarks + [_elsewhere(block) for block in found if block.elsewhere]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.protocol.load import builtin_protocols, load_protocol
+from fsseg_bench.protocol.load import builtin_protocols, load_protocol, prepared_protocols
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.published import Erratum, FoldOrMean, PrintedSeen, PublishedNumber
@@ -45,6 +45,8 @@ class PaperProtocol:
     """For ``--dataset``."""
     rules: Protocol | None
     """None where only the name is known, so that nothing can be run under it."""
+    why: str = ""
+    """Why its file cannot be read, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +161,14 @@ class PaperTable(TableSpec):
         return None
 
 
+def _prepared(name: str) -> PaperProtocol:
+    """A protocol whose lists ``data prepare`` writes: its numbers in print need none, so that they may be absent."""
+    try:
+        return PaperProtocol(name, name, load_protocol(name))
+    except UserError as error:
+        return PaperProtocol(name, "", None, str(error))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Paper:
     """The tables and numbers of one folder."""
@@ -214,6 +224,8 @@ class Paper:
             return PaperProtocol(rules.name, str(path), rules)
         if entry in builtin_protocols():
             return PaperProtocol(entry, entry, load_protocol(entry))
+        if entry in prepared_protocols():
+            return _prepared(entry)
         if entry in self.said.without_file:
             return PaperProtocol(entry, "", None)
         files = [path.name for path in self.folder.glob("*.toml") if path.name != TABLES_FILE]

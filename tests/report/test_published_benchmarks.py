@@ -1,10 +1,13 @@
 """The published numbers of other benchmarks against figures typed by hand from their sources' lists."""
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
+from fsseg_bench.protocol.load import builtin_protocols
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.find_papers import papers
 from fsseg_bench.report.paper import paper_table
@@ -73,7 +76,8 @@ def table(paper: Paper, name: str) -> PaperTable:
 def test_every_number_is_counted() -> None:
     assert Counter(n.protocol for n in OTHER.numbers) == {
         "fss1000-hsnet": 22, "lvis92i-1shot": 57, "lvis92i-5shot": 45, "pascal-part": 22, "paco-part": 22,
-        "isaid5i": 17, "isaid5i-dmnet": 2, "deepglobe": 9, "isic2018": 10, "chestx": 6, "cdfss-fss1000": 5,
+        "isaid5i": 17, "isaid5i-dmnet": 2, "deepglobe": 9, "isic2018": 10, "chestx-566": 5, "chestx-704": 1,
+        "fss1000-cdfss": 3, "fss1000-cdfss-validation": 2,
         "suim": 2, "perseg": 3, "permis": 1,
     }  # fmt: skip
     assert Counter(n.protocol for n in GENERALISED.numbers) == {
@@ -135,7 +139,7 @@ def test_what_ifa_prints_as_miou_is_binary_iou_and_says_so() -> None:
     assert [n.metric for n in own] == ["binary"] * 4 + ["mean"] * 2 + ["binary"] * 2  # one class: both are one
     assert all(n.note.startswith("printed as mIoU") for n in own)
     assert all("45.78" in n.note for n in own if n.metric == "binary")
-    assert all("validation classes" in n.note for n in own if n.protocol == "cdfss-fss1000")
+    assert all("validation classes" in n.note for n in own if n.protocol == "fss1000-cdfss-validation")
 
 
 def test_what_is_not_comparable_says_why() -> None:
@@ -182,3 +186,24 @@ def test_a_generalised_table_never_calls_both_headlines_by_one_name() -> None:
     assert any(remark.startswith("Mean of base and novel: half") for remark in two.remarks)
     assert any(remark.startswith("Mean over all classes: of the IoU of background") for remark in total.remarks)
     assert {row[0].text for row in two.rows} == {f"gfss-{n}-diam" for n in ("pascal5i", "coco20i", "pascal10i")}
+
+
+def test_lists_that_data_prepare_writes_are_taken_from_the_data_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers in print need no lists; measured ones stand beside them where the lists lie under the data root."""
+
+    def references() -> PaperTable:
+        return table(replace(OTHER), "references")  # a paper that has read nothing yet
+
+    monkeypatch.delenv("FSSEG_DATA", raising=False)
+    words = paper_table(references(), NOTHING, Measured(NOTHING)).remarks
+    assert any(line.startswith("Nothing measured under perseg: --dataset perseg: its lists") for line in words)
+    assert any(line.startswith("No protocol file of permis is here") for line in words)
+    home = tmp_path / "perseg"
+    home.mkdir()
+    text = builtin_protocols()["pascal5i"].read_text(encoding="utf-8")
+    (home / "protocol.toml").write_text(text.replace('"pascal5i"', '"perseg"'), encoding="utf-8")
+    monkeypatch.setenv("FSSEG_DATA", str(tmp_path))
+    (perseg,) = [protocol for protocol in references().rules if protocol.name == "perseg"]
+    assert perseg.rules is not None and perseg.rules.classes[0] == "aeroplane"
