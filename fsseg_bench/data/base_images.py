@@ -21,14 +21,14 @@ from fsseg_bench.data.training import TrainingSample, TrainingStream
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import distinct, seed_of, stream
-from fsseg_bench.protocol.table import once
+from fsseg_bench.protocol.table import choices
 
 
 class ChosenImages(NamedTuple):
     """What a network of the base classes is trained on."""
 
     images: tuple[str, ...]
-    """Each photo once, sorted."""
+    """Each photo once, or all of its crops, sorted."""
     left_out: int
     """How many other training images there are that show an object of any class."""
 
@@ -45,7 +45,8 @@ def chosen_images(index: PairIndex, fold: int, which: Literal["base", "all"]) ->
     base = {image for images in index.train_pairs(fold).values() for image in images}
     every = set(index.training_images(fold))
     found = base if which == "base" else every
-    return ChosenImages(tuple(sorted(once(sorted(found), index.copies).values())), len(every - found))
+    images = sorted(image for one in choices(found, index.copies).values() for image in one)
+    return ChosenImages(tuple(images), len(every - found))
 
 
 @dataclass(eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from fsseg_bench.data.cachefile import Arrays
+from fsseg_bench.data.coco_boxes import Boxes
 from fsseg_bench.data.coco_notes import NOWHERE, Kind, Notes
 from fsseg_bench.data.coco_text import read_table
 from fsseg_bench.data.outlines import LARGEST, draw
@@ -26,10 +27,12 @@ _Key = tuple[int, int, int]
 """Image number, category id, crowd (0 or 1)."""
 
 
-def parse_instances(path: Path) -> Arrays:
+def parse_instances(path: Path, *, crops: bool = False) -> Arrays:
     """The content of an instance file as the arrays that :class:`fsseg_bench.data.instances.Instances` holds.
 
-    Annotations without an outline are left out, and ``iscrowd`` may be text or true and false: each is noted.
+    Annotations without an outline are left out, and ``iscrowd`` may be text or true and false: each is noted. With
+    ``crops``, an annotation is a part of an object, and the images are the crops to the objects' boxes
+    (:class:`fsseg_bench.data.coco_boxes.Boxes`).
 
     Raises:
         UserError: unreadable, not JSON, not an instance file of COCO, or a wrong entry; names the file and entry.
@@ -45,6 +48,8 @@ def parse_instances(path: Path) -> Arrays:
     used = Counter(_category(entry, path) for entry in annotations)
     categories = _check_categories(table["categories"], used, notes, path)
     drawn: dict[_Key, list[Any]] = defaultdict(list)
+    names = [image["file_name"] for image in images]
+    boxes = _boxes(annotations, numbers, names, sizes, path) if crops else None
     for entry in annotations:
         number, category = numbers.get(_plain(entry.get("image_id"))), _plain(entry["category_id"])
         if number is None:
@@ -57,9 +62,16 @@ def parse_instances(path: Path) -> Arrays:
         except (ValueError, TypeError, OverflowError) as error:
             _refuse(path, _where(entry), f"wrong segmentation: {error}")
         crowd, plain = _crowd(entry, path)
+        whole, boxed = shown, True
+        if boxes is not None:
+            part = number, _plain(entry["object"])
+            shown, number = boxes.cut(whole, *part), boxes.place(*part)
+            boxed = number != NOWHERE
         said = {
             Kind.NO_OUTLINE: shown.region is None,
-            Kind.NO_PIXEL: shown.region is not None and not shown.pixels,
+            Kind.NO_PIXEL: shown.region is not None and not whole.pixels,
+            Kind.NO_BOX: not boxed,
+            Kind.OUTSIDE: boxed and whole.pixels > 0 and not shown.pixels,
             Kind.PARTS: shown.parts_left_out,
             Kind.FORM: shown.another_form,
             Kind.FLAG: not plain,
@@ -70,7 +82,9 @@ def parse_instances(path: Path) -> Arrays:
                 notes.add(kind, number, category, entry.get("id"))
         if shown.pixels:
             drawn[number, category, int(crowd)].append(shown.region)
-    arrays = _arrays(categories, [image["file_name"] for image in images], sizes, drawn)
+    if boxes is not None:
+        names, sizes = boxes.crop_names, boxes.crop_sizes
+    arrays = _arrays(categories, names, sizes, drawn) | ({} if boxes is None else boxes.to_arrays())
     if annotations and arrays["regions"][:, 2].max(initial=0) <= _SPECK:
         outlines = len(annotations) - sum(note.kind is Kind.NO_OUTLINE for note in notes)
         why = "the coordinates must be pixels of the image, not shares of its sides from 0 to 1"
@@ -79,6 +93,31 @@ def parse_instances(path: Path) -> Arrays:
         raise UserError(f"{path}: none of its {len(annotations):,} annotations covers more than a pixel; {why}")
     counts = np.array([used[category] for category in categories], dtype=np.int64)
     return {**arrays, **notes.to_arrays(), "category_counts": counts}
+
+
+def _boxes(
+    annotations: list[dict[str, Any]],
+    numbers: dict[Any, int],
+    names: list[str],
+    sizes: list[tuple[int, int]],
+    path: Path,
+) -> Boxes:
+    """The objects whose parts are annotated."""
+    boxes = Boxes(names, sizes)
+    for entry in annotations:
+        number = numbers.get(_plain(entry.get("image_id")))
+        if number is None:
+            _refuse_strays(annotations, numbers, path)
+        if "object" not in entry or "object_bbox" not in entry:
+            lacking = "object" if "object" not in entry else "object_bbox"
+            told = 'with data.crop = "object" each annotation is a part, and says the number and the box of its object'
+            _refuse(path, _where(entry), f"has no {lacking}; {told}")
+        try:
+            boxes.add(number, entry, _whole(entry, "object", path, _where(entry)))
+        except ValueError as error:
+            _refuse(path, _where(entry), str(error))
+    boxes.close()
+    return boxes
 
 
 def _refuse(path: Path, where: str, what: str) -> NoReturn:

@@ -19,7 +19,7 @@ _CLASSES = 8
 
 
 class Kind(IntEnum):
-    """What is said of an annotation; of a category in the last one. The values are kept in the cache."""
+    """What is said of an annotation, or of a category. The values are kept in the cache."""
 
     NO_OUTLINE = 0
     NO_PIXEL = 1
@@ -28,11 +28,15 @@ class Kind(IntEnum):
     FLAG = 4
     CROWD = 5
     CATEGORY = 6
+    NO_BOX = 7
+    OUTSIDE = 8
 
 
 _WORDS = {
     Kind.NO_OUTLINE: "without an outline (a box alone, or less than three points): left out",
     Kind.NO_PIXEL: "that cover no pixel of their image: left out",
+    Kind.NO_BOX: "of objects whose box has no pixel of the image: left out (data.crop)",
+    Kind.OUTSIDE: "that cover no pixel of their object's box: left out (data.crop)",
     Kind.PARTS: "with polygons of less than three points beside others: drawn without these",
     Kind.FORM: "in a form that COCO does not have (a flat polygon, points one by one, run lengths in a list): read",
     Kind.FLAG: "with an iscrowd that is not the number 0 or 1 (text, true, false, null): read as 0 or 1",

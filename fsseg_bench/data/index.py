@@ -22,7 +22,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import cache_root
 from fsseg_bench.protocol.spec import EACH, Protocol, is_list_file
-from fsseg_bench.protocol.table import Copies, once
+from fsseg_bench.protocol.table import Copies, Crops, once
 
 _FORMAT = 3
 """Raised when what is kept in the cache changes."""
@@ -59,7 +59,8 @@ class PairIndex:
     source_remarks: tuple[str, ...] = ()
     """What the source says of the lists' images: :meth:`fsseg_bench.data.source.Source.remarks`."""
     copies: Copies = field(default_factory=dict)
-    """Images whose photo an earlier image is, too (:func:`fsseg_bench.data.photos.find_copies`), to that one."""
+    """Images whose photo an earlier image is, too (:func:`fsseg_bench.data.photos.find_copies`), to that one; of crops
+    a :class:`fsseg_bench.protocol.table.Crops`."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Images of the training lists that are no part of the index, since their photo is that of an image of the test
     lists with another id, to that image; only with ``train_excludes_test``."""
@@ -131,7 +132,9 @@ class PairIndex:
                     f"fold {fold}: {_counted(dropped, 'training image')} left out: under another name, the same photo "
                     f"shows a held-out class ({_example(dropped)})"
                 )
-        if self.copies:
+        if isinstance(self.copies, Crops):
+            texts.append("crops of one photo never meet in an episode: a photo is drawn first, then one of its crops")
+        elif self.copies:
             texts.append(
                 f"{_counted(self.copies, 'image')} the photo of another one ({_example(self.copies)}): no episode has "
                 "a photo twice, and a class has it once"
@@ -182,6 +185,8 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
     frame = _frame(arrays)
     remarks = [*source.remarks(images), *source.of_no_class(sorted(set(images) - set(frame["image"])))]
     copies, left_out = ({str(image): str(other) for image, other in arrays[key]} for key in ("copies", "left_out"))
+    if source.crops:
+        copies = Crops(copies)
     ordered = protocol.episodes.class_sampling in EACH and any(map(is_list_file, data.test_list))
     lines = in_order(source, data.test_list) if ordered else ()
     return PairIndex(protocol, str(arrays["fingerprint"]), frame, tuple(remarks), copies, left_out, lines)
@@ -199,8 +204,7 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
     """Every mask of the lists, read once."""
     data = protocol.data
     test, train = _members(source, data.test_list), _members(source, data.train_list)
-    # the package's own protocols are what papers used, with the copies that these data hold
-    copies = find_copies(source, train.keys() | test.keys()) if protocol.home is not None else {}
+    copies = _copies(source, protocol, train.keys() | test.keys())
     left_out: dict[str, str] = {}
     if data.train_excludes_test:
         tested = once(test, copies)
@@ -242,6 +246,14 @@ def _read(source: Source, protocol: Protocol) -> Arrays:
         "copies": np.array(list(copies.items()), dtype=np.str_).reshape(-1, 2),
         "left_out": np.array(list(left_out.items()), dtype=np.str_).reshape(-1, 2),
     }
+
+
+def _copies(source: Source, protocol: Protocol, images: Iterable[str]) -> dict[str, str]:
+    """Images whose photo an earlier one is, too."""
+    if protocol.home is not None:
+        return find_copies(source, images)
+    # the package's own protocols are what papers used, with the copies that these data hold; crops are of photos in all
+    return of_photos({image: str(source.photo_file(image)) for image in images}) if source.crops else {}
 
 
 def _members(source: Source, lists: Sequence[str]) -> Listed:

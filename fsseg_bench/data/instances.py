@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 
 from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.cachefile import Arrays, load_arrays, save_arrays
+from fsseg_bench.data.coco_boxes import BOX_ARRAYS, CropBoxes
 from fsseg_bench.data.coco_json import parse_instances
 from fsseg_bench.data.coco_notes import Kind, Notes
 from fsseg_bench.errors import UserError
@@ -53,9 +54,9 @@ class Instances:
     categories: dict[int, str]
     """Category id to name."""
     names: tuple[str, ...]
-    """Image file names, sorted."""
+    """Image file names, sorted; of crops those of their photos."""
     sizes: npt.NDArray[np.int64]
-    """(images, 2) heights and widths, in pixels."""
+    """(images, 2) heights and widths, in pixels; those of crops where the images are crops."""
     annotations: dict[int, int]
     """Category id to the number of its annotations, crowds and those that are left out among them."""
     notes: Notes
@@ -63,6 +64,13 @@ class Instances:
     _arrays: Arrays = field(repr=False)
     """``starts`` (images + 1,): where each image's rows begin in ``regions`` (regions, 3): category, crowd (0 or 1),
     pixels. ``offsets`` (regions + 1,): where each region's run lengths begin in ``counts``."""
+    crops: CropBoxes | None = None
+    """Where the images are crops: of what."""
+
+    def photo_size(self, number: int) -> tuple[int, int]:
+        """(width, height) of the whole photo of image ``number``, in pixels."""
+        height, width = (self.sizes if self.crops is None else self.crops.photo_sizes)[number].tolist()
+        return width, height
 
     def regions(self, number: int) -> Iterator[Region]:
         """The regions of image ``number``, by category, single objects before crowds."""
@@ -101,8 +109,10 @@ class Instances:
         return drawn.view(np.bool_)
 
 
-def load_instances(path: Path) -> Instances:
+def load_instances(path: Path, *, crops: bool = False) -> Instances:
     """The instance file ``path``; from the cache if its size and time are as they were.
+
+    With ``crops``, the images are the crops to the objects whose parts the file has.
 
     Raises:
         UserError: missing, not JSON, not an instance file of COCO, or a wrong entry; names the file and entry.
@@ -112,11 +122,11 @@ def load_instances(path: Path) -> Instances:
     except OSError as error:
         reason = error.strerror or "unreadable"
         raise UserError(f"{path}: {reason}; put COCO's instance annotations there") from None
-    key = f"{_FORMAT}\n{path.resolve()}\n{facts.st_size}\n{facts.st_mtime_ns}"
+    key = f"{_FORMAT}\n{path.resolve()}\n{facts.st_size}\n{facts.st_mtime_ns}" + ("\ncrops" if crops else "")
     cached = cache_root() / "coco" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
-    arrays = load_arrays(cached, _ARRAYS)
+    arrays = load_arrays(cached, (*_ARRAYS, *BOX_ARRAYS) if crops else _ARRAYS)
     if arrays is None:
-        arrays = parse_instances(path)
+        arrays = parse_instances(path, crops=crops)
         save_arrays(cached, arrays)
     return Instances(
         categories=dict(zip(arrays["category_ids"].tolist(), arrays["category_names"].tolist(), strict=True)),
@@ -125,4 +135,5 @@ def load_instances(path: Path) -> Instances:
         annotations=dict(zip(arrays["category_ids"].tolist(), arrays["category_counts"].tolist(), strict=True)),
         notes=Notes.of_arrays(arrays),
         _arrays=arrays,
+        crops=CropBoxes.of_arrays(arrays) if crops else None,
     )

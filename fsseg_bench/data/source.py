@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from fsseg_bench import plugins
 from fsseg_bench.conventions import UInt8
@@ -66,6 +66,9 @@ class Source(SourceKind, ABC):
     """Class names; the label value of a class is its position, from 1."""
     upright: bool = False
     """Whether images are turned upright as their EXIF orientation says, by the protocol's ``image.orientation``."""
+
+    crops: ClassVar[bool] = False
+    """Whether images are crops of photos (:meth:`photo_file`), so that several may be of one photo and yet differ."""
 
     def __init__(self, root: Path, classes: Sequence[str]) -> None:
         """A reader of ``root``; ``classes`` are all labelled classes."""

@@ -21,7 +21,7 @@ from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import distinct, seed_of, stream
-from fsseg_bench.protocol.table import Copies, further_images, once
+from fsseg_bench.protocol.table import Copies, choices, further_images, one_of
 
 _TRIES = 100
 
@@ -149,7 +149,8 @@ class TrainingEpisodes(TrainingStream):
     """Bytes of decoded images and masks that each loading process may keep; no episode depends on it."""
 
     def __post_init__(self, protocol: Protocol) -> None:
-        self.pairs = {c: tuple(once(images, self.copies).values()) for c, images in sorted(self.pairs.items())}
+        self._photos = {c: list(choices(images, self.copies).values()) for c, images in sorted(self.pairs.items())}
+        self.pairs = {c: tuple(image for images in photos for image in images) for c, photos in self._photos.items()}
         self._size = protocol.image.size
         self._ignored = protocol.held_out(self.fold) if protocol.data.novel_in_train == "ignore" else ()
         self._base = protocol.base_classes(self.fold)
@@ -225,9 +226,10 @@ class TrainingEpisodes(TrainingStream):
 
     def _unused(self, rng: np.random.RandomState, class_id: int, count: int, used: Sequence[str]) -> list[str]:
         """``count`` different images of a class whose photos are not in ``used``, uniformly; or all there are."""
-        images, copies = self.pairs[class_id], self.copies
+        photos, copies = self._photos[class_id], self.copies
         barred = [copies.get(image, image) for image in used]
-        drawn = [images[i] for i in distinct(rng, len(images), min(len(images), count + len(used)))]
+        order = distinct(rng, len(photos), min(len(photos), count + len(used)))
+        drawn = [one_of(rng, photos[i], copies) for i in order]
         return [image for image in drawn if copies.get(image, image) not in barred][:count]
 
     def _image(self, image_id: str, side: int | None) -> UInt8:
@@ -281,7 +283,7 @@ class TrainingEpisodes(TrainingStream):
                 f"{self._where}: {self.way}-way training needs {self.way} base classes, found {len(self.pairs)}; "
                 "lower --way"
             )
-        short = {c: len(images) for c, images in self.pairs.items() if len(images) < self.shot + 1}
+        short = {c: len(photos) for c, photos in self._photos.items() if len(photos) < self.shot + 1}
         if short:
             found = ", ".join(f"{protocol.class_name(c)!r} has {count}" for c, count in short.items())
             raise UserError(

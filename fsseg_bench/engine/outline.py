@@ -109,6 +109,7 @@ class Outline:
             novel=novel,
             class_names={str(c): protocol.class_name(c) for c in novel},
             headline=protocol.scoring.headline,
+            side_information=protocol.side_information,
             **digests,
         )
 

@@ -22,7 +22,7 @@ from fsseg_bench.protocol.queries import (
 )
 from fsseg_bench.protocol.spec import MOST_EPISODES, Protocol
 from fsseg_bench.protocol.streams import stream
-from fsseg_bench.protocol.table import NO_COPIES, Copies, EpisodeTable
+from fsseg_bench.protocol.table import NO_COPIES, Copies, Crops, EpisodeTable
 
 __all__ = ["EpisodeTable", "check_episodes", "sample_episodes"]
 
@@ -43,10 +43,11 @@ def sample_episodes(
     With ``episodes.class_sampling`` "uniform", an episode's classes are drawn uniformly without repetition from the
     fold's held-out classes, the query uniformly from the first class's images, then each way's supports uniformly from
     its images that are not in the episode yet. A photo that a class has under several ids is drawn under the first of
-    them, and never twice in an episode, whatever its ids. With ``episodes.support_replacement``, each support is drawn
-    uniformly from all images of its class but the query, whatever was drawn before; the stream is the same and as many
-    numbers are taken from it, so that classes and queries are those of the table without. The draws depend on the
-    protocol's seed, the fold, N, K and the images alone; a table of fewer episodes is the beginning of a longer one.
+    them, and never twice in an episode, whatever its ids; of crops, a photo is drawn first, then one of its crops that
+    show the class. With ``episodes.support_replacement``, each support is drawn uniformly from all images of its class
+    but the query, whatever was drawn before; the stream is the same and as many numbers are taken from it, so that
+    classes and queries are those of the table without. The draws depend on the protocol's seed, the fold, N, K and the
+    images alone; a table of fewer episodes is the beginning of a longer one.
 
     With "cycle" the fold's classes come in turn, as the protocol names them; with "each-pair" the query is each pair
     (class, image) in turn, with "each-image" each image that shows a class of the fold, with one of these drawn. When
@@ -79,7 +80,7 @@ def sample_episodes(
     _check_pools(protocol, pools, shot)
     rng = stream("episodes", protocol.episodes.seed, fold, way, shot)
     first = protocol.episodes.support_sampling == "first"
-    barred = {c: pool.images[:shot] for c, pool in pools.items()} if first else {}
+    barred = {c: pool.first(shot) for c, pool in pools.items()} if first else {}
     queries, count = _queries(rng, protocol, fold, pools, way, order, barred)
     if count > MOST_EPISODES:
         raise UserError(f"{protocol.label}: fold {fold} has {count:,} queries; at most {MOST_EPISODES:,} can be drawn")
@@ -174,9 +175,9 @@ def _draws(
         used = [query]
         supports = []
         for c in classes:
-            images = len(pools[c].images)
+            images = len(pools[c].photos)
             if fixed:
-                supports.append(tuple(pools[c].images[:shot]))
+                supports.append(pools[c].first(shot))
                 continue
             if images - len(pools[c].taken(used)) < (1 if replacement else shot):
                 raise UserError(
@@ -192,7 +193,7 @@ def _draws(
 
 def _check_pools(protocol: Protocol, pools: Mapping[int, Pool], shot: int) -> None:
     needed = 2 if protocol.episodes.support_replacement else shot + 1
-    short = {protocol.class_name(c): len(p.images) for c, p in pools.items() if len(p.images) < needed}
+    short = {protocol.class_name(c): len(p.photos) for c, p in pools.items() if len(p.photos) < needed}
     if short:
         found = ", ".join(f"{name!r} has {count}" for name, count in short.items())
         data = protocol.data
@@ -247,7 +248,8 @@ def _check_row(
     photos = [copies.get(image, image) for image in (query, *supports)]
     if photos[0] in photos[1:]:
         same = supports[photos.index(photos[0], 1) - 1]
-        raise UserError(f"{where}: the support {same!r} is the photo of the query {query!r}: their files are the same")
+        what = "of the photo of" if isinstance(copies, Crops) else "the photo of"
+        raise UserError(f"{where}: the support {same!r} is {what} the query {query!r}: their files are the same")
     twice = sorted({image for image, photo in zip(supports, photos[1:], strict=True) if photos.count(photo) > 1})
     if twice and not support_replacement:
         raise UserError(

@@ -7,17 +7,31 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fsseg_bench.protocol.streams import below, distinct
-from fsseg_bench.protocol.table import Copies, once
+from fsseg_bench.protocol.table import Copies, choices, one_of
 
 
 class Pool:
-    """The images of one class in canonical order, each photo once."""
+    """The photos of one class in canonical order, each with the image, or the crops, that show the class."""
 
     def __init__(self, images: Iterable[str], copies: Copies) -> None:
-        photos = once(images, copies)
-        self.images = list(photos.values())  # a draw is a position: the index may list the images in any order
+        photos = choices(images, copies)
+        self.photos = list(photos.values())  # a draw is a position: the index may list the images in any order
         self._position = {photo: i for i, photo in enumerate(photos)}
         self._copies = copies
+
+    @property
+    def images(self) -> list[str]:
+        """All of them, photo by photo."""
+        return [image for images in self.photos for image in images]
+
+    def first(self, count: int) -> tuple[str, ...]:
+        """The first image of each of the first ``count`` photos."""
+        return tuple(images[0] for images in self.photos[:count])
+
+    def without(self, used: Sequence[str]) -> set[str]:
+        """The images whose photo is not in ``used``."""
+        taken = set(self.taken(used))
+        return {image for i, images in enumerate(self.photos) if i not in taken for image in images}
 
     def taken(self, used: Iterable[str]) -> list[int]:
         """The positions of the images whose photo is in ``used``, ascending."""
@@ -27,11 +41,14 @@ class Pool:
     def draw(
         self, rng: np.random.RandomState, count: int, used: Sequence[str], *, replacement: bool = False
     ) -> tuple[str, ...]:
-        """``count`` images that are not in ``used``, uniformly: different ones, or each drawn from all of them."""
+        """``count`` images whose photos are not in ``used``, uniformly: of different photos, or each of any of them.
+
+        Of crops, one of the photo's is drawn after the photos.
+        """
         taken = self.taken(used)
-        free = len(self.images) - len(taken)
+        free = len(self.photos) - len(taken)
         drawn = [below(rng, free) for _ in range(count)] if replacement else distinct(rng, free, count)
-        return tuple(self.images[_skip(i, taken)] for i in drawn)
+        return tuple(one_of(rng, self.photos[_skip(i, taken)], self._copies) for i in drawn)
 
 
 def _skip(i: int, taken: Sequence[int]) -> int:

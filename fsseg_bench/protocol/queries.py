@@ -41,7 +41,7 @@ def listed_pairs(
 ) -> list[Pair]:
     """All pairs that are queries: in the given ``order``, or if there is none by the class's place in the fold and the
     image's id as text. Of a photo with several ids the pair of the first one is there."""
-    own = {c: set(pool.images) - set(barred.get(c, ())) for c, pool in pools.items()}
+    own = {c: pool.without(barred.get(c, ())) for c, pool in pools.items()}
     every = order or [(c, image) for c in protocol.fold_classes(fold) for image in pools[c].images]
     return [(c, image) for c, image in every if image in own[c]]
 

@@ -35,6 +35,11 @@ class SourceKind:
     """Whether in other tools' lists a bare number means the image whose id ends in it."""
 
     @classmethod
+    def side_information(cls, options: Any) -> str | None:
+        """What the source's own keys ``options`` let an image tell of the query besides its pixels, in words."""
+        return None
+
+    @classmethod
     def id_of_name(cls, name: str, class_name: str) -> str:
         """The id that another tool's name of an image probably stands for, without a look at the data.
 

@@ -261,6 +261,11 @@ class Protocol:
         """Whether a recipe that a paper states for COCO alone applies; else its recipe for PASCAL does."""
         return self.data.kind.trains_like_coco
 
+    @property
+    def side_information(self) -> str | None:
+        """What the episodes give away of the query besides its pixels, in words; None for most protocols."""
+        return self.data.kind.side_information(self.data.options)
+
     def settings(self) -> dict[str, Any]:
         """Everything that determines a number, as JSON-able values."""
         values = settings_of(dataclasses.replace(self, overrides={}, home=None))

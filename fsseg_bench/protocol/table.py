@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
-from fsseg_bench.protocol.streams import distinct, seed_of, stream
+from fsseg_bench.protocol.streams import below, distinct, seed_of, stream
 from fsseg_bench.storage.files import write_atomic
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 Further = tuple[tuple[str, ...], ...]
@@ -27,6 +28,14 @@ Further = tuple[tuple[str, ...], ...]
 Copies = Mapping[str, str]
 """Image ids whose photo an earlier id has, too, to that id; every other id is a photo of its own."""
 NO_COPIES: Copies = MappingProxyType({})
+
+
+class Crops(dict[str, str]):
+    """The same of images that are crops of photos: each is a picture of its own, so that a class keeps all of them.
+
+    Where a photo is drawn, one of its crops that show the class is drawn after it.
+    """
+
 
 _LABEL = re.compile("[1-9][0-9]{0,8}")
 
@@ -171,6 +180,22 @@ def once(images: Iterable[str], copies: Copies) -> dict[str, str]:
     return found
 
 
+def choices(images: Iterable[str], copies: Copies) -> dict[str, tuple[str, ...]]:
+    """Photo to those of ``images`` of which one is taken when the photo is drawn, in the order of the images: of crops
+    all, else the first one."""
+    if not isinstance(copies, Crops):
+        return {photo: (image,) for photo, image in once(images, copies).items()}
+    found: dict[str, list[str]] = {}
+    for image in sorted(set(images)):
+        found.setdefault(copies.get(image, image), []).append(image)
+    return {photo: tuple(crops) for photo, crops in found.items()}
+
+
+def one_of(rng: np.random.RandomState, images: Sequence[str], copies: Copies) -> str:
+    """One of a photo's ``images`` (:func:`choices`): of crops drawn uniformly, which takes a number from the stream."""
+    return images[below(rng, len(images))] if isinstance(copies, Crops) else images[0]
+
+
 def further_images(
     seed: int,
     classes: Sequence[int],
@@ -197,14 +222,16 @@ def further_images(
     barred = {copies.get(image, image) for image in used}
     drawn = []
     for c in classes:
-        others = [image for photo, image in once(pairs.get(c, ()), copies).items() if photo not in barred]
+        others = [images for photo, images in choices(pairs.get(c, ()), copies).items() if photo not in barred]
         if not others:
             raise UserError(
                 f"class {c} has no image besides the episode's own, and the method looks at further images of each "
                 "class; lower --shot, or add images"
             )
-        order = distinct(stream("unlabelled", seed, c), len(others), min(count, len(others)))
-        drawn.append(tuple(others[order[i % len(order)]] for i in range(count)))
+        rng = stream("unlabelled", seed, c)
+        order = distinct(rng, len(others), min(count, len(others)))
+        found = [one_of(rng, others[i], copies) for i in order]
+        drawn.append(tuple(found[i % len(found)] for i in range(count)))
     return tuple(drawn)
 
 

@@ -75,7 +75,15 @@ def _different(labels: tuple[int, ...]) -> bool:
 Parameters = Literal["here", "untrained", "checkpoint", "unknown"]
 """How a run got its parameters: by training, not at all, from another run's checkpoint, or from some file."""
 
-OF_A_TABLE = ("protocol", "protocol_label", "protocol_version", "protocol_digest", "headline", "way")
+OF_A_TABLE = (
+    "protocol",
+    "protocol_label",
+    "protocol_version",
+    "protocol_digest",
+    "headline",
+    "way",
+    "side_information",
+)
 """Settings that all numbers of a table share."""
 OF_A_FOLD = (
     *("fold", "novel", "class_names", "base_classes", "episode_digest", "checkpoint_digest", "checkpoint"),
@@ -146,6 +154,8 @@ class RunSettings:
     """How networks were trained before the method, by the names of the stages; None for most methods."""
     stage_identities: Mapping[str, str] | None = None
     """Which networks those are: each one's identity."""
+    side_information: str | None = None
+    """What the episodes give away of the query besides its pixels, in words; None under most protocols."""
 
     def __post_init__(self) -> None:
         """Refuses what no run has.

@@ -142,6 +142,12 @@ def spread_remark(collection: Collection) -> str:
     return f"Intervals are {OVER[collection.intervals.kind]} ({over}); they do not cover training again."
 
 
+def side_remarks(runs: Sequence[ScoredRun]) -> tuple[str, ...]:
+    """What the episodes of ``runs`` give away of the query besides its pixels."""
+    found = sorted({told for run in runs if (told := run.record.settings.side_information)})
+    return (f"Side information: {printable('; '.join(found))}.",) if found else ()
+
+
 def image_remarks(runs: Sequence[ScoredRun], collection: Collection) -> tuple[str, ...]:
     """What must be known about the images of ``runs``: that they are unknown, or few."""
     if collection.intervals.kind != "images":

@@ -12,7 +12,7 @@ from fsseg_bench.report.blocks import Block, Pair
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.doubts import table_doubts
 from fsseg_bench.report.grouping import Row
-from fsseg_bench.report.intervals import image_remarks, spread_remark, spread_words
+from fsseg_bench.report.intervals import image_remarks, side_remarks, spread_remark, spread_words
 from fsseg_bench.report.model import printable
 from fsseg_bench.report.papers import PaperTable
 from fsseg_bench.report.table import HOW, SIZES, training_remarks
@@ -92,7 +92,8 @@ def images_remarks(table: PaperTable, pairs: Sequence[Pair], collection: Collect
         if shot in table.shots
         for run in runs.values()
     }
-    return image_remarks(list(shown.values()), collection)
+    runs = list(shown.values())
+    return (*side_remarks(runs), *image_remarks(runs, collection))
 
 
 def _elsewhere(block: Block) -> str:

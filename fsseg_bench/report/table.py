@@ -16,6 +16,7 @@ from fsseg_bench.report.intervals import (
     episodes_words,
     image_remarks,
     images_remark,
+    side_remarks,
     spread_remark,
     spread_words,
 )
@@ -153,7 +154,7 @@ def _of_rules(
             "way": rules.way,
             "resolution": resolution,
         },
-        remarks=(*image_remarks(runs, collection), *about),
+        remarks=(*side_remarks(runs), *image_remarks(runs, collection), *about),
     )
 
 

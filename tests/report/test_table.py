@@ -56,6 +56,14 @@ class TestNumbers:
             "baseline", "resnet18", "65.00 ± 12.50", "58.33", "75.00", "25.00", "55.83 ± 3.12",
         ]  # fmt: skip
 
+    def test_side_information_is_said(self, tmp_path: Path):
+        write_folds(tmp_path / "plain")
+        assert "Side information" not in said(only(tmp_path / "plain"))
+        write_folds(tmp_path / "cut", side_information="the query is cut to its box")
+        table = only(tmp_path / "cut")
+        assert table.remarks[0] == "Side information: the query is cut to its box."
+        assert "side_information" not in table.rows[0][0].text + " ".join(c.title for c in table.columns)
+
     @pytest.mark.parametrize(("folds", "mean"), [(1, 10.0), (2, 10.5), (4, 11.5), (10, 14.5)])
     def test_any_number_of_folds(self, tmp_path: Path, folds: int, mean: float):
         """Fold f scores 9 + f percent; folds whose numbers of base classes differ share a row."""

@@ -138,10 +138,12 @@ def write_coco(root: Path, train: int = 4, val: int = 4, year: int = 2017, seed:
     return root
 
 
-def write_instances(root: Path, folder: str, images: list[Any], annotations: list[Any]) -> Path:
-    """annotations/instances_<folder>.json with the categories of ``write_coco``; returns it."""
+def write_instances(
+    root: Path, folder: str, images: list[Any], annotations: list[Any], classes: Sequence[str] = CLASSES
+) -> Path:
+    """annotations/instances_<folder>.json with the categories of ``write_coco``, 10 times the class; returns it."""
     categories = [{"id": 5, "name": "junk"}]
-    categories += [{"id": 10 * i, "name": name} for i, name in enumerate(CLASSES, start=1)]
+    categories += [{"id": 10 * i, "name": name} for i, name in enumerate(classes, start=1)]
     path = root / "annotations" / f"instances_{folder}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     table = {"info": {}, "images": images, "annotations": annotations, "categories": categories}

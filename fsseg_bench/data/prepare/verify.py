@@ -71,7 +71,7 @@ def verify(
         _check_manifests(dataset, root, fast, progress, found)
     if not fast:
         _run(found, progress, "reading images and masks", images, partial(_decode, source))
-    if not fast and not found.problems and protocol.home is None:
+    if not fast and not found.problems and protocol.home is None and not source.crops:
         _count_copies(source, images, found)
     if not fast and not found.problems:
         _check_index(build_index(source, protocol), dataset, record, found)

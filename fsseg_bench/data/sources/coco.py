@@ -46,10 +46,13 @@ class CocoKeys:
     """The edition of the official layout; 0 where the files' names hold no year."""
     crowds: Crowds = later("void")
     """What regions with ``iscrowd`` 1 are: void for their class, or objects of it like all others."""
+    crop: Literal["none", "object"] = later("none")
+    """``object``: an image is the box of one object, and an annotation a part of it, with the object's number in the
+    image (``object``) and its box (``object_bbox``): side information, of the query too."""
 
 
 @dataclass(frozen=True)
-class _Split:
+class Split:
     """One list: its annotations and what the protocol calls them."""
 
     path: Path
@@ -84,13 +87,14 @@ class CocoSource(Source):
     most_classes = 10_000  # regions are drawn class by class, so that no byte holds a label value
     trains_like_coco = True
     numbered = True
+    crops = False
 
     def __init__(self, root: Path, classes: Sequence[str], year: int, crowds: Crowds = "void") -> None:
         """A reader of ``root``, the folder that holds ``annotations``; ``classes`` are category names."""
         super().__init__(root, classes)
         self.year = year
         self.crowds = crowds
-        self._splits: dict[str, _Split] = {}
+        self._splits: dict[str, Split] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the annotations: another process opens them from the cache in a moment."""
@@ -100,12 +104,23 @@ class CocoSource(Source):
     def open(cls, protocol: Protocol, root: Path) -> Source:
         """The reader of a protocol's data in ``root``."""
         keys = protocol.data.options_as(CocoKeys)
+        if keys.crop == "object":
+            from fsseg_bench.data.coco_crops import CropSource
+
+            return CropSource(root, protocol.classes, keys.year, keys.crowds)
         return cls(root, protocol.classes, keys.year, keys.crowds)
 
     @classmethod
     def needs(cls, protocol: Protocol) -> tuple[str, ...]:
         """The folder of the annotations, or what other tools export in its place."""
         return ("annotations/",) if protocol.data.options_as(CocoKeys).year else (NEEDED,)
+
+    @classmethod
+    def side_information(cls, options: Any) -> str | None:
+        """The box of the query's object, where images are cut to it."""
+        if isinstance(options, CocoKeys) and options.crop == "object":
+            return "the query is cut to the annotated box of its object"
+        return None
 
     @classmethod
     def id_of_name(cls, name: str, class_name: str) -> str:
@@ -178,7 +193,7 @@ class CocoSource(Source):
             digest.update(f"\n{class_id} {int(region.crowd)} ".encode() + region.counts)
         return digest.hexdigest()
 
-    def _find(self, image_id: str) -> tuple[_Split, int]:
+    def _find(self, image_id: str) -> tuple[Split, int]:
         split = self._split(image_id.partition("/")[0])
         if image_id not in split.numbers:
             raise UserError(f"{split.path}: no image {image_id!r}")
@@ -189,7 +204,7 @@ class CocoSource(Source):
             return places_of_annotations(self.root, folder)[0]
         return annotation_file(self.root, folder)
 
-    def _split(self, folder: str) -> _Split:
+    def _split(self, folder: str) -> Split:
         """The list whose images are in ``folder``, loaded on first use."""
         if folder not in self._splits:
             with _LOADING:
@@ -197,9 +212,9 @@ class CocoSource(Source):
                     self._splits[folder] = self._load(folder)
         return self._splits[folder]
 
-    def _load(self, folder: str) -> _Split:
+    def _load(self, folder: str) -> Split:
         path = self._annotations(folder)
-        instances = load_instances(path)
+        instances = load_instances(path, crops=self.crops)
         known = {name: category for category, name in instances.categories.items()}
         classes = {}
         for class_id, name in enumerate(self.classes, start=1):
@@ -211,18 +226,23 @@ class CocoSource(Source):
             raise UserError(_missing(images, path))
         numbers: dict[str, int] = {}
         for number, file in enumerate(images.files):
-            other = numbers.setdefault(f"{folder}/{PurePosixPath(file).with_suffix('')}", number)
+            photo = f"{folder}/{PurePosixPath(file).with_suffix('')}"
+            other = numbers.setdefault(self._id(photo, instances, number), number)
             if other != number:
                 raise UserError(_alike(images, instances.names, other, number, path))
-        return _Split(path, instances, images, numbers, classes, self.crowds)
+        return Split(path, instances, images, numbers, classes, self.crowds)
 
     def _checked_size(self, image_id: str) -> tuple[int, int]:
         """(H, W), after a check that the image file has the size of its annotations."""
         split, number = self._find(image_id)
         height, width = split.instances.sizes[number].tolist()
         image = self.image_path(image_id)
-        check_size(f"{split.path} says", (width, height), image, upright=self.upright)
+        check_size(f"{split.path} says", split.instances.photo_size(number), image, upright=self.upright)
         return height, width
+
+    def _id(self, photo: str, instances: Instances, number: int) -> str:
+        """The id of image ``number``, whose file without its suffix is ``photo``."""
+        return photo
 
 
 def _missing(images: Images, path: Path) -> str:
@@ -251,7 +271,7 @@ def _alike(images: Images, names: Sequence[str], first: int, second: int, path: 
     return f"{path}: {names[first]} and {names[second]} have the same name but for the suffix; rename one"
 
 
-def _remarks(split: _Split, numbers: set[int]) -> list[str]:
+def _remarks(split: Split, numbers: set[int]) -> list[str]:
     names = {category: name for category, name in split.instances.categories.items() if category in split.classes}
     notes = [note for note in split.instances.notes if note.image in numbers or note.image == NOWHERE]
     found = sentences(notes, names, split.crowds)
