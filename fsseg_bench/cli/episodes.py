@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,17 @@ def _write(tables: dict[int, Any], out: str | None) -> None:
             table.to_csv(path)
             where = f" {path}: {len(table):,} episodes of fold {fold}, {table.ways}-way {table.shots}-shot"
         click.echo(f"sha256 {table.digest}{where}", err=True)
+        click.echo(_facts(table), err=True)
+
+
+def _facts(table: Any) -> str:
+    """What one should know of a table before one compares its numbers with others."""
+    from fsseg_bench.protocol.images import EpisodeImages
+    from fsseg_bench.report.intervals import images_words, span
+
+    each = Counter(classes[0] for classes in table.classes)
+    texts = [f"{len(each):,} classes as the query's, {span(each.values())} episodes each"]
+    texts.append(images_words([EpisodeImages.of(table)]))
+    if table.repeats:
+        texts.append(f"{table.repeats:,} of {len(table):,} episodes have an image among their supports several times")
+    return "; ".join(texts)

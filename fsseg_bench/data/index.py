@@ -135,10 +135,10 @@ class PairIndex:
         if isinstance(self.copies, Crops):
             texts.append("crops of one photo never meet in an episode: a photo is drawn first, then one of its crops")
         elif self.copies:
-            texts.append(
-                f"{_counted(self.copies, 'image')} the photo of another one ({_example(self.copies)}): no episode has "
-                "a photo twice, and a class has it once"
-            )
+            by_name = self.protocol.episodes.sampler == "hsnet"
+            done = 'episodes.sampler "hsnet" draws names, so that an episode may have a photo twice'
+            done = done if by_name else "no episode has a photo twice, and a class has it once"
+            texts.append(f"{_counted(self.copies, 'image')} the photo of another one ({_example(self.copies)}): {done}")
         return texts
 
     def _dropped(self, fold: int) -> dict[str, str]:
@@ -187,7 +187,8 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
     copies, left_out = ({str(image): str(other) for image, other in arrays[key]} for key in ("copies", "left_out"))
     if source.crops:
         copies = Crops(copies)
-    ordered = protocol.episodes.class_sampling in EACH and any(map(is_list_file, data.test_list))
+    walked = protocol.episodes.class_sampling in EACH or protocol.episodes.sampler == "hsnet"
+    ordered = walked and any(map(is_list_file, data.test_list))
     lines = in_order(source, data.test_list) if ordered else ()
     return PairIndex(protocol, str(arrays["fingerprint"]), frame, tuple(remarks), copies, left_out, lines)
 

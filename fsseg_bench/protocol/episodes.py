@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol import hsnet
 from fsseg_bench.protocol.pools import Pool
 from fsseg_bench.protocol.queries import (
     Barred,
@@ -52,7 +53,9 @@ def sample_episodes(
     With "cycle" the fold's classes come in turn, as the protocol names them; with "each-pair" the query is each pair
     (class, image) in turn, with "each-image" each image that shows a class of the fold, with one of these drawn. When
     all were, they come again. With ``episodes.support_sampling`` "first" the supports of a class are always its first
-    images by id, which are no queries of it.
+    images by id, which are no queries of it. With ``episodes.sampler`` "hsnet" all this is drawn as
+    :mod:`fsseg_bench.protocol.hsnet` says, from images in the order of the list files, or without these by id (whole
+    numbers as numbers); copies are not looked at.
 
     Args:
         protocol: gives the held-out classes, the number of episodes and the seed.
@@ -76,15 +79,18 @@ def sample_episodes(
         raise UserError(f"--way {way}: {protocol.label} has {key}, which makes episodes of 1 way; give --way 1")
     if shot < 1:
         raise UserError(f"--shot {shot}: at least 1 support a class is needed")
+    if protocol.episodes.sampler == "hsnet":
+        if isinstance(copies, Crops):
+            raise UserError(
+                f'{protocol.label}: episodes.sampler "hsnet" draws whole images, and data.crop makes several of one; '
+                'use episodes.sampler = "own"'
+            )
+        copies = NO_COPIES  # its loaders know names alone, and every draw depends on how many there are
     pools = {c: Pool(pairs.get(c, ()), copies) for c in novel}
     _check_pools(protocol, pools, shot)
-    rng = stream("episodes", protocol.episodes.seed, fold, way, shot)
-    first = protocol.episodes.support_sampling == "first"
-    barred = {c: pool.first(shot) for c, pool in pools.items()} if first else {}
-    queries, count = _queries(rng, protocol, fold, pools, way, order, barred)
+    draws, count = (_hsnet if protocol.episodes.sampler == "hsnet" else _own)(protocol, fold, pools, way, shot, order)
     if count > MOST_EPISODES:
         raise UserError(f"{protocol.label}: fold {fold} has {count:,} queries; at most {MOST_EPISODES:,} can be drawn")
-    draws = _draws(rng, protocol, pools, queries, shot)
     rows = list(islice(draws, count))
     missing = set(novel) - {classes[0] for classes, _, _ in rows}
     if missing:
@@ -139,6 +145,37 @@ def check_episodes(
         )
 
 
+def _own(
+    protocol: Protocol, fold: int, pools: Mapping[int, Pool], way: int, shot: int, order: Sequence[Pair]
+) -> tuple[Iterator[_Row], int]:
+    """The episodes of our own stream, without end, and how many the protocol wants."""
+    rng = stream("episodes", protocol.episodes.seed, fold, way, shot)
+    first = protocol.episodes.support_sampling == "first"
+    barred = {c: pool.first(shot) for c, pool in pools.items()} if first else {}
+    queries, count = _queries(rng, protocol, fold, pools, way, order, barred)
+    return _draws(rng, protocol, pools, queries, shot), count
+
+
+def _hsnet(
+    protocol: Protocol, fold: int, pools: Mapping[int, Pool], _way: int, shot: int, order: Sequence[Pair]
+) -> tuple[Iterator[_Row], int]:
+    """The same of HSNet's stream."""
+    sampling, count = protocol.episodes.class_sampling, protocol.episodes.count_of(fold)
+    rng = np.random.RandomState(protocol.episodes.seed)
+    listed: dict[int, list[str]] = {}
+    for c, image in order:
+        listed.setdefault(c, []).append(image)
+    images = {c: listed.get(c) or hsnet.by_number(pool.images) for c, pool in pools.items()}
+    if sampling == "each-pair":
+        pairs = listed_pairs(protocol, fold, pools, order, {})
+        queries: Iterator[Pair] = cycle(pairs)
+        count = count or len(pairs)
+    else:
+        queries = hsnet.draw_pairs(rng, protocol.fold_classes(fold), images, in_turn=sampling == "cycle")
+    found = hsnet.episodes(rng, queries, images, shot)
+    return (((c,), query, (supports,)) for c, query, supports in found), count
+
+
 def _queries(
     rng: np.random.RandomState,
     protocol: Protocol,
@@ -148,7 +185,7 @@ def _queries(
     order: Sequence[Pair],
     barred: Barred,
 ) -> tuple[Iterator[tuple[tuple[int, ...], str]], int]:
-    """Classes and query of each episode without end; and how many episodes there are, where the protocol says all."""
+    """Classes and query of each episode without end; and how many the protocol wants."""
     count, sampling = protocol.episodes.count_of(fold), protocol.episodes.class_sampling
     if sampling == "uniform":
         return drawn_queries(rng, sorted(pools), pools, way, barred), count

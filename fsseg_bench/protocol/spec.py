@@ -108,6 +108,9 @@ class EpisodeSpec:
     support_sampling: Literal["uniform", "first"] = later("uniform")
     """Which images are supports: `uniform` draws them for each episode; `first` takes the class's first K images by id,
     which are then no queries of it."""
+    sampler: Literal["own", "hsnet"] = later("own")
+    """Who draws: `own`, or `hsnet`, which calls numpy's generator as the loaders of HSNet's family do, so that their
+    episodes come out where the lists are theirs."""
 
     def __post_init__(self) -> None:
         """Raises:
@@ -117,6 +120,18 @@ class EpisodeSpec:
             raise ValueError(f"count is 0; it must be at least 1 with class_sampling {json.dumps(self.class_sampling)}")
         if self.support_sampling == "first" and self.support_replacement:
             raise ValueError('support_replacement is true; with support_sampling "first" nothing is drawn')
+        if self.sampler == "hsnet":
+            self._check_hsnet()
+
+    def _check_hsnet(self) -> None:
+        if not self.support_replacement:
+            raise ValueError(
+                'support_replacement is false; sampler "hsnet" draws one support several times: set it true'
+            )
+        if self.class_sampling == "each-image":
+            raise ValueError('class_sampling is "each-image"; sampler "hsnet" has "uniform", "cycle" and "each-pair"')
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f'seed is {self.seed}; with sampler "hsnet" it must be at least 0 and below 2**32')
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -130,9 +145,8 @@ class EpisodeSpec:
     @property
     def one_way(self) -> str:
         """The key, with its value, that makes all episodes 1-way; empty where none does."""
-        if self.class_sampling != "uniform":
-            return f"episodes.class_sampling={self.class_sampling}"
-        return f"episodes.support_sampling={self.support_sampling}" if self.support_sampling != "uniform" else ""
+        usual = {"class_sampling": "uniform", "support_sampling": "uniform", "sampler": "own"}
+        return next((f"episodes.{k}={getattr(self, k)}" for k, v in usual.items() if getattr(self, k) != v), "")
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,12 @@ class EpisodeTable:
         """The 1 + N*K image ids of episode ``i``: the query, then the supports way by way."""
         return (self.queries[i], *(image for images in self.supports[i] for image in images))
 
+    @property
+    def repeats(self) -> int:
+        """In how many episodes an image is a support several times."""
+        supports = (self.images(i)[1:] for i in range(len(self)))
+        return sum(len(set(images)) < len(images) for images in supports)
+
     def head(self, count: int) -> EpisodeTable:
         """The first ``count`` episodes.
 

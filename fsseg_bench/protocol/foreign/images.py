@@ -14,7 +14,7 @@ from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import Copies
 
 _SUFFIX = re.compile(r"(?i)\.(?:jpe?g|png)")
-_PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>[0-9]{1,3})")
+_PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>[0-9]{1,9})")
 _KINDS = {
     "backslash": r"backslashes became slashes in",
     "suffix": "removed the suffix of",

@@ -158,8 +158,7 @@ def _warnings(
 ) -> list[str]:
     """What a run will ask for."""
     notes = []
-    supports = [table.images(i)[1:] for table in tables.values() for i in range(len(table))]
-    repeated = sum(len(set(ids)) < len(ids) for ids in supports)
+    repeated = sum(table.repeats for table in tables.values())
     if repeated and not protocol.episodes.support_replacement:
         notes.append(
             f"{repeated:,} episodes have an image among their supports several times: `run` needs "
