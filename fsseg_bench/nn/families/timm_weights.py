@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fsseg_bench.errors import NotHereError, UserError
+from fsseg_bench.nn.families import efficientnet
 from fsseg_bench.nn.families.timm_models import INSTALL
 from fsseg_bench.nn.weight_files import weights_folders
 
@@ -63,6 +64,8 @@ def own_names(model: nn.Module, given: Mapping[str, Tensor], name: str) -> dict[
     wanted = [key for key in model.state_dict() if not key.endswith(_COUNTER)]
     if all(key in given for key in wanted):
         return dict(given)
+    if efficientnet.is_theirs(given) and hasattr(model, "conv_stem"):
+        return efficientnet.timm_names(model, given)
     _check_biases(model, given, name)
     convert = _converter(model)
     if convert is None:
