@@ -21,7 +21,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.machine.stopping import deferred, listening
 from fsseg_bench.paths import results_root
 from fsseg_bench.progress import Progress
-from fsseg_bench.records.request import Precision, RunRequest
+from fsseg_bench.records.request import CacheDtype, Precision, RunRequest
 from fsseg_bench.report.frames.runs import results_of
 from fsseg_bench.report.recipes import what_differs
 from fsseg_bench.screen.jobs import JobProgress
@@ -66,6 +66,7 @@ def run(
     no_check: bool = False,
     head_batch: int | None = None,
     cache_gib: float | None = None,
+    cache_dtype: CacheDtype = "float32",
     panels: int = 5,
     checkpoint_every: float = 60.0,
     progress: Progress | bool | None = None,
@@ -112,6 +113,8 @@ def run(
         no_check: does not decode the test images before the runs.
         head_batch: episodes at a time in the head, at the most; None: 1 on a CPU, as many as fit up to 64 on a GPU.
         cache_gib: memory for features in GiB; None: 40 % of what is free; 0: none.
+        cache_dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``: what features of test images are rounded to, so
+            that twice as many fit; part of the run's identity.
         panels: pictures of episodes to write for each run.
         checkpoint_every: seconds of training between two checkpoints, from which a killed run goes on; 0: one after
             every step.

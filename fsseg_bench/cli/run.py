@@ -14,7 +14,7 @@ from fsseg_bench.cli import complete
 from fsseg_bench.cli.config import config_option, said_twice, settings_with
 from fsseg_bench.cli.options import parse_folds, parse_jobs, parse_numbers, parse_seeds, parse_settings, user_folders
 from fsseg_bench.engine.share import Jobs
-from fsseg_bench.records.request import Precision
+from fsseg_bench.records.request import CacheDtype, Precision
 
 _FEW = 4
 
@@ -131,6 +131,13 @@ _FEW = 4
     help="Episodes at a time in the head, at the most [default: 1 on CPU, what fits up to 64 on GPU].",
 )
 @click.option("--cache-gib", type=float, help="Memory for features in GiB [default: 40% of what is free]; 0: none.")
+@click.option(
+    "--cache-dtype",
+    type=click.Choice(get_args(CacheDtype)),
+    default="float32",
+    show_default=True,
+    help="What features of test images are rounded to, so that twice as many are kept.",
+)
 @click.option("--no-check", is_flag=True, help="Do not decode the test images once before training.")
 @click.option(
     "--checkpoint-every",

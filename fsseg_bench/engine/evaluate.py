@@ -31,6 +31,7 @@ from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.table import Further
 from fsseg_bench.records.info import Timings
+from fsseg_bench.records.request import CacheDtype
 
 T = TypeVar("T")
 _SPENT = tuple(f.name for f in fields(Timings) if f.name.startswith("evaluate_"))
@@ -48,6 +49,8 @@ class Setting:
     """Episodes a call of ``predict`` at the most; None: by the size of their features and the memory of the device."""
     workers: int = 2
     """Threads that decode ahead; 0 decodes in the main thread."""
+    kept_as: CacheDtype = "float32"
+    """What features are rounded to."""
 
     def query_size(self, scale: float) -> int:
         """Side of the query at ``scale``, in pixels (417 at 0.7 is 292, at 1.3 it is 542)."""
@@ -69,7 +72,7 @@ class Evaluator:
     """Seconds spent and things done so far, by their names in run.json."""
 
     def __post_init__(self) -> None:
-        self._reader = FeatureReader(self.model, self.cache)
+        self._reader = FeatureReader(self.model, self.cache, self.setting.kept_as)
         query_sizes = [self.setting.query_size(scale) for scale in self.setting.scales]
         alone = self.model.merge is not None
         self._needs = Needs(self._reader, self.table, self.further, self.setting.size, query_sizes, alone)

@@ -104,6 +104,7 @@ class Outline:
             precision=request.precision,
             nondeterministic=request.nondeterministic or None,
             merge=request.merge,
+            cache_dtype=None if request.cache_dtype == "float32" else request.cache_dtype,
             scales=request.scales,
             base_classes=len(protocol.base_classes(request.fold)),
             novel=novel,

@@ -11,7 +11,9 @@ from typing import NamedTuple
 from fsseg_bench.engine.cache import FeatureCache
 from fsseg_bench.engine.feed import Feed, ImageKey, MaskKey
 from fsseg_bench.engine.inference import InferenceModel
+from fsseg_bench.engine.packing import packed, unpacked
 from fsseg_bench.method import Features
+from fsseg_bench.records.request import CacheDtype
 
 
 class UnlabelledKey(NamedTuple):
@@ -37,6 +39,8 @@ class FeatureReader:
 
     model: InferenceModel
     cache: FeatureCache
+    kept_as: CacheDtype = "float32"
+    """What features are rounded to, those that the cache has no room for alike, so that it changes no number."""
     encoded: int = 0
     """Images encoded so far; one that only filled a batch up is not counted twice."""
     _uses: Counter[FeatureKey] = field(default_factory=Counter, init=False)
@@ -86,12 +90,13 @@ class FeatureReader:
         missing = [key for key in distinct if key not in found]
         for kind in dict.fromkeys(map(_kind, missing)):
             for batch in self._batches([key for key in missing if _kind(key) == kind]):
-                for key, features in zip(batch, self._encode(feed, batch), strict=True):
+                for key, encoded in zip(batch, self._encode(feed, batch), strict=True):
+                    features = packed(encoded, self.kept_as)
                     self.cache.put(key, features)
                     found[key] = features
         if self._fills:
             self._uses -= Counter(keys)
-        return [found[key] for key in keys]
+        return [unpacked(found[key], self.kept_as) for key in keys]
 
     def _batches(self, missing: list[FeatureKey]) -> Iterator[list[FeatureKey]]:
         """``missing``, all of one kind, in batches; the last is filled up with what later episodes will need."""

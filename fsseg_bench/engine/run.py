@@ -418,6 +418,7 @@ def setting_of(request: RunRequest, protocol: Protocol, device: torch.device, sh
     """How the request wants episodes to be turned into counts."""
     return Setting(
         size=protocol.image.size,
+        kept_as=request.cache_dtype,
         scales=request.scales,
         head_batch=request.head_batch or (None if backend_of(device).is_gpu else 1),
         workers=default_workers(request, device, share),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 """``fp32``: in full. ``tf32``: products of fp32 numbers rounded to ten bits, on a GPU. ``bf16``, ``fp16``: autocast,
 and with fp16 losses are scaled so that small gradients do not vanish."""
+CacheDtype = Literal["float32", "bfloat16", "float16"]
+"""In which numbers features are kept between the encoding of an image and the episodes that read it."""
 AtLeastZero = Annotated[int, Range(least=0)]
 AtLeastOne = Annotated[int, Range(least=1)]
 
@@ -95,6 +97,8 @@ class RunRequest:
     """Test images and masks are not decoded before the run begins (their bytes are digested all the same)."""
     head_batch: AtLeastOne | None = None
     cache_gib: Annotated[float, Range(least=0)] | None = None
+    cache_dtype: CacheDtype = "float32"
+    """Of the features of test images. Other than float32: every feature is rounded to it, kept or not."""
     panels: AtLeastZero = 5
     checkpoint_every: Annotated[float, Range(least=0)] = 60.0
     """Seconds of training between two checkpoints; 0: one after every step."""

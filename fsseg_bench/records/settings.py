@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.records.request import AtLeastOne, Precision
+from fsseg_bench.records.request import AtLeastOne, CacheDtype, Precision
 from fsseg_bench.schema import Must
 from fsseg_bench.storage.json_text import plain
 
@@ -150,6 +150,8 @@ class RunSettings:
     """True where a GPU was free to add in another order each time."""
     merge: str | None = None
     """How one-way predictions were joined to N-way ones, where they were."""
+    cache_dtype: CacheDtype | None = None
+    """What features were rounded to for keeping; None: they were kept as they are."""
     stages: Mapping[str, Any] | None = None
     """How networks were trained before the method, by the names of the stages; None for most methods."""
     stage_identities: Mapping[str, str] | None = None

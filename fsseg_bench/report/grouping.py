@@ -19,7 +19,7 @@ from fsseg_bench.report.words import checkpoints, given_list, short
 
 _SAID_ELSEWHERE = (*OF_A_TABLE, *OF_A_FOLD, "shot", "method", "backbone")
 """Settings that the table's title, columns and labels say."""
-_SAID_BY_ALWAYS = ("precision", "nondeterministic", "scales", "trained_with")
+_SAID_BY_ALWAYS = ("precision", "nondeterministic", "cache_dtype", "scales", "trained_with")
 """Settings that :func:`fsseg_bench.report.words.always` puts into words."""
 _STAGES = "stages."
 _OPTIONS = {"seed": "seed", "iterations": "recipe.iterations", "weights": "weights"}

@@ -41,6 +41,8 @@ def always(settings: ShownSettings) -> list[str]:
         parts.append("nondeterministic")
     if settings.merge:
         parts.append(f"ways joined by {settings.merge}")
+    if settings.cache_dtype:
+        parts.append(f"features kept in {settings.cache_dtype}")
     if settings.scales != (1.0,):
         parts.append("scales " + "/".join(short(scale) for scale in settings.scales))
     if settings.parameters == "untrained":

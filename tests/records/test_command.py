@@ -48,6 +48,7 @@ EVERYTHING: dict[str, Any] = {
     "no_check": True,
     "head_batch": 2,
     "cache_gib": 0.5,
+    "cache_dtype": "bfloat16",
     "panels": 0,
     "checkpoint_every": 7.5,
     "out": "somewhere",

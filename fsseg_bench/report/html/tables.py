@@ -144,6 +144,7 @@ def _run(path: str, run: ShownRun | None) -> str:
         *([f"weights {settings.weights}"] if settings.weights else []),
         settings.precision,
         "nondeterministic" if settings.nondeterministic else "",
+        f"features kept in {settings.cache_dtype}" if settings.cache_dtype else "",
     ]
     link = f'<a href="#{run.anchor}">fold {settings.fold}</a>'
     return f"{link}: {escape(', '.join(filter(None, facts)))} <i>{escape(path)}</i>"
