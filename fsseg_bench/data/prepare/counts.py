@@ -15,11 +15,13 @@ _SHOWN = 10
 
 
 def count_lines(dataset: Dataset, index: PairIndex) -> list[str]:
-    """How many test images show each class, beside :attr:`Dataset.stated`; nothing for a data set without it.
+    """How many test images show each class, beside :attr:`Dataset.stated`.
+
+    Nothing for a data set that is neither stated nor made.
 
     Of many classes, the smallest and the largest count, and the classes whose count differs from a stated one.
     """
-    if not dataset.stated:
+    if not (dataset.stated or dataset.make):
         return []
     frame, protocol = index.frame, index.protocol
     large = frame[(frame["pixels"] >= protocol.data.min_object_pixels) & (frame["split"] == "test")]

@@ -64,6 +64,8 @@ def download(part: Part, folder: Path, mirrors: Sequence[str], patience: Patienc
         partial.touch()
     addresses = [f"{mirror.rstrip('/')}/{part.archive}" for mirror in mirrors] + list(part.urls)
     reasons = dict.fromkeys(addresses, "not tried")
+    if not part.size:
+        part = _sized(part, addresses, reasons, patience)
     idle = 0
     have = min(partial.stat().st_size, part.size)
     with progress.meter(part.archive, part.size, have, "bytes") as meter:
@@ -98,6 +100,20 @@ def download(part: Part, folder: Path, mirrors: Sequence[str], patience: Patienc
                     time.sleep(min(patience.pause * 2 ** (idle - 1), _LONGEST_PAUSE))
             if addresses and idle < patience.tries:
                 progress.say(f"{address}: {reasons[address]}; trying {addresses[0]}")
+    tried = "".join(f"\n  {address}: {reason}" for address, reason in reasons.items())
+    raise DownloadError(f"{part.archive} could not be downloaded:{tried or ' it has no address'}")
+
+
+def _sized(part: Part, addresses: Sequence[str], reasons: dict[str, str], patience: Patience) -> Part:
+    """``part`` with the size that the first address which answers states; notes in ``reasons`` why others do not."""
+    for attempt in range(patience.tries):
+        for address in addresses:
+            try:
+                return part.of_size(size_at(address, patience.timeout))
+            except (WrongFileError, BrokenOffError) as error:
+                reasons[address] = str(error)
+        if attempt + 1 < patience.tries:
+            time.sleep(min(patience.pause * 2**attempt, _LONGEST_PAUSE))
     tried = "".join(f"\n  {address}: {reason}" for address, reason in reasons.items())
     raise DownloadError(f"{part.archive} could not be downloaded:{tried or ' it has no address'}")
 
@@ -172,31 +188,52 @@ def ask(url: str, start: int, size: int, timeout: float) -> Iterator[tuple[int, 
         WrongFileError: no such file, one of another size (from the iterator, a longer one), or a web page in its place.
         BrokenOffError: no connection, a busy server, or (from the iterator) bytes that end early.
     """
-    if not url.lower().startswith(("http://", "https://")):
-        raise WrongFileError("not an http or https address")
-    headers = {"User-Agent": "fsseg-bench", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    with _network_errors():
-        try:
-            response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
-        except urllib.error.HTTPError as error:
-            kind = BrokenOffError if error.code in _BUSY or error.code >= 500 else WrongFileError
-            with error:
-                raise kind(f"{error.code} {error.reason}".strip()) from None
-    with response:
+    with _opened(url, timeout, {"Range": f"bytes={start}-"} if start else {}) as response:
         first = _check(response, start, size)
         yield first, _chunks(response, size - first)
 
 
-def _check(response: Any, start: int, size: int) -> int:
-    """Where the answer's bytes begin, after a look at what the server says about them."""
+def size_at(url: str, timeout: float) -> int:
+    """How many bytes the file of an address has, as its server states it; nothing of it is read.
+
+    Raises:
+        WrongFileError: no such file, a web page in its place, or a server that does not state it.
+        BrokenOffError: no connection, or a busy server.
+    """
+    with _opened(url, timeout, {}) as response:
+        _check_kind(response)
+        length = response.headers.get("Content-Length", "")
+        if not length.isdigit() or not int(length):
+            raise WrongFileError("its size is not known, and the server does not state it")
+        return int(length)
+
+
+def _opened(url: str, timeout: float, headers: dict[str, str]) -> Any:
+    """The answer to a request for a file."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise WrongFileError("not an http or https address")
+    headers = {"User-Agent": "fsseg-bench", "Accept-Encoding": "identity", **headers}
+    with _network_errors():
+        try:
+            return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
+        except urllib.error.HTTPError as error:
+            kind = BrokenOffError if error.code in _BUSY or error.code >= 500 else WrongFileError
+            with error:
+                raise kind(f"{error.code} {error.reason}".strip()) from None
+
+
+def _check_kind(response: Any) -> None:
     kind = response.headers.get_content_type()
     if kind in {"text/html", "application/xhtml+xml"}:
         raise WrongFileError("a web page came in place of the file")
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
         raise WrongFileError(f"the file came in the encoding {encoding}")
+
+
+def _check(response: Any, start: int, size: int) -> int:
+    """Where the answer's bytes begin, after a look at what the server says about them."""
+    _check_kind(response)
     length = response.headers.get("Content-Length", "")
     if response.status == 200:
         if length.isdigit() and int(length) != size:

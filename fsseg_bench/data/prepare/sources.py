@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import regular
@@ -79,8 +79,15 @@ class Part:
 
     def packed_as(self, archive: str, inside: str) -> Part:
         """The same files in an archive of another name, in another folder."""
-        part = replace(self, archive=archive, inside=inside)
-        object.__setattr__(part, "name", self.name)
+        return self._with(archive=archive, inside=inside)
+
+    def of_size(self, size: int) -> Part:
+        """The same files in an archive of ``size`` bytes."""
+        return self._with(size=size)
+
+    def _with(self, **changes: Any) -> Part:
+        part = replace(self, **changes)
+        object.__setattr__(part, "name", self.name)  # which is not given in the table of a part
         return part
 
     @property

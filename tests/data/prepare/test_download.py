@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 from collections.abc import Iterator
@@ -52,6 +53,20 @@ def test_an_undisturbed_download(server: Server, tmp_path: Path, kind: str) -> N
     assert path.read_bytes() == server.files[NAME]
     assert [p.name for p in path.parent.iterdir()] == [NAME]
     assert server.requests == [(NAME, 0)]
+
+
+def test_a_size_that_is_not_known_is_asked_for(server: Server, tmp_path: Path) -> None:
+    """Then the download is as any other: it goes on where it broke off, and ends at the size that was stated."""
+    unknown = dataclasses.replace(archive_of(server, kind=""), size=0)
+    script(server, serve.status(404), serve.drop(0.0), serve.drop(0.5), serve.honest)
+    path = fetch(unknown, tmp_path, f"{server.url}/mirror")
+    assert path.read_bytes() == server.files[NAME]
+    assert [start for _, start in server.requests] == [0, 0, 0, 60_000]
+    assert fetch(unknown, tmp_path) == path
+    assert len(server.requests) == 4
+    script(server, serve.status(404))
+    with pytest.raises(DownloadError, match=r"could not be downloaded:\n  http.*: 404"):
+        fetch(unknown, tmp_path / "new")
 
 
 @pytest.mark.parametrize(
