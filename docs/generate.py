@@ -22,6 +22,7 @@ from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_names
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import CheckpointSpec, DataKeys, EpisodeSpec, ImageSpec, ScoringSpec
+from fsseg_bench.protocol.training import TrainKeys
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.registry import cards, find_method, method_names, pretraining
 from fsseg_bench.seen import OF_METHOD, OF_WEIGHTS, UNKNOWN
@@ -38,6 +39,7 @@ _SECTIONS = {
     "coco": CocoKeys,
     "folder": FolderKeys,
     "shapes": ShapesKeys,
+    "train": TrainKeys,
     "image": ImageSpec,
     "episodes": EpisodeSpec,
     "scoring": ScoringSpec,
@@ -63,7 +65,7 @@ def _switches(method: str) -> str:
 
 
 def _protocol(section: str) -> str:
-    key = section if section in {"image", "episodes", "scoring", "checkpoint"} else "data"
+    key = section if section in {"train", "image", "episodes", "scoring", "checkpoint"} else "data"
     rows = (
         (f"`{key}.{name}`", values, _or(default, "required"), meaning)
         for name, values, default, meaning in _fields(section)

@@ -13,10 +13,10 @@ import pandas as pd
 
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.jobs import run_all
-from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.plan_sweep import plan_sweep
 from fsseg_bench.engine.requests import requests_for
 from fsseg_bench.engine.share import checked_jobs
+from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.errors import UserError
 from fsseg_bench.machine.stopping import deferred, listening
 from fsseg_bench.paths import results_root

@@ -120,8 +120,8 @@ def _steps(contenders: Sequence[Contender], other: Contender | None, metric: Met
 def _sweep(contenders: Sequence[Contender], values: Sequence[str], places: dict[str, Any]) -> None:
     """Evaluates the runs that lack one of ``values``."""
     from fsseg_bench.engine.open_run import RunPlaces
-    from fsseg_bench.engine.plan import OpenSources
     from fsseg_bench.engine.rerun import sweep
+    from fsseg_bench.engine.training_data import OpenSources
     from fsseg_bench.screen.terminal import screen_progress
 
     opened: OpenSources = {}

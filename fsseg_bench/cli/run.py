@@ -187,8 +187,8 @@ def run(
     from fsseg_bench.engine.distributed import processes
     from fsseg_bench.engine.identity import check_identity
     from fsseg_bench.engine.jobs import run_all, train_stages
-    from fsseg_bench.engine.plan import OpenSources
     from fsseg_bench.engine.requests import requests_for
+    from fsseg_bench.engine.training_data import OpenSources
     from fsseg_bench.progress import Progress
     from fsseg_bench.screen.terminal import screen_progress
 

@@ -106,6 +106,7 @@ def _of_run(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     )
     yield "classes", ", ".join(facts["classes"])
     yield "parameters", "; ".join(filter(None, [trained.get(facts["parameters"], ""), *facts["notes"]]))
+    yield "trained on", facts["training_data"] or ""
     yield "what was seen", "; ".join(f"{name.replace('_', ' ')}: {text}" for name, text in facts["seen"].items())
     yield "status", f"{facts['status']}{': ' + facts['reason'] if facts['reason'] else ''}"
     for resolution, metrics in facts["scores"].items():

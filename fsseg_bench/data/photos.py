@@ -37,7 +37,28 @@ def find_copies(source: Source, images: Iterable[str]) -> dict[str, str]:
     Raises:
         UserError: an image's file is missing or cannot be read; names it.
     """
-    paths = {image: path for image in sorted(set(images)) if (path := source.photo_file(image)) is not None}
+    return _copies(_paths(source, images))
+
+
+def shared_photos(source: Source, images: Iterable[str], other: Source, others: Iterable[str]) -> dict[str, str]:
+    """The ``images`` of ``source`` whose photo ``other`` has among ``others``, to the first id that it has there.
+
+    Photos are told apart as by :func:`find_copies`.
+
+    Raises:
+        UserError: an image's file is missing or cannot be read; names it.
+    """
+    theirs = {f"0 {image}": path for image, path in _paths(other, others).items()}  # sorted before the source's own
+    mine = {f"1 {image}": path for image, path in _paths(source, images).items()}
+    copies = _copies(theirs | mine)
+    return {one[2:]: first[2:] for one, first in copies.items() if one[0] == "1" and first[0] == "0"}
+
+
+def _paths(source: Source, images: Iterable[str]) -> dict[str, Path]:
+    return {image: path for image in sorted(set(images)) if (path := source.photo_file(image)) is not None}
+
+
+def _copies(paths: Mapping[str, Path]) -> dict[str, str]:
     files = {image: _file(path) for image, path in paths.items()}
     first = {file: paths[image] for image, file in reversed(files.items())}
     names = _apart({file: file.size or file for file in first})  # empty files are no photo, let alone the same one

@@ -12,13 +12,14 @@ from fsseg_bench.engine.distributed import check_batch
 from fsseg_bench.engine.estimate import Speed, different_images, measure
 from fsseg_bench.engine.left import Left, left_of, threads_words
 from fsseg_bench.engine.outline import outline
-from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
+from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.ready import check_ready, few, remarks, without_part
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered
 from fsseg_bench.engine.request_checks import stage_files
 from fsseg_bench.engine.share import Jobs
 from fsseg_bench.engine.slots import ONE_SLOT, Slots, slots_for
 from fsseg_bench.engine.stage_plan import stage_notes, stages_left, title_of
+from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.errors import NotHereError, UserError, last_words
 from fsseg_bench.method import Method, Stage
 from fsseg_bench.nn.weights import WeightsInfo
@@ -257,7 +258,7 @@ class Planner:
         use_threads(request.threads)
         key = request.method, found.backbone, found.weights
         if key not in self._weights:  # a model is needed to measure, and says what its weights are
-            base = len(found.protocol.base_classes(request.fold))
+            base = len(found.protocol.training(request.fold).base)
             missing: tuple[str, ...] = ()
             try:
                 model, info = found.built(base)

@@ -218,7 +218,7 @@ def check_trained_for(
         raise UserError(f"{where}: trained on {used}, not on {backbone}; give --backbone {used}")
     held_out = set(trained.class_names.values())
     seen = [name for name in map(protocol.class_name, protocol.novel_classes(fold)) if name not in held_out]
-    if trained.protocol == protocol.name and seen:
+    if trained.protocol == protocol.name and seen and trained.training_data is None:
         raise UserError(
             f"{where}: trained with fold {trained.fold} held out, so that it has seen classes of fold {fold} "
             f"({', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}); use --fold {trained.fold}"

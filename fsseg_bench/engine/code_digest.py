@@ -76,7 +76,7 @@ _seen: dict[Path, str] = {}
 """What each file said when this process first took its digest; the modules in memory are of that time."""
 
 
-def method_digest(classes: Iterable[type], modules: Iterable[str], source: type[Source], *, entry: str = ENTRY) -> str:
+def method_digest(classes: Iterable[type], modules: Iterable[str], *sources: type[Source], entry: str = ENTRY) -> str:
     """SHA-256 (hex) over the import closure of a method, its backbones, its data source and the engine that runs them.
 
     A run's identity holds it, so that changed code never gets an earlier one's result. It is the same wherever the
@@ -87,7 +87,7 @@ def method_digest(classes: Iterable[type], modules: Iterable[str], source: type[
         modules: what the names of method and backbone lead to (:func:`fsseg_bench.registry.method_module`,
             :func:`fsseg_bench.nn.catalogue.backbone_module`); their classes may be defined elsewhere. And where the
             recipe's functions are defined.
-        source: the reader of the protocol's data.
+        sources: the readers of the data that are tested on and trained on.
         entry: where the engine begins.
 
     Raises:
@@ -95,7 +95,7 @@ def method_digest(classes: Iterable[type], modules: Iterable[str], source: type[
             no file.
     """
     bases = {base.__module__ for cls in classes for base in cls.__mro__ if issubclass(base, (Method, Backbone))}
-    starts = [entry, source.__module__, *modules, *sorted(bases)]
+    starts = [entry, *(source.__module__ for source in sources), *modules, *sorted(bases)]
     for name in sys.modules.keys() & starts:
         if getattr(sys.modules[name], "__file__", None) is None:
             raise UserError(f"{name} has no file, so that no record could say by which code a run was made; write one")

@@ -27,6 +27,7 @@ from fsseg_bench.engine.train import Trainer
 from fsseg_bench.method import Method, Stage
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable, Further
+from fsseg_bench.protocol.training import TrainingRules
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.request import RunRequest
 
@@ -129,7 +130,7 @@ def measure(
     Raises:
         Exception: whatever the method raises on made-up images, or the machine for want of memory.
     """
-    source = MadeUpSource(protocol.classes, protocol.image.size)
+    source, rules = MadeUpSource(protocol.classes, protocol.image.size), protocol.training(request.fold)
     keep_memory()
     backend = backend_of(device)
     backend.forget_peak(device)
@@ -139,8 +140,8 @@ def measure(
         if recipe.iterations:
             batch = recipe.batch if backend.is_gpu else _affordable(recipe, images, times[0])
             smaller = replace(recipe, batch=batch)
-            step = _training(model, request, protocol, smaller, device, source) * recipe.batch / batch
-        before = {title_of(one): _stage(one, backbone, request, protocol, device, source, times[0]) for one in stages}
+            step = _training(model, request, rules, smaller, device) * recipe.batch / batch
+        before = {title_of(one): _stage(one, backbone, request, rules, device, times[0]) for one in stages}
     peak = backend.peak_memory(device)
     backend.release_memory(device)
     budget = default_budget(device, request.cache_gib)
@@ -154,21 +155,23 @@ def _affordable(recipe: Recipe, images: int, encode: float) -> int:
     return min(recipe.batch, max(2, int(_STEP_SECONDS / expected)))
 
 
-def _training(
-    model: Method,
-    request: RunRequest,
-    protocol: Protocol,
-    recipe: Recipe,
-    device: torch.device,
-    source: MadeUpSource,
-) -> float:
+def _training(model: Method, request: RunRequest, rules: TrainingRules, recipe: Recipe, device: torch.device) -> float:
     shot = recipe.train_shots or request.shot
     extras = Extras(model.reads_class_labels, model.unlabelled_images)
     needed = request.train_way * (shot + 1 + model.unlabelled_images) + 1
-    pairs = {c: [f"{c} {i}" for i in range(needed)] for c in protocol.base_classes(request.fold)}
+    pairs = {c: [f"{c} {i}" for i in range(needed)] for c in rules.base}
     length = _MOST_STEPS * recipe.batch
     episodes = TrainingEpisodes(
-        source, protocol, pairs, request.fold, request.train_way, shot, recipe.augment, request.seed, length, extras
+        _made_up(rules),
+        rules.protocol,
+        pairs,
+        rules.fold,
+        request.train_way,
+        shot,
+        recipe.augment,
+        request.seed,
+        length,
+        extras,
     )
     return _steps(copy.deepcopy(model), episodes, request, recipe, device)
 
@@ -177,20 +180,24 @@ def _stage(
     stage: Stage,
     backbone: str,
     request: RunRequest,
-    protocol: Protocol,
+    rules: TrainingRules,
     device: torch.device,
-    source: MadeUpSource,
     encode: float,
 ) -> StageSpeed:
     """Of a network with random numbers: what it costs does not depend on them."""
     recipe = stage.recipe
     batch = recipe.batch if backend_of(device).is_gpu else _affordable(recipe, 1, encode)
-    network = built_network(stage, backbone, "none", request, protocol)
+    network = built_network(stage, backbone, "none", request, rules)
     images = [str(i) for i in range(batch)]
     length = _MOST_STEPS * batch
-    stream = BaseImages(source, protocol, images, request.fold, recipe.augment, request.seed, length)
+    source, seed = _made_up(rules), request.seed
+    stream = BaseImages(source, rules.protocol, images, rules.fold, recipe.augment, seed, length)
     seconds = _steps(network, stream, request, replace(recipe, batch=batch), device)
     return StageSpeed(seconds * recipe.batch / batch, batch, recipe.batch)
+
+
+def _made_up(rules: TrainingRules) -> MadeUpSource:
+    return MadeUpSource(rules.protocol.classes, rules.protocol.image.size)
 
 
 def _steps(model: Method, stream: TrainingStream, request: RunRequest, recipe: Recipe, device: torch.device) -> float:

@@ -10,9 +10,9 @@ import torch
 from fsseg_bench.engine.batch import Batch, Planned
 from fsseg_bench.engine.device import backend_of, resolve_device
 from fsseg_bench.engine.distributed import processes
-from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.run import assist, execute, train_stage
 from fsseg_bench.engine.side_by_side import RunTask, make_side_by_side
+from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.machine.share import share_here
 from fsseg_bench.progress import Job, Progress
 from fsseg_bench.records.words import result_words

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from fsseg_bench.engine.build import BASE_CLASSES, TrainedFile, assemble, find_trained
 from fsseg_bench.engine.device import backend_of
-from fsseg_bench.engine.plan import OpenSources, Plan, make_plan
+from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.released import Places, find_imported
 from fsseg_bench.engine.same_counts import moved_pixels
 from fsseg_bench.engine.switches import parse_switches
+from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import laid_out

@@ -106,7 +106,7 @@ class Outline:
             merge=request.merge,
             cache_dtype=None if request.cache_dtype == "float32" else request.cache_dtype,
             scales=request.scales,
-            base_classes=len(protocol.base_classes(request.fold)),
+            base_classes=len(protocol.training(request.fold).base),
             novel=novel,
             class_names={str(c): protocol.class_name(c) for c in novel},
             headline=protocol.scoring.headline,
@@ -132,7 +132,7 @@ def outline(request: RunRequest, kept: Remembered = FORGETFUL) -> Outline:
     if request.merge is not None and request.way == 1:
         raise UserError(f"--merge {request.merge} joins the ways of an episode; give --way 2 or more")
     recipe = recipe_of(request, cls, protocol)
-    backbone, weights = default_backbone(cls, protocol)
+    backbone, weights = default_backbone(cls, protocol.training(request.fold).protocol)
     if request.backbone is not None:
         backbone = cls.default_backbone if request.backbone == PUBLISHED else request.backbone
     weights = (request.weights or weights) if request.eval_only is None else "none"

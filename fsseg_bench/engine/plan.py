@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fsseg_bench.data.index import PairIndex, build_index
-from fsseg_bench.data.open import Evaluated, examine, open_source
+from fsseg_bench.data.index import PairIndex
+from fsseg_bench.data.open import Evaluated, examine
 from fsseg_bench.data.source import Source
 from fsseg_bench.engine.build import TrainedFile, check_trained_for, find_trained
 from fsseg_bench.engine.code_digest import method_digest
@@ -16,11 +16,11 @@ from fsseg_bench.engine.optimise import trunks
 from fsseg_bench.engine.outline import Outline, outline
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered
 from fsseg_bench.engine.stage_plan import PlannedStage, plan_stages
+from fsseg_bench.engine.training_data import OpenSources, TrainingData, open_test, open_training
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_module
 from fsseg_bench.nn.weights import WeightsInfo
-from fsseg_bench.paths import data_root
 from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
 from fsseg_bench.protocol.lists import is_count, list_path
 from fsseg_bench.protocol.load import replace_list
@@ -70,6 +70,8 @@ class Plan:
     """What is known of the training of a checkpoint to evaluate."""
     stages: tuple[PlannedStage, ...] = ()
     """What is trained before the method, or taken from an earlier training, or given."""
+    training: TrainingData | None = None
+    """What is trained on; None where nothing is trained."""
 
     @property
     def to_train(self) -> tuple[PlannedStage, ...]:
@@ -79,7 +81,12 @@ class Plan:
     @property
     def remarks(self) -> tuple[str, ...]:
         """All that the record says."""
-        return (*self.data_remarks, *self.method_remarks)
+        return (*self.data_remarks, *self.method_remarks, *self.shared)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """What to say of novel classes that another protocol, which is trained on, has among its base classes."""
+        return () if self.training is None else self.training.shared_with(self.protocol, self.request.fold)
 
     @property
     def seen(self) -> Seen:
@@ -115,11 +122,6 @@ def _merge_words(request: RunRequest) -> tuple[str, ...]:
     )
 
 
-OpenSources = dict[Hashable, tuple[Source, PairIndex]]
-"""Sources and indices by protocol and places of the data: opened once for the runs of one command, which read each test
-image once for all of them."""
-
-
 def make_plan(
     request: RunRequest,
     opened: OpenSources | None = None,
@@ -140,11 +142,14 @@ def make_plan(
     """
     planned = outline(request, kept)
     protocol, recipe, fold = planned.protocol, planned.recipe, request.fold
-    source, index = _open(protocol, request.data_root, {} if opened is None else opened)
+    opened = {} if opened is None else opened
+    source, index = open_test(protocol, request.data_root, opened)
+    trains = bool(planned.recipe.iterations or planned.stages)
+    training = open_training(protocol, fold, request.data_root, opened) if trains else None
     table = _episodes(request, protocol, index, kept)
     if request.episode_list:
         request, protocol = _given_list(request, protocol, table, index)
-    base = len(protocol.base_classes(fold))
+    base = len(protocol.training(fold).base)
     checkpoint = planned.released
     if request.eval_only is not None and not coming and checkpoint is None:
         checkpoint = _trained(request.eval_only, kept)
@@ -173,9 +178,11 @@ def make_plan(
         "episode_digest": table.digest,
         "evaluated_digest": evaluated.digest,
         "unlabelled_digest": unlabelled.digest if unlabelled else None,
-        "method_digest": _method_digest(planned, model, type(source), kept),
+        "method_digest": _method_digest(planned, model, _kinds(source, training), kept),
     }
-    stages = plan_stages(planned, protocol, info, model.backbone, type(source), index, kept)
+    if training and training.elsewhere:
+        digests |= {"training_data": training.rules.words, "training_fingerprint": training.fingerprint}
+    stages = plan_stages(planned, training, info, model.backbone, kept) if training else ()
     if stages:
         digests["stages"] = {one.stage.name: one.shown for one in stages}
         digests["stage_identities"] = {one.stage.name: one.key.identity for one in stages}
@@ -197,7 +204,7 @@ def make_plan(
         model=model,
         base_classes=base,
         weights=info,
-        data_remarks=kept.get("remarks", drawn[:2], lambda: (*index.remarks((fold,)), *index.source_remarks)),
+        data_remarks=kept.get("remarks", drawn[:2], lambda: _data_remarks(index, fold, training)),
         method_remarks=(
             *planned.remarks,
             *model.remarks(request.train_way, request.shot),
@@ -208,6 +215,7 @@ def make_plan(
         checkpoint=checkpoint,
         trained=trained,
         stages=stages,
+        training=training,
     )
     if grouped(request.settings)["weights"]:
         _ = made.seen  # what contradicts the cards is said before anything runs
@@ -224,7 +232,7 @@ def of_checkpoint(settings: RunSettings, digest: str | None) -> RunSettings:
         digest: of the checkpoint's file; None where it is not made yet.
     """
     nothing: dict[str, Any] = {"recipe": {}, "seed": 0, "weights": "checkpoint", "weights_digest": None}
-    nothing |= {"stages": None, "stage_identities": None}
+    nothing |= dict.fromkeys(("stages", "stage_identities", "training_data", "training_fingerprint"))
     return replace(settings, **nothing, checkpoint_digest=digest)
 
 
@@ -239,7 +247,19 @@ def _coming(settings: RunSettings, request: RunRequest, backbone: str, protocol:
     return CheckpointTraining(CHECKPOINT_FILE, request.eval_only, settings.identity, settings, settings.to_json())
 
 
-def _method_digest(planned: Outline, model: Method, source: type[Source], kept: Remembered) -> str:
+def _data_remarks(index: PairIndex, fold: int, training: TrainingData | None) -> tuple[str, ...]:
+    own = (*index.remarks((fold,)), *index.source_remarks)
+    if training is None or not training.elsewhere:
+        return own
+    return (*own, *(f"in training ({training.protocol.label}): {text}" for text in training.remarks))
+
+
+def _kinds(source: Source, training: TrainingData | None) -> tuple[type[Source], ...]:
+    """The readers of data that the run looks at."""
+    return tuple(dict.fromkeys([type(source), *([type(training.source)] if training else [])]))
+
+
+def _method_digest(planned: Outline, model: Method, sources: tuple[type[Source], ...], kept: Remembered) -> str:
     request, recipe = planned.request, planned.recipe
     method, backbone = (request.method, request.methods_path), (planned.backbone, request.backbones_path)
     classes = (planned.cls, *(type(trunk) for trunk in trunks(model)))
@@ -248,16 +268,7 @@ def _method_digest(planned: Outline, model: Method, source: type[Source], kept: 
         kept.get("backbone's module", backbone, lambda: backbone_module(*backbone)),
         *(sorted(recipe.modules) if recipe.iterations else ()),
     )
-    return kept.get("code", (classes, modules, source), lambda: method_digest(classes, modules, source))
-
-
-def _open(protocol: Protocol, root: str | None, opened: OpenSources) -> tuple[Source, PairIndex]:
-    # the digest does not say where data lie beside a user's file, nor in which file a source of this name is
-    key = protocol.digest, str(data_root(root)), protocol.home, protocol.data.kind
-    if key not in opened:
-        source = open_source(protocol, data_root(root))
-        opened[key] = (source, build_index(source, protocol))
-    return opened[key]
+    return kept.get("code", (classes, modules, sources), lambda: method_digest(classes, modules, *sources))
 
 
 def _test_pairs(index: PairIndex, fold: int, kept: Remembered) -> dict[int, tuple[str, ...]]:

@@ -12,12 +12,12 @@ import torch
 
 from fsseg_bench.engine.batch import Planned, Planner
 from fsseg_bench.engine.device import backend_of, check_arithmetic, resolve_device, use_threads
-from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.plan import Plan as EnginePlan
 from fsseg_bench.engine.remembered import Remembered, settings_key
 from fsseg_bench.engine.stage_plan import PlannedStage
 from fsseg_bench.engine.sweep_requests import Asked, asked_cells, with_device
 from fsseg_bench.engine.sweep_size import record_bytes, stage_bytes
+from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
 from fsseg_bench.records.command import run_words, self_contained

@@ -69,7 +69,17 @@ def remarks(plan: Plan, kept: Remembered = FORGETFUL) -> list[str]:
     said = [f"{method[0]}: {text}" for text in plan.method_remarks]
     licence = plan.model.backbone.facts.licence if plan.weights.source != "none" else None
     terms = f"{plan.backbone}: its published weights are under {licence}, which has terms of its own"
-    return [*([note] if note else []), *([terms] if licence else []), *said, *data]
+    shared = [f"warning: {text}" for text in plan.shared]
+    return [*([note] if note else []), *([terms] if licence else []), *said, *trained_on(plan), *shared, *data]
+
+
+def trained_on(plan: Plan) -> list[str]:
+    """What is trained on, where that is another protocol's."""
+    training = plan.training
+    if training is None or not training.elsewhere:
+        return []
+    images = {image for shown in training.index.train_pairs(training.fold).values() for image in shown}
+    return [f"training data: {training.rules.words}, {len(training.rules.base)} classes, {len(images):,} images"]
 
 
 def few(plan: Plan) -> list[str]:

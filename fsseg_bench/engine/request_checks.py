@@ -58,7 +58,7 @@ def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Rec
         changes["iterations"] = request.iterations
     if request.eval_only is not None:
         changes["iterations"] = 0
-    recipe = cls.recipe(protocol, request.shot).with_settings(changes)
+    recipe = cls.recipe(protocol.training(request.fold).protocol, request.shot).with_settings(changes)
     if recipe.iterations and issubclass(cls, TrainingFree):
         raise UserError(
             f"{request.method} trains nothing, so it cannot be trained for {recipe.iterations:,} iterations; leave "
@@ -74,6 +74,8 @@ def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Rec
 
 def _no_training(protocol: Protocol, fold: int) -> str | None:
     """Why nothing can be trained under a protocol; None where something can."""
+    if protocol.train is not None:
+        return None  # whose protocol has images and base classes
     if not protocol.data.train_list:
         return f"{protocol.label} is for testing alone, its data.train_list is empty"
     if not protocol.base_classes(fold):
@@ -94,7 +96,7 @@ def stages_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> tup
             key = next(iter(given))
             raise UserError(f"--set stage.{key} and --eval-only exclude each other: a checkpoint is evaluated as it is")
         return ()
-    stages = cls.stages_before(protocol, request.shot)
+    stages = cls.stages_before(protocol.training(request.fold).protocol, request.shot)
     changes: dict[str, dict[str, Any]] = {stage.name: {} for stage in stages}
     for key, value in given.items():
         name, _, rest = key.partition(".")

@@ -30,6 +30,7 @@ from fsseg_bench.engine.results import EpisodeResult
 from fsseg_bench.engine.stage_given import given_stage
 from fsseg_bench.engine.stage_run import StageWork, give, trained_stage
 from fsseg_bench.engine.train import Cadence, Trainer
+from fsseg_bench.engine.training_data import TrainingData
 from fsseg_bench.errors import BugError, UserError, bug_words, explain, later, unknown
 from fsseg_bench.machine import stopping
 from fsseg_bench.machine.share import ALONE, Share
@@ -209,8 +210,8 @@ def _train(
         if plan.weights.source == "none" and recipe.freeze != "none" and not plan.stages:
             progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
         trainer = _trainer(plan, device, cadence or Cadence(request.checkpoint_every), share)
-        if done is None and not request.no_check and not plan.protocol.synthetic:
-            check_training(plan.source, trainer.episodes.shown)
+        if done is None and not request.no_check and plan.training and not plan.training.protocol.synthetic:
+            check_training(plan.training.source, trainer.episodes.shown)
         record.update(status="training", device=describe(device))
         processes().first(True)
         if plan.stages:
@@ -256,7 +257,7 @@ def train_stage(plan: Plan, name: str, progress: Progress | None = None, share: 
     stages = {one.stage.name: one for one in plan.to_train}
     if name in stage_files(plan.request):
         raise UserError(f"--stage {name}: stage.{name}.file gives a network in its place, so that nothing is trained")
-    if name not in stages and name in {one.name for one in plan.cls.stages_before(plan.protocol, plan.request.shot)}:
+    if name not in stages and name in _stage_names(plan):
         raise UserError(f"--stage {name}: stage.{name}.iterations=0 leaves it out, so that nothing is trained")
     if name not in stages:
         raise unknown(f"stage of {plan.request.method}", name, stages)
@@ -274,8 +275,7 @@ def _stage_work(plan: Plan, device: torch.device, cadence: Cadence | None, share
     host = default_budget(torch.device("cpu"), request.cache_gib, share).host
     return StageWork(
         plan.model,
-        plan.source,
-        plan.protocol,
+        _trained_on(plan),
         request,
         results_root(request.out),
         device,
@@ -328,21 +328,33 @@ def _summarise_training(record: RunRecord, progress: Progress) -> None:
 
 def _training_episodes(plan: Plan, keep: int = 0) -> TrainingEpisodes:
     """The plan's stream; each process that loads it may keep ``keep`` bytes of decoded images."""
-    request, recipe = plan.request, plan.recipe
+    request, recipe, data = plan.request, plan.recipe, _trained_on(plan)
     return TrainingEpisodes(
-        plan.source,
-        plan.protocol,
-        plan.index.train_pairs(request.fold),
-        request.fold,
+        data.source,
+        data.protocol,
+        data.index.train_pairs(data.fold),
+        data.fold,
         request.train_way,
         recipe.train_shots or request.shot,
         recipe.augment,
         request.seed,
         recipe.iterations * recipe.batch,
         Extras(plan.cls.reads_class_labels, plan.model.unlabelled_images),
-        plan.index.copies,
+        data.index.copies,
         keep,
     )
+
+
+def _trained_on(plan: Plan) -> TrainingData:
+    if plan.training is None:
+        raise RuntimeError("a plan that trains has training data")
+    return plan.training
+
+
+def _stage_names(plan: Plan) -> set[str]:
+    """Of all stages that the method may have."""
+    rules = plan.protocol.training(plan.request.fold)
+    return {one.name for one in plan.cls.stages_before(rules.protocol, plan.request.shot)}
 
 
 def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Progress, share: Share) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fsseg_bench.engine.plan import OpenSources, make_plan
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.relay import Event, Sender
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.side_by_side import RunDone, RunTask
+from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.records.words import result_words
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fsseg_bench.data.base_images import ChosenImages, chosen_images
-from fsseg_bench.data.index import PairIndex
-from fsseg_bench.data.source import Source
 from fsseg_bench.engine.checks import ContractError
 from fsseg_bench.engine.code_digest import STAGE_ENTRY, method_digest
 from fsseg_bench.engine.outline import Outline
 from fsseg_bench.engine.released import Places, find_network
 from fsseg_bench.engine.remembered import Remembered
 from fsseg_bench.engine.request_checks import stage_files
+from fsseg_bench.engine.training_data import TrainingData
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.method import Stage
 from fsseg_bench.nn.backbones import Backbone
@@ -23,7 +22,6 @@ from fsseg_bench.nn.released import Imported
 from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import results_root
 from fsseg_bench.plugins import portable_name
-from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.records.info import CHECKPOINT_FILE, TRAIN_FILE
 from fsseg_bench.records.lines import count_lines
 from fsseg_bench.records.stage import StageKey, is_trained, read_stage
@@ -65,11 +63,9 @@ def title_of(stage: Stage) -> str:
 
 def plan_stages(
     outlined: Outline,
-    protocol: Protocol,
+    training: TrainingData,
     weights: WeightsInfo,
     trunk: Backbone,
-    source: type[Source],
-    index: PairIndex,
     kept: Remembered,
 ) -> tuple[PlannedStage, ...]:
     """The stages of a run, which is ``outlined``; nothing is read or written.
@@ -78,20 +74,19 @@ def plan_stages(
         ContractError: a stage's network is laid out otherwise than its method.
         UserError: code cannot be read.
     """
-    return tuple(_planned(stage, outlined, protocol, weights, trunk, source, index, kept) for stage in outlined.stages)
+    return tuple(_planned(stage, outlined, training, weights, trunk, kept) for stage in outlined.stages)
 
 
 def _planned(
     stage: Stage,
     outlined: Outline,
-    protocol: Protocol,
+    training: TrainingData,
     weights: WeightsInfo,
     trunk: Backbone,
-    source: type[Source],
-    index: PairIndex,
     kept: Remembered,
 ) -> PlannedStage:
     request, network = outlined.request, stage.network
+    protocol, fold, index, source = training.protocol, training.fold, training.index, type(training.source)
     where = f"{request.method}: stage {stage.name}"
     freeze, may = stage.recipe.freeze, ("none", *trunk.stages, "all")
     if freeze not in may:
@@ -103,11 +98,11 @@ def _planned(
         raise ContractError(f"{where}: its name must be one word, as a variable's")
     if file := stage_files(request).get(stage.name):
         given = kept.latest("network", (file, stage.name), lambda: _given(file, stage, outlined))
-        base = len(protocol.base_classes(request.fold))
+        base = len(training.rules.base)
         if given.origin.base_classes not in {None, base}:
             raise UserError(
                 f"--set stage.{stage.name}.file={file}: a network of {given.origin.base_classes} base classes, and "
-                f"{protocol.label} has {base} in fold {request.fold}; give the network of this data set"
+                f"{protocol.label} has {base} in fold {fold}; give the network of this data set"
             )
         known = {"network": network_name, "released": given.origin.what, "parameters": given.digest}
         nothing = ChosenImages((), 0)
@@ -123,19 +118,17 @@ def _planned(
         (network, type(trunk), modules, source),
         lambda: method_digest((network, type(trunk)), modules, source, entry=STAGE_ENTRY),
     )
-    chosen = kept.get(
-        "stage's images", (index, request.fold, stage.images), lambda: chosen_images(index, request.fold, stage.images)
-    )
+    chosen = kept.get("stage's images", (index, fold, stage.images), lambda: chosen_images(index, fold, stage.images))
     rules = protocol.settings()
     settings: dict[str, Any] = {
         "protocol": protocol.name,
         "image": rules["image"],
         "data": rules["data"],
         "classes": rules["classes"],
-        "fold": request.fold,
-        "base": protocol.base_classes(request.fold),
-        "novel": protocol.held_out(request.fold),
-        "data_fingerprint": index.fingerprint,
+        "fold": fold,
+        "base": training.rules.base,
+        "novel": protocol.held_out(fold),
+        "data_fingerprint": training.fingerprint,
         "images": stage.images,
         "network": network_name,
         "code": code,

@@ -27,11 +27,11 @@ from fsseg_bench.records.training import training_summary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fsseg_bench.data.source import Source
     from fsseg_bench.engine.stage_plan import PlannedStage
+    from fsseg_bench.engine.training_data import TrainingData
     from fsseg_bench.method import Stage
     from fsseg_bench.progress import Progress
-    from fsseg_bench.protocol.spec import Protocol
+    from fsseg_bench.protocol.training import TrainingRules
     from fsseg_bench.records.request import RunRequest
 
 
@@ -41,8 +41,7 @@ class StageWork:
 
     method: Method
     """Which gets the networks' parameters."""
-    source: Source
-    protocol: Protocol
+    training: TrainingData
     request: RunRequest
     root: Path
     """Of the records."""
@@ -74,7 +73,7 @@ def trained_stage(planned: PlannedStage, work: StageWork, progress: Progress) ->
         Stopped: the process was told to end, and has written what it did.
     """
     stage, key = planned.stage, planned.key
-    network = built_network(stage, planned.backbone, planned.weights, work.request, work.protocol)
+    network = built_network(stage, planned.backbone, planned.weights, work.request, work.training.rules)
     check_parts(work.method, network, stage.name)
     folder = key.folder(work.root)
     with _named(stage.name):
@@ -114,14 +113,14 @@ def check_parts(method: Method, network: StageNetwork, name: str) -> None:
         )
 
 
-def built_network(stage: Stage, backbone: str, weights: str, request: RunRequest, protocol: Protocol) -> StageNetwork:
+def built_network(stage: Stage, backbone: str, weights: str, request: RunRequest, rules: TrainingRules) -> StageNetwork:
     """The network of a stage on a backbone, not trained.
 
     Raises:
         ContractError: it is no :class:`StageNetwork`.
         UserError: backbone or weights are unknown or not here.
     """
-    classes = len(protocol.base_classes(request.fold))
+    classes = len(rules.base)
     network, _ = assemble(stage.network, backbone, weights, {}, request.seed, classes, request.backbones_path)
     if not isinstance(network, StageNetwork):
         raise ContractError(f"stage {stage.name}: {type(network).__name__} is no StageNetwork")
@@ -135,18 +134,18 @@ def _train(
     check_training(network, recipe)
     images = planned.chosen.images
     stream = BaseImages(
-        work.source,
-        work.protocol,
+        work.training.source,
+        work.training.protocol,
         images,
-        request.fold,
+        work.training.fold,
         recipe.augment,
         request.seed,
         recipe.iterations * recipe.batch,
         work.keep,
     )
     begun = record.checkpoint.exists()
-    if not begun and not request.no_check and not work.protocol.synthetic:
-        check_images(work.source, stream.shown)
+    if not begun and not request.no_check and not work.training.protocol.synthetic:
+        check_images(work.training.source, stream.shown)
     trainer = Trainer(
         network,
         stream,

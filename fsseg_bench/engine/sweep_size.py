@@ -34,7 +34,9 @@ def stage_bytes(plan: Plan, stage: PlannedStage, kept: Remembered) -> int:
     key = own, plan.backbone, plan.request.backbones_path, plan.base_classes, _kind(recipe)
 
     def counted() -> int:
-        network = built_network(stage.stage, plan.backbone, "none", plan.request, plan.protocol)
+        network = built_network(
+            stage.stage, plan.backbone, "none", plan.request, plan.protocol.training(plan.request.fold)
+        )
         return _state_bytes(network, recipe)
 
     return _RUN_FILE + kept.get("stage's bytes", key, counted) + _TRAINING_LINE * recipe.iterations

@@ -26,17 +26,20 @@ from fsseg_bench.protocol.spec import (
     ScoringSpec,
     is_list_file,
 )
+from fsseg_bench.protocol.training import NOTHING_HELD_OUT, TrainKeys, TrainSpec
 from fsseg_bench.schema import Must, Range, WrongError, fields_of, fitted, parse, shown
 from fsseg_bench.values import from_text, plain_value, text_of
 
 _SECTIONS: dict[str, type] = {
     "data": DataKeys,
+    "train": TrainKeys,
     "episodes": EpisodeSpec,
     "image": ImageSpec,
     "scoring": ScoringSpec,
     "checkpoint": CheckpointSpec,
 }
 _LISTS = {f"data.{key}" for key in LIST_KEYS}
+_TRAINED_ON = "train.protocol"
 LIST_GIVEN = "episodes.list=given"
 """What labels say of episodes from elsewhere."""
 PREPARED = "protocol.toml"
@@ -63,6 +66,7 @@ class _File:
     checkpoint: CheckpointSpec
     base: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
+    train: TrainKeys | None = None
 
 
 def builtin_protocols() -> dict[str, Path]:
@@ -102,25 +106,29 @@ def load_protocol(
         ('pascal5i[image.size=321]', 321, ('aeroplane', 'bicycle', 'bird', 'boat', 'bottle'))
     """
     path = _find(name_or_path)
-    table = _read(path)
-    overrides = overrides or {}
+    return _loaded(path, _read(path), overrides or {}, sources_path)
+
+
+def _loaded(
+    path: Path, table: dict[str, Any], overrides: Mapping[str, Any], sources_path: Path | str | None
+) -> Protocol:
     kind = _kind(table, overrides, path, sources_path)
     changed = [key for key, given in overrides.items() if _override(table, key, given, kind, path)]
-    protocol = _build(table, kind, path, path.parent.resolve() if _is_own(path) else None)
+    protocol = _build(table, kind, path, path.parent.resolve() if _is_own(path) else None, sources_path)
     return dataclasses.replace(protocol, overrides={key: _text(protocol, key) for key in changed})
 
 
-def _find(name_or_path: str | Path) -> Path:
+def _find(name_or_path: str | Path, where: str = "--dataset") -> Path:
     text = str(name_or_path)
     if (inside := Path(text).expanduser() / "protocol.toml").is_file() and text not in builtin_protocols():
         raise UserError(f"{text} is a folder; give {inside}")
-    if text.endswith(".toml") or "/" in text or isinstance(name_or_path, Path):
+    if _is_path(text) or isinstance(name_or_path, Path):
         return Path(text).expanduser()
     known, prepared = builtin_protocols(), prepared_protocols()
     if text in prepared:
         return _prepared(text, data_root())
     if text not in known:
-        raise unknown("dataset", text, {*known, *prepared}, where="--dataset")
+        raise unknown("dataset", text, {*known, *prepared}, where=where)
     return known[text]
 
 
@@ -190,6 +198,8 @@ def _override(table: dict[str, Any], key: str, given: Any, source: type[SourceKi
         raise UserError(f"{path}: {error}") from None
     if key in _LISTS:
         value = absolute_lists(value, Path.cwd())
+    if key == _TRAINED_ON and _is_path(value):
+        value = str((Path.cwd() / Path(value).expanduser()).absolute())
     section, _, name = key.partition(".")
     values = table.setdefault(section, {})
     if not isinstance(values, dict):
@@ -207,10 +217,18 @@ def _text(protocol: Protocol, key: str) -> str:
     value = getattr(spec if hasattr(spec, name) else protocol.data.options, name)
     if key in _LISTS:
         value = tuple(Path(v).name if is_list_file(v) else v for v in value)
+    if key == _TRAINED_ON and _is_path(value):
+        value = Path(value).name
     return text_of(value)
 
 
-def _build(table: dict[str, Any], source: type[SourceKind], path: Path, home: Path | None) -> Protocol:
+def _build(
+    table: dict[str, Any],
+    source: type[SourceKind],
+    path: Path,
+    home: Path | None,
+    sources_path: Path | str | None,
+) -> Protocol:
     file = parse(_File, table, path)
     folds = _numbered(file.folds, path)
     keys = {"classes": file.classes, **{f"folds.{fold}": names for fold, names in folds.items()}}
@@ -229,8 +247,37 @@ def _build(table: dict[str, Any], source: type[SourceKind], path: Path, home: Pa
             f"{path}: episodes.count has {len(counts)} numbers, and there are {len(folds)} folds; give each fold one, "
             "or one number for all"
         )
-    rest = {"data": data, "home": home, "list_digests": list_digests}
+    train = None if file.train is None else _train(file.train, file.image, path, sources_path)
+    own = {"data.train_list": data.train_list, "base": names.base, "validation": names.validation}
+    if train and (given := next((key for key, value in own.items() if value), None)):
+        raise UserError(f"{path}: {given} has no part where [train] names another protocol to train on; leave it empty")
+    rest = {"data": data, "home": home, "list_digests": list_digests, "train": train}
     return Protocol(**{**vars(file), **names._asdict(), **rest})
+
+
+def _train(keys: TrainKeys, image: ImageSpec, path: Path, sources_path: Path | str | None) -> TrainSpec:
+    """The protocol that is trained on, in the geometry of the one of ``path``."""
+    key = f"{path}: {_TRAINED_ON} {keys.protocol!r}"
+    try:
+        place = path.parent / Path(keys.protocol).expanduser() if _is_path(keys.protocol) else _find(keys.protocol, "")
+        table = _read(place)
+        if "train" in table:  # before it is followed: it may lead back here
+            raise UserError("trains on another protocol itself; name that one")
+        rules = _loaded(place, table, {}, sources_path)
+        if keys.fold not in {NOTHING_HELD_OUT, *rules.folds}:
+            raise UserError(f"has no fold {keys.fold}; its folds are 1 to {len(rules.folds)}, and 0 holds out none")
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
+    if not rules.data.train_list:
+        raise UserError(f"{key}: is for testing alone, its data.train_list is empty")
+    if not rules.base_classes(keys.fold):
+        raise UserError(f"{key}: has no base classes in fold {keys.fold}; train.fold = 0 holds no fold out")
+    return TrainSpec(keys.protocol, keys.fold, dataclasses.replace(rules, image=image))
+
+
+def _is_path(protocol: str) -> bool:
+    """Whether a protocol is named by its file."""
+    return protocol.endswith(".toml") or "/" in protocol
 
 
 def _numbered(table: Mapping[str, tuple[str, ...]], path: Path) -> dict[int, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.source import NoKeys, SourceKind
+from fsseg_bench.protocol.training import NOTHING_HELD_OUT, TrainingRules, TrainSpec
 from fsseg_bench.schema import Must, Range, later, settings_of
 
 K = TypeVar("K")
@@ -211,6 +212,8 @@ class Protocol:
     """Names that are trained on in every fold, besides those of the other folds."""
     validation: tuple[str, ...] = later(())
     """Names that are neither trained on nor scored: held out of training in every fold."""
+    train: TrainSpec | None = None
+    """Another protocol whose images and classes are trained on in place of this one's."""
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Dotted keys that the user changed, with their values as text."""
     given_list: bool = False
@@ -249,17 +252,21 @@ class Protocol:
         return tuple(self.class_id(name) for name in self.folds[fold])
 
     def novel_classes(self, fold: int) -> tuple[int, ...]:
-        """Label values held out in ``fold``, ascending."""
-        return tuple(sorted(self.fold_classes(fold)))
+        """Label values held out in ``fold``, ascending; none in :data:`NOTHING_HELD_OUT`."""
+        return () if fold == NOTHING_HELD_OUT else tuple(sorted(self.fold_classes(fold)))
 
     def base_classes(self, fold: int) -> tuple[int, ...]:
         """Label values of all other folds' classes and of ``base``, ascending; all further ones are background.
 
-        A protocol of a single fold has none unless it names some: it can only be tested on.
+        A protocol of a single fold has none unless it names some: it can only be tested on. What is trained on is said
+        by :meth:`training`, whose rules may be another protocol's.
         """
-        novel = set(self.folds[fold])
-        names = [name for names in (*self.folds.values(), self.base) for name in names if name not in novel]
-        return tuple(sorted(map(self.class_id, names)))
+        every = {self.class_id(name) for names in (*self.folds.values(), self.base) for name in names}
+        return tuple(sorted(every - set(self.novel_classes(fold))))
+
+    def training(self, fold: int) -> TrainingRules:
+        """Under which rules a run on ``fold`` trains."""
+        return TrainingRules(self, fold) if self.train is None else TrainingRules(self.train.rules, self.train.fold)
 
     def held_out(self, fold: int) -> tuple[int, ...]:
         """Label values that training must not learn, ascending: the fold's novel classes, and those of validation."""
@@ -282,10 +289,12 @@ class Protocol:
 
     def settings(self) -> dict[str, Any]:
         """Everything that determines a number, as JSON-able values."""
-        values = settings_of(dataclasses.replace(self, overrides={}, home=None))
-        for key in ("description", "overrides", "given_list", "home", "list_digests"):
+        values = settings_of(dataclasses.replace(self, overrides={}, home=None, train=None))
+        for key in ("description", "overrides", "given_list", "home", "list_digests", "train"):
             values.pop(key)
-        if self.given_list:  # absent otherwise, so that the digests of recorded runs hold
+        if self.train is not None:  # absent otherwise, as is the list below, so that the digests of recorded runs hold
+            values["train"] = self.train.settings()
+        if self.given_list:
             values["episodes"]["list"] = "given"
         values["data"] = self.data.settings()
         for key in LIST_KEYS:

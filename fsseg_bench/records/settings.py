@@ -93,6 +93,7 @@ OF_A_FOLD = (
 CONTENT = {
     "method_digest": "code",
     "data_fingerprint": "data",
+    "training_fingerprint": "training data",
     "evaluated_digest": "test images or masks",
     "unlabelled_digest": "further test images",
     "weights_digest": "pretrained weights",
@@ -104,7 +105,10 @@ UNKNOWN = " (training unknown)"
 """How the words end for a file that says nothing of its training."""
 RELEASED = tuple(f" (released checkpoint, not trained here; training lists {how})" for how in ("unknown", "published"))
 """How the words end for a file of the method's authors, by what is known of the lists that it was trained on."""
-OF_TRAINING = ("recipe", "seed", "weights", "weights_digest", "stages", "stage_identities")
+OF_TRAINING = (
+    *("recipe", "seed", "weights", "weights_digest", "stages", "stage_identities"),
+    *("training_data", "training_fingerprint"),
+)
 """Settings that have no part in the evaluation of a checkpoint."""
 _OF_BOTH = ("protocol_label", "way", "shot", "precision", "switches")
 
@@ -118,6 +122,10 @@ class RunSettings:
     protocol_version: int
     protocol_digest: str
     data_fingerprint: str
+    training_data: str | None = None
+    """Which protocol and fold was trained on, in words, where that is another one."""
+    training_fingerprint: str | None = None
+    """Of its data."""
     episode_digest: str
     evaluated_digest: str | None = None
     """Of the test images and masks; not in early records."""

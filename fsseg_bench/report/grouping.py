@@ -116,7 +116,7 @@ class Row:
         if len(parameters) == 1 or parameters <= {"here", "checkpoint"}:
             return differing
         # one of them has no known training, and its row says so in words; how the other trained adds nothing
-        return {key for key in differing if not key.startswith(("recipe.", "stages."))}
+        return {key for key in differing if not key.startswith(("recipe.", "stages.", "training_"))}
 
     def value(self, key: str) -> str:
         """The values of a setting in short; of a whole stage, how it was made."""

@@ -13,8 +13,9 @@ from PIL import Image
 
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.open_run import open_run
-from fsseg_bench.engine.plan import OpenSources, make_plan
+from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord

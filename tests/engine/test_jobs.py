@@ -11,7 +11,7 @@ import pytest
 
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.jobs import job_of, run_all
-from fsseg_bench.engine.plan import OpenSources
+from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.progress import Job, Progress
 from tests.support.tiny_run import Watched, tiny_request, tiny_training
 

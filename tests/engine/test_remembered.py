@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fsseg_bench.engine.batch import Planner
-from fsseg_bench.engine.plan import OpenSources
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered
+from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import RunRequest
 from tests.support.datasets import write_protocol, write_voc

@@ -19,7 +19,7 @@ from fsseg_bench.data.photos import find_copies
 from fsseg_bench.data.prepare.counts import count_lines
 from fsseg_bench.data.prepare.making import made_by
 from fsseg_bench.data.prepare.manifest import Manifest, Record, crc_of, read_manifest, read_record
-from fsseg_bench.data.prepare.sources import Dataset
+from fsseg_bench.data.prepare.sources import Dataset, find_dataset, of_protocol_file
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
@@ -50,6 +50,8 @@ def verify(
 ) -> Findings:
     """Checks the data of a protocol against its lists, the records of its preparation and the known counts.
 
+    Of another protocol that is trained on, the data are checked as well.
+
     With ``fast``, no file's content is read but lists and annotations. ``expected`` is how many images each list must
     have; None is what is known of the data set, or what was recorded when a subset of it was prepared.
 
@@ -75,8 +77,21 @@ def verify(
         _count_copies(source, images, found)
     if not fast and not found.problems:
         _check_index(build_index(source, protocol), dataset, record, found)
+    if protocol.train is not None:
+        rules = protocol.train.rules
+        theirs = verify(dataset_of(rules), rules, root, progress, fast)
+        found.notes += [f"trained on, {rules.label}: {note}" for note in theirs.notes]
+        found.problems += theirs.problems
     found.problems = list(dict.fromkeys(found.problems))
     return found
+
+
+def dataset_of(protocol: Protocol) -> Dataset:
+    """What is known of a protocol's data; of a user's own, and of one without a source, what the protocol says."""
+    if protocol.home is None:
+        with suppress(UserError):
+            return find_dataset(protocol.name)
+    return of_protocol_file(protocol.name)
 
 
 def _check_lists(
@@ -244,5 +259,13 @@ def describe(dataset: Dataset, protocol: Protocol, root: Path | None) -> str:
             *count_lines(dataset, index),
             f"images with at least {least:,} pixels of the class:",
             tabulate(rows, headers=("class", "name", "fold", "train", "test"), tablefmt="plain"),
+            *_described_training(protocol, root),
         ]
     )
+
+
+def _described_training(protocol: Protocol, root: Path | None) -> list[str]:
+    if protocol.train is None:
+        return []
+    rules = protocol.train.rules
+    return [f"trained on: {protocol.training(1).words}", describe(dataset_of(rules), rules, root)]

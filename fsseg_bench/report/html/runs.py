@@ -164,6 +164,7 @@ def _facts(run: ShownRun) -> list[tuple[str, str]]:
         ("protocol", f"{settings.protocol_label}, version {settings.protocol_version}, {settings.protocol_digest}"),
         ("episodes", f"{len(run.scored.counts.classes):,}, {settings.episode_digest}"),
         ("data", settings.data_fingerprint),
+        ("training data", _words(settings.training_data, settings.training_fingerprint)),
         ("method source", settings.method_digest),
         ("weights", _words(settings.weights, settings.weights_digest)),
         ("checkpoint", _words(settings.checkpoint, settings.checkpoint_digest)),
