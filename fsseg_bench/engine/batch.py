@@ -273,7 +273,8 @@ class Planner:
         lacking = (*dict.fromkeys([*lacking, *missing]),)
         unknown = dict.fromkeys(("data_fingerprint", "episode_digest", "method_digest"), "")
         settings = found.settings(request, found.protocol, info, unknown)
-        episodes = found.protocol.episodes.count_of(request.fold)
+        spec = found.protocol.episodes
+        episodes = spec.count_of(request.fold) * len(spec.seeds)
         if request.episode_list:
             episodes = len(EpisodeTable.from_csv(list_path(request.episode_list, request.fold)))
         elif not episodes:

@@ -111,6 +111,7 @@ class Outline:
             class_names={str(c): protocol.class_name(c) for c in novel},
             headline=protocol.scoring.headline,
             side_information=protocol.side_information,
+            runs=len(protocol.episodes.seeds) if len(protocol.episodes.seeds) > 1 else None,
             **digests,
         )
 

@@ -310,6 +310,11 @@ def _given_list(
         drawn = None
     if drawn is not None and drawn.digest == table.digest:
         return replace(request, episodes=None), protocol
+    if (runs := len(protocol.episodes.seeds)) > 1:
+        raise UserError(
+            f"--episodes {request.episodes}: {protocol.label} has {runs} runs, and a list of other episodes is one "
+            "run; add --set protocol.episodes.runs=1 (or one seed in place of a list)"
+        )
     # the whole path: lists of one name in two folders are two experiments
     return replace(request, episodes=str(Path(str(request.episodes)).absolute())), replace_list(protocol)
 

@@ -18,12 +18,20 @@ Scores = dict[str, dict[str, float]]
 """By resolution and metric (``mean_iou``, ``binary_iou``), in [0, 1], as run.json holds them."""
 
 
-def recounted(rows: Iterable[Mapping[str, Any]], novel: Sequence[int], ways: int) -> Scores:
-    """Both metrics at both resolutions from the rows of an episode log.
+def recounted(rows: Sequence[Mapping[str, Any]], novel: Sequence[int], ways: int, runs: int = 1) -> Scores:
+    """Both metrics at both resolutions from the rows of an episode log; of several runs the mean of theirs.
 
     Raises:
         RecordError: a held-out class, the foreground or the background has no pixel.
     """
+    every = [_of_run(rows[i * len(rows) // runs : (i + 1) * len(rows) // runs], novel, ways) for i in range(runs)]
+    return {
+        resolution: {metric: sum(scores[resolution][metric] for scores in every) / runs for metric in metrics}
+        for resolution, metrics in every[0].items()
+    }
+
+
+def _of_run(rows: Iterable[Mapping[str, Any]], novel: Sequence[int], ways: int) -> Scores:
     classes: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
     pooled: dict[tuple[str, bool], list[int]] = defaultdict(lambda: [0, 0])
     for row in rows:

@@ -385,7 +385,7 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     rows = record.rows()
     record.update(
         diagnostics=_mean_diagnostics(rows),
-        scores=_scores(rows, plan.protocol.novel_classes(request.fold)),
+        scores=_scores(rows, plan.settings.novel, plan.settings.runs or 1),
         timings={
             **_added(record.info.timings, **evaluator.timings),
             "cache_gib": {"device": budget.device / GIB, "host": budget.host / GIB},
@@ -437,14 +437,17 @@ def setting_of(request: RunRequest, protocol: Protocol, device: torch.device, sh
     )
 
 
-def _scores(rows: Sequence[dict[str, Any]], novel: Sequence[int]) -> dict[str, dict[str, float]]:
+def _scores(rows: Sequence[dict[str, Any]], novel: Sequence[int], runs: int) -> dict[str, dict[str, float]]:
     """Both metrics at both resolutions, in [0, 1]: for people; tables compute them from the counts again."""
     classes = np.asarray([row["classes"] for row in rows])
     side = classes.shape[1] + 1
     scores = {}
     for resolution in ("input", "native"):
         counts = np.asarray([row[resolution] for row in rows], dtype=np.int64).reshape(-1, side, side)
-        scores[resolution] = {"mean_iou": mean_iou(counts, classes, novel), "binary_iou": binary_iou(counts)}
+        scores[resolution] = {
+            "mean_iou": mean_iou(counts, classes, novel, runs),
+            "binary_iou": binary_iou(counts, runs),
+        }
     return scores
 
 

@@ -58,7 +58,10 @@ def _scores(then: StoredRun, first: EpisodeCounts, second: EpisodeCounts) -> Ite
     resolution = then.settings.headline
     table = then.table()
     images = None if table is None else EpisodeImages.of(table)
-    sides = [FoldCounts(getattr(counts, resolution), counts.classes, then.novel, images) for counts in (first, second)]
+    sides = [
+        FoldCounts(getattr(counts, resolution), counts.classes, then.novel, images, then.runs)
+        for counts in (first, second)
+    ]
     if np.array_equal(sides[0].confusion, sides[1].confusion):
         yield Verdict("scores", True, f"the same at {resolution} size")
         return

@@ -126,6 +126,8 @@ def _episodes(run: StoredRun) -> str:
     run.counts()  # the SHA-256 of the whole
     if seal is not None and seal.count != len(rows):
         raise RecordError(f"{len(rows)} episodes; {RUN_FILE} says {seal.count}")
+    if len(rows) % run.runs:
+        raise RecordError(f"{len(rows)} episodes are no {run.runs} runs of equal length, as the run's settings say")
     if table is not None and len(table) != len(rows):
         raise RecordError(f"{len(rows)} episodes; {TABLE_FILE} has {len(table)}")
     return f"{len(rows):,} episodes, as they were counted"
@@ -209,10 +211,11 @@ def _sweep(path: Path) -> Callable[[StoredRun], str]:
 
 def _scores(run: StoredRun) -> str:
     """Compares what is counted again with what tables compute and with what run.json says."""
-    scores, counts = recounted(_rows(run, EPISODES_FILE), run.novel, run.settings.way), run.counts()
+    scores = recounted(_rows(run, EPISODES_FILE), run.novel, run.settings.way, run.runs)
+    counts, runs = run.counts(), run.runs
     for resolution, metrics in scores.items():
         cells = getattr(counts, resolution)
-        tables = {"mean_iou": mean_iou(cells, counts.classes, run.novel), "binary_iou": binary_iou(cells)}
+        tables = {"mean_iou": mean_iou(cells, counts.classes, run.novel, runs), "binary_iou": binary_iou(cells, runs)}
         for metric, value in metrics.items():
             table = tables[metric]
             if not math.isclose(value, table, rel_tol=_CLOSE):

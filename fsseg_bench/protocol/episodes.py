@@ -50,6 +50,9 @@ def sample_episodes(
     classes and queries are those of the table without. The draws depend on the protocol's seed, the fold, N, K and the
     images alone; a table of fewer episodes is the beginning of a longer one.
 
+    Several runs (``episodes.runs``, or a list of seeds) are one table, run by run: each is the table that its seed
+    alone gives, and has the protocol's number of episodes.
+
     With "cycle" the fold's classes come in turn, as the protocol names them; with "each-pair" the query is each pair
     (class, image) in turn, with "each-image" each image that shows a class of the fold, with one of these drawn. When
     all were, they come again. With ``episodes.support_sampling`` "first" the supports of a class are always its first
@@ -88,14 +91,23 @@ def sample_episodes(
         copies = NO_COPIES  # its loaders know names alone, and every draw depends on how many there are
     pools = {c: Pool(pairs.get(c, ()), copies) for c in novel}
     _check_pools(protocol, pools, shot)
-    draws, count = (_hsnet if protocol.episodes.sampler == "hsnet" else _own)(protocol, fold, pools, way, shot, order)
-    if count > MOST_EPISODES:
+    rows: list[_Row] = []
+    for seed in protocol.episodes.seeds:
+        drawn = (_hsnet if protocol.episodes.sampler == "hsnet" else _own)(
+            protocol, fold, seed, pools, way, shot, order
+        )
+        rows += _run(protocol, fold, *drawn)
+    return EpisodeTable(*zip(*rows, strict=True))
+
+
+def _run(protocol: Protocol, fold: int, draws: Iterator[_Row], count: int) -> list[_Row]:
+    """The episodes of one run, which have all classes."""
+    if count * len(protocol.episodes.seeds) > MOST_EPISODES:
         raise UserError(f"{protocol.label}: fold {fold} has {count:,} queries; at most {MOST_EPISODES:,} can be drawn")
     rows = list(islice(draws, count))
-    missing = set(novel) - {classes[0] for classes, _, _ in rows}
-    if missing:
+    if missing := set(protocol.novel_classes(fold)) - {classes[0] for classes, _, _ in rows}:
         raise _uncovered(protocol, fold, len(rows), missing, draws)
-    return EpisodeTable(*zip(*rows, strict=True))
+    return rows
 
 
 def check_episodes(
@@ -146,10 +158,10 @@ def check_episodes(
 
 
 def _own(
-    protocol: Protocol, fold: int, pools: Mapping[int, Pool], way: int, shot: int, order: Sequence[Pair]
+    protocol: Protocol, fold: int, seed: int, pools: Mapping[int, Pool], way: int, shot: int, order: Sequence[Pair]
 ) -> tuple[Iterator[_Row], int]:
     """The episodes of our own stream, without end, and how many the protocol wants."""
-    rng = stream("episodes", protocol.episodes.seed, fold, way, shot)
+    rng = stream("episodes", seed, fold, way, shot)
     first = protocol.episodes.support_sampling == "first"
     barred = {c: pool.first(shot) for c, pool in pools.items()} if first else {}
     queries, count = _queries(rng, protocol, fold, pools, way, order, barred)
@@ -157,11 +169,11 @@ def _own(
 
 
 def _hsnet(
-    protocol: Protocol, fold: int, pools: Mapping[int, Pool], _way: int, shot: int, order: Sequence[Pair]
+    protocol: Protocol, fold: int, seed: int, pools: Mapping[int, Pool], _way: int, shot: int, order: Sequence[Pair]
 ) -> tuple[Iterator[_Row], int]:
     """The same of HSNet's stream."""
     sampling, count = protocol.episodes.class_sampling, protocol.episodes.count_of(fold)
-    rng = np.random.RandomState(protocol.episodes.seed)
+    rng = np.random.RandomState(seed)
     listed: dict[int, list[str]] = {}
     for c, image in order:
         listed.setdefault(c, []).append(image)

@@ -40,9 +40,10 @@ class EpisodeImages:
         shape = (len(table), table.ways, table.shots)
         return cls(names, np.array(table.classes, np.int64), numbers[:, 0], numbers[:, 1:].reshape(shape))
 
-    def head(self, count: int) -> EpisodeImages:
-        """Those of the first ``count`` episodes."""
-        return EpisodeImages(self.names, self.classes[:count], self.queries[:count], self.supports[:count])
+    def some(self, episodes: npt.ArrayLike) -> EpisodeImages:
+        """Those of some episodes, by their numbers."""
+        numbers = np.asarray(episodes, np.intp)
+        return EpisodeImages(self.names, self.classes[numbers], self.queries[numbers], self.supports[numbers])
 
     @cached_property
     def numbers(self) -> Numbers:

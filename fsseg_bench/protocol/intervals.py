@@ -85,7 +85,7 @@ def class_estimates(fold: FoldCounts) -> dict[int, Estimate]:
 
 
 _Alike = tuple[int, bytes]
-"""What folds must share to share draws: the position among those averaged, and each episode's first class."""
+"""What folds must share to share draws: the position among those averaged, and each episode's stratum."""
 
 
 def bootstrap_intervals(
@@ -123,8 +123,9 @@ def class_intervals(
     found: list[dict[int, Interval]] = [{} for _ in folds]
     for numbers, drawn in _drawn([Score([fold], "mean") for fold in folds], resamples, seed):
         for number in numbers:
-            own = enumerate(folds[number].novel)
-            found[number] = {c: percentile_interval(drawn[:, m], level) for m, c in own}
+            novel = folds[number].novel
+            means = mean_of_present(drawn.reshape(len(drawn), -1, len(novel)), axis=1)  # over the runs
+            found[number] = {c: percentile_interval(means[:, m], level) for m, c in enumerate(novel)}
     return found
 
 
@@ -148,9 +149,8 @@ def _wanted(scores: Sequence[Score]) -> dict[_Alike, dict[_Key, list[int]]]:
     for number, score in enumerate(scores):
         for place, fold in enumerate(score.folds):
             if id(fold) not in strata:
-                first_ways = np.asarray(fold.classes)[:, 0]
-                strata[id(fold)] = np.ascontiguousarray(first_ways, dtype=np.int64).tobytes()
-            things = 2 if score.metric == "binary" else len(fold.novel)
+                strata[id(fold)] = np.ascontiguousarray(fold.strata, dtype=np.int64).tobytes()
+            things = fold.runs * (2 if score.metric == "binary" else len(fold.novel))
             wanted[place, strata[id(fold)]][id(fold), score.metric, things].append(number)
     return wanted
 

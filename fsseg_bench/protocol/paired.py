@@ -99,7 +99,8 @@ def check_pairs(baseline: Sequence[Replicas], other: Sequence[Replicas]) -> None
 
 
 def _alike(first: FoldCounts, second: FoldCounts) -> bool:
-    return np.array_equal(first.classes, second.classes) and list(first.novel) == list(second.novel)
+    same = np.array_equal(first.classes, second.classes) and list(first.novel) == list(second.novel)
+    return same and first.runs == second.runs
 
 
 def paired_by_images(baseline: Sequence[Replicas], other: Sequence[Replicas], *, level: float = 0.95) -> PairedResult:

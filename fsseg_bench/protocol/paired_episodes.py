@@ -18,6 +18,7 @@ import numpy as np
 from fsseg_bench.conventions import Float64, Int64
 from fsseg_bench.protocol.paired import Difference, PairedResult, PairedScores, Replicas, check_pairs
 from fsseg_bench.protocol.statistics import (
+    FoldCounts,
     Metric,
     episode_terms,
     mean_of_present,
@@ -84,7 +85,7 @@ def paired_by_episodes(
 def _fold_draws(baseline: Replicas, other: Replicas, resamples: int, seed: int, fold: int) -> _Draws:
     """IoUs of one fold, averaged over seeds; the last axis is the held-out classes, foreground, background."""
     terms = np.stack([_terms(baseline), _terms(other)], axis=1)
-    strata = np.asarray(baseline[0].classes)[:, 0]
+    strata = baseline[0].strata
     return _Draws(
         _ious(terms.sum(axis=0)),
         _ious(resampled_sums(terms, strata, resamples, stream("bootstrap", seed, fold))),
@@ -93,14 +94,19 @@ def _fold_draws(baseline: Replicas, other: Replicas, resamples: int, seed: int, 
 
 
 def _terms(replicas: Replicas) -> Int64:
-    """(E, S, M+2, 2) intersection and union: seeds, then classes, foreground, background."""
+    """(E, S, R, M+2, 2) intersection and union: seeds, runs, then classes, foreground, background."""
     metrics: tuple[Metric, ...] = ("mean", "binary")
-    return np.stack([np.concatenate([episode_terms(r, m) for m in metrics], axis=1) for r in replicas], axis=1)
+
+    def of_runs(fold: FoldCounts) -> Int64:
+        parts = [episode_terms(fold, metric) for metric in metrics]
+        return np.concatenate([part.reshape(len(part), fold.runs, -1, 2) for part in parts], axis=2)
+
+    return np.stack([of_runs(replica) for replica in replicas], axis=1)
 
 
 def _ious(sums: Int64 | Float64) -> Float64:
-    """(..., M+2) from sums (..., S, M+2, 2): IoU, then the mean over the S seeds."""
-    return mean_of_present(ratios(sums.astype(np.float64)), axis=-2)
+    """(..., M+2) from sums (..., S, R, M+2, 2): IoU, then the mean over the R runs and the S seeds."""
+    return mean_of_present(mean_of_present(ratios(sums.astype(np.float64)), axis=-2), axis=-2)
 
 
 def _swapped_sums(terms: Int64, resamples: int, rng: np.random.RandomState) -> Float64:

@@ -54,17 +54,36 @@ def summed(terms: Int64, where: npt.NDArray[np.intp], count: int) -> ClassCounts
     return ClassCounts(*totals)
 
 
-def class_iou(confusion: npt.ArrayLike, classes: npt.ArrayLike, novel: Sequence[int]) -> Float64:
+def class_iou(confusion: npt.ArrayLike, classes: npt.ArrayLike, novel: Sequence[int], runs: int = 1) -> Float64:
     """Intersection over union tp / (tp + fp + fn) of each class, (len(novel),) float64 in [0, 1].
 
+    With ``runs`` above 1 the episodes are so many runs of equal length, one behind the other: each class's IoU is the
+    mean of those that the runs' own sums give.
+
     Raises:
-        UserError: a class has no episode, or no pixel in any label or prediction.
-        ValueError: as :func:`class_counts`.
+        UserError: a class has no episode (of a run), or no pixel in any label or prediction.
+        ValueError: as :func:`class_counts`, or the episodes are no such runs.
     """
+    if runs > 1:
+        parts = runs_of(len(np.asarray(classes)), runs)
+        cells, ways = np.asarray(confusion), np.asarray(classes)
+        return np.asarray(np.mean([class_iou(cells[part], ways[part], novel) for part in parts], axis=0))
     tp, fp, fn = class_counts(confusion, classes, novel)
     union = tp + fp + fn
     check_defined(union, classes, novel)
     return np.asarray(tp / union, np.float64)
+
+
+def runs_of(episodes: int, runs: int) -> list[slice]:
+    """Which episodes each of several runs has.
+
+    Raises:
+        ValueError: the runs are not of equal length.
+    """
+    length, rest = divmod(episodes, runs)
+    if rest or not length:
+        raise ValueError(f"{episodes} episodes are no {runs} runs of equal length")
+    return [slice(i * length, (i + 1) * length) for i in range(runs)]
 
 
 def check_defined(union: Int64, classes: npt.ArrayLike, novel: Sequence[int]) -> None:
@@ -90,8 +109,10 @@ def check_defined(union: Int64, classes: npt.ArrayLike, novel: Sequence[int]) ->
         )
 
 
-def mean_iou(confusion: npt.ArrayLike, classes: npt.ArrayLike, novel: Sequence[int]) -> float:
+def mean_iou(confusion: npt.ArrayLike, classes: npt.ArrayLike, novel: Sequence[int], runs: int = 1) -> float:
     """The mean of :func:`class_iou` over the held-out classes, background excluded; in [0, 1].
+
+    Of several runs it is the mean of theirs.
 
     Raises:
         UserError, ValueError: as :func:`class_iou`.
@@ -105,13 +126,14 @@ def mean_iou(confusion: npt.ArrayLike, classes: npt.ArrayLike, novel: Sequence[i
         >>> round(mean_iou(counts, [[7], [9]], novel=(7, 9)), 6)
         0.6
     """
-    return float(class_iou(confusion, classes, novel).mean())
+    return float(class_iou(confusion, classes, novel, runs).mean())
 
 
-def binary_iou(confusion: npt.ArrayLike) -> float:
+def binary_iou(confusion: npt.ArrayLike, runs: int = 1) -> float:
     """The mean of foreground and background IoU, all classes and episodes pooled; in [0, 1].
 
-    Foreground is any way, in the label as in the prediction: confusing two ways is no error here.
+    Foreground is any way, in the label as in the prediction: confusing two ways is no error here. Of several ``runs``
+    (as in :func:`class_iou`) it is the mean of theirs.
 
     Raises:
         UserError: foreground or background is nowhere, neither labelled nor predicted.
@@ -121,6 +143,9 @@ def binary_iou(confusion: npt.ArrayLike) -> float:
         >>> binary_iou([[[60, 0], [20, 20]]])  # foreground 20 / 40, background 60 / 80
         0.625
     """
+    if runs > 1:
+        cells = np.asarray(confusion)
+        return float(np.mean([binary_iou(cells[part]) for part in runs_of(len(cells), runs)]))
     intersection, union = binary_terms(confusion).sum(axis=0).T
     if not union.all():
         raise UserError("no score: foreground or background has no pixel in any episode; evaluate more episodes")

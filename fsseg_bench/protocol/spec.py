@@ -21,6 +21,7 @@ K = TypeVar("K")
 MOST_EPISODES = 10**6
 """Of a fold: a table of more would take minutes and gigabytes."""
 
+_MOST_RUNS = 1000
 _Count = Annotated[int, Range(least=0, most=MOST_EPISODES)]
 
 EACH = ("each-pair", "each-image")
@@ -97,8 +98,8 @@ class EpisodeSpec:
     count: _Count | tuple[_Count, ...]
     """Episodes a fold: a number, or a list with one for each fold; 0 is all that there are, once, with `each-pair` and
     `each-image`."""
-    seed: int
-    """Seed of the episodes."""
+    seed: int | tuple[int, ...]
+    """Seed of the episodes; a list has one for each of several runs."""
     class_sampling: Literal["uniform", "cycle", "each-pair", "each-image"]
     """Classes and queries of the episodes: `uniform` draws the classes uniformly from the fold and the query from the
     first class's images; `cycle` takes the fold's classes in turn; `each-pair` makes each test pair (image, class) the
@@ -112,6 +113,9 @@ class EpisodeSpec:
     sampler: Literal["own", "hsnet"] = later("own")
     """Who draws: `own`, or `hsnet`, which calls numpy's generator as the loaders of HSNet's family do, so that their
     episodes come out where the lists are theirs."""
+    runs: Annotated[int, Range(least=1, most=_MOST_RUNS)] = later(1)
+    """How many tables of `count` episodes are drawn, with the seeds `seed`, `seed` + 1, and so on. A score is the
+    mean of the runs' scores."""
 
     def __post_init__(self) -> None:
         """Raises:
@@ -121,8 +125,18 @@ class EpisodeSpec:
             raise ValueError(f"count is 0; it must be at least 1 with class_sampling {json.dumps(self.class_sampling)}")
         if self.support_sampling == "first" and self.support_replacement:
             raise ValueError('support_replacement is true; with support_sampling "first" nothing is drawn')
+        self._check_runs()
         if self.sampler == "hsnet":
             self._check_hsnet()
+
+    def _check_runs(self) -> None:
+        if isinstance(self.seed, tuple):
+            if self.runs > 1:
+                raise ValueError(f"runs is {self.runs}; a list of seeds says how many there are: leave one of them out")
+            if not 1 <= len(set(self.seed)) == len(self.seed) <= _MOST_RUNS:
+                raise ValueError(f"seed is {list(self.seed)}; it must be 1 to {_MOST_RUNS} different numbers, or one")
+        if len(self.seeds) > 1 and self.class_sampling == "each-pair" and self.support_sampling == "first":
+            raise ValueError(f"runs is {len(self.seeds)}; each pair with the class's first supports is the same in all")
 
     def _check_hsnet(self) -> None:
         if not self.support_replacement:
@@ -131,8 +145,13 @@ class EpisodeSpec:
             )
         if self.class_sampling == "each-image":
             raise ValueError('class_sampling is "each-image"; sampler "hsnet" has "uniform", "cycle" and "each-pair"')
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f'seed is {self.seed}; with sampler "hsnet" it must be at least 0 and below 2**32')
+        if wrong := [seed for seed in self.seeds if not 0 <= seed < 2**32]:
+            raise ValueError(f'seed is {wrong[0]}; with sampler "hsnet" it must be at least 0 and below 2**32')
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each run."""
+        return self.seed if isinstance(self.seed, tuple) else tuple(self.seed + i for i in range(self.runs))
 
     @property
     def counts(self) -> tuple[int, ...]:

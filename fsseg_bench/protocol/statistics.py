@@ -25,6 +25,7 @@ from fsseg_bench.protocol.scoring import (
     binary_terms,
     check_defined,
     positions,
+    runs_of,
     summed,
     way_terms,
 )
@@ -55,6 +56,35 @@ class FoldCounts:
     """The fold's held-out classes."""
     images: EpisodeImages | None = None
     """The images of the episodes; None where they are not known."""
+    runs: int = 1
+    """The episodes are so many runs of equal length, one behind the other; a score is the mean of the runs' scores."""
+
+    @property
+    def run_numbers(self) -> Int64:
+        """(E,) the run of each episode, from 0.
+
+        Raises:
+            ValueError: the runs are not of equal length.
+        """
+        episodes = len(np.asarray(self.classes))
+        parts = runs_of(episodes, self.runs)
+        return np.repeat(np.arange(self.runs, dtype=np.int64), parts[0].stop)
+
+    @property
+    def strata(self) -> Int64:
+        """(E,) what a resample draws within: the class of the query, in each run."""
+        first = np.asarray(self.classes, np.int64)[:, 0]
+        return first if self.runs == 1 else first + self.run_numbers * (1 + first.max())
+
+    @property
+    def places(self) -> npt.NDArray[np.intp]:
+        """(E, N) where each way's class stands among the R C classes of all runs, run by run.
+
+        Raises:
+            ValueError: as :attr:`run_numbers` and :func:`fsseg_bench.protocol.scoring.positions`.
+        """
+        found = positions(self.classes, self.novel)
+        return found if self.runs == 1 else found + self.run_numbers[:, None] * len(self.novel)
 
 
 def percentile_interval(scores: Float64, level: float) -> Interval:
@@ -72,26 +102,44 @@ def percentile_interval(scores: Float64, level: float) -> Interval:
 def episode_terms(fold: FoldCounts, metric: Metric) -> Int64:
     """(E, M, 2): intersection and union that each episode adds to each of the M things averaged.
 
-    They are the held-out classes in the order of ``fold.novel``, or foreground and background for ``"binary"``.
+    They are the held-out classes in the order of ``fold.novel``, or foreground and background for ``"binary"``; of
+    several runs those of each, run by run.
 
     Raises:
         UserError: a class without an episode, or without any pixel.
         ValueError: an unknown metric, or as ``scoring``.
     """
     if metric == "binary":
-        binary_iou(fold.confusion)
-        return binary_terms(fold.confusion)
+        binary_iou(fold.confusion, fold.runs)
+        return _of_runs(binary_terms(fold.confusion), fold)
     if metric != "mean":
         raise ValueError(f"unknown metric {metric!r}; use 'mean' or 'binary'")
     tp, fp, fn = way_terms(fold.confusion, fold.classes)
-    things = len(fold.novel)
-    where = (np.arange(len(tp))[:, None] * things + positions(fold.classes, fold.novel)).ravel()
+    things = len(fold.novel) * fold.runs
+    where = (np.arange(len(tp))[:, None] * things + fold.places).ravel()
     terms = np.zeros((len(tp), things, 2), np.int64)
     flat = terms.reshape(-1, 2)  # in one dimension numpy adds many times as fast
     np.add.at(flat[:, 0], where, tp.ravel())
     np.add.at(flat[:, 1], where, (tp + fp + fn).ravel())
-    check_defined(terms[..., 1].sum(axis=0), fold.classes, fold.novel)
+    _check_defined(terms[..., 1].sum(axis=0), fold)
     return terms
+
+
+def _of_runs(terms: Int64, fold: FoldCounts) -> Int64:
+    """(E, R M, 2) from (E, M, 2): an episode adds to its own run alone."""
+    if fold.runs == 1:
+        return terms
+    episodes, things, _ = terms.shape
+    spread = np.zeros((episodes, fold.runs, things, 2), np.int64)
+    spread[np.arange(episodes), fold.run_numbers] = terms
+    return spread.reshape(episodes, -1, 2)
+
+
+def _check_defined(union: Int64, fold: FoldCounts) -> None:
+    """Whether each class has a score in each run."""
+    classes = np.asarray(fold.classes)
+    for part, own in zip(runs_of(len(classes), fold.runs), union.reshape(fold.runs, -1), strict=True):
+        check_defined(own, classes[part], fold.novel)
 
 
 def resampled_sums(terms: Int64, strata: Int64, resamples: int, rng: np.random.RandomState) -> Float64:
@@ -148,10 +196,10 @@ def fold_influence(fold: FoldCounts, metric: Metric) -> Influence:
         of_things = _of_ratios(fold, metric)
         return Influence(*(part.mean(axis=-1, keepdims=True) for part in vars(of_things).values()))
     # by way and not by class: an episode has pixels of its own classes alone
-    terms, where, things = way_terms(fold.confusion, fold.classes), positions(fold.classes, fold.novel), len(fold.novel)
+    terms, where, things = way_terms(fold.confusion, fold.classes), fold.places, len(fold.novel) * fold.runs
     counts = summed(terms, where, things)
     total = counts.tp + counts.fp + counts.fn
-    check_defined(total, fold.classes, fold.novel)
+    _check_defined(total, fold)
     intersection, union = terms[0], np.add.reduce(terms)
     value, pixels = counts.tp / total, total[where] * things
     change = (intersection - value[where] * union) / pixels
@@ -164,7 +212,9 @@ def class_influence(fold: FoldCounts) -> Influence:
     Raises:
         UserError, ValueError: as :func:`fsseg_bench.protocol.statistics.episode_terms`.
     """
-    return _of_ratios(fold, "mean")
+    of_runs = _of_ratios(fold, "mean")
+    things = len(fold.novel)
+    return Influence(*(part.reshape(*part.shape[:-1], -1, things).mean(axis=-2) for part in vars(of_runs).values()))
 
 
 def side_by_side(parts: Sequence[Influence]) -> Influence:
@@ -199,7 +249,7 @@ def _over_ways(values: Float64) -> Float64:
 
 
 def _of_ratios(fold: FoldCounts, metric: Metric) -> Influence:
-    """One score for each ratio: a held-out class, or foreground and background."""
+    """One score for each ratio: a held-out class, or foreground and background; of each run."""
     terms = episode_terms(fold, metric).astype(np.float64)
     intersection, union = terms[..., 0], terms[..., 1]
     pixels = union.sum(axis=0)

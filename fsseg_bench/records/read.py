@@ -88,6 +88,11 @@ class StoredRun:
         """Label values of the fold's held-out classes."""
         return self.settings.novel
 
+    @property
+    def runs(self) -> int:
+        """How many runs of equal length the episodes are, whose scores are averaged."""
+        return self.settings.runs or 1
+
     def counts(self) -> EpisodeCounts:
         """The counts of all episodes.
 

@@ -164,6 +164,8 @@ class RunSettings:
     """How networks were trained before the method, by the names of the stages; None for most methods."""
     stage_identities: Mapping[str, str] | None = None
     """Which networks those are: each one's identity."""
+    runs: int | None = None
+    """How many runs of equal length the episodes are, one behind the other, whose scores are averaged; None: one."""
     side_information: str | None = None
     """What the episodes give away of the query besides its pixels, in words; None under most protocols."""
 

@@ -14,6 +14,7 @@ from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.intervals import Stated, Wanted
 from fsseg_bench.report.model import MISSING, Cell
 from fsseg_bench.report.published import FoldOrMean
+from fsseg_bench.report.run_spread import run_spread
 from fsseg_bench.report.scored import ScoredRun
 from fsseg_bench.report.seen import of_runs
 
@@ -51,6 +52,8 @@ class MeasuredCells:
             return Cell(missing, note=f"{len(found)} of {len(needed)} folds" if found else "", runs=paths)
         value = fmean(run.score(metric, self._resolution) for run in found)
         made = number(value, self._collection.intervals.of(found, metric, self._resolution), paths)
+        if spread := run_spread(found, metric, self._resolution):
+            made = replace(made, note="; ".join(filter(None, [made.note, spread.words])))
         return replace(made, seen=of_runs(run.record for run in found))
 
 

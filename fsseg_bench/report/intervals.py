@@ -184,9 +184,12 @@ def _unknown_images(runs: Sequence[ScoredRun], collection: Collection) -> str:
 
 def episodes_words(runs: Sequence[ScoredRun], collection: Collection) -> str:
     """How many episodes each fold's numbers come from, for a caption."""
+    counts = {run.record.runs for run in runs}
     if collection.episodes is not None:
-        return f"the first {collection.episodes:,} episodes of each fold"
-    return f"{span(len(run.counts.classes) for run in runs)} episodes a fold"
+        several = f" in each of {span(counts)} runs" if counts != {1} else ""
+        return f"the first {collection.episodes:,} episodes of each fold{several}"
+    several = f"{span(counts)} runs of " if counts != {1} else ""
+    return f"{several}{span(len(run.counts.classes) // run.record.runs for run in runs)} episodes a fold"
 
 
 def images_remark(runs: Sequence[ScoredRun]) -> str:

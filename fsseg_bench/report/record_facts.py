@@ -81,4 +81,7 @@ def _scores(run: StoredRun) -> dict[str, Any]:
                 "iou_low": None if interval is None else 100 * interval.low,
                 "iou_high": None if interval is None else 100 * interval.high,
             }
+            if run.runs > 1:
+                of_runs = [100 * score for score in scored.run_scores(metric, resolution)]
+                scores[resolution][METRIC_NAMES[metric]]["iou_of_runs"] = of_runs
     return scores

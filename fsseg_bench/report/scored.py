@@ -12,7 +12,7 @@ import numpy as np
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.images import EpisodeImages
-from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
+from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou, runs_of
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import FoldCounts, Metric
 from fsseg_bench.records.info import TABLE_FILE
@@ -34,8 +34,8 @@ class ScoredRun:
         scores: dict[tuple[Metric, Resolution], float] = {}
         for resolution in get_args(Resolution):
             confusion = getattr(self.counts, resolution)
-            scores["mean", resolution] = mean_iou(confusion, self.counts.classes, novel)
-            scores["binary", resolution] = binary_iou(confusion)
+            scores["mean", resolution] = mean_iou(confusion, self.counts.classes, novel, self.record.runs)
+            scores["binary", resolution] = binary_iou(confusion, self.record.runs)
         return scores
 
     def score(self, metric: Metric, resolution: Resolution) -> float:
@@ -48,7 +48,7 @@ class ScoredRun:
 
     @cached_property
     def _folds(self) -> dict[Resolution, FoldCounts]:
-        about = self.counts.classes, self.record.novel, self.images
+        about = self.counts.classes, self.record.novel, self.images, self.record.runs
         return {resolution: FoldCounts(getattr(self.counts, resolution), *about) for resolution in get_args(Resolution)}
 
     def fold_counts(self, resolution: Resolution) -> FoldCounts:
@@ -64,7 +64,16 @@ class ScoredRun:
     def class_scores(self, resolution: Resolution) -> dict[int, float]:
         """IoU in [0, 1] of each held-out class by label value."""
         fold = self.fold_counts(resolution)
-        return dict(zip(fold.novel, class_iou(fold.confusion, fold.classes, fold.novel).tolist(), strict=True))
+        scores = class_iou(fold.confusion, fold.classes, fold.novel, fold.runs)
+        return dict(zip(fold.novel, scores.tolist(), strict=True))
+
+    def run_scores(self, metric: Metric, resolution: Resolution) -> list[float]:
+        """The score of each of the runs that the episodes are, in [0, 1]; :meth:`score` is their mean."""
+        cells, classes = getattr(self.counts, resolution), self.counts.classes
+        parts = runs_of(len(classes), self.record.runs)
+        if metric == "binary":
+            return [binary_iou(cells[part]) for part in parts]
+        return [mean_iou(cells[part], classes[part], self.record.novel) for part in parts]
 
 
 Found = ScoredRun | StoredRun | RecordWarning
@@ -80,7 +89,7 @@ def count(folder: Path, episodes: int | None) -> Found:
     if isinstance(run, RecordWarning) or run.status != "done":
         return run
     try:
-        scored = ScoredRun(run, _first(run.counts(), episodes))
+        scored = ScoredRun(run, _first(run.counts(), episodes, run.runs))
         scored.score("mean", "input")
         run.table_bytes()
     except UserError as error:
@@ -94,12 +103,15 @@ def skipped(run: StoredRun, error: UserError) -> RecordWarning:
     return RecordWarning(run.folder, message if str(run.folder) in message else f"{run.folder}: {message}")
 
 
-def _first(counts: EpisodeCounts, episodes: int | None) -> EpisodeCounts:
+def _first(counts: EpisodeCounts, episodes: int | None, runs: int) -> EpisodeCounts:
+    """The first ``episodes`` of each run."""
     if episodes is None:
         return counts
-    if len(counts.classes) < episodes:
-        raise UserError(f"the run has {len(counts.classes)} episodes; the first {episodes} were asked for")
-    return EpisodeCounts(*(part[:episodes] for part in counts))
+    parts = runs_of(len(counts.classes), runs)
+    if parts[0].stop < episodes:
+        of = "the run has" if runs == 1 else "each of the runs has"
+        raise UserError(f"{of} {parts[0].stop} episodes; the first {episodes} were asked for")
+    return EpisodeCounts(*(np.concatenate([own[part][:episodes] for part in parts]) for own in counts))
 
 
 class KnownImages:
@@ -107,7 +119,7 @@ class KnownImages:
 
     def __init__(self) -> None:
         self._whole: dict[str, EpisodeImages] = {}
-        self._heads: dict[tuple[str, int], EpisodeImages] = {}
+        self._heads: dict[tuple[str, int, int], EpisodeImages] = {}
 
     def knows(self, run: StoredRun) -> bool:
         """Whether the images of its episodes are known."""
@@ -134,10 +146,12 @@ class KnownImages:
         digest, count = run.settings.episode_digest, len(counts.classes)
         if digest not in self._whole:
             return None
-        if (digest, count) not in self._heads:
-            whole = self._whole[digest]
-            self._heads[digest, count] = whole if count == len(whole.queries) else whole.head(count)
-        images = self._heads[digest, count]
+        key = digest, count, run.runs
+        if key not in self._heads:
+            whole, each = self._whole[digest], count // run.runs
+            parts = [range(len(whole.queries))[part][:each] for part in runs_of(len(whole.queries), run.runs)]
+            self._heads[key] = whole if count == len(whole.queries) else whole.some(np.concatenate(parts))
+        images = self._heads[key]
         if not np.array_equal(images.classes, counts.classes):
             raise RecordError(f"{run.folder}: its counts are not those of the episodes in {TABLE_FILE}")
         return images

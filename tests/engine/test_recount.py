@@ -58,6 +58,16 @@ def test_scores_are_those_of_the_pixels(ways: int) -> None:
     assert scores["input"]["binary_iou"] == pytest.approx(binary_iou(np.array(cells)), rel=1e-12)
 
 
+def test_several_runs_are_averaged() -> None:
+    """By hand: IoU 20 / 40 and 9 / 18 in the first run, 1 and 10 / 40 in the second."""
+    cells = [(60, 10, 10, 20), (80, 4, 5, 9), (70, 0, 0, 30), (60, 20, 10, 10)]
+    rows = [row(i, ((3 + 2 * (i % 2),), own)) for i, own in enumerate(cells)]
+    scores = recounted(rows, (3, 5), 1, 2)["native"]
+    assert scores["mean_iou"] == pytest.approx(((0.5 + 0.5) / 2 + (1 + 0.25) / 2) / 2)
+    first, second = (29 / 58 + 140 / 169) / 2, (40 / 70 + 130 / 160) / 2
+    assert scores["binary_iou"] == pytest.approx((first + second) / 2)
+
+
 def test_a_class_without_a_pixel_has_no_score() -> None:
     with pytest.raises(RecordError, match="has no pixel in any episode"):
         recounted([row(0, ((3,), (60, 10, 10, 20)))], (3, 5), 1)

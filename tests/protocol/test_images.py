@@ -23,7 +23,7 @@ def test_numbers_of_a_table() -> None:
     assert images.classes.tolist() == [[1, 2], [2, 1], [1, 2], [1, 2]]
     assert images.numbers == (3, 6, 6, 3, 4)  # a, b, c are queries; episode 2 repeats episode 0
     assert images.of_class == {1: 3, 2: 3}  # a, b, e and c, d, f
-    head = images.head(2)
+    head = images.some(range(2))
     assert (head.numbers.episodes, head.numbers.images, head.of_class) == (2, 6, {1: 3, 2: 3})
 
 

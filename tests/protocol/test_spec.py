@@ -103,6 +103,7 @@ CHANGES = {
     "seed": ("seed = 11", "seed = -11"),
     "support_replacement": ("support_replacement = false", "support_replacement = true"),
     "class_sampling": ('class_sampling = "uniform"', 'class_sampling = "cycle"'),
+    "runs": ("seed = 11", "seed = 11\nruns = 2"),
     "sampler": ("support_replacement = false", 'support_replacement = true\nsampler = "hsnet"'),
     "support_sampling": ("support_replacement = false", 'support_replacement = false\nsupport_sampling = "first"'),
     "headline": ('headline = "input"', 'headline = "native"'),

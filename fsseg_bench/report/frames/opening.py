@@ -16,6 +16,7 @@ from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.filters import chosen
 from fsseg_bench.report.intervals import Stated
 from fsseg_bench.report.rows import group_rows
+from fsseg_bench.report.run_spread import run_spread
 from fsseg_bench.report.scored import ScoredRun
 from fsseg_bench.storage.json_text import plain
 from fsseg_bench.values import plain_value
@@ -29,6 +30,8 @@ Filters = Mapping[str, str | int | None]
 """Conditions that have a keyword of their own; None: none."""
 SCORE = ("iou", "iou_low", "iou_high", "interval", "note")
 """The columns that :func:`score_cells` fills."""
+SPREAD = ("runs", "run_sd", "run_min", "run_max")
+"""The columns that :func:`spread_cells` fills."""
 _COLUMNS_OF_THEIR_OWN = (*OF_A_TABLE, *OF_A_FOLD, "shot", "method", "backbone", "seed", "weights")
 
 
@@ -128,12 +131,21 @@ def score_cells(score: float | None, stated: Stated | None, note: str = "") -> t
     return 100 * score, low, high, stated.kind, stated.note
 
 
+def spread_cells(
+    folds: Sequence[ScoredRun], metric: Metric, resolution: Resolution, *, whole: bool = True
+) -> tuple[Any, ...]:
+    """The columns :data:`SPREAD` of a fold's score, or of the mean over ``folds``; without numbers if not ``whole``."""
+    spread = run_spread(folds, metric, resolution) if whole else None
+    ends = (None, None, None) if spread is None else (100 * spread.sd, 100 * spread.least, 100 * spread.most)
+    return max(fold.record.runs for fold in folds), *ends
+
+
 def frame_of(rows: Sequence[Sequence[Any]], columns: Sequence[str], collection: Collection) -> pd.DataFrame:
     """A frame with what a reader must know: the unit, the records that could not be used, how many were left out."""
     import pandas as pd
 
     frame = pd.DataFrame(rows, columns=list(columns))
-    frame = frame.astype({name: float for name in columns if name in SCORE[:3]})
+    frame = frame.astype({name: float for name in columns if name in (*SCORE[:3], *SPREAD[1:])})
     return with_remarks(frame, collection)
 
 

@@ -11,11 +11,13 @@ from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.collect import Collection, open_runs
 from fsseg_bench.report.frames.opening import (
     SCORE,
+    SPREAD,
     chosen_runs,
     differing_settings,
     frame_of,
     score_cells,
     settings_words,
+    spread_cells,
 )
 from fsseg_bench.report.intervals import Wanted
 from fsseg_bench.report.scored import ScoredRun
@@ -48,8 +50,9 @@ def results(
     ``images``, that is images and episodes, or ``episodes`` alone), ``note`` (why it is not the one asked for, or
     missing); ``episodes``, ``different_episodes`` and ``images`` (their numbers; NA where images are not known);
     ``iterations`` (NA where the training is unknown), ``weights``, ``protocol``, ``protocol_label``,
-    ``protocol_version``, ``protocol_digest``, ``episode_digest``, ``identity``, ``status``, ``path``. Then one column
-    for each setting that tells runs of one method, backbone, way and shot apart, by its name: ``recipe.lr``,
+    ``protocol_version``, ``protocol_digest``, ``episode_digest``, ``identity``, ``status``, ``path``; ``runs`` (how
+    many runs the episodes are), ``run_sd``, ``run_min``, ``run_max`` (between them, in percent; NaN of one). Then one
+    column for each setting that tells runs of one method, backbone, way and shot apart, by its name: ``recipe.lr``,
     ``switches.steps``.
 
     ``frame.attrs`` holds ``unit`` (``"percent"``), ``skipped`` (the records that could not be used) and ``left_out``
@@ -99,10 +102,11 @@ def _results(collection: Collection) -> pd.DataFrame:
                 *(len(run.counts.classes), images and images.different, images and images.images),
                 *(settings.iterations, settings.weights, *(getattr(settings, key) for key in _PROTOCOL)),
                 *(settings.episode_digest, run.record.info.identity, run.record.status, str(run.record.folder)),
+                *spread_cells([run], metric, resolution),
             )
         )
     columns = [*_WHICH, "metric", "resolution", *SCORE, "episodes", "different_episodes", "images"]
-    columns += ["iterations", "weights", *_PROTOCOL, "episode_digest", "identity", "status", "path"]
+    columns += ["iterations", "weights", *_PROTOCOL, "episode_digest", "identity", "status", "path", *SPREAD]
     frame = frame_of(rows, columns, collection)
     frame = frame.astype(dict.fromkeys(("different_episodes", "images", "iterations"), "Int64"))
     for name, values in differing_settings(runs).items():

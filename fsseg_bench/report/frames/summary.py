@@ -12,12 +12,14 @@ from fsseg_bench.protocol.statistics import IntervalKind, Metric
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.frames.opening import (
     SCORE,
+    SPREAD,
     chosen_runs,
     frame_of,
     metric_of,
     resolution_of,
     score_cells,
     settings_words,
+    spread_cells,
 )
 from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.intervals import Wanted
@@ -48,7 +50,8 @@ def means(
     Columns: ``method``, ``backbone``, ``settings`` (what tables say beside these), ``way``, ``shot``, ``folds`` (how
     many were finished), ``metric``, ``resolution``, ``iou``, ``iou_low``, ``iou_high`` (in percent, with the 95 %
     interval; NaN where a fold of the protocol is missing, and ``note`` says so), ``interval``, ``note``,
-    ``protocol_label``, ``protocol_digest``, ``paths`` (the runs' folders, one a line).
+    ``protocol_label``, ``protocol_digest``, ``paths`` (the runs' folders, one a line), ``runs`` (how many runs the
+    episodes of a fold are), ``run_sd``, ``run_min``, ``run_max`` (between the runs' means, in percent; NaN of one).
 
     Args:
         root: the results folder; None: ``FSSEG_RESULTS``, else ``results/runs``.
@@ -80,7 +83,7 @@ def means(
     collection.intervals.prepare(whole)
     rows = [_mean(*each, wanted, resolution_of(each[2][0], resolution), collection) for each in grouped]
     columns = ["method", "backbone", "settings", "way", "shot", "folds", "metric", "resolution", *SCORE]
-    return frame_of(rows, [*columns, "protocol_label", "protocol_digest", "paths"], collection)
+    return frame_of(rows, [*columns, "protocol_label", "protocol_digest", "paths", *SPREAD], collection)
 
 
 def _complete(runs: Sequence[ScoredRun]) -> bool:
@@ -99,6 +102,7 @@ def _mean(
     return (
         *(row.method, row.backbone, row.variant, settings.way, shot, len(runs), metric, resolution, *cells),
         *(settings.protocol_label, settings.protocol_digest, "\n".join(str(run.record.folder) for run in runs)),
+        *spread_cells(runs, metric, resolution, whole=_complete(runs)),
     )
 
 
