@@ -80,14 +80,17 @@ class Scale:
     size: int = 417
     episodes: int = 24
     iterations: int = 150
+    data: tuple[str, ...] = ()
+    """Further options of all runs: how many images are drawn."""
     demo: tuple[str, ...] = ()
     """Further options of the demo."""
     uncounted: int = 1
     """Turns before those that count, which fill the caches; none of the demo, which comes last."""
 
 
-_TOY_DEMO = ("--iterations", "1", "--episodes", "9", "--fold", "1")
-TOY = Scale(size=65, episodes=9, iterations=2, demo=_TOY_DEMO, uncounted=0)
+_TOY_DATA = ("--set", "protocol.data.train_images=60", "--set", "protocol.data.test_images=60")
+_TOY_DEMO = ("--iterations", "1", "--episodes", "9", "--fold", "1", "--jobs", "1", "--no-estimate")
+TOY = Scale(size=65, episodes=9, iterations=2, data=_TOY_DATA, demo=_TOY_DEMO, uncounted=0)
 
 
 @dataclass
@@ -107,7 +110,7 @@ def encode(backbone: str) -> Task:
     def turn(tree: Tree, out: Path, scale: Scale) -> Turn:
         shared = ("--method", "baseline", "--backbone", backbone, "--weights", "none", "--iterations", "0")
         where = ("--dataset", "shapes5i", "--fold", "1", "--set", f"protocol.image.size={scale.size}", "--no-estimate")
-        (record,) = tree.run(out, *shared, *where, "--episodes", str(scale.episodes))
+        (record,) = tree.run(out, *shared, *where, "--episodes", str(scale.episodes), *scale.data)
         spent = _number(record, "timings", "evaluate_encode_seconds")
         return Turn(spent / _number(record, "timings", "evaluate_encoded_images"), [_number(record, *_SCORES)])
 
@@ -117,7 +120,7 @@ def encode(backbone: str) -> Task:
 def step(tree: Tree, out: Path, scale: Scale) -> Turn:
     """Seconds a training step of the demo's baseline, loading included."""
     shared = ("--method", "baseline", "--dataset", "shapes5i", "--fold", "1", "--episodes", "9", "--no-estimate")
-    (record,) = tree.run(out, *shared, "--iterations", str(scale.iterations))
+    (record,) = tree.run(out, *shared, "--iterations", str(scale.iterations), *scale.data)
     return Turn(_number(record, "timings", "train_seconds") / scale.iterations, [_number(record, *_SCORES)])
 
 
@@ -125,7 +128,7 @@ def demo(tree: Tree, out: Path, scale: Scale) -> Turn:
     """Seconds of the first command of ``make demo``, as the checkout itself has it."""
     (words,) = re.findall(r"fsseg-bench run (.*)", tree.folder.joinpath("Makefile").read_text(encoding="utf-8"))
     begin = time.perf_counter()
-    records = tree.run(out, *words.split(), *scale.demo)
+    records = tree.run(out, *words.split(), *scale.data, *scale.demo)
     return Turn(time.perf_counter() - begin, [_number(record, *_SCORES) for record in records])
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cache import cache_of
-from tests.support.forked import python_server
+from tests.support.drawn import draw_once
+from tests.support.forked import python_server, shell_words
+from tests.support.forked_popen import Forked
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: before torch is imported, and for child processes
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,6 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_runtest_setup() -> None:
+    """Before fixtures: see there."""
+    draw_once()
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder with real images, weights and parity data; skips where it is absent."""
@@ -36,10 +44,24 @@ def test_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def forked_python() -> Iterator[str]:
+def _python_server() -> Iterator[str]:
+    with python_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def forked_python(_python_server: str) -> str:
     """The start of a shell command that is Python with torch imported already; see ``tests.support.forked``."""
-    with python_server() as command:
-        yield command
+    return shell_words(_python_server)
+
+
+@pytest.fixture(scope="module")
+def forked_processes(_python_server: str) -> Iterator[None]:
+    """Processes of Python that this module's tests start, and those that they start, have imported torch already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Forked, "address", _python_server)
+        patch.setattr(subprocess, "Popen", Forked)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -195,16 +195,19 @@ def _parsed(text: bytes) -> Source:
 
 def _declared(file: Path, package: str) -> list[tuple[str, str]]:
     """Module and name of each ``from MODULE import NAME`` in a package's stub and under its ``if TYPE_CHECKING:``."""
-    blocks: list[ast.AST] = [node for node in ast.parse(file.read_bytes()).body if _for_checkers(node)]
+    found = _froms(file.read_bytes(), checkers=True)
     if (stub := file.with_suffix(".pyi")).is_file():
         with _naming(stub):
-            blocks.append(ast.parse(stub.read_bytes()))
+            found += _froms(stub.read_bytes(), checkers=False)
+    return [(_absolute(package, level, module), name) for level, module, name in found]
+
+
+@lru_cache(maxsize=4096)
+def _froms(text: bytes, *, checkers: bool) -> tuple[tuple[int, str, str], ...]:
+    """Level, module and name of each ``from MODULE import NAME``; of those for type checkers alone, or of all."""
+    blocks = [node for node in ast.parse(text).body if not checkers or _for_checkers(node)]
     nodes = [node for block in blocks for node in ast.walk(block) if isinstance(node, ast.ImportFrom) and node.module]
-    return [
-        (_absolute(package, node.level, str(node.module)), alias.asname or alias.name)
-        for node in nodes
-        for alias in node.names
-    ]
+    return tuple((node.level, str(node.module), a.asname or a.name) for node in nodes for a in node.names)
 
 
 class _Live(ast.NodeTransformer):

@@ -23,6 +23,7 @@ from tests.support.fresh import ROOT
 __all__ = ["data"]  # a fixture
 
 SECONDS = 600.0
+pytestmark = pytest.mark.usefixtures("forked_processes")
 LONG = ("--iterations", "100000", "--set", "recipe.batch=2")
 
 

@@ -19,12 +19,14 @@ from fsseg_bench.machine.lifeline import Lifeline
 from fsseg_bench.records.info import CHECKPOINT_FILE, EPISODES_FILE, TRAIN_FILE
 from fsseg_bench.records.read import find_records
 from tests.support.datasets import write_protocol, write_voc
+from tests.support.forked_popen import Forked
 from tests.support.fresh import ROOT
 from tests.support.same_records import same_records
 
 SECONDS = 600.0
 pytestmark = [
-    pytest.mark.slow,  # each process imports torch
+    pytest.mark.slow,
+    pytest.mark.usefixtures("forked_processes"),
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc to look for processes"),
 ]
 END = "stopped; the same command goes on from here"
@@ -174,8 +176,11 @@ def test_an_evaluation_is_stopped_after_its_episode(
     assert same_records(first, tmp_path) == 1
 
 
-def test_before_there_is_anything_to_keep_the_end_is_at_once(world: World, tmp_path: Path) -> None:
+def test_before_there_is_anything_to_keep_the_end_is_at_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the command is still imported, from when it listens."""
+    monkeypatch.setattr(Forked, "address", "")  # which has imported it already
     bit = 1 << (signal.SIGUSR1 - 1)
     with world.process(tmp_path) as process:
         status = Path(f"/proc/{process.pid}/status")

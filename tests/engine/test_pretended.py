@@ -92,6 +92,7 @@ def chosen(case: Case) -> Any:
 
 REFUSED = {"inner_reduction": "sum"}  # without another switch
 CASES = [chosen(case) for case in cases() if case.switches != REFUSED]
+TRAINED = {*trained_methods()}
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ def test_encoding_and_predicting_neither_mix_nor_wait(case: Case, device: torch.
     assert allowed(case.name, waits), waits
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.values[0].name in trained_methods()])
+@pytest.mark.parametrize("case", [case for case in CASES if case.values[0].name in TRAINED])
 def test_loss_and_backward_neither_mix_nor_wait(case: Case, device: torch.device) -> None:
     waits = compare(losses_and_gradients, built(case.name, **case.switches), device, case.way)
     assert allowed(case.name, waits), waits

@@ -29,7 +29,8 @@ from fsseg_bench.records.request import RunRequest
 from tests.support.fresh import ROOT
 from tests.support.tiny_run import tiny_request, tiny_training
 
-slow = pytest.mark.slow  # each process imports torch
+slow = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("forked_processes")
 
 OWN = '''"""Fails on some folds.
 
