@@ -157,13 +157,13 @@ def companion(kind: Kind[T], name: str, folder: str, path: Path | str | None = N
 
 def entry_points(group: str) -> EntryPoints:
     """The entry points of one group of all installed distributions."""
-    return _installed(tuple((folder, _changed(folder)) for folder in sys.path)).select(group=group)
+    return _installed(group, tuple((folder, _changed(folder)) for folder in sys.path))
 
 
-@lru_cache(maxsize=1)
-def _installed(_search: tuple[tuple[str, int], ...]) -> EntryPoints:
+@lru_cache(maxsize=8)
+def _installed(group: str, _search: tuple[tuple[str, int], ...]) -> EntryPoints:
     """Reads a file of each distribution, which takes milliseconds: anew only where the search path has changed."""
-    return metadata.entry_points()
+    return metadata.entry_points(group=group)
 
 
 def _changed(folder: str) -> int:

@@ -251,6 +251,7 @@ def _ended(job: Job) -> int:
 if __name__ == "__main__":
     for name in IMPORTED:
         importlib.import_module(name)
+    importlib.import_module("fsseg_bench.nn.backbones.resnet")
     draw_once()
     importlib.import_module("fsseg_bench.engine.build").build_method("baseline", "resnet18-layer2", "none")
     gc.collect()
