@@ -22,8 +22,6 @@ from tests.support.fresh import ROOT
 from tests.support.same_records import same_records
 from tests.support.shapes_sweep import SECONDS, kill_at_episode, write_sweep
 
-pytestmark = pytest.mark.usefixtures("forked_processes")
-
 
 def started(*words: object) -> subprocess.Popen[str]:
     """The command in a process group of its own, as from a terminal."""

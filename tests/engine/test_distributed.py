@@ -26,7 +26,6 @@ from tests.support.tiny_run import tiny_request, tiny_training
 
 METHODS = str(Path(__file__).parents[1] / "fixtures" / "methods")
 STAGED = str(Path(__file__).parents[1] / "fixtures" / "staged")
-pytestmark = pytest.mark.usefixtures("forked_processes")
 STEADY = {"recipe.bn": "eval", "recipe.batch": "3", "recipe.lr": "0.0001"}  # no step that magnifies what rounds
 RUNS: dict[str, dict[str, Any]] = {
     "plain": {"method": "panet"},

@@ -33,7 +33,6 @@ from tests.support.beside import Beside
 from tests.support.runs import edit_info
 from tests.support.tiny_run import Watched, finish, tiny_request, tiny_training
 
-pytestmark = pytest.mark.usefixtures("forked_processes")
 EVERY_STEP = Cadence(iterations=1)
 
 
