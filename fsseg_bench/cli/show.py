@@ -107,6 +107,10 @@ def _of_run(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "classes", ", ".join(facts["classes"])
     yield "parameters", "; ".join(filter(None, [trained.get(facts["parameters"], ""), *facts["notes"]]))
     yield "trained on", facts["training_data"] or ""
+    if chosen := facts["validation"]:
+        best, count = chosen["scores"][str(chosen["step"])], len(chosen["scores"])
+        whose = f"{chosen['episodes']:,} episodes of {len(chosen['classes'])} validation classes"
+        yield "checkpoint", f"after {chosen['step']:,} steps, the best of {count} by {whose} ({100 * best:.2f} %)"
     yield "what was seen", "; ".join(f"{name.replace('_', ' ')}: {text}" for name, text in facts["seen"].items())
     yield "status", f"{facts['status']}{': ' + facts['reason'] if facts['reason'] else ''}"
     for resolution, metrics in facts["scores"].items():

@@ -95,6 +95,15 @@ class PairIndex:
         without = self.protocol.held_out(fold) if drop else ()
         return self._pairs("train", self.protocol.base_classes(fold), without)
 
+    def validation_pairs(self, fold: int) -> dict[int, tuple[str, ...]]:
+        """Validation class to the listed training images with at least ``min_object_pixels`` of it, sorted.
+
+        With ``novel_in_train = "drop-image"``, without those that :meth:`train_pairs` leaves out for novel classes.
+        """
+        drop = self.protocol.data.novel_in_train == "drop-image"
+        classes = map(self.protocol.class_id, self.protocol.validation)
+        return self._pairs("train", sorted(classes), self.protocol.novel_classes(fold) if drop else ())
+
     def training_images(self, fold: int) -> tuple[str, ...]:
         """The images of the training lists that show an object of any class, sorted; less those that ``drop-image``
         leaves out, as of :meth:`train_pairs`."""

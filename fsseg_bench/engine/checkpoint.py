@@ -19,6 +19,8 @@ from fsseg_bench.storage.files import atomic_writer
 
 _OF_PARAMETERS = {"momentum_buffer", "exp_avg", "exp_avg_sq"}
 """What SGD, Adam and AdamW keep of each parameter's number; other optimisers keep what they like."""
+_MAYBE = {"scaler", "choice", "best"}
+"""What most checkpoints have nothing of, and then do not hold."""
 _ADVICE = "; remove it, or {anew}"
 
 
@@ -36,6 +38,10 @@ class TrainingState:
     """What the method remembers of training samples."""
     scaler: dict[str, Any] = field(default_factory=dict)
     """Of losses in fp16: the scale, and how many steps ago it changed."""
+    choice: dict[str, Any] = field(default_factory=dict)
+    """The scores by which a state is chosen, where that is not the last one."""
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """The parameters of the best state so far, while the training goes on; when it is done, ``model`` is the best."""
     run: str = ""
     """The identity of the run that wrote it; empty in checkpoints of earlier versions."""
 
@@ -46,7 +52,7 @@ def save_state(path: Path, state: TrainingState) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written; an earlier checkpoint is untouched.
     """
-    content = {key: value for key, value in vars(state).items() if key != "scaler" or value}
+    content = {key: value for key, value in vars(state).items() if key not in _MAYBE or value}
     with atomic_writer(path) as file:
         save_sealed({"format": SEALED, **content}, file)
 
@@ -74,6 +80,8 @@ def load_state(path: Path, run: str = "") -> TrainingState:
         "rng": not (isinstance(state.rng, Tensor) and _alike(state.rng, torch.get_rng_state())),
         "history": not _tensors(state.history) or not _maps(list(state.history.values())),
         "scaler": not isinstance(state.scaler, dict),
+        "choice": not _is_choice(state.choice),
+        "best": not _tensors(state.best),
         "run": not isinstance(state.run, str),
     }
     for key, is_wrong in wrong.items():
@@ -99,6 +107,15 @@ def holds_state(path: Path) -> bool:
 
 def _is_state(content: Any) -> bool:
     return isinstance(content, dict) and {"iteration", "model", "optimizer", "rng"} <= content.keys()
+
+
+def _is_choice(choice: Any) -> bool:
+    """Whether these are scores in [0, 1] by step."""
+    if not isinstance(choice, dict) or not isinstance(scores := choice.get("scores", []), list):
+        return False
+    return all(
+        isinstance(one, list) and [type(part) for part in one] == [int, float] and 0 <= one[1] <= 1 for one in scores
+    )
 
 
 def _tensors(value: Any) -> bool:

@@ -17,6 +17,7 @@ from fsseg_bench.engine.outline import Outline, outline
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered
 from fsseg_bench.engine.stage_plan import PlannedStage, plan_stages
 from fsseg_bench.engine.training_data import OpenSources, TrainingData, open_test, open_training
+from fsseg_bench.engine.validation import Validation, plan_validation
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_module
@@ -72,6 +73,8 @@ class Plan:
     """What is trained before the method, or taken from an earlier training, or given."""
     training: TrainingData | None = None
     """What is trained on; None where nothing is trained."""
+    validation: Validation | None = None
+    """By which episodes the state of the training is chosen; None: the last one is kept, or nothing is trained."""
 
     @property
     def to_train(self) -> tuple[PlannedStage, ...]:
@@ -146,6 +149,7 @@ def make_plan(
     source, index = open_test(protocol, request.data_root, opened)
     trains = bool(planned.recipe.iterations or planned.stages)
     training = open_training(protocol, fold, request.data_root, opened) if trains else None
+    validation = plan_validation(protocol, training, request) if training and planned.recipe.iterations else None
     table = _episodes(request, protocol, index, kept)
     if request.episode_list:
         request, protocol = _given_list(request, protocol, table, index)
@@ -216,6 +220,7 @@ def make_plan(
         trained=trained,
         stages=stages,
         training=training,
+        validation=validation,
     )
     if grouped(request.settings)["weights"]:
         _ = made.seen  # what contradicts the cards is said before anything runs

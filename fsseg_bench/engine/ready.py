@@ -69,8 +69,9 @@ def remarks(plan: Plan, kept: Remembered = FORGETFUL) -> list[str]:
     said = [f"{method[0]}: {text}" for text in plan.method_remarks]
     licence = plan.model.backbone.facts.licence if plan.weights.source != "none" else None
     terms = f"{plan.backbone}: its published weights are under {licence}, which has terms of its own"
+    chosen = [plan.validation.words] if plan.validation else []
     shared = [f"warning: {text}" for text in plan.shared]
-    return [*([note] if note else []), *([terms] if licence else []), *said, *trained_on(plan), *shared, *data]
+    return [*([note] if note else []), *([terms] if licence else []), *said, *trained_on(plan), *chosen, *shared, *data]
 
 
 def trained_on(plan: Plan) -> list[str]:

@@ -31,6 +31,8 @@ from fsseg_bench.engine.stage_given import given_stage
 from fsseg_bench.engine.stage_run import StageWork, give, trained_stage
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.engine.training_data import TrainingData
+from fsseg_bench.engine.validation import build_chooser
+from fsseg_bench.engine.validation import facts as validation_facts
 from fsseg_bench.errors import BugError, UserError, bug_words, explain, later, unknown
 from fsseg_bench.machine import stopping
 from fsseg_bench.machine.share import ALONE, Share
@@ -224,8 +226,12 @@ def _train(
             record.update(timings=_added(record.info.timings, train_seconds=time.perf_counter() - begin))
             raise
         record.update(timings={**timings, **_added(record.info.timings, train_seconds=timings["train_seconds"])})
+        if plan.validation and trainer.chooser:
+            record.update(validation=validation_facts(plan.validation, trainer.chooser.scores))
     if not trains:
         processes().first(False)
+        if plan.validation and done is not None:  # its last process may have ended before it could say so
+            record.update(validation=validation_facts(plan.validation, dict(done.choice.get("scores", ()))))
         if plan.stages and done is None:
             record.update(status="training", device=describe(device))
             _give(plan, _stages(plan, record, device, progress, cadence, share))
@@ -302,7 +308,8 @@ def _trainer(plan: Plan, device: torch.device, cadence: Cadence, share: Share = 
     beside = replace(share, machine=share.machine * together.local_size)
     workers = default_workers(request, device, beside) if backend_of(device).is_gpu else (request.workers or 0)
     # features come later, into the same memory
-    host = default_budget(torch.device("cpu"), request.cache_gib, share).host
+    budget = default_budget(torch.device("cpu"), request.cache_gib, share)
+    host = budget.host
     return Trainer(
         plan.model,
         _training_episodes(plan, int(host * _KEPT) // (max(workers, 1) * together.local_size)),
@@ -314,6 +321,7 @@ def _trainer(plan: Plan, device: torch.device, cadence: Cadence, share: Share = 
         workers=workers,
         cadence=cadence,
         processes=together,
+        chooser=build_chooser(plan.validation, request, device, budget) if plan.validation else None,
     )
 
 

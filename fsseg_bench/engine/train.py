@@ -24,6 +24,7 @@ from fsseg_bench.engine.inference import fold_features, normalise
 from fsseg_bench.engine.loader import load_batches
 from fsseg_bench.engine.losses import StepLosses, read, stacked
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, set_rate
+from fsseg_bench.engine.validation import Chooser
 from fsseg_bench.errors import TrainingError
 from fsseg_bench.machine import stopping
 from fsseg_bench.method import ClassLabels, Episode, Features, History, Method
@@ -98,6 +99,8 @@ class Trainer:
     """Those that make the steps together; each encodes its share of the batch."""
     title: str = "train"
     """What progress calls it."""
+    chooser: Chooser | None = None
+    """Chooses the state that the training leaves; None: the last one."""
 
     def __post_init__(self) -> None:
         self.method.to(self.device).to(memory_format=torch.channels_last)
@@ -132,6 +135,8 @@ class Trainer:
             record.train_log(loss_row, until=lambda row: row["iteration"] >= start) as log,
             progress.meter(self.title, recipe.iterations, start) as meter,
         ):
+            if start and not self._looked(start):  # it was told to end while it looked
+                raise stopping.stop()
             if log.rows < start:
                 told = _lost(log, start)
                 progress.say(f"{record.folder}: {told}")
@@ -142,7 +147,8 @@ class Trainer:
                 now = time.perf_counter()
                 due = now - saved >= self.cadence.seconds or done % self.cadence.iterations == 0
                 ends = self._told_to_end()
-                due = due or done == recipe.iterations or ends
+                looks = self.chooser is not None and self.chooser.looks(done, recipe.iterations)
+                due = due or done == recipe.iterations or ends or looks
                 if due or len(self._unread) >= self._read_every:
                     for step, row in read(self._unread, self.device):
                         images += step.images
@@ -152,12 +158,24 @@ class Trainer:
                     self._history.settle()
                 if due:  # every loss so far has been read, so that what is saved comes from finite ones alone
                     log.sync()
-                    self._save(record, optimizer, done)
+                    looked = self._looked(done)
+                    ends = ends or not looked
+                    if looked or done < recipe.iterations:  # else a state that nobody chose would pass for the last
+                        self._save(record, optimizer, done)
                     saved = now
                 if ends:
                     raise stopping.stop()
+        if self.chooser is not None:
+            self.method.load_state_dict(self.chooser.best)
         seconds = time.perf_counter() - begin
         return {"train_seconds": seconds, "train_images_per_second": images / seconds if images else 0.0}
+
+    def _looked(self, done: int) -> bool:
+        """Whether all is known that is to be of the state after ``done`` steps; looks at it if need be."""
+        chooser = self.chooser
+        if chooser is None or not chooser.looks(done, self.recipe.iterations):
+            return True
+        return chooser.look(self.method, done)
 
     def assist(self) -> None:
         """Makes the steps that the first process runs and records, as one of the others.
@@ -193,17 +211,22 @@ class Trainer:
             raise TrainingError(f"{file}: its 'history' is not of this method", "; {anew}")
         fill_scaler(self._scaler, state.scaler, file)
         torch.set_rng_state(state.rng)
+        if self.chooser is not None:
+            self.chooser.restore(state.choice, state.best)
         self._history = HistoryStore(state.history, self.device)
         return state.iteration
 
     def _save(self, record: TrainingRecord, optimizer: torch.optim.Optimizer, done: int) -> None:
+        chooser, whole = self.chooser, done == self.recipe.iterations
         state = TrainingState(
             iteration=done,
-            model=self.method.state_dict(),
+            model=chooser.best if chooser and whole else self.method.state_dict(),
             optimizer=optimizer.state_dict(),
             rng=torch.get_rng_state(),
             history=self._history.on_host(),
             scaler=self._scaler.state_dict(),
+            choice=chooser.state() if chooser else {},
+            best=chooser.best if chooser and not whole else {},
             run=record.identity,
         )
         save_state(record.checkpoint, state)

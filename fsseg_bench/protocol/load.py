@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import data_root, folder, regular
-from fsseg_bench.protocol.class_lists import check_names, read_class_names, written_out
+from fsseg_bench.protocol.class_lists import ClassNames, check_names, read_class_names, written_out
 from fsseg_bench.protocol.lists import absolute_lists, locate_lists
 from fsseg_bench.protocol.source import SourceKind, find_source
 from fsseg_bench.protocol.spec import (
@@ -26,7 +26,7 @@ from fsseg_bench.protocol.spec import (
     ScoringSpec,
     is_list_file,
 )
-from fsseg_bench.protocol.training import NOTHING_HELD_OUT, TrainKeys, TrainSpec
+from fsseg_bench.protocol.training import NOTHING_HELD_OUT, TrainKeys, TrainSpec, plain_name
 from fsseg_bench.schema import Must, Range, WrongError, fields_of, fitted, parse, shown
 from fsseg_bench.values import from_text, plain_value, text_of
 
@@ -252,6 +252,7 @@ def _build(
     if train and (given := next((key for key, value in own.items() if value), None)):
         raise UserError(f"{path}: {given} has no part where [train] names another protocol to train on; leave it empty")
     rest = {"data": data, "home": home, "list_digests": list_digests, "train": train}
+    _check_rule(file.checkpoint, names, train, path)
     return Protocol(**{**vars(file), **names._asdict(), **rest})
 
 
@@ -273,6 +274,22 @@ def _train(keys: TrainKeys, image: ImageSpec, path: Path, sources_path: Path | s
     if not rules.base_classes(keys.fold):
         raise UserError(f"{key}: has no base classes in fold {keys.fold}; train.fold = 0 holds no fold out")
     return TrainSpec(keys.protocol, keys.fold, dataclasses.replace(rules, image=image))
+
+
+def _check_rule(checkpoint: CheckpointSpec, names: ClassNames, train: TrainSpec | None, path: Path) -> None:
+    """Refuses a choice of the checkpoint by classes that are scored, or by none."""
+    if checkpoint.rule != "validation":
+        return
+    validation = names.validation if train is None else train.rules.validation
+    if not validation:
+        whose = "validation" if train is None else f"validation of {train.rules.label}, which is trained on,"
+        raise UserError(f'{path}: checkpoint.rule is "validation", and {whose} names no classes')
+    scored = {plain_name(name): name for fold in names.folds.values() for name in fold}
+    if both := [scored[plain_name(name)] for name in validation if plain_name(name) in scored]:
+        raise UserError(
+            f'{path}: checkpoint.rule is "validation", and classes of the folds have the names of validation classes: '
+            f"{', '.join(both)}; the choice would be made on what is scored"
+        )
 
 
 def _is_path(protocol: str) -> bool:

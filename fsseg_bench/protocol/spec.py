@@ -204,8 +204,24 @@ class ScoringSpec:
 class CheckpointSpec:
     """Which training state is evaluated."""
 
-    rule: Literal["last"]
-    """The last one; never chosen on held-out classes."""
+    rule: Literal["last", "validation"]
+    """`last`: the last one; `validation`: the best by mean-IoU on episodes of the `validation` classes, of equal ones
+    the first. Never chosen on held-out classes."""
+    every: Annotated[int, Range(least=1)] = later(1000)
+    """With `validation`: training steps between two looks; the last step is always looked at."""
+    episodes: Annotated[int, Range(least=1, most=MOST_EPISODES)] = later(500)
+    """With `validation`: how many episodes a look takes, of the run's ways and shots, from training images; 1-way ones
+    have the classes in turn."""
+    seed: int = later(0)
+    """With `validation`: seed of these episodes."""
+
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: a key that has no part; the message begins with it.
+        """
+        defaults = {one.name: one.default for one in dataclasses.fields(self) if one.name != "rule"}
+        if self.rule == "last" and (given := [key for key, value in defaults.items() if getattr(self, key) != value]):
+            raise ValueError(f'{given[0]} has no part with rule "last"; set rule = "validation", or leave it out')
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,15 @@ class TrainingRules(NamedTuple):
 def shared_names(protocol: Protocol, fold: int) -> tuple[str, ...]:
     """Novel classes of a fold that have the name of a class that is trained on, in label order.
 
-    Names are compared without case, spaces and marks, so that ``potted plant`` is ``pottedplant``. Two words for one
+    Names are compared as :func:`plain_name` has them, so that ``potted plant`` is ``pottedplant``. Two words for one
     thing (``sofa``, ``couch``) are not found.
     """
     rules = protocol.training(fold)
-    trained = {_plain(name) for name in map(rules.protocol.class_name, rules.base)}
+    trained = {plain_name(name) for name in map(rules.protocol.class_name, rules.base)}
     novel: Iterable[str] = map(protocol.class_name, protocol.novel_classes(fold))
-    return tuple(name for name in novel if _plain(name) in trained)
+    return tuple(name for name in novel if plain_name(name) in trained)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A class's name without case, spaces and marks, by which two protocols' names are compared."""
     return re.sub(r"[\W_]+", "", name.casefold())

@@ -39,6 +39,7 @@ def record_facts(folder: Path) -> dict[str, Any]:
         "parameters": settings.parameters,
         "iterations": settings.iterations,
         "training_data": settings.training_data,
+        "validation": info.document.get("validation"),
         "seed": settings.seed,
         "notes": list(filter(None, [*always(settings), checkpoints([settings])])),
         "seen": facts(seen_of_run(run), source_of(run)),
