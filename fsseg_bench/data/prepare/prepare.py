@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fsseg_bench.data.index import build_index
@@ -141,7 +141,8 @@ def _complete_lists(dataset: Dataset, root: Path) -> None:
 
 def _finish(dataset: Dataset, root: Path, subset: bool, progress: Progress) -> Record:
     """Checks the lists and their files, reads every mask, and writes what came out."""
-    protocol = protocol_of(dataset, root=root)
+    # the data of a protocol that is trained on are prepared under its own name
+    protocol = replace(protocol_of(dataset, root=root), train=None)
     found = verify(dataset, protocol, root, progress, fast=True, expected={} if subset else dataset.images)
     if found.problems:
         shown = "".join(f"\n  {problem}" for problem in found.problems[:_SHOWN])

@@ -21,7 +21,7 @@ from fsseg_bench.data.prepare.making import made_by
 from fsseg_bench.data.prepare.manifest import Manifest, Record, crc_of, read_manifest, read_record
 from fsseg_bench.data.prepare.sources import Dataset, find_dataset, of_protocol_file
 from fsseg_bench.data.source import Source
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import NotHereError, UserError
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.spec import Protocol, is_list_file
 
@@ -50,7 +50,7 @@ def verify(
 ) -> Findings:
     """Checks the data of a protocol against its lists, the records of its preparation and the known counts.
 
-    Of another protocol that is trained on, the data are checked as well.
+    Of another protocol that is trained on, the data are checked as well, where they are: to test, they are not needed.
 
     With ``fast``, no file's content is read but lists and annotations. ``expected`` is how many images each list must
     have; None is what is known of the data set, or what was recorded when a subset of it was prepared.
@@ -78,12 +78,19 @@ def verify(
     if not fast and not found.problems:
         _check_index(build_index(source, protocol), dataset, record, found)
     if protocol.train is not None:
-        rules = protocol.train.rules
-        theirs = verify(dataset_of(rules), rules, root, progress, fast)
-        found.notes += [f"trained on, {rules.label}: {note}" for note in theirs.notes]
-        found.problems += theirs.problems
+        _check_training(protocol.train.rules, root, progress, fast, found)
     found.problems = list(dict.fromkeys(found.problems))
     return found
+
+
+def _check_training(rules: Protocol, root: Path | None, progress: Progress, fast: bool, found: Findings) -> None:
+    try:
+        theirs = verify(dataset_of(rules), rules, root, progress, fast)
+    except NotHereError as error:
+        found.notes.append(f"trained on, {rules.label}: not here, and needed only to train: {error}")
+        return
+    found.notes += [f"trained on, {rules.label}: {note}" for note in theirs.notes]
+    found.problems += theirs.problems
 
 
 def dataset_of(protocol: Protocol) -> Dataset:
@@ -268,4 +275,8 @@ def _described_training(protocol: Protocol, root: Path | None) -> list[str]:
     if protocol.train is None:
         return []
     rules = protocol.train.rules
-    return [f"trained on: {protocol.training(1).words}", describe(dataset_of(rules), rules, root)]
+    try:
+        theirs = describe(dataset_of(rules), rules, root)
+    except NotHereError as error:
+        theirs = f"not here, and needed only to train: {error}"
+    return [f"trained on: {protocol.training(1).words}", theirs]

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -67,8 +66,7 @@ def make(making: Making) -> None:
     """
     folder = making.root / PICTURES
     pictures = sorted(folder.glob("*_sat.jpg"))
-    kept: Counter[str] = Counter()
-    tiles = 0
+    tiles = pairs = 0
     with (
         ThreadPoolExecutor(_AT_ONCE) as pool,
         making.progress.meter("cutting pictures into tiles", len(pictures), unit="files") as meter,
@@ -77,11 +75,11 @@ def make(making: Making) -> None:
             for some in pool.map(lambda path: list(cut(path)), pictures[start : start + _AT_ONCE]):
                 tiles += len(some)
                 for tile in some:
-                    kept.update(tile.masks)
+                    pairs += len(tile.masks)
                     _place(tile, making)
                 meter.advance()
     cut_from = f"{len(pictures):,} pictures, {len(pictures) * PARTS**2:,} tiles"
-    making.note(f"{cut_from}: {tiles:,} kept (others: {STATED}), {kept.total():,} pairs (tile, class)")
+    making.note(f"{cut_from}: {tiles:,} kept (others: {STATED}), {pairs:,} pairs (tile, class)")
 
 
 def cut(path: Path) -> Iterator[Tile]:
