@@ -54,11 +54,11 @@ def episodes(dataset: str, settings: tuple[str, ...], out: str | None, source: P
         protocol.check_fold(options["fold"])
     if source is None:
         _refuse(options, ("columns", "fold_base", "class_base", "class_scope", "no_check"), "needs --import")
-        tables = _drawn(protocol, options)
+        tables, runs = _drawn(protocol, options), len(protocol.episodes.seeds)
     else:
         _refuse(options, ("episodes",), "and --import exclude each other")
-        tables = _imported(source, protocol, options, out)
-    _write(tables, out)
+        tables, runs = _imported(source, protocol, options, out), 1
+    _write(tables, out, runs)
 
 
 def _refuse(options: dict[str, Any], names: tuple[str, ...], why: str) -> None:
@@ -113,7 +113,7 @@ def _imported(source: Path, protocol: Any, options: dict[str, Any], out: str | N
     return dict(imported.tables)
 
 
-def _write(tables: dict[int, Any], out: str | None) -> None:
+def _write(tables: dict[int, Any], out: str | None, runs: int) -> None:
     from fsseg_bench.protocol.lists import list_path
 
     for fold, table in tables.items():
@@ -125,16 +125,17 @@ def _write(tables: dict[int, Any], out: str | None) -> None:
             table.to_csv(path)
             where = f" {path}: {len(table):,} episodes of fold {fold}, {table.ways}-way {table.shots}-shot"
         click.echo(f"sha256 {table.digest}{where}", err=True)
-        click.echo(_facts(table), err=True)
+        click.echo(_facts(table, runs), err=True)
 
 
-def _facts(table: Any) -> str:
+def _facts(table: Any, runs: int) -> str:
     """What one should know of a table before one compares its numbers with others."""
     from fsseg_bench.protocol.images import EpisodeImages
     from fsseg_bench.report.intervals import images_words, span
 
     each = Counter(classes[0] for classes in table.classes)
-    texts = [f"{len(each):,} classes as the query's, {span(each.values())} episodes each"]
+    texts = [f"{runs} runs of {len(table) // runs:,} episodes"] if runs > 1 else []
+    texts.append(f"{len(each):,} classes as the query's, {span(each.values())} episodes each")
     texts.append(images_words([EpisodeImages.of(table)]))
     if table.repeats:
         texts.append(f"{table.repeats:,} of {len(table):,} episodes have an image among their supports several times")

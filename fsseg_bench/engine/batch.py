@@ -30,7 +30,7 @@ from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.settings import OF_A_FOLD, RunSettings, ShownSettings, canonical_json, settings_shown
 
-_UNCOUNTED = "episodes.count = 0 is as many episodes as the data have: without them, their time is not in the estimate"
+_UNCOUNTED = "the number of episodes, which the data decide (episodes.count = 0): their time is not in the estimate"
 _WORTH_MEASURING = 100
 """Steps and episodes; of fewer the first ones are a good part."""
 
@@ -278,7 +278,7 @@ class Planner:
         if request.episode_list:
             episodes = len(EpisodeTable.from_csv(list_path(request.episode_list, request.fold)))
         elif not episodes:
-            missing = (*missing, _UNCOUNTED)
+            lacking = (*lacking, _UNCOUNTED)
         trained = [stage for stage in found.stages if stage.name not in stage_files(request)]
         stages = {title_of(stage): stage.recipe.iterations for stage in trained}
         planned = Planned(

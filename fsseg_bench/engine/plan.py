@@ -26,7 +26,7 @@ from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_e
 from fsseg_bench.protocol.lists import is_count, list_path
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.protocol.table import Further, further_of_table
+from fsseg_bench.protocol.table import NO_COPIES, Further, further_of_table
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.records.info import CHECKPOINT_FILE
 from fsseg_bench.records.request import RunRequest, grouped
@@ -299,7 +299,7 @@ def _episodes(request: RunRequest, protocol: Protocol, index: PairIndex, kept: R
         shot,
         where=path,
         support_replacement=protocol.episodes.support_replacement,
-        copies=index.copies,
+        copies=NO_COPIES if protocol.episodes.sampler == "hsnet" else index.copies,
     )
     return table
 

@@ -17,6 +17,7 @@ from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.requests import requests_for
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.request import RunRequest
+from tests.support.datasets import write_protocol
 from tests.support.tiny_run import Watched, tiny_request, tiny_training
 
 WRONG_SHAPE = '''"""Wrong: three channels.
@@ -158,6 +159,18 @@ def test_a_device_that_is_elsewhere_stops_a_run_and_no_dry_run(tmp_path: Path) -
     with pytest.raises(UserError, match="use auto, cpu, cuda"):
         plan_all([request], {})
     assert len(plan_all([request], {}, here=False).runs) == 1
+
+
+def test_all_episodes_of_data_that_are_elsewhere_are_not_counted(tmp_path: Path) -> None:
+    """Without the data nobody knows how many there are; a number is multiplied by the runs."""
+    every = {"protocol.episodes.count": "0", "protocol.episodes.class_sampling": "each-pair"}
+    write_protocol(tmp_path / "tiny-voc.toml", root="nowhere", size=64)
+    some = {"protocol.episodes.count": "7", "protocol.episodes.runs": "3"}
+    requests = [tiny_request(tmp_path, settings=own) for own in (every, some)]
+    unknown, known = plan_all(requests, {}, here=False).runs
+    assert (unknown.episodes, known.episodes) == (0, 21)
+    assert unknown.lacking[-1].startswith("the number of episodes, which the data decide (episodes.count = 0)")
+    assert len(known.lacking) == 1
 
 
 # From Python

@@ -21,6 +21,7 @@ from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import default_workers, execute
 from fsseg_bench.engine.train import Cadence
+from fsseg_bench.engine.verify import verify
 from fsseg_bench.errors import UserError
 from fsseg_bench.machine.share import Share
 from fsseg_bench.protocol.table import EpisodeTable
@@ -173,6 +174,7 @@ from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
+from fsseg_bench.engine.verify import verify
 from fsseg_bench.records.lines import LineLog
 values = json.loads(sys.argv[1])
 values["scales"] = tuple(values["scales"])
@@ -236,6 +238,31 @@ def test_a_list_with_repeated_supports(tmp_path: Path) -> None:
     twice.to_csv(tmp_path / "list.csv")
     with pytest.raises(UserError, match=r"line 2: the supports must differ; .*episodes\.support_replacement=true"):
         make_plan(tiny_request(tmp_path, shot=2, episodes=str(tmp_path / "list.csv")))
+
+
+def test_several_runs_are_one_record(tmp_path: Path) -> None:
+    """The score is the mean of those of the runs by themselves; a list of other episodes is no such table."""
+    alone = []
+    for seed in (4, 5):
+        settings = {"protocol.episodes.seed": str(seed), "protocol.episodes.count": "6"}
+        alone.append(read_run(finish(tiny_request(tmp_path, settings=settings))))
+    settings = {"protocol.episodes.seed": "4,5", "protocol.episodes.count": "6"}
+    both = read_run(finish(tiny_request(tmp_path, settings=settings)))
+    assert (both.settings.runs, alone[0].settings.runs) == (2, None)
+    assert "runs" not in alone[0].settings.to_json()
+    own = [row[1:] for run in alone for row in counts(run.folder)]
+    assert [row[1:] for row in counts(both.folder)] == own
+    for metric in ("mean_iou", "binary_iou"):
+        of_runs = [run.info.scores["native"][metric] for run in alone]
+        assert both.info.scores["native"][metric] == pytest.approx(sum(score or 0 for score in of_runs) / 2)
+    assert {verdict.part: verdict.good for verdict in verify(both.folder)}["scores"]
+    table = both.table()
+    assert table is not None
+    table.to_csv(tmp_path / "same.csv")
+    table.head(6).to_csv(tmp_path / "other.csv")
+    assert make_plan(tiny_request(tmp_path, episodes=str(tmp_path / "same.csv"), settings=settings)).settings.runs == 2
+    with pytest.raises(UserError, match=r"has 2 runs, and a list of other episodes is one run; add --set"):
+        make_plan(tiny_request(tmp_path, episodes=str(tmp_path / "other.csv"), settings=settings))
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
