@@ -182,7 +182,7 @@ def make_plan(
         "episode_digest": table.digest,
         "evaluated_digest": evaluated.digest,
         "unlabelled_digest": unlabelled.digest if unlabelled else None,
-        "method_digest": _method_digest(planned, model, _kinds(source, training), kept),
+        "method_digest": _method_digest(planned, model, _kinds(source, protocol.training(fold).protocol), kept),
     }
     if training and training.elsewhere:
         digests |= {"training_data": training.rules.words, "training_fingerprint": training.fingerprint}
@@ -259,9 +259,10 @@ def _data_remarks(index: PairIndex, fold: int, training: TrainingData | None) ->
     return (*own, *(f"in training ({training.protocol.label}): {text}" for text in training.remarks))
 
 
-def _kinds(source: Source, training: TrainingData | None) -> tuple[type[Source], ...]:
-    """The readers of data that the run looks at."""
-    return tuple(dict.fromkeys([type(source), *([type(training.source)] if training else [])]))
+def _kinds(source: Source, trained_on: Protocol) -> tuple[type[Source], ...]:
+    """The readers of the data of test and training; those of a run that trains nothing too, or rows would differ."""
+    kind = trained_on.data.kind
+    return (type(source), kind) if issubclass(kind, Source) and kind is not type(source) else (type(source),)
 
 
 def _method_digest(planned: Outline, model: Method, sources: tuple[type[Source], ...], kept: Remembered) -> str:

@@ -93,8 +93,10 @@ def test_label_values_and_geometry(folder: Path) -> None:
 
 
 def test_a_run_without_training_needs_no_training_data(folder: Path) -> None:
+    trained = plan(folder, **TRAINED)
     shutil.rmtree(folder / "tiny-voc")
     untrained = plan(folder)
+    assert untrained.settings.method_digest == trained.settings.method_digest  # or rows of a table would say it
     assert untrained.training is None
     assert (untrained.settings.training_data, untrained.settings.training_fingerprint) == (None, None)
     with pytest.raises(NotHereError, match=r"across trains on tiny-voc: the data of tiny-voc were not found"):

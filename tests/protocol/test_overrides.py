@@ -147,6 +147,20 @@ BUILT_IN = {
 }
 
 
+FIXTURES = {
+    "coco-mini": "e56cbc127c1c481630be28418c49c054bcee49a49f7f6d31647aea556f5e1936",
+    "coco-mini-to-voc12-mini": "2fe618f82069836e4fe9bf434ea39c21b43fe88b00ade981c8bcb73fbfa7596d",
+    "voc12-mini": "1f3555c7c6b860b6f5577fede5a3e27c3bfca1b3449b18d771a9a9326d1266b5",
+    "voc12-mini-to-coco-mini": "9724840217b30964c030dae1db5e33a146eaa6bb7c356e7eebe34f9bc56315c4",
+}
+
+
+def test_the_digests_of_the_measured_protocols_are_pinned() -> None:
+    """Those of the page of measurements."""
+    folder = Path(__file__).parents[1] / "fixtures"
+    assert {name: load_protocol(folder / f"{name}.toml").digest for name in FIXTURES} == FIXTURES
+
+
 def test_the_digests_of_the_built_in_protocols_are_pinned() -> None:
     """Recorded runs name them: a new key must stay out of them while it has its default value."""
     assert {name: load_protocol(name).digest for name in builtin_protocols()} == BUILT_IN
