@@ -11,10 +11,11 @@ import pytest
 
 from fsseg_bench.cli.main import main
 from fsseg_bench.data.prepare import sources
+from fsseg_bench.data.prepare.making import isic2018
 from fsseg_bench.paths import folder as package_folder
 from tests.data.prepare.making import given
 
-TINY = "--backbone resnet18-layer2 --weights none --device cpu --workers 0 --panels 0 --iterations 0 --shot 1"
+TINY = "--backbone resnet18-layer2 --weights none --device cpu --workers 0 --panels 0 --iterations 0 --no-check"
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
 
 
 def table_of(call: Callable[[str], str], dataset: object, root: Path, episodes: str = "") -> str:
-    run = f"run --method baseline --dataset {dataset} --data-root {root} {TINY} {episodes}"
+    run = f"run --method baseline --shot 1 --dataset {dataset} --data-root {root} {TINY} {episodes}"
     run += f" --set protocol.image.size=32 --out {root / 'runs'}"
     return call(run) + call(f"report --results {root / 'runs'}")
 
@@ -73,6 +74,35 @@ def test_isaid5i(call: Callable[[str], str], tmp_path: Path) -> None:
     assert "tiles that no list names, left out: 2" in said
     table = table_of(call, protocol, tmp_path / "root")
     assert re.search(r"baseline.*(\d+\.\d.*){4}", table)
+
+
+def test_isic2018(call: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = isic2018.images_of
+    monkeypatch.setattr(isic2018, "images_of", lambda name: whole(name)[:3])
+    given.isic2018(tmp_path / "given", most=3)
+    said = prepared(call, "isic2018", tmp_path)
+    assert re.search(r"seborrheic_keratosis +3 +208\n", said)
+    table = table_of(call, "isic2018", tmp_path / "root", "--episodes 6 --set protocol.episodes.runs=2")
+    assert re.search(r"baseline.*\d+\.\d", table)
+
+
+@pytest.mark.parametrize(("name", "count"), [("chestx-704", 5), ("chestx-566", 3)])
+def test_chestx(call: Callable[[str], str], tmp_path: Path, name: str, count: int) -> None:
+    given.chestx(tmp_path / "given")
+    said = prepared(call, name, tmp_path)
+    assert re.search(rf"lung +{count} +{name[-3:]}\n", said)
+    table = table_of(call, name, tmp_path / "root", "--episodes 4 --set protocol.episodes.runs=1")
+    assert re.search(r"baseline.*\d+\.\d", table)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_suim(call: Callable[[str], str], tmp_path: Path, merged: bool) -> None:
+    (given.suim_merged if merged else given.suim)(tmp_path / "given")
+    said = prepared(call, "suim", tmp_path)
+    pairs = sum(len(shown) for shown in given.SUIM_SHOWN.values())
+    assert re.search(rf"all +{pairs} +3,859", said)
+    table = table_of(call, "suim", tmp_path / "root", "--episodes 20")
+    assert re.search(r"baseline.*\d+\.\d", table)
 
 
 def test_pascal_part(call: Callable[[str], str], tmp_path: Path) -> None:
