@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,6 +67,28 @@ def _named_files(text: str) -> Iterator[Path]:
     if path.is_absolute() and path.suffix in {".toml", ".txt", ".csv"}:
         pattern = path.name.replace("{fold-1}", "*").replace("{fold}", "*")
         yield from sorted(path.parent.glob(pattern)) if pattern != path.name else [path]
+    if path.suffix == ".toml" and path.is_file():
+        yield from _files_of_protocol(path)
+
+
+def _files_of_protocol(path: Path, endings: tuple[str, ...] = (".txt", ".toml")) -> Iterator[Path]:
+    """The list files of a protocol, and the one that it trains on; what cannot be read, the plan itself tells."""
+    with suppress(OSError, ValueError, RecursionError):
+        texts = [text for value in tomllib.loads(path.read_text("utf-8-sig")).values() for text in _texts(value)]
+        places = [path.parent / Path(text).expanduser() for text in texts if text.endswith(endings)]
+        for place in filter(Path.is_file, places):
+            yield place
+            if place.suffix == ".toml":  # which trains on no other one
+                yield from _files_of_protocol(place, (".txt",))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value of TOML."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def _files(place: Path, patterns: Iterable[str]) -> list[Path]:

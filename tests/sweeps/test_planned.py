@@ -139,6 +139,26 @@ def test_code_and_files_that_the_sweep_names_count(tmp_path: Path) -> None:
     assert code_state(spec, tmp_path / "elsewhere") not in seen
 
 
+def test_files_that_a_protocol_names_count(tmp_path: Path) -> None:
+    """Lists of classes and images, the protocol that is trained on, and its lists; not a protocol that leads back."""
+    own, theirs = tmp_path / "own.toml", tmp_path / "theirs.toml"
+    lists = [tmp_path / name for name in ("classes.txt", "images.txt", "base.txt")]
+    for file in lists:
+        file.write_text("a\n")
+    own.write_text(
+        'classes = ["classes.txt"]\n[data]\ntest_list = ["val", "images.txt"]\n[train]\nprotocol = "theirs.toml"\n'
+    )
+    theirs.write_text('base = ["base.txt", "nowhere.txt"]\n[train]\nprotocol = "own.toml"\n')
+    spec = spec_of(common={"dataset": own})
+    seen = {code_state(spec, tmp_path)}
+    for count, file in enumerate([*lists, theirs, own], start=2):
+        file.write_text(f"{file.read_text()}# {count}\n")
+        seen.add(code_state(spec, tmp_path))
+        assert len(seen) == count, file
+    own.write_text("no = TOML = at all")
+    assert code_state(spec, tmp_path) not in seen
+
+
 def test_another_process_that_plans_is_waited_for(plan: Planner) -> None:
     lock = FolderLock(sweep_folder(plan.root, "tiny"))
     threading.Timer(1.0, lock.release).start()
