@@ -14,6 +14,7 @@ from fsseg_bench.choices import Choices
 from fsseg_bench.conventions import VOID, UInt8
 from fsseg_bench.data.loading import squash, squash_image
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.side import Side
 from fsseg_bench.protocol.streams import below, stream
 
 Role = Literal["support", "query"]
@@ -44,7 +45,9 @@ class Augmentation(Protocol):
             image: (H, W, 3) uint8, RGB.
             masks: (L, H, W) uint8, L >= 1; 0 is background, 255 void, other values are classes. The first is the
                 episode's.
-            size: side of the input in pixels.
+            size: side of the input in pixels, a :class:`fsseg_bench.protocol.side.Side`: what resizes an image by
+                :func:`fsseg_bench.data.loading.squash_image` and :func:`fsseg_bench.data.loading.squash`, or by
+                another augmentation, pads where the protocol does.
             rng: of this image in this episode alone.
         """
         ...
@@ -63,12 +66,13 @@ _SQUASHING: dict[str, tuple[Role, ...]] = {
 }
 
 
-def squashes_first(name: str, role: Role) -> bool:
-    """Whether the augmentation squashes an image of this role before anything else.
+def squashed_before(name: str, role: Role, side: Side) -> Side | None:
+    """The side that an image of this role may have before the augmentation; None: it needs the image as it is.
 
-    It then makes the same of an image that is squashed already, since squashing that changes nothing.
+    That is where the augmentation squashes it before anything else: it then makes the same of an image that is
+    squashed already. A padded one would be padded again.
     """
-    return role in _SQUASHING.get(name, ())
+    return side if role in _SQUASHING.get(name, ()) and not side.pads else None
 
 
 def augment(name: str, role: Role, image: UInt8, masks: UInt8, size: int, seed: int) -> View:
@@ -79,7 +83,7 @@ def augment(name: str, role: Role, image: UInt8, masks: UInt8, size: int, seed: 
     Raises:
         UserError: no augmentation has the name, or what it returned is no view of the input size.
     """
-    view = AUGMENTATIONS.find(name).call(role, image, masks, size, stream("augment", seed))
+    view = AUGMENTATIONS.find(name).call(role, image, masks, Side.of(size), stream("augment", seed))
     wanted = ((3, size, size), (len(masks), size, size))
     if (view.image.shape, view.masks.shape) != wanted or {part.dtype for part in view} != {torch.uint8}:
         found = " and ".join(f"{tuple(part.shape)} {part.dtype}" for part in view)
@@ -96,7 +100,7 @@ def squashed(role: Role, image: UInt8, masks: UInt8, size: int, rng: np.random.R
 @AUGMENTATIONS.add("flip")
 def flip(role: Role, image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) -> View:
     """A horizontal flip with probability 1/2, of supports and query (PANet)."""
-    return _flipped(_squashed(image, masks, size), rng)
+    return _flipped(_squashed(image, masks, size), rng, _width(image, size))
 
 
 @AUGMENTATIONS.add("enlarged-crop")
@@ -127,7 +131,7 @@ def resized_crop(role: Role, image: UInt8, masks: UInt8, size: int, rng: np.rand
     """
     top, left, height, width = _rectangle(image.shape[0], image.shape[1], rng)
     window = slice(top, top + height), slice(left, left + width)
-    return _flipped(_squashed(image[window], masks[:, *window], size), rng)
+    return _flipped(_squashed(image[window], masks[:, *window], size), rng, _width(image[window], size))
 
 
 def _squashed(image: UInt8, masks: UInt8, side: int) -> View:
@@ -135,16 +139,22 @@ def _squashed(image: UInt8, masks: UInt8, side: int) -> View:
     return View(squash_image(Image.fromarray(np.ascontiguousarray(image)), side), torch.from_numpy(squashed))
 
 
-def _flipped(view: View, rng: np.random.RandomState) -> View:
+def _width(image: UInt8, side: int) -> int:
+    """Columns of the square that the image fills, from the left; the others are padding."""
+    return Side.of(side).part(image.shape[0], image.shape[1]).width
+
+
+def _flipped(view: View, rng: np.random.RandomState, width: int) -> View:
+    """Flipped with probability 1/2, but for the padding behind ``width`` columns."""
     if below(rng, 2) == 0:
         return view
-    return View(view.image.flip(-1), view.masks.flip(-1))
+    return View(*(torch.cat([part[..., :width].flip(-1), part[..., width:]], dim=-1) for part in view))
 
 
 def _cropped(image: UInt8, masks: UInt8, size: int, rng: np.random.RandomState) -> View:
     """Enlarge, flip, crop."""
-    side = int((1.0 + (_LARGEST - 1.0) * rng.random_sample()) * size)
-    view = _flipped(_squashed(image, masks, side), rng)
+    side = Side(int((1.0 + (_LARGEST - 1.0) * rng.random_sample()) * size), Side.of(size).multiple)
+    view = _flipped(_squashed(image, masks, side), rng, _width(image, side))
     top, left = below(rng, side - size + 1), below(rng, side - size + 1)
     window = slice(None), slice(top, top + size), slice(left, left + size)
     return View(view.image[window].contiguous(), view.masks[window].contiguous())

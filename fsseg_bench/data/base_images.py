@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from fsseg_bench.conventions import MOST_LABELS, UInt8
-from fsseg_bench.data.augment import augment, squashes_first
+from fsseg_bench.data.augment import augment, squashed_before
 from fsseg_bench.data.index import PairIndex
 from fsseg_bench.data.kept import Kept
 from fsseg_bench.data.loading import all_ways, square, squash, training_masks
@@ -75,7 +75,7 @@ class BaseImages(TrainingStream):
     """Bytes of decoded images and masks that each loading process may keep; no sample depends on it."""
 
     def __post_init__(self, protocol: Protocol) -> None:
-        self._size = protocol.image.size
+        self._size = protocol.image.side
         self._base = protocol.base_classes(self.fold)
         self._ignored = protocol.held_out(self.fold) if protocol.data.novel_in_train == "ignore" else ()
         self._kept = Kept(self.keep)
@@ -114,7 +114,7 @@ class BaseImages(TrainingStream):
             raise IndexError(f"image {index} of {self.length}")
         turn, place = divmod(index, len(self.images))
         image_id = self.images[_order(self.seed, turn, len(self.images))[place]]
-        side = self._size if squashes_first(self.augmentation, "query") else None
+        side = squashed_before(self.augmentation, "query", self._size)
         image, label = self._image(image_id, side), self._label(image_id, side)
         seed = seed_of("base image view", self.seed, index)
         view = augment(self.augmentation, "query", image, label[None], self._size, seed)

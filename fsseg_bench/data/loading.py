@@ -1,4 +1,7 @@
-"""What the models see of a source: images squashed to a square, masks with one value a pixel."""
+"""What the models see of a source: images brought to a square, masks with one value a pixel.
+
+Where a function takes the square's ``size``, a :class:`fsseg_bench.protocol.side.Side` says how; a number squashes.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from PIL import Image
 
 from fsseg_bench.conventions import VOID, UInt8
 from fsseg_bench.data.source import Source
+from fsseg_bench.protocol.side import Side
 
 if TYPE_CHECKING:
     import torch
 
 
 def load_image(source: Source, image_id: str, size: int) -> torch.Tensor:
-    """(3, size, size) uint8, RGB: the image squashed to a square by Pillow's bilinear filter.
+    """(3, size, size) uint8, RGB: the image brought to a square by Pillow's bilinear filter.
 
     Raises:
         UserError: the image is missing or cannot be decoded.
@@ -27,7 +31,7 @@ def load_image(source: Source, image_id: str, size: int) -> torch.Tensor:
 def support_mask(source: Source, image_id: str, classes: Sequence[int], way: int, size: int) -> UInt8:
     """(size, size) uint8: 1 where the way's class is, 255 where void or another way's class is, else 0.
 
-    ``classes`` are the episode's N, ``way`` is 1 to N. Masks are squashed by Pillow's nearest.
+    ``classes`` are the episode's N, ``way`` is 1 to N. Masks are resized by Pillow's nearest.
 
     Raises:
         UserError: the mask is missing or wrong.
@@ -82,18 +86,32 @@ def training_masks(source: Source, image_id: str, classes: Sequence[int], ignore
 
 
 def squash_image(image: Image.Image, size: int) -> torch.Tensor:
-    """An RGB image as (3, size, size) uint8, by Pillow's bilinear filter."""
+    """An RGB image as (3, size, size) uint8, by Pillow's bilinear filter; padded where ``size`` is such a side."""
     import torch  # reports read images and masks, too, and start without it
 
     return torch.from_numpy(square(image, size)).permute(2, 0, 1).contiguous()
 
 
 def square(image: Image.Image, size: int) -> UInt8:
-    """The same as an array (size, size, 3)."""
-    return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
+    """The same as an array (size, size, 3). Padding is black, as in the code of PFENet and of those that follow it."""
+    part = Side.of(size).part(image.height, image.width)
+    inside = np.array(image.resize((part.width, part.height), Image.Resampling.BILINEAR))
+    return _filled(inside, size, 0)
 
 
 def squash(mask: UInt8, size: int) -> UInt8:
-    """A mask (H, W) as (size, size), by Pillow's nearest: no value appears that was not there."""
+    """A mask (H, W) as (size, size), by Pillow's nearest: no value appears that was not there, but void as padding."""
     # Pillow's nearest takes the centre of each target pixel, as its bilinear does: masks stay aligned with images
-    return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
+    part = Side.of(size).part(*mask.shape)
+    inside = np.array(Image.fromarray(mask).resize((part.width, part.height), Image.Resampling.NEAREST))
+    return _filled(inside, size, VOID)
+
+
+def _filled(inside: UInt8, size: int, value: int) -> UInt8:
+    """``inside`` in the upper left corner of a square of ``value``."""
+    height, width, *channels = inside.shape
+    if (height, width) == (size, size):
+        return inside
+    whole = np.full((size, size, *channels), value, dtype=np.uint8)
+    whole[:height, :width] = inside
+    return whole

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fsseg_bench.conventions import MOST_LABELS, UInt8
-from fsseg_bench.data.augment import Role, View, augment, squashes_first
+from fsseg_bench.data.augment import Role, View, augment, squashed_before
 from fsseg_bench.data.kept import Kept
 from fsseg_bench.data.loading import all_ways, one_way, square, squash, training_masks
 from fsseg_bench.data.source import Source
@@ -151,7 +151,7 @@ class TrainingEpisodes(TrainingStream):
     def __post_init__(self, protocol: Protocol) -> None:
         self._photos = {c: list(choices(images, self.copies).values()) for c, images in sorted(self.pairs.items())}
         self.pairs = {c: tuple(image for images in photos for image in images) for c, photos in self._photos.items()}
-        self._size = protocol.image.size
+        self._size = protocol.image.side
         self._ignored = protocol.held_out(self.fold) if protocol.data.novel_in_train == "ignore" else ()
         self._base = protocol.base_classes(self.fold)
         self._kept = Kept(self.keep)
@@ -258,7 +258,7 @@ class TrainingEpisodes(TrainingStream):
         An unlabelled image comes without classes, and has no mask. An episode's images differ, so the id is enough for
         a seed.
         """
-        side = self._size if squashes_first(self.augmentation, role) else None
+        side = squashed_before(self.augmentation, role, self._size)
         image = self._image(image_id, side)
         wanted = [(classes, way), (self._base, None)][: 1 + self.extras.class_labels] if classes else []
         masks = [self._mask(image_id, *one, side) for one in wanted] or [np.zeros(image.shape[:2], dtype=np.uint8)]

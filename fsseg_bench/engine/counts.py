@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsseg_bench.conventions import VOID
+from fsseg_bench.protocol.side import Part, Side
 
 
 def scores_from_logits(logits: Tensor) -> Tensor:
@@ -38,16 +39,50 @@ def average_scores(logits: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     return mean[:, 1:] - mean[:, :1] if mean.shape[1] == 2 else mean
 
 
-def resized(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (B, C, h, w) bilinearly resized to (B, C, H, W)."""
+def average_parts(logits: Sequence[Tensor], sides: Sequence[Side], size: Side, shapes: Sequence[Part]) -> Tensor:
+    """As :func:`average_scores` where images fill a part of the square alone, which is another share at each scale.
+
+    Each scale's part is resized to the part at ``size``; where no image is, scores are 0, which is background.
+
+    Args:
+        logits: (B, N+1, h, w) for each scale.
+        sides: of the query at each scale.
+        size: of the input.
+        shapes: (height, width) of each query as it is, in pixels.
+    """
+    whole = logits[0].new_zeros((len(shapes), 1 if logits[0].shape[1] == 2 else logits[0].shape[1], size, size))
+    whole = whole.float()
+    for row, shape in enumerate(shapes):
+        part = size.part(*shape)
+        shown = [
+            resized(by[row : row + 1].float(), part, side.shares(*shape))
+            for by, side in zip(logits, sides, strict=True)
+        ]
+        whole[row, :, : part.height, : part.width] = average_scores(shown, part)[0]
+    return whole
+
+
+def resized(scores: Tensor, size: tuple[int, int], shares: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    """Maps (B, C, h, w), or their upper left part, bilinearly resized to (B, C, H, W).
+
+    Args:
+        scores: the maps.
+        size: (H, W).
+        shares: height and width of the part, as shares of the maps'. It may end within a cell; at its end, the cell
+            behind it has its weight.
+    """
+    if shares != (1.0, 1.0):
+        factors = [to / (of * share) for to, of, share in zip(size, scores.shape[-2:], shares, strict=True)]
+        part: Tensor = torch.ops.aten.upsample_bilinear2d(scores, list(size), False, *factors)
+        return part
     if scores.shape[-2:] == size:
         return scores
     return F.interpolate(scores, size, mode="bilinear", align_corners=False)
 
 
-def predict_labels(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Labels (B, H, W) uint8 in 0..N after bilinear resizing of ``scores`` to ``size``; ties go to background."""
-    scores = resized(scores, size)
+def predict_labels(scores: Tensor, size: tuple[int, int], shares: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    """Labels (B, H, W) uint8 in 0..N after bilinear resizing as of :func:`resized`; ties go to background."""
+    scores = resized(scores, size, shares)
     if scores.shape[1] == 1:
         return (scores[:, 0] > 0).to(torch.uint8)
     return scores.argmax(dim=1).to(torch.uint8)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fsseg_bench.data.source import Source
 from fsseg_bench.engine.cache import FeatureCache
-from fsseg_bench.engine.counts import average_scores, predict_labels, scores_from_logits
+from fsseg_bench.engine.counts import average_parts, average_scores, predict_labels, scores_from_logits
 from fsseg_bench.engine.device import backend_of
 from fsseg_bench.engine.feed import Feed
 from fsseg_bench.engine.head_batch import affordable
@@ -29,6 +29,7 @@ from fsseg_bench.machine import stopping
 from fsseg_bench.method import Episode, Features
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.episodes import EpisodeTable
+from fsseg_bench.protocol.side import Part, Side
 from fsseg_bench.protocol.table import Further
 from fsseg_bench.records.info import Timings
 from fsseg_bench.records.request import CacheDtype
@@ -42,7 +43,7 @@ class Setting:
     """How episodes are turned into counts."""
 
     size: int
-    """Side of the input, in pixels."""
+    """Side of the input, in pixels; a plain number squashes images."""
     scales: tuple[float, ...] = (1.0,)
     """Query scales; more than one averages the softmax at the input size."""
     head_batch: int | None = 1
@@ -52,9 +53,14 @@ class Setting:
     kept_as: CacheDtype = "float32"
     """What features are rounded to."""
 
-    def query_size(self, scale: float) -> int:
+    def query_size(self, scale: float) -> Side:
         """Side of the query at ``scale``, in pixels (417 at 0.7 is 292, at 1.3 it is 542)."""
-        return round(self.size * scale)
+        return self.side.scaled(scale)
+
+    @property
+    def side(self) -> Side:
+        """The side, which says how images come to the square."""
+        return Side.of(self.size)
 
 
 @dataclass(eq=False)
@@ -175,7 +181,7 @@ class Evaluator:
         labels = Labels(truth[: len(chunk)], truth[len(chunk) :])
         scored = self._scores(feed, chunk, heads, masks, labels.input)
         with self._watch.measuring("evaluate_count_seconds"):
-            tensors = begin_counting(scored, labels, self.table.ways)
+            tensors = begin_counting(scored, labels, self.table.ways, self.setting.side)
         arrived = fetch(tensors, device)  # after the last mark: a device that has made the copy has passed all marks
         return ChunkResults(chunk, arrived, [list(one.diagnostics) for one in scored], self._watch.taken())
 
@@ -226,9 +232,17 @@ class Evaluator:
                 logits[i].append(head_logits)
                 if scale == 1.0 or not diagnostics[i]:
                     diagnostics[i] = head_diagnostics
-        size = (self.setting.size, self.setting.size)
-        scores = [average_scores(by, size) if len(by) > 1 else scores_from_logits(by[0]) for by in logits]
+        scores = [self._averaged(by, chunk) if len(by) > 1 else scores_from_logits(by[0]) for by in logits]
         return list(map(Scored, scores, diagnostics))
+
+    def _averaged(self, logits: Sequence[Tensor], chunk: range) -> Tensor:
+        """The scores of several scales at the input size."""
+        side = self.setting.side
+        if not side.pads:
+            return average_scores(logits, (side, side))
+        sizes = [self.source.image_size(self.table.queries[i]) for i in chunk]
+        sides = [self.setting.query_size(scale) for scale in self.setting.scales]
+        return average_parts(logits, sides, side, [Part(height, width) for width, height in sizes])
 
     def _masks(self, feed: Feed, chunk: range) -> Tensor:
         """(B, N, K, S, S) uint8 of the supports, on the host."""

@@ -24,6 +24,7 @@ from fsseg_bench.nn.backbones import laid_out
 from fsseg_bench.nn.layout import Layout
 from fsseg_bench.nn.weight_files import file_hash, weights_folders
 from fsseg_bench.protocol.load import replace_list
+from fsseg_bench.protocol.side import Side
 from fsseg_bench.records.info import RUN_FILE, TABLE_FILE
 from fsseg_bench.records.read import EpisodeCounts, StoredRun, read_run
 from fsseg_bench.records.request import RunRequest, protocol_of
@@ -149,8 +150,8 @@ class TrainedModel:
 
     name: str
     backbone: str
-    size: int
-    """Side of the square input, in pixels."""
+    size: Side
+    """Side of the square input, in pixels; images are brought to it as in the run."""
     method: Method
     origin: str
     """Where the parameters come from, in words."""
@@ -204,7 +205,8 @@ def open_model(
     if found is not None:
         found.fill(model)
     words = str(found.file) if found else f"not trained, weights {info.source}"
-    return TrainedModel(name, trunk, size or (_size(run) if run else default_size), model, words)
+    side = Side(size or (_size(run) if run else default_size), (settings.pad_multiple or 0) if settings else 0)
+    return TrainedModel(name, trunk, side, model, words)
 
 
 def _find(

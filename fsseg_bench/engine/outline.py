@@ -112,6 +112,7 @@ class Outline:
             headline=protocol.scoring.headline,
             side_information=protocol.side_information,
             runs=len(protocol.episodes.seeds) if len(protocol.episodes.seeds) > 1 else None,
+            pad_multiple=protocol.image.side.multiple or None,
             **digests,
         )
 

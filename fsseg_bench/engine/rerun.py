@@ -129,7 +129,7 @@ def _head(plan: Plan, base: InferenceModel, switch: str, value: Any) -> Inferenc
 def _encodes_alike(plan: Plan, base: InferenceModel, method: Method) -> bool:
     """Whether one support of the first episode has the same features from ``base`` and from ``method`` itself."""
     rebuilt = InferenceModel.of(plan.request, method, base.device)
-    size, classes, image = plan.protocol.image.size, plan.table.classes[0], plan.table.supports[0][0][0]
+    size, classes, image = plan.protocol.image.side, plan.table.classes[0], plan.table.supports[0][0][0]
     pixels = [load_image(plan.source, image, size)]
     masks = [torch.from_numpy(support_mask(plan.source, image, classes, 1, size))]
     pairs = ((m.encode(pixels), m.encode_support(pixels, masks)) for m in (base, rebuilt))
@@ -192,7 +192,7 @@ def _prediction(run: OpenRun, evaluator: Evaluator, episode: int) -> tuple[UInt8
     if run.changed_code:
         plan = run.plan
         truth = query_label(
-            plan.source, plan.table.queries[episode], plan.table.classes[episode], plan.protocol.image.size
+            plan.source, plan.table.queries[episode], plan.table.classes[episode], plan.protocol.image.side
         )
         counts = confusion(prediction[None], torch.from_numpy(truth)[None], plan.table.ways)[0]
         moved = run.check_counts(evaluator.model.device, episode, input=counts)

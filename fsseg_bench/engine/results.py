@@ -12,6 +12,7 @@ from torch import Tensor
 from fsseg_bench.engine.counts import confusion, predict_labels, void_counts
 from fsseg_bench.engine.stopwatch import Span
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.side import Side
 
 
 @dataclass(frozen=True)
@@ -114,17 +115,18 @@ class ChunkResults(NamedTuple):
             )
 
 
-def begin_counting(scored: Sequence[Scored], labels: Labels, ways: int) -> list[Tensor]:
+def begin_counting(scored: Sequence[Scored], labels: Labels, ways: int, side: Side) -> list[Tensor]:
     """Whatever is to be known of a chunk, on the device: of each head whether the scores are finite (B,), the pixel
     counts at the input size and at the native one (B, N+1, N+1), those of void pixels (B, N+1) likewise, the predicted
-    labels (B, S, S), and diagnostics."""
+    labels (B, S, S), and diagnostics. ``side`` is that of the input: an image's native counts are of its part alone."""
     results = []
     at_input = labels.input[0][None] if len(labels.input) == 1 else torch.stack(list(labels.input))
+    shapes = [(label.shape[0], label.shape[1]) for label in labels.native]
     for scores, diagnostics in scored:
         predicted = predict_labels(scores, (at_input.shape[1], at_input.shape[2]))
         native = [
-            (predict_labels(scores[row : row + 1], (label.shape[0], label.shape[1])), label[None])
-            for row, label in enumerate(labels.native)
+            (predict_labels(scores[row : row + 1], shape, side.shares(*shape)), label[None])
+            for row, (label, shape) in enumerate(zip(labels.native, shapes, strict=True))
         ]
         results += [
             torch.isfinite(scores).flatten(1).all(dim=1),

@@ -437,7 +437,7 @@ def build_evaluator(
 def setting_of(request: RunRequest, protocol: Protocol, device: torch.device, share: Share = ALONE) -> Setting:
     """How the request wants episodes to be turned into counts."""
     return Setting(
-        size=protocol.image.size,
+        size=protocol.image.side,
         kept_as=request.cache_dtype,
         scales=request.scales,
         head_batch=request.head_batch or (None if backend_of(device).is_gpu else 1),

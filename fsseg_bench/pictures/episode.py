@@ -57,7 +57,7 @@ class EpisodeImages:
         Raises:
             UserError: one is missing or broken.
         """
-        size, classes, query = protocol.image.size, table.classes[episode], table.queries[episode]
+        size, classes, query = protocol.image.side, table.classes[episode], table.queries[episode]
 
         def support(image: str, way: int) -> tuple[UInt8, UInt8]:
             mask = support_mask(source, image, classes, way, size)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.side import Side
 from fsseg_bench.protocol.source import NoKeys, SourceKind
 from fsseg_bench.protocol.training import NOTHING_HELD_OUT, TrainingRules, TrainSpec
 from fsseg_bench.schema import Must, Range, later, settings_of
@@ -175,13 +176,28 @@ class ImageSpec:
 
     size: Annotated[int, Range(least=32, most=2**14)]
     """Side of the square input, in pixels."""
-    resize: Literal["squash"]
-    """Images are resized to the square without keeping the aspect ratio (bilinear; masks nearest)."""
+    resize: Literal["squash", "pad"]
+    """How images come to the square (bilinear; masks nearest): ``squash`` takes no care of the aspect ratio; ``pad``
+    keeps it: the longer side becomes ``size``, and the rest, right and below, is black, in masks void."""
     decoder: Literal["pillow"]
     """The library that decodes and resizes."""
     orientation: Literal["stored", "upright"] = later("stored")
     """Whether images are taken as they are stored, or turned upright as their EXIF orientation says, sizes and pixels
     alike; masks are never turned."""
+    multiple: Annotated[int, Range(least=1)] = later(1)
+    """With ``pad``: both sides of the resized image are rounded down to a multiple of it, at least to one."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where ``multiple`` does not fit the rest."""
+        if self.resize == "squash" and self.multiple != 1:
+            raise ValueError(f'multiple is {self.multiple}; it is for image.resize = "pad" alone')
+        if self.multiple > self.size:
+            raise ValueError(f"multiple is {self.multiple}, which is more than image.size, {self.size}")
+
+    @property
+    def side(self) -> Side:
+        """``size``, with what else says how an image comes to the square."""
+        return Side(self.size, self.multiple if self.resize == "pad" else 0)
 
 
 def _are_scales(scales: tuple[float, ...]) -> bool:

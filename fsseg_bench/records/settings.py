@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.records.request import AtLeastOne, CacheDtype, Precision
-from fsseg_bench.schema import Must
+from fsseg_bench.schema import Must, Range
 from fsseg_bench.storage.json_text import plain
 
 
@@ -82,7 +82,7 @@ OF_A_TABLE = (
     "protocol_digest",
     "headline",
     "way",
-    "side_information",
+    *("side_information", "pad_multiple"),
 )
 """Settings that all numbers of a table share."""
 OF_A_FOLD = (
@@ -168,6 +168,8 @@ class RunSettings:
     """How many runs of equal length the episodes are, one behind the other, whose scores are averaged; None: one."""
     side_information: str | None = None
     """What the episodes give away of the query besides its pixels, in words; None under most protocols."""
+    pad_multiple: Annotated[int, Range(least=1)] | None = None
+    """Where images keep their shape and are padded: what their sides are multiples of; None: they are squashed."""
 
     def __post_init__(self) -> None:
         """Refuses what no run has.

@@ -96,7 +96,7 @@ class RecordedEpisodes:
         table = self._table(run)
         self._check(run, source, sorted({image for i in range(len(table)) for image in table.images(i)}))
         for episode, row in enumerate(rows):
-            truth = query_label(source, table.queries[episode], table.classes[episode], protocol.image.size)
+            truth = query_label(source, table.queries[episode], table.classes[episode], protocol.image.side)
             check_prediction(run, episode, prediction_labels(row, ways), truth, counts)
         return f"{len(rows):,} predictions and the masks in {source.root} give the recorded counts at the input size"
 

@@ -14,6 +14,7 @@ from fsseg_bench.conventions import UInt8
 from fsseg_bench.data import augment as module
 from fsseg_bench.data.augment import Role, View
 from fsseg_bench.data.augment import augment as augment_all
+from fsseg_bench.protocol.side import Side
 
 SIZE = 64
 CROPS: list[tuple[str, Role]] = [
@@ -74,7 +75,7 @@ def test_what_squashes_first_makes_the_same_of_a_squashed_image(name: str, role:
         for i, m in ((image, mask), (np.ascontiguousarray(small_image.transpose(1, 2, 0)), small_mask))
     )
     same = all(torch.equal(x, y) for a, b in zip(native, small, strict=True) for x, y in zip(a, b, strict=True))
-    assert module.squashes_first(name, role) is same
+    assert (module.squashed_before(name, role, Side(SIZE)) == SIZE) is same
 
 
 @pytest.mark.parametrize("role", ["support", "query"])
@@ -243,3 +244,31 @@ def test_a_resized_crop_changes_supports_and_queries_alike() -> None:
     image, mask = photo()
     support, query = (augment("resized-crop", role, image, mask, SIZE, 5) for role in ("support", "query"))
     assert torch.equal(support.image, query.image)
+
+
+@pytest.mark.parametrize("role", ["support", "query"])
+@pytest.mark.parametrize("name", ["none", "flip", "enlarged-crop", "enlarged-crop-supports", "resized-crop"])
+def test_padding_stays_right_and_below_and_moves_with_the_mask(name: str, role: Role) -> None:
+    """Whatever an augmentation does, black pixels of a bright image are the void ones of its full mask."""
+    rng = np.random.RandomState(2)
+    image, mask = rng.randint(1, 256, (40, 70, 3)).astype(np.uint8), np.ones((40, 70), np.uint8)
+    side, flips = Side(SIZE, 8), 0
+    still = augment("none", role, image, mask, side, 0)
+    height, width = side.part(40, 70)
+    for seed in range(12):
+        view = augment(name, role, image, mask, side, seed)
+        padding = (view.image == 0).all(dim=0)
+        assert torch.equal(padding, view.masks[0] == 255)
+        assert set(view.masks.unique().tolist()) <= {1, 255}
+        assert not (padding[:, :-1] & ~padding[:, 1:]).any()  # nothing lies right of padding, or below
+        assert not (padding[:-1] & ~padding[1:]).any()
+        if name == "flip":
+            assert torch.equal(padding, still.masks[0] == 255)
+            flips += torch.equal(view.image[:, :height, :width], still.image[:, :height, :width].flip(-1))
+    assert name != "flip" or 0 < flips < 12
+
+
+def test_what_is_resized_before_a_padding_augmentation() -> None:
+    assert module.squashed_before("flip", "query", Side(64)) == 64
+    assert module.squashed_before("flip", "query", Side(64, 8)) is None  # a padded image would be padded again
+    assert module.squashed_before("resized-crop", "query", Side(64)) is None

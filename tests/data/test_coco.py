@@ -135,7 +135,7 @@ def test_image_without_annotations(tmp_path: Path) -> None:
 def test_a_file_is_parsed_once_until_it_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[Path] = []
 
-    def parse(path: Path) -> Arrays:
+    def parse(path: Path, *, crops: bool = False) -> Arrays:
         parsed.append(path)
         return parse_instances(path)
 

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from fsseg_bench.conventions import UInt8
-from fsseg_bench.data.loading import load_image, query_label, support_mask, training_masks
+from fsseg_bench.data.loading import load_image, query_label, squash, squash_image, support_mask, training_masks
 from fsseg_bench.data.source import Source
 from fsseg_bench.data.sources.voc import VocSource
+from fsseg_bench.protocol.side import Side
 from tests.support.datasets import CLASSES, write_voc
 
 HEIGHT, WIDTH = 7, 11
@@ -116,3 +117,43 @@ def test_load_image_keeps_the_colour_order(tmp_path: Path) -> None:
     Image.new("RGB", (9, 5), (250, 20, 120)).save(tmp_path / "JPEGImages/flat.png")
     loaded = load_image(source, "flat", 4)
     assert [loaded[c].unique().tolist() for c in range(3)] == [[250], [20], [120]]
+
+
+SHAPES = [(50, 37), (37, 50), (40, 40), (100, 3), (3, 100)]
+
+
+def padded(side: Side, array: UInt8, value: int, resample: Image.Resampling) -> UInt8:
+    """Written out: the resized image pixel by pixel into a square of ``value``."""
+    height, width = side.part(array.shape[0], array.shape[1])
+    small = np.asarray(Image.fromarray(array).resize((width, height), resample))
+    whole = np.full((side, side, *array.shape[2:]), value, dtype=np.uint8)
+    for y in range(height):
+        for x in range(width):
+            whole[y, x] = small[y, x]
+    return whole
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_padding_is_right_and_below_black_in_images_and_void_in_masks(shape: tuple[int, int]) -> None:
+    rng = np.random.RandomState(1)
+    image = rng.randint(1, 256, (*shape, 3)).astype(np.uint8)
+    mask = rng.randint(0, 2, shape).astype(np.uint8)
+    side = Side(29, 8)
+    loaded = squash_image(Image.fromarray(image), side)
+    assert np.array_equal(loaded.permute(1, 2, 0).numpy(), padded(side, image, 0, Image.Resampling.BILINEAR))
+    found = squash(mask, side)
+    assert np.array_equal(found, padded(side, mask, 255, Image.Resampling.NEAREST))
+    height, width = side.part(*shape)
+    for y in range(height):  # nearest: the pixel that the target's centre lies in
+        for x in range(width):
+            assert found[y, x] == mask[int((y + 0.5) * shape[0] / height), int((x + 0.5) * shape[1] / width)]
+    assert (found == 255).sum() == 29 * 29 - height * width
+    assert not loaded[:, height:].any()
+    assert not loaded[:, :, width:].any()
+    assert loaded[:, :height, :width].all()
+
+
+def test_a_number_squashes() -> None:
+    mask = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert np.array_equal(squash(mask, 8), np.asarray(Image.fromarray(mask).resize((8, 8), Image.Resampling.NEAREST)))
+    assert np.array_equal(squash(mask, Side(8)), squash(mask, 8))

@@ -7,7 +7,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsseg_bench.engine.counts import average_scores, confusion, predict_labels, scores_from_logits, void_counts
+from fsseg_bench.data.loading import squash
+from fsseg_bench.engine.counts import (
+    average_parts,
+    average_scores,
+    confusion,
+    predict_labels,
+    resized,
+    scores_from_logits,
+    void_counts,
+)
+from fsseg_bench.protocol.side import Part, Side
 
 
 def loop_counts(prediction: np.ndarray, label: np.ndarray, ways: int) -> list[list[int]]:
@@ -76,3 +86,70 @@ def test_multi_scale_averages_the_softmax_at_input_size(ways: int) -> None:
     clear = ranked[:, -1] - ranked[:, -2] > 1e-5
     assert clear.mean() > 0.99
     np.testing.assert_array_equal(found[clear], expected.argmax(axis=1)[clear])
+
+
+PADDED = [((50, 37), 8), ((37, 50), 8), ((40, 40), 8), ((100, 3), 8), ((3, 100), 1)]
+
+
+def naive_part(maps: torch.Tensor, size: tuple[int, int], shares: tuple[float, float]) -> np.ndarray:
+    """Bilinear, half-pixel centres, of the upper left ``shares`` of maps (C, h, w): pixel by pixel."""
+    values = maps.double().numpy()
+    found = np.zeros((len(values), *size))
+    for y in range(size[0]):
+        for x in range(size[1]):
+            places = [
+                max((at + 0.5) * share * of / to - 0.5, 0.0)
+                for at, share, of, to in zip((y, x), shares, values.shape[1:], size, strict=True)
+            ]
+            (top, down), (left, right) = ((int(p), p - int(p)) for p in places)
+            below, behind = min(top + 1, values.shape[1] - 1), min(left + 1, values.shape[2] - 1)
+            upper = (1 - right) * values[:, top, left] + right * values[:, top, behind]
+            lower = (1 - right) * values[:, below, left] + right * values[:, below, behind]
+            found[:, y, x] = (1 - down) * upper + down * lower
+    return found
+
+
+@pytest.mark.parametrize(("shape", "multiple"), PADDED)
+def test_the_unpadded_part_is_resized_alone(shape: tuple[int, int], multiple: int) -> None:
+    maps = torch.randn(1, 2, 6, 7, generator=torch.Generator().manual_seed(3))
+    shares = Side(41, multiple).shares(*shape)
+    found = resized(maps, shape, shares)[0]
+    np.testing.assert_allclose(found.numpy(), naive_part(maps[0], shape, shares), atol=1e-5)
+    assert torch.equal(resized(maps, (9, 9), (1.0, 1.0)), F.interpolate(maps, (9, 9), mode="bilinear"))
+
+
+@pytest.mark.parametrize(("shape", "multiple"), PADDED)
+@pytest.mark.parametrize("side", [400, 401])
+def test_a_mask_comes_back_from_the_square(shape: tuple[int, int], multiple: int, side: int) -> None:
+    rng = np.random.RandomState(4)
+    mask = rng.randint(0, 2, shape).astype(np.uint8)
+    if min(shape) > 3:  # what a thousandth of the image becomes is not asked
+        mask = mask.repeat(4, axis=0).repeat(4, axis=1)[: shape[0], : shape[1]]
+    square = Side(side, multiple)
+    there = torch.from_numpy(squash(np.ascontiguousarray(mask), square))
+    logits = torch.where(there == 255, torch.tensor(9.0), (there == 1).float())[None, None]  # padding shouts
+    back = predict_labels(logits - 0.5, shape, square.shares(*shape))[0].numpy()
+    inside = (slice(0, max(shape[0] - 1, 1)), slice(0, max(shape[1] - 1, 1)))  # the last row and column see the padding
+    assert (back == mask)[inside].mean() > (0.99 if min(shape) > 3 else 0.95)
+    if min(square.shares(*shape)) < 0.9:
+        whole = predict_labels(logits - 0.5, shape)[0].numpy()
+        assert (whole == mask).mean() < 0.9
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+def test_scales_of_padded_images_are_averaged_part_by_part(ways: int) -> None:
+    size, shapes = Side(20, 4), [Part(50, 37), Part(37, 50), Part(30, 30)]
+    sides = [size.scaled(factor) for factor in (0.7, 1.0, 1.3)]
+    generator = torch.Generator().manual_seed(1)
+    logits = [3 * torch.randn(3, ways + 1, cells, cells, generator=generator) for cells in (5, 7, 9)]
+    found = average_parts(logits, sides, size, shapes)
+    for row, shape in enumerate(shapes):
+        part = size.part(*shape)
+        expected = np.zeros((ways + 1, *part))
+        for one, side in zip(logits, sides, strict=True):
+            exp = np.exp(naive_part(one[row], part, side.shares(*shape)))
+            expected += exp / exp.sum(axis=0) / 3
+        wanted = expected[1:] - expected[:1] if ways == 1 else expected
+        np.testing.assert_allclose(found[row, :, : part.height, : part.width].numpy(), wanted, atol=1e-5)
+        assert not found[row, :, part.height :].any()
+        assert not found[row, :, :, part.width :].any()

@@ -138,7 +138,8 @@ class Predictor:
                 "them otherwise, or use `fsseg-bench run`"
             )
         self._size = trained.size
-        self.title = f"{trained.name} on {trained.backbone}, input {trained.size} x {trained.size}, {trained.origin}"
+        shape = f"{trained.size} x {trained.size}{', padded' if trained.size.pads else ''}"
+        self.title = f"{trained.name} on {trained.backbone}, input {shape}, {trained.origin}"
         self._model = InferenceModel(trained.method.to(chosen), chosen, "fp32")
         self._classes: dict[str, _Encoded] = {}
 
@@ -305,7 +306,8 @@ class Predictor:
         """(H, W) foreground minus background logit."""
         size = (self._size, self._size)
         episode = Episode(support.features, support.masks, features, size, (_SEED,))
-        return resized(scores_from_logits(self._model.predict(episode)[0]), query.size)[0, 0]
+        scores = scores_from_logits(self._model.predict(episode)[0])
+        return resized(scores, query.size, self._size.shares(*query.size))[0, 0]
 
 
 def _squashed(support: Support, size: int) -> Tensor:

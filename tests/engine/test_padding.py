@@ -1,0 +1,120 @@
+"""A protocol that pads: what is counted against everything done image by image, and the same by every other way in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from fsseg_bench.engine.inference import normalise
+from fsseg_bench.engine.plan import Plan, make_plan
+from fsseg_bench.engine.predict.predictor import Predictor
+from fsseg_bench.engine.rerun import predicted_labels
+from fsseg_bench.records.lines import read_lines
+from fsseg_bench.records.read import read_run
+from fsseg_bench.report.recorded import RecordedEpisodes
+from tests.support.tiny_run import finish, tiny_request, tiny_training
+
+PAD = {"protocol.image.resize": "pad", "protocol.image.multiple": "8"}
+SIDE, TALL, WIDE = 64, 48, 64
+"""Photos are 40 x 30."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
+    request = tiny_request(tmp_path_factory.mktemp("padding"), settings=PAD, panels=1)
+    return make_plan(request), finish(request)
+
+
+def counts(folder: Path) -> list[tuple[Any, ...]]:
+    rows = read_lines(folder / "episodes.jsonl")
+    return [(row["episode"], row["classes"], row["input"], row["native"]) for row in rows]
+
+
+def square(plan: Plan, image: str) -> np.ndarray:
+    small = Image.fromarray(plan.source.image(image)).resize((WIDE, TALL), Image.Resampling.BILINEAR)
+    whole = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
+    whole[:TALL] = np.asarray(small)
+    return whole
+
+
+def mask_of(plan: Plan, image: str, class_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """In the square, void below; and as it is."""
+    native = plan.source.class_masks(image, [class_id])[0]
+    whole = np.full((SIDE, SIDE), 255, dtype=np.uint8)
+    whole[:TALL] = np.asarray(Image.fromarray(native).resize((WIDE, TALL), Image.Resampling.NEAREST))
+    return whole, native
+
+
+def matrix(prediction: np.ndarray, label: np.ndarray) -> list[int]:
+    return [int(((label == t) & (prediction == p)).sum()) for t in (0, 1) for p in (0, 1)]
+
+
+def test_counts_equal_a_naive_evaluation(made: tuple[Plan, Path]) -> None:
+    plan, folder = made
+    backbone, table, cpu = plan.model.backbone.eval(), plan.table, torch.device("cpu")
+    disputed = 0
+    with torch.no_grad():
+        for i, (_, (class_id,), at_input, at_native) in enumerate(counts(folder)):
+
+            def encoded(image: str) -> torch.Tensor:
+                return backbone(normalise(torch.from_numpy(square(plan, image)).permute(2, 0, 1)[None], backbone, cpu))
+
+            (support,) = table.supports[i][0]
+            full = F.interpolate(encoded(support), (SIDE, SIDE), mode="bilinear", align_corners=False)[0]
+            mask = torch.from_numpy(mask_of(plan, support, class_id)[0])
+            means = torch.stack([full[:, mask == v].sum(dim=1) / ((mask == v).sum() + 1e-5) for v in (0, 1)])
+            cosine = F.cosine_similarity(encoded(table.queries[i]), means[:, :, None, None], dim=1)[None]
+            whole, native = mask_of(plan, table.queries[i], class_id)
+            prediction = F.interpolate(cosine, (SIDE, SIDE), mode="bilinear", align_corners=False).argmax(dim=1)[0]
+            disputed += int(np.abs(np.array(at_input) - matrix(prediction.numpy(), whole)).sum())
+            height, width = native.shape
+            y = (torch.arange(height) + 0.5) / height * (TALL / SIDE) * 2 - 1  # of the whole map's [-1, 1]
+            x = (torch.arange(width) + 0.5) / width * (WIDE / SIDE) * 2 - 1
+            grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
+            read = F.grid_sample(cosine, grid, mode="bilinear", padding_mode="border", align_corners=False)
+            disputed += int(np.abs(np.array(at_native) - matrix(read.argmax(dim=1)[0].numpy(), native)).sum())
+    assert disputed <= 4  # folding batch-norm may flip a pixel whose scores tie to the last bits
+
+
+def test_pictures_recounts_and_repetitions_pad_too(made: tuple[Plan, Path]) -> None:
+    plan, folder = made
+    recorded = RecordedEpisodes()
+    run = read_run(folder)
+    assert "12 predictions and the masks" in recorded.recount(run)  # the masks at the input size are the padded ones
+    images = recorded.images(run, 3)
+    assert np.array_equal(images.query, square(plan, plan.table.queries[3]))
+    assert np.array_equal(images.truth, mask_of(plan, plan.table.queries[3], plan.table.classes[3][0])[0])
+    (again,) = predicted_labels({folder: [3]}).values()
+    (stored,) = recorded.predictions(run, [3]) or []
+    assert np.array_equal(again, stored)
+    assert run.settings.pad_multiple == 8
+    assert list((folder / "panels").iterdir())
+
+
+def test_predict_pads_as_the_run_did(made: tuple[Plan, Path]) -> None:
+    plan, folder = made
+    predictor = Predictor(folder)
+    assert "input 64 x 64, padded" in predictor.title
+    assert Predictor(folder, size=96)._size.multiple == 8
+    for i in (0, 5):
+        (support,), class_id = plan.table.supports[i][0], plan.table.classes[i][0]
+        mask = plan.source.class_masks(support, [class_id])[0]
+        predictor.set_support([plan.source.image(support)], [(mask == 1).astype(np.uint8)])
+        found = predictor.predict(plan.source.image(plan.table.queries[i])).mask
+        native = mask_of(plan, plan.table.queries[i], class_id)[1]
+        assert found.shape == native.shape
+        assert np.abs(np.array(counts(folder)[i][3]) - matrix(found, native)).sum() <= 40  # void of the support
+
+
+def test_it_trains_and_is_evaluated_at_several_scales(tmp_path: Path) -> None:
+    request = tiny_request(tmp_path, settings={**PAD, **tiny_training()}, iterations=2, scales=(0.7, 1.0))
+    folder = finish(request)
+    totals = {(sum(at_input), sum(at_native)) for _, _, at_input, at_native in counts(folder)}
+    assert max(at_input for at_input, _ in totals) <= TALL * WIDE  # padding is void
+    assert max(at_native for _, at_native in totals) <= 40 * 30
