@@ -52,6 +52,8 @@ class Setting:
     """Threads that decode ahead; 0 decodes in the main thread."""
     kept_as: CacheDtype = "float32"
     """What features are rounded to."""
+    boundary: float = 0.0
+    """Width of the bands along outlines that are counted, as a share of the diagonal; 0: none."""
 
     def query_size(self, scale: float) -> Side:
         """Side of the query at ``scale``, in pixels (417 at 0.7 is 292, at 1.3 it is 542)."""
@@ -181,9 +183,11 @@ class Evaluator:
         labels = Labels(truth[: len(chunk)], truth[len(chunk) :])
         scored = self._scores(feed, chunk, heads, masks, labels.input)
         with self._watch.measuring("evaluate_count_seconds"):
-            tensors = begin_counting(scored, labels, self.table.ways, self.setting.side)
+            tensors = begin_counting(scored, labels, self.table.ways, self.setting.side, self.setting.boundary)
         arrived = fetch(tensors, device)  # after the last mark: a device that has made the copy has passed all marks
-        return ChunkResults(chunk, arrived, [list(one.diagnostics) for one in scored], self._watch.taken())
+        return ChunkResults(
+            chunk, arrived, [list(one.diagnostics) for one in scored], self._watch.taken(), self.setting.boundary > 0
+        )
 
     def _measured_batch(self, feed: Feed, i: int) -> int:
         """How many episodes go through the head together, by the features of episode ``i``."""

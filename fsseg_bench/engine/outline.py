@@ -113,6 +113,7 @@ class Outline:
             side_information=protocol.side_information,
             runs=len(protocol.episodes.seeds) if len(protocol.episodes.seeds) > 1 else None,
             pad_multiple=protocol.image.side.multiple or None,
+            boundary=protocol.scoring.boundary or None,
             **digests,
         )
 

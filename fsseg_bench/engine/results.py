@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fsseg_bench.engine.counts import confusion, predict_labels, void_counts
+from fsseg_bench.engine.counts import boundary_counts, confusion, predict_labels, void_counts
 from fsseg_bench.engine.stopwatch import Span
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.side import Side
@@ -29,6 +29,11 @@ class EpisodeResult:
     """(N+1,) int64: what is predicted at void pixels at the input size."""
     native_void: Tensor
     """The same at the native size."""
+    input_boundary: Tensor | None
+    """(N, 3) int64 of the bands along outlines at the input size, see
+    :func:`fsseg_bench.engine.counts.boundary_counts`; None where the protocol counts none."""
+    native_boundary: Tensor | None
+    """The same at the native size."""
     prediction: Tensor
     """(S, S) uint8 on the CPU: what was predicted at the input size, in 0..N."""
     diagnostics: dict[str, Any]
@@ -44,6 +49,9 @@ class EpisodeResult:
             "input_void": self.input_void.tolist(),
             "native_void": self.native_void.tolist(),
         }
+        if self.input_boundary is not None and self.native_boundary is not None:
+            row["input_boundary"] = self.input_boundary.flatten().tolist()
+            row["native_boundary"] = self.native_boundary.flatten().tolist()
         if self.diagnostics:
             row["diagnostics"] = self.diagnostics
         return row
@@ -77,6 +85,8 @@ class ChunkResults(NamedTuple):
     """Their names, for each head."""
     spans: list[Span]
     """The device's work for it."""
+    boundary: bool
+    """Whether bands along outlines are counted."""
 
     def read(self, classes: Sequence[tuple[int, ...]]) -> list[tuple[EpisodeResult, ...]]:
         """The results of each episode, one for each head; ``classes`` are those of all episodes of the table.
@@ -88,6 +98,7 @@ class ChunkResults(NamedTuple):
         heads = []
         for names in self.diagnostics:
             finite, at_input, at_native, void_input, void_native, predicted = (next(tensors) for _ in range(6))
+            bands = (next(tensors), next(tensors)) if self.boundary else None
             self._check(finite.tolist())
             values = {name: next(tensors).tolist() for name in names}
             heads.append(
@@ -99,6 +110,8 @@ class ChunkResults(NamedTuple):
                         at_native[row],
                         void_input[row],
                         void_native[row],
+                        None if bands is None else bands[0][row],
+                        None if bands is None else bands[1][row],
                         predicted[row],
                         {name: of_all[row] for name, of_all in values.items()},
                     )
@@ -115,10 +128,13 @@ class ChunkResults(NamedTuple):
             )
 
 
-def begin_counting(scored: Sequence[Scored], labels: Labels, ways: int, side: Side) -> list[Tensor]:
+def begin_counting(
+    scored: Sequence[Scored], labels: Labels, ways: int, side: Side, boundary: float = 0.0
+) -> list[Tensor]:
     """Whatever is to be known of a chunk, on the device: of each head whether the scores are finite (B,), the pixel
     counts at the input size and at the native one (B, N+1, N+1), those of void pixels (B, N+1) likewise, the predicted
-    labels (B, S, S), and diagnostics. ``side`` is that of the input: an image's native counts are of its part alone."""
+    labels (B, S, S), with ``boundary``, a share of the diagonal, the bands' counts (B, N, 3) at both sizes, and
+    diagnostics. ``side`` is that of the input: an image's native counts, and its bands, are of its part alone."""
     results = []
     at_input = labels.input[0][None] if len(labels.input) == 1 else torch.stack(list(labels.input))
     shapes = [(label.shape[0], label.shape[1]) for label in labels.native]
@@ -135,6 +151,19 @@ def begin_counting(scored: Sequence[Scored], labels: Labels, ways: int, side: Si
             void_counts(predicted, at_input, ways),
             torch.cat([void_counts(prediction, label, ways) for prediction, label in native]),
             predicted,
+            *(_bands(predicted, at_input, native, ways, side, boundary) if boundary else ()),
             *(tensor.float() for tensor in diagnostics.values()),
         ]
     return results
+
+
+def _bands(
+    predicted: Tensor, at_input: Tensor, native: Sequence[tuple[Tensor, Tensor]], ways: int, side: Side, share: float
+) -> tuple[Tensor, Tensor]:
+    """(B, N, 3) at the input size and at the native one; padding is outside of the image."""
+    entered = []
+    for row, (_, label) in enumerate(native):
+        height, width = side.part(label.shape[1], label.shape[2])
+        part = slice(row, row + 1), slice(0, height), slice(0, width)
+        entered.append(boundary_counts(predicted[part], at_input[part], ways, share))
+    return torch.cat(entered), torch.cat([boundary_counts(*pair, ways, share) for pair in native])

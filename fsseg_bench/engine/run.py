@@ -38,7 +38,7 @@ from fsseg_bench.machine import stopping
 from fsseg_bench.machine.share import ALONE, Share
 from fsseg_bench.paths import results_root
 from fsseg_bench.progress import Progress
-from fsseg_bench.protocol.scoring import binary_iou, mean_iou
+from fsseg_bench.protocol.scoring import binary_iou, boundary_iou, mean_iou
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.records.counts import row_inspector
 from fsseg_bench.records.info import Timings
@@ -439,6 +439,7 @@ def setting_of(request: RunRequest, protocol: Protocol, device: torch.device, sh
     return Setting(
         size=protocol.image.side,
         kept_as=request.cache_dtype,
+        boundary=protocol.scoring.boundary,
         scales=request.scales,
         head_batch=request.head_batch or (None if backend_of(device).is_gpu else 1),
         workers=default_workers(request, device, share),
@@ -456,6 +457,9 @@ def _scores(rows: Sequence[dict[str, Any]], novel: Sequence[int], runs: int) -> 
             "mean_iou": mean_iou(counts, classes, novel, runs),
             "binary_iou": binary_iou(counts, runs),
         }
+        if f"{resolution}_boundary" in rows[0]:
+            bands = np.asarray([row[f"{resolution}_boundary"] for row in rows], dtype=np.int64)
+            scores[resolution]["boundary_iou"] = boundary_iou(bands.reshape(*classes.shape, 3), classes, novel, runs)
     return scores
 
 

@@ -214,6 +214,9 @@ class ScoringSpec:
     """Which score is the headline: at the input size, or at the query's own; counts are recorded at both."""
     scales: Annotated[tuple[float, ...], Must("a list of different numbers above 0, at most 4", _are_scales)]
     """Query scales of the multi-scale variant."""
+    boundary: Annotated[float, Range(least=0, below=1)] = later(0.0)
+    """Width of the band along outlines that boundary-IoU counts, as a share of the image's diagonal (0.02 is usual); 0:
+    none is counted."""
 
 
 @dataclass(frozen=True)

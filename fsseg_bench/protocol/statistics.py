@@ -23,6 +23,7 @@ from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.scoring import (
     binary_iou,
     binary_terms,
+    boundary_terms,
     check_defined,
     positions,
     runs_of,
@@ -30,7 +31,9 @@ from fsseg_bench.protocol.scoring import (
     way_terms,
 )
 
-Metric = Literal["mean", "binary"]
+Metric = Literal["mean", "binary", "boundary"]
+METRICS: tuple[Metric, ...] = ("mean", "binary")
+"""Those that every run has; boundary-IoU is of protocols with ``scoring.boundary``."""
 IntervalKind = Literal["images", "episodes"]
 """What an interval is over: other images and episodes, or other episodes of the same images alone."""
 
@@ -58,6 +61,8 @@ class FoldCounts:
     """The images of the episodes; None where they are not known."""
     runs: int = 1
     """The episodes are so many runs of equal length, one behind the other; a score is the mean of the runs' scores."""
+    boundary: npt.ArrayLike | None = None
+    """(E, N, 3) integers, see :func:`fsseg_bench.protocol.scoring.boundary_iou`; None where none were counted."""
 
     @property
     def run_numbers(self) -> Int64:
@@ -86,6 +91,20 @@ class FoldCounts:
         found = positions(self.classes, self.novel)
         return found if self.runs == 1 else found + self.run_numbers[:, None] * len(self.novel)
 
+    def way_terms(self, metric: Metric) -> Int64:
+        """tp, fp and fn of each way of each episode, int64 (3, E, N), of ``"mean"`` or of ``"boundary"``.
+
+        Raises:
+            ValueError: another metric, no bands, or as ``scoring``.
+        """
+        if metric == "mean":
+            return way_terms(self.confusion, self.classes)
+        if metric != "boundary" or self.boundary is None:
+            raise ValueError(
+                f"unknown metric {metric!r}; use 'mean', 'binary' or, where outlines are counted, 'boundary'"
+            )
+        return boundary_terms(self.boundary, self.classes)
+
 
 def percentile_interval(scores: Float64, level: float) -> Interval:
     """The middle share ``level`` of resampled scores (R,); NaNs are left out.
@@ -112,9 +131,7 @@ def episode_terms(fold: FoldCounts, metric: Metric) -> Int64:
     if metric == "binary":
         binary_iou(fold.confusion, fold.runs)
         return _of_runs(binary_terms(fold.confusion), fold)
-    if metric != "mean":
-        raise ValueError(f"unknown metric {metric!r}; use 'mean' or 'binary'")
-    tp, fp, fn = way_terms(fold.confusion, fold.classes)
+    tp, fp, fn = fold.way_terms(metric)
     things = len(fold.novel) * fold.runs
     where = (np.arange(len(tp))[:, None] * things + fold.places).ravel()
     terms = np.zeros((len(tp), things, 2), np.int64)
@@ -187,16 +204,16 @@ class Influence:
 
 
 def fold_influence(fold: FoldCounts, metric: Metric) -> Influence:
-    """Of the fold's mean-IoU or binary-IoU: T = 1.
+    """Of the fold's mean-IoU, binary-IoU or boundary-IoU: T = 1.
 
     Raises:
         UserError, ValueError: as :func:`fsseg_bench.protocol.statistics.episode_terms`.
     """
-    if metric != "mean":
+    if metric == "binary":
         of_things = _of_ratios(fold, metric)
         return Influence(*(part.mean(axis=-1, keepdims=True) for part in vars(of_things).values()))
     # by way and not by class: an episode has pixels of its own classes alone
-    terms, where, things = way_terms(fold.confusion, fold.classes), fold.places, len(fold.novel) * fold.runs
+    terms, where, things = fold.way_terms(metric), fold.places, len(fold.novel) * fold.runs
     counts = summed(terms, where, things)
     total = counts.tp + counts.fp + counts.fn
     _check_defined(total, fold)

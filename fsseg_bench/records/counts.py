@@ -22,7 +22,18 @@ _NOTED = re.compile(rb',"(?:input_void|diagnostics|check)":.*')  # what the engi
 _BUT_DIGITS = bytes(code if chr(code) in "0123456789" else ord(" ") for code in range(256))
 _MOST_PIXELS = 2**48  # sums of counts below this stay within int64
 _VOID = ("input_void", "native_void")
-_KEYS = {"episode", "classes", "input", "native", *_VOID, "diagnostics"}
+_BOUNDARY = ("input_boundary", "native_boundary")
+_KEYS = {"episode", "classes", "input", "native", *_VOID, *_BOUNDARY, "diagnostics"}
+
+
+class BoundaryCounts(NamedTuple):
+    """Pixels of the bands along outlines, in E episodes of N ways: in both bands, in the predicted one alone, in the
+    true one alone."""
+
+    input: Int64
+    """(E, N, 3) pixels at the protocol's input size."""
+    native: Int64
+    """(E, N, 3) pixels at the query's native size."""
 
 
 class EpisodeCounts(NamedTuple):
@@ -34,6 +45,13 @@ class EpisodeCounts(NamedTuple):
     """(E, N+1, N+1) pixels at the protocol's input size."""
     native: Int64
     """(E, N+1, N+1) pixels at the query's native size."""
+    boundary: BoundaryCounts | None = None
+    """Where the protocol counts bands along outlines."""
+
+    def of(self, episodes: Int64) -> EpisodeCounts:
+        """Those of some episodes, by number."""
+        bands = None if self.boundary is None else BoundaryCounts(*(part[episodes] for part in self.boundary))
+        return EpisodeCounts(self.classes[episodes], self.input[episodes], self.native[episodes], bands)
 
 
 class VoidCounts(NamedTuple):
@@ -51,15 +69,33 @@ def parse_void(data: bytes, way: int, path: Path) -> VoidCounts | None:
     Raises:
         RecordError: some rows have them and others do not; LinesError: a line is damaged. Names ``path``.
     """
+    found = _parsed(data, way, path, _VOID, "counts of void pixels")
+    return None if found is None else VoidCounts(*(part.reshape(-1, way + 1) for part in found))
+
+
+def parse_boundary(data: bytes, way: int, path: Path) -> BoundaryCounts:
+    """The counts of bands along outlines in an episode log's content.
+
+    Raises:
+        RecordError: some rows have none; LinesError: a line is damaged. Names ``path``.
+    """
+    found = _parsed(data, way, path, _BOUNDARY, "counts of outlines")
+    if found is None:
+        raise RecordError(f"{path}: the episodes have no counts of outlines (scoring.boundary)")
+    return BoundaryCounts(*(part.reshape(-1, way, 3) for part in found))
+
+
+def _parsed(data: bytes, way: int, path: Path, keys: Sequence[str], what: str) -> list[Int64] | None:
+    """(E, ...) numbers of each of ``keys``; None where no row has them."""
     import numpy as np
 
     rows = parse_lines(data, path, inspect=lambda _, row: _wrong(row, way))
-    known = [row for row in rows if _VOID[0] in row]
+    known = [row for row in rows if keys[0] in row]
     if not known:
         return None
     if len(known) < len(rows):
-        raise RecordError(f"{path}: {len(rows) - len(known)} of {len(rows)} episodes have no counts of void pixels")
-    return VoidCounts(*(np.array([row[key] for row in rows], np.int64).reshape(-1, way + 1) for key in _VOID))
+        raise RecordError(f"{path}: {len(rows) - len(known)} of {len(rows)} episodes have no {what}")
+    return [np.array([row[key] for row in rows], np.int64) for key in keys]
 
 
 def parse_counts(data: bytes, way: int, novel: set[int], path: Path) -> EpisodeCounts:
@@ -117,6 +153,9 @@ def row_inspector(
                 counted = sum(row[key]) + sum(row.get(f"{key}_void", ()))
                 if counted > limit:
                     return f"{key} counts {counted} pixels; the query has {limit}"
+                bands = row.get(f"{key}_boundary", ())
+                if any(sum(bands[start : start + 3]) > limit for start in range(0, len(bands), 3)):
+                    return f"{key}_boundary counts more pixels than the query has, {limit}"
         return None
 
     return inspect
@@ -131,11 +170,11 @@ def _wrong(row: Row, way: int) -> str | None:
         values = row.get(key)
         if not (isinstance(values, list) and len(values) == width and all(map(_countable, values))):
             return f"{key!r} must hold {width} whole numbers of at least 0"
-    if any(key in row for key in _VOID):
-        for key in _VOID:
+    for keys, width in ((_VOID, way + 1), (_BOUNDARY, 3 * way)):
+        for key in keys if any(key in row for key in keys) else ():
             values = row.get(key)
-            if not (isinstance(values, list) and len(values) == way + 1 and all(map(_countable, values))):
-                return f"{key!r} must hold {way + 1} whole numbers of at least 0"
+            if not (isinstance(values, list) and len(values) == width and all(map(_countable, values))):
+                return f"{key!r} must hold {width} whole numbers of at least 0"
     return None
 
 

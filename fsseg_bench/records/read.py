@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
-from fsseg_bench.records.counts import EpisodeCounts, VoidCounts, parse_counts, parse_void
+from fsseg_bench.records.counts import EpisodeCounts, VoidCounts, parse_boundary, parse_counts, parse_void
 from fsseg_bench.records.info import (
     EPISODES_FILE,
     EVALUATED_FILE,
@@ -101,7 +101,10 @@ class StoredRun:
                 settings.
         """
         data, path = self._episode_log()
-        return parse_counts(data, self.settings.way, set(self.novel), path)
+        counts = parse_counts(data, self.settings.way, set(self.novel), path)
+        if self.settings.boundary is None:
+            return counts
+        return counts._replace(boundary=parse_boundary(data, self.settings.way, path))
 
     def void_counts(self) -> VoidCounts | None:
         """What was predicted at void pixels; None where a version recorded the run that did not count them.

@@ -82,7 +82,7 @@ OF_A_TABLE = (
     "protocol_digest",
     "headline",
     "way",
-    *("side_information", "pad_multiple"),
+    *("side_information", "pad_multiple", "boundary"),
 )
 """Settings that all numbers of a table share."""
 OF_A_FOLD = (
@@ -170,6 +170,8 @@ class RunSettings:
     """What the episodes give away of the query besides its pixels, in words; None under most protocols."""
     pad_multiple: Annotated[int, Range(least=1)] | None = None
     """Where images keep their shape and are padded: what their sides are multiples of; None: they are squashed."""
+    boundary: Annotated[float, Range(above=0, below=1)] | None = None
+    """Width of the bands along outlines that were counted, as a share of the diagonal; None: none were."""
 
     def __post_init__(self) -> None:
         """Refuses what no run has.

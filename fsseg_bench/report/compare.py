@@ -13,12 +13,11 @@ from fsseg_bench.protocol.paired import Difference, PairedResult, paired_by_imag
 from fsseg_bench.protocol.paired_episodes import paired_by_episodes
 from fsseg_bench.protocol.significance import SeedSpread, holm, seed_spread
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import IntervalKind, Metric
+from fsseg_bench.protocol.statistics import METRICS, IntervalKind, Metric
 from fsseg_bench.records.info import TABLE_FILE
 from fsseg_bench.report.contender import Contender, also_different, match
 from fsseg_bench.report.intervals import HOW_TO_WRITE_TABLE, class_names
 from fsseg_bench.report.scored import ScoredRun, score_runs
-from fsseg_bench.report.words import METRICS
 
 TOO_FEW = "nothing to compare; name a baseline and at least one other"
 _Runs = tuple[tuple[ScoredRun, ...], ...]

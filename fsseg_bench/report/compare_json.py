@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from fsseg_bench.protocol.statistics import METRICS
 from fsseg_bench.report.compare import Adjusted, Comparison
 from fsseg_bench.report.compare_cells import power_of
 from fsseg_bench.report.seen import facts, seen_of_run, source_of
-from fsseg_bench.report.words import METRICS
 from fsseg_bench.storage.json_text import plain
 
 _SCORES = {"baseline", "other", "low", "high", "error", "lasting", "difference"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-from fsseg_bench.protocol.statistics import IntervalKind, Metric
+from fsseg_bench.protocol.statistics import METRICS, IntervalKind, Metric
 from fsseg_bench.report.compare import Adjusted, Comparison, Versus
 from fsseg_bench.report.compare_cells import (
     POWER,
@@ -20,7 +20,7 @@ from fsseg_bench.report.compare_cells import (
 from fsseg_bench.report.compare_words import comparison_remarks, setting_words
 from fsseg_bench.report.intervals import OVER, span
 from fsseg_bench.report.model import Cell, Column, Table, printable
-from fsseg_bench.report.words import METRIC_NAMES, METRICS
+from fsseg_bench.report.words import METRIC_NAMES
 
 _NUMBERS = ("difference", "interval", "p", "p (Holm)")
 _Rows = list[tuple[Cell, ...]]

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import IntervalKind, Metric
+from fsseg_bench.protocol.statistics import METRICS, IntervalKind, Metric
 from fsseg_bench.report.document import Document, Request, document
 from fsseg_bench.report.find_papers import RUNS
 from fsseg_bench.report.frames.opening import choice, condition_texts
@@ -80,7 +80,7 @@ def make_report(
         tables=tuple(map(str, names)),
         methods=(method,) if isinstance(method, str) else tuple(method or ()),
         where=condition_texts(filters, where),
-        metric=choice("metric", metric, get_args(Metric)),
+        metric=choice("metric", metric, METRICS),
         resolution=choice("resolution", resolution, [None, *get_args(Resolution)]),
         interval=choice("interval", interval, get_args(IntervalKind)),
         episodes=episodes,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import RecordError, StoredRun, read_run
 from fsseg_bench.report.collect import open_runs
 from fsseg_bench.report.seen import facts, seen_of_run, source_of
@@ -75,7 +74,7 @@ def _scores(run: StoredRun) -> dict[str, Any]:
     (scored,) = collection.done
     scores: dict[str, Any] = {}
     for resolution in get_args(Resolution):
-        for metric in get_args(Metric):
+        for metric in scored.metrics:
             interval = collection.intervals.of([scored], metric, resolution).interval
             scores.setdefault(resolution, {})[METRIC_NAMES[metric]] = {
                 "iou": 100 * scored.score(metric, resolution),

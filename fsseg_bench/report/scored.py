@@ -12,9 +12,9 @@ import numpy as np
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.images import EpisodeImages
-from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou, runs_of
+from fsseg_bench.protocol.scoring import binary_iou, boundary_iou, class_iou, mean_iou, runs_of
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import FoldCounts, Metric
+from fsseg_bench.protocol.statistics import METRICS, FoldCounts, Metric
 from fsseg_bench.records.info import TABLE_FILE
 from fsseg_bench.records.read import EpisodeCounts, RecordError, RecordWarning, StoredRun, try_record
 
@@ -36,10 +36,18 @@ class ScoredRun:
             confusion = getattr(self.counts, resolution)
             scores["mean", resolution] = mean_iou(confusion, self.counts.classes, novel, self.record.runs)
             scores["binary", resolution] = binary_iou(confusion, self.record.runs)
+            if self.counts.boundary is not None:
+                bands = getattr(self.counts.boundary, resolution)
+                scores["boundary", resolution] = boundary_iou(bands, self.counts.classes, novel, self.record.runs)
         return scores
 
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the run has a score of."""
+        return (*METRICS, "boundary") if self.counts.boundary is not None else METRICS
+
     def score(self, metric: Metric, resolution: Resolution) -> float:
-        """Mean-IoU or binary-IoU of the fold, in [0, 1].
+        """Mean-IoU, binary-IoU or, where outlines are counted, boundary-IoU of the fold, in [0, 1].
 
         Raises:
             UserError: a held-out class has no episode.
@@ -49,7 +57,11 @@ class ScoredRun:
     @cached_property
     def _folds(self) -> dict[Resolution, FoldCounts]:
         about = self.counts.classes, self.record.novel, self.images, self.record.runs
-        return {resolution: FoldCounts(getattr(self.counts, resolution), *about) for resolution in get_args(Resolution)}
+        bands = self.counts.boundary
+        return {
+            resolution: FoldCounts(getattr(self.counts, resolution), *about, bands and getattr(bands, resolution))
+            for resolution in get_args(Resolution)
+        }
 
     def fold_counts(self, resolution: Resolution) -> FoldCounts:
         """The counts as the statistics take them; always the same object."""
@@ -111,7 +123,7 @@ def _first(counts: EpisodeCounts, episodes: int | None, runs: int) -> EpisodeCou
     if parts[0].stop < episodes:
         of = "the run has" if runs == 1 else "each of the runs has"
         raise UserError(f"{of} {parts[0].stop} episodes; the first {episodes} were asked for")
-    return EpisodeCounts(*(np.concatenate([own[part][:episodes] for part in parts]) for own in counts))
+    return counts.of(np.concatenate([np.arange(part.start, part.start + episodes) for part in parts]))
 
 
 class KnownImages:

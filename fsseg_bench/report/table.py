@@ -32,6 +32,8 @@ HOW: dict[Metric, str] = {
     "mean": "Mean-IoU: pixel counts are summed over a fold's episodes, IoU is taken per held-out class and averaged "
     "over classes (background excluded)",
     "binary": "Binary-IoU: all pixels of a fold are pooled; the mean of foreground and background IoU",
+    "boundary": "Boundary-IoU: as mean-IoU, of the pixels of each mask that lie within {} of the image's diagonal of "
+    "its outline",
 }
 _WIDEST = 12
 """Columns of numbers that a page holds."""
@@ -55,20 +57,33 @@ def runs_tables(
 
 def _side_by_side(runs: Sequence[ScoredRun], metric: Metric) -> list[list[ScoredRun]]:
     """The runs of each table: those of all shots, or of one shot where two would be too wide."""
-    if not _wide(_folds(runs), metric):
+    if not _wide(runs, metric):
         return [list(runs)]
     shots = sorted({run.record.settings.shot for run in runs})
     return [[run for run in runs if run.record.settings.shot == shot] for shot in shots]
 
 
-def _wide(folds: Sequence[int], metric: Metric) -> bool:
-    return 2 * len(_places(folds, metric)) > _WIDEST
+def _wide(runs: Sequence[ScoredRun], metric: Metric) -> bool:
+    return 2 * len(_places(runs, metric)) > _WIDEST
 
 
-def _places(folds: Sequence[int], metric: Metric) -> list[tuple[FoldOrMean, Metric]]:
+def _places(runs: Sequence[ScoredRun], metric: Metric) -> list[tuple[FoldOrMean, Metric]]:
     """What has a column at each shot. A single fold has none beside the mean, which it is."""
-    more: list[tuple[FoldOrMean, Metric]] = [("mean", "binary")] if metric == "mean" else []
-    return [*((fold, metric) for fold in folds if len(folds) > 1), ("mean", metric), *more]
+    folds, means = _folds(runs), _means(runs, metric)
+    return [*((fold, metric) for fold in folds if len(folds) > 1), *(("mean", one) for one in means)]
+
+
+def _means(runs: Sequence[ScoredRun], metric: Metric) -> list[Metric]:
+    """What has a column of its mean over the folds."""
+    if metric != "mean":
+        return [metric]
+    return ["mean", "binary", "boundary"] if _band(runs) else ["mean", "binary"]
+
+
+def _band(runs: Sequence[ScoredRun]) -> float:
+    """The width of the bands along outlines that all runs counted, as a share of the diagonal; 0: none."""
+    widths = {run.record.settings.boundary for run in runs}
+    return (widths.pop() or 0.0) if len(widths) == 1 else 0.0
 
 
 def _folds(runs: Sequence[ScoredRun]) -> range:
@@ -82,11 +97,11 @@ def _table(
     rows = group_rows(runs, collection)
     shots = sorted({shot for row in rows for shot in row.runs})
     folds = _folds(runs)
-    words = f"{rules.way}-way {shots[0]}-shot" if _wide(folds, metric) else f"{rules.way}-way"
+    words = f"{rules.way}-way {shots[0]}-shot" if _wide(runs, metric) else f"{rules.way}-way"
     labels = ("method", "backbone", "settings") if any(row.variant for row in rows) else ("method", "backbone")
     cells = MeasuredCells(collection, resolution, folds)
-    cells.prepare(rows, [metric], ["mean", "binary"] if metric == "mean" else [metric])
-    places = [(shot, place, own) for shot in shots for place, own in _places(folds, metric)]
+    cells.prepare(rows, [metric], _means(runs, metric))
+    places = [(shot, place, own) for shot in shots for place, own in _places(runs, metric)]
     columns = [*(Column(("", name)) for name in labels), *(_column(*place, metric) for place in places)]
     body = [
         (
@@ -103,7 +118,7 @@ def _table(
         resolution,
         name=("runs", f"{words.replace('-', '').replace(' ', '-')}-{metric}"),
         title=f"{METRIC_NAMES[metric]}, {words}",
-        how=HOW[metric],
+        how=HOW[metric] + (f". {HOW['boundary'].format(f'{100 * _band(runs):g} %')}" if _band(runs) else ""),
         mean=mean_words(len(folds)),
         columns=columns,
         labels=len(labels),

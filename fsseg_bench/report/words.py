@@ -15,8 +15,7 @@ from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.records.settings import RELEASED, UNKNOWN, ShownSettings, flat
 
-METRIC_NAMES: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU"}
-METRICS = tuple(METRIC_NAMES)
+METRIC_NAMES: dict[Metric, str] = {"mean": "mean-IoU", "binary": "binary-IoU", "boundary": "boundary-IoU"}
 GeneralisedMetric = Literal["base", "novel", "mean of base and novel", "mean over all classes"]
 """Of base and novel classes labelled at once. The last two are both called the mean in print and are never one."""
 PrintedMetric = Literal["mean", "binary", "base", "novel", "mean of base and novel", "mean over all classes"]

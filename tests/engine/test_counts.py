@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from fsseg_bench.data.loading import squash
 from fsseg_bench.engine.counts import (
     average_parts,
     average_scores,
+    boundary_counts,
     confusion,
     predict_labels,
     resized,
@@ -153,3 +156,57 @@ def test_scales_of_padded_images_are_averaged_part_by_part(ways: int) -> None:
         np.testing.assert_allclose(found[row, :, : part.height, : part.width].numpy(), wanted, atol=1e-5)
         assert not found[row, :, part.height :].any()
         assert not found[row, :, :, part.width :].any()
+
+
+def eroded(mask: np.ndarray, times: int) -> np.ndarray:
+    """One erosion by a 3 x 3 square after the other, the outside of the image being 0 (boundary-iou-api's rule)."""
+    for _ in range(times):
+        padded = np.pad(mask, 1)
+        shifted = [padded[y : y + mask.shape[0], x : x + mask.shape[1]] for y in range(3) for x in range(3)]
+        mask = np.min(shifted, axis=0)
+    return mask
+
+
+def blobs(rng: np.random.RandomState, shape: tuple[int, int], values: int) -> np.ndarray:
+    """Labels with outlines of every kind: rectangles over one another, and some single pixels."""
+    found = np.zeros(shape, dtype=np.uint8)
+    for _ in range(6):
+        (top, bottom), (left, right) = (sorted(rng.randint(0, side + 1, 2)) for side in shape)
+        found[top:bottom, left:right] = rng.randint(0, values)
+    found[rng.randint(0, shape[0], 5), rng.randint(0, shape[1], 5)] = rng.randint(0, values, 5)
+    return found
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+@pytest.mark.parametrize(("shape", "share"), [((37, 50), 0.02), ((37, 50), 0.06), ((9, 70), 0.1), ((24, 24), 0.5)])
+def test_bands_equal_single_erosions(ways: int, shape: tuple[int, int], share: float) -> None:
+    rng = np.random.RandomState(ways)
+    label = np.stack([blobs(rng, shape, ways + 1) for _ in range(3)])
+    prediction = np.stack([blobs(rng, shape, ways + 1) for _ in range(3)])
+    label[0, 5:8, 3:30] = 255
+    label[1], prediction[1] = 1, 1  # all of the image: the band runs along its border
+    times = max(1, round(share * math.sqrt(shape[0] ** 2 + shape[1] ** 2)))
+    assert times == {0.02: 1, 0.06: 4, 0.1: 7, 0.5: 17}[share]
+    found = boundary_counts(torch.from_numpy(prediction), torch.from_numpy(label), ways, share)
+    assert found.dtype == torch.int64
+    for i in range(3):
+        for way in range(1, ways + 1):
+            true = (label[i] == way).astype(np.uint8)
+            guessed = ((prediction[i] == way) & (label[i] != 255)).astype(np.uint8)
+            band, other = (mask - eroded(mask, times) == 1 for mask in (true, guessed))
+            expected = [(band & other).sum(), (other & ~band).sum(), (band & ~other).sum()]
+            assert found[i, way - 1].tolist() == expected
+    whole = shape[0] * shape[1] - max(shape[0] - 2 * times, 0) * max(shape[1] - 2 * times, 0)
+    assert found[1, 0].tolist() == [whole, 0, 0]
+
+
+def test_a_perfect_prediction_beside_void_has_a_perfect_band() -> None:
+    """VOC draws void around objects: what is predicted there is neither right nor wrong, in bands, too."""
+    label = torch.zeros(1, 30, 30, dtype=torch.uint8)
+    label[0, 8:22, 8:22] = 255
+    label[0, 10:20, 10:20] = 1
+    for grown in (0, 1, 2):
+        prediction = torch.zeros_like(label)
+        prediction[0, 10 - grown : 20 + grown, 10 - grown : 20 + grown] = 1
+        (counts,) = boundary_counts(prediction, label, 1, 0.05)
+        assert counts.tolist() == [[100 - 36, 0, 0]]  # d is 2

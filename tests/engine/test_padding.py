@@ -11,23 +11,30 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+import fsseg_bench
 from fsseg_bench.engine.inference import normalise
 from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.engine.predict.predictor import Predictor
 from fsseg_bench.engine.rerun import predicted_labels
 from fsseg_bench.records.lines import read_lines
 from fsseg_bench.records.read import read_run
+from fsseg_bench.report.collect import find_runs
+from fsseg_bench.report.record_facts import record_facts
 from fsseg_bench.report.recorded import RecordedEpisodes
+from fsseg_bench.report.table import runs_tables
 from tests.support.tiny_run import finish, tiny_request, tiny_training
 
 PAD = {"protocol.image.resize": "pad", "protocol.image.multiple": "8"}
+BAND = {"protocol.scoring.boundary": "0.04"}
 SIDE, TALL, WIDE = 64, 48, 64
 """Photos are 40 x 30."""
+BAND_PIXELS = {"input_boundary": 3, "native_boundary": 2}
+"""4 % of diagonals of 80 (the filled part's) and of 50."""
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
-    request = tiny_request(tmp_path_factory.mktemp("padding"), settings=PAD, panels=1)
+    request = tiny_request(tmp_path_factory.mktemp("padding"), settings={**PAD, **BAND}, panels=1)
     return make_plan(request), finish(request)
 
 
@@ -55,10 +62,24 @@ def matrix(prediction: np.ndarray, label: np.ndarray) -> list[int]:
     return [int(((label == t) & (prediction == p)).sum()) for t in (0, 1) for p in (0, 1)]
 
 
+def bands(guess: np.ndarray, label: np.ndarray, pixels: int) -> list[int]:
+    """By squared windows; the outside of the image is no mask's."""
+
+    def band(mask: np.ndarray) -> np.ndarray:
+        kept = np.zeros_like(mask)
+        for y in range(pixels, mask.shape[0] - pixels):
+            for x in range(pixels, mask.shape[1] - pixels):
+                kept[y, x] = mask[y - pixels : y + pixels + 1, x - pixels : x + pixels + 1].all()
+        return mask & ~kept
+
+    true, found = band(label == 1), band((guess == 1) & (label != 255))
+    return [int((true & found).sum()), int((found & ~true).sum()), int((true & ~found).sum())]
+
+
 def test_counts_equal_a_naive_evaluation(made: tuple[Plan, Path]) -> None:
     plan, folder = made
     backbone, table, cpu = plan.model.backbone.eval(), plan.table, torch.device("cpu")
-    disputed = 0
+    disputed, rows = 0, read_lines(folder / "episodes.jsonl")
     with torch.no_grad():
         for i, (_, (class_id,), at_input, at_native) in enumerate(counts(folder)):
 
@@ -78,7 +99,14 @@ def test_counts_equal_a_naive_evaluation(made: tuple[Plan, Path]) -> None:
             x = (torch.arange(width) + 0.5) / width * (WIDE / SIDE) * 2 - 1
             grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
             read = F.grid_sample(cosine, grid, mode="bilinear", padding_mode="border", align_corners=False)
-            disputed += int(np.abs(np.array(at_native) - matrix(read.argmax(dim=1)[0].numpy(), native)).sum())
+            guessed = read.argmax(dim=1)[0].numpy()
+            disputed += int(np.abs(np.array(at_native) - matrix(guessed, native)).sum())
+            row = rows[i]
+            for key, guess, label in (
+                ("input_boundary", prediction.numpy()[:TALL], whole[:TALL]),
+                ("native_boundary", guessed, native),
+            ):
+                disputed += int(np.abs(np.array(row[key]) - bands(guess, label, BAND_PIXELS[key])).sum())
     assert disputed <= 4  # folding batch-norm may flip a pixel whose scores tie to the last bits
 
 
@@ -93,7 +121,7 @@ def test_pictures_recounts_and_repetitions_pad_too(made: tuple[Plan, Path]) -> N
     (again,) = predicted_labels({folder: [3]}).values()
     (stored,) = recorded.predictions(run, [3]) or []
     assert np.array_equal(again, stored)
-    assert run.settings.pad_multiple == 8
+    assert (run.settings.pad_multiple, run.settings.boundary) == (8, 0.04)
     assert list((folder / "panels").iterdir())
 
 
@@ -118,3 +146,26 @@ def test_it_trains_and_is_evaluated_at_several_scales(tmp_path: Path) -> None:
     totals = {(sum(at_input), sum(at_native)) for _, _, at_input, at_native in counts(folder)}
     assert max(at_input for at_input, _ in totals) <= TALL * WIDE  # padding is void
     assert max(at_native for _, at_native in totals) <= 40 * 30
+
+
+def test_bands_are_in_tables_and_frames(made: tuple[Plan, Path]) -> None:
+    _, folder = made
+    rows, run = read_lines(folder / "episodes.jsonl"), read_run(folder)
+    expected = {}
+    for resolution in ("input", "native"):
+        of_class: dict[int, np.ndarray] = {}
+        for row in rows:
+            of_class.setdefault(row["classes"][0], np.zeros(3))
+            of_class[row["classes"][0]] += row[f"{resolution}_boundary"]
+        expected[resolution] = 100 * np.mean([counted[0] / counted.sum() for counted in of_class.values()])
+    (table,) = runs_tables(find_runs(folder), resolution="native")
+    place = [column.title for column in table.columns].index("1-shot boundary")
+    assert table.rows[0][place].value is None  # of one of four folds there is no mean
+    assert "lie within 4 % of the image's diagonal" in " ".join(table.remarks)
+    frame = fsseg_bench.results(folder)
+    found = frame[frame["metric"] == "boundary"].set_index("resolution")
+    assert found["iou"].to_dict() == pytest.approx(expected)
+    assert (found["iou_low"] < found["iou"]).all()
+    shown = record_facts(folder)["scores"]["native"]["boundary-IoU"]["iou"]
+    assert shown == pytest.approx(expected["native"])
+    assert run.info.scores["native"]["boundary_iou"] == pytest.approx(expected["native"] / 100)

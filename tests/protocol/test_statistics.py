@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.scoring import binary_iou, class_iou, mean_iou
+from fsseg_bench.protocol.scoring import binary_iou, boundary_iou, class_iou, mean_iou
 from fsseg_bench.protocol.statistics import (
     FoldCounts,
     Influence,
@@ -243,7 +243,7 @@ def test_arguments_out_of_range() -> None:
         bootstrap_interval([], "mean")
     with pytest.raises(ValueError, match="resamples is 0"):
         bootstrap_interval([fold], "mean", resamples=0)
-    with pytest.raises(ValueError, match="unknown metric 'fb'; use 'mean' or 'binary'"):
+    with pytest.raises(ValueError, match="unknown metric 'fb'; use 'mean', 'binary' or"):
         bootstrap_interval([fold], "fb")  # type: ignore[arg-type]
     for level in (0.0, 1.0, 95.0):
         with pytest.raises(ValueError, match=f"level is {level}"):
@@ -300,3 +300,22 @@ def test_differences_and_means() -> None:
 def test_images_that_are_not_known() -> None:
     with pytest.raises(ValueError, match="images of the episodes are not known"):
         images_of(pair(1)[0])
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+def test_boundary_iou_is_a_mean_iou_of_other_pixels(ways: int) -> None:
+    """Each way's band counts as a one-way episode of its own give the same score and, one way, the same influences."""
+    rng, fold = np.random.RandomState(7), simulated(3, ways=ways)
+    classes = np.asarray(fold.classes)
+    bands = rng.randint(1, 90, (*classes.shape, 3))
+    counted = FoldCounts(fold.confusion, fold.classes, fold.novel, boundary=bands)
+    tp, fp, fn = (bands[..., i].ravel() for i in range(3))
+    alone = FoldCounts(np.stack([0 * tp, fp, fn, tp], axis=1).reshape(-1, 2, 2), classes.reshape(-1, 1), fold.novel)
+    wanted_score = mean_iou(alone.confusion, alone.classes, fold.novel)
+    assert boundary_iou(bands, classes, fold.novel) == pytest.approx(wanted_score)
+    found, wanted = fold_influence(counted, "boundary"), fold_influence(alone, "mean")
+    np.testing.assert_allclose(found.value, wanted.value)
+    np.testing.assert_allclose(found.change, wanted.change.reshape(-1, ways).sum(axis=1, keepdims=True), atol=1e-15)
+    for metric, other in (("boundary", fold), ("something", counted)):
+        with pytest.raises(ValueError, match="unknown metric"):
+            fold_influence(other, metric)  # type: ignore[arg-type]

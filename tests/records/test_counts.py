@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsseg_bench.records.counts import parse_counts, parse_void, row_inspector
+from fsseg_bench.records.counts import parse_boundary, parse_counts, parse_void, row_inspector
 from fsseg_bench.records.info import RecordError
 
 LINE = '{"episode":0,"classes":[2],"input":[60,10,0,20],"native":[7,0,10,99]}'
 
 
 def parsed(line: str) -> list[list[int]]:
-    return [part.ravel().tolist() for part in parse_counts(f"{line}\n".encode(), 1, {1, 2}, Path("log"))]
+    return [part.ravel().tolist() for part in parse_counts(f"{line}\n".encode(), 1, {1, 2}, Path("log"))[:3]]
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,24 @@ def test_counts_of_void_pixels_are_inspected() -> None:
     assert inspect(0, json.loads(VOID.replace("[3,4]", "[3,5]"))) == "input counts 98 pixels; the query has 97"
     assert "'native_void' must hold 2" in str(inspect(0, json.loads(VOID.replace(',"native_void":[0,5]', ""))))
     assert "'input_void' must hold 2" in str(inspect(0, json.loads(VOID.replace("[3,4]", "[3]"))))
+
+
+BANDS = VOID.replace(',"diagnostics"', ',"input_boundary":[1,2,3],"native_boundary":[4,0,1],"diagnostics"')
+
+
+def test_counts_of_outlines_are_read_beside_the_others() -> None:
+    found = parse_boundary(f"{BANDS}\n".encode(), 1, Path("log"))
+    assert found.input.tolist() == [[[1, 2, 3]]]
+    assert found.native.tolist() == [[[4, 0, 1]]]
+    plain, counted = (parse_counts(f"{line}\n".encode(), 1, {1, 2, 3}, Path("log")) for line in (LINE, BANDS))
+    assert all((a == b).all() for a, b in zip(plain[:3], counted[:3], strict=True))
+    whole = counted._replace(boundary=found)
+    assert whole.of(np.array([0, 0])).boundary.input.tolist() == [[[1, 2, 3]]] * 2
+    with pytest.raises(RecordError, match=r"log: the episodes have no counts of outlines \(scoring\.boundary\)"):
+        parse_boundary(f"{VOID}\n".encode(), 1, Path("log"))
+    with pytest.raises(RecordError, match="1 of 2 episodes have no counts of outlines"):
+        parse_boundary(f"{BANDS}\n{VOID}\n".encode(), 1, Path("log"))
+    inspect = row_inspector(1, [1, 2, 3])
+    assert "'native_boundary' must hold 3" in str(inspect(0, json.loads(BANDS.replace(",0,1]", "]"))))
+    few = row_inspector(1, [1, 2, 3], pixels=lambda i: {"input": 10**6, "native": 4})
+    assert few(0, json.loads(BANDS)) is not None

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import IntervalKind, Metric
+from fsseg_bench.protocol.statistics import METRICS, IntervalKind, Metric
 from fsseg_bench.report.claims.measured import released
 from fsseg_bench.report.claims.table import claims_table
 from fsseg_bench.report.collect import Collection, any_runs
@@ -109,7 +109,7 @@ def claims(
         UserError: no such folder or setting, or no run evaluated a released checkpoint.
     """
     kind = choice("interval", interval, get_args(IntervalKind))
-    choice("metric", metric, get_args(Metric))
+    choice("metric", metric, METRICS)
     choice("resolution", resolution, [None, *get_args(Resolution)])
     collection = any_runs(root, interval=kind)
     if not any(map(released, collection.done)):

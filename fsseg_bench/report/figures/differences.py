@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fsseg_bench.protocol.statistics import METRICS
 from fsseg_bench.report.compare import Comparison
 from fsseg_bench.report.compare_cells import p_text
 from fsseg_bench.report.compare_tables import places
 from fsseg_bench.report.figures.canvas import OVER, colour, label, middle, new_figure, tidy
-from fsseg_bench.report.words import METRIC_NAMES, METRICS
+from fsseg_bench.report.words import METRIC_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

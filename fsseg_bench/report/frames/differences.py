@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from fsseg_bench.paths import results_root
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import IntervalKind
+from fsseg_bench.protocol.statistics import METRICS, IntervalKind
 from fsseg_bench.report.compare import Adjusted, Comparison, Versus
 from fsseg_bench.report.compare import compare as compare_contenders
 from fsseg_bench.report.frames.opening import UNIT, choice, condition_texts
 from fsseg_bench.report.select import select
-from fsseg_bench.report.words import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd

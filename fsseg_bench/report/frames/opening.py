@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import IntervalKind, Metric
+from fsseg_bench.protocol.statistics import METRICS, IntervalKind, Metric
 from fsseg_bench.records.settings import OF_A_FOLD, OF_A_TABLE, flat
 from fsseg_bench.report.collect import Collection, find_runs
 from fsseg_bench.report.filters import chosen
@@ -84,7 +84,7 @@ def metric_of(wanted: str) -> Metric:
     Raises:
         UserError: there is none.
     """
-    found: Metric = choice("metric", wanted, get_args(Metric))
+    found: Metric = choice("metric", wanted, METRICS)
     return found
 
 

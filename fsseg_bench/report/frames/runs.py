@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import IntervalKind, Metric
+from fsseg_bench.protocol.statistics import IntervalKind
 from fsseg_bench.report.collect import Collection, open_runs
 from fsseg_bench.report.frames.opening import (
     SCORE,
@@ -87,8 +87,10 @@ def results_of(folders: Sequence[Path]) -> pd.DataFrame:
 def _results(collection: Collection) -> pd.DataFrame:
     import pandas as pd
 
-    metrics, resolutions = get_args(Metric), get_args(Resolution)
-    scores = [Wanted((run,), m, resolution) for run in collection.done for m in metrics for resolution in resolutions]
+    resolutions = get_args(Resolution)
+    scores = [
+        Wanted((run,), m, resolution) for run in collection.done for m in run.metrics for resolution in resolutions
+    ]
     collection.intervals.prepare(scores)
     words, runs = settings_words(collection), [run for (run,), _, _ in scores]
     rows = []

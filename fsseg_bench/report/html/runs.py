@@ -10,7 +10,6 @@ from statistics import fmean
 from typing import Any, NamedTuple, get_args
 
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.info import Timings
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.report.collect import Collection
@@ -209,7 +208,7 @@ def _times(timings: Timings) -> str:
 
 def _scores(run: ShownRun) -> str:
     rows = []
-    for metric in get_args(Metric):
+    for metric in run.scored.metrics:
         values = [f"{100 * run.scored.score(metric, resolution):.2f}" for resolution in get_args(Resolution)]
         rows.append(f'<tr><th scope="row">{metric}-IoU</th>' + "".join(f"<td>{v}</td>" for v in values) + "</tr>")
     head = '<tr><td></td><th scope="col">input size</th><th scope="col">native size</th></tr>'
