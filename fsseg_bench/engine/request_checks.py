@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from fsseg_bench.conventions import MOST_LABELS
 from fsseg_bench.engine.remembered import FORGETFUL, Remembered, settings_key
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.method import Method, Stage, StageImages, TrainingFree
@@ -69,7 +70,20 @@ def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Rec
             f"{why}: {request.method} cannot be trained on it; evaluate a trained model with --eval-only, or the "
             "untrained one with --iterations 0"
         )
+    if recipe.iterations and cls.reads_class_labels and (why := _too_many_labels(protocol, request.fold)):
+        raise UserError(
+            f"{why}: {request.method} trains with such maps; evaluate a trained model with --eval-only, or take a method "
+            "that trains on episodes alone"
+        )
     return recipe
+
+
+def _too_many_labels(protocol: Protocol, fold: int) -> str | None:
+    """Why there is no map of labels over all base classes; None where there is one."""
+    base = len(protocol.training(fold).base)
+    if base <= MOST_LABELS:
+        return None
+    return f"{protocol.label}: one map of labels holds {MOST_LABELS} base classes, and fold {fold} has {base}"
 
 
 def _no_training(protocol: Protocol, fold: int) -> str | None:
@@ -109,6 +123,11 @@ def stages_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> tup
         raise UserError(
             f"{why}: {request.method}'s stage {found[0].name} cannot be trained on it; evaluate a trained model with "
             f"--eval-only, or the untrained one with --set stage.{found[0].name}.iterations=0"
+        )
+    if found and (why := _too_many_labels(protocol, request.fold)):
+        raise UserError(
+            f"{why}: {request.method}'s stage {found[0].name} trains with such maps; evaluate a trained model with "
+            "--eval-only, or take a method that trains on episodes alone"
         )
     return found
 

@@ -106,7 +106,10 @@ CHANGES = {
     "runs": ("seed = 11", "seed = 11\nruns = 2"),
     "sampler": ("support_replacement = false", 'support_replacement = true\nsampler = "hsnet"'),
     "support_sampling": ("support_replacement = false", 'support_replacement = false\nsupport_sampling = "first"'),
+    "resize": ('resize = "squash"', 'resize = "pad"'),
+    "multiple": ('resize = "squash"', 'resize = "pad"\nmultiple = 8'),
     "headline": ('headline = "input"', 'headline = "native"'),
+    "boundary": ("[0.7, 1.0, 1.3]", "[0.7, 1.0, 1.3]\nboundary = 0.02"),
     "scales": ("[0.7, 1.0, 1.3]", "[0.7, 1.3, 1.0]"),
 }
 
@@ -114,13 +117,15 @@ CHANGES = {
 def test_the_digest_changes_with_every_value(tmp_path: Path) -> None:
     texts = [TEXT, *(changed(old, new) for old, new in CHANGES.values())]
     texts += [with_source("coco"), changed("year = 2017", "year = 2014", with_source("coco"))]
-    texts += [changed("year = 2017", 'year = 2017\ncrowds = "object"', with_source("coco"))]
+    texts += [changed("year = 2017", f"year = 2017\n{key}", with_source("coco")) for key in COCO_LINES]
+    texts += [with_source("folder"), with_source("folder").replace('"folder"', '"folder"\nmask_threshold = 128')]
     shapes = with_source("shapes")
     texts += [shapes, *(changed(f"{line}\n", f"{line}1\n", shapes) for line in SHAPES_LINES)]
     digests = [load_protocol(write(tmp_path, text)).digest for text in texts]
     assert len(set(digests)) == len(texts)
 
 
+COCO_LINES = ('crowds = "object"', 'crop = "object"')
 SHAPES_LINES = ("generator_seed = 5", "train_images = 30", "test_images = 20")
 
 
@@ -145,7 +150,7 @@ def _section_fields() -> list[dataclasses.Field[object]]:
 
 
 def _has_one_value(name: str) -> bool:
-    return name in {"resize", "decoder", "void"}
+    return name in {"decoder", "void"}
 
 
 @pytest.mark.parametrize(
@@ -157,6 +162,8 @@ def _has_one_value(name: str) -> bool:
         ("size = 257", 'size = 257\norientation = "stored"'),
         ("support_replacement = false", 'support_replacement = false\nsupport_sampling = "uniform"'),
         ('["SegmentationClass"]', '["SegmentationClass"]\ncolors = []'),
+        ('resize = "squash"', 'resize = "squash"\nmultiple = 1'),
+        ("[0.7, 1.0, 1.3]", "[0.7, 1.0, 1.3]\nboundary = 0.0"),
         ("[folds]", "base = []\nvalidation = []\n[folds]"),
         ('[checkpoint]\nrule = "last"\n', ""),
     ],
