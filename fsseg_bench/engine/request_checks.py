@@ -72,8 +72,8 @@ def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Rec
         )
     if recipe.iterations and cls.reads_class_labels and (why := _too_many_labels(protocol, request.fold)):
         raise UserError(
-            f"{why}: {request.method} trains with such maps; evaluate a trained model with --eval-only, or take a method "
-            "that trains on episodes alone"
+            f"{why}: {request.method} trains with such maps; evaluate a trained model with --eval-only, or take a "
+            "method that trains on episodes alone"
         )
     return recipe
 
