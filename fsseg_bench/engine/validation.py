@@ -161,7 +161,7 @@ def _score(validation: Validation, request: RunRequest, method: Method, device: 
         counts.append(getattr(result, validation.headline).numpy())
 
     setting = Setting(
-        size=validation.protocol.image.size,
+        size=validation.protocol.image.side,
         scales=(1.0,),
         head_batch=request.head_batch or (None if backend_of(device).is_gpu else 1),
         workers=0,
