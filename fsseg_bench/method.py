@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -81,6 +81,8 @@ class Episode:
     ``unlabelled_images`` is U > 0: none of them is in the episode, and no mask comes with them."""
     history: History | None = None
     """Training only, for a method with ``keeps_history``."""
+    classes: tuple[tuple[int, ...], ...] = ()
+    """Training only: for each of the B episodes the label values of its N base classes."""
 
     @property
     def batch(self) -> int:
@@ -229,6 +231,11 @@ class Method(nn.Module, ABC):
         """How the method trains under ``protocol`` with ``shot`` supports a class, each value with its source."""
 
     @classmethod
+    def recipe_with(cls, protocol: Protocol, shot: int, switches: Mapping[str, Any]) -> Recipe:
+        """The same, for a method whose switches (all of them, by name) decide whether or how it trains."""
+        return cls.recipe(protocol, shot)
+
+    @classmethod
     def stages_before(cls, protocol: Protocol, shot: int) -> tuple[Stage, ...]:
         """What is trained before the method, one after the other; nothing for most methods."""
         return ()
@@ -246,6 +253,14 @@ class Method(nn.Module, ABC):
         return 0
 
     @property
+    def learns_by_counting(self) -> bool:
+        """Whether ``loss`` itself learns, from what it counts in the module's buffers; nothing follows a gradient.
+
+        Such a training sees the episodes that any other would see, of base classes alone, in evaluation mode.
+        """
+        return False
+
+    @property
     def reads_truth(self) -> bool:
         """Whether ``predict`` reads the query's own labels: an oracle, for diagnosis. Every table says so of it."""
         return False
@@ -259,8 +274,9 @@ class Method(nn.Module, ABC):
 class TrainingFree(Method):
     """A method that learns nothing: it has no parameters but its backbones', and predicts as it is built.
 
-    A subclass defines :meth:`predict`. Its recipe has no iterations, and the engine refuses any. The method's card says
-    ``Untrained: works``. Methods that can be trained, but need not be, are no subclasses.
+    A subclass defines :meth:`predict`. Its recipe has no iterations, and the engine refuses any, unless switches ask
+    for a value to be chosen by counting (:meth:`Method.recipe_with`, :attr:`Method.learns_by_counting`). The method's
+    card says ``Untrained: works``. Methods that can be trained, but need not be, are no subclasses.
     """
 
     def loss(self, episode: Episode) -> dict[str, Tensor]:

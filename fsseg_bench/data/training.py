@@ -50,6 +50,8 @@ class TrainingSample(NamedTuple):
     """For methods that draw random numbers; in [0, 2**63)."""
     key: str
     """The query with the episode's classes: the same whenever they meet again."""
+    classes: tuple[int, ...] = ()
+    """The label values of the ways; none of a sample without episodes."""
     support_classes: Tensor | None = None
     """(N, K, S, S) uint8: 0 background, 1..n the fold's base classes in ascending order, 255 void; if asked for."""
     query_classes: Tensor | None = None
@@ -67,6 +69,7 @@ class TrainingBatch(NamedTuple):
     query_label: Tensor
     seeds: tuple[int, ...]
     keys: tuple[str, ...]
+    classes: tuple[tuple[int, ...], ...] = ()
     support_classes: Tensor | None = None
     query_classes: Tensor | None = None
     unlabelled: Tensor | None = None
@@ -74,11 +77,10 @@ class TrainingBatch(NamedTuple):
 
 def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
     """Episodes as a batch."""
-    images, masks, queries, labels, seeds, keys, *extras = zip(*samples, strict=True)
+    images, masks, queries, labels, seeds, keys, classes, *extras = zip(*samples, strict=True)
     joined = [None if column[0] is None else torch.stack(column) for column in extras]
-    return TrainingBatch(
-        torch.stack(images), torch.stack(masks), torch.stack(queries), torch.stack(labels), seeds, keys, *joined
-    )
+    stacked = (torch.stack(part) for part in (images, masks, queries, labels))
+    return TrainingBatch(*stacked, seeds, keys, classes, *joined)
 
 
 class TrainingStream(Dataset[TrainingSample], ABC):
@@ -198,6 +200,7 @@ class TrainingEpisodes(TrainingStream):
             query.masks[0],
             seed_of("training method", self.seed, index),
             key=f"{drawn.query} {' '.join(map(str, drawn.classes))}",
+            classes=tuple(drawn.classes),
             support_classes=masks[:, :, 1] if semantic else None,
             query_classes=query.masks[1] if semantic else None,
             unlabelled=self._unlabelled(index, drawn) if self.extras.unlabelled else None,

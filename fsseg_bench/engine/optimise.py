@@ -23,6 +23,9 @@ def prepare(method: Method, recipe: Recipe) -> None:
     Raises:
         TrainingError: batch-norms would normalise by the batch although the weights hold them folded.
     """
+    if method.learns_by_counting:
+        method.eval().requires_grad_(False)
+        return
     method.train()
     pretrained = any(trunk.filled for trunk in trunks(method))
     for trunk in trunks(method):
@@ -62,6 +65,8 @@ def build_optimizer(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
         UserError: nothing is left to train, the optimiser cannot be made, or ``lr_factors`` names parameters that do
             not exist. A method's own ``lr_factors`` (with a source) may name parts that its switches leave out.
     """
+    if method.learns_by_counting:  # a number that no gradient reaches: it never moves
+        return _made(recipe, [{"params": [nn.Parameter(torch.zeros(()))], "lr": recipe.lr, "factor": 1.0}])
     inside = {id(p) for trunk in trunks(method) for p in trunk.parameters()}
     named = list(method.named_parameters())
     for prefix in recipe.lr_factors if recipe.sources.get("lr_factors", BY_USER) == BY_USER else ():

@@ -134,7 +134,6 @@ def outline(request: RunRequest, kept: Remembered = FORGETFUL) -> Outline:
         )
     if request.merge is not None and request.way == 1:
         raise UserError(f"--merge {request.merge} joins the ways of an episode; give --way 2 or more")
-    recipe = recipe_of(request, cls, protocol)
     backbone, weights = default_backbone(cls, protocol.training(request.fold).protocol)
     if request.backbone is not None:
         backbone = cls.default_backbone if request.backbone == PUBLISHED else request.backbone
@@ -144,6 +143,7 @@ def outline(request: RunRequest, kept: Remembered = FORGETFUL) -> Outline:
     given = grouped(request.settings)["switch"]
     values = {**needed, **given}
     switches = kept.get("switches", (cls, settings_key(values)), lambda: parse_switches(request.method, cls, values))
+    recipe = recipe_of(request, cls, protocol, switches)
     published = parse_switches(request.method, cls, needed)
     remarks = tuple(
         f"{name}={text_of(switches[name])} is set; the released network has {name}={text_of(published[name])}"

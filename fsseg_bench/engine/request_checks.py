@@ -42,8 +42,10 @@ def checked_protocol(request: RunRequest, kept: Remembered = FORGETFUL) -> Proto
     return protocol
 
 
-def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Recipe:
+def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol, switches: Mapping[str, Any]) -> Recipe:
     """The method's recipe with the changes of the request; of no iterations where a checkpoint is evaluated.
+
+    ``switches`` are all of the method's.
 
     Raises:
         UserError: options contradict each other, a value does not fit, or there is nothing to train on.
@@ -59,13 +61,22 @@ def recipe_of(request: RunRequest, cls: type[Method], protocol: Protocol) -> Rec
         changes["iterations"] = request.iterations
     if request.eval_only is not None:
         changes["iterations"] = 0
-    recipe = cls.recipe(protocol.training(request.fold).protocol, request.shot).with_settings(changes)
-    if recipe.iterations and issubclass(cls, TrainingFree):
+    own = cls.recipe_with(protocol.training(request.fold).protocol, request.shot, switches)
+    recipe = own.with_settings(changes)
+    free, chooses = issubclass(cls, TrainingFree), bool(own.iterations)
+    if free and chooses and not recipe.iterations and request.eval_only is None:
+        raise UserError(
+            f"{request.method} with these switches chooses a value on episodes of base classes, and --iterations 0 "
+            "leaves it without one; leave that out, or set the value itself"
+        )
+    if recipe.iterations and free and not chooses:
         raise UserError(
             f"{request.method} trains nothing, so it cannot be trained for {recipe.iterations:,} iterations; leave "
             "out --iterations"
         )
     if recipe.iterations and (why := _no_training(protocol, request.fold)):
+        if free:
+            raise UserError(f"{why}, on which {request.method} could choose a value; set the value itself")
         raise UserError(
             f"{why}: {request.method} cannot be trained on it; evaluate a trained model with --eval-only, or the "
             "untrained one with --iterations 0"

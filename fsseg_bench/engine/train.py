@@ -206,7 +206,8 @@ class Trainer:
             return 0
         fill(self.method, state.model, file)
         # in fp16 all steps so far may have been skipped, and then there are no momenta
-        fill_optimizer(optimizer, state.optimizer, file, begun=state.iteration > 0 and not state.scaler)
+        begun = state.iteration > 0 and not state.scaler and not self.method.learns_by_counting
+        fill_optimizer(optimizer, state.optimizer, file, begun=begun)
         if state.history and not self.method.keeps_history:
             raise TrainingError(f"{file}: its 'history' is not of this method", "; {anew}")
         fill_scaler(self._scaler, state.scaler, file)
@@ -257,11 +258,13 @@ class Trainer:
         facts = _joined(self.processes.collect(_facts(batch)))
         self._ends = facts.ends
         history = self._history.of(facts.keys) if self.method.keeps_history else None
-        with autocast(self.device, self.precision):
-            parts = checked_losses(self.method.loss(self._episode(batch, facts.seeds, history, seed)))
+        with autocast(self.device, self.precision), torch.set_grad_enabled(not self.method.learns_by_counting):
+            parts = checked_losses(self.method.loss(self._episode(batch, facts, history, seed)))
             total = torch.stack([part.float() for part in parts.values()]).sum()
         values = stacked(parts, total)
         self._unread.append(StepLosses(iteration, lr, tuple(parts), values, facts.labels, facts.images))
+        if self.method.learns_by_counting:
+            return
         optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(total).backward()
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -289,7 +292,7 @@ class Trainer:
         """By how much losses are multiplied, on the device: the scaler's own ``get_scale`` would wait."""
         return self._scaler.scale(torch.ones((), device=self.device))
 
-    def _episode(self, batch: TrainingBatch, seeds: tuple[int, ...], history: History | None, seed: int) -> Episode:
+    def _episode(self, batch: TrainingBatch, facts: _Facts, history: History | None, seed: int) -> Episode:
         """The whole batch as the method's loss sees it, supports and queries encoded as the method wants it."""
         masks, labels = self._moved(batch.support_masks), self._moved(batch.query_label)
         with self.processes.encoding(self.method, seed):
@@ -300,11 +303,12 @@ class Trainer:
             support_masks=self.processes.whole(masks, self.recipe.batch),
             query=self._whole(queries),
             size=(height, width),
-            seeds=seeds,
+            seeds=facts.seeds,
             query_labels=self.processes.whole(labels, self.recipe.batch),
             class_labels=self._class_labels(batch),
             unlabelled=None if unlabelled is None else self._whole(unlabelled),
             history=history,
+            classes=facts.classes,
         )
 
     def _encoded(self, batch: TrainingBatch, masks: Tensor) -> tuple[Features, Features, Features | None]:
@@ -345,6 +349,7 @@ class _Facts(NamedTuple):
 
     seeds: tuple[int, ...]
     keys: tuple[str, ...]
+    classes: tuple[tuple[int, ...], ...]
     labels: list[int]
     """Pixels of the queries with each label 0..N."""
     images: int
@@ -357,11 +362,12 @@ def _facts(batch: TrainingBatch) -> _Facts:
     ways = batch.support_masks.shape[1]
     labels = torch.bincount(batch.query_label.flatten(), minlength=ways + 1)[: ways + 1].tolist()
     images = batch.query_image.shape[0] + batch.support_images.shape[:3].numel()
-    return _Facts(batch.seeds, batch.keys, labels, images, stopping.asked())
+    return _Facts(batch.seeds, batch.keys, batch.classes, labels, images, stopping.asked())
 
 
 def _joined(shares: Sequence[_Facts]) -> _Facts:
     """Of the whole batch, from those of its shares in their order."""
-    seeds, keys, labels, images, ends = zip(*shares, strict=True)
+    seeds, keys, classes, labels, images, ends = zip(*shares, strict=True)
     pixels = [sum(counts) for counts in zip(*labels, strict=True)]
-    return _Facts(tuple(chain(*seeds)), tuple(chain(*keys)), pixels, sum(images), any(ends))
+    joined = (tuple(chain(*seeds)), tuple(chain(*keys)), tuple(chain(*classes)))
+    return _Facts(*joined, pixels, sum(images), any(ends))
