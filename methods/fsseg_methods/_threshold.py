@@ -40,7 +40,6 @@ class ThresholdSearch(nn.Module):
         self.register_buffer("pixels", torch.zeros(_CLASSES, dtype=torch.int64))
         for name in ("threshold", "mean_iou"):
             self.register_buffer(name, torch.tensor(torch.nan))
-        self._checked = False
 
     def count(self, cosines: Tensor, labels: Tensor, classes: tuple[tuple[int, ...], ...]) -> None:
         """Adds episodes, and chooses again.
@@ -67,19 +66,6 @@ class ThresholdSearch(nn.Module):
         means = shares.mul(met[:, None]).sum(dim=0) / met.sum().clamp_min(1)
         self.mean_iou.copy_(means.max())
         self.threshold.copy_(self.grid[means.argmax()])
-
-    def check(self) -> None:
-        """Whether a threshold was chosen; looks once, since a GPU is waited for.
-
-        Raises:
-            UserError: none was.
-        """
-        if not self._checked and bool(self.threshold.isnan()):
-            raise UserError(
-                "threshold=base: no threshold was chosen; run it under a protocol with base classes (and evaluate that "
-                "run with --eval-only), or give the threshold as a number"
-            )
-        self._checked = True
 
     def _exceeding(self, values: Tensor, chosen: Tensor) -> Tensor:
         """How many of the chosen values exceed each threshold: (G,)."""

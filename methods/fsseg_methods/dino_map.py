@@ -111,10 +111,7 @@ class DinoMap(TrainingFree):
     def predict(self, episode: Episode) -> Tensor | Prediction:
         """Scores (B, N+1, h, w); of a threshold the background's are alpha * threshold everywhere.
 
-        A threshold that was chosen on base classes is among the diagnostics, with its mean-IoU there.
-
-        Raises:
-            UserError: it was not chosen yet.
+        A threshold that was chosen on base classes is among the diagnostics, with its mean-IoU there (NaN before).
         """
         scores = self._scores(episode)
         if self.switches.threshold is None:
@@ -122,7 +119,6 @@ class DinoMap(TrainingFree):
         logits = self._thresholded(scores[:, 1:])
         if self.found is None:
             return logits
-        self.found.check()
         of_all = {"threshold": self.found.threshold, "base_mean_iou": self.found.mean_iou}
         return Prediction(logits, {name: value.expand(episode.batch) for name, value in of_all.items()})
 

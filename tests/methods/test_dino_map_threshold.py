@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.requests import requests_for
+from fsseg_bench.engine.predict.predictor import Predictor
 from fsseg_bench.engine.run import execute
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
@@ -129,9 +130,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     testing = replace(request, settings={"threshold": "base", "protocol.data.train_list": ()})
     with pytest.raises(UserError, match="on which dino-map could choose a value; set the value itself"):
         make_plan(testing)
-    model = make_plan(request).model
-    empty = torch.zeros(1, 1, 1, 8, 2, 2)
-    masks = torch.ones(1, 1, 1, 4, 4, dtype=torch.uint8)
-    with pytest.raises(UserError, match="no threshold was chosen"):
-        model.predict(Episode(empty, masks, empty[:, 0, 0], (4, 4), (0,)))
-    assert requests_for(["dino-map"], [1], dataset="shapes5i").requests[0].iterations is None
+    with pytest.raises(UserError, match="on episodes of base classes, of which predict has none: name the folder"):
+        Predictor(method="dino-map", backbone="resnet18-layer2", weights="none", switches={"threshold": "base"})
+    (planned,) = plan_all([request], {}).runs  # nothing that is tried before a run asks for the threshold
+    assert planned.shown.method == "dino-map"

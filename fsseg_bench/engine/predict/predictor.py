@@ -137,6 +137,11 @@ class Predictor:
                 f"{trained.name} with these switches reads the query's true mask, which predict does not have: set "
                 "them otherwise, or use `fsseg-bench run`"
             )
+        if trained.method.learns_by_counting and checkpoint is None:
+            raise UserError(
+                f"{trained.name} with these switches chooses a value on episodes of base classes, of which predict has "
+                "none: name the folder of a run that chose it, or set the value itself"
+            )
         self._size = trained.size
         shape = f"{trained.size} x {trained.size}{', padded' if trained.size.pads else ''}"
         self.title = f"{trained.name} on {trained.backbone}, input {shape}, {trained.origin}"
