@@ -79,8 +79,8 @@ def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
     """Episodes as a batch."""
     images, masks, queries, labels, seeds, keys, classes, *extras = zip(*samples, strict=True)
     joined = [None if column[0] is None else torch.stack(column) for column in extras]
-    stacked = (torch.stack(part) for part in (images, masks, queries, labels))
-    return TrainingBatch(*stacked, seeds, keys, classes, *joined)
+    image, mask, query, label = (torch.stack(part) for part in (images, masks, queries, labels))
+    return TrainingBatch(image, mask, query, label, seeds, keys, classes, *joined)
 
 
 class TrainingStream(Dataset[TrainingSample], ABC):

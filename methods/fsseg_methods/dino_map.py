@@ -124,9 +124,11 @@ class DinoMap(TrainingFree):
 
     def _thresholded(self, scores: Tensor) -> Tensor:
         """Ways' scores (B, N, h, w) behind the background's (B, N+1, h, w)."""
-        background = torch.ones_like(scores[:, :1])
-        value = self.switches.threshold if self.found is None else self.found.threshold.to(scores.dtype)
-        return torch.cat([background * self.switches.alpha * value, scores], dim=1)
+        background = torch.full_like(scores[:, :1], self.switches.alpha)
+        if self.found is not None:
+            return torch.cat([background * self.found.threshold.to(scores.dtype), scores], dim=1)
+        assert isinstance(self.switches.threshold, int | float)
+        return torch.cat([background * self.switches.threshold, scores], dim=1)
 
     def _scores(self, episode: Episode) -> Tensor:
         """alpha * cosine to the background's prototype and to each way's: (B, N+1, h, w)."""
