@@ -22,6 +22,8 @@ from fsseg_bench.protocol.load import load_protocol
 PARTS, LISTS = "Annotations_Part_json_merged_part_classes", "all_obj_part_to_image.json"
 VOC = "VOCdevkit/VOC2010"
 """Where the files of the archive and VOC's images lie, under the data root."""
+STATED = "published logs: 2,500 or more, 959, 2,500 or more, 2,500 or more"
+"""The number of episodes of a fold there is the smaller one of 2,500 and of its entries."""
 
 
 def make(making: Making) -> None:
@@ -41,6 +43,10 @@ def make(making: Making) -> None:
             making.link(place / "JPEGImages" / f"{image}.jpg", f"{home}/images/{image}.jpg")
             meter.advance()
     making.write(f"{home}/annotations/instances_val.json", json_bytes(coco_table(photos, protocol.classes)))
+    entries = [
+        sum(len(names & shown_here) for shown_here in listed.values()) for names in map(set, protocol.folds.values())
+    ]
+    making.note(f"val entries (image, part) of the folds: {', '.join(f'{n:,}' for n in entries)}; {STATED}")
     if others:
         making.note(f"parts that the benchmark does not score, left out: {shown(others)}")
     if missing:
