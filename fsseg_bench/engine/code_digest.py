@@ -40,6 +40,7 @@ EXCLUDED = {
     "fsseg_bench.protocol.load": "reads a protocol, whose every value is in protocol_digest",
     "fsseg_bench.protocol.lists": "reads list files, whose content is in the digests of protocol, data and episodes",
     "fsseg_bench.protocol.episodes": "draws the episodes, which are in episode_digest",
+    "fsseg_bench.protocol.checked_episodes": "refuses episodes; those that it lets pass are in episode_digest",
     STAGE_ENTRY: "trains what comes before a method, which has an identity of its own with a digest of this code",
     "fsseg_bench.engine.stage_given": "passes on released parameters, whose digest is in the identity",
     "fsseg_bench.engine.stage_plan": "identities of what comes before a method",

@@ -22,7 +22,8 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_module
 from fsseg_bench.nn.weights import WeightsInfo
-from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
+from fsseg_bench.protocol.checked_episodes import check_episodes
+from fsseg_bench.protocol.episodes import EpisodeTable, sample_episodes
 from fsseg_bench.protocol.lists import is_count, list_path
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol

@@ -131,7 +131,7 @@ class EpisodeTable:
 
     @classmethod
     def from_csv(cls, path: str | Path) -> EpisodeTable:
-        """Reads a table; :func:`~fsseg_bench.protocol.episodes.check_episodes` compares it with the data.
+        """Reads a table; :func:`~fsseg_bench.protocol.checked_episodes.check_episodes` compares it with the data.
 
         Raises:
             UserError: the file cannot be read, or as :meth:`from_text`.

@@ -18,7 +18,8 @@ from fsseg_bench.data.open import open_source
 from fsseg_bench.data.training import TrainingEpisodes
 from fsseg_bench.engine.closure import Module, closure
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.episodes import check_episodes, sample_episodes
+from fsseg_bench.protocol.checked_episodes import check_episodes
+from fsseg_bench.protocol.episodes import sample_episodes
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import Crops, EpisodeTable, further_images

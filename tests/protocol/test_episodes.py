@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes, sample_episodes
+from fsseg_bench.protocol.checked_episodes import check_episodes
+from fsseg_bench.protocol.episodes import EpisodeTable, sample_episodes
 from fsseg_bench.protocol.load import load_protocol, replace_episodes
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import below, distinct, stream

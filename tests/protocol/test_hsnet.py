@@ -14,7 +14,8 @@ import pytest
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol import hsnet
-from fsseg_bench.protocol.episodes import check_episodes, sample_episodes
+from fsseg_bench.protocol.checked_episodes import check_episodes
+from fsseg_bench.protocol.episodes import sample_episodes
 from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.episodes import check_episodes, sample_episodes
+from fsseg_bench.protocol.checked_episodes import check_episodes
+from fsseg_bench.protocol.episodes import sample_episodes
 from fsseg_bench.protocol.load import load_protocol, replace_episodes
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.episodes import check_episodes
+from fsseg_bench.protocol.checked_episodes import check_episodes
 from fsseg_bench.protocol.foreign.images import Names, TestImages
 from fsseg_bench.protocol.foreign.readings import (
     Choice,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.episodes import EpisodeTable, check_episodes
+from fsseg_bench.protocol.checked_episodes import check_episodes
+from fsseg_bench.protocol.episodes import EpisodeTable
 
 
 def table_of(*rows: str, ways: int = 1) -> EpisodeTable:
