@@ -36,7 +36,7 @@ def check_backbone(build: Callable[[str], Backbone]) -> list[Check]:
         "freezing by stage": _freezing,
         "made ready for evaluation": _folding,
         "bfloat16": _bfloat16,
-        "ImageNet weights": _weights,
+        "published weights": _weights,
         "parameters are counted": lambda _: _counted(build),
         "cut after each stage": lambda whole: _cuts(whole, build),
     }
