@@ -42,12 +42,12 @@ LAST = 'Stage("b", 8, 4)))'
         ("nn.ReLU()", "Cut()", "gradient reaches", "no gradient reaches a.weight, a.bias"),
         ('        if "b" in self.stages:\n    ', "        if True:\n    ", "cut after", "b.1.bias: in no stage"),
         ("nn.ReLU()", "Backwards(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))", "made ready", "the copy for evaluation has"),
-        (LAST, LAST[:-1] + ', weights="X_Weights.V1")', "ImageNet", "torchvision has no X_Weights"),
-        (LAST, f"{LAST[:-1]}{WEIGHTS})", "ImageNet", "has no tensor a.weight; keep torchvision's names"),
+        (LAST, LAST[:-1] + ', weights="X_Weights.V1")', "published weights", "torchvision has no X_Weights"),
+        (LAST, f"{LAST[:-1]}{WEIGHTS})", "published weights", "has no tensor a.weight; keep torchvision's names"),
         (
             LAST,
             f"{LAST[:-1]}{WEIGHTS}, mean=(0.5, 0.5, 0.5))",
-            "ImageNet",
+            "published weights",
             "facts.mean is (0.5, 0.5, 0.5), and that of",
         ),
         (
