@@ -21,7 +21,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.machine.stopping import deferred, listening
 from fsseg_bench.paths import results_root
 from fsseg_bench.progress import Progress
-from fsseg_bench.records.request import CacheDtype, Precision, RunRequest
+from fsseg_bench.records.request import CacheDtype, Precision, RunRequest, TrackerName
 from fsseg_bench.report.frames.runs import results_of
 from fsseg_bench.report.recipes import what_differs
 from fsseg_bench.screen.jobs import JobProgress
@@ -69,6 +69,7 @@ def run(
     cache_dtype: CacheDtype = "float32",
     panels: int = 5,
     checkpoint_every: float = 60.0,
+    track: Sequence[TrackerName] = (),
     progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
     """Trains and evaluates ``method`` (or several) under ``dataset``'s protocol, resuming what is there.
@@ -118,6 +119,8 @@ def run(
         panels: pictures of episodes to write for each run.
         checkpoint_every: seconds of training between two checkpoints, from which a killed run goes on; 0: one after
             every step.
+        track: trackers that are told of losses and scores besides the record: ``"tensorboard"``, ``"trackio"``,
+            ``"wandb"``, ``"mlflow"``. One that fails stops no run.
         progress: True shows how far it is, False does not; None shows it in a notebook and is silent elsewhere. Or who
             is told (:class:`fsseg_bench.progress.Progress`).
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 
 from fsseg_bench.cli import complete
 from fsseg_bench.engine.share import Jobs, checked_jobs
-from fsseg_bench.errors import UserError
+from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import results_root
+from fsseg_bench.records.request import TrackerName
 from fsseg_bench.report.model import printable
 from fsseg_bench.values import key_values
 
@@ -96,6 +97,20 @@ def parse_seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
     if not seeds or min(seeds) < 0:
         raise UserError(f"--seed {value}: use whole numbers from 0, separated by commas")
     return seeds
+
+
+def parse_trackers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
+    """Comma-separated names of trackers; a click callback.
+
+    Raises:
+        UserError: there is no such tracker; says which there are.
+    """
+    names = tuple(dict.fromkeys(filter(None, (part.strip() for part in value.split(",")))))
+    known = get_args(TrackerName)
+    for name in names:
+        if name not in known:
+            raise unknown("tracker", name, known, where="--track")
+    return names
 
 
 def parse_jobs(_ctx: click.Context, _param: click.Parameter, value: str) -> Jobs:

@@ -12,7 +12,15 @@ import click
 
 from fsseg_bench.cli import complete
 from fsseg_bench.cli.config import config_option, said_twice, settings_with
-from fsseg_bench.cli.options import parse_folds, parse_jobs, parse_numbers, parse_seeds, parse_settings, user_folders
+from fsseg_bench.cli.options import (
+    parse_folds,
+    parse_jobs,
+    parse_numbers,
+    parse_seeds,
+    parse_settings,
+    parse_trackers,
+    user_folders,
+)
 from fsseg_bench.engine.share import Jobs
 from fsseg_bench.records.request import CacheDtype, Precision
 
@@ -154,6 +162,13 @@ _FEW = 4
 )
 @click.option(
     "--stage", metavar="NAME", help="Train only this network that comes before the method, for all runs that need it."
+)
+@click.option(
+    "--track",
+    callback=parse_trackers,
+    default="",
+    metavar="NAMES",
+    help="Tell tensorboard, trackio, wandb or mlflow of losses and scores, too; one that fails stops no run.",
 )
 @click.option("--panels", default=5, show_default=True, help="Pictures of episodes to write for each run.")
 @click.pass_context

@@ -81,7 +81,7 @@ def repetition(
     run.counts()  # what cannot be compared in the end is refused before hours are spent
     request = _asked(run, places or RunPlaces(), checkpoint, retrain=retrain)
     try:
-        plan = make_plan(replace(request, out=str(out), panels=0))
+        plan = make_plan(replace(request, out=str(out), panels=0, track=()))
     except UserError as error:
         raise UserError(
             f"{folder}: cannot be made again: {error} (what has moved can be named with --dataset-file, --data-root, "

@@ -48,6 +48,9 @@ from fsseg_bench.records.read import RecordError, read_run, runs_with_other_cont
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.training import training_summary
+from fsseg_bench.storage.json_text import plain
+from fsseg_bench.trackers.contract import TrackedRun
+from fsseg_bench.trackers.watch import Watch
 
 _MOST_WORKERS = 8
 _KEPT = 0.5  # of the memory for features: as much as decoded training images may take
@@ -89,10 +92,16 @@ def execute(
         said = {"remarks": plan.remarks} if plan.remarks else {}
         trained = {"trained": plan.trained.to_json()} if plan.trained else {}
         record.update(weights=plan.weights.as_dict(), seen=vars(plan.seen), **said, **trained)
+        watch = Watch(request.track, _tracked(plan, record), progress.say)
         try:
-            _train(plan, record, device, progress, cadence, share)
+            _train(plan, record, device, progress, cadence, share, watch)
             _evaluate(plan, record, device, progress, share)
+            watch.finish(record.info.scores, "done")
+        except KeyboardInterrupt:
+            watch.finish({}, "stopped")
+            raise
         except (Exception, SystemExit) as error:
+            watch.finish({}, "failed")
             _end_if_told(error)
             reason = explain(error) or f"a bug: {bug_words(error)}"
             with suppress(UserError):  # where the record cannot be written either, the first error is the one to tell
@@ -101,6 +110,12 @@ def execute(
                 raise BugError(bug_words(error)) from error
             raise
     return record
+
+
+def _tracked(plan: Plan, record: RunRecord) -> TrackedRun:
+    s = plan.settings
+    title = f"{s.protocol_label} fold {s.fold}, {s.method}, {s.backbone}, {s.way}-way {s.shot}-shot, seed {s.seed}"
+    return TrackedRun(title, record.identity, record.folder, plain(s.to_json()))
 
 
 def assist(plan: Plan) -> None:
@@ -188,7 +203,13 @@ def default_workers(request: RunRequest, device: torch.device, share: Share = AL
 
 
 def _train(
-    plan: Plan, record: RunRecord, device: torch.device, progress: Progress, cadence: Cadence | None, share: Share
+    plan: Plan,
+    record: RunRecord,
+    device: torch.device,
+    progress: Progress,
+    cadence: Cadence | None,
+    share: Share,
+    watch: Watch,
 ) -> None:
     request, recipe = plan.request, plan.recipe
     identity = record.info.identity
@@ -212,6 +233,7 @@ def _train(
         if plan.weights.source == "none" and recipe.freeze != "none" and not plan.stages:
             progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
         trainer = _trainer(plan, device, cadence or Cadence(request.checkpoint_every), share)
+        trainer.watch = watch.row
         if done is None and not request.no_check and plan.training and not plan.training.protocol.synthetic:
             check_training(plan.training.source, trainer.episodes.shown)
         record.update(status="training", device=describe(device))

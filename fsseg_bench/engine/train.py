@@ -101,6 +101,8 @@ class Trainer:
     """What progress calls it."""
     chooser: Chooser | None = None
     """Chooses the state that the training leaves; None: the last one."""
+    watch: Callable[[Row], None] = lambda row: None
+    """Is given each row of the log, once it is written."""
 
     def __post_init__(self) -> None:
         self.method.to(self.device).to(memory_format=torch.channels_last)
@@ -153,6 +155,7 @@ class Trainer:
                     for step, row in read(self._unread, self.device):
                         images += step.images
                         log.append(row)
+                        self.watch(row)
                         meter.advance(1, _note(row, images, begin))
                     self._unread.clear()
                     self._history.settle()

@@ -19,8 +19,8 @@ from fsseg_bench.records.settings import RunSettings
 from fsseg_bench.values import list_of, plain_value, text_of
 
 _FIRST = ("method", "dataset", "fold", "settings")
-_WHERE = ("out", "fresh")
-"""Where a record goes and whether it replaces one: neither is a part of what is repeated."""
+_WHERE = ("out", "fresh", "track")
+"""Where a record goes, whether it replaces one, and who is told: no part of what is repeated."""
 _LISTS = {f"protocol.data.{key}" for key in LIST_KEYS}
 _PATHS = ("dataset", "data_root", "weights", "eval_only", "methods_path", "backbones_path", "sources_path")
 _NAMES = (None, "imagenet", "none")
@@ -109,8 +109,10 @@ def _setting(key: str, value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return ",".join(map(_number, value)) if isinstance(value, (list, tuple)) else str(value)
+    return ",".join(map(_item, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _number(value: float) -> str:
+def _item(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     return short if float(short := f"{value:g}") == value else repr(value)

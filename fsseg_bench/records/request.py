@@ -20,6 +20,7 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 and with fp16 losses are scaled so that small gradients do not vanish."""
 CacheDtype = Literal["float32", "bfloat16", "float16"]
 """In which numbers features are kept between the encoding of an image and the episodes that read it."""
+TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 AtLeastZero = Annotated[int, Range(least=0)]
 AtLeastOne = Annotated[int, Range(least=1)]
 
@@ -102,6 +103,8 @@ class RunRequest:
     panels: AtLeastZero = 5
     checkpoint_every: Annotated[float, Range(least=0)] = 60.0
     """Seconds of training between two checkpoints; 0: one after every step."""
+    track: tuple[TrackerName, ...] = ()
+    """Who is told of losses and scores besides the record."""
 
     def given(self) -> dict[str, Any]:
         """The options that differ from their defaults, by name."""

@@ -18,7 +18,7 @@ from fsseg_bench.report.published import PublishedNumber
 from fsseg_bench.report.rows import group_rows
 from fsseg_bench.report.words import given_list, plain
 
-_HOW = ("device", "workers", "eval_only", "fresh", "out", "no_check", "head_batch", "cache_gib", "panels")
+_HOW = ("device", "workers", "eval_only", "fresh", "out", "no_check", "head_batch", "cache_gib", "panels", "track")
 """What does not decide a run's numbers, or belongs to one fold."""
 
 

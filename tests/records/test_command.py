@@ -33,6 +33,7 @@ EVERYTHING: dict[str, Any] = {
     "seed": 7,
     "device": "cpu",
     "precision": "bf16",
+    "track": ("tensorboard", "wandb"),
     "merge": "background-threshold=0.7",
     "nondeterministic": True,
     "iterations": 0,
