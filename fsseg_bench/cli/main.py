@@ -43,6 +43,7 @@ _COMMANDS = {
     "check-method": ("fsseg_bench.cli.checks", "check_method"),
     "check-backbone": ("fsseg_bench.cli.checks", "check_backbone"),
     "claims": ("fsseg_bench.cli.claims", "claims"),
+    "conventions": ("fsseg_bench.cli.conventions", "conventions"),
     "weights": ("fsseg_bench.cli.weights", "weights"),
     "predict": ("fsseg_bench.cli.predict", "predict"),
     "data": ("fsseg_bench.cli.data", "data"),

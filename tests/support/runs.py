@@ -85,6 +85,7 @@ def write_run(
     episodes: Sequence[Episode] = TWO_EPISODES,
     *,
     native: Sequence[Sequence[int]] | None = None,
+    void: Sequence[Sequence[int]] | None = None,
     status: str = "done",
     passed: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -93,7 +94,7 @@ def write_run(
     **changes: Any,
 ) -> Path:
     """Writes a run's record as the engine does and gives its folder; ``table`` is what its episodes are, and
-    ``folds`` how many the protocol has."""
+    ``folds`` how many the protocol has; ``void`` is what was predicted at void pixels."""
     if table is not None:
         changes = {"episode_digest": table.digest, "way": table.ways, "shot": table.shots, **changes}
     with RunRecord.create(root, settings(**changes), request(**passed or {}), folds=folds) as record:
@@ -101,7 +102,8 @@ def write_run(
             record.keep_table(table)
         with record.episode_log() as log:
             for i, episode in enumerate(episodes):
-                log.append(row(i, episode, None if native is None else native[i]))
+                at_void = {} if void is None else {"input_void": list(void[i]), "native_void": list(void[i])}
+                log.append({**row(i, episode, None if native is None else native[i]), **at_void})
         record.update(status=status, **(extra or {}))
     return record.folder
 
