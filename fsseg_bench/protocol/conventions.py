@@ -163,7 +163,7 @@ def _empty_targets_left_out(fold: Counted) -> float:
 
 
 def _binary(fold: Counted) -> float:
-    return _halves(binary_terms(fold.cells).sum(axis=0)).mean()
+    return float(_halves(binary_terms(fold.cells).sum(axis=0)).mean())
 
 
 def _halves(terms: Int64) -> Float64:
