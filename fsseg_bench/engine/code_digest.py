@@ -27,9 +27,6 @@ EXCLUDED = {
     "fsseg_bench.progress": "who is told how far a run is",
     "fsseg_bench.trackers.contract": "who else is told of losses and scores",
     "fsseg_bench.trackers.watch": "who else is told of losses and scores",
-    "fsseg_bench.trackers.tensorboard": "who else is told of losses and scores",
-    "fsseg_bench.trackers.family": "who else is told of losses and scores",
-    "fsseg_bench.trackers.mlflow": "who else is told of losses and scores",
     "fsseg_bench.engine.panels": "pictures of episodes that are counted already",
     # What finds things whose content has a digest of its own in the identity, or counts by itself.
     "fsseg_bench.paths": "in which folder data, caches and results lie",

@@ -95,8 +95,7 @@ def execute(
         watch = Watch(request.track, _tracked(plan, record), progress.say)
         try:
             _train(plan, record, device, progress, cadence, share, watch)
-            _evaluate(plan, record, device, progress, share)
-            watch.finish(record.info.scores, "done")
+            watch.finish(_evaluate(plan, record, device, progress, share), "done")
         except KeyboardInterrupt:
             watch.finish({}, "stopped")
             raise
@@ -387,7 +386,10 @@ def _stage_names(plan: Plan) -> set[str]:
     return {one.name for one in plan.cls.stages_before(rules.protocol, plan.request.shot)}
 
 
-def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Progress, share: Share) -> None:
+def _evaluate(
+    plan: Plan, record: RunRecord, device: torch.device, progress: Progress, share: Share
+) -> dict[str, dict[str, float]]:
+    """Counts what is not counted yet; the scores in [0, 1] by resolution and metric."""
     request = plan.request
     record.update(status="evaluating", device=describe(device))
     model = InferenceModel.of(request, plan.model.to(device), device)
@@ -413,9 +415,10 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
             record.update(timings=_added(record.info.timings, **evaluator.timings))
             raise
     rows = record.rows()
+    scores = _scores(rows, plan.settings.novel, plan.settings.runs or 1)
     record.update(
         diagnostics=_mean_diagnostics(rows),
-        scores=_scores(rows, plan.settings.novel, plan.settings.runs or 1),
+        scores=scores,
         timings={
             **_added(record.info.timings, **evaluator.timings),
             "cache_gib": {"device": budget.device / GIB, "host": budget.host / GIB},
@@ -425,6 +428,7 @@ def _evaluate(plan: Plan, record: RunRecord, device: torch.device, progress: Pro
     if request.panels:
         draw_panels(plan, rows, record.predictions(), record.folder / "panels", request.panels)
     record.update(status="done", reason=None)
+    return scores
 
 
 def _inspector(plan: Plan) -> Inspect:

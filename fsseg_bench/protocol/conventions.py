@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from fsseg_bench.conventions import Float64, Int64
-from fsseg_bench.protocol.scoring import binary_terms, check_defined, positions, summed, way_terms
+from fsseg_bench.protocol.scoring import binary_terms, check_defined, positions, runs_of, summed, way_terms
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 
@@ -36,6 +37,8 @@ class FoldPixels(NamedTuple):
     """(E, N+1) predictions at void pixels; None where they were not counted."""
     headline: Resolution
     """The protocol's."""
+    runs: int = 1
+    """So many runs of equal length the episodes are under the protocol."""
 
     def counted(self, pixels: Pixels) -> Int64 | None:
         """(E, N+1, N+1) the pixels that count; None where they are not known."""
@@ -57,9 +60,10 @@ class Counted(NamedTuple):
     cells: Int64
     classes: Int64
     novel: tuple[int, ...]
+    runs: int = 1
 
-    def part(self, chosen: slice | np.ndarray) -> Counted:
-        """Some of the episodes."""
+    def part(self, chosen: slice) -> Counted:
+        """Some of the episodes, as one run."""
         return Counted(self.cells[chosen], self.classes[chosen], self.novel)
 
 
@@ -93,13 +97,22 @@ class Convention:
             cells = fold.counted(self.pixels)
             if cells is None:
                 return None
-            counted.append(Counted(cells, fold.classes, fold.novel))
+            counted.append(Counted(cells, fold.classes, fold.novel, fold.runs))
         return self.rule(counted)
 
 
 def _of_folds(score: Callable[[Counted], float]) -> Rule:
     """The mean over folds."""
     return lambda folds: float(np.mean([score(fold) for fold in folds]))
+
+
+def _as_protocol(score: Callable[[Counted], float]) -> Rule:
+    """The mean over the runs that the protocol draws, and over folds."""
+
+    def of_runs(fold: Counted) -> float:
+        return float(np.mean([score(fold.part(part)) for part in runs_of(len(fold.cells), fold.runs)]))
+
+    return _of_folds(of_runs)
 
 
 def _class_iou(fold: Counted) -> Float64:
@@ -129,14 +142,21 @@ def _of_runs(score: Callable[[Counted], float]) -> Callable[[Counted], float]:
     """The mean over runs of consecutive episodes, each scored by itself."""
 
     def mean(fold: Counted) -> float:
-        parts = np.array_split(np.arange(len(fold.cells)), min(RUNS, len(fold.cells)))
-        return float(np.mean([score(fold.part(part)) for part in parts]))
+        return float(np.mean([score(fold.part(part)) for part in _fifths(fold)]))
 
     return mean
 
 
+def _fifths(fold: Counted) -> list[slice]:
+    """The protocol's runs where there are several, else fifths of the episodes, or single ones of fewer than five."""
+    if fold.runs > 1:
+        return runs_of(len(fold.cells), fold.runs)
+    ends = np.linspace(0, len(fold.cells), min(RUNS, len(fold.cells)) + 1).astype(int).tolist()
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
 def _first_run(fold: Counted) -> float:
-    return _absent_as_zero(fold.part(slice(0, max(1, len(fold.cells) // RUNS))))
+    return _absent_as_zero(fold.part(_fifths(fold)[0]))
 
 
 def _episode_iou(fold: Counted) -> Float64:
@@ -191,16 +211,16 @@ CONVENTIONS: tuple[Convention, ...] = (
     Convention(
         "this protocol",
         "mean",
-        "void ignored, pixels summed over the fold's episodes, IoU of each held-out class, mean over classes and folds",
+        "void ignored; pixels summed over the episodes of a fold (of a run), IoU of each held-out class, means",
         "most, but for what follows",
-        _of_folds(_summed),
+        _as_protocol(_summed),
     ),
     Convention(
         "other size",
         "mean",
         "pixels are counted at the images' own size where the protocol counts at input size, or the other way round",
         "own size: SG-One, SSP, PFENet and BAM by default; input size: OSLSM, PANet, PPNet, HSNet, RePRI, Matcher",
-        _of_folds(_summed),
+        _as_protocol(_summed),
         "other size",
     ),
     Convention(
@@ -208,7 +228,7 @@ CONVENTIONS: tuple[Convention, ...] = (
         "mean",
         "void pixels are background: what is predicted there is a false alarm",
         "OSLSM, SG-One, RPMMs",
-        _of_folds(_summed),
+        _as_protocol(_summed),
         "void background",
     ),
     Convention(
@@ -216,7 +236,7 @@ CONVENTIONS: tuple[Convention, ...] = (
         "mean",
         "void pixels are of the query's class",
         "none of the thirteen repositories that were read",
-        _of_folds(_summed),
+        _as_protocol(_summed),
         "void foreground",
     ),
     Convention(
@@ -229,7 +249,7 @@ CONVENTIONS: tuple[Convention, ...] = (
     Convention(
         f"mean of {RUNS} runs, absent is 0",
         "mean",
-        f"{RUNS} runs, here fifths of the episodes, each scored by itself; a class without a pixel in a run is 0",
+        f"{RUNS} runs, or fifths of the episodes, each scored by itself; a class without a pixel in a run is 0",
         "PANet, PPNet and BAM (runs); OSLSM, SG-One, RPMMs, PFENet, BAM, HSNet and Matcher (0)",
         _of_folds(_of_runs(_absent_as_zero)),
     ),
@@ -259,10 +279,10 @@ CONVENTIONS: tuple[Convention, ...] = (
         "binary",
         "foreground and background pooled over a fold's episodes, mean of the two IoUs, mean over folds",
         "PANet and PPNet (one way), PFENet, BAM, HSNet, Matcher",
-        _of_folds(_binary),
+        _as_protocol(_binary),
     ),
-    Convention("other size", "binary", "as above", "as above", _of_folds(_binary), "other size"),
-    Convention("void is background", "binary", "as above", "SG-One", _of_folds(_binary), "void background"),
+    Convention("other size", "binary", "as above", "as above", _as_protocol(_binary), "other size"),
+    Convention("void is background", "binary", "as above", "SG-One", _as_protocol(_binary), "void background"),
     Convention(
         "foreground alone",
         "binary",

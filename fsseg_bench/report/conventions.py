@@ -82,6 +82,7 @@ def _pixels(run: StoredRun) -> FoldPixels:
         cells,
         None if void is None else {"input": void.input, "native": void.native},
         run.settings.headline,
+        run.settings.runs or 1,
     )
 
 

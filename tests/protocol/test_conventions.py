@@ -159,3 +159,14 @@ def test_a_class_without_an_episode_is_refused_by_the_protocol_and_scored_by_oth
     assert zero == pytest.approx((15 / 30 + 10 / 20 + 30 / 50) / 9)
     assert left_out == pytest.approx((15 / 30 + 10 / 20 + 30 / 50) / 3)
     assert not math.isnan(zero or 0)
+
+
+def test_of_a_protocol_with_several_runs_its_own_count() -> None:
+    pixels = several_ways()._replace(runs=4)
+    cells = pixels.cells["native"]
+    four = [mean_iou(cells[i : i + 10], pixels.classes[i : i + 10], pixels.novel) for i in (0, 10, 20, 30)]
+    assert convention("this protocol").score([pixels]) == pytest.approx(sum(four) / 4)
+    assert convention(f"mean of {RUNS} runs, absent is 0").score([pixels]) == pytest.approx(sum(four) / 4)
+    assert convention("first fifth").score([pixels]) == pytest.approx(four[0])
+    halves = [binary_iou(cells[i : i + 10]) for i in (0, 10, 20, 30)]
+    assert convention("this protocol", "binary").score([pixels]) == pytest.approx(sum(halves) / 4)
