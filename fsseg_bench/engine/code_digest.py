@@ -25,6 +25,7 @@ EXCLUDED = {
     # What is said and shown.
     "fsseg_bench.errors": "words of messages",
     "fsseg_bench.progress": "who is told how far a run is",
+    "fsseg_bench.trackers": "who else is told of losses and scores",
     "fsseg_bench.trackers.contract": "who else is told of losses and scores",
     "fsseg_bench.trackers.watch": "who else is told of losses and scores",
     "fsseg_bench.engine.panels": "pictures of episodes that are counted already",

@@ -156,10 +156,10 @@ def test_every_import_by_name_is_known() -> None:
         if read_source(path).by_name
     }
     # The lazy tables of public names and of commands (which no run imports), the finder of plug-ins (excluded: what it
-    # finds counts), versions of packages (excluded), trackers (behind what is excluded), the processes of a pool
-    # (they begin runs as any command does), and this digest itself.
+    # finds counts), versions of packages (excluded), trackers (behind what is excluded), rules that make data sets
+    # (which no run imports), the processes of a pool (they begin runs as any command does), and this digest itself.
     known = {"fsseg_bench", "fsseg_bench.cli.main", "fsseg_bench.records.provenance"}
-    known |= {"fsseg_bench.trackers.family", "fsseg_bench.trackers.mlflow"}
+    known |= {"fsseg_bench.trackers.family", "fsseg_bench.trackers.mlflow", "fsseg_bench.data.prepare.making"}
     known |= {"fsseg_bench.plugins", "fsseg_bench.plugins.folders", "fsseg_bench.plugins.hollow"}
     assert found == {*known, "fsseg_bench.machine.pool_worker", "fsseg_bench.engine.closure"}
 
