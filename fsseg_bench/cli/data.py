@@ -76,8 +76,8 @@ def prepare(
     timeout: float,
     yes: bool,
 ) -> None:
-    """Download or take, verify, unpack and index NAME: pascal5i, coco20i, shapes5i, or fss1000, lvis92i-1shot,
-    lvis92i-5shot, deepglobe, perseg, whose pages are in docs/howto/benchmarks.md.
+    """Download or take, verify, unpack and index NAME: pascal5i, coco20i, shapes5i, or one of the benchmarks of
+    docs/howto/benchmarks.md (fss1000, lvis92i-1shot, isaid5i, deepglobe, pascal-part, perseg, ...).
 
     Says first what it will download and how much room that takes. Stopped at any point, the same command goes on.
     """
