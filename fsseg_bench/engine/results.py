@@ -148,13 +148,25 @@ def begin_counting(
             torch.isfinite(scores).flatten(1).all(dim=1),
             confusion(predicted, at_input, ways),
             torch.cat([confusion(prediction, label, ways) for prediction, label in native]),
-            void_counts(predicted, at_input, ways),
+            _void(predicted, at_input, shapes, ways, side),
             torch.cat([void_counts(prediction, label, ways) for prediction, label in native]),
             predicted,
             *(_bands(predicted, at_input, native, ways, side, boundary) if boundary else ()),
             *(tensor.float() for tensor in diagnostics.values()),
         ]
     return results
+
+
+def _void(predicted: Tensor, at_input: Tensor, shapes: Sequence[tuple[int, int]], ways: int, side: Side) -> Tensor:
+    """(B, N+1) at the input size; padding, which is void in the labels as well, is outside of the image."""
+    if not side.pads:
+        return void_counts(predicted, at_input, ways)
+    counts = []
+    for row, shape in enumerate(shapes):
+        height, width = side.part(*shape)
+        part = slice(row, row + 1), slice(0, height), slice(0, width)
+        counts.append(void_counts(predicted[part], at_input[part], ways))
+    return torch.cat(counts)
 
 
 def _bands(

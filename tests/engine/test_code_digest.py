@@ -104,8 +104,8 @@ def test_zeroed_features_in_the_reader_are_another_run(tmp_path: Path) -> None:
     before = identity("panet", tops)
     reader = tmp_path / "fsseg_bench" / "engine" / "reader.py"
     text = reader.read_text()
-    assert "[found[key] for key" in text
-    reader.write_text(text.replace("[found[key] for key", "[found[key] * 0 for key"))
+    assert "[unpacked(found[key], " in text
+    reader.write_text(text.replace("[unpacked(found[key], ", "[unpacked(found[key] * 0, "))
     assert identity("panet", tops) != before
 
 

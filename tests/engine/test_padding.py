@@ -43,6 +43,13 @@ def counts(folder: Path) -> list[tuple[Any, ...]]:
     return [(row["episode"], row["classes"], row["input"], row["native"]) for row in rows]
 
 
+def test_padding_is_no_void_of_the_image(made: tuple[Plan, Path]) -> None:
+    """All that was counted, void or not, are the pixels that the image fills."""
+    for row in read_lines(made[1] / "episodes.jsonl"):
+        assert sum(row["input"]) + sum(row["input_void"]) == TALL * WIDE
+        assert sum(row["native"]) + sum(row["native_void"]) == 40 * 30
+
+
 def square(plan: Plan, image: str) -> np.ndarray:
     small = Image.fromarray(plan.source.image(image)).resize((WIDE, TALL), Image.Resampling.BILINEAR)
     whole = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
