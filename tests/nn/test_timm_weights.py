@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fsseg_bench.nn.weights import load_weights
 
 pytest.importorskip("timm", reason="timm is not installed (the extra timm)")
 
+import huggingface_hub
 from timm.models import eva, vision_transformer
 
 from fsseg_bench.nn.families.timm_weights import own_names
@@ -119,6 +121,27 @@ def test_a_file_that_does_not_fit(
     torch.save({k: v for k, v in (state | change).items() if v is not None}, tmp_path / "own.pth")
     with pytest.raises(UserError, match=message):
         load_weights(build_backbone(NAME), str(tmp_path / "own.pth"))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_needs_neither_network_nor_hub(
+    suffix: str, state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safetensors.torch
+
+    file = tmp_path / f"own{suffix}"
+    torch.save(state, file) if suffix == ".pth" else safetensors.torch.save_file(state, file)
+
+    def refused(*given: Any) -> None:
+        raise AssertionError(f"a connection: {given[1:]}")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refused)
+    backbone = build_backbone(NAME)
+    load_weights(backbone, str(file))
+    assert torch.equal(backbone.state_dict()["network.norm.bias"], state["norm.bias"])
+    with pytest.raises(NotHereError, match="AssertionError: a connection"):  # the published one would ask for it
+        load_weights(build_backbone(NAME), "imagenet")
 
 
 def test_published_weights_are_found_in_a_folder(
