@@ -271,6 +271,27 @@ class Method(nn.Module, ABC):
         return type(self).encode_support is not Method.encode_support
 
 
+class LabelsEverything(ABC):
+    """What a method defines beside the rest that labels base and novel classes at once (the task ``generalised``).
+
+    The engine averages the vectors of the base classes and of the background over the training images, those of each
+    novel class over its supports, and gives every image's pixels the class of the highest score.
+    """
+
+    @abstractmethod
+    def class_vectors(self, features: Features, masks: Tensor) -> Tensor:
+        """(M, G, D): what regions of images look like; 0 where a region is empty.
+
+        Args:
+            features: of M images.
+            masks: (M, G, H, W) bool, the regions of each.
+        """
+
+    @abstractmethod
+    def vector_scores(self, features: Features, vectors: Tensor) -> Tensor:
+        """(M, G, h, w): how well each cell of M images fits each of ``vectors`` (G, D)."""
+
+
 class TrainingFree(Method):
     """A method that learns nothing: it has no parameters but its backbones', and predicts as it is built.
 

@@ -197,6 +197,7 @@ def run(
         raise click.UsageError("-v and -q exclude each other", ctx)
     if stage is not None and (dry_run or as_json or jobs != 1 or options["eval_only"] or options["fresh"]):
         raise click.UsageError("--stage and --dry-run, --json, --jobs, --eval-only, --fresh exclude each other", ctx)
+    from fsseg_bench.cli.generalised import is_generalised, label_everything
     from fsseg_bench.cli.plan import headline, plan_json, plan_text, say_differences
     from fsseg_bench.engine.batch import plan_all
     from fsseg_bench.engine.distributed import processes
@@ -212,6 +213,11 @@ def run(
     say = _silent if quiet else _say
     given = parse_settings(settings)
     wanted = requests_for(methods, folds, seeds, settings=settings_with(ctx, given), **options)
+    if is_generalised(wanted.requests):
+        not_there = {"--dry-run": dry_run, "--jobs": jobs != 1, "--stage": stage, "--identity": identity}
+        refused = [name for name, value in not_there.items() if value]
+        label_everything(wanted.requests, say, refused=refused, as_json=as_json, quiet=quiet)
+        return
     opened: OpenSources = {}
     measuring = _measuring(say) if estimate else None
     batch = plan_all(wanted.requests, opened, here=not dry_run, measuring=measuring, jobs=jobs)

@@ -12,6 +12,7 @@ import click
 from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import user_folders
 from fsseg_bench.cli.output import show as draw
+from fsseg_bench.records.generalised import is_generalised, read_generalised
 from fsseg_bench.records.info import RUN_FILE
 from fsseg_bench.registry import method_names
 from fsseg_bench.report.model import Cell, Column, Table, printable
@@ -35,6 +36,9 @@ def show(what: str, as_json: bool, **options: Any) -> None:
 
     A record is its folder, or the run.json in it. Neither data nor weights are needed.
     """
+    if is_generalised(Path(what).expanduser()):
+        _show_generalised(Path(what).expanduser(), as_json=as_json)
+        return
     folder = _record(what, options["methods_path"])
     facts = _run(folder) if folder else _method(what, **options)
     if as_json:
@@ -48,6 +52,17 @@ def show(what: str, as_json: bool, **options: Any) -> None:
         draw(list(_of_method(facts)))
         for line in _advice(facts):
             click.echo(printable(line))
+
+
+def _show_generalised(folder: Path, *, as_json: bool) -> None:
+    """A record of a run that labels base and novel classes at once."""
+    from fsseg_bench.report.generalised import record_words
+
+    run = read_generalised(folder)
+    if as_json:
+        click.echo(json.dumps(run.facts, indent=2, ensure_ascii=False))
+    else:
+        draw([_pairs("record", run.folder.name, record_words(run))])
 
 
 def _record(what: str, methods_path: str | None) -> Path | None:

@@ -146,6 +146,7 @@ def make_plan(
     """
     planned = outline(request, kept)
     protocol, recipe, fold = planned.protocol, planned.recipe, request.fold
+    protocol.check_episodes()
     opened = {} if opened is None else opened
     source, index = open_test(protocol, request.data_root, opened)
     trains = bool(planned.recipe.iterations or planned.stages)

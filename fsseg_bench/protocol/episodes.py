@@ -74,6 +74,7 @@ def sample_episodes(
             images, or a class that is no episode's first (the message says how many episodes would reach all).
     """
     protocol.check_fold(fold)
+    protocol.check_episodes()
     novel = protocol.novel_classes(fold)
     if not 1 <= way <= len(novel):
         raise UserError(f"--way {way}: fold {fold} of {protocol.label} allows 1 to {len(novel)}")

@@ -322,6 +322,7 @@ def _data(table: Mapping[str, Any], source: type[SourceKind], path: Path) -> Dat
 
 def replace_episodes(protocol: Protocol, count: int) -> Protocol:
     """The same protocol with another number of episodes (a change that its label shows)."""
+    protocol.check_episodes()
     if count < 1:
         raise UserError(f"--episodes {count}: at least 1 episode is needed")
     if count > MOST_EPISODES:

@@ -92,6 +92,9 @@ class DataSpec(DataKeys):
         return {**_ONCE_IN_EVERY_SOURCE, **values.pop("options"), **values}
 
 
+_GENERALISED = {"support_list": "train", "support_pixels": 1, "support_one_novel": False}
+
+
 @dataclass(frozen=True)
 class EpisodeSpec:
     """How the test episodes are drawn."""
@@ -117,11 +120,25 @@ class EpisodeSpec:
     runs: Annotated[int, Range(least=1, most=_MOST_RUNS)] = later(1)
     """How many tables of `count` episodes are drawn, with the seeds `seed`, `seed` + 1, and so on. A score is the
     mean of the runs' scores."""
+    task: Literal["episodes", "generalised"] = later("episodes")
+    """`generalised`: there are no episodes; base and novel classes are labelled at once in every image of the test
+    lists, with other supports for each of the seeds."""
+    support_list: Literal["train", "test"] = later("train")
+    """Generalised: the lists that supports are drawn from; `test` takes them out of the images that are labelled."""
+    support_pixels: Annotated[int, Range(least=1)] = later(1)
+    """Generalised: a support shows at least so many native pixels of its class."""
+    support_one_novel: bool = later(False)
+    """Generalised: whether a support shows no other novel class."""
 
     def __post_init__(self) -> None:
         """Raises:
         ValueError: values that have no meaning together; the message begins with the key.
         """
+        if self.task == "generalised" and (self.count, self.class_sampling) != (0, "each-image"):
+            raise ValueError('task is "generalised"; that needs count 0 and class_sampling "each-image"')
+        for key, usual in _GENERALISED.items():
+            if self.task == "episodes" and (value := getattr(self, key)) != usual:
+                raise ValueError(f'{key} is {json.dumps(value)}; it is for task "generalised" alone')
         if 0 in self.counts and self.class_sampling not in EACH:
             raise ValueError(f"count is 0; it must be at least 1 with class_sampling {json.dumps(self.class_sampling)}")
         if self.support_sampling == "first" and self.support_replacement:
@@ -217,6 +234,10 @@ class ScoringSpec:
     boundary: Annotated[float, Range(least=0, below=1)] = later(0.0)
     """Width of the band along outlines that boundary-IoU counts, as a share of the image's diagonal (0.02 is usual); 0:
     none is counted."""
+    background: Literal["base", "apart"] = later("base")
+    """Generalised: whether the background's IoU belongs to the base mean; in the mean over all classes it always is."""
+    overall: Literal["all-classes", "mean-of-two"] = later("all-classes")
+    """Generalised: the headline, the mean over all classes or the mean of base and novel; both are recorded."""
 
 
 @dataclass(frozen=True)
@@ -304,6 +325,18 @@ class Protocol:
     def fold_classes(self, fold: int) -> tuple[int, ...]:
         """Label values held out in ``fold``, in the order in which the file names them."""
         return tuple(self.class_id(name) for name in self.folds[fold])
+
+    def check_episodes(self) -> None:
+        """Refuses a protocol that has none.
+
+        Raises:
+            UserError: its task is another.
+        """
+        if self.episodes.task != "episodes":
+            raise UserError(
+                f"{self.label} labels base and novel classes at once, without episodes: fsseg-bench run does that, and "
+                "report and show print it"
+            )
 
     def novel_classes(self, fold: int) -> tuple[int, ...]:
         """Label values held out in ``fold``, ascending; none in :data:`NOTHING_HELD_OUT`."""

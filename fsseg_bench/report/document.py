@@ -10,10 +10,13 @@ from typing import Literal, get_args
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import IntervalKind, Metric
+from fsseg_bench.records.generalised import GeneralisedRun
+from fsseg_bench.records.read import RecordWarning
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, any_runs
 from fsseg_bench.report.filters import chosen
 from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
+from fsseg_bench.report.generalised import find_generalised, fitting, generalised_tables
 from fsseg_bench.report.latex import to_latex, to_macros
 from fsseg_bench.report.model import Layout, Table, arranged
 from fsseg_bench.report.paper import paper_table
@@ -89,11 +92,16 @@ class Document:
     """The papers' tables, with what is asked for alone."""
     notes: tuple[str, ...]
     """What the conditions left out."""
+    generalised: tuple[GeneralisedRun, ...] = ()
+    """Runs that label base and novel classes at once."""
+    unusable: tuple[RecordWarning, ...] = ()
+    """Records of such runs that were skipped."""
 
     @property
     def doubts(self) -> list[str]:
         """What is wrong with the records: those that were skipped, and those that claim one cell."""
-        skipped = [f"skipped: {warning.message}" for warning in self.collection.warnings]
+        warnings = (*self.collection.warnings, *self.unusable)
+        skipped = [f"skipped: {warning.message}" for warning in warnings]
         return [*skipped, *claimed_twice(self.collection)]
 
     @property
@@ -111,6 +119,7 @@ class Document:
         """Those of runs, then of classes, then papers'; without what is not finished."""
         request, collection = self.request, self.collection
         made = [*runs_tables(collection, request.metric, request.resolution)] if request.of_runs else []
+        made += generalised_tables(self.generalised, request.resolution) if request.of_runs else []
         if request.per_class:
             protocols = None if request.of_runs else tuple({p.name for table in self.wanted for p in table.rules})
             made += class_tables(collection, request.resolution, protocols)
@@ -191,8 +200,15 @@ def document(root: str | Path | None, request: Request) -> Document:
     wanted, notes = narrowed(every, request.methods, request.where)
     collection = any_runs(root, episodes=request.episodes, interval=request.interval)
     found = len(collection.done) + len(collection.unfinished)
+    every_generalised, unusable = find_generalised(collection.root) if request.of_runs else ((), ())
+    generalised = fitting(every_generalised, request.methods, request.where)
+    if len(generalised) < len(every_generalised):
+        left = len(every_generalised) - len(generalised)
+        notes.append(f"{left} of {len(every_generalised)} runs that label base and novel classes at once left out")
+    if not found and generalised:
+        return Document(request, collection, tuple(known), tuple(wanted), tuple(notes), generalised, unusable)
     if not found and not every:
-        raise UserError(f"{collection.root}: holds no usable runs; {_why_none(collection)}")
+        raise UserError(f"{collection.root}: holds no usable runs; {_why_none([*collection.warnings, *unusable])}")
     if not found:
         if request.narrow and not any(table.numbers for table in wanted):
             raise UserError(f"no published row is asked for: {'; '.join(notes)}")
@@ -203,16 +219,16 @@ def document(root: str | Path | None, request: Request) -> Document:
             if collection.left_out:
                 notes.insert(0, f"{collection.left_out} of {found} runs left out")
         except UserError as error:
-            if not any(table.numbers for table in wanted):
+            if not any(table.numbers for table in wanted) and not generalised:
                 raise
             collection = replace(collection, done=(), unfinished=(), left_out=found)
             notes.insert(0, f"no run is asked for ({error})")
-    return Document(request, collection, tuple(known), tuple(wanted), tuple(notes))
+    return Document(request, collection, tuple(known), tuple(wanted), tuple(notes), generalised, unusable)
 
 
-def _why_none(collection: Collection) -> str:
+def _why_none(warnings: Sequence[RecordWarning]) -> str:
     """What to do where nothing is usable: nothing was run, or the reasons of the records that are there."""
-    reasons = [warning.message for warning in collection.warnings]
+    reasons = [warning.message for warning in warnings]
     if not reasons:
         return "make one with 'fsseg-bench run'"
     more = [f"{len(reasons) - 3} more"] if len(reasons) > 3 else []

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fsseg_bench.method import Episode
+from fsseg_bench.method import Episode, Features, LabelsEverything, feature_map
 from fsseg_bench.nn.losses import segmentation_loss
+from fsseg_bench.nn.prototypes import cosine_scores, masked_average, unit_cells
 from fsseg_methods._shared import _PrototypeMethod, labels_of
 
 
-class Baseline(_PrototypeMethod):
+class Baseline(_PrototypeMethod, LabelsEverything):
     """Scores alpha * cos(query cell, prototype)."""
 
     def predict(self, episode: Episode) -> Tensor:
@@ -31,3 +32,13 @@ class Baseline(_PrototypeMethod):
     def loss(self, episode: Episode) -> dict[str, Tensor]:
         """Cross-entropy of the query."""
         return {"query": segmentation_loss(self.predict(episode), labels_of(episode), self.switches.align_corners)}
+
+    def class_vectors(self, features: Features, masks: Tensor) -> Tensor:
+        """Masked averages (M, G, D)."""
+        own = self.switches
+        return masked_average(feature_map(features), masks, map_res=own.map_res, align_corners=own.align_corners)
+
+    def vector_scores(self, features: Features, vectors: Tensor) -> Tensor:
+        """Scores (M, G, h, w): alpha * cos(cell, vector)."""
+        cells = unit_cells(feature_map(features)).cells
+        return cosine_scores(cells, vectors.expand(len(cells), -1, -1), alpha=self.switches.alpha)

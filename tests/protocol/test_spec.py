@@ -81,6 +81,8 @@ def test_the_digest_is_the_hash_of_canonical_json(protocol: Protocol) -> None:
     assert protocol.digest == hashlib.sha256(text.encode()).hexdigest()
 
 
+_EPISODES = 'count = 40\nseed = 11\nclass_sampling = "uniform"\n'
+_GENERALISED = 'count = 0\nseed = 11\nclass_sampling = "each-image"\ntask = "generalised"\n'
 CHANGES = {
     "name": ('name = "own"', 'name = "own2"'),
     "version": ("version = 3", "version = 4"),
@@ -108,6 +110,12 @@ CHANGES = {
     "support_sampling": ("support_replacement = false", 'support_replacement = false\nsupport_sampling = "first"'),
     "resize": ('resize = "squash"', 'resize = "pad"'),
     "multiple": ('resize = "squash"', 'resize = "pad"\nmultiple = 8'),
+    "task": (_EPISODES, _GENERALISED),
+    "support_list": (_EPISODES, f'{_GENERALISED}support_list = "test"\n'),
+    "support_pixels": (_EPISODES, f"{_GENERALISED}support_pixels = 2\n"),
+    "support_one_novel": (_EPISODES, f"{_GENERALISED}support_one_novel = true\n"),
+    "background": ('headline = "input"', 'headline = "input"\nbackground = "apart"'),
+    "overall": ('headline = "input"', 'headline = "input"\noverall = "mean-of-two"'),
     "headline": ('headline = "input"', 'headline = "native"'),
     "boundary": ("[0.7, 1.0, 1.3]", "[0.7, 1.0, 1.3]\nboundary = 0.02"),
     "scales": ("[0.7, 1.0, 1.3]", "[0.7, 1.3, 1.0]"),
