@@ -38,6 +38,8 @@ _COMMANDS = {
     "list": ("fsseg_bench.cli.listing", "list_"),
     "show": ("fsseg_bench.cli.show", "show"),
     "verify": ("fsseg_bench.cli.verify", "verify"),
+    "pack": ("fsseg_bench.cli.pack", "pack"),
+    "unpack": ("fsseg_bench.cli.pack", "unpack"),
     "reproduce": ("fsseg_bench.cli.reproduce", "reproduce"),
     "episodes": ("fsseg_bench.cli.episodes", "episodes"),
     "check-method": ("fsseg_bench.cli.checks", "check_method"),

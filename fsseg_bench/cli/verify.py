@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,50 +17,100 @@ from fsseg_bench.records.info import RUN_FILE
 from fsseg_bench.report.model import printable
 
 if TYPE_CHECKING:
-    from fsseg_bench.engine.verify import Verdict
-    from fsseg_bench.records.read import RecordWarning, StoredRun
+    from fsseg_bench.engine.verify import Look, Verdict
+    from fsseg_bench.records.read import RecordWarning
+
+_ASKED = {"masks", "draw", "episodes again"}
+"""What is compared on request; where it could not be, that is said."""
+_SHOWN = {"scores", "manifest.json", *_ASKED}
 
 
 @click.command()
 @click.argument("records", nargs=-1, required=True, type=click.Path(), metavar="RECORD...")
 @click.option("--masks", is_flag=True, help="Compare stored predictions with the data set's masks, too.")
+@click.option("--draw", is_flag=True, help="Draw the episodes again from the data set, too.")
 @click.option(
-    "--data-root", type=click.Path(), help="--masks: folder of the data sets [default: as recorded, else FSSEG_DATA]."
+    "--episodes", type=click.IntRange(1), metavar="N", help="Predict N random episodes of each run again, too."
 )
-@user_folders("source", note="--masks: ")
+@click.option(
+    "--checkpoints", type=click.Path(), help="--episodes: a folder of records that has the checkpoints of a pack's."
+)
+@click.option("--data-root", type=click.Path(), help="Folder of the data sets [default: as recorded, else FSSEG_DATA].")
+@click.option("--dataset-file", type=click.Path(), help="The protocol's file, where it has moved.")
+@click.option("--device", default="cpu", show_default=True, help="--episodes: auto, cpu, cuda or cuda:INDEX.")
+@user_folders("method", "backbone", "source", note="For --masks, --draw and --episodes: ")
 @click.option("--parts", is_flag=True, help="A line for each part of every record, not only for what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="The verdicts as one JSON document.")
-def verify(
-    records: tuple[str, ...], masks: bool, data_root: str | None, sources_path: str | None, parts: bool, as_json: bool
-) -> None:
+def verify(records: tuple[str, ...], parts: bool, as_json: bool, **options: Any) -> None:
     """Compare records with the checks in them, and count their scores again from the stored counts.
 
-    RECORD is a run's folder, or a folder with such folders below. Exit code 1 where anything is wrong.
+    RECORD is a run's folder, a folder with such folders below, or a pack. Exit code 1 where anything is wrong; what
+    could not be compared is said and is no fault.
     """
-    from fsseg_bench.engine.verify import Verdict
-    from fsseg_bench.engine.verify import verify as verdicts_on
-
-    look = _masks(data_root, sources_path) if masks else None
-    folders, closed = _folders(records)
-    found = {str(warning.path): [Verdict("folder", False, warning.message)] for warning in closed}
-    for folder in folders:
-        found[str(folder)] = verdicts_on(folder, look)
-    if not as_json:
-        for path, verdicts in found.items():
-            _say(path, verdicts, parts=parts)
-    wrong = [folder for folder, verdicts in found.items() if not all(v.good for v in verdicts)]
+    with tempfile.TemporaryDirectory(prefix="fsseg-packs-") as work:
+        found = _found(records, Path(work), options)
     if as_json:
-        click.echo(json.dumps({folder: [v._asdict() for v in own] for folder, own in found.items()}, indent=2))
-    elif len(found) > 1:
-        click.echo(f"{len(wrong)} of {len(found)} records differ from what was recorded")
+        click.echo(json.dumps({name: [v._asdict() for v in own] for name, own in found.items()}, indent=2))
+    else:
+        for name, verdicts in found.items():
+            _say(name, verdicts, parts=parts)
+    wrong = [name for name, verdicts in found.items() if not all(v.good for v in verdicts)]
+    if not as_json and len(found) > 1:
+        click.echo(f"{len(wrong)} of {len(found)} {_words(records)} differ from what was recorded")
     if wrong:
         sys.exit(1)
 
 
-def _masks(data_root: str | None, sources_path: str | None) -> Callable[[StoredRun], str]:
-    from fsseg_bench.report.recorded import DataPlaces, RecordedEpisodes
+def _words(records: Sequence[str]) -> str:
+    return "packs and records" if any(Path(given).is_file() and not _is_info(given) for given in records) else "records"
 
-    return RecordedEpisodes(DataPlaces(data_root, sources_path=sources_path)).recount
+
+def _found(records: Sequence[str], work: Path, options: Mapping[str, Any]) -> dict[str, list[Verdict]]:
+    """The verdicts by what a reader knows: a record's folder, a pack, or a record's folder in a pack."""
+    from fsseg_bench.engine.verify import Verdict
+    from fsseg_bench.engine.verify import verify as verdicts_on
+    from fsseg_bench.engine.verify_pack import verify_pack
+    from fsseg_bench.engine.verify_truth import same_truth
+
+    further = _further(options)
+    packs = [given for given in records if Path(given).expanduser().is_file() and not _is_info(given)]
+    folders, closed = _folders([given for given in records if given not in packs])
+    found = {str(warning.path): [Verdict("folder", False, warning.message)] for warning in closed}
+    names = {folder: str(folder) for folder in folders}
+    found |= {str(folder): verdicts_on(folder, further) for folder in folders}
+    checkpoints = None if options["checkpoints"] is None else Path(options["checkpoints"]).expanduser()
+    for i, given in enumerate(dict.fromkeys(packs)):
+        below = work / str(i)
+        for folder, verdicts in verify_pack(Path(given).expanduser(), below, further, checkpoints).items():
+            name = given if folder is None else f"{given}:{folder.relative_to(below)}"
+            found[name] = verdicts
+            names |= {} if folder is None else {folder: name}
+    sound = [folder for folder, name in names.items() if all(verdict.good for verdict in found[name])]
+    for folder, verdict in same_truth(sound).items():
+        found[names[folder]].append(verdict)
+    return found
+
+
+def _is_info(given: str) -> bool:
+    return Path(given).name == RUN_FILE
+
+
+def _further(options: Mapping[str, Any]) -> dict[str, Look]:
+    """What is compared beside what the records themselves say."""
+    looks: dict[str, Look] = {}
+    if options["masks"] or options["draw"]:
+        from fsseg_bench.report.recorded import DataPlaces, RecordedEpisodes
+
+        data = RecordedEpisodes(DataPlaces(options["data_root"], options["dataset_file"], options["sources_path"]))
+        looks |= {"masks": data.recount} if options["masks"] else {}
+        looks |= {"draw": data.drawn} if options["draw"] else {}
+    if options["episodes"] is not None:
+        from fsseg_bench.engine.open_run import RunPlaces
+        from fsseg_bench.engine.verify_again import EpisodesAgain
+
+        same = {key: options[key] for key in ("device", "data_root", "methods_path", "backbones_path", "sources_path")}
+        looks["episodes again"] = EpisodesAgain(options["episodes"], RunPlaces(dataset=options["dataset_file"], **same))
+    return looks
 
 
 def _folders(records: Sequence[str]) -> tuple[list[Path], list[RecordWarning]]:
@@ -76,7 +127,7 @@ def _folders(records: Sequence[str]) -> tuple[list[Path], list[RecordWarning]]:
         path = Path(given).expanduser()
         path = path.parent if path.name == RUN_FILE else path
         if not path.is_dir():
-            raise UserError(f"{given}: no such folder; give a run's folder, or one with such folders below")
+            raise UserError(f"{given}: no such folder; give a run's folder, one with such folders below, or a pack")
         found, warnings = record_folders(path)
         if not found and not warnings:
             raise UserError(f"{given}: holds no record")
@@ -87,8 +138,11 @@ def _folders(records: Sequence[str]) -> tuple[list[Path], list[RecordWarning]]:
 
 def _say(folder: str, verdicts: Sequence[Verdict], *, parts: bool) -> None:
     good = all(verdict.good for verdict in verdicts)
-    told = "; ".join(verdict.words for verdict in verdicts if good and verdict.part in {"scores", "masks"})
+    shown = _SHOWN if good else set()
+    told = "; ".join(verdict.words for verdict in verdicts if verdict.part in shown and verdict.done)
     click.echo(printable(f"{'ok   ' if good else 'WRONG'} {folder}{': ' * bool(told)}{told}"))
     for verdict in verdicts:
-        if parts or not verdict.good:
-            click.echo(printable(f"  {'ok   ' if verdict.good else 'WRONG'} {verdict.part}: {verdict.words}"))
+        asked = verdict.part in _ASKED and not verdict.done
+        if parts or asked or not verdict.good:
+            word = "WRONG" if not verdict.good else "ok   " if verdict.done else "not compared:"
+            click.echo(printable(f"  {word} {verdict.part}: {verdict.words}"))

@@ -37,6 +37,10 @@ _LEAST_SIZE = 32
 _GPU_SHARE = 0.001  # of an episode's pixels
 
 
+class ChangedError(UserError):
+    """What a run depends on is not what it was; the message says what."""
+
+
 @dataclass(frozen=True)
 class RunPlaces:
     """What may be elsewhere or other than when the run was made, and changes no number."""
@@ -103,8 +107,9 @@ def open_run(folder: Path, places: RunPlaces | None = None, opened: OpenSources 
     """The run in ``folder`` with its protocol, data, episodes and trained model.
 
     Raises:
-        UserError: no finished run; its data, weights or checkpoint cannot be had; or anything that its numbers depend
-            on is different now (code alone may differ: see :class:`OpenRun`).
+        UserError: no finished run, or its data, weights or checkpoint cannot be had.
+        ChangedError: anything that its numbers depend on is different now (code alone may differ: see
+            :class:`OpenRun`).
     """
     run = read_run(folder)
     if run.status != "done":
@@ -123,7 +128,7 @@ def open_run(folder: Path, places: RunPlaces | None = None, opened: OpenSources 
     stored, now = run.info.settings, plan.settings
     unnoted = [] if stored.evaluated_digest else ["evaluated_digest", "unlabelled_digest"]  # an early record
     if changed := differences(*(settings.without("method_digest", *unnoted) for settings in (stored, now))):
-        raise UserError(
+        raise ChangedError(
             f"{folder}: what the run depends on is different now (then / now): {'; '.join(changed)}. Run it again"
         )
     return OpenRun(run, plan, changed_code=now.method_digest != stored.method_digest)

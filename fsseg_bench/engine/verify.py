@@ -9,11 +9,12 @@ import csv
 import hashlib
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from fsseg_bench.engine.recount import Scores, check_predictions, recounted
+from fsseg_bench.engine.verify_protocol import UnableError, known_protocol
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.torch_file import state_of
 from fsseg_bench.paths import regular
@@ -29,6 +30,7 @@ from fsseg_bench.records.info import (
     TRAIN_FILE,
 )
 from fsseg_bench.records.lines import Chain, Inspect, Row, parse_lines, read_lines
+from fsseg_bench.records.owner import Owner, owner_of
 from fsseg_bench.records.read import RecordError, StoredRun, read_run
 from fsseg_bench.records.training import LossSummary, loss_row, training_summary
 
@@ -43,19 +45,26 @@ class Verdict(NamedTuple):
     good: bool
     words: str
     """What was compared, or what is wrong."""
+    done: bool = True
+    """False where nothing could be compared; ``words`` say why."""
 
 
 class _AbsentError(Exception):
     """A part that the record need not have."""
 
 
-def verify(folder: Path, masks: Callable[[StoredRun], str] | None = None) -> list[Verdict]:
+Look = Callable[[StoredRun], str]
+"""Compares something and says what; raises UserError where it is wrong, :class:`UnableError` where it cannot."""
+
+
+def verify(folder: Path, further: Mapping[str, Look] | None = None) -> list[Verdict]:
     """The verdicts on the record in ``folder``, in the order of its parts.
 
-    ``masks`` compares stored predictions with the data and says what it compared; None: they are not compared.
+    ``further`` is what else is compared of a finished run, by the name of its verdict: what needs the data, say.
     """
     try:
         run = read_run(folder)
+        owner_of(folder)
     except UserError as error:
         return [Verdict(RUN_FILE, False, _short(error, folder))]
     parts: dict[str, Callable[[StoredRun], str]] = {
@@ -70,18 +79,22 @@ def verify(folder: Path, masks: Callable[[StoredRun], str] | None = None) -> lis
         **{path.name: _sweep(path) for path in sorted(folder.glob("sweep-*.jsonl"))},
     }
     if run.status == "done":
-        parts["scores"] = _scores
-        if masks is not None:
-            parts["masks"] = masks
+        parts |= {"scores": _scores, "protocol": known_protocol, **(further or {})}
     return list(_verdicts(run, parts))
 
 
 def _verdicts(run: StoredRun, parts: dict[str, Callable[[StoredRun], str]]) -> Iterator[Verdict]:
+    owner = owner_of(run.folder) or Owner()
     for part, look in parts.items():
+        if part in owner.left_out and part in run.info.files and not (run.folder / part).exists():
+            yield Verdict(part, True, "left out of the pack", done=False)
+            continue
         try:
             yield Verdict(part, True, look(run))
         except _AbsentError:
             continue
+        except UnableError as error:
+            yield Verdict(part, True, _short(error, run.folder), done=False)
         except (UserError, OSError) as error:
             yield Verdict(part, False, _short(error, run.folder))
 
@@ -99,6 +112,8 @@ def _run(run: StoredRun) -> str:
 
 def _table(run: StoredRun) -> str:
     table = run.table()
+    if table is None and run.settings.evaluated_digest is not None:
+        raise RecordError("is missing, so that nobody can tell which images were tested")
     if table is None:
         raise _AbsentError
     return f"{len(table):,} episodes, those of the run's settings"

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from fsseg_bench.conventions import UInt8
+from fsseg_bench.data.index import build_index
 from fsseg_bench.data.loading import query_label
 from fsseg_bench.data.open import examine, open_source
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.pictures.episode import EpisodeImages
+from fsseg_bench.protocol.episodes import sample_episodes
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable
@@ -99,6 +101,23 @@ class RecordedEpisodes:
             truth = query_label(source, table.queries[episode], table.classes[episode], protocol.image.side)
             check_prediction(run, episode, prediction_labels(row, ways), truth, counts)
         return f"{len(rows):,} predictions and the masks in {source.root} give the recorded counts at the input size"
+
+    def drawn(self, run: StoredRun) -> str:
+        """Draws the run's episodes again from the data set; says what was compared.
+
+        Raises:
+            RecordError: the protocol draws others from these data.
+            UserError: the protocol or the data are nowhere to be found.
+        """
+        if run.info.passed.episode_list:
+            return "a list that was given: nothing to draw"
+        protocol, source = self._open(run)
+        index, settings = build_index(source, protocol), run.settings
+        pairs, order = index.test_pairs(run.fold), index.test_order(run.fold)
+        table = sample_episodes(protocol, run.fold, pairs, settings.way, settings.shot, index.copies, order)
+        if table.digest != settings.episode_digest:
+            raise RecordError(f"{run.folder}: the protocol draws other episodes from the data in {source.root}")
+        return f"{len(table):,} episodes, those that the protocol draws from the data in {source.root}"
 
     def _open(self, run: StoredRun) -> tuple[Protocol, Source]:
         key = (run.settings.protocol_digest, str(run.info.passed.data_root))

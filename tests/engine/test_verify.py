@@ -15,8 +15,9 @@ import pytest
 
 from fsseg_bench.engine.checkpoint import load_state, save_state
 from fsseg_bench.engine.verify import verify
+from fsseg_bench.engine.verify_again import EpisodesAgain
 from fsseg_bench.records.info import read_info
-from fsseg_bench.records.read import StoredRun
+from fsseg_bench.records.read import RecordError, StoredRun, read_run
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.report.recorded import DataPlaces, RecordedEpisodes
 from tests.support.fresh import ROOT
@@ -39,20 +40,40 @@ def copied(made: Path, tmp_path: Path) -> Path:
 
 def wrong(folder: Path, masks: Callable[[StoredRun], str] | None = None) -> dict[str, str]:
     """What is wrong, by part."""
-    return {verdict.part: verdict.words for verdict in verify(folder, masks) if not verdict.good}
+    return {
+        verdict.part: verdict.words
+        for verdict in verify(folder, {"masks": masks} if masks else None)
+        if not verdict.good
+    }
 
 
 def test_a_good_record(made: Path) -> None:
-    found = {verdict.part: verdict.words for verdict in verify(made, RecordedEpisodes().recount)}
+    found = {verdict.part: verdict.words for verdict in verify(made, {"masks": RecordedEpisodes().recount})}
     assert wrong(made) == {}
     panels = {f"panels/{path.name}" for path in (made / "panels").iterdir()}
     assert found.keys() == panels | {
         *("run.json", "episodes.csv", "evaluated.csv", "episodes.jsonl", "predictions.jsonl", "train.jsonl"),
-        *("checkpoint.pt", "scores", "masks"),
+        *("checkpoint.pt", "scores", "protocol", "masks"),
     }
     stated = read_info(made / "run.json").scores["input"]
     assert f"mean-IoU {100 * (stated['mean_iou'] or 0):.2f} %" in found["scores"]
     assert "give the recorded counts at the input size" in found["masks"]
+
+
+def test_episodes_are_drawn_and_predicted_again(made: Path, copied: Path) -> None:
+    looks = {"draw": RecordedEpisodes().drawn, "again": EpisodesAgain(2, seed=0)}
+    found = {verdict.part: verdict for verdict in verify(made, looks)}
+    assert all(found[part].good and found[part].done for part in looks), found
+    assert "predicted again with the recorded counts" in found["again"].words
+    assert "episodes, those that the protocol draws from the data in" in found["draw"].words
+    (copied / "checkpoint.pt").unlink()
+    found = {verdict.part: verdict for verdict in verify(copied, looks)}
+    assert (found["again"].good, found["again"].done) == (True, False)
+    assert "its checkpoint.pt is not here" in found["again"].words
+    run = read_run(made)
+    run.__dict__["settings"] = replace(run.settings, episode_digest="0" * 64)
+    with pytest.raises(RecordError, match="the protocol draws other episodes from the data in"):
+        RecordedEpisodes().drawn(run)
 
 
 def replaced(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -158,6 +179,9 @@ def test_counts_forged_with_all_their_checks_differ_from_the_predictions(copied:
     edit_info(copied, episodes={"count": len(rows), "sha256": sha256}, scores={})
     found = wrong(copied, RecordedEpisodes().recount)
     assert found.keys() == {"predictions.jsonl", "masks"}
+    again = {verdict.part: verdict for verdict in verify(copied, {"again": EpisodesAgain(3)})}["again"]
+    assert not again.good
+    assert "comes out otherwise: at least" in again.words
     assert "other pixels are predicted than were counted" in found["predictions.jsonl"]
     assert "give other counts than recorded" in found["masks"]
 

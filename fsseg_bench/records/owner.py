@@ -1,0 +1,60 @@
+"""Whose a record is, where it came in a pack: a note that ``unpack`` leaves beside run.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fsseg_bench.paths import regular
+from fsseg_bench.records.info import RecordError
+from fsseg_bench.schema import parse
+from fsseg_bench.storage.json_text import strict_json, write_json
+
+PACK_FILE: Final = "pack.json"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Where a record came from."""
+
+    by: str | None = None
+    """Whose it is, as they say."""
+    file: str | None = None
+    """The pack's name without its ending."""
+    digest: str | None = None
+    """Of the pack."""
+    left_out: tuple[str, ...] = ()
+    """Files that run.json seals and that the pack did not hold."""
+
+    @property
+    def name(self) -> str:
+        """Whose it is, in short."""
+        return self.by or self.file or "somebody else"
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """What the note in a record's folder says; None where there is none: the record was made here.
+
+    Raises:
+        RecordError: the note cannot be read.
+    """
+    path = folder / PACK_FILE
+    try:
+        found = strict_json(regular(path).read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RecordError(f"{path}: not valid JSON: {error}") from None
+    return parse(Owner, found, path, error=RecordError)
+
+
+def note_owner(folder: Path, owner: Owner) -> None:
+    """Writes the note.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    write_json(folder / PACK_FILE, vars(owner))
