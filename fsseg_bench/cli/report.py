@@ -47,6 +47,13 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[
     shell_complete=complete.method_names,
 )
 @selecting
+@click.option(
+    "--pack",
+    "packs",
+    multiple=True,
+    type=click.Path(),
+    help="Read this file by fsseg-bench pack, too, and say whose its records are; may be repeated.",
+)
 @click.option("--papers-path", type=click.Path(), help="A folder with further papers' tables.")
 @click.option(
     "--format",

@@ -27,6 +27,7 @@ from fsseg_bench.records.info import (
     read_info,
 )
 from fsseg_bench.records.lines import Chain, Inspect, parse_lines
+from fsseg_bench.records.owner import owner_of
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.settings import CONTENT, RunSettings, ShownSettings, settings_shown
 
@@ -77,6 +78,16 @@ class StoredRun:
     def folds(self) -> range:
         """All folds of the protocol."""
         return range(1, 1 + self.info.folds)
+
+    @cached_property
+    def owner(self) -> str:
+        """Whose it is, of a record that came in a pack; empty of one that was made here.
+
+        Raises:
+            RecordError: the note of it cannot be read.
+        """
+        found = owner_of(self.folder)
+        return found.name if found else ""
 
     @property
     def repeats(self) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from fsseg_bench.records.read import RecordWarning, StoredRun, record_folders
 from fsseg_bench.records.settings import Rules
 from fsseg_bench.report.gather import gathered
 from fsseg_bench.report.intervals import Intervals
+from fsseg_bench.report.packs import unpacked
 from fsseg_bench.report.scored import Found, KnownImages, ScoredRun, skipped
 
 
@@ -35,6 +36,8 @@ class Collection:
     left_out: int = 0
     """How many runs are not among these because of what was asked for."""
     intervals: Intervals = field(default_factory=Intervals, repr=False, compare=False)
+    packs: Mapping[Path, str] = field(default_factory=dict)
+    """By the folders into which packs were unpacked, their names."""
 
     @property
     def by_rules(self) -> dict[Rules, list[ScoredRun]]:
@@ -45,8 +48,11 @@ class Collection:
         return found
 
     def path(self, run: StoredRun) -> str:
-        """The run's folder relative to the root, with forward slashes."""
+        """The run's folder relative to the root, with forward slashes; in a pack, behind the pack's name."""
         path = run.folder.as_posix()
+        for folder, name in self.packs.items():
+            if path.startswith(inside := f"{folder.as_posix()}/"):
+                return f"{name}:{path.removeprefix(inside)}"
         return "." if f"{path}/" == self._root else path.removeprefix(self._root)
 
     @cached_property
@@ -56,24 +62,45 @@ class Collection:
 
 
 def find_runs(
-    root: Path | str | None = None, *, episodes: int | None = None, interval: IntervalKind = "images"
+    root: Path | str | None = None,
+    *,
+    episodes: int | None = None,
+    interval: IntervalKind = "images",
+    packs: Sequence[Path | str] = (),
 ) -> Collection:
     """All runs under ``root`` (None: ``FSSEG_RESULTS``, else ``results/runs``), with intervals over ``interval``.
 
-    With ``episodes`` the first ones of each run count, which are what a table of that length would hold.
+    With ``episodes`` the first ones of each run count, which are what a table of that length would hold. The records in
+    ``packs`` come behind; with these the default folder need not exist.
 
     Raises:
-        UserError: there is no such folder, or ``episodes`` is below 1.
+        UserError: there is no such folder, ``episodes`` is below 1, or a pack cannot be read.
     """
     folder = results_root(root)
     if episodes is not None and episodes < 1:
         raise UserError(f"--episodes {episodes}: it must be at least 1")
-    folders, closed = record_folders(folder)
-    return _collection(folder, gathered(folders, episodes), closed, episodes, interval)
+    names = unpacked(packs)
+    here = not packs or root is not None or folder.is_dir()
+    found = [record_folders(one) for one in ([folder] if here else []) + list(names)]
+    folders, closed = ([one for part in parts for one in part] for parts in zip(*found, strict=True))
+    made = _collection(folder, gathered(folders, episodes), closed, episodes, interval)
+    return replace(made, packs=names, warnings=tuple(_named(warning, names) for warning in made.warnings))
+
+
+def _named(warning: RecordWarning, packs: Mapping[Path, str]) -> RecordWarning:
+    """A warning that names packs and not the folders into which they were unpacked."""
+    message = warning.message
+    for folder, name in packs.items():
+        message = message.replace(f"{folder}/", f"{name}:")
+    return replace(warning, message=message)
 
 
 def any_runs(
-    root: Path | str | None = None, *, episodes: int | None = None, interval: IntervalKind = "images"
+    root: Path | str | None = None,
+    *,
+    episodes: int | None = None,
+    interval: IntervalKind = "images",
+    packs: Sequence[Path | str] = (),
 ) -> Collection:
     """The runs under ``root``; none where the default folder does not exist, since published numbers need no runs.
 
@@ -81,9 +108,9 @@ def any_runs(
         UserError: ``root`` is given and there is no such folder, or as :func:`find_runs`.
     """
     folder = results_root(root)
-    if root is None and not folder.is_dir():
+    if root is None and not packs and not folder.is_dir():
         return Collection(folder, (), (), (), intervals=Intervals(interval))
-    return find_runs(root, episodes=episodes, interval=interval)
+    return find_runs(root, episodes=episodes, interval=interval, packs=packs)
 
 
 def open_runs(folders: Sequence[Path], root: Path | str | None = None) -> Collection:

@@ -69,6 +69,8 @@ class Request:
     """The folder of the data sets, for the page's pictures of episodes; None: as the records say, or FSSEG_DATA."""
     sources_path: str | None = None
     """A folder with further data sources, for the same."""
+    packs: Sequence[str | Path] = ()
+    """Packs whose records stand beside those of the folder."""
 
     @property
     def of_runs(self) -> bool:
@@ -198,7 +200,7 @@ def document(root: str | Path | None, request: Request) -> Document:
     known = papers(request.papers_path) if printed or request.papers_path else ()
     every = find_tables(printed, known)
     wanted, notes = narrowed(every, request.methods, request.where)
-    collection = any_runs(root, episodes=request.episodes, interval=request.interval)
+    collection = any_runs(root, episodes=request.episodes, interval=request.interval, packs=request.packs)
     found = len(collection.done) + len(collection.unfinished)
     every_generalised, unusable = find_generalised(collection.root) if request.of_runs else ((), ())
     generalised = fitting(every_generalised, request.methods, request.where)

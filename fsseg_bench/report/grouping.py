@@ -165,7 +165,7 @@ def group_runs(runs: Iterable[ScoredRun], collection: Collection) -> list[Row]:
     for run in runs:
         settings = run.record.settings
         shared = settings.without(*OF_A_TABLE, *OF_A_FOLD, "shot", "recipe")
-        alike[settings_text([shared, settings.parameters])].append(run)
+        alike[settings_text([shared, settings.parameters, run.record.owner])].append(run)
     lists = list_names([run.record for run in runs])
     return [row for members in alike.values() for row in _rows(members, lists, collection)]
 

@@ -37,6 +37,7 @@ def make_report(
     papers_path: Path | str | None = None,
     data_root: Path | str | None = None,
     sources_path: Path | str | None = None,
+    packs: Sequence[Path | str] = (),
 ) -> Document:
     """The tables of ``fsseg-bench report``, which a notebook shows as they are.
 
@@ -66,6 +67,7 @@ def make_report(
         papers_path: a folder with further papers' tables.
         data_root: where the page finds the images of episodes; None: where the records say, or ``FSSEG_DATA``.
         sources_path: a folder with further data sources, which may read them.
+        packs: files by ``fsseg-bench pack``, whose records stand beside those of ``root``.
 
     Raises:
         UserError: no such folder, table or setting; no run is there and no table of a paper is wanted; or the
@@ -90,5 +92,6 @@ def make_report(
         papers_path=papers_path,
         data_root=None if data_root is None else str(data_root),
         sources_path=None if sources_path is None else str(sources_path),
+        packs=tuple(packs),
     )
     return document(root, request)

@@ -65,7 +65,9 @@ class _Labels:
     def variant(self, row: Row, others: Iterable[Row]) -> str:
         """What a row says beside its method and backbone; ``others`` have these in common with it."""
         settings = row.settings
-        parts = ["reconstruction"] if settings.method in self._reconstructions else []
+        owner = row.all_runs[0].record.owner
+        parts = [f"by {owner}"] if owner else []
+        parts += ["reconstruction"] if settings.method in self._reconstructions else []
         parts += [*always(settings), checkpoints(run.record.settings for run in row.all_runs)]
         for key in sorted(self._stated(row, others)):
             parts.append(f"{key.removeprefix('recipe.').removeprefix('switches.')}={row.value(key)}")
@@ -110,7 +112,7 @@ def claimed_twice(collection: Collection) -> list[str]:
     claims: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in collection.done:
         key = run.record.settings.without("novel", "class_names", "episode_digest", "checkpoint")
-        claims[settings_text(key | {"given": given_list(run.record)})].append(run)
+        claims[settings_text(key | {"given": given_list(run.record), "owner": run.record.owner})].append(run)
     lines = []
     for rivals in claims.values():
         s, paths = rivals[0].record.settings, ", ".join(collection.path(run.record) for run in rivals)

@@ -104,6 +104,7 @@ def count(folder: Path, episodes: int | None) -> Found:
         scored = ScoredRun(run, _first(run.counts(), episodes, run.runs))
         scored.score("mean", "input")
         run.table_bytes()
+        _ = run.owner
     except UserError as error:
         return skipped(run, error)
     return scored

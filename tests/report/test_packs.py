@@ -1,0 +1,41 @@
+"""Packs beside the runs of this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.report.make import make_report
+from tests.support.packs import packed, write_records
+
+
+def test_rows_say_whose_they_are_and_none_is_merged(tmp_path: Path) -> None:
+    root = write_records(tmp_path / "runs", folds=1)
+    pack = packed(root, tmp_path / "ada.fsseg.zip", by="Ada <b>")
+    other = packed(write_records(tmp_path / "other", folds=1, seed=1), tmp_path / "bob.fsseg.zip")
+    made = make_report(root=root, packs=[pack, other], where={})
+    rows = [json.dumps(table["rows"]) for table in json.loads(made.text("json"))["tables"]]
+    assert sum(row.count("by Ada <b>") for row in rows) == 1
+    assert sum(row.count("by bob") for row in rows) == 1
+    assert made.doubts == []  # one run here and there is no rival of itself
+    assert [run.record.owner for run in made.collection.done] == ["", "Ada <b>", "bob"]
+    paths = [made.collection.path(run.record) for run in made.collection.done]
+    assert paths[1] == f"{pack}:{paths[0]}"
+    page = made.text("html")
+    assert "by Ada &lt;b&gt;" in page
+    assert "by Ada <b>" not in page
+
+
+def test_packs_alone_and_what_is_wrong_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = packed(write_records(tmp_path / "runs", folds=1), tmp_path / "ada.fsseg.zip")
+    monkeypatch.setenv("FSSEG_RESULTS", str(tmp_path / "nowhere"))
+    assert len(make_report(packs=[pack]).collection.done) == 1
+    with pytest.raises(UserError, match="no such results folder"):
+        make_report(root=tmp_path / "nowhere", packs=[pack])
+    bad = tmp_path / "bad.fsseg.zip"
+    bad.write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"bad.fsseg.zip: not a pack, or damaged"):
+        make_report(packs=[bad])
