@@ -54,6 +54,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[
     type=click.Path(),
     help="Read this file by fsseg-bench pack, too, and say whose its records are; may be repeated.",
 )
+@click.option("--board", is_flag=True, help="html: one table of all rows, to be filtered and sorted.")
 @click.option("--papers-path", type=click.Path(), help="A folder with further papers' tables.")
 @click.option(
     "--format",
@@ -124,6 +125,8 @@ def report(
     records that cannot be used are named on standard error. --method, --dataset, --backbone, --shot and --way choose
     among published rows, too; --seed and --where among runs alone. How many are left out is said.
     """
+    if options["board"] and form != "html":
+        raise UserError("--board is a page: add --format html")
     if commands and macros:
         raise UserError("--commands and --macros exclude each other: give one of them")
     filters = {key: options.pop(key) for key in ("dataset", "backbone", "shot", "way", "seed")}

@@ -69,6 +69,8 @@ class Request:
     """The folder of the data sets, for the page's pictures of episodes; None: as the records say, or FSSEG_DATA."""
     sources_path: str | None = None
     """A folder with further data sources, for the same."""
+    board: bool = False
+    """Whether the page is the board."""
     packs: Sequence[str | Path] = ()
     """Packs whose records stand beside those of the folder."""
 
@@ -154,6 +156,10 @@ class Document:
             return to_json(self.tables(), [warning.message for warning in self.collection.warnings], unfinished)
         if form == "latex":
             return "\n".join(map(to_latex, self.shaped()))
+        if form == "html" and self.request.board:
+            from fsseg_bench.report.html.board import board_html
+
+            return board_html(self.collection, metric=self.request.metric, resolution=self.request.resolution)
         if form == "html":
             from fsseg_bench.report.html import to_html  # it opens data sets and draws; other forms start without
             from fsseg_bench.report.recorded import DataPlaces

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from fsseg_bench.conventions import UInt8
-from fsseg_bench.data.index import build_index
 from fsseg_bench.data.loading import query_label
 from fsseg_bench.data.open import examine, open_source
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.pictures.episode import EpisodeImages
-from fsseg_bench.protocol.episodes import sample_episodes
 from fsseg_bench.protocol.load import replace_list
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable
@@ -109,6 +107,9 @@ class RecordedEpisodes:
             RecordError: the protocol draws others from these data.
             UserError: the protocol or the data are nowhere to be found.
         """
+        from fsseg_bench.data.index import build_index  # it brings pandas, which reports do without
+        from fsseg_bench.protocol.episodes import sample_episodes
+
         if run.info.passed.episode_list:
             return "a list that was given: nothing to draw"
         protocol, source = self._open(run)

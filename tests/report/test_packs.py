@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.report.document import Request, document
 from fsseg_bench.report.make import make_report
 from tests.support.packs import packed, write_records
 
@@ -39,3 +41,22 @@ def test_packs_alone_and_what_is_wrong_with_them(tmp_path: Path, monkeypatch: py
     bad.write_bytes(b"PK")
     with pytest.raises(UserError, match=r"bad.fsseg.zip: not a pack, or damaged"):
         make_report(packs=[bad])
+
+
+def test_the_board_has_a_line_a_row_and_shot_with_what_it_is_filtered_by(tmp_path: Path) -> None:
+    root = write_records(tmp_path / "runs", folds=4)
+    pack = packed(write_records(tmp_path / "ada", folds=4), tmp_path / "ada.fsseg.zip", by="Ada <b>")
+    write_records(root, folds=1, backbone="resnet101")
+    made = document(root, Request(board=True, packs=(pack,)))
+    html = made.text("html")
+    lines = re.findall(r"<tr>(<t[hd][^>]*data-of.*?)</tr>", html)
+    cells = [dict(re.findall(r'data-of="(\w+)">([^<]*)', line)) for line in lines]
+    assert [(c["dataset"], c["shot"], c["backbone"], c["whose"]) for c in cells] == [
+        ("toy", "1", "resnet18", "here"),
+        ("toy", "1", "resnet18", "Ada &lt;b&gt;"),
+        ("toy", "1", "resnet101", "here"),
+    ]
+    values = [re.findall(r'data-value="([^"]*)"', line) for line in lines]
+    assert [[round(float(value), 9) for value in own] for own in values] == [[65], [65], []]  # one fold is no mean
+    assert 'data-filters="dataset way shot method backbone whose seen"' in html
+    assert "Ada <b>" not in html

@@ -44,12 +44,13 @@
   document.querySelectorAll(".filters").forEach(bar => {
     const part = bar.parentElement;
     const rows = [...part.querySelectorAll("tbody tr")];
+    const names = (bar.dataset.filters ?? "method backbone").split(" ");
     const of = (row, name) => row.querySelector(`th[data-of="${name}"]`)?.textContent;
     const chosen = {};
     const said = make("span", "");
     said.setAttribute("role", "status");
     const apply = () => {
-      const fits = row => ["method", "backbone"].every(name => !chosen[name] || of(row, name) === chosen[name]);
+      const fits = row => names.every(name => !chosen[name] || of(row, name) === chosen[name]);
       rows.forEach(row => { row.hidden = !fits(row); });
       part.querySelectorAll("[data-shot]").forEach(cell => {
         cell.hidden = Boolean(chosen.shot) && cell.dataset.shot !== chosen.shot;
@@ -71,8 +72,7 @@
       select.addEventListener("change", () => { chosen[name] = select.value; apply(); });
     };
     const distinct = values => [...new Set(values.filter(Boolean))];
-    choice("method", distinct(rows.map(row => of(row, "method"))));
-    choice("backbone", distinct(rows.map(row => of(row, "backbone"))));
+    names.forEach(name => choice(name, distinct(rows.map(row => of(row, name)))));
     choice("shot", distinct([...part.querySelectorAll("thead [data-shot]")].map(head => head.dataset.shot)));
     bar.hidden = bar.childElementCount === 0;
     bar.append(said);
