@@ -48,11 +48,14 @@ def _finished(given: Sequence[str]) -> list[StoredRun]:
         UserError: no such folder, or a record that cannot be used or is not what was recorded.
     """
     from fsseg_bench.engine.verify import verify
+    from fsseg_bench.records.generalised import generalised_folders
     from fsseg_bench.records.read import find_records
 
     found: dict[Path, StoredRun] = {}
+    generalised = 0
     for text in given:
         path = Path(text).expanduser()
+        generalised += sum(1 for _ in generalised_folders(path))
         records, warnings = find_records(path.parent if path.name == RUN_FILE else path)
         if warnings:
             raise UserError(f"{warnings[0].message}; a pack holds sound records only: name the others one by one")
@@ -61,6 +64,8 @@ def _finished(given: Sequence[str]) -> list[StoredRun]:
     for run in done:
         if wrong := [f"{verdict.part}: {verdict.words}" for verdict in verify(run.folder) if not verdict.good]:
             raise UserError(f"{run.folder}: not what was recorded, so it is not packed: {'; '.join(wrong)}")
+    if generalised:
+        click.echo(f"{generalised} generalised records are left out: packs hold runs of episodes", err=True)
     if len(done) < len(found):
         click.echo(f"{len(found) - len(done)} of {len(found)} records are not finished and are left out", err=True)
     return done

@@ -213,6 +213,8 @@ def document(root: str | Path | None, request: Request) -> Document:
     if len(generalised) < len(every_generalised):
         left = len(every_generalised) - len(generalised)
         notes.append(f"{left} of {len(every_generalised)} runs that label base and novel classes at once left out")
+    if request.board and generalised:
+        notes.append(f"{len(generalised)} runs that label base and novel classes at once are not on the board")
     if not found and generalised:
         return Document(request, collection, tuple(known), tuple(wanted), tuple(notes), generalised, unusable)
     if not found and not every:

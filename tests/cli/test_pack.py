@@ -29,7 +29,10 @@ def fsseg(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, 
 def test_pack_verify_unpack(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     root, pack = write_records(tmp_path / "runs"), tmp_path / "ada.fsseg.zip"
     write_run(root, fold=3, status="training")
+    (root / "generalised" / "x").mkdir(parents=True)
+    (root / "generalised" / "x" / "generalised.json").write_text("{}")
     code, out, err = fsseg(capsys, "pack", root, "--out", pack, "--by", "Ada")
+    assert "1 generalised records are left out" in err
     assert code == 0
     assert f"{pack}: 2 records in 8 files" in out
     assert "1 of 3 records are not finished and are left out" in err
