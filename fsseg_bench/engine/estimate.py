@@ -20,7 +20,8 @@ from fsseg_bench.engine.loader import load_batches
 from fsseg_bench.engine.made_up_data import MadeUpSource
 from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.optimise import build_optimizer, prepare
-from fsseg_bench.engine.run import default_workers, setting_of
+from fsseg_bench.engine.run_device import default_workers
+from fsseg_bench.engine.run_evaluation import setting_of
 from fsseg_bench.engine.stage_plan import title_of
 from fsseg_bench.engine.stage_run import built_network
 from fsseg_bench.engine.train import Trainer

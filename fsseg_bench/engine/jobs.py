@@ -10,7 +10,8 @@ import torch
 from fsseg_bench.engine.batch import Batch, Planned
 from fsseg_bench.engine.device import backend_of, resolve_device
 from fsseg_bench.engine.distributed import processes
-from fsseg_bench.engine.run import assist, execute, train_stage
+from fsseg_bench.engine.run import assist, execute
+from fsseg_bench.engine.run_training import train_stage
 from fsseg_bench.engine.side_by_side import RunTask, make_side_by_side
 from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.machine.share import share_here
@@ -60,7 +61,7 @@ def train_stages(batch: Batch, opened: OpenSources, name: str, progress: Progres
     One process trains a stage: others that torchrun started have nothing to do.
 
     Raises:
-        UserError: as :func:`fsseg_bench.engine.run.train_stage`.
+        UserError: as :func:`fsseg_bench.engine.run_training.train_stage`.
     """
     if processes().rank:
         return []

@@ -20,7 +20,7 @@ from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.open_run import OpenRun, RunPlaces, open_run
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.results import EpisodeResult
-from fsseg_bench.engine.run import build_evaluator
+from fsseg_bench.engine.run_evaluation import build_evaluator
 from fsseg_bench.engine.switches import parse_switches
 from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.errors import UserError

@@ -66,6 +66,10 @@ class Timings:
     """Episodes that went through the head together on a GPU, in the end; a CPU takes one after the other."""
     finished: str | None = None
 
+    def added(self, **spent: float) -> dict[str, float]:
+        """What a session spent on top of earlier ones, by name."""
+        return {name: getattr(self, name) + value for name, value in spent.items()}
+
 
 @dataclass(frozen=True)
 class Seal:

@@ -192,7 +192,7 @@ def test_a_bug_marks_the_record_failed_and_stays_itself(tmp_path: Path, monkeypa
     def broken(*_: Any, **__: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("fsseg_bench.engine.run.build_evaluator", broken)
+    monkeypatch.setattr("fsseg_bench.engine.run_evaluation.build_evaluator", broken)
     with pytest.raises(MemoryError):
         execute(plan)
     (path,) = (tmp_path / "runs").rglob("run.json")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from fsseg_bench.engine import run
+from fsseg_bench.engine import run_training
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.device import BACKENDS
@@ -217,10 +217,10 @@ def test_processes_of_one_machine_share_its_cores(tmp_path: Path, monkeypatch: p
     plan = make_plan(tiny_request(tmp_path, iterations=2, workers=None, settings=tiny_training(**STEADY)))
     process = _process(0, 2)
     monkeypatch.setattr("fsseg_bench.machine.share.usable_cores", lambda: 6)
-    assert run._trainer(plan, device, Cadence()).workers == 6
-    monkeypatch.setattr(run, "processes", lambda: process)
+    assert run_training.trainer_of(plan, device, Cadence()).workers == 6
+    monkeypatch.setattr(run_training, "processes", lambda: process)
     process.local_size = 2
-    assert run._trainer(plan, device, Cadence()).workers == 3
+    assert run_training.trainer_of(plan, device, Cadence()).workers == 3
 
 
 def test_a_later_run_meets_no_one_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.made_up_data import MadeUpSource
 from fsseg_bench.engine.outline import outline
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import build_evaluator, execute
+from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.run_evaluation import build_evaluator
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.request import RunRequest
 from tests.support.tiny_run import finish, tiny_request, tiny_training

@@ -82,7 +82,7 @@ def test_same_log_and_parameters_with_one_wait_every_so_many_steps(
     gpu = Late()
     waits: list[int] = []
     monkeypatch.setitem(BACKENDS, "cpu", gpu)
-    monkeypatch.setattr("fsseg_bench.engine.run._evaluate", lambda *_: waits.append(gpu.waits))
+    monkeypatch.setattr("fsseg_bench.engine.run.evaluate", lambda *_: waits.append(gpu.waits) or {})
     late = execute(plan("late", steps), progress[1], NEVER)
     assert waits == [3]
     assert late.train_path.read_bytes() == expected.train_path.read_bytes()

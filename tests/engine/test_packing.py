@@ -14,7 +14,7 @@ from fsseg_bench.engine.feed import Feed, ImageKey
 from fsseg_bench.engine.packing import packed, unpacked
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.reader import FeatureReader
-from fsseg_bench.engine.run import setting_of
+from fsseg_bench.engine.run_evaluation import setting_of
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Features
 from fsseg_bench.records.request import CacheDtype

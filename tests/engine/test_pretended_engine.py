@@ -16,7 +16,8 @@ from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.predict.predictor import Predictor
 from fsseg_bench.engine.results import EpisodeResult
-from fsseg_bench.engine.run import build_evaluator, execute
+from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.run_evaluation import build_evaluator
 from fsseg_bench.engine.train import Cadence, Trainer
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.lines import read_lines

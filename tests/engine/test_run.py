@@ -19,7 +19,8 @@ from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.engine.device import BACKENDS
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import default_workers, execute
+from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.run_device import default_workers
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.engine.verify import verify
 from fsseg_bench.errors import UserError

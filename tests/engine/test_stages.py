@@ -17,7 +17,8 @@ from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.open_run import RunPlaces, open_run
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import execute, train_stage
+from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.run_training import train_stage
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import read_run

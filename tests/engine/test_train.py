@@ -12,7 +12,8 @@ import torch
 
 from fsseg_bench.engine.checkpoint import load_state
 from fsseg_bench.engine.plan import make_plan
-from fsseg_bench.engine.run import _training_episodes, execute
+from fsseg_bench.engine.run import execute
+from fsseg_bench.engine.run_training import training_episodes
 from fsseg_bench.engine.train import Cadence
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.info import run_folder
@@ -30,7 +31,7 @@ def _entropy(counts: list[int]) -> float:
 def _recounted(request: RunRequest) -> list[list[int]]:
     """Pixels of each label in each step's queries, one by one, from a stream of episodes opened anew."""
     plan = make_plan(request)
-    stream = _training_episodes(plan)
+    stream = training_episodes(plan)
     steps = []
     for step in range(plan.recipe.iterations):
         counts = [0] * (request.way + 1)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fsseg_bench.data.training import TrainingEpisodes
-from fsseg_bench.engine import run
+from fsseg_bench.engine import run_training
 from fsseg_bench.engine.cache import Budget, FeatureCache
 from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
@@ -66,7 +66,7 @@ def training_iou(
             out=folder,
         )
         plan = make_plan(request)
-        episodes = _Repeated(run._training_episodes(plan))
+        episodes = _Repeated(run_training.training_episodes(plan))
         _train(plan, episodes, Path(folder))
         return _foreground_iou(plan, episodes)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fsseg_bench.engine import run
+from fsseg_bench.engine import run_training
 from fsseg_bench.engine.batch import plan_all
 from fsseg_bench.engine.jobs import run_all
 from fsseg_bench.engine.train import Cadence, Trainer
@@ -47,7 +47,7 @@ def run_several(
 
 def _main() -> None:
     given = json.loads(sys.argv[1])
-    run.Cadence = lambda *_: Cadence(iterations=2)
+    run_training.Cadence = lambda *_: Cadence(iterations=2)
     step = Trainer.step
 
     def signalled(self: Trainer, optimizer: Any, batch: Any, iteration: int) -> None:
