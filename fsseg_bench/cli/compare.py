@@ -67,8 +67,8 @@ def compare(
 ) -> None:
     """Compare methods with a baseline, paired over the same episodes.
 
-    Each of BASELINE and OTHER is a method's name (perhaps with settings: "biopt,steps=5"), a run's folder, or a folder
-    that holds runs. Prints the differences in mean-IoU and binary-IoU for each fold and overall, with paired
+    Each of BASELINE and OTHER is a method's name (perhaps with settings: "biopt,steps=5"), a run's folder, a folder
+    that holds runs, or a pack. Prints the differences in mean-IoU and binary-IoU for each fold and overall, with paired
     intervals, p-values and Holm's correction, and the differences for each class.
     """
     if power is not None and not 0.001 <= power <= 100:

@@ -11,8 +11,10 @@ from typing import Any
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.read import RecordError, RecordWarning, StoredRun, find_records
 from fsseg_bench.records.settings import OF_A_FOLD, canonical_json, differences, flat
+from fsseg_bench.records.unpack import is_pack
 from fsseg_bench.report.contender import Contender
 from fsseg_bench.report.filters import EXAMPLE, fitting, of_method, parameters_of, shown_value
+from fsseg_bench.report.packs import unpacked
 from fsseg_bench.report.words import given_list
 from fsseg_bench.values import key_values
 
@@ -33,8 +35,8 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
     """The contenders that ``texts`` name.
 
     Args:
-        texts: each a method's name, a name with settings (``"biopt,steps=5"``), a run's folder, or a folder that holds
-            runs.
+        texts: each a method's name, a name with settings (``"biopt,steps=5"``), a run's folder, a folder that holds
+            runs, or a pack.
         root: the results folder, searched for names.
         where: settings that every run must have, by dotted name (``recipe.lr``), or its last part where only one
             setting ends so; values as text. ``dataset`` is a protocol's label, name or file;
@@ -54,7 +56,7 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
             of_method(known, _parse(text)[0], str(root))
         for text in texts:
             if _is_folder(text):
-                inside, more = find_records(Path(text))
+                inside, more = find_records(_folder(text))
                 skipped += more
                 if not inside:
                     raise UserError(f"{text}: holds no usable run")
@@ -72,11 +74,16 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
 
 
 def _is_folder(text: str) -> bool:
-    if Path(text).is_dir():
+    if Path(text).is_dir() or is_pack(Path(text)):
         return True
     if "/" in text.partition(",")[0]:
         raise UserError(f"{text}: no such folder; give a run's folder, a folder that holds runs, or a method's name")
     return False
+
+
+def _folder(text: str) -> Path:
+    """The folder that ``text`` names, or into which the pack of this name was unpacked."""
+    return Path(text) if Path(text).is_dir() else next(iter(unpacked([text])))
 
 
 def _parse(text: str) -> tuple[str, dict[str, str]]:

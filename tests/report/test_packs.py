@@ -11,6 +11,7 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.report.document import Request, document
 from fsseg_bench.report.make import make_report
+from fsseg_bench.report.select import select
 from tests.support.packs import packed, write_records
 
 
@@ -60,3 +61,12 @@ def test_the_board_has_a_line_a_row_and_shot_with_what_it_is_filtered_by(tmp_pat
     assert [[round(float(value), 9) for value in own] for own in values] == [[65], [65], []]  # one fold is no mean
     assert 'data-filters="dataset way shot method backbone whose seen"' in html
     assert "Ada <b>" not in html
+
+
+def test_a_pack_is_compared_with_the_runs_here(tmp_path: Path) -> None:
+    root = write_records(tmp_path / "runs", folds=1)
+    pack = packed(write_records(tmp_path / "ada", folds=1, seed=1), tmp_path / "ada.fsseg.zip")
+    selection = select(["baseline", str(pack)], root, {})
+    assert selection.warnings == ()
+    assert [c.label for c in selection.contenders] == ["baseline (baseline)", f"baseline ({pack})"]
+    assert [c.settings.seed for c in selection.contenders] == [0, 1]
