@@ -15,6 +15,7 @@ from fsseg_bench.protocol.class_lists import ClassNames, check_names, read_class
 from fsseg_bench.protocol.lists import absolute_lists, locate_lists
 from fsseg_bench.protocol.source import SourceKind, find_source
 from fsseg_bench.protocol.spec import (
+    GENERALISED_SCORING,
     LIST_KEYS,
     MOST_EPISODES,
     CheckpointSpec,
@@ -253,6 +254,7 @@ def _build(
         raise UserError(f"{path}: {given} has no part where [train] names another protocol to train on; leave it empty")
     rest = {"data": data, "home": home, "list_digests": list_digests, "train": train}
     _check_rule(file.checkpoint, names, train, path)
+    _check_scoring(file.episodes, file.scoring, path)
     return Protocol(**{**vars(file), **names._asdict(), **rest})
 
 
@@ -290,6 +292,13 @@ def _check_rule(checkpoint: CheckpointSpec, names: ClassNames, train: TrainSpec 
             f'{path}: checkpoint.rule is "validation", and classes of the folds have the names of validation classes: '
             f"{', '.join(both)}; the choice would be made on what is scored"
         )
+
+
+def _check_scoring(episodes: EpisodeSpec, scoring: ScoringSpec, path: Path) -> None:
+    """Refuses what has no part in the scores of episodes: it would change the digest alone."""
+    for key, usual in GENERALISED_SCORING.items():
+        if episodes.task == "episodes" and (value := getattr(scoring, key)) != usual:
+            raise UserError(f'{path}: scoring.{key} is {shown(value)}; it is for episodes.task "generalised" alone')
 
 
 def _is_path(protocol: str) -> bool:

@@ -93,6 +93,8 @@ class DataSpec(DataKeys):
 
 
 _GENERALISED = {"support_list": "train", "support_pixels": 1, "support_one_novel": False}
+GENERALISED_SCORING = {"background": "base", "overall": "all-classes"}
+"""Keys of ``[scoring]`` that have a part in that task alone, with their defaults."""
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,9 @@ def completed(words: list[str], incomplete: str) -> list[str]:
         (["run"], "--see", ["--seed", "--seeds"]),
         (["check-method"], "pan", ["panet"]),
         (["check-backbone"], "vgg", ["vgg16", "vgg16-bn"]),
-        (["predict", "--dataset"], "pasc", ["pascal5i"]),
+        (["predict", "--dataset"], "pascal5", ["pascal5i"]),
         (["predict", "--method"], "pan", ["panet"]),
-        (["episodes", "--dataset"], "pasc", ["pascal5i"]),
+        (["episodes", "--dataset"], "pascal5", ["pascal5i"]),
         (["run", "--dataset", "nowhere", "--fold"], "", []),
     ],
 )

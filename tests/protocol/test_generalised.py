@@ -5,6 +5,7 @@ import pytest
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.generalised import Labels, draw_supports, intervals, iou, scores, terms_of
+from fsseg_bench.protocol.load import load_protocol
 
 
 def ring(places: range, right: int, wrong: int, matrix: np.ndarray) -> None:
@@ -84,3 +85,11 @@ def test_too_few_images_come_again_and_none_is_refused() -> None:
     assert drawn[:2] == drawn[2:4] and drawn[4] == drawn[0] and set(drawn) == {"a", "b"}
     with pytest.raises(UserError, match=r"no image can support class 8"):
         draw_supports({3: ("a",), 8: ()}, 1, 1)
+
+
+@pytest.mark.parametrize("change", [{"scoring.background": "apart"}, {"scoring.overall": "mean-of-two"}])
+def test_what_has_no_part_in_episodes_is_refused_there(change: dict[str, str]) -> None:
+    ((key, value),) = change.items()
+    with pytest.raises(UserError, match=f'{key} is "{value}"; it is for episodes.task "generalised" alone'):
+        load_protocol("pascal5i", change)
+    assert load_protocol("gfss-pascal5i-capl", change).overrides == change

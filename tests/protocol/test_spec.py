@@ -83,6 +83,7 @@ def test_the_digest_is_the_hash_of_canonical_json(protocol: Protocol) -> None:
 
 _EPISODES = 'count = 40\nseed = 11\nclass_sampling = "uniform"\n'
 _GENERALISED = 'count = 0\nseed = 11\nclass_sampling = "each-image"\ntask = "generalised"\n'
+_TO_SCORING = "support_replacement = false\n\n[scoring]\n"
 CHANGES = {
     "name": ('name = "own"', 'name = "own2"'),
     "version": ("version = 3", "version = 4"),
@@ -114,8 +115,8 @@ CHANGES = {
     "support_list": (_EPISODES, f'{_GENERALISED}support_list = "test"\n'),
     "support_pixels": (_EPISODES, f"{_GENERALISED}support_pixels = 2\n"),
     "support_one_novel": (_EPISODES, f"{_GENERALISED}support_one_novel = true\n"),
-    "background": ('headline = "input"', 'headline = "input"\nbackground = "apart"'),
-    "overall": ('headline = "input"', 'headline = "input"\noverall = "mean-of-two"'),
+    "background": (_EPISODES + _TO_SCORING, f'{_GENERALISED}{_TO_SCORING}background = "apart"\n'),
+    "overall": (_EPISODES + _TO_SCORING, f'{_GENERALISED}{_TO_SCORING}overall = "mean-of-two"\n'),
     "headline": ('headline = "input"', 'headline = "native"'),
     "boundary": ("[0.7, 1.0, 1.3]", "[0.7, 1.0, 1.3]\nboundary = 0.02"),
     "scales": ("[0.7, 1.0, 1.3]", "[0.7, 1.3, 1.0]"),

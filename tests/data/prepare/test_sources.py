@@ -32,7 +32,9 @@ def test_known_sizes_and_checksums() -> None:
     assert sum(p.size for n, p in parts.items() if "2017" in n) == 20_405_354_669
 
 
-@pytest.mark.parametrize("name", ["pascal5i", "coco20i-a", "coco20i-b", "coco20i-b-1024", "shapes5i"])
+@pytest.mark.parametrize(
+    "name", ["pascal5i", "gfss-pascal5i-capl", "coco20i-a", "coco20i-b", "coco20i-b-1024", "shapes5i"]
+)
 def test_every_protocol_finds_its_files_where_the_parts_put_them(name: str) -> None:
     protocol = load_protocol(name)
     dataset = find_dataset(name)
@@ -41,7 +43,7 @@ def test_every_protocol_finds_its_files_where_the_parts_put_them(name: str) -> N
         set() if name == "shapes5i" else {*protocol.data.train_list, *protocol.data.test_list}
     )
     targets = {part.layout.target for part in dataset.parts}
-    if name == "pascal5i":
+    if "pascal5i" in name:
         assert targets == {protocol.data.root, f"{protocol.data.root}/SBD/dataset"}
         assert protocol.data.options_as(VocKeys).masks[2] == "SBD/dataset/cls"
         assert (dataset.images["trainaug"], dataset.images["val"]) == (10_582, 1_449)
@@ -80,7 +82,11 @@ def test_names_and_years() -> None:
         ("unpacked = 300_000_000", "unpaked = 3", r"unknown key 'parts\.sbd\.unpaked'. Did you mean .*unpacked"),
         ('"cls/*.mat" = 11_355', '"cls/*.mat" = "many"', r'parts\.sbd\.files\.cls/\*\.mat is "many"'),
         ('parts = ["voc2012", "sbd"]', 'parts = ["voc2012", "sdb"]', r"datasets\.pascal5i\.parts.*'sdb'.*'sbd'"),
-        ('protocols = ["pascal5i"]', "protocols = []", r"datasets\.pascal5i\.protocols is \[\]; .* at least one name"),
+        (
+            'protocols = ["pascal5i", "gfss-pascal5i-capl"]',
+            "protocols = []",
+            r"datasets\.pascal5i\.protocols is \[\]; .* at least one name",
+        ),
         ("[datasets.shapes5i]", "[datasets.shapes5i", "not valid TOML"),
         ("[datasets.shapes5i]", "[extra]\nx = 1\n[datasets.shapes5i]", "unknown key 'extra'"),
     ],
