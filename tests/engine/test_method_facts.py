@@ -52,7 +52,8 @@ def test_where_the_recipe_is_another_one() -> None:
     """The BiOpt paper: 8 episodes a step for 1 shot and 2 for 5; 20,000 'epochs' and a lower rate on COCO."""
     there = dict(method_facts("biopt", "pascal5i", 1).elsewhere)
     assert there["5 shots"] == "batch=2"
-    assert there["coco20i-a, coco20i-b, coco20i-b-1024"] == "iterations=20000, schedule=step, milestones=10000"
+    (coco,) = (words for names, words in there.items() if "coco20i-a" in names)
+    assert coco == "iterations=20000, schedule=step, milestones=10000"
     assert "shapes5i" in there
 
 
