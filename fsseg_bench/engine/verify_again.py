@@ -14,7 +14,7 @@ from fsseg_bench.engine.device import describe, resolve_device, use_threads
 from fsseg_bench.engine.inference import InferenceModel
 from fsseg_bench.engine.memory import keep_memory
 from fsseg_bench.engine.open_run import ChangedError, OpenRun, RunPlaces, open_run
-from fsseg_bench.engine.run import build_evaluator
+from fsseg_bench.engine.run_evaluation import build_evaluator
 from fsseg_bench.engine.same_counts import moved_pixels
 from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.engine.verify_protocol import UnableError
