@@ -63,7 +63,9 @@ def find_tables(names: Iterable[str], known: Sequence[Paper]) -> list[PaperTable
 
 @cache
 def _builtin() -> tuple[Paper, ...]:
-    return tuple(_papers_in(folder("results/published"), "results/published"))
+    found = _papers_in(folder("results/published"), "results/published")
+    # the paper whose tables are called by their numbers first; the others by their names
+    return tuple(sorted(found, key=lambda paper: not any(table.alias for table in paper.tables)))
 
 
 def _papers_in(home: Path, name: str) -> Iterator[Paper]:

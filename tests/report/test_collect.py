@@ -9,7 +9,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.intervals import Score, class_estimates, image_estimates
 from fsseg_bench.protocol.spec import Resolution
-from fsseg_bench.protocol.statistics import Metric
+from fsseg_bench.protocol.statistics import METRICS
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.report import intervals
 from fsseg_bench.report.collect import find_runs, open_runs
@@ -47,7 +47,7 @@ class TestScores:
             write_run(tmp_path, SPREAD, native=NATIVE, fold=fold)
         found = find_runs(tmp_path)
         one, both = found.done[:1], found.done
-        wanted = [Wanted(runs, m, r) for runs in (one, both) for m in get_args(Metric) for r in get_args(Resolution)]
+        wanted = [Wanted(runs, m, r) for runs in (one, both) for m in METRICS for r in get_args(Resolution)]
         found.intervals.prepare(wanted)
         for runs, metric, resolution in wanted:
             alone = bootstrap_interval([run.fold_counts(resolution) for run in runs], metric)
@@ -72,7 +72,7 @@ class TestScores:
         one, other = found.done
         assert one.images is other.images
         assert one.images.numbers == EpisodeImages.of(EpisodeTable.from_csv(first / "episodes.csv")).numbers
-        for metric in get_args(Metric):
+        for metric in METRICS:
             stated = found.intervals.of([other], metric, "input")
             (expected,) = image_estimates([Score([one.fold_counts("input")], metric)])
             assert stated == (expected.interval(), "images", "")

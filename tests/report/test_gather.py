@@ -43,7 +43,9 @@ def test_several_processes_find_what_one_finds(root: Path, request: pytest.Fixtu
     for mine, other in zip(one.done, several.done, strict=True):
         assert mine.record.settings == other.record.settings
         assert mine.score("binary", "native") == other.score("binary", "native")
-        assert all((a == b).all() for a, b in zip(mine.counts, other.counts, strict=True))
+        assert mine.counts.boundary is None
+        assert other.counts.boundary is None
+        assert all((a == b).all() for a, b in zip(mine.counts[:3], other.counts[:3], strict=True))
 
 
 @pytest.mark.usefixtures("few")
