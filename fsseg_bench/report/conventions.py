@@ -94,7 +94,7 @@ def conventions_tables(contenders: Sequence[Contender]) -> list[Table]:
     matched, found = worths(contenders)
     return [
         _table(metric, contenders, matched, [w for w in found if w.convention.metric == metric])
-        for metric in METRIC_NAMES
+        for metric in dict.fromkeys(worth.convention.metric for worth in found)
     ]
 
 
