@@ -121,18 +121,25 @@ def _tables(options: Options) -> Listing:
 
 def _runs(options: Options) -> Listing:
     from fsseg_bench.records.read import find_records
+    from fsseg_bench.report.generalised import find_generalised
 
     root = results_root(options["results"])
     runs, warnings = find_records(root)
     for warning in warnings:
         click.echo(printable(f"skipped: {warning.message}"), err=True)
-    if not runs:
+    whole, unusable = find_generalised(root)
+    for warning in unusable:
+        click.echo(printable(f"skipped: {warning.message}"), err=True)
+    if not runs and not whole:
         raise UserError(f"{root}: holds no usable runs; make one with 'fsseg-bench run'")
     keys = ("protocol_label", "method", "backbone", "way", "shot", "fold", "seed")
     rows = [
         (*(str(getattr(run.settings, key)) for key in keys), _state(run), str(run.folder.relative_to(root)))
         for run in runs
     ]
+    for one in whole:
+        words = {**one.settings, "way": "all at once"}
+        rows.append((*(str(words[key]) for key in keys), "done", str(one.folder.relative_to(root))))
     return ("dataset", *keys[1:], "status", "record"), rows
 
 

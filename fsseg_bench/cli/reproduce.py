@@ -11,6 +11,8 @@ import click
 
 from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import user_folders
+from fsseg_bench.errors import UserError
+from fsseg_bench.records.generalised import is_generalised
 from fsseg_bench.records.info import RUN_FILE
 from fsseg_bench.report.model import printable
 
@@ -53,6 +55,11 @@ def reproduce(
     from fsseg_bench.screen.terminal import screen_progress
 
     path = Path(record).expanduser()
+    if is_generalised(path):
+        raise UserError(
+            f"{record}: labels base and novel classes at once, which reproduce does not compare; 'fsseg-bench run' "
+            "with its options (show --json) and another --out makes it again, and verify counts its scores again"
+        )
     folder = path.parent if path.name == RUN_FILE else path
     named = RunPlaces(dataset=dataset_file, device=device or recorded_device(read_run(folder)), **places)  # type: ignore[arg-type]
     again = repetition(folder, Path(out).expanduser(), named, retrain=retrain, checkpoint=checkpoint)

@@ -13,6 +13,7 @@ import click
 
 from fsseg_bench.cli.options import user_folders
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.generalised import RECORD_FILE, generalised_folders, is_generalised
 from fsseg_bench.records.info import RUN_FILE
 from fsseg_bench.report.model import printable
 
@@ -67,6 +68,7 @@ def _words(records: Sequence[str]) -> str:
 
 def _found(records: Sequence[str], work: Path, options: Mapping[str, Any]) -> dict[str, list[Verdict]]:
     """The verdicts by what a reader knows: a record's folder, a pack, or a record's folder in a pack."""
+    from fsseg_bench.engine.generalised.verify import verify_generalised
     from fsseg_bench.engine.verify import Verdict
     from fsseg_bench.engine.verify import verify as verdicts_on
     from fsseg_bench.engine.verify_pack import verify_pack
@@ -77,7 +79,7 @@ def _found(records: Sequence[str], work: Path, options: Mapping[str, Any]) -> di
     folders, closed = _folders([given for given in records if given not in packs])
     found = {str(warning.path): [Verdict("folder", False, warning.message)] for warning in closed}
     names = {folder: str(folder) for folder in folders}
-    found |= {str(folder): verdicts_on(folder, further) for folder in folders}
+    found |= {str(f): verify_generalised(f) if is_generalised(f) else verdicts_on(f, further) for f in folders}
     checkpoints = None if options["checkpoints"] is None else Path(options["checkpoints"]).expanduser()
     for i, given in enumerate(dict.fromkeys(packs)):
         below = work / str(i)
@@ -85,14 +87,14 @@ def _found(records: Sequence[str], work: Path, options: Mapping[str, Any]) -> di
             name = given if folder is None else f"{given}:{folder.relative_to(below)}"
             found[name] = verdicts
             names |= {} if folder is None else {folder: name}
-    sound = [folder for folder, name in names.items() if all(verdict.good for verdict in found[name])]
+    sound = [f for f, name in names.items() if not is_generalised(f) and all(v.good for v in found[name])]
     for folder, verdict in same_truth(sound).items():
         found[names[folder]].append(verdict)
     return found
 
 
 def _is_info(given: str) -> bool:
-    return Path(given).name == RUN_FILE
+    return Path(given).name in {RUN_FILE, RECORD_FILE}
 
 
 def _further(options: Mapping[str, Any]) -> dict[str, Look]:
@@ -125,10 +127,11 @@ def _folders(records: Sequence[str]) -> tuple[list[Path], list[RecordWarning]]:
     closed: list[RecordWarning] = []
     for given in records:
         path = Path(given).expanduser()
-        path = path.parent if path.name == RUN_FILE else path
+        path = path.parent if _is_info(given) else path
         if not path.is_dir():
             raise UserError(f"{given}: no such folder; give a run's folder, one with such folders below, or a pack")
         found, warnings = record_folders(path)
+        found = [*found, *generalised_folders(path)]
         if not found and not warnings:
             raise UserError(f"{given}: holds no record")
         folders |= dict.fromkeys(found)

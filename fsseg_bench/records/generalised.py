@@ -19,6 +19,7 @@ from fsseg_bench.conventions import Int64
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.generalised import Labels
 from fsseg_bench.records.info import RecordError
+from fsseg_bench.records.read import ASIDE
 from fsseg_bench.storage.files import make_folder, write_atomic
 from fsseg_bench.storage.json_text import write_json
 
@@ -90,11 +91,40 @@ class GeneralisedRun:
         return tuple(self.settings["support_seeds"])
 
     @cached_property
-    def _lines(self) -> list[dict[str, Any]]:
+    def lines(self) -> list[dict[str, Any]]:
+        """The content of ``images.jsonl``, an image each.
+
+        Raises:
+            RecordError: it is not what the run has written.
+        """
         text = _text(self.folder / IMAGES_FILE)
         if hashlib.sha256(text.encode()).hexdigest() != self.facts["images_sha256"]:
             raise RecordError(f"{self.folder / IMAGES_FILE}: is not what the run has written")
-        return [json.loads(line) for line in text.splitlines()]
+        try:
+            lines = [json.loads(line) for line in text.splitlines()]
+        except ValueError as error:
+            raise RecordError(f"{self.folder / IMAGES_FILE}: not valid JSON: {error}") from None
+        if not all(self._fits(line) for line in lines):
+            raise RecordError(f"{self.folder / IMAGES_FILE}: has a line that is not the counts of an image")
+        return lines
+
+    def _fits(self, line: Any) -> bool:
+        """Whether a line has triples of label, prediction and pixels for each draw, or nothing, at both sizes."""
+        if not isinstance(line, dict) or not isinstance(line.get("image"), str):
+            return False
+        for own in (line.get(size) for size in SIZES):
+            if not isinstance(own, list) or len(own) != len(self.seeds):
+                return False
+            for counts in (one for one in own if one is not None):
+                if (
+                    not isinstance(counts, list)
+                    or len(counts) % 3
+                    or not all(type(n) is int and n >= 0 for n in counts)
+                ):
+                    return False
+                if any(n >= self.labels.size for start in (0, 1) for n in counts[start::3]):
+                    return False
+        return True
 
     def confusions(self, size: Size) -> list[Int64]:
         """The matrix (C+1, C+1) of each draw of supports, of all its images.
@@ -105,7 +135,7 @@ class GeneralisedRun:
         made = []
         for run in range(len(self.seeds)):
             whole = np.zeros((self.labels.size, self.labels.size), np.int64)
-            for line in self._lines:
+            for line in self.lines:
                 _add(whole, line[size][run])
             made.append(whole)
         return made
@@ -118,8 +148,8 @@ class GeneralisedRun:
         """
         made = []
         for run in range(len(self.seeds)):
-            terms = np.zeros((len(self._lines), 3, self.labels.size), np.int64)
-            for own, line in zip(terms, self._lines, strict=True):
+            terms = np.zeros((len(self.lines), 3, self.labels.size), np.int64)
+            for own, line in zip(terms, self.lines, strict=True):
                 label, prediction, pixels = _triples(line[size][run])
                 right = label == prediction
                 np.add.at(own[0], label[right], pixels[right])
@@ -163,8 +193,10 @@ def is_generalised(folder: Path) -> bool:
 
 
 def generalised_folders(root: Path) -> Iterator[Path]:
-    """The folders below ``root`` that hold such a record, sorted."""
-    yield from sorted(path.parent for path in root.glob(f"**/{RECORD_FILE}"))
+    """The folders below ``root`` that hold such a record, sorted, but for those that ``--fresh`` moved aside."""
+    for path in sorted(root.glob(f"**/{RECORD_FILE}")):
+        if not any(ASIDE.search(part) for part in path.relative_to(root).parts):
+            yield path.parent
 
 
 def _text(path: Path) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["EpisodeCounts", "RecordError", "RecordWarning", "StoredRun", "find_records", "read_run"]
 
 _MOST_NAMED = 3
-_ASIDE = re.compile(r"\.old-\d+$")
+ASIDE = re.compile(r"\.old-\d+$")
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,7 @@ def record_folders(root: Path) -> tuple[list[Path], list[RecordWarning]]:
     for name, folders, files in os.walk(root, onerror=refused):
         if RUN_FILE in files or EPISODES_FILE in files:
             found.append(Path(name))  # and on below: a stray file must not hide the records there
-        folders[:] = [folder for folder in folders if not _ASIDE.search(folder)]
+        folders[:] = [folder for folder in folders if not ASIDE.search(folder)]
     return sorted(found), closed
 
 

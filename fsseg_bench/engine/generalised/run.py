@@ -40,10 +40,13 @@ from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.generalised import Labels, Supports, draw_supports, scores
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.records.generalised import RECORD_FILE, SIZES, Size, folder_of, keep, read_generalised, sparse
+from fsseg_bench.records.info import is_empty, moved_aside
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.request import RunRequest, grouped
 from fsseg_bench.registry import method_module, what_was_seen
+from fsseg_bench.storage.files import remove_leftovers, writing
 from fsseg_bench.storage.json_text import plain
+from fsseg_bench.storage.lock import FolderLock
 
 ENTRY = "fsseg_bench.engine.generalised.run"
 """Where the code begins that decides the numbers."""
@@ -76,9 +79,10 @@ def run_generalised(request: RunRequest, progress: Progress | None = None) -> Pa
     """Labels base and novel classes at once; the folder of the record. A finished run is not run again.
 
     Nothing is trained: the backbone is as its weights are, base classes are averaged over the training images. What is
-    stopped begins again.
+    stopped begins again. A record of ``--fresh`` is made in place of the former, which is moved aside.
 
     Raises:
+        LockedError: another process makes the same run.
         UserError: the protocol or the options do not fit the task, or the data are wrong.
         Stopped: the process was told to end.
     """
@@ -91,6 +95,27 @@ def run_generalised(request: RunRequest, progress: Progress | None = None) -> Pa
         return folder
     device = resolve_device(request.device)
     check_arithmetic(device, request)
+    lock = FolderLock(folder)
+    try:
+        with writing(folder):
+            if request.fresh and not is_empty(folder):
+                lock = moved_aside(folder, lock)
+            remove_leftovers(folder)
+        if (folder / RECORD_FILE).exists():  # another process has finished it meanwhile
+            read_generalised(folder)
+            return folder
+        lines, facts = _made(request, work, device, progress)
+        lock.check()
+        keep(folder, work.settings, lines, facts)
+    finally:
+        lock.release()
+    return folder
+
+
+def _made(
+    request: RunRequest, work: _Work, device: torch.device, progress: Progress
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The lines of the images, and what else the record says."""
     use_threads(request.threads or torch.get_num_threads())
     keep_memory()
     model = GeneralisedModel(work.model, device, request.precision, deterministic=not request.nondeterministic)
@@ -125,8 +150,7 @@ def run_generalised(request: RunRequest, progress: Progress | None = None) -> Pa
         "provenance": {**provenance(), "threads": torch.get_num_threads()},
         "options": plain(request.given()),
     }
-    keep(folder, work.settings, lines, facts)
-    return folder
+    return lines, facts
 
 
 def _prepared(request: RunRequest) -> _Work:
