@@ -11,9 +11,13 @@ from fsseg_bench.cli.options import user_folders
 from fsseg_bench.cli.output import show
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import results_root
+from fsseg_bench.records.info import GENERALISED_FILE
 from fsseg_bench.report.model import Cell, Column, Table, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fsseg_bench.records.generalised import GeneralisedRun
     from fsseg_bench.records.read import StoredRun
 
 Listing = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -121,15 +125,12 @@ def _tables(options: Options) -> Listing:
 
 def _runs(options: Options) -> Listing:
     from fsseg_bench.records.read import find_records
-    from fsseg_bench.report.generalised import find_generalised
 
     root = results_root(options["results"])
     runs, warnings = find_records(root)
     for warning in warnings:
         click.echo(printable(f"skipped: {warning.message}"), err=True)
-    whole, unusable = find_generalised(root)
-    for warning in unusable:
-        click.echo(printable(f"skipped: {warning.message}"), err=True)
+    whole = _generalised(root)
     if not runs and not whole:
         raise UserError(f"{root}: holds no usable runs; make one with 'fsseg-bench run'")
     keys = ("protocol_label", "method", "backbone", "way", "shot", "fold", "seed")
@@ -141,6 +142,18 @@ def _runs(options: Options) -> Listing:
         words = {**one.settings, "way": "all at once"}
         rows.append((*(str(words[key]) for key in keys), "done", str(one.folder.relative_to(root))))
     return ("dataset", *keys[1:], "status", "record"), rows
+
+
+def _generalised(root: Path) -> Sequence[GeneralisedRun]:
+    """Runs that label base and novel classes at once; what reads them takes long to import."""
+    if not next(root.glob(f"**/{GENERALISED_FILE}"), None):
+        return ()
+    from fsseg_bench.report.generalised import find_generalised
+
+    runs, warnings = find_generalised(root)
+    for warning in warnings:
+        click.echo(printable(f"skipped: {warning.message}"), err=True)
+    return runs
 
 
 def _state(run: StoredRun) -> str:

@@ -18,12 +18,12 @@ import numpy as np
 from fsseg_bench.conventions import Int64
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.generalised import Labels
-from fsseg_bench.records.info import RecordError
+from fsseg_bench.records.info import GENERALISED_FILE, RecordError
 from fsseg_bench.records.read import ASIDE
 from fsseg_bench.storage.files import make_folder, write_atomic
 from fsseg_bench.storage.json_text import write_json
 
-RECORD_FILE = "generalised.json"
+RECORD_FILE = GENERALISED_FILE
 IMAGES_FILE = "images.jsonl"
 FOLDER = "generalised"
 """Of all such records, below the results folder."""

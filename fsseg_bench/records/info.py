@@ -22,6 +22,7 @@ from fsseg_bench.storage.lock_note import is_lock
 
 SCHEMA: Final = 2
 """Version of run.json's layout; :func:`upgraded` reads the one before."""
+GENERALISED_FILE: Final = "generalised.json"
 RUN_FILE: Final = "run.json"
 EPISODES_FILE: Final = "episodes.jsonl"
 PREDICTIONS_FILE: Final = "predictions.jsonl"
