@@ -69,6 +69,7 @@ def run(
     cache_dtype: CacheDtype = "float32",
     panels: int = 5,
     checkpoint_every: float = 60.0,
+    keep_checkpoints: int = 0,
     track: Sequence[TrackerName] = (),
     progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
@@ -119,6 +120,8 @@ def run(
         panels: pictures of episodes to write for each run.
         checkpoint_every: seconds of training between two checkpoints, from which a killed run goes on; 0: one after
             every step.
+        keep_checkpoints: states to keep after equally spaced steps of training, the last included; no score depends on
+            them (``fsseg-bench conventions --checkpoints`` says what choosing among them would have been worth).
         track: trackers that are told of losses and scores besides the record: ``"tensorboard"``, ``"trackio"``,
             ``"wandb"``, ``"mlflow"``. One that fails stops no run.
         progress: True shows how far it is, False does not; None shows it in a notebook and is silent elsewhere. Or who

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from fsseg_bench.cli import complete
-from fsseg_bench.cli.options import selected, selecting
+from fsseg_bench.cli.options import selected, selecting, user_folders
 from fsseg_bench.cli.output import Form, put_tables
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.kept import kept_steps
+from fsseg_bench.report.contender import Contender, match
 from fsseg_bench.report.conventions import conventions_tables
+
+_PLACES = {"dataset_file": "dataset", **{name: name for name in ("data_root", "weights", "device", "workers")}}
+_PLACES |= {name: name for name in ("methods_path", "backbones_path", "sources_path")}
 
 
 @click.command()
 @click.argument("contenders", nargs=-1, metavar="RUNS [RUNS ...]", shell_complete=complete.method_names)
 @selecting
+@click.option(
+    "--checkpoints",
+    is_flag=True,
+    help="Also what choosing the best kept checkpoint on the test episodes is worth; evaluates those not counted yet.",
+)
 @click.option(
     "--format",
     "form",
@@ -25,7 +36,13 @@ from fsseg_bench.report.conventions import conventions_tables
     help="table: drawn on a terminal, Markdown elsewhere.",
 )
 @click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
-def conventions(contenders: tuple[str, ...], form: Form, out: str | None, **filters: Any) -> None:
+@click.option("--dataset-file", type=click.Path(), help="--checkpoints: the protocol's file, where it has moved.")
+@click.option("--data-root", type=click.Path(), help="--checkpoints: folder of the data sets, where it has moved.")
+@click.option("--weights", help="--checkpoints: the weights file, where it has moved.")
+@click.option("--device", default="auto", show_default=True, help="--checkpoints: auto, cpu, cuda or cuda:INDEX.")
+@click.option("--workers", type=int, help="--checkpoints: loader workers.")
+@user_folders("method", "backbone", "source", note="--checkpoints: ")
+def conventions(contenders: tuple[str, ...], checkpoints: bool, form: Form, out: str | None, **options: Any) -> None:
     """Score the same predictions under every convention in use.
 
     RUNS are methods' names (perhaps with settings: "biopt,steps=5"), run folders, or folders that hold runs, as of
@@ -34,4 +51,25 @@ def conventions(contenders: tuple[str, ...], form: Form, out: str | None, **filt
     """
     if not contenders:
         raise UserError("conventions: name runs: methods, run folders, or folders that hold runs")
-    put_tables(conventions_tables(selected(contenders, **filters)), form, out)
+    places = {name: options.pop(option) for option, name in _PLACES.items()}
+    found = selected(contenders, **options)
+    if checkpoints:
+        _count(found, places)
+    put_tables(conventions_tables(found, checkpoints=checkpoints), form, out)
+
+
+def _count(contenders: Sequence[Contender], places: Mapping[str, Any]) -> None:
+    """Evaluates the checkpoints that the runs have kept, where their counts are not there yet."""
+    from fsseg_bench.engine.kept_counts import count_kept
+    from fsseg_bench.engine.open_run import RunPlaces
+    from fsseg_bench.engine.training_data import OpenSources
+    from fsseg_bench.screen.terminal import screen_progress
+
+    opened: OpenSources = {}
+    matched = match(contenders)
+    for contender, seeds in zip(contenders, matched.seeds, strict=True):
+        for fold in matched.folds:
+            for run in (contender.runs[fold][seed] for seed in seeds):
+                if steps := kept_steps(run.folder):
+                    progress = screen_progress(f"{contender.label} fold {fold}, {len(steps)} kept checkpoints:")
+                    count_kept(run.folder, RunPlaces(**places), progress, opened)

@@ -156,6 +156,14 @@ _FEW = 4
     help="Of training between two checkpoints, from which a killed run goes on; 0: after every step.",
 )
 @click.option(
+    "--keep-checkpoints",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Keep the states after N equally spaced steps of training; none of them is chosen for anything.",
+)
+@click.option(
     "--identity",
     metavar="HEX",
     help="Refuse a run whose identity does not begin so: it was planned with other code, data or settings.",

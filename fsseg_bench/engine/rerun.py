@@ -104,7 +104,7 @@ def _sweep(opened: OpenRun, switch: str, values: Sequence[Any], progress: Progre
         evaluator = build_evaluator(plan, base, budget, run.info.timings.head_batch)
         evaluator.run_heads(heads, sink, start=log.rows - 1, progress=progress)
     if moved:
-        progress.say(_rounded(run.folder, moved))
+        progress.say(rounded_words(run.folder, moved))
     return path
 
 
@@ -175,11 +175,12 @@ def predicted_labels(
             labels[folder, episode], pixels = _prediction(run, evaluator, episode)
             moved = max(moved, pixels)
         if moved:
-            say(_rounded(folder, moved))
+            say(rounded_words(folder, moved))
     return labels
 
 
-def _rounded(folder: Path, pixels: int) -> str:
+def rounded_words(folder: Path, pixels: int) -> str:
+    """What to say where episodes come out otherwise than recorded by so many pixels at most."""
     return (
         f"{folder}: up to {pixels:,} pixel(s) of an episode are predicted otherwise than recorded, which is within "
         "what a GPU's rounding does"

@@ -9,6 +9,7 @@ import torch
 
 from fsseg_bench.engine.device import backend_of
 from fsseg_bench.engine.distributed import processes
+from fsseg_bench.engine.kept_states import Keeping, keeping_words
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.run_device import device_of
 from fsseg_bench.engine.run_evaluation import evaluate
@@ -53,7 +54,7 @@ def execute(
             record.keep_evaluated(plan.evaluated.text())
         else:
             _check_finished(record.folder)
-        for line in [*told, *_notes(record, device)]:
+        for line in [*told, *_notes(record, device), *_unkept(plan, record)]:
             progress.say(line)
         if record.status == "done":
             _name_training(plan, record)
@@ -137,6 +138,13 @@ def _notes(record: RunRecord, device: torch.device) -> list[str]:
             "otherwise, so that a few pixels of some episodes would be counted differently (OMP_NUM_THREADS sets it)"
         )
     return lines
+
+
+def _unkept(plan: Plan, record: RunRecord) -> list[str]:
+    """Which states a finished run has not kept; of another one, its training says so."""
+    if record.status != "done":
+        return []
+    return keeping_words(plan, Keeping.of(plan, record.folder), plan.recipe.iterations)
 
 
 def _name_training(plan: Plan, record: RunRecord) -> None:

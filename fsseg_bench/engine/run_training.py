@@ -17,6 +17,7 @@ from fsseg_bench.engine.cache import default_budget
 from fsseg_bench.engine.checkpoint import TrainingState, fill, load_state, save_state
 from fsseg_bench.engine.device import backend_of, describe
 from fsseg_bench.engine.distributed import processes
+from fsseg_bench.engine.kept_states import Keeping, keeping_words
 from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.request_checks import stage_files
 from fsseg_bench.engine.run_device import default_workers, device_of
@@ -66,6 +67,9 @@ def train(
     trains = (
         plan.checkpoint is None and bool(recipe.iterations) and (done is None or done.iteration < recipe.iterations)
     )
+    keeping = Keeping.of(plan, record.folder)
+    for line in keeping_words(plan, keeping, done.iteration if done else 0):
+        progress.say(line)
     if plan.checkpoint is not None:
         plan.checkpoint.fill(plan.model)
     elif done is not None and not trains:
@@ -76,7 +80,7 @@ def train(
         if plan.weights.source == "none" and recipe.freeze != "none" and not plan.stages:
             progress.say(f"recipe.freeze={recipe.freeze} holds random numbers: the weights are none")
         trainer = trainer_of(plan, device, cadence or Cadence(request.checkpoint_every), share)
-        trainer.watch = watch.row
+        trainer.watch, trainer.keeping = watch.row, keeping
         if done is None and not request.no_check and plan.training and not plan.training.protocol.synthetic:
             check_training(plan.training.source, trainer.episodes.shown)
         record.update(status="training", device=describe(device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Final
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from fsseg_bench.engine.stage_run import built_network
 from fsseg_bench.method import Method
 from fsseg_bench.pictures.episode import drawn_side
 from fsseg_bench.recipe import Recipe
+from fsseg_bench.records.kept import equal_steps
 
 _OF_OPTIMISER: Final = {"sgd": 1, "adam": 2, "adamw": 2}
 """Numbers that an optimiser keeps of each one that is trained; of another, one is assumed."""
@@ -24,8 +25,9 @@ _PIXEL = 1.2
 
 
 def record_bytes(plan: Plan, kept: Remembered) -> int:
-    """The bytes of a finished record: checkpoint, logs, tables and pictures."""
-    return _checkpoint(plan, kept) + _logs(plan) + min(plan.request.panels, len(plan.table)) * _panel(plan)
+    """The bytes of a finished record: checkpoint, kept states, logs, tables and pictures."""
+    pictures = min(plan.request.panels, len(plan.table)) * _panel(plan)
+    return _checkpoint(plan, kept) + _states(plan, kept) + _logs(plan) + pictures
 
 
 def stage_bytes(plan: Plan, stage: PlannedStage, kept: Remembered) -> int:
@@ -46,9 +48,21 @@ def _checkpoint(plan: Plan, kept: Remembered) -> int:
     recipe = plan.recipe
     if not recipe.iterations:
         return 0
-    switches, kind = settings_key(plan.switches), _kind(recipe)
-    key = plan.cls, plan.backbone, plan.request.backbones_path, plan.settings.weights, switches, plan.base_classes, kind
-    return kept.get("checkpoint's bytes", key, lambda: _state_bytes(plan.model, recipe))
+    return kept.get("checkpoint's bytes", (*_network(plan), _kind(recipe)), lambda: _state_bytes(plan.model, recipe))
+
+
+def _states(plan: Plan, kept: Remembered) -> int:
+    """Those that ``--keep-checkpoints`` keeps."""
+    if not plan.request.keep_checkpoints or not plan.recipe.iterations:
+        return 0
+    count = len(equal_steps(plan.request.keep_checkpoints, plan.recipe.iterations))
+    return count * kept.get("kept state's bytes", _network(plan), lambda: _bytes(plan.model.state_dict().values()))
+
+
+def _network(plan: Plan) -> tuple[Hashable, ...]:
+    """What decides which parameters a method has."""
+    request, switches = plan.request, settings_key(plan.switches)
+    return plan.cls, plan.backbone, request.backbones_path, plan.settings.weights, switches, plan.base_classes
 
 
 def _kind(recipe: Recipe) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from fsseg_bench.engine.device import autocast, backend_of, exact
 from fsseg_bench.engine.distributed import Alone, share_of
 from fsseg_bench.engine.history import HistoryStore
 from fsseg_bench.engine.inference import fold_features, normalise
+from fsseg_bench.engine.kept_states import Keeping
 from fsseg_bench.engine.loader import load_batches
 from fsseg_bench.engine.losses import StepLosses, read, stacked
 from fsseg_bench.engine.optimise import build_optimizer, clip, prepare, set_rate
@@ -103,6 +104,8 @@ class Trainer:
     """Chooses the state that the training leaves; None: the last one."""
     watch: Callable[[Row], None] = lambda row: None
     """Is given each row of the log, once it is written."""
+    keeping: Keeping | None = None
+    """Keeps states on the way; nothing here reads them."""
 
     def __post_init__(self) -> None:
         self.method.to(self.device).to(memory_format=torch.channels_last)
@@ -150,7 +153,8 @@ class Trainer:
                 due = now - saved >= self.cadence.seconds or done % self.cadence.iterations == 0
                 ends = self._told_to_end()
                 looks = self.chooser is not None and self.chooser.looks(done, recipe.iterations)
-                due = due or done == recipe.iterations or ends or looks
+                keeps = self.keeping is not None and done in self.keeping.steps
+                due = due or done == recipe.iterations or ends or looks or keeps
                 if due or len(self._unread) >= self._read_every:
                     for step, row in read(self._unread, self.device):
                         images += step.images
@@ -161,6 +165,8 @@ class Trainer:
                     self._history.settle()
                 if due:  # every loss so far has been read, so that what is saved comes from finite ones alone
                     log.sync()
+                    if self.keeping is not None and keeps:  # before the checkpoint, from which no step is made again
+                        self.keeping.keep(self.method, done)
                     looked = self._looked(done)
                     ends = ends or not looked
                     if looked or done < recipe.iterations:  # else a state that nobody chose would pass for the last

@@ -72,8 +72,8 @@ Rule = Callable[[Sequence[Counted]], float]
 
 
 @dataclass(frozen=True)
-class Convention:
-    """One way to score."""
+class Way:
+    """How papers come to a score, in words."""
 
     name: str
     metric: Metric
@@ -81,6 +81,12 @@ class Convention:
     """What is done, in a sentence."""
     users: str
     """Whose published numbers are made so; of some, as far as their code tells."""
+
+
+@dataclass(frozen=True)
+class Convention(Way):
+    """One way to score the same predictions."""
+
     rule: Rule
     pixels: Pixels = "headline"
     least_ways: int = 1

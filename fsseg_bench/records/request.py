@@ -103,6 +103,8 @@ class RunRequest:
     panels: AtLeastZero = 5
     checkpoint_every: Annotated[float, Range(least=0)] = 60.0
     """Seconds of training between two checkpoints; 0: one after every step."""
+    keep_checkpoints: AtLeastZero = 0
+    """States to keep after equally spaced steps of the training, beside the checkpoint; nothing in a run reads them."""
     track: tuple[TrackerName, ...] = ()
     """Who is told of losses and scores besides the record."""
 

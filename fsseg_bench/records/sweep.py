@@ -72,13 +72,17 @@ def find_sweep(run: StoredRun, switch: str) -> Sweep | None:
     return Sweep(
         switch,
         tuple(values),
-        _array(rows, "input", len(values), counts.input, path),
-        _array(rows, "native", len(values), counts.native, path),
+        counts_of_values(rows, "input", len(values), counts.input, path),
+        counts_of_values(rows, "native", len(values), counts.native, path),
     )
 
 
-def _array(rows: Sequence[Mapping[str, Any]], key: str, values: int, recorded: Int64, path: Path) -> Int64:
-    """(V, E, N+1, N+1); every value must count the same labels as the run did."""
+def counts_of_values(rows: Sequence[Mapping[str, Any]], key: str, values: int, recorded: Int64, path: Path) -> Int64:
+    """(V, E, N+1, N+1) from V lists of counts a row, each of which must count the same labels as the run did.
+
+    Raises:
+        RecordError: they do not; names ``path``.
+    """
     import numpy as np
 
     side = recorded.shape[1]
@@ -88,5 +92,5 @@ def _array(rows: Sequence[Mapping[str, Any]], key: str, values: int, recorded: I
     except (ValueError, TypeError, OverflowError):
         raise RecordError(f"{path}: {key!r} must hold {values} lists of {side * side} numbers in every row") from None
     if counts.dtype.kind != "i" or (counts < 0).any() or (counts.sum(axis=3) != recorded.sum(axis=2)).any():
-        raise RecordError(f"{path}: {key!r} does not count the labels of the run's episodes; remove it and sweep again")
+        raise RecordError(f"{path}: {key!r} does not count the labels of the run's episodes; remove it and count again")
     return counts.astype(np.int64)

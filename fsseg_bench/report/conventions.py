@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fsseg_bench.protocol.conventions import CONVENTIONS, Convention, FoldPixels
+from fsseg_bench.protocol.conventions import CONVENTIONS, Convention, FoldPixels, Way
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.records.read import StoredRun
+from fsseg_bench.report.checkpoint_choice import WARNING, Choice, best_way, choice_table, choices_of
 from fsseg_bench.report.contender import Contender, Matched, match
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
 from fsseg_bench.report.words import METRIC_NAMES
@@ -24,10 +25,10 @@ NOT_HERE = (
 
 
 class Worth(NamedTuple):
-    """A convention with each contender's score in percent; None where their records do not hold what it counts."""
+    """A convention with each contender's score in percent; None where records do not hold what it counts."""
 
-    convention: Convention
-    scores: tuple[float, ...] | None
+    convention: Way
+    scores: tuple[float | None, ...] | None
     swapped: tuple[tuple[str, str], ...]
     """Pairs (upper, lower) whose order is not that under the protocol."""
 
@@ -45,7 +46,7 @@ def worths(contenders: Sequence[Contender]) -> tuple[Matched, list[Worth]]:
     ]
     names = [contender.label for contender in contenders]
     found: list[Worth] = []
-    before: dict[Metric, tuple[float, ...]] = {}
+    before: dict[Metric, Sequence[float]] = {}
     for convention in CONVENTIONS:
         if contenders[0].settings.way >= convention.least_ways:
             scores = _scores(convention, pixels)
@@ -62,14 +63,18 @@ def _scores(convention: Convention, pixels: Sequence[Sequence[Sequence[FoldPixel
     return tuple(100 * float(np.mean(own)) for own in known)
 
 
-def _swapped(names: Sequence[str], before: Sequence[float], after: Sequence[float]) -> tuple[tuple[str, str], ...]:
-    """Pairs that stand the other way round, or that are equal in one of the two; named in their new order."""
+def _swapped(
+    names: Sequence[str], before: Sequence[float], after: Sequence[float | None]
+) -> tuple[tuple[str, str], ...]:
+    """Pairs that stand the other way round, named in their new order; equal ones have none."""
     pairs = []
-    for i in range(len(names)):
+    known = [(name, then, now) for name, then, now in zip(names, before, after, strict=True) if now is not None]
+    for i in range(len(known)):
         for j in range(i):
-            then, now = before[j] - before[i], after[j] - after[i]
+            (upper, then_upper, now_upper), (lower, then_lower, now_lower) = known[j], known[i]
+            then, now = then_upper - then_lower, now_upper - now_lower
             if then * now < 0:
-                pairs.append((names[j], names[i]) if now > 0 else (names[i], names[j]))
+                pairs.append((upper, lower) if now > 0 else (lower, upper))
     return tuple(pairs)
 
 
@@ -86,33 +91,53 @@ def _pixels(run: StoredRun) -> FoldPixels:
     )
 
 
-def conventions_tables(contenders: Sequence[Contender]) -> list[Table]:
+def conventions_tables(contenders: Sequence[Contender], *, checkpoints: bool = False) -> list[Table]:
     """A table for each metric: a row for each convention, a column for each contender; percent.
 
-    Errors as :func:`worths`.
+    With ``checkpoints`` also what the best of the kept checkpoints on the test episodes scores, and a table of it.
+
+    Errors as :func:`worths`, and of checkpoints as
+    :func:`fsseg_bench.report.checkpoint_choice.choices_of`.
     """
     matched, found = worths(contenders)
-    return [
-        _table(metric, contenders, matched, [w for w in found if w.convention.metric == metric])
+    choices = choices_of(contenders, matched) if checkpoints else []
+    protocol = [score for score in found[0].scores or () if score is not None]
+    if choices:
+        found.append(_best(contenders, choices, protocol))
+    tables = [
+        _table(metric, contenders, matched, [w for w in found if w.convention.metric == metric], chosen=bool(choices))
         for metric in dict.fromkeys(worth.convention.metric for worth in found)
     ]
+    return [*tables, choice_table(contenders, choices, protocol, _about(contenders))] if choices else tables
 
 
-def _table(metric: Metric, contenders: Sequence[Contender], matched: Matched, found: Sequence[Worth]) -> Table:
+def _best(contenders: Sequence[Contender], choices: Sequence[Choice | None], protocol: Sequence[float]) -> Worth:
+    scores = tuple(None if one is None else one.best for one in choices)
+    return Worth(best_way(choices), scores, _swapped([one.label for one in contenders], protocol, scores))
+
+
+def _about(contenders: Sequence[Contender]) -> str:
     settings = contenders[0].settings
+    return f"{printable(settings.protocol_label)}, {settings.way}-way {settings.shot}-shot"
+
+
+def _table(
+    metric: Metric, contenders: Sequence[Contender], matched: Matched, found: Sequence[Worth], *, chosen: bool
+) -> Table:
     lacking = [w.convention.name for w in found if w.scores is None]
     heads = [Column((name,)) for name in _LABELS]
     columns = [*heads, *(Column((printable(c.label),), {"method": c.settings.method}) for c in contenders)]
     return Table(
         name=f"conventions-{metric}",
-        title=f"What each convention is worth: {METRIC_NAMES[metric]} of {printable(settings.protocol_label)}, "
-        f"{settings.way}-way {settings.shot}-shot",
-        caption="Percent, and in brackets the difference to this protocol; the same predictions in every row.",
+        title=f"What each convention is worth: {METRIC_NAMES[metric]} of {_about(contenders)}",
+        caption="Percent, and in brackets the difference to this protocol; the same predictions in every row"
+        + (" but that of checkpoints." if chosen and metric == "mean" else "."),
         columns=(*columns, Column(("order",))),
         labels=len(_LABELS),
         rows=tuple(_row(worth, found[0]) for worth in found),
         facts={"metric": metric},
         remarks=(
+            *([WARNING] if chosen and metric == "mean" else []),
             *matched.notes,
             f"Folds {', '.join(map(str, matched.folds))}. A difference is exact for these predictions; scores are as "
             "uncertain as `report` says, and an order among methods that `compare` does not tell apart says little.",
@@ -134,10 +159,13 @@ def _row(worth: Worth, protocol: Worth) -> tuple[Cell, ...]:
         return (*labels, *[Cell(MISSING)] * count, Cell(MISSING))
     cells = []
     for score, before in zip(worth.scores, protocol.scores, strict=True):
+        if score is None or before is None:
+            cells.append(Cell(MISSING))
+            continue
         difference = "" if worth is protocol else f" ({score - before:+.2f})"
         cells.append(Cell(f"{score:.2f}{difference}", score))
     if worth is protocol:
-        order = " > ".join(str(i + 1) for i in np.argsort(-np.asarray(worth.scores), kind="stable"))
+        order = " > ".join(str(i + 1) for i in np.argsort(-np.asarray(worth.scores, np.float64), kind="stable"))
         return (*labels, *cells, Cell(order if count > 1 else MISSING, note="by the columns' numbers, best first"))
     named = "; ".join(f"{upper} over {lower}" for upper, lower in worth.swapped[:_MOST_NAMED])
     more = f" and {len(worth.swapped) - _MOST_NAMED} pairs more" if len(worth.swapped) > _MOST_NAMED else ""

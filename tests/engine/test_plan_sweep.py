@@ -370,7 +370,12 @@ def test_records_made_later_are_those_that_were_planned(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_size_of_a_record_is_told_before(tmp_path: Path) -> None:
     settings = {key.removeprefix("set."): value for key, value in tiny_sweep(tmp_path).common.items() if "." in key}
-    cases: list[dict[str, Any]] = [{}, {"iterations": 0}, {"method": "panet", "shot": 2}]
+    cases: list[dict[str, Any]] = [
+        {},
+        {"iterations": 0},
+        {"method": "panet", "shot": 2},
+        {"keep_checkpoints": 2, "shot": 2},
+    ]
     for changes in cases:
         plan, _ = planned(tiny_sweep(tmp_path, common=changes), tmp_path / "runs")
         place = finish(tiny_request(tmp_path, **{"iterations": 2, "settings": settings, **changes}))

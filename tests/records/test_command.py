@@ -52,6 +52,7 @@ EVERYTHING: dict[str, Any] = {
     "cache_dtype": "bfloat16",
     "panels": 0,
     "checkpoint_every": 7.5,
+    "keep_checkpoints": 4,
     "out": "somewhere",
     "fresh": True,
 }

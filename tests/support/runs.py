@@ -11,6 +11,9 @@ from PIL import Image
 
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.info import sealed
+from fsseg_bench.records.kept import counts_path, kept_header
+from fsseg_bench.records.lines import Chain, LineLog
+from fsseg_bench.records.read import read_run
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.records.settings import RunSettings
@@ -106,6 +109,18 @@ def write_run(
                 log.append({**row(i, episode, None if native is None else native[i]), **at_void})
         record.update(status=status, **(extra or {}))
     return record.folder
+
+
+def write_kept(folder: Path, states: Mapping[int, Sequence[Sequence[int]]]) -> None:
+    """Counts of kept states, by step: those of each episode, at both sizes alike."""
+    run = read_run(folder)
+    for step, episodes in states.items():
+        path = counts_path(folder, step)
+        path.parent.mkdir(exist_ok=True)
+        with LineLog(path, Chain(run.info.identity)) as log:
+            log.append(kept_header(run, step, "5" * 64))
+            for i, counts in enumerate(episodes):
+                log.append({"episode": i, "input": list(counts), "native": list(counts)})
 
 
 def forget_predictions(root: Path) -> None:
