@@ -36,7 +36,7 @@ def test_run_has_a_keyword_with_its_default_for_each_field_of_a_request() -> Non
 def test_the_keywords_have_the_types_of_the_fields() -> None:
     """Where a field is text, Python may give a path; some take several values, or a number for text."""
     fields_of, keywords = get_type_hints(RunRequest), get_type_hints(fsseg_bench.run)
-    for name in fields_of.keys() - {"method", "dataset", "fold", "seed", "episodes", "scales", "settings"}:
+    for name in fields_of.keys() - {"method", "dataset", "fold", "seed", "episodes", "scales", "settings", "track"}:
         assert _parts(keywords[name]) - {Path} == _parts(fields_of[name]), name
 
 
@@ -50,7 +50,7 @@ def test_a_misspelt_keyword_is_refused() -> None:
         fsseg_bench.run("baseline", "shapes5i", shots=5)  # type: ignore[call-arg]
 
 
-OF_THE_COMMAND = {"form", "out", "commands", "macros", "strict", "plot", "power"}
+OF_THE_COMMAND = {"form", "board", "out", "commands", "macros", "strict", "plot", "power"}
 """Options that say what a command prints, and where."""
 NAMES = {"results": "root", "methods": "method", "numbers": "columns"}
 
