@@ -139,7 +139,7 @@ def _table(
         remarks=(
             *([WARNING] if chosen and metric == "mean" else []),
             *matched.notes,
-            f"Folds {', '.join(map(str, matched.folds))}. A difference is exact for these predictions; scores are as "
+            f"Folds: {', '.join(map(str, matched.folds))}. A difference is exact for these predictions; scores are as "
             "uncertain as `report` says, and an order among methods that `compare` does not tell apart says little.",
             *(
                 [f"The records do not hold what was predicted at void pixels, so no number for: {', '.join(lacking)}."]
@@ -165,7 +165,7 @@ def _row(worth: Worth, protocol: Worth) -> tuple[Cell, ...]:
         difference = "" if worth is protocol else f" ({score - before:+.2f})"
         cells.append(Cell(f"{score:.2f}{difference}", score))
     if worth is protocol:
-        order = " > ".join(str(i + 1) for i in np.argsort(-np.asarray(worth.scores, np.float64), kind="stable"))
+        order = ", ".join(str(i + 1) for i in np.argsort(-np.asarray(worth.scores, np.float64), kind="stable"))
         return (*labels, *cells, Cell(order if count > 1 else MISSING, note="by the columns' numbers, best first"))
     named = "; ".join(f"{upper} over {lower}" for upper, lower in worth.swapped[:_MOST_NAMED])
     more = f" and {len(worth.swapped) - _MOST_NAMED} pairs more" if len(worth.swapped) > _MOST_NAMED else ""

@@ -30,7 +30,7 @@ def test_scores_differences_and_what_changes_the_order(tmp_path: Path) -> None:
     write_run(tmp_path, WORSE, native=NATIVE, void=[[80, 0]] * 2, method="panet")
     mean, binary = tables(tmp_path, "baseline", "panet")
     assert [column.title for column in mean.columns] == ["convention", "used by", "baseline", "panet", "order"]
-    assert texts(mean, "this protocol") == ["75.00", "50.00", "1 > 2"]
+    assert texts(mean, "this protocol") == ["75.00", "50.00", "1, 2"]
     assert texts(mean, "other size") == ["50.00 (-25.00)", "50.00 (+0.00)", "the same"]  # equal is no order
     assert texts(mean, "void is background") == ["25.00 (-50.00)", "50.00 (+0.00)", "changes: panet over baseline"]
     assert texts(mean, "void is foreground") == ["91.67 (+16.67)", "16.67 (-33.33)", "the same"]
