@@ -46,6 +46,7 @@ _COMMANDS = {
     "check-backbone": ("fsseg_bench.cli.checks", "check_backbone"),
     "claims": ("fsseg_bench.cli.claims", "claims"),
     "conventions": ("fsseg_bench.cli.conventions", "conventions"),
+    "controls": ("fsseg_bench.cli.controls", "controls"),
     "weights": ("fsseg_bench.cli.weights", "weights"),
     "predict": ("fsseg_bench.cli.predict", "predict"),
     "data": ("fsseg_bench.cli.data", "data"),

@@ -76,6 +76,10 @@ class Evaluator:
     cache: FeatureCache
     further: Sequence[Further] = ()
     """For each episode the images without masks that the model looks at; empty for most."""
+    truth: Sequence[tuple[int, ...]] = ()
+    """For each episode the classes of its query's labels, where they are not those of the supports."""
+    mask: str = ""
+    """How support masks are changed (:func:`fsseg_bench.engine.feed.changed`)."""
     timings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_SPENT, 0), init=False)
     """Seconds spent and things done so far, by their names in run.json."""
 
@@ -83,7 +87,8 @@ class Evaluator:
         self._reader = FeatureReader(self.model, self.cache, self.setting.kept_as)
         query_sizes = [self.setting.query_size(scale) for scale in self.setting.scales]
         alone = self.model.merge is not None
-        self._needs = Needs(self._reader, self.table, self.further, self.setting.size, query_sizes, alone)
+        shown = self.table, self.further, self.setting.size, query_sizes, alone, self.truth, self.mask
+        self._needs = Needs(self._reader, *shown)
         self._watch = Stopwatch(self.model.device)
         self._backend = backend_of(self.model.device)
         self._encoding = False
@@ -107,6 +112,7 @@ class Evaluator:
         """
         begin = time.perf_counter()
         progress = progress or Progress()
+        classes = self.truth or self.table.classes
         try:
             with (
                 Feed(self.source, self.setting.workers) as feed,
@@ -115,7 +121,7 @@ class Evaluator:
                 chunks = self._chunks(feed, heads, start, progress.say)
                 # a GPU computes the next chunk while the results of one come to the host and are written
                 for results in delayed(chunks, 1 if self._backend.is_gpu else 0):
-                    episodes = [one for one in results.read(self.table.classes) if one[0].episode >= start]
+                    episodes = [one for one in results.read(classes) if one[0].episode >= start]
                     self._watch.add(results.spans, self.timings)
                     self.timings["evaluate_episodes"] += len(episodes)
                     for of_heads in episodes:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fsseg_bench.conventions import VOID
 from fsseg_bench.data.loading import load_image, query_label, support_mask
 from fsseg_bench.data.source import Source
 
@@ -31,6 +32,17 @@ class MaskKey(NamedTuple):
     classes: tuple[int, ...]
     way: int
     size: int | None
+    change: str = ""
+    """How a support mask is changed: see :func:`changed`."""
+
+
+def changed(mask: Tensor, change: str) -> Tensor:
+    """A support mask (S, S) uint8 as a control shows it (:data:`fsseg_bench.protocol.controls.MASKS`)."""
+    if change == "shifted":
+        return torch.roll(mask, (mask.shape[0] // 2, mask.shape[1] // 2), (0, 1))
+    if change in {"empty", "whole"}:
+        return torch.where(mask == VOID, mask, torch.full_like(mask, int(change == "whole")))
+    return mask
 
 
 class Feed(AbstractContextManager["Feed"]):
@@ -82,4 +94,5 @@ class Feed(AbstractContextManager["Feed"]):
             return torch.from_numpy(query_label(self._source, key.image, key.classes, key.size))
         if key.size is None:
             raise ValueError("support masks have the input size")
-        return torch.from_numpy(support_mask(self._source, key.image, key.classes, key.way, key.size))
+        mask = support_mask(self._source, key.image, key.classes, key.way, key.size)
+        return changed(torch.from_numpy(mask), key.change)

@@ -37,6 +37,10 @@ class Needs:
     """Side of the query at each scale."""
     alone: bool = False
     """Whether each way is predicted as if it were the only one."""
+    truth: Sequence[tuple[int, ...]] = ()
+    """For each episode the classes of its query's labels, where they are not those of the supports."""
+    mask: str = ""
+    """How support masks are changed (:func:`fsseg_bench.engine.feed.changed`)."""
 
     def features(self, episodes: range, query_size: int) -> FeatureKeys:
         """The features of episodes whose queries have the side ``query_size``."""
@@ -61,12 +65,13 @@ class Needs:
             classes = self.table.classes[i]
             for way, images in enumerate(self.table.supports[i], start=1):
                 among = ((classes[way - 1],), 1) if self.alone else (classes, way)
-                masks += [MaskKey(image, *among, self.size) for image in images]
+                masks += [MaskKey(image, *among, self.size, self.mask) for image in images]
         return masks
 
     def labels(self, episodes: range, size: int | None) -> list[MaskKey]:
         """The queries' labels at side ``size``; None: at their native sizes."""
-        return [MaskKey(self.table.queries[i], self.table.classes[i], 0, size) for i in episodes]
+        classes = self.truth or self.table.classes
+        return [MaskKey(self.table.queries[i], classes[i], 0, size) for i in episodes]
 
 
 class Announcer:

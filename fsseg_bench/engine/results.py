@@ -15,6 +15,10 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.side import Side
 
 
+class NotFiniteError(UserError):
+    """A method's logits are not finite."""
+
+
 @dataclass(frozen=True)
 class EpisodeResult:
     """The counts of one episode."""
@@ -92,7 +96,7 @@ class ChunkResults(NamedTuple):
         """The results of each episode, one for each head; ``classes`` are those of all episodes of the table.
 
         Raises:
-            UserError: an episode's logits are not finite: NaN would be counted as background.
+            NotFiniteError: an episode's logits are not finite: NaN would be counted as background.
         """
         tensors = iter(self.arrived())
         heads = []
@@ -122,7 +126,7 @@ class ChunkResults(NamedTuple):
 
     def _check(self, finite: list[bool]) -> None:
         if not all(finite):
-            raise UserError(
+            raise NotFiniteError(
                 f"episode {self.chunk[finite.index(False)]}: the method's logits are not finite; its parameters may "
                 "have diverged in training (lower recipe.lr), or a switch is out of range"
             )

@@ -19,6 +19,7 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.nn.torch_file import state_of
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.scoring import binary_iou, mean_iou
+from fsseg_bench.records.controls import CONTROLS_FILE, check_controls
 from fsseg_bench.records.counts import row_inspector
 from fsseg_bench.records.info import (
     CHECKPOINT_FILE,
@@ -76,6 +77,7 @@ def verify(folder: Path, further: Mapping[str, Look] | None = None) -> list[Verd
         TRAIN_FILE: _training,
         CHECKPOINT_FILE: _checkpoint,
         **{name: _sealed(name) for name in run.info.files if name not in {TRAIN_FILE, PREDICTIONS_FILE}},
+        CONTROLS_FILE: _controls,
         **{path.name: _sweep(path) for path in sorted(folder.glob("sweep-*.jsonl"))},
     }
     if run.status == "done":
@@ -214,6 +216,13 @@ def _sealed(name: str) -> Callable[[StoredRun], str]:
         return "as it was written"
 
     return look
+
+
+def _controls(run: StoredRun) -> str:
+    path = run.folder / CONTROLS_FILE
+    if not path.exists():
+        raise _AbsentError
+    return f"{check_controls(run, regular(path).read_bytes()):,} rows"
 
 
 def _sweep(path: Path) -> Callable[[StoredRun], str]:

@@ -1,0 +1,84 @@
+"""``fsseg-bench controls``: what a method does with its support."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from fsseg_bench.cli import complete
+from fsseg_bench.cli.options import selected, selecting, user_folders
+from fsseg_bench.cli.output import put, put_tables
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.controls import DRAWS
+from fsseg_bench.records.controls import find_controls
+from fsseg_bench.report.controls import controls_json, controls_table, readings
+
+if TYPE_CHECKING:
+    from fsseg_bench.report.contender import Contender
+
+_PLACES = ("data_root", "weights", "device", "workers", "methods_path", "backbones_path", "sources_path")
+
+
+@click.command()
+@click.argument("contenders", nargs=-1, metavar="RUNS [RUNS ...]", shell_complete=complete.method_names)
+@selecting
+@click.option("--draws", default=DRAWS, show_default=True, help="How often each query gets other supports; 2 or more.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="table: drawn on a terminal, Markdown elsewhere.",
+)
+@click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
+@click.option("--dataset-file", type=click.Path(), help="The protocol's file, where it has moved.")
+@click.option("--data-root", type=click.Path(), help="Folder of the data sets, where it has moved.")
+@click.option("--weights", help="The weights file, where it has moved.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
+@click.option("--workers", type=int, help="Loader workers.")
+@user_folders("method", "backbone", "source")
+def controls(
+    contenders: tuple[str, ...],
+    draws: int,
+    form: Literal["table", "markdown", "latex", "csv", "json"],
+    out: str | None,
+    dataset_file: str | None,
+    **options: Any,
+) -> None:
+    """Does a method use its support? Evaluate finished runs again with other supports.
+
+    RUNS are methods' names (perhaps with settings: "biopt,steps=5"), run folders, or folders that hold runs, as of
+    compare. Each run's queries are predicted with supports of a wrong class, of a class that the query does not show,
+    with the masks empty, whole and shifted, and with several draws of supports. What is measured already is taken from
+    the run's folder.
+    """
+    if not contenders:
+        raise UserError("controls: name runs: methods, run folders, or folders that hold runs")
+    places = {"dataset": dataset_file, **{name: options.pop(name) for name in _PLACES}}
+    chosen = selected(contenders, **options)
+    _measure(chosen, draws, places)
+    notes, found = readings(chosen)
+    if form == "json":
+        put(controls_json(chosen, notes, found), out)
+    else:
+        put_tables([controls_table(chosen, notes, found)], form, out)
+
+
+def _measure(contenders: Sequence[Contender], draws: int, places: dict[str, Any]) -> None:
+    """Measures the runs that lack it, fold by fold and seed by seed."""
+    from fsseg_bench.engine.controls import measure_controls
+    from fsseg_bench.engine.open_run import RunPlaces
+    from fsseg_bench.engine.training_data import OpenSources
+    from fsseg_bench.screen.terminal import screen_progress
+
+    opened: OpenSources = {}
+    for contender in contenders:
+        for fold, seeds in contender.runs.items():
+            for seed, run in seeds.items():
+                stored = find_controls(run)
+                if stored is None or stored.draws != draws:
+                    progress = screen_progress(f"{contender.label} fold {fold} seed {seed}, controls:")
+                    measure_controls(run.folder, draws, RunPlaces(**places), progress, opened)

@@ -1,0 +1,302 @@
+"""What a method does with its support: the numbers behind the sentences, and the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.components import Components, Part, components
+from fsseg_bench.protocol.controls import MASKS
+from fsseg_bench.protocol.image_variance import Estimate, estimates, image_effects
+from fsseg_bench.protocol.images import EpisodeImages
+from fsseg_bench.protocol.paired import Difference, Replicas, overall_differences, overall_scores
+from fsseg_bench.protocol.spec import Resolution
+from fsseg_bench.protocol.statistics import FoldCounts, Influence, Interval, averaged
+from fsseg_bench.records.controls import ControlCounts, StoredControls, find_controls
+from fsseg_bench.report.contender import Contender, match
+from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
+from fsseg_bench.report.scored import ScoredRun, score_runs
+from fsseg_bench.storage.json_text import plain
+
+HOW = "fsseg-bench controls"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number in percent (points for a difference), with its 95 % interval where there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    half: float | None = None
+    """Half the width of the interval before its ends were cut off at the ends of the scale."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the controls of one contender say; None where it was not, or could not be, measured."""
+
+    label: str
+    own: Number
+    """Mean-IoU with the episodes' own supports."""
+    controls: Mapping[str, Number]
+    """Mean-IoU with supports of a wrong class, and with other masks, by control."""
+    use: Number
+    """Mean-IoU with its own supports less that with supports of a wrong class."""
+    alarm: Number | None
+    """The share of non-void pixels that are predicted foreground where there is none."""
+    queries_without: int
+    """Of how many of the episodes' queries that is."""
+    components: Components | None
+    """Of the IoU of an episode."""
+    drawn: tuple[int, int]
+    """The least and the most draws that a run has."""
+    refused: Mapping[str, str]
+    """Controls that the method cannot do, with the reason."""
+    episodes: int
+    """Of all folds."""
+
+    @property
+    def sentence(self) -> str:
+        """The reading in words."""
+        said = [
+            f"uses its support by {_plus_minus(self.use)} points (mean-IoU {self.own.value:.1f}, with a support of "
+            f"another class {self.controls['wrong'].value:.1f})"
+        ]
+        if self.alarm is not None:
+            said.append(f"predicts {_plus_minus(self.alarm)} % foreground where there is none")
+        if self.components is not None:
+            found = self.components
+            shares = [100 * part.share for part in (found.query, found.support, found.interaction)]
+            said.append(
+                f"of the variance between episodes of a class, {shares[0]:.0f} % is the query's, {shares[1]:.0f} % the "
+                f"support's, {shares[2]:.0f} % of the two together"
+            )
+        return f"{self.label}: {'; '.join(said)}."
+
+
+def _plus_minus(number: Number) -> str:
+    return f"{number.value:.1f}" + ("" if number.half is None else f" ± {number.half:.1f}")
+
+
+def readings(contenders: Sequence[Contender]) -> tuple[tuple[str, ...], list[Reading]]:
+    """What is left out, and a reading for each contender, on the folds and training seeds that they have in common.
+
+    Raises:
+        UserError: as :func:`fsseg_bench.report.contender.match`; a run whose controls were not measured; a damaged
+            record.
+    """
+    matched = match(contenders)
+    found = []
+    for contender, seeds in zip(contenders, matched.seeds, strict=True):
+        folds = [[contender.runs[fold][seed] for seed in seeds] for fold in matched.folds]
+        runs = iter(score_runs([run for own in folds for run in own]))
+        found.append(_reading(contender.label, [[_measured(next(runs)) for _ in own] for own in folds]))
+    return matched.notes, found
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """A run with its controls, at the resolution of the protocol's headline."""
+
+    run: ScoredRun
+    stored: StoredControls
+
+    @property
+    def resolution(self) -> Resolution:
+        return self.run.record.settings.headline
+
+    @property
+    def own(self) -> FoldCounts:
+        return self.run.fold_counts(self.resolution)
+
+    def counts(self, control: ControlCounts) -> np.ndarray:
+        """(E, 2, 2)."""
+        return np.asarray(getattr(control, self.resolution))
+
+    def fold(self, name: str) -> FoldCounts:
+        """The counts of a control of all episodes, whose truth is that of the run."""
+        own = self.own
+        return FoldCounts(self.counts(self.stored.by_name[name]), own.classes, own.novel, own.images, own.runs)
+
+
+def _measured(run: ScoredRun) -> _Measured:
+    stored = find_controls(run.record)
+    if stored is None:
+        raise UserError(f"{run.record.folder}: its controls were not measured; '{HOW} {run.record.folder}' does")
+    if run.images is None:
+        raise UserError(f"{run.record.folder}: the images of its episodes are not known, so there is no interval")
+    return _Measured(run, stored)
+
+
+def _reading(label: str, folds: Sequence[Sequence[_Measured]]) -> Reading:
+    every = [one for seeds in folds for one in seeds]
+    refused = {name: own.refused for one in every for name, own in one.stored.by_name.items() if own.refused}
+    names = [name for name in ("wrong", *MASKS) if name not in refused]
+    if "wrong" not in names:
+        raise UserError(f"{label}: nothing could be predicted with supports of another class: {refused['wrong']}")
+    sides: list[list[Replicas]] = [[[one.own for one in seeds] for seeds in folds]]
+    sides += [[[one.fold(name) for one in seeds] for seeds in folds] for name in names]
+    scores = [_number(found) for found in overall_scores(sides, "mean")]
+    (difference,) = overall_differences(sides, [(1, 0)], "mean")
+    use = _percent(difference.value, _interval(difference))
+    alarm, without = _alarm(folds)
+    draws = [one.stored.draws for one in every]
+    episodes = sum(len(seeds[0].run.counts.classes) for seeds in folds)
+    about = alarm, without, _components(folds), (min(draws), max(draws)), refused, episodes
+    return Reading(label, scores[0], dict(zip(names, scores[1:], strict=True)), use, *about)
+
+
+def _number(found: Estimate) -> Number:
+    return _percent(found.value, found.interval())
+
+
+def _interval(found: Difference) -> Interval | None:
+    if found.low is None or found.high is None:
+        return None
+    return Interval(found.low, found.high, max(found.value - found.low, found.high - found.value))
+
+
+def _percent(value: float, interval: Interval | None) -> Number:
+    return Number(100 * value, *([] if interval is None else [100 * end for end in interval]))
+
+
+def _alarm(folds: Sequence[Sequence[_Measured]]) -> tuple[Number | None, int]:
+    """The share of pixels predicted foreground where there is none, the mean over the folds that have such queries."""
+    effects, count = [], 0
+    for seeds in folds:
+        controls = [one.stored.by_name.get("absent") for one in seeds]
+        known = [(one, own) for one, own in zip(seeds, controls, strict=True) if own is not None and not own.refused]
+        if not known:
+            continue
+        influence = averaged([_alarms(one.counts(own)) for one, own in known])
+        images = _images(known[0][1])
+        effects.append((images, image_effects(images, influence)))
+        count += len(known[0][1].episodes)
+    return (_number(estimates(effects)[0]), count) if effects else (None, 0)
+
+
+def _alarms(counts: np.ndarray) -> Influence:
+    """Of counts (E, 2, 2) without foreground: the share that is predicted to be."""
+    pixels = counts.sum(axis=(1, 2)).astype(np.float64)
+    predicted = counts[:, :, 1].sum(axis=1)
+    value = predicted.sum() / pixels.sum()
+    change = (predicted - value * pixels) / pixels.sum()
+    return Influence(np.array([value]), change[:, None], pixels[:, None] / pixels.sum())
+
+
+def _images(control: ControlCounts) -> EpisodeImages:
+    """The images of a control's episodes, by the class of their supports."""
+    names = tuple(dict.fromkeys((*control.queries, *(image for own in control.supports for image in own))))
+    number = {name: i for i, name in enumerate(names)}
+    supports = [[[number[image] for image in own]] for own in control.supports]
+    queries = [number[query] for query in control.queries]
+    return EpisodeImages(names, control.classes[:, None], np.array(queries, np.int64), np.array(supports, np.int64))
+
+
+def _components(folds: Sequence[Sequence[_Measured]]) -> Components | None:
+    """Of the IoU of episodes with drawn supports, the mean over the training seeds; folds side by side."""
+    scores: dict[tuple[object, ...], list[float]] = {}
+    for number, seeds in enumerate(folds):
+        for one in seeds:
+            for control in one.stored.drawn:
+                cells = one.counts(control).astype(np.float64)
+                union = cells[:, 0, 1] + cells[:, 1, 0] + cells[:, 1, 1]
+                for c, query, supports, hit, whole in zip(
+                    control.classes.tolist(), control.queries, control.supports, cells[:, 1, 1], union, strict=True
+                ):
+                    if whole > 0:  # an object so small that it vanished, and nothing was predicted
+                        scores.setdefault(((number, c), query, supports), []).append(float(hit / whole))
+    if not scores:
+        return None
+    return components([float(np.mean(own)) for own in scores.values()], *zip(*scores, strict=True))
+
+
+_HEADS = {
+    "own": "own support",
+    "wrong": "wrong class",
+    "use": "uses its support by",
+    "alarm": "foreground where there is none",
+    "empty": "mask empty",
+    "whole": "mask whole",
+    "shifted": "mask shifted",
+    "query": "variance: query",
+    "support": "variance: support",
+    "interaction": "variance: both together",
+}
+
+
+def controls_table(contenders: Sequence[Contender], notes: Sequence[str], found: Sequence[Reading]) -> Table:
+    """A row for each contender; percent."""
+    settings = contenders[0].settings
+    rows = tuple((Cell(printable(one.label)), *(_cell(_of(one, key), one, key) for key in _HEADS)) for one in found)
+    columns = (Column(("method",)), *(Column((head,), {"control": key}) for key, head in _HEADS.items()))
+    return Table(
+        name="controls",
+        title=f"What the support is worth: {printable(settings.protocol_label)}, {settings.way}-way "
+        f"{settings.shot}-shot",
+        caption="Mean-IoU in percent with each kind of support, ± half the 95 % interval over images and episodes; "
+        "the share of pixels predicted foreground where there is none; shares of the variance of an episode's IoU "
+        "within a class, in percent.",
+        columns=columns,
+        labels=1,
+        rows=rows,
+        remarks=(*(printable(one.sentence) for one in found), *notes, *_remarks(found)),
+    )
+
+
+def _remarks(found: Sequence[Reading]) -> list[str]:
+    lacking = [one for one in found if one.queries_without < one.episodes]
+    said = ["The mask shifted is rolled down and to the right by half of the input's side."]
+    if lacking:
+        counts = "; ".join(f"{one.label} {one.queries_without:,} of {one.episodes:,}" for one in lacking)
+        said.append(
+            printable(f"A query that shows all classes of its fold has no absent one. Episodes left: {counts}.")
+        )
+    return said
+
+
+def _of(one: Reading, key: str) -> Number | None:
+    if key in {"own", "use", "alarm"}:
+        number: Number | None = getattr(one, key)
+        return number
+    if key in one.controls:
+        return one.controls[key]
+    part: Part | None = getattr(one.components, key, None)
+    return None if part is None else _percent(part.share, part.interval)
+
+
+def _cell(number: Number | None, one: Reading, key: str) -> Cell:
+    if number is None:
+        return Cell(MISSING, note=printable(one.refused.get(key, "")))
+    return Cell(_plus_minus(number), number.value, number.low, number.high)
+
+
+def controls_json(contenders: Sequence[Contender], notes: Sequence[str], found: Sequence[Reading]) -> str:
+    """All numbers, unrounded; ends with a newline."""
+    settings = contenders[0].settings
+    document: dict[str, Any] = {
+        "schema": 1,
+        "unit": "percent",
+        "protocol": {key: getattr(settings, f"protocol_{key}") for key in ("label", "version", "digest")},
+        "shot": settings.shot,
+        "notes": list(notes),
+        "methods": [
+            {
+                "method": one.label,
+                **{key: None if (number := _of(one, key)) is None else vars(number) for key in _HEADS},
+                "episodes": one.episodes,
+                "queries_without": one.queries_without,
+                "draws": list(one.drawn),
+                "refused": dict(one.refused),
+                "sentence": one.sentence,
+            }
+            for one in found
+        ],
+    }
+    return json.dumps(plain(document), indent=1, ensure_ascii=False) + "\n"

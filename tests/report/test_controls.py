@@ -1,0 +1,84 @@
+"""What controls say, worked out by hand: use, false alarms, shares of the variance; what the command prints."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fsseg_bench.cli.controls import controls
+from fsseg_bench.errors import UserError
+from fsseg_bench.report.controls import Reading, readings
+from fsseg_bench.report.select import select
+from tests.support.controlled import write_controlled
+from tests.support.runs import write_run
+
+
+def reading(folder: Path) -> Reading:
+    notes, (found,) = readings(select([str(folder)], folder, {}).contenders)
+    assert notes == ()
+    return found
+
+
+def test_numbers_by_hand(tmp_path: Path) -> None:
+    found = reading(write_controlled(tmp_path))
+    own, wrong = (70 / 110 + 50 / 100) / 2, (10 / 100 + 20 / 100) / 2
+    assert found.own.value == pytest.approx(100 * own)
+    assert found.use.value == pytest.approx(100 * (own - wrong))
+    assert found.alarm is not None
+    assert found.alarm.value == pytest.approx(80 / 400 * 100)
+    assert found.queries_without == 4
+    values = {name: number.value for name, number in found.controls.items()}
+    assert values == pytest.approx({"wrong": 100 * wrong, "whole": 30, "shifted": 0})
+    assert found.refused == {"empty": "NotFiniteError: its logits are not finite"}
+
+
+def test_shares_of_the_variance_by_hand(tmp_path: Path) -> None:
+    """Three queries by three sets in each of two classes, in thirds: the analysis of variance of a textbook."""
+    found = reading(write_controlled(tmp_path)).components
+    assert found is not None
+    first = [[2, 1, 1], [3, 1, 2], [3, 2, 2]]
+    second = [[1, 2, 0], [1, 1, 3], [3, 2, 1]]
+    rows = columns = rest = 0.0
+    for table in (first, second):
+        mean = sum(map(sum, table)) / 9
+        by_row = [sum(own) / 3 for own in table]
+        by_column = [sum(own) / 3 for own in zip(*table, strict=True)]
+        rows += 3 * sum((one - mean) ** 2 for one in by_row)
+        columns += 3 * sum((one - mean) ** 2 for one in by_column)
+        rest += sum((table[i][j] - by_row[i] - by_column[j] + mean) ** 2 for i in range(3) for j in range(3))
+    query, support, both = (rows / 4 - rest / 8) / 3, (columns / 4 - rest / 8) / 3, rest / 8
+    total = query + support + both
+    assert found.total == pytest.approx(total / 9)
+    parts = found.query, found.support, found.interaction
+    assert [part.share for part in parts] == pytest.approx([query / total, support / total, both / total])
+
+
+def test_the_command_prints_what_is_there_already(tmp_path: Path) -> None:
+    folder = write_controlled(tmp_path)
+
+    def printed(form: str) -> str:
+        told = CliRunner().invoke(controls, [str(folder), "--draws", "3", "--format", form])
+        assert told.exit_code == 0, told.output
+        return told.stdout
+
+    text = printed("markdown")
+    assert text == printed("table")
+    assert "uses its support by 41.8" in text
+    assert "% foreground where there is none" in text
+    assert "A query that shows all classes of its fold has no absent one. Episodes left: baseline 4 of 6." in text
+    assert "its logits are not finite" in text
+    (method,) = json.loads(printed("json"))["methods"]
+    assert method["use"]["value"] == pytest.approx(41.818, abs=1e-3)
+    assert (method["empty"], method["whole"]["value"], method["draws"]) == (None, pytest.approx(30), [3, 3])
+    numbers = [value for row in csv.DictReader(printed("csv").splitlines()) for value in row.values()]
+    assert "20.0" in numbers
+
+
+def test_runs_without_controls_are_named(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    with pytest.raises(UserError, match=rf"{folder}: its controls were not measured; 'fsseg-bench controls "):
+        reading(folder)
