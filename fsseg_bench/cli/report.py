@@ -82,6 +82,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[
     help="What ± is over: images and episodes, or other episodes of the same images alone.",
 )
 @click.option("--per-class", is_flag=True, help="Add the IoU of each class.")
+@click.option("--controls", is_flag=True, help="Add what fsseg-bench controls has measured; html shows it in any case.")
 @click.option(
     "--columns",
     "numbers",

@@ -18,8 +18,12 @@ from fsseg_bench.protocol.paired import Difference, Replicas, overall_difference
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import FoldCounts, Influence, Interval, averaged
 from fsseg_bench.records.controls import ControlCounts, StoredControls, find_controls
+from fsseg_bench.records.settings import ShownSettings
+from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.contender import Contender, match
+from fsseg_bench.report.grouping import Row
 from fsseg_bench.report.model import MISSING, Cell, Column, Table, printable
+from fsseg_bench.report.rows import group_rows
 from fsseg_bench.report.scored import ScoredRun, score_runs
 from fsseg_bench.storage.json_text import plain
 
@@ -233,11 +237,43 @@ _HEADS = {
 
 def controls_table(contenders: Sequence[Contender], notes: Sequence[str], found: Sequence[Reading]) -> Table:
     """A row for each contender; percent."""
-    settings = contenders[0].settings
+    return _table(contenders[0].settings, found, notes, "controls")
+
+
+def tables_of_controls(collection: Collection) -> list[Table]:
+    """A table for each protocol and setting of which a run has controls, a row for each row of the table of runs.
+
+    Raises:
+        RecordError: a file of controls is damaged, was edited, or belongs to another run.
+    """
+    made = []
+    for number, runs in enumerate(runs for _, runs in sorted(collection.by_rules.items())):
+        rows = group_rows(runs, collection)
+        for shot in sorted({shot for row in rows for shot in row.runs}):
+            own = [(row, [row.runs[shot][fold] for fold in sorted(row.runs[shot])]) for row in rows if shot in row.runs]
+            known = [(row, of_row) for row, of_row in own if all(map(_has_controls, of_row))]
+            found = [_reading(_label(row), [[_measured(run)] for run in of_row]) for row, of_row in known]
+            lacking = len(own) - len(known)
+            notes = [f"{lacking} of {len(own)} rows are not measured in all folds: '{HOW}' does."] if lacking else []
+            if found:
+                settings = known[0][1][0].record.settings
+                made.append(_table(settings, found, notes, f"controls-{number + 1}-{settings.way}-way-{shot}-shot"))
+    return made
+
+
+def _label(row: Row) -> str:
+    return " ".join(filter(None, (row.method, row.backbone, row.variant)))
+
+
+def _has_controls(run: ScoredRun) -> bool:
+    return run.images is not None and find_controls(run.record) is not None
+
+
+def _table(settings: ShownSettings, found: Sequence[Reading], notes: Sequence[str], name: str) -> Table:
     rows = tuple((Cell(printable(one.label)), *(_cell(_of(one, key), one, key) for key in _HEADS)) for one in found)
     columns = (Column(("method",)), *(Column((head,), {"control": key}) for key, head in _HEADS.items()))
     return Table(
-        name="controls",
+        name=name,
         title=f"What the support is worth: {printable(settings.protocol_label)}, {settings.way}-way "
         f"{settings.shot}-shot",
         caption="Mean-IoU in percent with each kind of support, ± half the 95 % interval over images and episodes; "

@@ -14,6 +14,7 @@ from fsseg_bench.records.generalised import GeneralisedRun
 from fsseg_bench.records.read import RecordWarning
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, any_runs
+from fsseg_bench.report.controls import tables_of_controls
 from fsseg_bench.report.filters import chosen
 from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
 from fsseg_bench.report.generalised import find_generalised, fitting, generalised_tables
@@ -59,6 +60,8 @@ class Request:
     interval: IntervalKind = "images"
     per_class: bool = False
     """Whether the IoU of each class is added."""
+    controls: bool = False
+    """Whether what was measured with other supports is added; the page shows it in any case."""
     numbers: Sequence[Number] = NUMBERS
     """Of papers' tables."""
     layout: Layout = "auto"
@@ -127,6 +130,8 @@ class Document:
         if request.per_class:
             protocols = None if request.of_runs else tuple({p.name for table in self.wanted for p in table.rules})
             made += class_tables(collection, request.resolution, protocols)
+        if request.of_runs and request.controls and request.episodes is None:
+            made += tables_of_controls(collection)
         measured = Measured(collection)
         of_papers = [
             paper_table(table, collection, measured, resolution=request.resolution, numbers=request.numbers)
@@ -146,6 +151,8 @@ class Document:
         """
         if form not in get_args(TextForm):
             raise UserError(f"form {form!r}: use one of {', '.join(get_args(TextForm))}")
+        if form == "html" and not self.request.controls:
+            return replace(self, request=replace(self.request, controls=True)).text(form)
         unfinished = self.unfinished
         apart = [unfinished] if unfinished else []
         if form == "macros":
@@ -206,6 +213,8 @@ def document(root: str | Path | None, request: Request) -> Document:
     known = papers(request.papers_path) if printed or request.papers_path else ()
     every = find_tables(printed, known)
     wanted, notes = narrowed(every, request.methods, request.where)
+    if request.controls and request.episodes is not None:
+        raise UserError("--controls counts whole runs: leave --episodes out")
     collection = any_runs(root, episodes=request.episodes, interval=request.interval, packs=request.packs)
     found = len(collection.done) + len(collection.unfinished)
     every_generalised, unusable = find_generalised(collection.root) if request.of_runs else ((), ())

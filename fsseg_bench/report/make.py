@@ -32,6 +32,7 @@ def make_report(
     interval: IntervalKind = "images",
     episodes: int | None = None,
     per_class: bool = False,
+    controls: bool = False,
     columns: Number | Sequence[Number] = NUMBERS,
     layout: Layout = "auto",
     papers_path: Path | str | None = None,
@@ -62,6 +63,7 @@ def make_report(
         interval: what ± is over: ``"images"`` and episodes, or ``"episodes"`` alone.
         episodes: count each run's first episodes only.
         per_class: adds the IoU of each class.
+        controls: adds what ``fsseg-bench controls`` has measured; the page shows it in any case.
         columns: of papers' tables: ``"published"``, ``"measured"``, ``"difference"``.
         layout: of papers' tables: these as ``"columns"`` or as ``"lines"``; ``"auto"``: as they fit.
         papers_path: a folder with further papers' tables.
@@ -87,6 +89,7 @@ def make_report(
         interval=choice("interval", interval, get_args(IntervalKind)),
         episodes=episodes,
         per_class=per_class,
+        controls=controls,
         numbers=[number for number in NUMBERS if number in {choice("columns", c, NUMBERS) for c in named}],
         layout=choice("layout", layout, get_args(Layout)),
         papers_path=papers_path,

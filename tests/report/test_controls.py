@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from fsseg_bench.cli.controls import controls
 from fsseg_bench.errors import UserError
 from fsseg_bench.report.controls import Reading, readings
+from fsseg_bench.report.make import make_report
 from fsseg_bench.report.select import select
-from tests.support.controlled import write_controlled
+from tests.support.controlled import QUERIES, TABLE, write_controlled
 from tests.support.runs import write_run
 
 
@@ -76,6 +77,18 @@ def test_the_command_prints_what_is_there_already(tmp_path: Path) -> None:
     assert (method["empty"], method["whole"]["value"], method["draws"]) == (None, pytest.approx(30), [3, 3])
     numbers = [value for row in csv.DictReader(printed("csv").splitlines()) for value in row.values()]
     assert "20.0" in numbers
+
+
+def test_reports_have_it_on_request_and_pages_in_any_case(tmp_path: Path) -> None:
+    write_controlled(tmp_path)
+    write_run(tmp_path, table=TABLE, episodes=[((int(q[0]),), (60, 10, 10, 20)) for q in QUERIES], method="biopt")
+    assert "controls" not in make_report(root=tmp_path).text("markdown")
+    text = make_report(root=tmp_path, controls=True).text("markdown")
+    assert "baseline resnet18: uses its support by 41.8" in text
+    assert "1 of 2 rows are not measured in all folds: 'fsseg-bench controls' does." in text
+    assert "uses its support by 41.8" in make_report(root=tmp_path).text("html")
+    with pytest.raises(UserError, match="--controls counts whole runs: leave --episodes out"):
+        make_report(root=tmp_path, controls=True, episodes=3)
 
 
 def test_runs_without_controls_are_named(tmp_path: Path) -> None:
