@@ -259,7 +259,7 @@ def made(cell: Cell) -> None:
 
 
 def test_messages_name_the_keys_of_the_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--way 2: .*\n *\(in a sweep's file: --way is way\)"):
+    with pytest.raises(UserError, match=r"--way 2: .*\n *\(in a sweep's file: --way is way, --merge is merge\)"):
         planned(tiny_sweep(tmp_path, common={"method": "panet"}, grid={"way": [2], "method": ["bam"]}), tmp_path)
     assert keys_named(["no option", "a--b"]) == ""
     assert keys_named(["--set shots=5", "--threads 3 and --data-root"]) == (
