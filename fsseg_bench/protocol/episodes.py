@@ -26,6 +26,7 @@ from fsseg_bench.protocol.table import NO_COPIES, Copies, Crops, EpisodeTable
 
 __all__ = ["EpisodeTable", "sample_episodes"]
 
+_MOST_NAMED = 5
 _Row = tuple[tuple[int, ...], str, tuple[tuple[str, ...], ...]]
 
 
@@ -209,7 +210,9 @@ def _check_pools(protocol: Protocol, pools: Mapping[int, Pool], shot: int) -> No
 
 def _uncovered(protocol: Protocol, fold: int, count: int, missing: set[int], draws: Iterator[_Row]) -> UserError:
     """The error for classes that no episode has as its first; draws on until all are reached."""
-    names = ", ".join(protocol.class_name(c) for c in sorted(missing))
+    names = ", ".join(protocol.class_name(c) for c in sorted(missing)[:_MOST_NAMED])
+    if len(missing) > _MOST_NAMED:
+        names += f" and {len(missing) - _MOST_NAMED} more"
     needed, left = count, set(missing)
     while left:
         left.discard(next(draws)[0][0])

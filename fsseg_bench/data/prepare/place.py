@@ -59,6 +59,18 @@ def find_files(folder: Path, layout: FileSet) -> dict[str, Path]:
     return found
 
 
+def other_case(files: Mapping[str, Path], layout: FileSet) -> list[str]:
+    """Files beside those of a layout whose endings are the layout's but for the case of their letters, sorted."""
+    name, path = next(iter(files.items()))
+    folder = path.parents[name.count("/")]
+    found = set()
+    for pattern in layout.files:
+        stem, dot, ending = pattern.rpartition(".")
+        either = "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in ending)
+        found |= {one.relative_to(folder).as_posix() for one in folder.glob(f"{stem}{dot}{either}") if one.is_file()}
+    return sorted(name for name in found - files.keys() if not name.rpartition("/")[2].startswith("."))
+
+
 def place_folder(files: Mapping[str, Path], layout: FileSet, root: Path, progress: Progress) -> dict[str, Content]:
     """Links the files of a layout to their place, or copies them where links are not possible.
 

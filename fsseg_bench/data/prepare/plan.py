@@ -12,7 +12,7 @@ from typing import Literal
 from fsseg_bench.data.prepare.archives import find_folder
 from fsseg_bench.data.prepare.download import PARTIAL
 from fsseg_bench.data.prepare.manifest import FOLDER, Manifest, read_manifest, read_record
-from fsseg_bench.data.prepare.place import find_files
+from fsseg_bench.data.prepare.place import find_files, other_case
 from fsseg_bench.data.prepare.sources import Dataset, FileSet, Part, is_archive
 from fsseg_bench.errors import UserError
 
@@ -115,7 +115,9 @@ class Plan:
         for step in self.steps:
             yield f"  {step.part.title} ({step.part.terms}): {_line(step)}"
         free = f"free: {gigabytes(free_bytes(self.root))}"
-        yield f"to download: {gigabytes(self.download)}; room needed: {gigabytes(self.room)}, {free}"
+        unknown = sum(step.how == "download" and not step.part.size for step in self.steps)
+        more = f" and {unknown} archive{'s' * (unknown > 1)} of unknown size" if unknown else ""
+        yield f"to download: {gigabytes(self.download)}{more}; room needed: {gigabytes(self.room)}, {free}"
 
 
 def make_plan(
@@ -171,7 +173,13 @@ def _line(step: Step) -> str:
     if step.how == "folder" and step.layout is not None:
         found = _matches(step.layout, step.files)
         few = [f"{found[p]:,} of {count:,} {p}" for p, count in step.layout.files.items() if found[p] < count]
-        return f"{len(step.files):,} files that were given" + (f" ({', '.join(few)})" if few else "")
+        counted = f"{len(step.files):,} files that were given" + (f" ({', '.join(few)})" if few else "")
+        if other := other_case(step.files, step.layout):
+            counted += (
+                f"; left out: {len(other):,} whose endings are in another case ({other[0]}); rename them, and give the "
+                "command again"
+            )
+        return counted
     words = {"finished": "prepared", "there": "its files are there", "left out": "not given, left out"}
     return words.get(step.how, "missing")
 
@@ -179,17 +187,22 @@ def _line(step: Step) -> str:
 def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: bool) -> Step:
     """What is to be done about a part; ``partly``: it may be finished without all of its files."""
     manifest = read_manifest(root, part.name)
-    if manifest is not None and (partly or _whole(part, manifest)) and not any(manifest.changed(root)):
-        return Step(part, "finished")
+    finished = manifest is not None and (partly or _whole(part, manifest)) and not any(manifest.changed(root))
     for place in given:
+        if finished and _find_archive(part, place):
+            break
         if archive := _find_archive(part, place):
             inside = find_folder(archive, part.mark) if part.mark else None
             return Step(part.packed_as(archive.name, inside) if inside else part, "archive", archive=archive)
         for layout in part.layouts:
             if files := _find_folder(part, layout, place):
+                if manifest is not None and finished and not _adds(manifest, layout, files):
+                    return Step(part, "finished")
                 facts, disk = [path.stat() for path in files.values()], _existing(root).stat().st_dev
                 copied = sum(fact.st_size for fact in facts if fact.st_dev != disk)  # others can be linked
                 return Step(part, "folder", layout=layout, files=files, copied=copied)
+    if finished:
+        return Step(part, "finished")
     if subset:
         return Step(part, "left out")
     here = root / DOWNLOADS / part.archive
@@ -203,6 +216,13 @@ def _step(part: Part, root: Path, given: Sequence[Path], subset: bool, partly: b
     unfinished = here.with_name(here.name + PARTIAL)
     size = unfinished.stat().st_size if unfinished.is_file() else 0
     return Step(part, "download", partial=size if size <= part.size or not part.size else 0)
+
+
+def _adds(manifest: Manifest, layout: FileSet, files: Mapping[str, Path]) -> bool:
+    """Whether files that are given are not there yet, or have another size than those that are."""
+    known = manifest.files
+    named = ((f"{layout.target}/{name}", path) for name, path in files.items())
+    return any(name not in known or known[name].size != path.stat().st_size for name, path in named)
 
 
 def _whole(part: Part, manifest: Manifest) -> bool:

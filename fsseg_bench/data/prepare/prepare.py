@@ -124,7 +124,8 @@ def _by_hand(plan: Plan) -> str:
     for step in plan.steps:
         part = step.part
         if step.how == "download" and not (plan.root / FOLDER / f"{part.name}.txt").is_file():
-            lines.append(f"  {part.archive}, {gigabytes(part.size)}, {part.digest or 'no checksum published'}")
+            size = gigabytes(part.size) if part.size else "size not known"
+            lines.append(f"  {part.archive}, {size}, {part.digest or 'no checksum published'}")
             lines += [f"    {url}" for url in part.urls]
     lines.append("With a network, the same command goes on where it stopped.")
     return "\n".join(lines)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.data.prepare import plan as module
+from fsseg_bench.data.prepare.manifest import Content, Manifest
+from fsseg_bench.data.prepare.place import find_files
 from fsseg_bench.data.prepare.plan import DOWNLOADS, How, Plan, Step, gigabytes, make_plan
 from fsseg_bench.data.prepare.sources import Dataset, Part
 from fsseg_bench.errors import UserError
@@ -185,3 +187,37 @@ def test_a_bare_pattern_needs_a_folder_of_the_right_name(tmp_path: Path) -> None
 )
 def test_sizes_for_people(size: int, text: str) -> None:
     assert gigabytes(size) == text
+
+
+def test_what_a_later_command_adds_to_a_subset_is_taken(tmp_path: Path) -> None:
+    one, root, given = by_hand(), tmp_path / "root", classes(tmp_path / "given")
+
+    def how() -> str:
+        return make_plan(dataset(one), root, [given], True, False).steps[0].how
+
+    assert how() == "folder"
+    contents = {name: Content(path.stat().st_size, 0) for name, path in find_files(given, one.layout).items()}
+    shutil.copytree(given, root / one.layout.target)
+    Manifest(one.name, "given", {f"{one.layout.target}/{n}": c for n, c in contents.items()}).write(root)
+    assert how() == "finished"
+    (given / "ant/2.jpg").write_bytes(b"new")
+    assert how() == "folder"
+    (given / "ant/2.jpg").unlink()
+    (given / "bee/1.jpg").write_bytes(b"another picture")
+    assert how() == "folder"
+
+
+def test_endings_in_another_case_are_said(tmp_path: Path) -> None:
+    one, given = by_hand(), classes(tmp_path / "given")
+    for name in ("ant/2.JPG", "bee/2.Png", "bee/notes.txt"):
+        (given / name).touch()
+    plan = make_plan(dataset(one), tmp_path / "root", [given], True, False)
+    (line,) = (line for line in plan.lines() if "ONE" in line)
+    assert "4 files that were given" in line
+    assert "; left out: 2 whose endings are in another case (ant/2.JPG); rename them" in line
+
+
+def test_archives_of_unknown_size_are_said(tmp_path: Path) -> None:
+    unknown = part("one", 0, 0)
+    *_, last = make_plan(dataset(unknown, part("two", 3_000_000, 10)), tmp_path, [], False, False).lines()
+    assert last.startswith("to download: 3.0 MB and 1 archive of unknown size; room needed: ")
