@@ -208,7 +208,7 @@ def test_all_missing_keys_are_named_at_once(tmp_path: Path) -> None:
             'novel_in_train = "drop"',
             'data.novel_in_train is "drop"; allowed: "background", "ignore", "drop-image"',
         ),
-        ('resize = "squash"', 'resize = "pad"', 'image.resize is "pad"; allowed: "squash"'),
+        ('resize = "squash"', 'resize = "crop"', 'image.resize is "crop"; allowed: "squash"'),
         ('decoder = "pillow"', 'decoder = "cv2"', 'image.decoder is "cv2"; allowed: "pillow"'),
         ('sampling = "uniform"', 'sampling = "list"', 'episodes.class_sampling is "list"; allowed: "uniform"'),
         ("replacement = false", "replacement = 0", "episodes.support_replacement is 0; it must be true or false"),
