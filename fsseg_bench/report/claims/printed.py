@@ -25,6 +25,8 @@ KINDS = (
     "issue quoting paper",
     "aggregator record",
     "aggregator record (shot not given)",
+    "third-party notes",
+    "recalled",
 )
 """Of sources, from the surest, as results/published/README.md ranks them."""
 EARLIER = "an earlier version read the file and noted no published row; evaluate it again with --fresh"
