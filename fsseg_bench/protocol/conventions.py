@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fsseg_bench.conventions import Float64, Int64
-from fsseg_bench.protocol.scoring import binary_terms, check_defined, positions, runs_of, summed, way_terms
+from fsseg_bench.protocol.scoring import binary_iou, binary_terms, mean_iou, positions, runs_of, summed, way_terms
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import Metric
 
@@ -68,7 +68,7 @@ class Counted(NamedTuple):
 
 
 Rule = Callable[[Sequence[Counted]], float]
-"""A score in [0, 1] from all folds; NaN where the rule gives none."""
+"""A score in [0, 1] from all folds."""
 
 
 @dataclass(frozen=True)
@@ -112,27 +112,27 @@ def _of_folds(score: Callable[[Counted], float]) -> Rule:
     return lambda folds: float(np.mean([score(fold) for fold in folds]))
 
 
-def _as_protocol(score: Callable[[Counted], float]) -> Rule:
-    """The mean over the runs that the protocol draws, and over folds."""
+def _protocols_mean(fold: Counted) -> float:
+    return mean_iou(fold.cells, fold.classes, fold.novel, fold.runs)
 
-    def of_runs(fold: Counted) -> float:
-        return float(np.mean([score(fold.part(part)) for part in runs_of(len(fold.cells), fold.runs)]))
 
-    return _of_folds(of_runs)
+def _protocols_binary(fold: Counted) -> float:
+    return binary_iou(fold.cells, fold.runs)
+
+
+def _iou(terms: Int64) -> Float64:
+    """Of tp, fp and fn (3, ...); NaN where there is no pixel."""
+    union = terms.sum(axis=0)
+    return np.asarray(np.where(union > 0, terms[0] / np.maximum(union, 1), np.nan))
+
+
+def _of_classes(terms: Int64, fold: Counted) -> Float64:
+    """(C,) from the terms of each way (3, E, N), summed; NaN for a class without a pixel."""
+    return _iou(np.stack(summed(terms, positions(fold.classes, fold.novel), len(fold.novel))))
 
 
 def _class_iou(fold: Counted) -> Float64:
-    """(C,) from summed counts; NaN for a class without a pixel."""
-    tp, fp, fn = summed(way_terms(fold.cells, fold.classes), positions(fold.classes, fold.novel), len(fold.novel))
-    union = tp + fp + fn
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(union > 0, tp / np.maximum(union, 1), np.nan))
-
-
-def _summed(fold: Counted) -> float:
-    tp, fp, fn = summed(way_terms(fold.cells, fold.classes), positions(fold.classes, fold.novel), len(fold.novel))
-    check_defined(tp + fp + fn, fold.classes, fold.novel)
-    return float(_class_iou(fold).mean())
+    return _of_classes(way_terms(fold.cells, fold.classes), fold)
 
 
 def _absent_as_zero(fold: Counted) -> float:
@@ -165,16 +165,9 @@ def _first_run(fold: Counted) -> float:
     return _absent_as_zero(fold.part(_fifths(fold)[0]))
 
 
-def _episode_iou(fold: Counted) -> Float64:
-    """(E, N) of each way; NaN where it is neither labelled nor predicted."""
-    tp, fp, fn = way_terms(fold.cells, fold.classes)
-    union = tp + fp + fn
-    return np.asarray(np.where(union > 0, tp / np.maximum(union, 1), np.nan))
-
-
 def _mean_of_episodes(fold: Counted) -> float:
     """First over the episodes of a class, then over classes."""
-    found, where = _episode_iou(fold), positions(fold.classes, fold.novel)
+    found, where = _iou(way_terms(fold.cells, fold.classes)), positions(fold.classes, fold.novel)
     of_class = [found[where == c] for c in range(len(fold.novel))]
     return float(np.mean([one[~np.isnan(one)].mean() for one in of_class if (~np.isnan(one)).any()]))
 
@@ -183,13 +176,7 @@ def _empty_targets_left_out(fold: Counted) -> float:
     """Without a way's counts in episodes whose query shows no pixel of it: what was found there is no false alarm."""
     terms = way_terms(fold.cells, fold.classes)
     shown = terms[0] + terms[2] > 0
-    tp, fp, fn = summed(terms * shown, positions(fold.classes, fold.novel), len(fold.novel))
-    union = tp + fp + fn
-    return float(np.nan_to_num(np.where(union > 0, tp / np.maximum(union, 1), np.nan)).mean())
-
-
-def _binary(fold: Counted) -> float:
-    return float(_halves(binary_terms(fold.cells).sum(axis=0)).mean())
+    return float(np.nan_to_num(_of_classes(terms * shown, fold)).mean())
 
 
 def _halves(terms: Int64) -> Float64:
@@ -219,14 +206,14 @@ CONVENTIONS: tuple[Convention, ...] = (
         "mean",
         "void ignored; pixels summed over the episodes of a fold (of a run), IoU of each held-out class, means",
         "most, but for what follows",
-        _as_protocol(_summed),
+        _of_folds(_protocols_mean),
     ),
     Convention(
         "other size",
         "mean",
         "pixels are counted at the images' own size where the protocol counts at input size, or the other way round",
         "own size: SG-One, SSP, PFENet and BAM by default; input size: OSLSM, PANet, PPNet, HSNet, RePRI, Matcher",
-        _as_protocol(_summed),
+        _of_folds(_protocols_mean),
         "other size",
     ),
     Convention(
@@ -234,7 +221,7 @@ CONVENTIONS: tuple[Convention, ...] = (
         "mean",
         "void pixels are background: what is predicted there is a false alarm",
         "OSLSM, SG-One, RPMMs",
-        _as_protocol(_summed),
+        _of_folds(_protocols_mean),
         "void background",
     ),
     Convention(
@@ -242,7 +229,7 @@ CONVENTIONS: tuple[Convention, ...] = (
         "mean",
         "void pixels are of the query's class",
         "none of the thirteen repositories that were read",
-        _as_protocol(_summed),
+        _of_folds(_protocols_mean),
         "void foreground",
     ),
     Convention(
@@ -285,10 +272,10 @@ CONVENTIONS: tuple[Convention, ...] = (
         "binary",
         "foreground and background pooled over a fold's episodes, mean of the two IoUs, mean over folds",
         "PANet and PPNet (one way), PFENet, BAM, HSNet, Matcher",
-        _as_protocol(_binary),
+        _of_folds(_protocols_binary),
     ),
-    Convention("other size", "binary", "as above", "as above", _as_protocol(_binary), "other size"),
-    Convention("void is background", "binary", "as above", "SG-One", _as_protocol(_binary), "void background"),
+    Convention("other size", "binary", "as above", "as above", _of_folds(_protocols_binary), "other size"),
+    Convention("void is background", "binary", "as above", "SG-One", _of_folds(_protocols_binary), "void background"),
     Convention(
         "foreground alone",
         "binary",
