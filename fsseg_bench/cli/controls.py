@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fsseg_bench.cli import complete
-from fsseg_bench.cli.options import selected, selecting, user_folders
+from fsseg_bench.cli.options import places_of, run_places, selected, selecting
 from fsseg_bench.cli.output import put, put_tables
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.controls import DRAWS
@@ -17,8 +17,6 @@ from fsseg_bench.report.controls import controls_json, controls_table, readings
 
 if TYPE_CHECKING:
     from fsseg_bench.report.contender import Contender
-
-_PLACES = ("data_root", "weights", "device", "workers", "methods_path", "backbones_path", "sources_path")
 
 
 @click.command()
@@ -34,18 +32,12 @@ _PLACES = ("data_root", "weights", "device", "workers", "methods_path", "backbon
     help="table: drawn on a terminal, Markdown elsewhere.",
 )
 @click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
-@click.option("--dataset-file", type=click.Path(), help="The protocol's file, where it has moved.")
-@click.option("--data-root", type=click.Path(), help="Folder of the data sets, where it has moved.")
-@click.option("--weights", help="The weights file, where it has moved.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
-@click.option("--workers", type=int, help="Loader workers.")
-@user_folders("method", "backbone", "source")
+@run_places()
 def controls(
     contenders: tuple[str, ...],
     draws: int,
     form: Literal["table", "markdown", "latex", "csv", "json"],
     out: str | None,
-    dataset_file: str | None,
     **options: Any,
 ) -> None:
     """Does a method use its support? Evaluate finished runs again with other supports.
@@ -57,7 +49,7 @@ def controls(
     """
     if not contenders:
         raise UserError("controls: name runs: methods, run folders, or folders that hold runs")
-    places = {"dataset": dataset_file, **{name: options.pop(name) for name in _PLACES}}
+    places = places_of(options)
     chosen = selected(contenders, **options)
     _measure(chosen, draws, places)
     notes, found = readings(chosen)

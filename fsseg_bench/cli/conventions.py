@@ -8,15 +8,12 @@ from typing import Any
 import click
 
 from fsseg_bench.cli import complete
-from fsseg_bench.cli.options import selected, selecting, user_folders
+from fsseg_bench.cli.options import places_of, run_places, selected, selecting
 from fsseg_bench.cli.output import Form, put_tables
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.kept import kept_steps
 from fsseg_bench.report.contender import Contender, match
 from fsseg_bench.report.conventions import conventions_tables
-
-_PLACES = {"dataset_file": "dataset", **{name: name for name in ("data_root", "weights", "device", "workers")}}
-_PLACES |= {name: name for name in ("methods_path", "backbones_path", "sources_path")}
 
 
 @click.command()
@@ -36,12 +33,7 @@ _PLACES |= {name: name for name in ("methods_path", "backbones_path", "sources_p
     help="table: drawn on a terminal, Markdown elsewhere.",
 )
 @click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
-@click.option("--dataset-file", type=click.Path(), help="--checkpoints: the protocol's file, where it has moved.")
-@click.option("--data-root", type=click.Path(), help="--checkpoints: folder of the data sets, where it has moved.")
-@click.option("--weights", help="--checkpoints: the weights file, where it has moved.")
-@click.option("--device", default="auto", show_default=True, help="--checkpoints: auto, cpu, cuda or cuda:INDEX.")
-@click.option("--workers", type=int, help="--checkpoints: loader workers.")
-@user_folders("method", "backbone", "source", note="--checkpoints: ")
+@run_places("--checkpoints: ")
 def conventions(contenders: tuple[str, ...], checkpoints: bool, form: Form, out: str | None, **options: Any) -> None:
     """Score the same predictions under every convention in use.
 
@@ -51,7 +43,7 @@ def conventions(contenders: tuple[str, ...], checkpoints: bool, form: Form, out:
     """
     if not contenders:
         raise UserError("conventions: name runs: methods, run folders, or folders that hold runs")
-    places = {name: options.pop(option) for option, name in _PLACES.items()}
+    places = places_of(options)
     found = selected(contenders, **options)
     if checkpoints:
         _count(found, places)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fsseg_bench.cli.options import selected, selecting, user_folders
+from fsseg_bench.cli.options import places_of, run_places, selected, selecting
 from fsseg_bench.conventions import UInt8
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.statistics import Metric
@@ -32,7 +32,6 @@ _METHODS: dict[Number, tuple[str, ...]] = {
     "7": ("baseline", "biopt"),
 }
 """The paper's."""
-_PLACES = ("data_root", "weights", "device", "workers", "methods_path", "backbones_path", "sources_path")
 _STEMS: dict[Number, str] = {"5": "figure5-steps", "6": "figure6-episodes", "7": "figure7-loss"}
 
 
@@ -58,12 +57,7 @@ _STEMS: dict[Number, str] = {"5": "figure5-steps", "6": "figure6-episodes", "7":
     "--steps", default=",".join(map(str, STEPS)), show_default=True, help="5, with --sweep: what to evaluate."
 )
 @click.option("--window", type=int, help="7: iterations of the moving average.")
-@click.option("--dataset-file", type=click.Path(), help="5, 6: the protocol's file, where it has moved.")
-@click.option("--data-root", type=click.Path(), help="5, 6: folder of the data sets, where it has moved.")
-@click.option("--weights", help="5, 6: the weights file, where it has moved.")
-@click.option("--device", default="auto", show_default=True, help="5, 6: auto, cpu, cuda or cuda:INDEX.")
-@click.option("--workers", type=int, help="5, 6: loader workers.")
-@user_folders("method", "backbone", "source", note="5, 6: ")
+@run_places("5, 6: ")
 def figures(
     number: Number,
     out: str,
@@ -74,11 +68,10 @@ def figures(
     make: bool,
     steps: str,
     window: int | None,
-    dataset_file: str | None,
     **options: Any,
 ) -> None:
     """Draw Figure 5 (IoU against inner steps), 6 (episodes in pictures) or 7 (training loss) from finished runs."""
-    places = {"dataset": dataset_file, **{name: options.pop(name) for name in _PLACES}}
+    places = places_of(options)
     contenders = selected(methods or _METHODS[number], **options)
     if number == "5":
         if make:

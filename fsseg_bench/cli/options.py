@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -50,6 +50,39 @@ def user_folders(*kinds: str, note: str = "") -> Callable[[C], C]:
         return command
 
     return decorated
+
+
+_MOVED = ("dataset_file", "data_root", "weights", "device", "workers", "methods_path", "backbones_path", "sources_path")
+
+
+def run_places(note: str = "") -> Callable[[C], C]:
+    """The options for what a finished run needs and has moved, read by :func:`places_of`; help begins with ``note``."""
+
+    def text(words: str) -> str:
+        return note + (words if note else words[0].upper() + words[1:])
+
+    options = (
+        click.option("--dataset-file", type=click.Path(), help=text("the protocol's file, where it has moved.")),
+        click.option("--data-root", type=click.Path(), help=text("folder of the data sets, where it has moved.")),
+        click.option("--weights", help=text("the weights file, where it has moved.")),
+        click.option("--device", default="auto", show_default=True, help=f"{note}auto, cpu, cuda or cuda:INDEX."),
+        click.option("--workers", type=int, help=text("loader workers.")),
+    )
+
+    def decorated(command: C) -> C:
+        command = user_folders("method", "backbone", "source", note=note)(command)
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorated
+
+
+def places_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes what :func:`run_places` gave out of a command's options: the fields of
+    :class:`fsseg_bench.engine.open_run.RunPlaces`."""
+    given = {name: options.pop(name) for name in _MOVED}
+    return {"dataset": given.pop("dataset_file"), **given}
 
 
 def parse_folds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...] | None:
