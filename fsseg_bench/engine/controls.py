@@ -137,11 +137,11 @@ class _Measured:
             log.append({"control": control.name, "refused": f"{type(error).__name__}: {error}"})
 
     def _evaluator(self, control: Control) -> Evaluator:
-        plan = self._found.plan
+        plan, headline = self._found.plan, self._found.run.settings.headline
         count = plan.model.unlabelled_images
         pairs, copies = plan.index.test_pairs(plan.request.fold), plan.index.copies
         further = further_of_table(control.table, pairs, count, copies) if count else ()
-        setting = replace(self._own.setting, head_batch=self._own.head_batch)
+        setting = replace(self._own.setting, head_batch=self._own.head_batch, counted=(headline,), boundary=0.0)
         return Evaluator(
             self.model, plan.source, control.table, setting, self._cache, further, control.truth, control.mask
         )
@@ -150,12 +150,12 @@ class _Measured:
 def _row(control: Control, result: EpisodeResult) -> dict[str, Any]:
     i = result.episode
     table = control.table
+    (counted,) = result.at.values()
     return {
         "control": control.name,
         "episode": control.episodes[i],
         "query": table.queries[i],
         "class": table.classes[i][0],
         "supports": list(table.supports[i][0]),
-        "input": result.input.flatten().tolist(),
-        "native": result.native.flatten().tolist(),
+        "counts": counted.pixels.flatten().tolist(),
     }

@@ -21,7 +21,7 @@ from fsseg_bench.engine.head_batch import affordable
 from fsseg_bench.engine.inference import InferenceModel, levels_of, stack_features
 from fsseg_bench.engine.needs import Announcer, FeatureKeys, Needs
 from fsseg_bench.engine.reader import FeatureReader
-from fsseg_bench.engine.results import ChunkResults, EpisodeResult, Labels, Scored, begin_counting
+from fsseg_bench.engine.results import RESOLUTIONS, ChunkResults, EpisodeResult, Labels, Scored, begin_counting
 from fsseg_bench.engine.stopwatch import Stopwatch
 from fsseg_bench.engine.transfer import fetch, send
 from fsseg_bench.errors import LaterError
@@ -30,6 +30,7 @@ from fsseg_bench.method import Episode, Features
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.side import Part, Side
+from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.table import Further
 from fsseg_bench.records.info import Timings
 from fsseg_bench.records.request import CacheDtype
@@ -52,6 +53,8 @@ class Setting:
     """Threads that decode ahead; 0 decodes in the main thread."""
     kept_as: CacheDtype = "float32"
     """What features are rounded to."""
+    counted: tuple[Resolution, ...] = RESOLUTIONS
+    """Where pixels are counted: at the input size, at the query's native one."""
     boundary: float = 0.0
     """Width of the bands along outlines that are counted, as a share of the diagonal; 0: none."""
 
@@ -189,11 +192,11 @@ class Evaluator:
         labels = Labels(truth[: len(chunk)], truth[len(chunk) :])
         scored = self._scores(feed, chunk, heads, masks, labels.input)
         with self._watch.measuring("evaluate_count_seconds"):
-            tensors = begin_counting(scored, labels, self.table.ways, self.setting.side, self.setting.boundary)
+            counted, boundary = self.setting.counted, self.setting.boundary
+            tensors = begin_counting(scored, labels, self.table.ways, self.setting.side, counted, boundary)
         arrived = fetch(tensors, device)  # after the last mark: a device that has made the copy has passed all marks
-        return ChunkResults(
-            chunk, arrived, [list(one.diagnostics) for one in scored], self._watch.taken(), self.setting.boundary > 0
-        )
+        names = [list(one.diagnostics) for one in scored]
+        return ChunkResults(chunk, arrived, names, self._watch.taken(), counted, boundary > 0)
 
     def _measured_batch(self, feed: Feed, i: int) -> int:
         """How many episodes go through the head together, by the features of episode ``i``."""

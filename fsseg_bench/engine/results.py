@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,10 +13,25 @@ from fsseg_bench.engine.counts import boundary_counts, confusion, predict_labels
 from fsseg_bench.engine.stopwatch import Span
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.side import Side
+from fsseg_bench.protocol.spec import Resolution
+
+RESOLUTIONS: tuple[Resolution, ...] = ("input", "native")
 
 
 class NotFiniteError(UserError):
     """A method's logits are not finite."""
+
+
+class Counted(NamedTuple):
+    """What is counted of an episode at one resolution."""
+
+    pixels: Tensor
+    """(N+1, N+1) int64: rows labels, columns predictions."""
+    void: Tensor
+    """(N+1,) int64: what is predicted at void pixels."""
+    boundary: Tensor | None
+    """(N, 3) int64 of the bands along outlines, see :func:`fsseg_bench.engine.counts.boundary_counts`; None where the
+    protocol counts none."""
 
 
 @dataclass(frozen=True)
@@ -25,37 +40,31 @@ class EpisodeResult:
 
     episode: int
     classes: tuple[int, ...]
-    input: Tensor
-    """(N+1, N+1) int64 at the input size: rows labels, columns predictions."""
-    native: Tensor
-    """The same at the query's native size."""
-    input_void: Tensor
-    """(N+1,) int64: what is predicted at void pixels at the input size."""
-    native_void: Tensor
-    """The same at the native size."""
-    input_boundary: Tensor | None
-    """(N, 3) int64 of the bands along outlines at the input size, see
-    :func:`fsseg_bench.engine.counts.boundary_counts`; None where the protocol counts none."""
-    native_boundary: Tensor | None
-    """The same at the native size."""
+    at: Mapping[Resolution, Counted]
+    """By resolution: at the input size, at the query's native size, or at both."""
     prediction: Tensor
     """(S, S) uint8 on the CPU: what was predicted at the input size, in 0..N."""
     diagnostics: dict[str, Any]
     """What the method recorded: a number or a list each."""
 
+    @property
+    def input(self) -> Tensor:
+        """(N+1, N+1) pixels at the input size."""
+        return self.at["input"].pixels
+
+    @property
+    def native(self) -> Tensor:
+        """(N+1, N+1) pixels at the native size."""
+        return self.at["native"].pixels
+
     def row(self) -> dict[str, Any]:
         """The row of the episode log."""
-        row: dict[str, Any] = {
-            "episode": self.episode,
-            "classes": list(self.classes),
-            "input": self.input.flatten().tolist(),
-            "native": self.native.flatten().tolist(),
-            "input_void": self.input_void.tolist(),
-            "native_void": self.native_void.tolist(),
-        }
-        if self.input_boundary is not None and self.native_boundary is not None:
-            row["input_boundary"] = self.input_boundary.flatten().tolist()
-            row["native_boundary"] = self.native_boundary.flatten().tolist()
+        row: dict[str, Any] = {"episode": self.episode, "classes": list(self.classes)}
+        row |= {size: counted.pixels.flatten().tolist() for size, counted in self.at.items()}
+        row |= {f"{size}_void": counted.void.tolist() for size, counted in self.at.items()}
+        for size, counted in self.at.items():
+            if counted.boundary is not None:
+                row[f"{size}_boundary"] = counted.boundary.flatten().tolist()
         if self.diagnostics:
             row["diagnostics"] = self.diagnostics
         return row
@@ -76,7 +85,7 @@ class Labels(NamedTuple):
     input: Sequence[Tensor]
     """(S, S) of each query."""
     native: Sequence[Tensor]
-    """(H, W) of each query."""
+    """(H, W) of each query; counted or not, they say which part of a padded input is the image."""
 
 
 class ChunkResults(NamedTuple):
@@ -89,8 +98,10 @@ class ChunkResults(NamedTuple):
     """Their names, for each head."""
     spans: list[Span]
     """The device's work for it."""
+    counted: Sequence[Resolution]
+    """Where pixels are counted."""
     boundary: bool
-    """Whether bands along outlines are counted."""
+    """Whether bands along outlines are, too."""
 
     def read(self, classes: Sequence[tuple[int, ...]]) -> list[tuple[EpisodeResult, ...]]:
         """The results of each episode, one for each head; ``classes`` are those of all episodes of the table.
@@ -101,21 +112,16 @@ class ChunkResults(NamedTuple):
         tensors = iter(self.arrived())
         heads = []
         for names in self.diagnostics:
-            finite, at_input, at_native, void_input, void_native, predicted = (next(tensors) for _ in range(6))
-            bands = (next(tensors), next(tensors)) if self.boundary else None
+            finite, predicted = next(tensors), next(tensors)
             self._check(finite.tolist())
+            at = {size: self._counted(tensors) for size in self.counted}
             values = {name: next(tensors).tolist() for name in names}
             heads.append(
                 [
                     EpisodeResult(
                         i,
                         classes[i],
-                        at_input[row],
-                        at_native[row],
-                        void_input[row],
-                        void_native[row],
-                        None if bands is None else bands[0][row],
-                        None if bands is None else bands[1][row],
+                        {size: _of_row(counted, row) for size, counted in at.items()},
                         predicted[row],
                         {name: of_all[row] for name, of_all in values.items()},
                     )
@@ -123,6 +129,10 @@ class ChunkResults(NamedTuple):
                 ]
             )
         return list(zip(*heads, strict=True))
+
+    def _counted(self, tensors: Iterator[Tensor]) -> Counted:
+        """Of all episodes of the chunk: (B, ...) each."""
+        return Counted(next(tensors), next(tensors), next(tensors) if self.boundary else None)
 
     def _check(self, finite: list[bool]) -> None:
         if not all(finite):
@@ -132,32 +142,41 @@ class ChunkResults(NamedTuple):
             )
 
 
+def _of_row(counted: Counted, row: int) -> Counted:
+    return Counted(counted.pixels[row], counted.void[row], None if counted.boundary is None else counted.boundary[row])
+
+
 def begin_counting(
-    scored: Sequence[Scored], labels: Labels, ways: int, side: Side, boundary: float = 0.0
+    scored: Sequence[Scored],
+    labels: Labels,
+    ways: int,
+    side: Side,
+    counted: Sequence[Resolution] = RESOLUTIONS,
+    boundary: float = 0.0,
 ) -> list[Tensor]:
-    """Whatever is to be known of a chunk, on the device: of each head whether the scores are finite (B,), the pixel
-    counts at the input size and at the native one (B, N+1, N+1), those of void pixels (B, N+1) likewise, the predicted
-    labels (B, S, S), with ``boundary``, a share of the diagonal, the bands' counts (B, N, 3) at both sizes, and
-    diagnostics. ``side`` is that of the input: an image's native counts, and its bands, are of its part alone."""
+    """Whatever is to be known of a chunk, on the device: of each head whether the scores are finite (B,), the predicted
+    labels (B, S, S) at the input size, for each resolution of ``counted`` the pixel counts (B, N+1, N+1), those of void
+    pixels (B, N+1) and, with ``boundary``, a share of the diagonal, the bands' (B, N, 3), and diagnostics. ``side`` is
+    that of the input: an image's native counts, and its bands, are of its part alone."""
     results = []
     at_input = labels.input[0][None] if len(labels.input) == 1 else torch.stack(list(labels.input))
     shapes = [(label.shape[0], label.shape[1]) for label in labels.native]
     for scores, diagnostics in scored:
         predicted = predict_labels(scores, (at_input.shape[1], at_input.shape[2]))
-        native = [
-            (predict_labels(scores[row : row + 1], shape, side.shares(*shape)), label[None])
-            for row, (label, shape) in enumerate(zip(labels.native, shapes, strict=True))
-        ]
-        results += [
-            torch.isfinite(scores).flatten(1).all(dim=1),
-            confusion(predicted, at_input, ways),
-            torch.cat([confusion(prediction, label, ways) for prediction, label in native]),
-            _void(predicted, at_input, shapes, ways, side),
-            torch.cat([void_counts(prediction, label, ways) for prediction, label in native]),
-            predicted,
-            *(_bands(predicted, at_input, native, ways, side, boundary) if boundary else ()),
-            *(tensor.float() for tensor in diagnostics.values()),
-        ]
+        results += [torch.isfinite(scores).flatten(1).all(dim=1), predicted]
+        if "input" in counted:
+            results += [confusion(predicted, at_input, ways), _void(predicted, at_input, shapes, ways, side)]
+            results += _bands(predicted, at_input, shapes, ways, side, boundary)
+        if "native" in counted:
+            pairs = [
+                (predict_labels(scores[row : row + 1], shape, side.shares(*shape)), label[None])
+                for row, (label, shape) in enumerate(zip(labels.native, shapes, strict=True))
+            ]
+            results.append(torch.cat([confusion(*pair, ways) for pair in pairs]))
+            results.append(torch.cat([void_counts(*pair, ways) for pair in pairs]))
+            if boundary:
+                results.append(torch.cat([boundary_counts(*pair, ways, boundary) for pair in pairs]))
+        results += [tensor.float() for tensor in diagnostics.values()]
     return results
 
 
@@ -174,12 +193,14 @@ def _void(predicted: Tensor, at_input: Tensor, shapes: Sequence[tuple[int, int]]
 
 
 def _bands(
-    predicted: Tensor, at_input: Tensor, native: Sequence[tuple[Tensor, Tensor]], ways: int, side: Side, share: float
-) -> tuple[Tensor, Tensor]:
-    """(B, N, 3) at the input size and at the native one; padding is outside of the image."""
+    predicted: Tensor, at_input: Tensor, shapes: Sequence[tuple[int, int]], ways: int, side: Side, share: float
+) -> list[Tensor]:
+    """(B, N, 3) at the input size, where they are asked for; padding is outside of the image."""
+    if not share:
+        return []
     entered = []
-    for row, (_, label) in enumerate(native):
-        height, width = side.part(label.shape[1], label.shape[2])
+    for row, shape in enumerate(shapes):
+        height, width = side.part(*shape)
         part = slice(row, row + 1), slice(0, height), slice(0, width)
         entered.append(boundary_counts(predicted[part], at_input[part], ways, share))
-    return torch.cat(entered), torch.cat([boundary_counts(*pair, ways, share) for pair in native])
+    return [torch.cat(entered)]

@@ -1,10 +1,10 @@
 """A run's queries counted with other supports: ``controls.jsonl`` beside ``episodes.jsonl``.
 
-The first line says what follows: ``{"controls": {name: {"episodes": n, "digest": ...}, ...}, "draws": D, "identity":
-the run's, ...}``. Then, control by control, one line an episode: ``{"control": name, "episode": i, "query": id,
-"class": the supports', "supports": [ids], "input": [4 counts], "native": [4 counts]}``, row-major, rows labels; or,
-where the method can do nothing with such supports, one line ``{"control": name, "refused": why}`` that ends it. See
-:mod:`fsseg_bench.protocol.controls`.
+The first line says what follows: ``{"controls": {name: {"episodes": n, "digest": ...}, ...}, "draws": D, "resolution":
+the protocol's headline, "identity": the run's, ...}``. Then, control by control, one line an episode: ``{"control":
+name, "episode": i, "query": id, "class": the supports', "supports": [ids], "counts": [4 numbers]}``, pixels at that
+resolution, row-major, rows labels; or, where the method can do nothing with such supports, one line ``{"control": name,
+"refused": why}`` that ends it. See :mod:`fsseg_bench.protocol.controls`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fsseg_bench.protocol.controls import Control
 
 CONTROLS_FILE = "controls.jsonl"
-_HEAD = ("controls", "draws", "identity")
+_HEAD = ("controls", "draws", "resolution", "identity")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,8 @@ class ControlCounts:
     """E image ids."""
     supports: tuple[tuple[str, ...], ...]
     """E x K image ids."""
-    input: Int64
-    """(E, 2, 2) pixels at the protocol's input size: rows are labels, columns predictions."""
-    native: Int64
-    """The same at the query's native size."""
+    counts: Int64
+    """(E, 2, 2) pixels at the protocol's headline resolution: rows are labels, columns predictions."""
     refused: str = ""
     """Why there is nothing; empty where there is."""
 
@@ -63,7 +61,12 @@ class StoredControls:
 def controls_header(run: StoredRun, controls: Sequence[Control], draws: int) -> dict[str, Any]:
     """The first line; what else it may hold (versions, device) does not matter."""
     stated = {one.name: {"episodes": len(one.table), "digest": one.digest} for one in controls}
-    return {"controls": stated, "draws": draws, "identity": run.info.identity}
+    return {
+        "controls": stated,
+        "draws": draws,
+        "resolution": run.settings.headline,
+        "identity": run.info.identity,
+    }
 
 
 def same_controls(header: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -123,6 +126,8 @@ def _counts(
 ) -> StoredControls | None:
     if header.get("identity") != run.info.identity:
         raise RecordError(f"{path}: belongs to another run; remove it and give 'fsseg-bench controls' again")
+    if header.get("resolution") != run.settings.headline:  # a version before the first release counted at both
+        return None
     try:
         grouped = rows_by_control(header, rows)
         if not all(is_complete(header["controls"][name]["episodes"], own) for name, own in grouped.items()):
@@ -147,8 +152,7 @@ def _control(name: str, rows: Sequence[Mapping[str, Any]]) -> ControlCounts:
         np.array([row["class"] for row in rows], np.int64),
         tuple(str(row["query"]) for row in rows),
         tuple(tuple(map(str, row["supports"])) for row in rows),
-        np.array([row["input"] for row in rows], np.int64).reshape(-1, 2, 2),
-        np.array([row["native"] for row in rows], np.int64).reshape(-1, 2, 2),
+        np.array([row["counts"] for row in rows], np.int64).reshape(-1, 2, 2),
         refused,
     )
 
@@ -166,8 +170,8 @@ def _check(run: StoredRun, one: ControlCounts) -> None:
         return
     if (np.diff(one.episodes) <= 0).any() or one.episodes[0] < 0 or one.episodes[-1] >= len(recorded.classes):
         raise ValueError(f"the episodes of {one.name!r} are not numbered as the run's")
-    for own, counts in ((recorded.input, one.input), (recorded.native, one.native)):
-        labels = counts.sum(axis=2)
-        wrong = labels[:, 1] != 0 if one.name == "absent" else (labels != own[one.episodes].sum(axis=2)).any(axis=1)
-        if (counts < 0).any() or wrong.any():
-            raise ValueError(f"{one.name!r} does not count the labels of the run's episodes")
+    own = getattr(recorded, run.settings.headline)[one.episodes]
+    labels = one.counts.sum(axis=2)
+    wrong = labels[:, 1] != 0 if one.name == "absent" else (labels != own.sum(axis=2)).any(axis=1)
+    if (one.counts < 0).any() or wrong.any():
+        raise ValueError(f"{one.name!r} does not count the labels of the run's episodes")

@@ -15,7 +15,6 @@ from fsseg_bench.protocol.controls import MASKS
 from fsseg_bench.protocol.image_variance import Estimate, estimates, image_effects
 from fsseg_bench.protocol.images import EpisodeImages
 from fsseg_bench.protocol.paired import Difference, Replicas, overall_differences, overall_scores
-from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.protocol.statistics import FoldCounts, Influence, Interval, averaged
 from fsseg_bench.records.controls import ControlCounts, StoredControls, find_controls
 from fsseg_bench.records.settings import ShownSettings
@@ -106,27 +105,19 @@ def readings(contenders: Sequence[Contender]) -> tuple[tuple[str, ...], list[Rea
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """A run with its controls, at the resolution of the protocol's headline."""
+    """A run with its controls."""
 
     run: ScoredRun
     stored: StoredControls
 
     @property
-    def resolution(self) -> Resolution:
-        return self.run.record.settings.headline
-
-    @property
     def own(self) -> FoldCounts:
-        return self.run.fold_counts(self.resolution)
-
-    def counts(self, control: ControlCounts) -> np.ndarray:
-        """(E, 2, 2)."""
-        return np.asarray(getattr(control, self.resolution))
+        return self.run.fold_counts(self.run.record.settings.headline)
 
     def fold(self, name: str) -> FoldCounts:
         """The counts of a control of all episodes, whose truth is that of the run."""
         own = self.own
-        return FoldCounts(self.counts(self.stored.by_name[name]), own.classes, own.novel, own.images, own.runs)
+        return FoldCounts(self.stored.by_name[name].counts, own.classes, own.novel, own.images, own.runs)
 
 
 def _measured(run: ScoredRun) -> _Measured:
@@ -178,7 +169,7 @@ def _alarm(folds: Sequence[Sequence[_Measured]]) -> tuple[Number | None, int]:
         known = [(one, own) for one, own in zip(seeds, controls, strict=True) if own is not None and not own.refused]
         if not known:
             continue
-        influence = averaged([_alarms(one.counts(own)) for one, own in known])
+        influence = averaged([_alarms(own.counts) for one, own in known])
         images = _images(known[0][1])
         effects.append((images, image_effects(images, influence)))
         count += len(known[0][1].episodes)
@@ -209,7 +200,7 @@ def _components(folds: Sequence[Sequence[_Measured]]) -> Components | None:
     for number, seeds in enumerate(folds):
         for one in seeds:
             for control in one.stored.drawn:
-                cells = one.counts(control).astype(np.float64)
+                cells = control.counts.astype(np.float64)
                 union = cells[:, 0, 1] + cells[:, 1, 0] + cells[:, 1, 1]
                 for c, query, supports, hit, whole in zip(
                     control.classes.tolist(), control.queries, control.supports, cells[:, 1, 1], union, strict=True

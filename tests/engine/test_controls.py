@@ -92,10 +92,9 @@ def test_who_ignores_the_support_uses_it_by_nothing(made: Path) -> None:
     stored = controls_of(made, "blind")
     for name, control in stored.by_name.items():
         if name != "absent":
-            assert np.array_equal(control.input, own.input[control.episodes]), name
-            assert np.array_equal(control.native, own.native[control.episodes]), name
+            assert np.array_equal(control.counts, own.input[control.episodes]), name
     absent = stored.by_name["absent"]
-    assert np.array_equal(absent.native[:, 0], own.native.sum(axis=1)[absent.episodes])  # as much, and all of it wrong
+    assert np.array_equal(absent.counts[:, 0], own.input.sum(axis=1)[absent.episodes])  # as much, and all of it wrong
     found = reading(made, "blind")
     assert found.use.value == 0
     assert found.controls["shifted"] == found.own
@@ -109,7 +108,7 @@ def test_who_copies_the_mask_gives_counts_that_masks_alone_tell(made: Path) -> N
     size, rolled = 64, (32, 32)
     for name, control in controls_of(made, "copyist").by_name.items():
         for i, c, supports, counts in zip(
-            control.episodes, control.classes.tolist(), control.supports, control.input, strict=True
+            control.episodes, control.classes.tolist(), control.supports, control.counts, strict=True
         ):
             mask = support_mask(plan.source, supports[0], (c,), 1, size)
             shown = mask == 1
@@ -137,8 +136,8 @@ def test_queries_and_classes_are_those_that_were_promised(made: Path) -> None:
 def test_a_mask_that_enters_the_encoder_is_encoded_anew_and_an_empty_one_may_be_refused(made: Path) -> None:
     found = controls_of(made, "masked").by_name
     assert "logits are not finite" in found["empty"].refused  # 0 / 0
-    assert found["whole"].input[:, :, 0].sum() == 0  # share 1 is above 0.5 / 1
-    assert found["shifted"].input[:, :, 1].sum() == 0
+    assert found["whole"].counts[:, :, 0].sum() == 0  # share 1 is above 0.5 / 1
+    assert found["shifted"].counts[:, :, 1].sum() == 0
     assert reading(made, "masked").refused.keys() == {"empty"}
 
 

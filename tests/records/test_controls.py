@@ -17,11 +17,11 @@ def test_counts_by_control_and_episode(tmp_path: Path) -> None:
     assert stored is not None
     assert stored.draws == len(stored.drawn) == 3
     wrong, absent, empty = (stored.by_name[name] for name in ("wrong", "absent", "empty"))
-    assert wrong.input.reshape(-1, 4).tolist() == WRONG
+    assert wrong.counts.reshape(-1, 4).tolist() == WRONG
     assert wrong.classes.tolist() == [2, 2, 2, 1, 1, 1]
     assert (absent.queries[2], absent.supports[2], absent.episodes.tolist()) == ("2a", ("1a",), [0, 1, 3, 4])
-    assert absent.native.reshape(-1, 4).tolist() == list(ABSENT.values())
-    assert (empty.refused, empty.input.shape) == ("NotFiniteError: its logits are not finite", (0, 2, 2))
+    assert absent.counts.reshape(-1, 4).tolist() == list(ABSENT.values())
+    assert (empty.refused, empty.counts.shape) == ("NotFiniteError: its logits are not finite", (0, 2, 2))
 
 
 def test_nothing_yet_or_not_all_of_it(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def write_controlled(root: Path, **changes: Any) -> Path:
     stated = {name: {"episodes": 6 if name == "empty" else len(own), "digest": name} for name, own in rows.items()}
     identity = read_run(folder).info.identity
     with LineLog(folder / CONTROLS_FILE, Chain(identity)) as log:
-        log.append({"controls": stated, "draws": 3, "identity": identity})
+        log.append({"controls": stated, "draws": 3, "resolution": "input", "identity": identity})
         for name, own in rows.items():
             for one in own:
                 log.append({"control": name, **one})
@@ -50,7 +50,7 @@ def write_controlled(root: Path, **changes: Any) -> Path:
 def row(episode: int, c: int, support: str, counts: list[int]) -> dict[str, Any]:
     """A row of an episode with one support of class ``c``."""
     names = {"query": QUERIES[episode], "class": c, "supports": [f"{c}{support}"]}
-    return {"episode": episode, **names, "input": counts, "native": counts}
+    return {"episode": episode, **names, "counts": counts}
 
 
 def drawn(episode: int, number: int) -> dict[str, Any]:
