@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
     help="table: drawn on a terminal, Markdown elsewhere.",
 )
 @click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
+@click.option("--plot", type=click.Path(), help="Also draw them into this .png, .svg or .pdf file.")
 @run_places()
 def controls(
     contenders: tuple[str, ...],
     draws: int,
     form: Literal["table", "markdown", "latex", "csv", "json"],
     out: str | None,
+    plot: str | None,
     **options: Any,
 ) -> None:
     """Does a method use its support? Evaluate finished runs again with other supports.
@@ -53,6 +56,12 @@ def controls(
     chosen = selected(contenders, **options)
     _measure(chosen, draws, places)
     notes, found = readings(chosen)
+    if plot is not None:
+        from fsseg_bench.report.figures.canvas import save_as
+        from fsseg_bench.report.figures.controls import controls_figure
+
+        save_as(controls_figure(chosen, found), Path(plot))
+        click.echo(f"wrote {plot}", err=True)
     if form == "json":
         put(controls_json(chosen, notes, found), out)
     else:

@@ -22,6 +22,7 @@ from fsseg_bench.protocol.controls import DRAWS, Control, make_controls
 from fsseg_bench.protocol.table import further_of_table
 from fsseg_bench.records.controls import CONTROLS_FILE, controls_header, is_complete, rows_by_control, same_controls
 from fsseg_bench.records.lines import Chain, LineLog, LinesError, read_lines
+from fsseg_bench.records.privacy import without_machine
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.storage.files import free_aside
 from fsseg_bench.storage.json_text import plain
@@ -75,7 +76,9 @@ def _measure(found: OpenRun, controls: Sequence[Control], draws: int, progress: 
         own.check(progress)
     with LineLog(path, chain) as log:
         if log.rows == 0:
-            log.append({**header, "device": describe(own.model.device), "provenance": provenance()})
+            # without paths and hosts, so that a pack may hold the file as it is
+            made = {"device": describe(own.model.device), "provenance": provenance()}
+            log.append({**header, **without_machine(made)})
         for control in controls:
             if not is_complete(len(control.table), done[control.name]):
                 own.measure(control, log, len(done[control.name]), progress)

@@ -18,6 +18,7 @@ from typing import Final
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
+from fsseg_bench.records.controls import CONTROLS_FILE, find_controls
 from fsseg_bench.records.info import (
     EPISODES_FILE,
     EVALUATED_FILE,
@@ -37,8 +38,8 @@ from fsseg_bench.storage.files import write_atomic
 FORMAT: Final = "fsseg-bench pack"
 VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
-TAKEN: Final = (RUN_FILE, EPISODES_FILE, TABLE_FILE, EVALUATED_FILE, TRAIN_FILE, PREDICTIONS_FILE)
-"""What a pack may hold of a record; predictions on request."""
+TAKEN: Final = (RUN_FILE, EPISODES_FILE, TABLE_FILE, EVALUATED_FILE, TRAIN_FILE, CONTROLS_FILE, PREDICTIONS_FILE)
+"""What a pack may hold of a record; controls once they are complete, predictions on request."""
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can state
 _MODE = 0o100644 << 16
 _ONE_LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]{1,100}")
@@ -137,7 +138,9 @@ def _packed(
     owner = owner_of(run.folder) or Owner()
     folder = run_folder(Path(), run.info.settings).as_posix()
     content = {}
-    for name in TAKEN if predictions else TAKEN[:-1]:
+    for name in TAKEN:
+        if (name == PREDICTIONS_FILE and not predictions) or (name == CONTROLS_FILE and find_controls(run) is None):
+            continue
         try:
             content[name] = regular(run.folder / name).read_bytes()
         except FileNotFoundError:

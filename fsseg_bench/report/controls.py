@@ -64,6 +64,16 @@ class Reading:
     episodes: int
     """Of all folds."""
 
+    def number(self, key: str) -> Number | None:
+        """A number of the table, by its name in ``controls --format json``: ``own``, ``wrong``, ``query`` ..."""
+        if key in {"own", "use", "alarm"}:
+            number: Number | None = getattr(self, key)
+            return number
+        if key in self.controls:
+            return self.controls[key]
+        part: Part | None = getattr(self.components, key, None)
+        return None if part is None else _percent(part.share, part.interval)
+
     @property
     def sentence(self) -> str:
         """The reading in words."""
@@ -261,7 +271,7 @@ def _has_controls(run: ScoredRun) -> bool:
 
 
 def _table(settings: ShownSettings, found: Sequence[Reading], notes: Sequence[str], name: str) -> Table:
-    rows = tuple((Cell(printable(one.label)), *(_cell(_of(one, key), one, key) for key in _HEADS)) for one in found)
+    rows = tuple((Cell(printable(one.label)), *(_cell(one.number(key), one, key) for key in _HEADS)) for one in found)
     columns = (Column(("method",)), *(Column((head,), {"control": key}) for key, head in _HEADS.items()))
     return Table(
         name=name,
@@ -288,16 +298,6 @@ def _remarks(found: Sequence[Reading]) -> list[str]:
     return said
 
 
-def _of(one: Reading, key: str) -> Number | None:
-    if key in {"own", "use", "alarm"}:
-        number: Number | None = getattr(one, key)
-        return number
-    if key in one.controls:
-        return one.controls[key]
-    part: Part | None = getattr(one.components, key, None)
-    return None if part is None else _percent(part.share, part.interval)
-
-
 def _cell(number: Number | None, one: Reading, key: str) -> Cell:
     if number is None:
         return Cell(MISSING, note=printable(one.refused.get(key, "")))
@@ -316,7 +316,7 @@ def controls_json(contenders: Sequence[Contender], notes: Sequence[str], found: 
         "methods": [
             {
                 "method": one.label,
-                **{key: None if (number := _of(one, key)) is None else vars(number) for key in _HEADS},
+                **{key: None if (number := one.number(key)) is None else vars(number) for key in _HEADS},
                 "episodes": one.episodes,
                 "queries_without": one.queries_without,
                 "draws": list(one.drawn),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,13 @@ def test_who_copies_the_mask_gives_counts_that_masks_alone_tell(made: Path) -> N
             )
             expected = [[int((shown[truth == label] == said).sum()) for said in (False, True)] for label in (0, 1)]
             assert counts.tolist() == expected, (name, i)
+
+
+def test_the_first_line_says_how_it_was_made_and_nothing_of_the_machine(made: Path) -> None:
+    first = json.loads((run_of(made, "copyist") / "controls.jsonl").read_text().splitlines()[0])
+    assert first["device"].startswith("cpu")
+    assert first["provenance"]["packages"]["numpy"] == np.__version__
+    assert not {"host", "process", "job"} & first["provenance"].keys()
 
 
 def test_queries_and_classes_are_those_that_were_promised(made: Path) -> None:

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from fsseg_bench.engine.verify import verify
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.controls import CONTROLS_FILE
 from fsseg_bench.records.owner import owner_of
 from fsseg_bench.records.privacy import of_machine, without_machine
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.unpack import is_pack, unpack
+from tests.support.controlled import write_controlled
 from tests.support.packs import contents, forged, manifest_of, packed, write_records, zipped
 from tests.support.runs import write_panel, write_run
 
@@ -161,6 +164,21 @@ def test_what_a_record_says_of_its_maker() -> None:
     assert made["resumed"] == [{"time": "now", "mended": [".../run.json: cut (row 3)"]}]
     assert made["remarks"] == ["read from .../a.png; 3/4 of them"]
     assert made["address"] == document["address"]
+
+
+def test_controls_are_taken_along_once_they_are_complete(tmp_path: Path) -> None:
+    folder = write_controlled(tmp_path / "runs")
+    whole = (folder / CONTROLS_FILE).read_bytes()
+    pack = packed(tmp_path / "runs", tmp_path / "a.zip")
+    (out,) = unpack(pack, tmp_path / "out").folders
+    assert (out / CONTROLS_FILE).read_bytes() == whole
+    assert [verdict.good for verdict in verify(out) if verdict.part == CONTROLS_FILE] == [True]
+    (name,) = (name for name in contents(pack) if name.endswith(CONTROLS_FILE))
+    edited = forged(pack, tmp_path / "b.zip", contents(pack) | {name: whole.replace(b"[90,10,0,0]", b"[99,1,0,0]")})
+    (out,) = unpack(edited, tmp_path / "edited").folders
+    assert [verdict.good for verdict in verify(out) if verdict.part == CONTROLS_FILE] == [False]
+    (folder / CONTROLS_FILE).write_bytes(whole[:-20])
+    assert CONTROLS_FILE not in {Path(own).name for own in contents(packed(tmp_path / "runs", tmp_path / "c.zip"))}
 
 
 def test_a_private_pack_says_nothing_of_the_machine(tmp_path: Path) -> None:
