@@ -24,7 +24,7 @@ from fsseg_bench.engine.controls import measure_controls
 from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.protocol.controls import DRAWS
-from fsseg_bench.protocol.load import builtin_protocols
+from fsseg_bench.protocol.find import builtin_protocols
 from fsseg_bench.records.controls import find_controls
 from fsseg_bench.records.read import read_run
 from fsseg_bench.records.request import RunRequest

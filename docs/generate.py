@@ -20,8 +20,10 @@ from fsseg_bench.data.sources.voc import VocKeys
 from fsseg_bench.engine.switches import allowed, described, field_docs
 from fsseg_bench.method import Method
 from fsseg_bench.nn.catalogue import backbone_names
+from fsseg_bench.protocol.data_spec import DataKeys
+from fsseg_bench.protocol.episode_spec import EpisodeSpec
 from fsseg_bench.protocol.load import load_protocol
-from fsseg_bench.protocol.spec import CheckpointSpec, DataKeys, EpisodeSpec, ImageSpec, ScoringSpec
+from fsseg_bench.protocol.spec import CheckpointSpec, ImageSpec, ScoringSpec
 from fsseg_bench.protocol.training import TrainKeys
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.registry import cards, find_method, method_names, pretraining

@@ -44,7 +44,7 @@ def _methods_and_groups(ctx: click.Context) -> Iterable[tuple[str, str]]:
 
 
 def _datasets(_ctx: click.Context) -> Iterable[str]:
-    from fsseg_bench.protocol.load import builtin_protocols
+    from fsseg_bench.protocol.find import builtin_protocols
 
     return builtin_protocols()
 

@@ -287,7 +287,7 @@ def _root(dataset: Dataset, given: Path | None) -> Path | None:
 
 
 def _example(dataset: Dataset, root: Path | None, sources_path: str | None = None) -> str:
-    from fsseg_bench.protocol.load import PREPARED, prepared_protocols
+    from fsseg_bench.protocol.find import PREPARED, prepared_protocols
 
     place = f" --data-root {root}" if root is not None and (dataset.parts or _is_file(dataset.name)) else ""
     place += f" --sources-path {sources_path}" if sources_path else ""

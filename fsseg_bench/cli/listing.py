@@ -68,7 +68,8 @@ def _sources(options: Options) -> Listing:
 
 
 def _datasets(_options: Options) -> Listing:
-    from fsseg_bench.protocol.load import builtin_protocols, load_protocol
+    from fsseg_bench.protocol.find import builtin_protocols
+    from fsseg_bench.protocol.load import load_protocol
 
     rows = []
     for name in builtin_protocols():

@@ -21,7 +21,9 @@ from fsseg_bench.data.photos import find_copies, of_photos
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import cache_root
-from fsseg_bench.protocol.spec import EACH, Protocol, is_list_file
+from fsseg_bench.protocol.data_spec import is_list_file
+from fsseg_bench.protocol.episode_spec import EACH
+from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import Copies, Crops, once
 
 _FORMAT = 3

@@ -10,7 +10,7 @@ from fsseg_bench.data.decode import IMAGE_SUFFIXES, read_text
 from fsseg_bench.data.files import is_inside, spellings, suffix_of
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.spec import is_list_file
+from fsseg_bench.protocol.data_spec import is_list_file
 
 _PAIR = re.compile(r"(?P<image>.*\S)__(?P<class>\d{1,9})")
 _FORMS = "an image id, 'image__class' with the class's label value, or 'image-path mask-path'"

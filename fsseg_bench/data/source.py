@@ -17,8 +17,9 @@ from fsseg_bench.conventions import UInt8
 from fsseg_bench.data.decode import image_orientation, image_size, read_file, read_image, sha256
 from fsseg_bench.data.exif import STORED
 from fsseg_bench.errors import UserError
+from fsseg_bench.protocol.data_spec import is_list_file
 from fsseg_bench.protocol.source import SourceKind
-from fsseg_bench.protocol.spec import Protocol, is_list_file
+from fsseg_bench.protocol.spec import Protocol
 
 _MOST_NAMED = 3
 

@@ -12,7 +12,8 @@ from fsseg_bench.errors import UserError
 from fsseg_bench.method import Method
 from fsseg_bench.nn.backbones import laid_out
 from fsseg_bench.nn.catalogue import backbone_names, find_backbone
-from fsseg_bench.protocol.load import builtin_protocols, load_protocol
+from fsseg_bench.protocol.find import builtin_protocols
+from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.recipe import Recipe
 from fsseg_bench.registry import Card, card_of, find_method

@@ -21,9 +21,10 @@ from fsseg_bench.engine.training_data import TrainingData
 from fsseg_bench.errors import UserError
 from fsseg_bench.machine import stopping
 from fsseg_bench.method import Method
+from fsseg_bench.protocol.episode_spec import EpisodeSpec
 from fsseg_bench.protocol.episodes import sample_episodes
 from fsseg_bench.protocol.scoring import mean_iou
-from fsseg_bench.protocol.spec import CheckpointSpec, EpisodeSpec, Protocol, Resolution
+from fsseg_bench.protocol.spec import CheckpointSpec, Protocol, Resolution
 from fsseg_bench.protocol.table import EpisodeTable, Further, further_of_table
 from fsseg_bench.records.request import RunRequest
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.paths import one_line, regular
-from fsseg_bench.protocol.spec import is_list_file
+from fsseg_bench.protocol.data_spec import is_list_file
 
 
 class ClassName(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol import hsnet
+from fsseg_bench.protocol.episode_spec import MOST_EPISODES
 from fsseg_bench.protocol.pools import Pool
 from fsseg_bench.protocol.queries import (
     Barred,
@@ -20,7 +21,7 @@ from fsseg_bench.protocol.queries import (
     each_pair,
     listed_pairs,
 )
-from fsseg_bench.protocol.spec import MOST_EPISODES, Protocol
+from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.streams import stream
 from fsseg_bench.protocol.table import NO_COPIES, Copies, Crops, EpisodeTable
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
-from fsseg_bench.protocol.spec import LIST_KEYS, DataSpec, is_list_file
+from fsseg_bench.protocol.data_spec import LIST_KEYS, DataSpec, is_list_file
 
 _FOLD, _FOLD_FROM_0 = "{fold}", "{fold-1}"
 _AFTER_WORD = re.compile(r"(?i)((?:fold|split)[ _.=-]*)([0-9]+)(?![0-9])")

@@ -10,23 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.paths import data_root, folder, regular
+from fsseg_bench.paths import regular
 from fsseg_bench.protocol.class_lists import ClassNames, check_names, read_class_names, written_out
+from fsseg_bench.protocol.data_spec import LIST_KEYS, DataKeys, DataSpec, is_list_file
+from fsseg_bench.protocol.episode_spec import MOST_EPISODES, EpisodeSpec
+from fsseg_bench.protocol.find import find_protocol, is_own, is_path
 from fsseg_bench.protocol.lists import absolute_lists, locate_lists
 from fsseg_bench.protocol.source import SourceKind, find_source
-from fsseg_bench.protocol.spec import (
-    GENERALISED_SCORING,
-    LIST_KEYS,
-    MOST_EPISODES,
-    CheckpointSpec,
-    DataKeys,
-    DataSpec,
-    EpisodeSpec,
-    ImageSpec,
-    Protocol,
-    ScoringSpec,
-    is_list_file,
-)
+from fsseg_bench.protocol.spec import GENERALISED_SCORING, CheckpointSpec, ImageSpec, Protocol, ScoringSpec
 from fsseg_bench.protocol.training import NOTHING_HELD_OUT, TrainKeys, TrainSpec, plain_name
 from fsseg_bench.schema import Must, Range, WrongError, fields_of, fitted, parse, shown
 from fsseg_bench.values import from_text, plain_value, text_of
@@ -43,8 +34,6 @@ _LISTS = {f"data.{key}" for key in LIST_KEYS}
 _TRAINED_ON = "train.protocol"
 LIST_GIVEN = "episodes.list=given"
 """What labels say of episodes from elsewhere."""
-PREPARED = "protocol.toml"
-"""The file that ``data prepare`` writes into a folder of the protocol's name, below the data root."""
 
 
 def _names_a_folder(name: str) -> bool:
@@ -70,19 +59,6 @@ class _File:
     train: TrainKeys | None = None
 
 
-def builtin_protocols() -> dict[str, Path]:
-    """Names and files of the protocols that come with the package, sorted by name."""
-    return {path.stem: path for path in sorted(folder("protocols").glob("*.toml"), key=lambda path: path.stem)}
-
-
-def prepared_protocols() -> dict[str, Path]:
-    """Names of the package's protocols whose classes depend on the data, and their files without lists of classes.
-
-    ``data prepare NAME`` writes the file with its lists into ``NAME/`` below the data root.
-    """
-    return {path.stem: path for path in sorted((folder("protocols") / "prepared").glob("*.toml"))}
-
-
 def load_protocol(
     name_or_path: str | Path,
     overrides: Mapping[str, Any] | None = None,
@@ -106,7 +82,7 @@ def load_protocol(
         >>> protocol.label, protocol.image.size, protocol.folds[1]
         ('pascal5i[image.size=321]', 321, ('aeroplane', 'bicycle', 'bird', 'boat', 'bottle'))
     """
-    path = _find(name_or_path)
+    path = find_protocol(name_or_path)
     return _loaded(path, _read(path), overrides or {}, sources_path)
 
 
@@ -115,41 +91,8 @@ def _loaded(
 ) -> Protocol:
     kind = _kind(table, overrides, path, sources_path)
     changed = [key for key, given in overrides.items() if _override(table, key, given, kind, path)]
-    protocol = _build(table, kind, path, path.parent.resolve() if _is_own(path) else None, sources_path)
+    protocol = _build(table, kind, path, path.parent.resolve() if is_own(path) else None, sources_path)
     return dataclasses.replace(protocol, overrides={key: _text(protocol, key) for key in changed})
-
-
-def _find(name_or_path: str | Path, where: str = "--dataset") -> Path:
-    text = str(name_or_path)
-    if (inside := Path(text).expanduser() / "protocol.toml").is_file() and text not in builtin_protocols():
-        raise UserError(f"{text} is a folder; give {inside}")
-    if _is_path(text) or isinstance(name_or_path, Path):
-        return Path(text).expanduser()
-    known, prepared = builtin_protocols(), prepared_protocols()
-    if text in prepared:
-        return _prepared(text, data_root())
-    if text not in known:
-        raise unknown("dataset", text, {*known, *prepared}, where=where)
-    return known[text]
-
-
-def _prepared(name: str, root: Path | None) -> Path:
-    path = root / name / PREPARED if root is not None else None
-    if path is not None and path.is_file():
-        return path
-    place = f"{path} is not there" if path is not None else "FSSEG_DATA is not set"
-    raise UserError(
-        f"--dataset {name}: its lists of classes are written from its data, and {place}; fsseg-bench data prepare "
-        f"{name} --root DIR writes DIR/{name}/{PREPARED}: give that file, or its name with FSSEG_DATA=DIR"
-    )
-
-
-def _is_own(path: Path) -> bool:
-    """Whether a protocol file is the user's own, rather than one of the package or one that it has written."""
-    if path.parent.resolve() == folder("protocols").resolve():
-        return False
-    template = prepared_protocols().get(path.parent.resolve().name)
-    return path.name != PREPARED or template is None or template.read_bytes() != regular(path).read_bytes()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -199,7 +142,7 @@ def _override(table: dict[str, Any], key: str, given: Any, source: type[SourceKi
         raise UserError(f"{path}: {error}") from None
     if key in _LISTS:
         value = absolute_lists(value, Path.cwd())
-    if key == _TRAINED_ON and _is_path(value):
+    if key == _TRAINED_ON and is_path(value):
         value = str((Path.cwd() / Path(value).expanduser()).absolute())
     section, _, name = key.partition(".")
     values = table.setdefault(section, {})
@@ -218,7 +161,7 @@ def _text(protocol: Protocol, key: str) -> str:
     value = getattr(spec if hasattr(spec, name) else protocol.data.options, name)
     if key in _LISTS:
         value = tuple(Path(v).name if is_list_file(v) else v for v in value)
-    if key == _TRAINED_ON and _is_path(value):
+    if key == _TRAINED_ON and is_path(value):
         value = Path(value).name
     return text_of(value)
 
@@ -262,7 +205,11 @@ def _train(keys: TrainKeys, image: ImageSpec, path: Path, sources_path: Path | s
     """The protocol that is trained on, in the geometry of the one of ``path``."""
     key = f"{path}: {_TRAINED_ON} {keys.protocol!r}"
     try:
-        place = path.parent / Path(keys.protocol).expanduser() if _is_path(keys.protocol) else _find(keys.protocol, "")
+        place = (
+            path.parent / Path(keys.protocol).expanduser()
+            if is_path(keys.protocol)
+            else find_protocol(keys.protocol, "")
+        )
         table = _read(place)
         if "train" in table:  # before it is followed: it may lead back here
             raise UserError("trains on another protocol itself; name that one")
@@ -299,11 +246,6 @@ def _check_scoring(episodes: EpisodeSpec, scoring: ScoringSpec, path: Path) -> N
     for key, usual in GENERALISED_SCORING.items():
         if episodes.task == "episodes" and (value := getattr(scoring, key)) != usual:
             raise UserError(f'{path}: scoring.{key} is {shown(value)}; it is for episodes.task "generalised" alone')
-
-
-def _is_path(protocol: str) -> bool:
-    """Whether a protocol is named by its file."""
-    return protocol.endswith(".toml") or "/" in protocol
 
 
 def _numbered(table: Mapping[str, tuple[str, ...]], path: Path) -> dict[int, tuple[str, ...]]:

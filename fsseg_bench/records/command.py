@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fsseg_bench.paths import data_root
+from fsseg_bench.protocol.data_spec import LIST_KEYS
+from fsseg_bench.protocol.find import builtin_protocols
 from fsseg_bench.protocol.lists import absolute_lists, is_count, list_path
-from fsseg_bench.protocol.load import builtin_protocols
-from fsseg_bench.protocol.spec import LIST_KEYS
 from fsseg_bench.records.request import OFFICIAL, RunRequest
 from fsseg_bench.records.settings import RunSettings
 from fsseg_bench.values import list_of, plain_value, text_of

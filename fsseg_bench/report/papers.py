@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fsseg_bench.errors import UserError, unknown
-from fsseg_bench.protocol.load import builtin_protocols, load_protocol, prepared_protocols
+from fsseg_bench.protocol.find import builtin_protocols, prepared_protocols
+from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.statistics import Metric
 from fsseg_bench.report.published import Erratum, FoldOrMean, PrintedSeen, PublishedNumber

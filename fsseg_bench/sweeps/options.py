@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fsseg_bench.errors import UserError, unknown
+from fsseg_bench.protocol.data_spec import LIST_KEYS
+from fsseg_bench.protocol.find import builtin_protocols
 from fsseg_bench.protocol.lists import absolute_lists, is_count
-from fsseg_bench.protocol.load import builtin_protocols
-from fsseg_bench.protocol.spec import LIST_KEYS
 from fsseg_bench.records.command import absolute_checkpoint
 from fsseg_bench.records.request import RunRequest
 from fsseg_bench.schema import WrongError, fields_of, fitted

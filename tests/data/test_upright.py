@@ -21,7 +21,8 @@ from fsseg_bench.engine.plan import make_plan
 from fsseg_bench.engine.run import execute
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import cache_root
-from fsseg_bench.protocol.load import builtin_protocols, load_protocol
+from fsseg_bench.protocol.find import builtin_protocols
+from fsseg_bench.protocol.load import load_protocol
 from tests.support.datasets import tiny_protocol, write_class_folders, write_coco, write_voc
 from tests.support.photos import exif
 from tests.support.tiny_run import tiny_request

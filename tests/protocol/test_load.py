@@ -11,8 +11,11 @@ from fsseg_bench.data.sources.shapes import ShapesKeys
 from fsseg_bench.data.sources.voc import VocKeys, VocSource
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import folder
-from fsseg_bench.protocol.load import builtin_protocols, load_protocol
-from fsseg_bench.protocol.spec import CheckpointSpec, DataSpec, EpisodeSpec, ImageSpec, ScoringSpec
+from fsseg_bench.protocol.data_spec import DataSpec
+from fsseg_bench.protocol.episode_spec import EpisodeSpec
+from fsseg_bench.protocol.find import builtin_protocols
+from fsseg_bench.protocol.load import load_protocol
+from fsseg_bench.protocol.spec import CheckpointSpec, ImageSpec, ScoringSpec
 from tests.support.protocol_text import TEXT, changed, refused, with_source, write
 
 

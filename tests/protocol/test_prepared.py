@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.load import builtin_protocols, load_protocol, prepared_protocols
+from fsseg_bench.protocol.find import builtin_protocols, prepared_protocols
+from fsseg_bench.protocol.load import load_protocol
 
 
 def written(root: Path, name: str = "lvis92i-1shot", more: str = "") -> Path:

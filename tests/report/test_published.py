@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from fsseg_bench.protocol.load import builtin_protocols
+from fsseg_bench.protocol.find import builtin_protocols
 from fsseg_bench.report.find_papers import papers
 from fsseg_bench.report.published import PublishedNumber, mean_note
 

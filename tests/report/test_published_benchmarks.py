@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg_bench.protocol.load import builtin_protocols
+from fsseg_bench.protocol.find import builtin_protocols
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.find_papers import papers
 from fsseg_bench.report.paper import paper_table

@@ -11,7 +11,8 @@ import pytest
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.catalogue import backbone_names
 from fsseg_bench.paths import folder
-from fsseg_bench.protocol.load import builtin_protocols, load_protocol
+from fsseg_bench.protocol.find import builtin_protocols
+from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.registry import method_names
 from fsseg_bench.report.commands import Installation
 from fsseg_bench.report.find_papers import papers

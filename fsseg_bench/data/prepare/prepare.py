@@ -20,7 +20,8 @@ from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.data.prepare.verify import verify
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
-from fsseg_bench.protocol.load import PREPARED, load_protocol, prepared_protocols
+from fsseg_bench.protocol.find import PREPARED, prepared_protocols
+from fsseg_bench.protocol.load import load_protocol
 from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.storage.files import remove_leftovers, write_atomic, writing
 from fsseg_bench.storage.lock import FolderLock

@@ -23,7 +23,8 @@ from fsseg_bench.data.prepare.sources import Dataset, find_dataset, of_protocol_
 from fsseg_bench.data.source import Source
 from fsseg_bench.errors import NotHereError, UserError
 from fsseg_bench.progress import Progress
-from fsseg_bench.protocol.spec import Protocol, is_list_file
+from fsseg_bench.protocol.data_spec import is_list_file
+from fsseg_bench.protocol.spec import Protocol
 
 _THREADS = 4
 Lists = Mapping[str, Sequence[str]]

@@ -20,7 +20,8 @@ from fsseg_bench.data.masks import check_mask_size, read_labels
 from fsseg_bench.data.sbd import read_sbd_labels
 from fsseg_bench.data.source import Content, Source
 from fsseg_bench.errors import UserError
-from fsseg_bench.protocol.spec import Protocol, is_list_file
+from fsseg_bench.protocol.data_spec import is_list_file
+from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.schema import Must, later
 
 _TRAINAUG = "trainaug"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from fsseg_bench.protocol.load import LIST_GIVEN, builtin_protocols, load_protocol
+from fsseg_bench.protocol.find import builtin_protocols
+from fsseg_bench.protocol.load import LIST_GIVEN, load_protocol
 from fsseg_bench.report.blocks import same_rules
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.grouping import Row

@@ -20,7 +20,7 @@ from fsseg_bench.data.prepare.manifest import Content, Manifest, crc_of, read_ma
 from fsseg_bench.data.prepare.sources import Dataset
 from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
-from fsseg_bench.protocol.load import PREPARED, prepared_protocols
+from fsseg_bench.protocol.find import PREPARED, prepared_protocols
 from fsseg_bench.storage.files import atomic_writer, link_atomic, make_folder, remove_leftovers, writing
 
 
