@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import places_of, run_places, selected, selecting
-from fsseg_bench.cli.output import Form, put_tables
+from fsseg_bench.cli.output import Form, put, put_tables
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.kept import kept_steps
 from fsseg_bench.report.contender import Contender, match
@@ -27,14 +27,16 @@ from fsseg_bench.report.conventions import conventions_tables
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "markdown", "latex", "csv"]),
+    type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
     default="table",
     show_default=True,
     help="table: drawn on a terminal, Markdown elsewhere.",
 )
 @click.option("--out", type=click.Path(), help="Write to this file instead of the screen.")
 @run_places("--checkpoints: ")
-def conventions(contenders: tuple[str, ...], checkpoints: bool, form: Form, out: str | None, **options: Any) -> None:
+def conventions(
+    contenders: tuple[str, ...], checkpoints: bool, form: Form | Literal["json"], out: str | None, **options: Any
+) -> None:
     """Score the same predictions under every convention in use.
 
     RUNS are methods' names (perhaps with settings: "biopt,steps=5"), run folders, or folders that hold runs, as of
@@ -47,7 +49,13 @@ def conventions(contenders: tuple[str, ...], checkpoints: bool, form: Form, out:
     found = selected(contenders, **options)
     if checkpoints:
         _count(found, places)
-    put_tables(conventions_tables(found, checkpoints=checkpoints), form, out)
+    tables = conventions_tables(found, checkpoints=checkpoints)
+    if form == "json":
+        from fsseg_bench.report.text import to_json
+
+        put(to_json(tables), out)
+    else:
+        put_tables(tables, form, out)
 
 
 def _count(contenders: Sequence[Contender], places: Mapping[str, Any]) -> None:

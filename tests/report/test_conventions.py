@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from fsseg_bench.cli.conventions import conventions
 from fsseg_bench.report.conventions import conventions_tables
 from fsseg_bench.report.model import MISSING, Table
 from fsseg_bench.report.select import select
@@ -13,6 +16,7 @@ from tests.support.runs import write_run
 
 BETTER = (((1,), (60, 10, 0, 30)), ((2,), (60, 10, 0, 30)))  # IoU 30/40 of both classes
 WORSE = (((1,), (60, 10, 10, 20)), ((2,), (60, 10, 10, 20)))  # 20/40
+THIRDS = (((1,), (60, 10, 10, 10)), ((2,), (60, 10, 10, 10)))  # 10/30
 NATIVE = [[0, 0, 50, 50]] * 2
 
 
@@ -37,6 +41,16 @@ def test_scores_differences_and_what_changes_the_order(tmp_path: Path) -> None:
     assert texts(binary, "foreground alone")[0].startswith("75.00")
     assert "confusions twice" not in [line[0].text for line in binary.rows]
     assert mean.rows[2][2].value == pytest.approx(25)
+
+
+def test_json_has_the_numbers_unrounded(tmp_path: Path) -> None:
+    folders = [str(write_run(tmp_path, own, method=m)) for m, own in (("baseline", THIRDS), ("panet", WORSE))]
+    told = CliRunner().invoke(conventions, [*folders, "--format", "json"])
+    assert told.exit_code == 0, told.output
+    mean, _ = json.loads(told.stdout)["tables"]
+    first = mean["rows"][0]
+    assert first[0]["text"] == "this protocol"
+    assert [cell["value"] for cell in first[2:4]] == [pytest.approx(100 / 3, abs=1e-12), 50]
 
 
 def test_records_without_void_counts_say_so(tmp_path: Path) -> None:
