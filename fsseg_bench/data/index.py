@@ -184,6 +184,7 @@ def build_index(source: Source, protocol: Protocol) -> PairIndex:
     settings = [_FORMAT, str(source.root), data.source, data.options, _code(type(source)), source.classes]
     # Not in the key: min_object_pixels, novel_in_train and folds, which choose among the pairs that are kept.
     settings += [data.train_list, data.test_list, data.train_excludes_test, dict(protocol.list_digests), source.upright]
+    settings += [protocol.home is not None]  # whether copies are looked for
     key = hashlib.sha256(json.dumps(settings, default=vars).encode()).hexdigest()[:32]
     state = source.fingerprint(tuple(dict.fromkeys((*data.train_list, *data.test_list))))
     path = cache_root() / "index" / f"{key}.npz"

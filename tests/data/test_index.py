@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,16 @@ def test_changed_list_and_changed_settings(tmp_path: Path, reads: list[str]) -> 
     assert len({*prints, index.fingerprint}) == 3
     renamed = build(tmp_path, classes=[*CLASSES, "ninth"])
     assert renamed.fingerprint == index.fingerprint
+
+
+def test_the_packages_protocols_and_ones_own_share_no_index(tmp_path: Path) -> None:
+    """Of one's own data copies of a photo are found, of the package's they are left as papers had them."""
+    images = write_voc(tmp_path / "tiny-voc", train=1, val=1) / "JPEGImages"
+    shutil.copy(images / "val_c1_0.jpg", images / "train_c1_0.jpg")
+    own = tiny_protocol(tmp_path, "voc")
+    packaged, source = replace(own, home=None), open_source(own)
+    left_out = [build_index(source, protocol).left_out for protocol in (own, packaged, own, packaged)]
+    assert left_out == [{"train_c1_0": "val_c1_0"}, {}] * 2
 
 
 def test_damaged_cache_is_made_again(tmp_path: Path, reads: list[str], cache: Path) -> None:
