@@ -14,6 +14,7 @@ from fsseg_bench.cli.output import put, put_tables
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.controls import DRAWS
 from fsseg_bench.records.controls import find_controls
+from fsseg_bench.records.read import RecordError, StoredRun
 from fsseg_bench.report.controls import controls_json, controls_table, readings
 
 if TYPE_CHECKING:
@@ -79,7 +80,15 @@ def _measure(contenders: Sequence[Contender], draws: int, places: dict[str, Any]
     for contender in contenders:
         for fold, seeds in contender.runs.items():
             for seed, run in seeds.items():
-                stored = find_controls(run)
-                if stored is None or stored.draws != draws:
+                if not _are_there(run, draws):
                     progress = screen_progress(f"{contender.label} fold {fold} seed {seed}, controls:")
                     measure_controls(run.folder, draws, RunPlaces(**places), progress, opened)
+
+
+def _are_there(run: StoredRun, draws: int) -> bool:
+    """Whether a run has its controls; damaged ones are measured again, and the engine says so."""
+    try:
+        stored = find_controls(run)
+    except RecordError:
+        return False
+    return stored is not None and stored.draws == draws

@@ -51,7 +51,7 @@ def measure_controls(
     """
     found = open_run(folder, places, opened)
     controls = controls_of(found.plan, draws)
-    with FolderLock(folder):
+    with FolderLock(folder, "measuring controls", "wait for it: what it has measured is not measured again"):
         return _measure(found, controls, draws, progress or Progress())
 
 
@@ -79,9 +79,10 @@ def _measure(found: OpenRun, controls: Sequence[Control], draws: int, progress: 
             # without paths and hosts, so that a pack may hold the file as it is
             made = {"device": describe(own.model.device), "provenance": provenance()}
             log.append({**header, **without_machine(made)})
-        for control in controls:
+        for number, control in enumerate(controls, start=1):
             if not is_complete(len(control.table), done[control.name]):
-                own.measure(control, log, len(done[control.name]), progress)
+                title = f"{control.name} ({number} of {len(controls)})"
+                own.measure(control, log, len(done[control.name]), progress, title)
     return path
 
 
@@ -129,12 +130,12 @@ class _Measured:
 
         self._own.run(sink, progress=progress)
 
-    def measure(self, control: Control, log: LineLog, start: int, progress: Progress) -> None:
-        """Counts what is missing of a control, from its episode ``start`` on."""
+    def measure(self, control: Control, log: LineLog, start: int, progress: Progress, title: str) -> None:
+        """Counts what is missing of a control, from its episode ``start`` on; progress is told by the ``title``."""
         evaluator = self._evaluator(control)
         refused = (NotFiniteError, *(_MASKLESS if control.mask == "empty" else ()))
         try:
-            evaluator.run(lambda result: log.append(_row(control, result)), start, progress)
+            evaluator.run(lambda result: log.append(_row(control, result)), start, progress, title)
         except refused as error:
             progress.say(f"{control.name}: left out, {error}")
             log.append({"control": control.name, "refused": f"{type(error).__name__}: {error}"})

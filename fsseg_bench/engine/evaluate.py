@@ -97,9 +97,15 @@ class Evaluator:
         self._encoding = False
         self.head_batch = self.setting.head_batch
 
-    def run(self, sink: Callable[[EpisodeResult], None], start: int = 0, progress: Progress | None = None) -> None:
+    def run(
+        self,
+        sink: Callable[[EpisodeResult], None],
+        start: int = 0,
+        progress: Progress | None = None,
+        title: str = "evaluate",
+    ) -> None:
         """Evaluates episodes ``start`` .. end in order and hands each result to ``sink``."""
-        self.run_heads((self.model,), lambda results: sink(results[0]), start, progress)
+        self.run_heads((self.model,), lambda results: sink(results[0]), start, progress, title)
 
     def run_heads(
         self,
@@ -107,6 +113,7 @@ class Evaluator:
         sink: Callable[[tuple[EpisodeResult, ...]], None],
         start: int = 0,
         progress: Progress | None = None,
+        title: str = "evaluate",
     ) -> None:
         """The same for several models that read this one's features; ``sink`` gets a result of each.
 
@@ -119,7 +126,7 @@ class Evaluator:
         try:
             with (
                 Feed(self.source, self.setting.workers) as feed,
-                progress.meter("evaluate", len(self.table), start) as meter,
+                progress.meter(title, len(self.table), start) as meter,
             ):
                 chunks = self._chunks(feed, heads, start, progress.say)
                 # a GPU computes the next chunk while the results of one come to the host and are written

@@ -96,14 +96,14 @@ def _verdicts(run: StoredRun, parts: dict[str, Callable[[StoredRun], str]]) -> I
         except _AbsentError:
             continue
         except UnableError as error:
-            yield Verdict(part, True, _short(error, run.folder), done=False)
+            yield Verdict(part, True, _short(error, run.folder, part), done=False)
         except (UserError, OSError) as error:
-            yield Verdict(part, False, _short(error, run.folder))
+            yield Verdict(part, False, _short(error, run.folder, part))
 
 
-def _short(error: Exception, folder: Path) -> str:
-    """The message without the folder, which the reader knows."""
-    return str(error).replace(f"{folder}/", "").removeprefix(f"{folder}: ")
+def _short(error: Exception, folder: Path, part: str = "") -> str:
+    """The message without the folder, and the file at its beginning, which the reader knows."""
+    return str(error).replace(f"{folder}/", "").removeprefix(f"{folder}: ").removeprefix(f"{part}: ")
 
 
 def _run(run: StoredRun) -> str:

@@ -40,7 +40,7 @@ class Part(NamedTuple):
     share: float
     """Of the sum of the three; of unbiased estimates, and so at times below 0."""
     interval: Interval
-    """Of the share, at 95 %, within 0 and 1."""
+    """Of the share, at 95 %; around an unbiased share, so that its ends may lie below 0 or above 1."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def components(
         least = min(least, len(known))
     half = t_quantile(0.975, least - 1) * np.sqrt(variance)
     query, support, both = (
-        Part(float(v), float(share), Interval(max(0.0, float(share - h)), min(1.0, float(share + h)), float(h)))
+        Part(float(v), float(share), Interval(float(share - h), float(share + h), float(h)))
         for v, share, h in zip(found, found / found.sum(), half, strict=True)
     )
     return Components(query, support, both, int(q.max()) + 1, int(s.max()) + 1, len(first))

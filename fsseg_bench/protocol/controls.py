@@ -70,7 +70,10 @@ def make_controls(
         UserError: several ways, one class in the fold, a class with too few images, or less than 2 draws.
     """
     if table.ways > 1:
-        raise UserError(f"controls are of 1-way episodes; these are {table.ways}-way (--way 1 chooses runs)")
+        raise UserError(
+            f"controls are of 1-way episodes, and this run is {table.ways}-way: name 1-way runs (--way 1, where "
+            "there are some)"
+        )
     if len(pairs) < 2:
         raise UserError("a fold of one class has no supports of another class, so there is nothing to control with")
     if draws < 2:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsseg_bench.records.lines import Chain, parse_lines, read_lines
+from fsseg_bench.records.lines import Chain, LinesError, parse_lines, read_lines
 from fsseg_bench.records.read import RecordError, StoredRun
 
 if TYPE_CHECKING:
@@ -105,7 +105,10 @@ def find_controls(run: StoredRun) -> StoredControls | None:
         RecordError: the run is not done; the file is damaged, was edited, or belongs to another run.
     """
     path = run.folder / CONTROLS_FILE
-    header, *rows = read_lines(path, Chain(run.info.identity, required=True)) or [{}]
+    try:
+        header, *rows = read_lines(path, Chain(run.info.identity, required=True)) or [{}]
+    except LinesError as error:
+        raise RecordError(f"{error}; remove it and give 'fsseg-bench controls' again") from error
     return _counts(run, path, header, rows) if header else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from fsseg_bench.protocol.components import Components, Part, components
 from fsseg_bench.protocol.controls import MASKS
 from fsseg_bench.protocol.image_variance import Estimate, estimates, image_effects
 from fsseg_bench.protocol.images import EpisodeImages
-from fsseg_bench.protocol.paired import Difference, Replicas, overall_differences, overall_scores
+from fsseg_bench.protocol.paired import ALIKE, Difference, Replicas, overall_differences, overall_scores
 from fsseg_bench.protocol.statistics import FoldCounts, Influence, Interval, averaged
 from fsseg_bench.records.controls import ControlCounts, StoredControls, find_controls
+from fsseg_bench.records.read import RecordError
 from fsseg_bench.records.settings import ShownSettings
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.contender import Contender, match
@@ -27,6 +28,10 @@ from fsseg_bench.report.scored import ScoredRun, score_runs
 from fsseg_bench.storage.json_text import plain
 
 HOW = "fsseg-bench controls"
+_PARTS = ("query", "support", "interaction")
+_ALIKE = "no interval: every episode counts alike with a support of another class"
+_MOST_UNCERTAIN = 25.0
+"""Points: shares of the variance with wider intervals than twice that are not said in words."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Number:
     high: float | None = None
     half: float | None = None
     """Half the width of the interval before its ends were cut off at the ends of the scale."""
+    note: str = ""
+    """Why there is no interval."""
 
 
 @dataclass(frozen=True)
@@ -77,20 +84,38 @@ class Reading:
     @property
     def sentence(self) -> str:
         """The reading in words."""
-        said = [
-            f"uses its support by {_plus_minus(self.use)} points (mean-IoU {self.own.value:.1f}, with a support of "
-            f"another class {self.controls['wrong'].value:.1f})"
-        ]
+        said = [self._use]
         if self.alarm is not None:
             said.append(f"predicts {_plus_minus(self.alarm)} % foreground where there is none")
         if self.components is not None:
-            found = self.components
-            shares = [100 * part.share for part in (found.query, found.support, found.interaction)]
-            said.append(
-                f"of the variance between episodes of a class, {shares[0]:.0f} % is the query's, {shares[1]:.0f} % the "
-                f"support's, {shares[2]:.0f} % of the two together"
-            )
+            said.append(self._variance(self.components))
         return f"{self.label}: {'; '.join(said)}."
+
+    @property
+    def _use(self) -> str:
+        use = self.use
+        scores = f"mean-IoU {self.own.value:.1f}, with a support of another class {self.controls['wrong'].value:.1f}"
+        if use.note == _ALIKE:
+            return f"does not use its support: every episode counts alike with a support of another class ({scores})"
+        if use.low is None or use.high is None:
+            return f"uses its support by {use.value:.1f} points, {use.note} ({scores})"
+        if use.low <= 0 <= use.high:
+            return f"whether it uses its support cannot be told: by {_plus_minus(use)} points ({scores})"
+        return f"uses its support by {_plus_minus(use)} points ({scores})"
+
+    def _variance(self, found: Components) -> str:
+        shares = [_percent(part.share, part.interval) for part in (found.query, found.support, found.interaction)]
+        widest = max(share.half or 0.0 for share in shares)
+        if widest > _MOST_UNCERTAIN:
+            return (
+                "how much of the variance between episodes of a class is the query's and the support's cannot be told "
+                f"from so few (± {widest:.0f} points)"
+            )
+        query, support, both = (f"{share.value:.0f} ± {share.half:.0f} %" for share in shares)
+        return (
+            f"of the variance between episodes of a class, {query} is the query's, {support} the support's, {both} of "
+            "the two together"
+        )
 
 
 def _plus_minus(number: Number) -> str:
@@ -149,7 +174,8 @@ def _reading(label: str, folds: Sequence[Sequence[_Measured]]) -> Reading:
     sides += [[[one.fold(name) for one in seeds] for seeds in folds] for name in names]
     scores = [_number(found) for found in overall_scores(sides, "mean")]
     (difference,) = overall_differences(sides, [(1, 0)], "mean")
-    use = _percent(difference.value, _interval(difference))
+    use = _percent(difference.value, _interval(difference), difference.unknown)
+    use = replace(use, note=_ALIKE) if difference.unknown == ALIKE else use
     alarm, without = _alarm(folds)
     draws = [one.stored.draws for one in every]
     episodes = sum(len(seeds[0].run.counts.classes) for seeds in folds)
@@ -158,7 +184,7 @@ def _reading(label: str, folds: Sequence[Sequence[_Measured]]) -> Reading:
 
 
 def _number(found: Estimate) -> Number:
-    return _percent(found.value, found.interval())
+    return _percent(found.value, found.interval(), found.unknown)
 
 
 def _interval(found: Difference) -> Interval | None:
@@ -167,8 +193,10 @@ def _interval(found: Difference) -> Interval | None:
     return Interval(found.low, found.high, max(found.value - found.low, found.high - found.value))
 
 
-def _percent(value: float, interval: Interval | None) -> Number:
-    return Number(100 * value, *([] if interval is None else [100 * end for end in interval]))
+def _percent(value: float, interval: Interval | None, unknown: str = "") -> Number:
+    if interval is None:
+        return Number(100 * value, note=f"no interval: {unknown}")
+    return Number(100 * value, 100 * interval.low, 100 * interval.high, 100 * interval.half)
 
 
 def _alarm(folds: Sequence[Sequence[_Measured]]) -> tuple[Number | None, int]:
@@ -244,18 +272,19 @@ def controls_table(contenders: Sequence[Contender], notes: Sequence[str], found:
 def tables_of_controls(collection: Collection) -> list[Table]:
     """A table for each protocol and setting of which a run has controls, a row for each row of the table of runs.
 
-    Raises:
-        RecordError: a file of controls is damaged, was edited, or belongs to another run.
+    A row with a damaged file of controls is left out, and the table says so.
     """
     made = []
     for number, runs in enumerate(runs for _, runs in sorted(collection.by_rules.items())):
         rows = group_rows(runs, collection)
         for shot in sorted({shot for row in rows for shot in row.runs}):
             own = [(row, [row.runs[shot][fold] for fold in sorted(row.runs[shot])]) for row in rows if shot in row.runs]
-            known = [(row, of_row) for row, of_row in own if all(map(_has_controls, of_row))]
+            damaged: list[str] = []
+            known = [(row, of_row) for row, of_row in own if all(_has_controls(run, damaged) for run in of_row)]
             found = [_reading(_label(row), [[_measured(run)] for run in of_row]) for row, of_row in known]
             lacking = len(own) - len(known)
             notes = [f"{lacking} of {len(own)} rows are not measured in all folds: '{HOW}' does."] if lacking else []
+            notes += map(printable, damaged)
             if found:
                 settings = known[0][1][0].record.settings
                 made.append(_table(settings, found, notes, f"controls-{number + 1}-{settings.way}-way-{shot}-shot"))
@@ -266,8 +295,12 @@ def _label(row: Row) -> str:
     return " ".join(filter(None, (row.method, row.backbone, row.variant)))
 
 
-def _has_controls(run: ScoredRun) -> bool:
-    return run.images is not None and find_controls(run.record) is not None
+def _has_controls(run: ScoredRun, damaged: list[str]) -> bool:
+    try:
+        return run.images is not None and find_controls(run.record) is not None
+    except RecordError as error:
+        damaged.append(f"{error}.")
+        return False
 
 
 def _table(settings: ShownSettings, found: Sequence[Reading], notes: Sequence[str], name: str) -> Table:
@@ -289,19 +322,25 @@ def _table(settings: ShownSettings, found: Sequence[Reading], notes: Sequence[st
 
 def _remarks(found: Sequence[Reading]) -> list[str]:
     lacking = [one for one in found if one.queries_without < one.episodes]
-    said = ["The mask shifted is rolled down and to the right by half of the input's side."]
+    counts = [count for one in found for count in one.drawn]
+    draws = " to ".join(map(str, dict.fromkeys((min(counts), max(counts)))))
+    said = [
+        "The mask shifted is rolled down and to the right by half of the input's side.",
+        f"Variance: of the IoU of single episodes, with {draws} further draws of supports for each query. "
+        "Shares are unbiased, so that one near 0 may come out below it.",
+    ]
     if lacking:
-        counts = "; ".join(f"{one.label} {one.queries_without:,} of {one.episodes:,}" for one in lacking)
-        said.append(
-            printable(f"A query that shows all classes of its fold has no absent one. Episodes left: {counts}.")
-        )
+        left = "; ".join(f"{one.label} {one.queries_without:,} of {one.episodes:,}" for one in lacking)
+        said.append(printable(f"A query that shows all classes of its fold has no absent one. Episodes left: {left}."))
     return said
 
 
 def _cell(number: Number | None, one: Reading, key: str) -> Cell:
     if number is None:
         return Cell(MISSING, note=printable(one.refused.get(key, "")))
-    return Cell(_plus_minus(number), number.value, number.low, number.high)
+    if key in _PARTS and (number.half or 0.0) > 100:
+        return Cell(MISSING, note=f"cannot be told from so few episodes (± {number.half:.0f} points)")
+    return Cell(_plus_minus(number), number.value, number.low, number.high, note=number.note)
 
 
 def controls_json(contenders: Sequence[Contender], notes: Sequence[str], found: Sequence[Reading]) -> str:

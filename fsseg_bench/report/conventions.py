@@ -20,7 +20,7 @@ _MOST_NAMED = 3
 _LABELS = ("convention", "used by")
 NOT_HERE = (
     "What other images, masks, lists, supports or query scales would have given cannot be told from these predictions: "
-    "supports with repetitions are `--set protocol.episodes.support_replacement=true`, scales are `--scales`."
+    "such runs are made with the protocol's episodes.support_replacement set true, or with --scales."
 )
 
 
@@ -162,11 +162,14 @@ def _row(worth: Worth, protocol: Worth) -> tuple[Cell, ...]:
         if score is None or before is None:
             cells.append(Cell(MISSING))
             continue
-        difference = "" if worth is protocol else f" ({score - before:+.2f})"
+        difference = "" if worth is protocol else f" ({round(score - before, 2) + 0.0:+.2f})"  # no minus before 0
         cells.append(Cell(f"{score:.2f}{difference}", score))
     if worth is protocol:
         order = ", ".join(str(i + 1) for i in np.argsort(-np.asarray(worth.scores, np.float64), kind="stable"))
-        return (*labels, *cells, Cell(order if count > 1 else MISSING, note="by the columns' numbers, best first"))
+        note = "by the columns' numbers, best first"
+        return (*labels, *cells, Cell(order, note=note) if count > 1 else Cell(MISSING))
     named = "; ".join(f"{upper} over {lower}" for upper, lower in worth.swapped[:_MOST_NAMED])
     more = f" and {len(worth.swapped) - _MOST_NAMED} pairs more" if len(worth.swapped) > _MOST_NAMED else ""
+    if count < 2:
+        return (*labels, *cells, Cell(MISSING))
     return (*labels, *cells, Cell(printable(f"changes: {named}{more}") if named else "the same"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import PurePath
 from typing import Any
 
 from fsseg_bench.errors import UserError, unknown
 from fsseg_bench.records.read import StoredRun
-from fsseg_bench.records.settings import flat
+from fsseg_bench.records.settings import RunSettings, flat
 from fsseg_bench.report.collect import Collection
 from fsseg_bench.report.words import HEX, given_list
 
@@ -76,7 +76,8 @@ def fitting(runs: Sequence[StoredRun], key: str, value: str, text: str) -> list[
         UserError: no run does, or no setting is called so.
     """
     leaves = [(run, dict(flat(run.settings.to_json())) | parameters_of(run)) for run in runs]
-    names = {name for _, settings in leaves for name in settings}
+    optional = {one.name for one in fields(RunSettings) if one.default is None}  # null where none of the runs has it
+    names = {name for _, settings in leaves for name in settings} | optional
     if key == "dataset":
         found = [run for run in runs if value in _datasets(run)]
         values = {name for run in runs for name in _datasets(run)}

@@ -19,6 +19,8 @@ from fsseg_bench.report.words import given_list
 from fsseg_bench.values import key_values
 
 _MOST_SHOWN = 6
+_OPTIONS = {"protocol_label": "--dataset NAME", "way": "--way N", "shot": "--shot K", "backbone": "--backbone NAME"}
+"""Settings that options choose."""
 _UNFINISHED = "its only run is not finished; give its command"
 
 
@@ -145,8 +147,10 @@ def _ambiguous(text: str, examples: Sequence[StoredRun]) -> UserError:
             values[key][shown_value(settings[key]) if key in settings else "not set"] = None
     differing = [f"{key}: {' / '.join(texts)}" for key, texts in values.items() if len(texts) > 1]
     listing = "; ".join(differing[:_MOST_SHOWN]) + ("; ..." if len(differing) > _MOST_SHOWN else "")
-    key = differing[0].partition(":")[0]
-    key, option = ("dataset", "--dataset NAME") if key == "protocol_label" else (key, f"--where {key}=VALUE")
+    keys = [key for key, texts in values.items() if len(texts) > 1]
+    key = next((key for key in keys if key in _OPTIONS), keys[0])
+    option = _OPTIONS.get(key, f"--where {key}=VALUE")
+    key = "dataset" if key == "protocol_label" else key
     return UserError(
         f"{text}: runs with {len(examples)} different settings fit ({listing}). Choose with {option} for all, "
         f"METHOD,{key}=VALUE for one, or give a folder"

@@ -176,12 +176,13 @@ def test_what_is_there_is_taken_and_what_was_stopped_goes_on(made: Path) -> None
     measure_controls(folder, progress=again)
     assert not again.notes
     lines = whole.splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:20]) + lines[20][:30])  # ends within a line of the second control
+    path.write_bytes(b"".join(lines[:20]) + lines[20][:30])  # ends within a line of the third control
     assert find_controls(read_run(folder)) is None
     progress = Watched()
     measure_controls(folder, progress=progress)
     assert path.read_bytes().splitlines()[1:] == whole.splitlines()[1:]
-    assert len(progress.notes["evaluate"]) == len(lines) - 20
+    assert sum(map(len, progress.notes.values())) == len(lines) - 20
+    assert next(iter(progress.notes)) == "empty (3 of 9)"
 
 
 def test_other_draws_are_other_controls_and_edited_ones_are_made_again(made: Path) -> None:
@@ -220,5 +221,5 @@ def test_several_ways_are_refused(made: Path) -> None:
     plan: Plan = make_plan(request(made, "copyist", way=2))
     from fsseg_bench.engine.controls import controls_of as made_of
 
-    with pytest.raises(UserError, match="controls are of 1-way episodes; these are 2-way"):
+    with pytest.raises(UserError, match="controls are of 1-way episodes, and this run is 2-way"):
         made_of(plan, 4)

@@ -109,7 +109,7 @@ def test_an_episode_lacks_the_draws_that_its_class_has_no_sets_for() -> None:
     [
         ({"pairs": {1: PAIRS[1]}}, "a fold of one class has no supports of another class"),
         ({"draws": 1}, "--draws 1: at least 2"),
-        ({"table": EpisodeTable(((1, 2),), ("1a",), ((("1b",), ("2b",)),))}, "these are 2-way"),
+        ({"table": EpisodeTable(((1, 2),), ("1a",), ((("1b",), ("2b",)),))}, "this run is 2-way"),
     ],
 )
 def test_what_has_no_controls(changes: dict[str, object], told: str) -> None:

@@ -11,10 +11,11 @@ from click.testing import CliRunner
 
 from fsseg_bench.cli.controls import controls
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.controls import CONTROLS_FILE
 from fsseg_bench.report.controls import Reading, readings
 from fsseg_bench.report.make import make_report
 from fsseg_bench.report.select import select
-from tests.support.controlled import QUERIES, TABLE, write_controlled
+from tests.support.controlled import OWN, QUERIES, TABLE, row, write_controlled
 from tests.support.runs import write_run
 
 
@@ -56,6 +57,35 @@ def test_shares_of_the_variance_by_hand(tmp_path: Path) -> None:
     assert found.total == pytest.approx(total / 9)
     parts = found.query, found.support, found.interaction
     assert [part.share for part in parts] == pytest.approx([query / total, support / total, both / total])
+
+
+def test_what_cannot_be_told_is_said_so(tmp_path: Path) -> None:
+    def sentence(name: str, wrong: list[list[int]]) -> str:
+        rows = [row(i, 3 - int(QUERIES[i][0]), "w", counts) for i, counts in enumerate(wrong)]
+        return reading(write_controlled(tmp_path / name, wrong=rows)).sentence
+
+    assert "cannot be told from so few (± 375 points)" in sentence("own", OWN)  # six episodes, three draws
+    assert "does not use its support: every episode counts alike with a support of another class" in sentence("a", OWN)
+    better = [[70, 0, 0, 30], *OWN[1:]]
+    assert "whether it uses its support cannot be told: by -" in sentence("b", better)
+
+
+def test_shares_that_no_number_tells_are_no_cells(tmp_path: Path) -> None:
+    write_controlled(tmp_path)
+    text = make_report(root=tmp_path, controls=True).text("markdown")
+    assert "cannot be told from so few episodes (± 375 points)" in text
+    assert "with 3 further draws of supports for each query" in text
+
+
+def test_a_damaged_file_leaves_its_row_out(tmp_path: Path) -> None:
+    path = write_controlled(tmp_path) / CONTROLS_FILE
+    path.write_bytes(path.read_bytes().replace(b"[90,10,0,0]", b"[99,1,0,0]"))
+    write_controlled(tmp_path / "second", method="biopt")
+    made = make_report(root=tmp_path)
+    assert "biopt resnet18: uses its support by 41.8" in made.text("html")
+    text = make_report(root=tmp_path, controls=True).text("markdown")
+    assert "1 of 2 rows are not measured in all folds" in text
+    assert "remove it and give 'fsseg-bench controls' again" in text
 
 
 def test_the_command_prints_what_is_there_already(tmp_path: Path) -> None:

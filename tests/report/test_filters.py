@@ -33,6 +33,7 @@ def test_conditions_are_fulfilled_together(root: Path) -> None:
     assert names(root, "panet", "baseline", fold="2", dataset="toy") == (["baseline 2", "panet 2"], [], 3)
     assert names(root, shot="5") == (["panet 1", "panet 2"], [], 3)
     assert names(root, steps="5") == ([], ["biopt"], 4)
+    assert names(root, merge="null", shot="5") == (["panet 1", "panet 2"], [], 3)  # none of them has it set
 
 
 def test_what_no_run_has_is_said(root: Path) -> None:
@@ -42,6 +43,8 @@ def test_what_no_run_has_is_said(root: Path) -> None:
         names(root, shot="3")
     with pytest.raises(UserError, match=r"no run has shot=5; there is 1$"):
         names(root, "baseline", shot="5")
+    with pytest.raises(UserError, match=r"no run has merge=softmax; there is null$"):
+        names(root, merge="softmax")
     with pytest.raises(UserError, match=rf"^{root}: unknown setting 'shots'. Did you mean 'shot'"):
         names(root, shots="5")
 

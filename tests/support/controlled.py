@@ -25,9 +25,10 @@ DRAWN = ([20, 10, 10], [30, 10, 20], [30, 20, 20], [10, 20, 0], [10, 10, 30], [3
 """Hits of each query with each of three sets of supports of its class; 30 pixels of each, and no false alarm."""
 
 
-def write_controlled(root: Path, **changes: Any) -> Path:
+def write_controlled(root: Path, method: str = "baseline", **changes: Any) -> Path:
     """Writes the run and its controls, and gives the folder. ``changes`` are rows of a control, by its name."""
-    folder = write_run(root, [((int(q[0]),), own) for q, own in zip(QUERIES, OWN, strict=True)], table=TABLE)
+    episodes = [((int(q[0]),), own) for q, own in zip(QUERIES, OWN, strict=True)]
+    folder = write_run(root, episodes, table=TABLE, method=method)
     rows: dict[str, list[dict[str, Any]]] = {
         "wrong": [row(i, 3 - int(QUERIES[i][0]), "w", counts) for i, counts in enumerate(WRONG)],
         "absent": [row(i, 3 - int(QUERIES[i][0]), "a", counts) for i, counts in ABSENT.items()],
