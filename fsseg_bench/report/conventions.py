@@ -140,7 +140,7 @@ def _table(
             *([WARNING] if chosen and metric == "mean" else []),
             *matched.notes,
             f"Folds: {', '.join(map(str, matched.folds))}. A difference is exact for these predictions; scores are as "
-            "uncertain as `report` says, and an order among methods that `compare` does not tell apart says little.",
+            "uncertain as the report says, and an order among methods that `compare` does not tell apart says little.",
             *(
                 [f"The records do not hold what was predicted at void pixels, so no number for: {', '.join(lacking)}."]
                 if lacking
@@ -169,7 +169,8 @@ def _row(worth: Worth, protocol: Worth) -> tuple[Cell, ...]:
         note = "by the columns' numbers, best first"
         return (*labels, *cells, Cell(order, note=note) if count > 1 else Cell(MISSING))
     named = "; ".join(f"{upper} over {lower}" for upper, lower in worth.swapped[:_MOST_NAMED])
-    more = f" and {len(worth.swapped) - _MOST_NAMED} pairs more" if len(worth.swapped) > _MOST_NAMED else ""
+    left = len(worth.swapped) - _MOST_NAMED
+    more = f" and {left} {'pair' if left == 1 else 'pairs'} more" if left > 0 else ""
     if count < 2:
         return (*labels, *cells, Cell(MISSING))
     return (*labels, *cells, Cell(printable(f"changes: {named}{more}") if named else "the same"))
