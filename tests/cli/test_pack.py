@@ -98,11 +98,11 @@ def _seal(data: bytes) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("tamper", "told"),
     [
-        (_counts, "episodes.jsonl: episodes.jsonl: line 2: its check does not fit"),
+        (_counts, "episodes.jsonl: line 2: its check does not fit"),
         (_score, "scores: mean_iou at input size is 65.0000 % by the counts; run.json says 90.0000 %"),
         (_left_out, "episodes.jsonl: 2 episodes; episodes.csv has 3"),
         (_table, "episodes.csv: these are not the episodes of the run"),
-        (_settings, "episodes.jsonl: episodes.jsonl: line 1: its check does not fit"),
+        (_settings, "episodes.jsonl: line 1: its check does not fit"),
     ],
 )
 def test_tampering_is_found(
