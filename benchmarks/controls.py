@@ -3,8 +3,8 @@
     python -m benchmarks.controls --backbone resnet50 --images 2000 --size 257 --episodes 500
     python -m benchmarks.controls --dataset my.toml --data-root DIR --weights FILE --backbone resnet50
 
-The first has an image for about each query and support, as the episodes of a published benchmark do: the encoder is
-most of an evaluation. The second may have few images in many episodes. Both parts are measured with what they encode,
+The first has an image for about each query and support, as episodes from thousands of images do: the encoder is most
+of an evaluation. The second may have few images in many episodes. Both parts are measured with what they encode,
 predict and count; the controls with the opening of the run as well.
 """
 

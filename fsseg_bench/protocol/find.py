@@ -31,7 +31,7 @@ def find_protocol(name_or_path: str | Path, where: str = "--dataset") -> Path:
         UserError: no such name, a folder, or one whose lists of classes were not written yet; ``where`` it was given.
     """
     text = str(name_or_path)
-    if (inside := Path(text).expanduser() / "protocol.toml").is_file() and text not in builtin_protocols():
+    if (inside := Path(text).expanduser() / PREPARED).is_file() and text not in builtin_protocols():
         raise UserError(f"{text} is a folder; give {inside}")
     if is_path(text) or isinstance(name_or_path, Path):
         return Path(text).expanduser()
