@@ -146,6 +146,10 @@ def parse_trackers(_ctx: click.Context, _param: click.Parameter, value: str) -> 
     return names
 
 
+LISTED = (parse_folds, parse_numbers, parse_seeds, parse_trackers)
+"""Callbacks of options whose one value is a list."""
+
+
 def parse_jobs(_ctx: click.Context, _param: click.Parameter, value: str) -> Jobs:
     """``auto``, or how many runs are made at a time; a click callback.
 
