@@ -18,7 +18,7 @@ import numpy as np
 from fsseg_bench.conventions import Int64
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.generalised import Labels
-from fsseg_bench.records.info import GENERALISED_FILE, RecordError
+from fsseg_bench.records.info import GENERALISED_FILE, RecordError, read_json
 from fsseg_bench.records.read import ASIDE
 from fsseg_bench.storage.files import make_folder, write_atomic
 from fsseg_bench.storage.json_text import write_json
@@ -176,10 +176,7 @@ def read_generalised(folder: Path) -> GeneralisedRun:
     """
     folder = folder.parent if folder.name == RECORD_FILE else folder
     path = folder / RECORD_FILE
-    try:
-        facts = json.loads(_text(path))
-    except ValueError as error:
-        raise RecordError(f"{path}: not valid JSON: {error}") from None
+    facts = read_json(path)
     if not isinstance(facts, dict) or facts.get("schema") != _SCHEMA:
         raise RecordError(f"{path}: not a record of schema {_SCHEMA}")
     if not isinstance(facts.get("settings"), dict) or identity_of(facts["settings"]) != facts.get("identity"):

@@ -158,13 +158,23 @@ def read_info(path: Path) -> RunInfo:
         RecordError: it cannot be read, is truncated, edited, of an unknown schema or status, or a value has a type or
             range that it cannot have; names it and what is wrong.
     """
+    return parse_info(read_json(path), path)
+
+
+def read_json(path: Path, *, optional: bool = False, advice: str = "") -> Any:
+    """What a JSON file of a record holds; None where an ``optional`` one is not there.
+
+    Raises:
+        RecordError: it cannot be read, or is no strict JSON; names it, what is wrong, and ``advice``.
+    """
     try:
-        info = strict_json(regular(path).read_bytes())
+        return strict_json(regular(path).read_bytes())
     except OSError as error:
+        if optional and isinstance(error, FileNotFoundError):
+            return None
         raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise RecordError(f"{path}: not valid JSON, truncated or edited: {error}") from None
-    return parse_info(info, path)
+        raise RecordError(f"{path}: not valid JSON, truncated or edited: {error}{advice and '; '}{advice}") from None
 
 
 def parse_info(info: Any, path: Path) -> RunInfo:

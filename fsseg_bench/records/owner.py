@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fsseg_bench.paths import regular
-from fsseg_bench.records.info import RecordError
+from fsseg_bench.records.info import RecordError, read_json
 from fsseg_bench.schema import parse
-from fsseg_bench.storage.json_text import strict_json, write_json
+from fsseg_bench.storage.json_text import write_json
 
 PACK_FILE: Final = "pack.json"
 
@@ -40,15 +39,8 @@ def owner_of(folder: Path) -> Owner | None:
         RecordError: the note cannot be read.
     """
     path = folder / PACK_FILE
-    try:
-        found = strict_json(regular(path).read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise RecordError(f"{path}: not valid JSON: {error}") from None
-    return parse(Owner, found, path, error=RecordError)
+    found = read_json(path, optional=True)
+    return None if found is None else parse(Owner, found, path, error=RecordError)
 
 
 def note_owner(folder: Path, owner: Owner) -> None:

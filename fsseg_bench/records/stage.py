@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeGuard
 
 from fsseg_bench.errors import LockedError
-from fsseg_bench.paths import regular
 from fsseg_bench.records.info import (
     CHECKPOINT_FILE,
     STAGE_FILE,
@@ -19,6 +18,7 @@ from fsseg_bench.records.info import (
     TRAIN_FILE,
     RecordError,
     folder_name,
+    read_json,
     sealed,
 )
 from fsseg_bench.records.lines import Chain, Inspect, LineLog, Row, read_lines
@@ -26,7 +26,7 @@ from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.settings import identity_hash
 from fsseg_bench.records.training import loss_row
 from fsseg_bench.storage.files import remove_leftovers, writing
-from fsseg_bench.storage.json_text import strict_json, write_json
+from fsseg_bench.storage.json_text import write_json
 from fsseg_bench.storage.lock import FolderLock
 
 _SCHEMA: Final = 1
@@ -69,14 +69,9 @@ def read_stage(folder: Path, key: StageKey) -> dict[str, Any] | None:
         RecordError: the file is damaged, edited, or another training's.
     """
     path = folder / STAGE_FILE
-    try:
-        found = strict_json(regular(path).read_bytes())
-    except FileNotFoundError:
+    found = read_json(path, optional=True, advice=_advice(folder))
+    if found is None:
         return None
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise RecordError(f"{path}: not valid JSON, truncated or edited: {error}; {_advice(folder)}") from None
     if not isinstance(found, dict) or found.get("schema") != _SCHEMA or sealed(found) != found:
         raise RecordError(f"{path}: edited or damaged: it has not the SHA-256 it states; {_advice(folder)}")
     if found.get("identity") != key.identity:
