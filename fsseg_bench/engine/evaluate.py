@@ -21,7 +21,7 @@ from fsseg_bench.engine.head_batch import affordable
 from fsseg_bench.engine.inference import InferenceModel, levels_of, stack_features
 from fsseg_bench.engine.needs import Announcer, FeatureKeys, Needs
 from fsseg_bench.engine.reader import FeatureReader
-from fsseg_bench.engine.results import RESOLUTIONS, ChunkResults, EpisodeResult, Labels, Scored, begin_counting
+from fsseg_bench.engine.results import ChunkResults, EpisodeResult, Labels, Scored, begin_counting
 from fsseg_bench.engine.stopwatch import Stopwatch
 from fsseg_bench.engine.transfer import fetch, send
 from fsseg_bench.errors import LaterError
@@ -30,7 +30,7 @@ from fsseg_bench.method import Episode, Features
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.episodes import EpisodeTable
 from fsseg_bench.protocol.side import Part, Side
-from fsseg_bench.protocol.spec import Resolution
+from fsseg_bench.protocol.spec import RESOLUTIONS, Resolution
 from fsseg_bench.protocol.table import Further
 from fsseg_bench.records.info import Timings
 from fsseg_bench.records.request import CacheDtype

@@ -31,6 +31,7 @@ from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.method import Method
 from fsseg_bench.nn.weight_files import file_hash
 from fsseg_bench.progress import Progress
+from fsseg_bench.protocol.spec import RESOLUTIONS
 from fsseg_bench.records.kept import counts_path, kept_header, kept_steps, same_state, state_path
 from fsseg_bench.records.lines import Chain, LineLog, LinesError, read_lines
 from fsseg_bench.records.provenance import provenance
@@ -139,7 +140,7 @@ def _evaluate(opened: OpenRun, counted: Sequence[_Counted], device: torch.device
 
 
 def _row(result: EpisodeResult) -> dict[str, Any]:
-    counts = {key: getattr(result, key).flatten().tolist() for key in ("input", "native")}
+    counts: dict[str, Any] = {key: getattr(result, key).flatten().tolist() for key in RESOLUTIONS}
     return {"episode": result.episode, **counts}
 
 

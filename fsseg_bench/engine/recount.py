@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fsseg_bench.protocol.spec import RESOLUTIONS
 from fsseg_bench.records.predictions import prediction_labels
 from fsseg_bench.records.read import EpisodeCounts, RecordError
 
@@ -35,10 +36,10 @@ def _of_run(rows: Iterable[Mapping[str, Any]], novel: Sequence[int], ways: int) 
     classes: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
     pooled: dict[tuple[str, bool], list[int]] = defaultdict(lambda: [0, 0])
     for row in rows:
-        for resolution in ("input", "native"):
+        for resolution in RESOLUTIONS:
             _add(row["classes"], row[resolution], ways, resolution, classes, pooled)
     scores: Scores = {}
-    for resolution in ("input", "native"):
+    for resolution in RESOLUTIONS:
         own = [_ratio(*classes[resolution, label]) for label in novel]
         both = [_ratio(*pooled[resolution, is_way]) for is_way in (True, False)]
         scores[resolution] = {"mean_iou": sum(own) / len(own), "binary_iou": sum(both) / 2}

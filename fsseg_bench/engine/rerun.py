@@ -26,6 +26,7 @@ from fsseg_bench.engine.training_data import OpenSources
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Features, Method
 from fsseg_bench.progress import Progress
+from fsseg_bench.protocol.spec import RESOLUTIONS
 from fsseg_bench.records.lines import Chain, LineLog, LinesError, read_lines
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.sweep import same_sweep, sweep_header, sweep_path
@@ -109,7 +110,7 @@ def _sweep(opened: OpenRun, switch: str, values: Sequence[Any], progress: Progre
 
 
 def _row(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    counts = {key: [getattr(r, key).flatten().tolist() for r in results] for key in ("input", "native")}
+    counts: dict[str, Any] = {key: [getattr(r, key).flatten().tolist() for r in results] for key in RESOLUTIONS}
     return {"episode": results[0].episode, **counts}
 
 

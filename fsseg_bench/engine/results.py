@@ -13,9 +13,7 @@ from fsseg_bench.engine.counts import boundary_counts, confusion, predict_labels
 from fsseg_bench.engine.stopwatch import Span
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.side import Side
-from fsseg_bench.protocol.spec import Resolution
-
-RESOLUTIONS: tuple[Resolution, ...] = ("input", "native")
+from fsseg_bench.protocol.spec import RESOLUTIONS, Resolution
 
 
 class NotFiniteError(UserError):

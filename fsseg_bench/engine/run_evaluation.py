@@ -22,7 +22,7 @@ from fsseg_bench.machine import stopping
 from fsseg_bench.machine.share import ALONE, Share
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.scoring import binary_iou, boundary_iou, mean_iou
-from fsseg_bench.protocol.spec import Protocol
+from fsseg_bench.protocol.spec import RESOLUTIONS, Protocol
 from fsseg_bench.records.counts import row_inspector
 from fsseg_bench.records.lines import Inspect
 from fsseg_bench.records.predictions import EpisodeLogs, prediction_inspector, prediction_row
@@ -120,8 +120,8 @@ def _scores(rows: Sequence[dict[str, Any]], novel: Sequence[int], runs: int) -> 
     """Both metrics at both resolutions, in [0, 1]: for people; tables compute them from the counts again."""
     classes = np.asarray([row["classes"] for row in rows])
     side = classes.shape[1] + 1
-    scores = {}
-    for resolution in ("input", "native"):
+    scores: dict[str, dict[str, float]] = {}
+    for resolution in RESOLUTIONS:
         counts = np.asarray([row[resolution] for row in rows], dtype=np.int64).reshape(-1, side, side)
         scores[resolution] = {
             "mean_iou": mean_iou(counts, classes, novel, runs),

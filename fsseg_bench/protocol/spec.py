@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.data_spec import LIST_KEYS, DataSpec
@@ -20,6 +20,7 @@ from fsseg_bench.schema import Must, Range, later, settings_of
 
 Resolution = Literal["input", "native"]
 """Where pixels are counted: at the protocol's input size, or at the query's own."""
+RESOLUTIONS: tuple[Resolution, ...] = get_args(Resolution)
 
 GENERALISED_SCORING = {"background": "base", "overall": "all-classes"}
 """Keys of ``[scoring]`` that have a part in that task alone, with their defaults."""

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fsseg_bench.conventions import Int64
 from fsseg_bench.paths import regular
 from fsseg_bench.protocol.generalised import Labels
+from fsseg_bench.protocol.spec import RESOLUTIONS, Resolution
 from fsseg_bench.records.info import GENERALISED_FILE, RecordError, read_json
 from fsseg_bench.records.read import ASIDE
 from fsseg_bench.storage.files import make_folder, write_atomic
@@ -28,8 +29,6 @@ IMAGES_FILE = "images.jsonl"
 FOLDER = "generalised"
 """Of all such records, below the results folder."""
 _SCHEMA = 1
-Size = Literal["input", "native"]
-SIZES: tuple[Size, ...] = ("input", "native")
 
 
 def identity_of(settings: Mapping[str, Any]) -> str:
@@ -112,7 +111,7 @@ class GeneralisedRun:
         """Whether a line has triples of label, prediction and pixels for each draw, or nothing, at both sizes."""
         if not isinstance(line, dict) or not isinstance(line.get("image"), str):
             return False
-        for own in (line.get(size) for size in SIZES):
+        for own in (line.get(size) for size in RESOLUTIONS):
             if not isinstance(own, list) or len(own) != len(self.seeds):
                 return False
             for counts in (one for one in own if one is not None):
@@ -126,7 +125,7 @@ class GeneralisedRun:
                     return False
         return True
 
-    def confusions(self, size: Size) -> list[Int64]:
+    def confusions(self, size: Resolution) -> list[Int64]:
         """The matrix (C+1, C+1) of each draw of supports, of all its images.
 
         Raises:
@@ -140,7 +139,7 @@ class GeneralisedRun:
             made.append(whole)
         return made
 
-    def terms(self, size: Size) -> list[Int64]:
+    def terms(self, size: Resolution) -> list[Int64]:
         """For each draw what :func:`fsseg_bench.protocol.generalised.terms_of` says of each image, (M, 3, C+1).
 
         Raises:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from fsseg_bench.protocol.spec import RESOLUTIONS
 from fsseg_bench.records.lines import Chain, read_lines
 from fsseg_bench.records.read import RecordError, StoredRun
 from fsseg_bench.records.sweep import counts_of_values
@@ -92,5 +93,5 @@ def _counts(run: StoredRun, step: int) -> KeptCounts | None:
         raise RecordError(f"{path}: belongs to another run or another state; remove it and count again")
     if [row.get("episode") for row in rows] != list(range(len(recorded.classes))):
         raise RecordError(f"{path}: the episodes are not numbered 0, 1, 2, ...; remove it and count again")
-    at_input, native = (counts_of_values(rows, key, 1, getattr(recorded, key), path)[0] for key in ("input", "native"))
+    at_input, native = (counts_of_values(rows, key, 1, getattr(recorded, key), path)[0] for key in RESOLUTIONS)
     return KeptCounts(step, at_input, native)

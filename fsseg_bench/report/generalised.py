@@ -12,7 +12,7 @@ from typing import Any
 
 from fsseg_bench.errors import UserError
 from fsseg_bench.protocol.generalised import NAMES, Scores, intervals, scores
-from fsseg_bench.protocol.spec import Resolution
+from fsseg_bench.protocol.spec import RESOLUTIONS, Resolution
 from fsseg_bench.protocol.statistics import Interval
 from fsseg_bench.records.generalised import GeneralisedRun, generalised_folders, read_generalised
 from fsseg_bench.records.info import RecordError
@@ -219,7 +219,7 @@ def record_words(run: GeneralisedRun) -> list[tuple[str, str]]:
         ("novel classes", ", ".join(run.facts["labels"][i] for i in run.labels.novel_places)),
         ("headline", OVERALL[own["overall"]]),
     ]  # fmt: skip
-    for size in ("input", "native"):
+    for size in RESOLUTIONS:
         for seed, draw in zip(run.seeds, run_scores(run, size), strict=True):
             text = ", ".join(f"{NAMES[key]} {100 * value:.2f} %" for key, value in draw._asdict().items())
             lines.append((f"at {size} size, supports of seed {seed}", text))

@@ -38,8 +38,8 @@ from fsseg_bench.nn.weights import WeightsInfo
 from fsseg_bench.paths import data_root, results_root
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.generalised import Labels, Supports, draw_supports, scores
-from fsseg_bench.protocol.spec import Protocol
-from fsseg_bench.records.generalised import RECORD_FILE, SIZES, Size, folder_of, keep, read_generalised, sparse
+from fsseg_bench.protocol.spec import RESOLUTIONS, Protocol, Resolution
+from fsseg_bench.records.generalised import RECORD_FILE, folder_of, keep, read_generalised, sparse
 from fsseg_bench.records.info import is_empty, moved_aside
 from fsseg_bench.records.provenance import provenance
 from fsseg_bench.records.request import RunRequest, grouped
@@ -122,11 +122,11 @@ def _made(
     base, shown = base_vectors(model, work.source, work.protocol, request.fold, work.base, progress)
     vectors = [with_novel(base, model, work.source, work.protocol, work.labels, one) for one in work.draws]
     zeros = np.zeros((len(vectors), work.labels.size, work.labels.size), np.int64)
-    totals = {size: zeros.copy() for size in SIZES}
+    totals = {size: zeros.copy() for size in RESOLUTIONS}
     lines = []
     with progress.meter("label images", len(work.tested)) as meter:
         for image, counts in _counted(work, model, vectors):
-            for size in SIZES:
+            for size in RESOLUTIONS:
                 for i, own in enumerate(counts[size]):
                     totals[size][i] += 0 if own is None else own
             lines.append({"image": image, **_sparse(counts)})
@@ -139,7 +139,7 @@ def _made(
             {
                 "seed": seed,
                 "supports": {str(c): list(images) for c, images in draw.items()},
-                **{size: _facts(totals[size][i], work) for size in SIZES},
+                **{size: _facts(totals[size][i], work) for size in RESOLUTIONS},
             }
             for i, (seed, draw) in enumerate(zip(work.settings["support_seeds"], work.draws, strict=True))
         ],
@@ -256,7 +256,7 @@ def _seen(request: RunRequest, work: _Work) -> Any:
 
 def _counted(
     work: _Work, model: GeneralisedModel, vectors: Sequence[Tensor]
-) -> Iterator[tuple[str, dict[Size, list[Int64 | None]]]]:
+) -> Iterator[tuple[str, dict[Resolution, list[Int64 | None]]]]:
     """Each image with its counts (C+1, C+1) at both sizes for each draw; None where it is a support of the draw."""
     side, backend = work.protocol.image.side, backend_of(model.device)
     photos = work.index.copies
@@ -265,9 +265,9 @@ def _counted(
         images = work.tested[start : start + model.encode_batch]
         features = model.encode([load_image(work.source, image, side) for image in images])
         for image, own in zip(images, features, strict=True):
-            labels = {s: label_of(work.source, work.labels, image, side if s == "input" else None) for s in SIZES}
+            labels = {s: label_of(work.source, work.labels, image, side if s == "input" else None) for s in RESOLUTIONS}
             on_device = {s: backend.to_device(label[None], model.device) for s, label in labels.items()}
-            counts: dict[Size, list[Int64 | None]] = {s: [] for s in SIZES}
+            counts: dict[Resolution, list[Int64 | None]] = {s: [] for s in RESOLUTIONS}
             for draw, supports in zip(vectors, taken, strict=True):
                 scored = None if photos.get(image, image) in supports else model.vector_scores(own, draw)[None]
                 for s, label in on_device.items():
@@ -282,8 +282,8 @@ def _counted(
             yield image, counts
 
 
-def _sparse(counts: Mapping[Size, Sequence[Int64 | None]]) -> dict[str, Any]:
-    return {size: [None if own is None else sparse(own) for own in counts[size]] for size in SIZES}
+def _sparse(counts: Mapping[Resolution, Sequence[Int64 | None]]) -> dict[str, Any]:
+    return {size: [None if own is None else sparse(own) for own in counts[size]] for size in RESOLUTIONS}
 
 
 def _facts(matrix: Int64, work: _Work) -> dict[str, Any]:

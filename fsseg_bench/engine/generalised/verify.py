@@ -9,7 +9,8 @@ from typing import Any
 
 from fsseg_bench.engine.verify import Verdict
 from fsseg_bench.errors import UserError
-from fsseg_bench.records.generalised import IMAGES_FILE, RECORD_FILE, SIZES, GeneralisedRun, read_generalised
+from fsseg_bench.protocol.spec import RESOLUTIONS
+from fsseg_bench.records.generalised import IMAGES_FILE, RECORD_FILE, GeneralisedRun, read_generalised
 
 _CLOSE = 1e-12
 
@@ -54,7 +55,7 @@ def _scores(run: GeneralisedRun) -> str:
         raise UserError("the seeds are not those of the settings")
     side = run.labels.size
     for i, draw in enumerate(run.facts["runs"]):
-        for size in SIZES:
+        for size in RESOLUTIONS:
             where = f"seed {run.seeds[i]}, {size} size"
             counts = Counter[tuple[int, int]]()
             for line in run.lines:
