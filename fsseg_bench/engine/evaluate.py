@@ -19,6 +19,7 @@ from fsseg_bench.engine.device import backend_of
 from fsseg_bench.engine.feed import Feed
 from fsseg_bench.engine.head_batch import affordable
 from fsseg_bench.engine.inference import InferenceModel, levels_of, stack_features
+from fsseg_bench.engine.merge import joined, needs_probabilities
 from fsseg_bench.engine.needs import Announcer, FeatureKeys, Needs
 from fsseg_bench.engine.reader import FeatureReader
 from fsseg_bench.engine.results import ChunkResults, EpisodeResult, Labels, Scored, begin_counting
@@ -252,15 +253,22 @@ class Evaluator:
                 logits[i].append(head_logits)
                 if scale == 1.0 or not diagnostics[i]:
                     diagnostics[i] = head_diagnostics
-        scores = [self._averaged(by, chunk) if len(by) > 1 else scores_from_logits(by[0]) for by in logits]
+        scores = [self._decided(head.merge, by, chunk) for head, by in zip(heads, logits, strict=True)]
         return list(map(Scored, scores, diagnostics))
 
-    def _averaged(self, logits: Sequence[Tensor], chunk: range) -> Tensor:
-        """The scores of several scales at the input size."""
+    def _decided(self, merge: str | None, logits: Sequence[Tensor], chunk: range) -> Tensor:
+        """What decides the pixels of a chunk, from the logits at each scale."""
+        averages = len(logits) > 1 or (merge is not None and needs_probabilities(merge))
+        ways = 1 if merge is None else self.table.ways
+        scores = self._averaged(logits, chunk, ways) if averages else scores_from_logits(logits[0])
+        return scores if merge is None else joined(scores, ways, merge, probabilities=averages)
+
+    def _averaged(self, logits: Sequence[Tensor], chunk: range, passes: int) -> Tensor:
+        """The scores of all scales at the input size, of so many passes an episode."""
         side = self.setting.side
         if not side.pads:
             return average_scores(logits, (side, side))
-        sizes = [self.source.image_size(self.table.queries[i]) for i in chunk]
+        sizes = [self.source.image_size(self.table.queries[i]) for i in chunk for _ in range(passes)]
         sides = [self.setting.query_size(scale) for scale in self.setting.scales]
         return average_parts(logits, sides, side, [Part(height, width) for width, height in sizes])
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fsseg_bench.engine.checks import checked_prediction
 from fsseg_bench.engine.device import autocast, backend_of, exact
-from fsseg_bench.engine.merge import apart, merged
+from fsseg_bench.engine.merge import apart
 from fsseg_bench.method import Episode, Features, Method
 from fsseg_bench.nn.backbones import Backbone, folded, quicken
 from fsseg_bench.records.request import Precision, RunRequest
@@ -99,12 +99,13 @@ class InferenceModel:
         """Logits (B, N+1, h, w) and the method's diagnostics.
 
         On the CPU each episode goes through alone, on memory of its own: results do not depend on its company, and
-        nothing is lost in speed. With a rule that joins one-way predictions, diagnostics have an axis of ways.
+        nothing is lost in speed. With a rule that joins one-way predictions, logits are (B N, 2, h, w), of each way
+        alone (:mod:`fsseg_bench.engine.merge`), and diagnostics have an axis of ways.
         """
         if self.merge is not None:
             logits, diagnostics = self._of_methods_ways(apart(episode))
             ways = {name: values.unflatten(0, (-1, episode.ways)) for name, values in diagnostics.items()}
-            return merged(logits, episode.ways, self.merge), ways
+            return logits, ways
         return self._of_methods_ways(episode)
 
     def _of_methods_ways(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,14 +1,14 @@
 """N-way episodes from N one-way predictions: each way is predicted as if it were alone, and a rule joins the results.
 
-A pass of way n gives the margin ``d_n``, its foreground logit less its background logit, whose sigmoid ``p_n`` is the
-pass's foreground probability. The rules give N+1 logits, background first:
+A pass of way n gives each pixel a foreground probability ``p_n``. What decides the pixel:
 
-* ``max-logit``: 0, d_1, ..., d_N. The way with the largest margin where that is positive, else background.
-* ``softmax``: the logarithms of mean_n (1 - p_n), p_1, ..., p_N: one background, the mean of those of the passes, so
-  that a way has to be surer the more ways there are. The rule is that of integrative few-shot learning (Kang and Cho,
-  CVPR 2022; recalled, not read again).
-* ``background-threshold=T``: logit(T), d_1, ..., d_N. The way with the largest p_n where that exceeds T; T is 0.5
-  unless it is given, which is ``max-logit``.
+* ``max-logit``: the way with the largest p_n where that exceeds 1/2, else background.
+* ``softmax``: the way with the largest p_n where that exceeds mean_n (1 - p_n): one background, the mean of those of
+  the passes, so that a way has to be surer the more ways there are. The rule is that of integrative few-shot learning (Kang
+  and Cho, CVPR 2022; recalled, not read again).
+* ``background-threshold=T``: the way with the largest p_n where that exceeds T; T is 0.5 unless it is given, which is
+  ``max-logit``.
+
 """
 
 from __future__ import annotations
@@ -46,17 +46,29 @@ def apart(episode: Episode) -> Episode:
     )
 
 
-def merged(logits: Tensor, ways: int, rule: str) -> Tensor:
-    """Logits (B, N+1, h, w), background first, of those of one-way episodes (B N, 2, h, w) from :func:`apart`."""
-    logits = logits.float()
-    margins = (logits[:, 1] - logits[:, 0]).unflatten(0, (-1, ways))
+def needs_probabilities(rule: str) -> bool:
+    """Whether a rule is no comparison of single margins, so that it must be given what is resized already."""
+    return rule == "softmax"
+
+
+def joined(scores: Tensor, ways: int, rule: str, *, probabilities: bool) -> Tensor:
+    """Scores (B, N+1, h, w), background first, the largest of which decides a pixel.
+
+    They are linear in ``scores``, so that resizing them is resizing each pass.
+
+    Args:
+        scores: (B N, 1, h, w) of the one-way episodes from :func:`apart`.
+        ways: N.
+        rule: see the module.
+        probabilities: whether the scores are probabilities of foreground less those of background, 2 p - 1; else they
+            are margins, foreground less background logit.
+    """
+    by_way = scores.float()[:, 0].unflatten(0, (-1, ways))
     if rule == "softmax":
-        foreground = torch.nn.functional.logsigmoid(margins)
-        background = torch.nn.functional.logsigmoid(-margins).logsumexp(dim=1, keepdim=True) - math.log(ways)
-        return torch.cat([background, foreground], dim=1)
+        return torch.cat([-by_way.mean(dim=1, keepdim=True), by_way], dim=1)
     threshold = threshold_of(rule) if rule.startswith(BACKGROUND_THRESHOLD) else 0.5
-    background = torch.full_like(margins[:, :1], math.log(threshold / (1 - threshold)))
-    return torch.cat([background, margins], dim=1)
+    level = 2 * threshold - 1 if probabilities else math.log(threshold / (1 - threshold))
+    return torch.cat([torch.full_like(by_way[:, :1], level), by_way], dim=1)
 
 
 def _one_way(labels: Tensor, ways: int) -> Tensor:

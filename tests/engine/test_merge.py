@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from fsseg_bench.engine import evaluate
 from fsseg_bench.engine.cache import Budget, FeatureCache
 from fsseg_bench.engine.evaluate import Evaluator, Setting
 from fsseg_bench.engine.inference import InferenceModel
-from fsseg_bench.engine.merge import apart, merged
+from fsseg_bench.engine.merge import apart, joined
 from fsseg_bench.engine.plan import Plan, make_plan
 from fsseg_bench.errors import UserError
 from fsseg_bench.method import Episode
@@ -33,10 +34,17 @@ def by_hand(passes: list[tuple[float, float]], rule: str) -> int:
     return best + 1 if p[best] > threshold else 0
 
 
-@pytest.mark.parametrize("rule", ["max-logit", "softmax", "background-threshold", "background-threshold=0.7"])
-def test_each_rule_is_what_it_says_of_a_pixel(rule: str) -> None:
+RULES = ["max-logit", "softmax", "background-threshold", "background-threshold=0.7"]
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_is_what_it_says_of_a_pixel(rule: str, probabilities: bool) -> None:
+    if rule == "softmax" and not probabilities:
+        return  # needs_probabilities
     logits = 2 * torch.randn(2 * WAYS, 2, 6, 7, generator=torch.Generator().manual_seed(0))
-    found = merged(logits, WAYS, rule).argmax(dim=1)
+    scores = logits.softmax(dim=1) if probabilities else logits
+    found = joined(scores[:, 1:] - scores[:, :1], WAYS, rule, probabilities=probabilities).argmax(dim=1)
     assert found.unique().tolist() == [0, 1, 2, 3]
     for b, y, x in np.ndindex(2, 6, 7):
         passes = [tuple(logits[b * WAYS + way, :, y, x].tolist()) for way in range(WAYS)]
@@ -44,9 +52,10 @@ def test_each_rule_is_what_it_says_of_a_pixel(rule: str) -> None:
 
 
 def test_the_rules_differ() -> None:
-    logits = torch.tensor([[0.0, 0.5], [0.0, -3.0]]).view(2, 2, 1, 1)  # p is 0.62 and 0.05
+    scores = torch.tensor([0.25, -0.9]).view(2, 1, 1, 1)  # p is 0.62 and 0.05
     labels = {
-        rule: merged(logits, 2, rule).argmax().item() for rule in ("max-logit", "softmax", "background-threshold=0.7")
+        rule: joined(scores, 2, rule, probabilities=True).argmax().item()
+        for rule in ("max-logit", "softmax", "background-threshold=0.7")
     }
     assert labels == {"max-logit": 1, "softmax": 0, "background-threshold=0.7": 0}
 
@@ -82,19 +91,19 @@ def test_one_way_episodes_hold_what_is_theirs() -> None:
     assert found.query_labels[:3].tolist() == [[[0, 1], [0, 255]], [[0, 0], [1, 255]], [[0, 0], [0, 255]]]
 
 
-def predictions(plan: Plan, table: EpisodeTable, merge: str | None) -> list[torch.Tensor]:
+def predictions(
+    plan: Plan, table: EpisodeTable, merge: str | None, scales: tuple[float, ...] = (1.0,)
+) -> list[torch.Tensor]:
     model = InferenceModel(plan.model, torch.device("cpu"), "fp32", merge=merge)
     cache = FeatureCache(model.device, Budget(2**30, 2**30))
-    of = Evaluator(model, plan.source, table, Setting(plan.protocol.image.size, workers=0), cache, plan.further)
+    setting = Setting(plan.protocol.image.size, scales, workers=0)
+    of = Evaluator(model, plan.source, table, setting, cache, plan.further)
     return [of.predict(i) for i in range(len(table))]
 
 
-@pytest.mark.parametrize("method", ["baseline", "oslsm"])  # of the second, masks enter the encoder
-def test_it_is_what_one_way_runs_joined_by_hand_are(method: str, tmp_path: Path) -> None:
-    plan = make_plan(tiny_request(tmp_path, way=2, shot=2, merge="max-logit", method=method))
-    table = plan.table
-    joined = predictions(plan, table, "max-logit")
-    ones = [
+def one_way_tables(table: EpisodeTable) -> list[EpisodeTable]:
+    """The two ways' episodes as tables of their own."""
+    return [
         EpisodeTable(
             tuple((classes[way],) for classes in table.classes),
             table.queries,
@@ -102,7 +111,14 @@ def test_it_is_what_one_way_runs_joined_by_hand_are(method: str, tmp_path: Path)
         )
         for way in range(2)
     ]
-    first, second = (predictions(plan, one, None) for one in ones)
+
+
+@pytest.mark.parametrize("method", ["baseline", "oslsm"])  # of the second, masks enter the encoder
+def test_it_is_what_one_way_runs_joined_by_hand_are(method: str, tmp_path: Path) -> None:
+    plan = make_plan(tiny_request(tmp_path, way=2, shot=2, merge="max-logit", method=method))
+    table = plan.table
+    joined = predictions(plan, table, "max-logit")
+    first, second = (predictions(plan, one, None) for one in one_way_tables(table))
     seen = set()
     for label, a, b in zip(joined, first, second, strict=True):
         assert torch.equal(label == 0, (a == 0) & (b == 0))  # a pixel is background where no pass claims it
@@ -110,6 +126,33 @@ def test_it_is_what_one_way_runs_joined_by_hand_are(method: str, tmp_path: Path)
         assert torch.equal(label[alone], torch.where(a > 0, 1, 2).to(label.dtype)[alone])
         seen |= set(label.unique().tolist())
     assert seen == {0, 1, 2}
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (0.7, 1.3)])
+@pytest.mark.parametrize("rule", RULES)
+def test_pixels_at_the_input_size_keep_to_the_rule(
+    rule: str, scales: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what one-way runs give, each pass enlarged, turned into probabilities and averaged over scales by itself."""
+    plan = make_plan(tiny_request(tmp_path, way=2, merge=rule))
+    found = predictions(plan, plan.table, rule, scales)
+    given: list[torch.Tensor] = []
+    plain = InferenceModel.predict
+
+    def kept(model: InferenceModel, episode: Episode) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        result = plain(model, episode)
+        size = (plan.protocol.image.size,) * 2
+        given.append(torch.nn.functional.interpolate(result[0], size, mode="bilinear").softmax(dim=1)[0, 1])
+        return result
+
+    monkeypatch.setattr(evaluate.InferenceModel, "predict", kept)
+    for one in one_way_tables(plan.table):
+        predictions(plan, one, None, scales)
+    p = torch.stack(given).unflatten(0, (2, len(plan.table), len(scales))).mean(dim=2)
+    level = {"softmax": (1 - p).mean(dim=0), "background-threshold=0.7": torch.tensor(0.7)}.get(rule, torch.tensor(0.5))
+    best, way = p.max(dim=0)
+    wrong = torch.count_nonzero(torch.stack(found) != torch.where(best > level, way + 1, 0))
+    assert wrong <= 1e-5 * way.numel()  # two roundings of one number may fall on both sides of a level
 
 
 def test_a_one_way_method_runs_and_its_identity_says_how(tmp_path: Path) -> None:
