@@ -4,8 +4,8 @@ A pass of way n gives each pixel a foreground probability ``p_n``. What decides 
 
 * ``max-logit``: the way with the largest p_n where that exceeds 1/2, else background.
 * ``softmax``: the way with the largest p_n where that exceeds mean_n (1 - p_n): one background, the mean of those of
-  the passes, so that a way has to be surer the more ways there are. The rule is that of integrative few-shot learning (Kang
-  and Cho, CVPR 2022; recalled, not read again).
+  the passes, so that a way has to be surer the more ways there are. The rule is that of integrative few-shot learning
+  (Kang and Cho, CVPR 2022; recalled, not read again).
 * ``background-threshold=T``: the way with the largest p_n where that exceeds T; T is 0.5 unless it is given, which is
   ``max-logit``.
 

@@ -144,13 +144,19 @@ def _absent_left_out(fold: Counted) -> float:
     return float(found[~np.isnan(found)].mean())
 
 
-def _of_runs(score: Callable[[Counted], float]) -> Callable[[Counted], float]:
-    """The mean over runs of consecutive episodes, each scored by itself."""
+def _own_runs(fold: Counted) -> list[Counted]:
+    """The protocol's runs; the fold itself where there is one."""
+    return [fold.part(part) for part in runs_of(len(fold.cells), fold.runs)]
 
-    def mean(fold: Counted) -> float:
-        return float(np.mean([score(fold.part(part)) for part in _fifths(fold)]))
 
-    return mean
+def _in_each(score: Callable[[Counted], float]) -> Rule:
+    """The mean over folds, and of a protocol of several runs over these as its own scores are."""
+    return _of_folds(lambda fold: float(np.mean([score(run) for run in _own_runs(fold)])))
+
+
+def _of_runs(score: Callable[[Counted], float]) -> Rule:
+    """The mean over folds of that over runs of consecutive episodes, each scored by itself."""
+    return _of_folds(lambda fold: float(np.mean([score(fold.part(part)) for part in _fifths(fold)])))
 
 
 def _fifths(fold: Counted) -> list[slice]:
@@ -189,8 +195,10 @@ def _foreground(fold: Counted) -> float:
 
 
 def _all_folds(folds: Sequence[Counted]) -> float:
-    total = np.sum([binary_terms(fold.cells).sum(axis=0) for fold in folds], axis=0)
-    return float(_halves(total).mean())
+    """Of a protocol of several runs, the mean over the runs."""
+    runs = zip(*map(_own_runs, folds), strict=True)
+    pooled = [np.sum([binary_terms(fold.cells).sum(axis=0) for fold in run], axis=0) for run in runs]
+    return float(np.mean([_halves(total).mean() for total in pooled]))
 
 
 def _confused_twice(fold: Counted) -> float:
@@ -237,26 +245,27 @@ CONVENTIONS: tuple[Convention, ...] = (
         "mean",
         "IoU of each episode, mean over the episodes of a class, then over classes",
         "none of them for its tables (CANet prints it)",
-        _of_folds(_mean_of_episodes),
+        _in_each(_mean_of_episodes),
     ),
     Convention(
-        f"mean of {RUNS} runs, absent is 0",
+        "mean of runs, absent is 0",
         "mean",
-        f"{RUNS} runs, or fifths of the episodes, each scored by itself; a class without a pixel in a run is 0",
+        f"the episodes as {RUNS} runs (the protocol's own where it has several), each scored by itself; a class "
+        "without a pixel in a run is 0",
         "PANet, PPNet and BAM (runs); OSLSM, SG-One, RPMMs, PFENet, BAM, HSNet and Matcher (0)",
-        _of_folds(_of_runs(_absent_as_zero)),
+        _of_runs(_absent_as_zero),
     ),
     Convention(
-        f"mean of {RUNS} runs, absent left out",
+        "mean of runs, absent left out",
         "mean",
         "the same, but such a class is left out of its run",
         "RePRI, SSP",
-        _of_folds(_of_runs(_absent_left_out)),
+        _of_runs(_absent_left_out),
     ),
     Convention(
-        "first fifth",
+        "first run alone",
         "mean",
-        f"the first of {RUNS} runs alone; a class without a pixel counts as 0",
+        "the first of these runs alone; a class without a pixel counts as 0",
         "whoever tests on fewer episodes",
         _of_folds(_first_run),
     ),
@@ -265,7 +274,7 @@ CONVENTIONS: tuple[Convention, ...] = (
         "mean",
         "an episode whose resized query shows no pixel of a way does not count for it, so that false alarms vanish",
         "PANet, PPNet",
-        _of_folds(_empty_targets_left_out),
+        _in_each(_empty_targets_left_out),
     ),
     Convention(
         "this protocol",
@@ -281,7 +290,7 @@ CONVENTIONS: tuple[Convention, ...] = (
         "binary",
         "the IoU of the pooled foreground, without that of the background",
         "co-FCN and guided networks (revolver)",
-        _of_folds(_foreground),
+        _in_each(_foreground),
     ),
     Convention(
         "all folds pooled",
@@ -295,7 +304,7 @@ CONVENTIONS: tuple[Convention, ...] = (
         "binary",
         "a pixel of one way predicted as another is a miss and a false alarm, no foreground found",
         "PANet (several ways)",
-        _of_folds(_confused_twice),
+        _in_each(_confused_twice),
         least_ways=2,
     ),
 )
