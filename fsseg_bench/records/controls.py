@@ -20,6 +20,7 @@ from fsseg_bench.records.read import RecordError, StoredRun
 if TYPE_CHECKING:
     from fsseg_bench.conventions import Int64
     from fsseg_bench.protocol.controls import Control
+    from fsseg_bench.protocol.table import EpisodeTable
 
 CONTROLS_FILE = "controls.jsonl"
 _HEAD = ("controls", "draws", "resolution", "identity")
@@ -136,8 +137,7 @@ def _counts(
         if not all(is_complete(header["controls"][name]["episodes"], own) for name, own in grouped.items()):
             return None
         found = {name: _control(name, own) for name, own in grouped.items()}
-        for one in found.values():
-            _check(run, one)
+        _check(run, found)
         draws = int(header["draws"])
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise RecordError(f"{path}: is no record of this run's controls ({error}); remove it") from None
@@ -160,21 +160,53 @@ def _control(name: str, rows: Sequence[Mapping[str, Any]]) -> ControlCounts:
     )
 
 
-def _check(run: StoredRun, one: ControlCounts) -> None:
-    """Whether the counts are of this run's queries: their labels are those that it counted, or none at all.
+def _check(run: StoredRun, found: Mapping[str, ControlCounts]) -> None:
+    """Whether these are the controls of this run's episodes, all that every run has among them.
 
     Raises:
         ValueError: they are not.
     """
-    import numpy as np
+    from fsseg_bench.protocol.controls import MASKS
 
-    recorded = run.counts()
-    if len(one.episodes) == 0:
-        return
-    if (np.diff(one.episodes) <= 0).any() or one.episodes[0] < 0 or one.episodes[-1] >= len(recorded.classes):
+    everywhere = ("wrong", *MASKS)
+    if lacking := [name for name in everywhere if name not in found]:
+        raise ValueError(f"it lacks {', '.join(lacking)}")
+    recorded, table = run.counts(), run.table()
+    for name, one in found.items():
+        if one.refused:
+            continue
+        count = len(recorded.classes)
+        _check_numbers(one, count, whole=name in everywhere)
+        _check_classes(one, recorded.classes[one.episodes, 0], run.novel)
+        _check_labels(one, getattr(recorded, run.settings.headline)[one.episodes])
+        if table is not None:
+            _check_images(one, table, run.settings.shot, own=name in MASKS)
+
+
+def _check_numbers(one: ControlCounts, count: int, *, whole: bool) -> None:
+    numbers = one.episodes.tolist()
+    wrong = sorted(set(numbers)) != numbers or numbers[:1] < [0] or numbers[-1:] >= [count]
+    if wrong or (whole and len(numbers) != count):
         raise ValueError(f"the episodes of {one.name!r} are not numbered as the run's")
-    own = getattr(recorded, run.settings.headline)[one.episodes]
+
+
+def _check_classes(one: ControlCounts, own: Int64, novel: Sequence[int]) -> None:
+    """Supports of ``wrong`` and ``absent`` are of another class of the fold, all others of the episode's own."""
+    same = one.classes == own
+    if (same.any() if one.name in {"wrong", "absent"} else not same.all()) or not {*one.classes.tolist()} <= {*novel}:
+        raise ValueError(f"the supports of {one.name!r} are of classes that they cannot be of")
+
+
+def _check_labels(one: ControlCounts, own: Int64) -> None:
+    """Labels are those that the run counted, or none at all."""
     labels = one.counts.sum(axis=2)
-    wrong = labels[:, 1] != 0 if one.name == "absent" else (labels != own.sum(axis=2)).any(axis=1)
+    absent = (labels[:, 1] != 0) | (labels[:, 0] == 0)
+    wrong = absent if one.name == "absent" else (labels != own.sum(axis=2)).any(axis=1)
     if (one.counts < 0).any() or wrong.any():
         raise ValueError(f"{one.name!r} does not count the labels of the run's episodes")
+
+
+def _check_images(one: ControlCounts, table: EpisodeTable, shots: int, *, own: bool) -> None:
+    for i, query, supports in zip(one.episodes.tolist(), one.queries, one.supports, strict=True):
+        if query != table.queries[i] or len(supports) != shots or (own and supports != table.supports[i][0]):
+            raise ValueError(f"episode {i} of {one.name!r} has not the run's query, or other supports than it can have")

@@ -281,14 +281,25 @@ def tables_of_controls(collection: Collection) -> list[Table]:
             own = [(row, [row.runs[shot][fold] for fold in sorted(row.runs[shot])]) for row in rows if shot in row.runs]
             damaged: list[str] = []
             known = [(row, of_row) for row, of_row in own if all(_has_controls(run, damaged) for run in of_row)]
-            found = [_reading(_label(row), [[_measured(run)] for run in of_row]) for row, of_row in known]
+            found, told = _readable([(_label(row), [[_measured(run)] for run in of_row]) for row, of_row in known])
             lacking = len(own) - len(known)
             notes = [f"{lacking} of {len(own)} rows are not measured in all folds: '{HOW}' does."] if lacking else []
-            notes += map(printable, damaged)
+            notes += map(printable, [*damaged, *told])
             if found:
                 settings = known[0][1][0].record.settings
                 made.append(_table(settings, found, notes, f"controls-{number + 1}-{settings.way}-way-{shot}-shot"))
     return made
+
+
+def _readable(measured: Sequence[tuple[str, Sequence[Sequence[_Measured]]]]) -> tuple[list[Reading], list[str]]:
+    """The readings, and why some rows have none."""
+    found, told = [], []
+    for label, folds in measured:
+        try:
+            found.append(_reading(label, folds))
+        except UserError as error:
+            told.append(f"Left out: {error}.")
+    return found, told
 
 
 def _label(row: Row) -> str:

@@ -88,6 +88,14 @@ def test_a_damaged_file_leaves_its_row_out(tmp_path: Path) -> None:
     assert "remove it and give 'fsseg-bench controls' again" in text
 
 
+def test_a_method_that_cannot_do_it_leaves_its_row_out(tmp_path: Path) -> None:
+    write_controlled(tmp_path, wrong=[{"refused": "NotFiniteError: its logits are not finite"}])
+    write_controlled(tmp_path / "second", method="biopt")
+    text = make_report(root=tmp_path, controls=True).text("markdown")
+    assert "biopt resnet18: uses its support by 41.8" in text
+    assert "Left out: baseline resnet18: nothing could be predicted with supports of another class" in text
+
+
 def test_the_command_prints_what_is_there_already(tmp_path: Path) -> None:
     folder = write_controlled(tmp_path)
 

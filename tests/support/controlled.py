@@ -25,12 +25,12 @@ DRAWN = ([20, 10, 10], [30, 10, 20], [30, 20, 20], [10, 20, 0], [10, 10, 30], [3
 """Hits of each query with each of three sets of supports of its class; 30 pixels of each, and no false alarm."""
 
 
-def write_controlled(root: Path, method: str = "baseline", **changes: Any) -> Path:
-    """Writes the run and its controls, and gives the folder. ``changes`` are rows of a control, by its name."""
+def write_controlled(root: Path, method: str = "baseline", without: str = "", **changes: Any) -> Path:
+    """Writes the run and its controls but one, and gives the folder. ``changes`` are rows of a control, by its name."""
     episodes = [((int(q[0]),), own) for q, own in zip(QUERIES, OWN, strict=True)]
     folder = write_run(root, episodes, table=TABLE, method=method)
     rows: dict[str, list[dict[str, Any]]] = {
-        "wrong": [row(i, 3 - int(QUERIES[i][0]), "w", counts) for i, counts in enumerate(WRONG)],
+        "wrong": wrong(),
         "absent": [row(i, 3 - int(QUERIES[i][0]), "a", counts) for i, counts in ABSENT.items()],
         "empty": [{"refused": "NotFiniteError: its logits are not finite"}],
         "whole": [row(i, int(QUERIES[i][0]), "s", [0, 70, 0, 30]) for i in range(6)],
@@ -38,7 +38,10 @@ def write_controlled(root: Path, method: str = "baseline", **changes: Any) -> Pa
         **{f"draw-{n + 1}": [drawn(i, n) for i in range(6)] for n in range(3)},
     }
     rows |= changes
-    stated = {name: {"episodes": 6 if name == "empty" else len(own), "digest": name} for name, own in rows.items()}
+    rows.pop(without, None)
+    stated = {
+        name: {"episodes": 6 if own and "refused" in own[0] else len(own), "digest": name} for name, own in rows.items()
+    }
     identity = read_run(folder).info.identity
     with LineLog(folder / CONTROLS_FILE, Chain(identity)) as log:
         log.append({"controls": stated, "draws": 3, "resolution": "input", "identity": identity})
@@ -48,9 +51,16 @@ def write_controlled(root: Path, method: str = "baseline", **changes: Any) -> Pa
     return folder
 
 
+def wrong(**first: Any) -> list[dict[str, Any]]:
+    """Rows of the control, with changes of the first one."""
+    rows = [row(i, 3 - int(QUERIES[i][0]), "w", counts) for i, counts in enumerate(WRONG)]
+    return [{**rows[0], **first}, *rows[1:]]
+
+
 def row(episode: int, c: int, support: str, counts: list[int]) -> dict[str, Any]:
-    """A row of an episode with one support of class ``c``."""
-    names = {"query": QUERIES[episode], "class": c, "supports": [f"{c}{support}"]}
+    """A row of an episode with one support of class ``c``; ``s`` is the episode's own."""
+    supports = TABLE.supports[episode][0] if support == "s" else [f"{c}{support}"]
+    names = {"query": QUERIES[episode], "class": c, "supports": list(supports)}
     return {"episode": episode, **names, "counts": counts}
 
 
