@@ -28,8 +28,8 @@ class Owner:
 
     @property
     def name(self) -> str:
-        """Whose it is, in short."""
-        return self.by or self.file or "somebody else"
+        """Whose it is, in short; of a pack that does not say so, its file and digest, which no name is taken for."""
+        return self.by or f"{self.file or 'a pack'} ({(self.digest or 'unknown')[:8]})"
 
 
 def owner_of(folder: Path) -> Owner | None:

@@ -42,8 +42,8 @@ TAKEN: Final = (RUN_FILE, EPISODES_FILE, TABLE_FILE, EVALUATED_FILE, TRAIN_FILE,
 """What a pack may hold of a record; controls once they are complete, predictions on request."""
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can state
 _MODE = 0o100644 << 16
-_ONE_LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]{1,100}")
-"""Neither control characters nor those that turn the direction of text."""
+_ONE_LINE = re.compile(r"(?=.*\w)[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]{1,100}")
+"""Something to read, and neither control characters nor those that turn the direction of text."""
 
 
 @dataclass(frozen=True)
