@@ -37,8 +37,8 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
     """The contenders that ``texts`` name.
 
     Args:
-        texts: each a method's name, a name with settings (``"biopt,steps=5"``), a run's folder, a folder that holds
-            runs, or a pack.
+        texts: each a method's name, a run's folder, a folder that holds runs, or a pack; with settings where several
+            would fit (``"biopt,steps=5"``, ``"ada.fsseg.zip,method=panet"``).
         root: the results folder, searched for names.
         where: settings that every run must have, by dotted name (``recipe.lr``), or its last part where only one
             setting ends so; values as text. ``dataset`` is a protocol's label, name or file;
@@ -49,7 +49,8 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
     """
     if twice := [text for text in dict.fromkeys(texts) if texts.count(text) > 1]:
         raise UserError(f"{', '.join(texts)}: names one contender twice ({', '.join(twice)}); compare different runs")
-    named = [text for text in texts if not _is_folder(text)]
+    places = {text: _place(text) for text in texts}
+    named = [text for text, place in places.items() if place is None]
     known, warnings = find_records(root) if named else ((), ())
     skipped = list(warnings)
     contenders = []
@@ -57,12 +58,13 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
         for text in named:  # a misspelt name is said before the runs of another are found to be of several kinds
             of_method(known, _parse(text)[0], str(root))
         for text in texts:
-            if _is_folder(text):
-                inside, more = find_records(_folder(text))
+            if (place := places[text]) is not None:
+                inside, more = find_records(_folder(place))
                 skipped += more
                 if not inside:
                     raise UserError(f"{text}: holds no usable run")
-                contenders.append(_contender(text, inside, where, skipped))
+                conditions = _conditions(text.removeprefix(place).removeprefix(","), text)
+                contenders.append(_contender(text, inside, {**where, **conditions}, skipped))
             else:
                 method, conditions = _parse(text)
                 runs = of_method(known, method, str(root))
@@ -75,22 +77,31 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
     return Selection(tuple(_distinct(contenders, texts)), tuple(skipped))
 
 
-def _is_folder(text: str) -> bool:
-    if Path(text).is_dir() or is_pack(Path(text)):
-        return True
-    if "/" in text.partition(",")[0]:
-        raise UserError(f"{text}: no such folder; give a run's folder, a folder that holds runs, or a method's name")
-    return False
+def _place(text: str) -> str | None:
+    """The folder or pack with which ``text`` begins; None where it begins with a method's name."""
+    first = text.partition(",")[0]
+    for place in (text, first):
+        if Path(place).is_dir() or is_pack(Path(place)):
+            return place
+    if "/" in first or first.endswith(".zip"):
+        raise UserError(
+            f"{text}: no such folder or pack; give a run's folder, a folder that holds runs, a pack, or a method's name"
+        )
+    return None
 
 
-def _folder(text: str) -> Path:
-    """The folder that ``text`` names, or into which the pack of this name was unpacked."""
-    return Path(text) if Path(text).is_dir() else next(iter(unpacked([text])))
+def _folder(place: str) -> Path:
+    """The folder of this name, or into which the pack of this name was unpacked."""
+    return Path(place) if Path(place).is_dir() else next(iter(unpacked([place])))
 
 
 def _parse(text: str) -> tuple[str, dict[str, str]]:
-    method, *pairs = text.split(",")
-    return method, key_values(pairs, text, EXAMPLE, empty=False)
+    method, _, pairs = text.partition(",")
+    return method, _conditions(pairs, text)
+
+
+def _conditions(pairs: str, text: str) -> dict[str, str]:
+    return key_values(pairs.split(",") if pairs else (), text, EXAMPLE, empty=False)
 
 
 def _contender(
@@ -153,7 +164,7 @@ def _ambiguous(text: str, examples: Sequence[StoredRun]) -> UserError:
     key = "dataset" if key == "protocol_label" else key
     return UserError(
         f"{text}: runs with {len(examples)} different settings fit ({listing}). Choose with {option} for all, "
-        f"METHOD,{key}=VALUE for one, or give a folder"
+        f"{text},{key}=VALUE for this one, or give a folder"
     )
 
 

@@ -71,3 +71,15 @@ def test_a_pack_is_compared_with_the_runs_here(tmp_path: Path) -> None:
     assert selection.warnings == ()
     assert [c.label for c in selection.contenders] == ["baseline (baseline)", f"baseline ({pack})"]
     assert [c.settings.seed for c in selection.contenders] == [0, 1]
+
+
+def test_of_a_pack_with_several_methods_one_is_chosen_behind_its_name(tmp_path: Path) -> None:
+    root = write_records(tmp_path / "runs", folds=1)
+    write_records(tmp_path / "ada", folds=1, method="panet")
+    pack = packed(write_records(tmp_path / "ada", folds=1, seed=1), tmp_path / "ada.fsseg.zip")
+    with pytest.raises(UserError, match=rf"{pack},method=VALUE for this one"):
+        select(["baseline", str(pack)], root, {})
+    chosen = select(["baseline", f"{pack},method=panet"], root, {}).contenders
+    assert [(c.label, c.settings.seed) for c in chosen] == [("baseline", 0), ("panet", 0)]
+    with pytest.raises(UserError, match="no such folder or pack"):
+        select(["baseline", "nowhere.zip,method=panet"], root, {})

@@ -63,7 +63,7 @@ def test_other_protocols_shots_and_backbones_are_never_mixed(tmp_path: Path):
         write_run(tmp_path, **changes)
     with pytest.raises(UserError, match=r"4 different settings fit .*backbone: .*; shot: .*Choose with --dataset NAME"):
         chosen(tmp_path, "baseline")
-    with pytest.raises(UserError, match="Choose with --backbone NAME for all, METHOD,backbone=VALUE for one"):
+    with pytest.raises(UserError, match="Choose with --backbone NAME for all, baseline,backbone=VALUE for this one"):
         chosen(tmp_path, "baseline", protocol_label="toy")
     where = {"shot": "1", "backbone": "resnet18", "dataset": "toy (x=1)"}
     assert chosen(tmp_path, "baseline", **where) == [("baseline", {1: [0]})]
