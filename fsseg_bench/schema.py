@@ -207,14 +207,19 @@ def fitted(value: Any, kind: Any, key: str, read: Read | None = None, others: Co
 
 
 def _union(value: Any, kinds: tuple[Any, ...], key: str, read: Read | None, others: Collection[type]) -> Any:
-    """The value in the first of several types that takes it; of what fits none, the first that is no None tells."""
-    errors = []
+    """The value in the first of several types that takes it. Of what fits none, all types but None are told; that of a
+    condition or of a part is told alone, since the value was meant to be of its type."""
+    errors: list[WrongError] = []
     for kind in sorted(kinds, key=lambda kind: kind is not types.NoneType):
         try:
             return fitted(value, kind, key, read, others)
         except WrongError as error:
             errors.append(error)
-    raise errors[types.NoneType in kinds]
+    errors = errors[types.NoneType in kinds :]
+    plain = [e for e in errors if isinstance(e, MisfitError) and e.condition is None and e.value == value]
+    if len(plain) < len(errors) or len(errors) == 1:
+        raise next((one for one in errors if one not in plain), errors[0])
+    raise MisfitError(key, value, " or ".join(one.words for one in plain))
 
 
 def _tuple(value: Any, kinds: tuple[Any, ...], key: str, read: Read | None, others: Collection[type]) -> Any:

@@ -86,9 +86,18 @@ def _measure(contenders: Sequence[Contender], draws: int, places: dict[str, Any]
 
 
 def _are_there(run: StoredRun, draws: int) -> bool:
-    """Whether a run has its controls; damaged ones are measured again, and the engine says so."""
+    """Whether a run has its controls; damaged ones are measured again, and the engine says so.
+
+    Raises:
+        UserError: the run came in a pack, with other ones.
+    """
     try:
         stored = find_controls(run)
     except RecordError:
         return False
+    if stored is not None and stored.draws != draws and run.owner:
+        raise UserError(
+            f"the pack of {run.owner} holds controls of {stored.draws} draws: give --draws {stored.draws} (others can "
+            "be measured by whoever has the run's checkpoint and data)"
+        )
     return stored is not None and stored.draws == draws

@@ -289,13 +289,17 @@ def _root(dataset: Dataset, given: Path | None) -> Path | None:
 def _example(dataset: Dataset, root: Path | None, sources_path: str | None = None) -> str:
     from fsseg_bench.protocol.find import PREPARED, prepared_protocols
 
-    place = f" --data-root {root}" if root is not None and (dataset.parts or _is_file(dataset.name)) else ""
-    place += f" --sources-path {sources_path}" if sources_path else ""
+    place = (
+        f" --data-root {shlex.quote(str(root))}"
+        if root is not None and (dataset.parts or _is_file(dataset.name))
+        else ""
+    )
+    place += f" --sources-path {shlex.quote(sources_path)}" if sources_path else ""
     year = f" --set protocol.data.year={dataset.year}" if dataset.year == 2017 else ""
     name = dataset.protocols[0]
     if root is not None and name in prepared_protocols():
-        name = shlex.quote(str(root / name / PREPARED))
-    return f"for example: fsseg-bench run --method baseline --dataset {name}{year}{place}"
+        name = str(root / name / PREPARED)
+    return f"for example: fsseg-bench run --method baseline --dataset {shlex.quote(name)}{year}{place}"
 
 
 def _tried_out(path: Path) -> tuple[int, bool, list[str], list[str]]:

@@ -128,9 +128,11 @@ def _runs(options: Options) -> Listing:
     from fsseg_bench.records.read import find_records
 
     root = results_root(options["results"])
-    runs, warnings = find_records(root)
-    for warning in warnings:
-        click.echo(printable(f"skipped: {warning.message}"), err=True)
+    found, warnings = find_records(root)
+    told = [warning.message for warning in warnings]
+    runs = [run for run in found if run.status != "done" or _is_whole(run, told)]
+    for message in told:
+        click.echo(printable(f"skipped: {message}"), err=True)
     whole = _generalised(root)
     if not runs and not whole:
         raise UserError(f"{root}: holds no usable runs; make one with 'fsseg-bench run'")
@@ -155,6 +157,16 @@ def _generalised(root: Path) -> Sequence[GeneralisedRun]:
     for warning in warnings:
         click.echo(printable(f"skipped: {warning.message}"), err=True)
     return runs
+
+
+def _is_whole(run: StoredRun, told: list[str]) -> bool:
+    """Whether a finished run still has its episodes; else ``told`` gets why not."""
+    try:
+        run.episode_log()
+    except UserError as error:
+        told.append(str(error))
+        return False
+    return True
 
 
 def _state(run: StoredRun) -> str:

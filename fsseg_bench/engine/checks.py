@@ -23,7 +23,7 @@ def checked_prediction(result: Any, episode: Episode) -> tuple[Tensor, dict[str,
     """Logits (B, N+1, h, w) and diagnostics of what ``predict`` gave.
 
     Raises:
-        ContractError: neither a tensor nor a Prediction, or of another shape.
+        ContractError: neither a tensor nor a Prediction, of another shape, or no floating-point numbers.
     """
     logits, diagnostics = (result.logits, result.diagnostics) if isinstance(result, Prediction) else (result, {})
     if not isinstance(logits, Tensor):
@@ -33,8 +33,10 @@ def checked_prediction(result: Any, episode: Episode) -> tuple[Tensor, dict[str,
         count = f"{episode.batch} episode{'s' if episode.batch > 1 else ''}"
         raise ContractError(
             f"{episode.ways}-way {episode.shots}-shot, {count}: predict gave {tuple(logits.shape)}, not "
-            f"({episode.batch}, {episode.ways + 1}, h, w)"
+            f"({episode.batch}, {episode.ways + 1}, h, w): logits of background, then of each way"
         )
+    if not logits.is_floating_point():
+        raise ContractError(f"predict gave {logits.dtype}; it must give logits, not the labels that they decide")
     for name, values in diagnostics.items():
         if values.ndim == 0 or values.shape[0] != episode.batch:
             raise ContractError(f"diagnostic {name!r} must have one row an episode")

@@ -17,6 +17,7 @@ from fsseg_bench.engine.plan import Plan
 from fsseg_bench.engine.results import EpisodeResult, NotFiniteError
 from fsseg_bench.engine.run_evaluation import build_evaluator
 from fsseg_bench.engine.training_data import OpenSources
+from fsseg_bench.errors import UserError
 from fsseg_bench.progress import Progress
 from fsseg_bench.protocol.controls import DRAWS, Control, make_controls
 from fsseg_bench.protocol.table import further_of_table
@@ -50,7 +51,10 @@ def measure_controls(
             again; the folder is in use.
     """
     found = open_run(folder, places, opened)
-    controls = controls_of(found.plan, draws)
+    try:
+        controls = controls_of(found.plan, draws)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
     with FolderLock(folder, "measuring controls", "wait for it: what it has measured is not measured again"):
         return _measure(found, controls, draws, progress or Progress())
 

@@ -64,8 +64,21 @@ def training_episode(method: Method, shot: int = 1, way: int = 1, *, in_corner: 
 
 @torch.no_grad()
 def predicted(method: Method, episode: Episode) -> Tensor:
-    """The method's logits in evaluation, checked."""
-    return checked_prediction(method.eval().predict(episode), episode)[0]
+    """The method's logits in evaluation, checked.
+
+    Raises:
+        ContractError: they are of another shape, or ``predict`` fails where it reads the query's labels.
+    """
+    try:
+        return checked_prediction(method.eval().predict(episode), episode)[0]
+    except (AttributeError, TypeError) as error:
+        names = getattr(type(method).predict, "__code__", None)
+        if episode.query_labels is None and names is not None and "query_labels" in names.co_names:
+            raise ContractError(
+                f"predict reads episode.query_labels, which is None in evaluation ({type(error).__name__}: {error}); "
+                "it predicts from the supports alone (of an oracle that is shown them: reads_truth = True)"
+            ) from error
+        raise
 
 
 def _assembled(

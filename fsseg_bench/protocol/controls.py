@@ -75,7 +75,10 @@ def make_controls(
             "there are some)"
         )
     if len(pairs) < 2:
-        raise UserError("a fold of one class has no supports of another class, so there is nothing to control with")
+        raise UserError(
+            "a fold of one class has no supports of another class, so there is nothing to control with: give runs of a "
+            "fold with several, or make folds that have them ('fsseg-bench data init --folds N' of one's own data)"
+        )
     if draws < 2:
         raise UserError(f"--draws {draws}: at least 2 are needed to tell how much the supports matter")
     supports = _Supports(table, pairs, copies)

@@ -38,6 +38,8 @@ def find_protocol(name_or_path: str | Path, where: str = "--dataset") -> Path:
     known, prepared = builtin_protocols(), prepared_protocols()
     if text in prepared:
         return _prepared(text, data_root())
+    if text not in known and Path(text).is_file():
+        raise UserError(f"{where} {text}: a protocol's file is TOML, and its name ends in .toml")
     if text not in known:
         raise unknown("dataset", text, {*known, *prepared}, where=where)
     return known[text]

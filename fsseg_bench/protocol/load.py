@@ -100,7 +100,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(regular(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         beside = [file.name for file in path.parent.glob("*.toml")]
-        raise unknown("protocol file", path.name, beside, where=str(path.parent)) from None
+        folder = "this folder" if path.parent == Path() else str(path.parent)
+        raise unknown("protocol file", path.name, beside, where=folder) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

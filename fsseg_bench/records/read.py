@@ -111,7 +111,7 @@ class StoredRun:
             RecordError: the run is not done, or its episode log is missing, edited or does not fit its
                 settings.
         """
-        data, path = self._episode_log()
+        data, path = self.episode_log()
         counts = parse_counts(data, self.settings.way, set(self.novel), path)
         if self.settings.boundary is None:
             return counts
@@ -123,10 +123,15 @@ class StoredRun:
         Raises:
             RecordError: as :meth:`counts`.
         """
-        data, path = self._episode_log()
+        data, path = self.episode_log()
         return parse_void(data, self.settings.way, path)
 
-    def _episode_log(self) -> tuple[bytes, Path]:
+    def episode_log(self) -> tuple[bytes, Path]:
+        """The content of ``episodes.jsonl`` as it was when the run was done, and its path; nothing is parsed.
+
+        Raises:
+            RecordError: the run is not done, or the file is missing or was changed.
+        """
         path, seal = self.folder / EPISODES_FILE, self.info.episodes
         if self.status != "done":
             raise RecordError(f"{self.folder}: the run is not done (status {self.status})")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 UNKNOWN_IMAGES = "interval over the draw of episodes alone, which is too narrow: the images are not known"
 """What a cell says that has to do with the lesser interval."""
+FEW_IMAGES = "a wide interval: few query images carry it, or one far more pixels than the others (1 degree of freedom)"
+"""What a cell says whose interval is as wide for want of images as for what varies."""
 HOW_TO_WRITE_TABLE = (
     "'fsseg-bench episodes' with the run's dataset, fold, way, shot and number of episodes writes the file into the "
     f"record's folder (--out RECORD/{TABLE_FILE})"
@@ -118,7 +120,9 @@ def _score(wanted: Wanted) -> Score:
 
 
 def _of_estimate(found: Estimate) -> Stated:
-    return Stated(found.interval(), "images", f"no interval: {found.unknown}" if found.unknown else "")
+    if found.unknown:
+        return Stated(None, "images", f"no interval: {found.unknown}")
+    return Stated(found.interval(), "images", FEW_IMAGES if found.df == 1 else "")
 
 
 OVER: dict[IntervalKind, str] = {"images": "over images and episodes", "episodes": "over episodes alone"}

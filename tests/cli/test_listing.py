@@ -78,6 +78,17 @@ def test_an_unknown_kind_names_the_known_ones():
     assert "'methods', 'datasets', 'sources', 'backbones', 'tables', 'runs'" in result.stderr
 
 
+def test_finished_runs_without_their_episodes_are_named_and_left_out(tmp_path: Path, capsys):
+    cut, gone, _ = (write_run(tmp_path, fold=fold) / "episodes.jsonl" for fold in (1, 2, 3))
+    cut.write_bytes(cut.read_bytes()[:-9])
+    gone.unlink()
+    list_.main(["runs", "--results", str(tmp_path)], standalone_mode=False)
+    out, err = capsys.readouterr()
+    assert out.count("done") == 1
+    assert f"skipped: {cut}: changed since the run was done" in err
+    assert f"skipped: {gone}: cannot be read" in err
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_hostile_names_neither_style_nor_steer_the_terminal(tmp_path: Path, monkeypatch, capsys, terminal: bool):
     write_run(tmp_path, method="[red]x[/red]\x1b[31m")

@@ -81,6 +81,24 @@ def test_each_broken_contract_is_found(members: dict[str, Any], found: str) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        (logits(lambda scores, _: scores[:, :1]), "logits of background, then of each way"),
+        (logits(lambda scores, _: scores.argmax(dim=1, keepdim=True).expand_as(scores)), "must give logits, not the"),
+        (logits(lambda scores, episode: scores * episode.query_labels.float().mean()), ""),
+        ({"predict": lambda self, episode: episode.query_labels.float()}, "query_labels, which is None in evaluation"),
+        (logits(lambda scores, _: scores + torch.randn_like(scores)), "two predictions of one episode differ"),
+    ],
+)
+def test_what_follows_from_a_basic_mistake_is_not_told_as_another(members: dict[str, Any], told: str) -> None:
+    cls = type("Broken", (Good,), members)
+    checks = [one for one in check_method(cls, lambda: cls(build_backbone("resnet18-layer2"))) if not one.passed]
+    assert any(told in one.detail for one in checks)
+    assert checks[-1].name == "what builds on these"
+    assert checks[-1].detail.startswith("not tested yet: batch equals one by one; ")
+
+
 def test_nothing_else_is_found() -> None:
     assert failures(Detached) == {"loss"}
     assert failures(type("Raises", (Good,), {"loss": lambda self, episode: {}["nothing"]})) == {"loss"}

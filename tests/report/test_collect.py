@@ -75,7 +75,7 @@ class TestScores:
         for metric in METRICS:
             stated = found.intervals.of([other], metric, "input")
             (expected,) = image_estimates([Score([one.fold_counts("input")], metric)])
-            assert stated == (expected.interval(), "images", "")
+            assert stated == (expected.interval(), "images", intervals.FEW_IMAGES if expected.df == 1 else "")
         classes = found.intervals.of_classes([one], "input")[0]
         assert classes[101].interval == class_estimates(one.fold_counts("input"))[101].interval()
 
@@ -96,7 +96,7 @@ class TestScores:
         found = find_runs(tmp_path)
         kinds = [found.intervals.of(runs, "mean", "input") for runs in (found.done[:1], found.done[1:], found.done)]
         assert [stated.kind for stated in kinds] == ["images", "episodes", "episodes"]
-        assert [stated.note for stated in kinds] == ["", intervals.UNKNOWN_IMAGES, intervals.UNKNOWN_IMAGES]
+        assert [stated.note for stated in kinds] == [intervals.FEW_IMAGES, *[intervals.UNKNOWN_IMAGES] * 2]
 
     def test_the_first_episodes_have_the_first_images(self, tmp_path: Path):
         fold = pair(1, (12, 9))[0]

@@ -16,6 +16,7 @@ from fsseg_bench.report.controls import Reading, readings
 from fsseg_bench.report.make import make_report
 from fsseg_bench.report.select import select
 from tests.support.controlled import OWN, QUERIES, TABLE, row, write_controlled
+from tests.support.packs import packed
 from tests.support.runs import write_run
 
 
@@ -115,6 +116,16 @@ def test_the_command_prints_what_is_there_already(tmp_path: Path) -> None:
     assert (method["empty"], method["whole"]["value"], method["draws"]) == (None, pytest.approx(30), [3, 3])
     numbers = [value for row in csv.DictReader(printed("csv").splitlines()) for value in row.values()]
     assert "20.0" in numbers
+
+
+def test_of_a_pack_other_draws_cannot_be_measured_here(tmp_path: Path) -> None:
+    write_controlled(tmp_path / "runs")
+    pack = packed(tmp_path / "runs", tmp_path / "ada.fsseg.zip", by="Ada")
+    told = CliRunner().invoke(controls, [str(pack), "--draws", "3"])
+    assert "uses its support by 41.8" in told.stdout
+    assert "the pack of Ada holds controls of 3 draws: give --draws 3" in str(
+        CliRunner().invoke(controls, [str(pack)]).exception
+    )
 
 
 def test_reports_have_it_on_request_and_pages_in_any_case(tmp_path: Path) -> None:

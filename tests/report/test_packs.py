@@ -24,7 +24,7 @@ def test_rows_say_whose_they_are_and_none_is_merged(tmp_path: Path) -> None:
     assert sum(row.count("by Ada <b>") for row in rows) == 1
     assert sum(row.count("by bob") for row in rows) == 1
     assert made.doubts == []  # one run here and there is no rival of itself
-    assert [run.record.owner for run in made.collection.done] [:2] == ["", "Ada <b>"]
+    assert [run.record.owner for run in made.collection.done][:2] == ["", "Ada <b>"]
     assert made.collection.done[2].record.owner.startswith("bob (")
     paths = [made.collection.path(run.record) for run in made.collection.done]
     assert paths[1] == f"{pack}:{paths[0]}"

@@ -36,7 +36,7 @@ def test_the_frame_says_what_intervals_are_over(tmp_path: Path) -> None:
     frame = results(tmp_path)
     own = frame[(frame.metric == "mean") & (frame.resolution == "input")].set_index("fold")
     assert own.interval.tolist() == ["images", "episodes", "episodes"]
-    assert own.note.tolist()[:2] == ["", intervals.UNKNOWN_IMAGES]
+    assert own.note.tolist()[:2] == [intervals.FEW_IMAGES, intervals.UNKNOWN_IMAGES]
     assert own.note[3].startswith("no interval: nothing varies between the episodes")
     assert own.images.isna().tolist() == own.different_episodes.isna().tolist() == [False, True, True]
     assert own.iou_low.isna().tolist() == own.iou_high.isna().tolist() == [False, False, True]
