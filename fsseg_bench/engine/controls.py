@@ -98,7 +98,8 @@ def _existing(path: Path, chain: Chain, header: dict[str, Any], progress: Progre
             rows_by_control(header, existing[1:])
             return existing
     except (LinesError, ValueError) as error:
-        progress.say(f"{path}: {error}; it is moved aside and made again")
+        told = str(error) if isinstance(error, LinesError) else f"{path}: {error}"
+        progress.say(f"{told}; it is moved aside and made again")
         existing = [{}]
     if existing:
         path.rename(free_aside(path))

@@ -109,7 +109,7 @@ def find_controls(run: StoredRun) -> StoredControls | None:
     try:
         header, *rows = read_lines(path, Chain(run.info.identity, required=True)) or [{}]
     except LinesError as error:
-        raise RecordError(f"{error}; remove it and give 'fsseg-bench controls' again") from error
+        raise RecordError(f"{error}; 'fsseg-bench controls {run.folder}' moves it aside and measures again") from error
     return _counts(run, path, header, rows) if header else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -71,7 +71,8 @@ def find_runs(
     """All runs under ``root`` (None: ``FSSEG_RESULTS``, else ``results/runs``), with intervals over ``interval``.
 
     With ``episodes`` the first ones of each run count, which are what a table of that length would hold. The records in
-    ``packs`` come behind; with these the default folder need not exist.
+    ``packs`` come behind, without those that are among the others already; with these the default folder need not
+    exist.
 
     Raises:
         UserError: there is no such folder, ``episodes`` is below 1, or a pack cannot be read.
@@ -83,8 +84,30 @@ def find_runs(
     here = not packs or root is not None or folder.is_dir()
     found = [record_folders(one) for one in ([folder] if here else []) + list(names)]
     folders, closed = ([one for part in parts for one in part] for parts in zip(*found, strict=True))
-    made = _collection(folder, gathered(folders, episodes), closed, episodes, interval)
+    made = _without_copies(_collection(folder, gathered(folders, episodes), closed, episodes, interval), names)
     return replace(made, packs=names, warnings=tuple(_named(warning, names) for warning in made.warnings))
+
+
+def _without_copies(made: Collection, packs: Mapping[Path, str]) -> Collection:
+    """Without records of packs that are there already: one run twice would be compared with itself, and be corrected
+    for. A run that somebody has made again was begun at another time, and stays."""
+    seen: set[tuple[str, str | None, str]] = set()
+    kept: list[ScoredRun] = []
+    copies: Counter[Path] = Counter()
+    for run in made.done:
+        info = run.record.info
+        key = (info.identity, info.created, info.episodes.sha256 if info.episodes else "")
+        pack = next((folder for folder in packs if folder in run.record.folder.parents), None)
+        if pack is not None and key in seen:
+            copies[pack] += 1
+            continue
+        seen.add(key)
+        kept.append(run)
+    told = [
+        RecordWarning(pack, f"{packs[pack]}: {count} of its records stand here already, and count once")
+        for pack, count in copies.items()
+    ]
+    return replace(made, done=tuple(kept), warnings=(*made.warnings, *told))
 
 
 def _named(warning: RecordWarning, packs: Mapping[Path, str]) -> RecordWarning:

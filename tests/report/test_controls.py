@@ -86,7 +86,7 @@ def test_a_damaged_file_leaves_its_row_out(tmp_path: Path) -> None:
     assert "biopt resnet18: uses its support by 41.8" in made.text("html")
     text = make_report(root=tmp_path, controls=True).text("markdown")
     assert "1 of 2 rows are not measured in all folds" in text
-    assert "remove it and give 'fsseg-bench controls' again" in text
+    assert "moves it aside and measures again" in text
 
 
 def test_a_method_that_cannot_do_it_leaves_its_row_out(tmp_path: Path) -> None:

@@ -9,15 +9,35 @@ from pathlib import Path
 import pytest
 
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.read import find_records
 from fsseg_bench.report.document import Request, document
 from fsseg_bench.report.make import make_report
 from fsseg_bench.report.select import select
 from tests.support.packs import packed, write_records
+from tests.support.runs import edit_info
+
+
+def made_again(root: Path, folds: int) -> Path:
+    """The records of somebody who has made the same runs at another time."""
+    for run in find_records(write_records(root, folds=folds))[0]:
+        edit_info(run.folder, created="2026-01-02T03:04:05+00:00")
+    return root
+
+
+def test_a_record_that_is_here_and_in_a_pack_counts_once(tmp_path: Path) -> None:
+    root = write_records(tmp_path / "runs", folds=2)
+    own = packed(root, tmp_path / "own.fsseg.zip", by="me")
+    theirs = packed(made_again(tmp_path / "ada", 2), tmp_path / "ada.fsseg.zip", by="Ada")
+    made = make_report(root=root, packs=[own, theirs, own])
+    assert [run.record.owner for run in made.collection.done] == ["", "", "Ada", "Ada"]
+    (told,) = made.collection.warnings
+    assert told.message == f"{own}: 2 of its records stand here already, and count once"
+    assert len(make_report(packs=[own], root=tmp_path / "ada").collection.done) == 4
 
 
 def test_rows_say_whose_they_are_and_none_is_merged(tmp_path: Path) -> None:
     root = write_records(tmp_path / "runs", folds=1)
-    pack = packed(root, tmp_path / "ada.fsseg.zip", by="Ada <b>")
+    pack = packed(made_again(tmp_path / "ada", 1), tmp_path / "ada.fsseg.zip", by="Ada <b>")
     other = packed(write_records(tmp_path / "other", folds=1, seed=1), tmp_path / "bob.fsseg.zip")
     made = make_report(root=root, packs=[pack, other], where={})
     rows = [json.dumps(table["rows"]) for table in json.loads(made.text("json"))["tables"]]
@@ -47,7 +67,7 @@ def test_packs_alone_and_what_is_wrong_with_them(tmp_path: Path, monkeypatch: py
 
 def test_the_board_has_a_line_a_row_and_shot_with_what_it_is_filtered_by(tmp_path: Path) -> None:
     root = write_records(tmp_path / "runs", folds=4)
-    pack = packed(write_records(tmp_path / "ada", folds=4), tmp_path / "ada.fsseg.zip", by="Ada <b>")
+    pack = packed(made_again(tmp_path / "ada", 4), tmp_path / "ada.fsseg.zip", by="Ada <b>")
     write_records(root, folds=1, backbone="resnet101")
     made = document(root, Request(board=True, packs=(pack,)))
     html = made.text("html")
