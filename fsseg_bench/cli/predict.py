@@ -33,7 +33,15 @@ _OF_DATA = ("shots", "seed", "data_root", "sources_path")
 
 
 @click.command()
-@click.option("--support", "pairs", nargs=2, type=_FILE, multiple=True, help="An image and its mask; repeatable.")
+@click.option(
+    "--support",
+    "pairs",
+    nargs=2,
+    type=_FILE,
+    multiple=True,
+    metavar="IMAGE MASK",
+    help="An image and its mask; repeatable.",
+)
 @click.option(
     "--support-box",
     "boxes",

@@ -292,4 +292,5 @@ def _check_given(dataset: Dataset, given: Sequence[Path]) -> None:
         if any(_find_folder(part, layout, place) for part in dataset.parts for layout in part.layouts):
             continue
         wanted = "".join(f"\n  {_wanted(part)}" for part in dataset.parts)
-        raise UserError(f"--from {place}: holds nothing of {dataset.name}. What may be given:{wanted}")
+        known = " (an archive is known by its name: rename a copy that has another)" if place.is_file() else ""
+        raise UserError(f"--from {place}: holds nothing of {dataset.name}. What may be given{known}:{wanted}")
