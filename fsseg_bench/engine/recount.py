@@ -74,10 +74,14 @@ def _ratio(intersection: int, union: int) -> float:
     return intersection / union
 
 
-def check_predictions(rows: Sequence[Mapping[str, Any]], counts: EpisodeCounts, ways: int) -> None:
+def check_predictions(
+    rows: Sequence[Mapping[str, Any]], counts: EpisodeCounts, ways: int, pixels: Sequence[int] | None = None
+) -> None:
     """Whether predictions can be those that were counted, as far as can be told without the labels.
 
     Of background and of each way no more pixels were counted than are predicted; the others are void in the labels.
+    ``pixels`` is how many each input has, void ones too, where that is known. A size that does not fit is refused
+    before the prediction is unfolded, which takes memory.
 
     Raises:
         RecordError: they are not; names the episode.
@@ -85,6 +89,9 @@ def check_predictions(rows: Sequence[Mapping[str, Any]], counts: EpisodeCounts, 
     if len(rows) != len(counts.input):
         raise RecordError(f"{len(rows)} episodes, of which {len(counts.input)} were counted")
     for episode, (row, cells) in enumerate(zip(rows, counts.input, strict=True)):
+        size, counted = row.get("size"), int(cells.sum()) if pixels is None else pixels[episode]
+        if type(size) is not int or size * size < counted or (pixels is not None and size * size != counted):
+            raise RecordError(f"episode {episode}: its size {str(size)[:20]} does not fit {counted:,} counted pixels")
         predicted = np.bincount(prediction_labels(row, ways).ravel(), minlength=ways + 1)
         if row["episode"] != episode or (cells.sum(axis=0) > predicted).any():
             raise RecordError(f"episode {episode}: other pixels are predicted than were counted")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fsseg_bench.engine.recount import Scores, check_predictions, recounted
+from fsseg_bench.engine.verify_pixels import check_pixels, square_pixels
 from fsseg_bench.engine.verify_protocol import UnableError, known_protocol
 from fsseg_bench.errors import UserError
 from fsseg_bench.nn.torch_file import state_of
@@ -32,10 +33,12 @@ from fsseg_bench.records.info import (
 )
 from fsseg_bench.records.lines import Chain, Inspect, Row, parse_lines, read_lines
 from fsseg_bench.records.owner import Owner, owner_of
-from fsseg_bench.records.read import RecordError, StoredRun, read_run
+from fsseg_bench.records.read import LeftOutError, RecordError, StoredRun, read_run
 from fsseg_bench.records.training import LossSummary, loss_row, training_summary
 
 _CLOSE = 1e-12
+_UNFIT = (ValueError, LookupError, ArithmeticError, csv.Error, MemoryError, RecursionError)
+"""What content that nobody expected may raise."""
 
 
 class Verdict(NamedTuple):
@@ -44,6 +47,7 @@ class Verdict(NamedTuple):
     part: str
     """A file, or ``scores``."""
     good: bool
+    """False where it is wrong or, with ``done`` False, where records contradict each other and any of them may be."""
     words: str
     """What was compared, or what is wrong."""
     done: bool = True
@@ -76,10 +80,11 @@ def verify(folder: Path, further: Mapping[str, Look] | None = None) -> list[Verd
         PREDICTIONS_FILE: _predictions,
         TRAIN_FILE: _training,
         CHECKPOINT_FILE: _checkpoint,
-        **{name: _sealed(name) for name in run.info.files if name not in {TRAIN_FILE, PREDICTIONS_FILE}},
         CONTROLS_FILE: _controls,
         **{path.name: _sweep(path) for path in sorted(folder.glob("sweep-*.jsonl"))},
     }
+    # a seal must not take the place of what a file of that name is asked for anyway
+    parts |= {name: _sealed(name) for name in run.info.files if name not in parts}
     if run.status == "done":
         parts |= {"scores": _scores, "protocol": known_protocol, **(further or {})}
     return list(_verdicts(run, parts))
@@ -88,17 +93,19 @@ def verify(folder: Path, further: Mapping[str, Look] | None = None) -> list[Verd
 def _verdicts(run: StoredRun, parts: dict[str, Callable[[StoredRun], str]]) -> Iterator[Verdict]:
     owner = owner_of(run.folder) or Owner()
     for part, look in parts.items():
-        if part in owner.left_out and part in run.info.files and not (run.folder / part).exists():
+        if owner.left(part) and part in run.info.files and not (run.folder / part).exists():
             yield Verdict(part, True, "left out of the pack", done=False)
             continue
         try:
             yield Verdict(part, True, look(run))
         except _AbsentError:
             continue
-        except UnableError as error:
+        except (UnableError, LeftOutError) as error:
             yield Verdict(part, True, _short(error, run.folder, part), done=False)
         except (UserError, OSError) as error:
             yield Verdict(part, False, _short(error, run.folder, part))
+        except _UNFIT as error:  # of somebody else's file: the other records are still to be looked at
+            yield Verdict(part, False, f"cannot be read as what it should be: {type(error).__name__}: {error}")
 
 
 def _short(error: Exception, folder: Path, part: str = "") -> str:
@@ -116,8 +123,16 @@ def _table(run: StoredRun) -> str:
     table = run.table()
     if table is None and run.settings.evaluated_digest is not None:
         raise RecordError("is missing, so that nobody can tell which images were tested")
-    if table is None:
+    if table is None and run.status != "done":
         raise _AbsentError
+    if table is None:
+        raise UnableError("is not there, as in records of early versions: its classes and images were not compared")
+    settings = run.settings
+    if (table.ways, table.shots) != (settings.way, settings.shot):
+        raise RecordError(
+            f"its episodes have {table.ways} ways and {table.shots} shots; the run's settings say {settings.way} and "
+            f"{settings.shot}"
+        )
     return f"{len(table):,} episodes, those of the run's settings"
 
 
@@ -147,6 +162,7 @@ def _episodes(run: StoredRun) -> str:
         raise RecordError(f"{len(rows)} episodes are no {run.runs} runs of equal length, as the run's settings say")
     if table is not None and len(table) != len(rows):
         raise RecordError(f"{len(rows)} episodes; {TABLE_FILE} has {len(table)}")
+    check_pixels(run)
     return f"{len(rows):,} episodes, as they were counted"
 
 
@@ -155,11 +171,14 @@ def _predictions(run: StoredRun) -> str:
     if run.status != "done":
         return f"{len(rows):,} episodes so far, each with its check"
     run.content(PREDICTIONS_FILE)
-    check_predictions(rows, run.counts(), run.settings.way)
+    check_predictions(rows, run.counts(), run.settings.way, square_pixels(run))
     return f"{len(rows):,} predictions that fit the counts"
 
 
 def _training(run: StoredRun) -> str:
+    if _trained_here(run) and not (run.folder / TRAIN_FILE).exists():
+        steps = run.info.settings.iterations
+        raise RecordError(f"is missing; the run's settings say that it trained for {steps:,} iterations")
     rows = _rows(run, TRAIN_FILE, loss_row)
     if run.status != "done":
         return f"{len(rows):,} iterations so far, each with its check"
@@ -170,6 +189,13 @@ def _training(run: StoredRun) -> str:
     if (stated := run.info.training) is not None and not _same_losses(stated, training_summary(rows)):
         raise RecordError(f"its last losses are not those in {RUN_FILE}: {training_summary(rows)}")
     return f"{len(rows):,} iterations, whose last losses are those in {RUN_FILE}"
+
+
+def _trained_here(run: StoredRun) -> bool:
+    """Whether a finished run of a version that wrote checks trained by itself, so that it has a log of it."""
+    settings = run.info.settings
+    done = run.status == "done" and run.info.lines == "checked"
+    return done and bool(settings.iterations) and not settings.checkpoint_digest
 
 
 def _same_losses(stated: LossSummary, found: LossSummary | None) -> bool:

@@ -21,7 +21,7 @@ from fsseg_bench.engine.verify_protocol import UnableError
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.info import CHECKPOINT_FILE
 from fsseg_bench.records.provenance import other_software
-from fsseg_bench.records.read import RecordError, StoredRun
+from fsseg_bench.records.read import RecordError, StoredRun, same_classes
 
 _KEEP_NOTHING = Budget(0, 0)
 _SHARE = 0.001  # of an episode's pixels, which another machine or version may decide otherwise
@@ -63,7 +63,9 @@ class EpisodesAgain:
         model = InferenceModel.of(opened.plan.request, opened.plan.model.to(device), device)
         evaluator = build_evaluator(opened.plan, model, _KEEP_NOTHING, run.info.timings.head_batch)
         most = 0.0 if describe(device) == run.info.device and not other_software(run.info.provenance) else _SHARE
-        table, size, moved = opened.plan.table, opened.plan.protocol.image.size, 0
+        if not same_classes(counts, opened.plan.table):
+            raise RecordError("its lines have other classes than the episodes")
+        table, size, moved = opened.plan.table, opened.plan.protocol.image.side, 0
         for episode in drawn:
             truth = query_label(opened.plan.source, table.queries[episode], table.classes[episode], size)
             found = confusion(evaluator.predict(episode)[None], torch.from_numpy(truth)[None], table.ways)

@@ -88,7 +88,7 @@ class RunInfo:
     identity: str
     status: Status
     settings: RunSettings
-    folds: Annotated[int, Range(least=1)]
+    folds: Annotated[int, Range(least=1, most=1000)]
     """How many the protocol has."""
     passed: RunRequest
     """What was asked for, as far as it was given explicitly."""

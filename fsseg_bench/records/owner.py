@@ -6,11 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fsseg_bench.records.info import RecordError, read_json
+from fsseg_bench.records.info import (
+    EPISODES_FILE,
+    EVALUATED_FILE,
+    RUN_FILE,
+    TABLE_FILE,
+    TRAIN_FILE,
+    RecordError,
+    read_json,
+)
 from fsseg_bench.schema import parse
 from fsseg_bench.storage.json_text import write_json
 
 PACK_FILE: Final = "pack.json"
+ALWAYS_PACKED: Final = (RUN_FILE, EPISODES_FILE, TABLE_FILE, EVALUATED_FILE, TRAIN_FILE)
+"""What every pack holds of a record that has it: who says that it was left out hides something."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,10 @@ class Owner:
     def name(self) -> str:
         """Whose it is, in short; of a pack that does not say so, its file and digest, which no name is taken for."""
         return self.by or f"{self.file or 'a pack'} ({(self.digest or 'unknown')[:8]})"
+
+    def left(self, name: str) -> bool:
+        """Whether a file that the record seals may be missing, since the pack left it out."""
+        return name in self.left_out and name not in ALWAYS_PACKED
 
 
 def owner_of(folder: Path) -> Owner | None:

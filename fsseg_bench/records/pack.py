@@ -19,18 +19,8 @@ from typing import Final
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.records.controls import CONTROLS_FILE, find_controls
-from fsseg_bench.records.info import (
-    EPISODES_FILE,
-    EVALUATED_FILE,
-    PREDICTIONS_FILE,
-    RUN_FILE,
-    TABLE_FILE,
-    TRAIN_FILE,
-    RecordError,
-    run_folder,
-    sealed,
-)
-from fsseg_bench.records.owner import Owner, owner_of
+from fsseg_bench.records.info import PREDICTIONS_FILE, RUN_FILE, RecordError, run_folder, sealed
+from fsseg_bench.records.owner import ALWAYS_PACKED, Owner, owner_of
 from fsseg_bench.records.privacy import without_machine
 from fsseg_bench.records.read import StoredRun
 from fsseg_bench.storage.files import write_atomic
@@ -38,8 +28,9 @@ from fsseg_bench.storage.files import write_atomic
 FORMAT: Final = "fsseg-bench pack"
 VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
-TAKEN: Final = (RUN_FILE, EPISODES_FILE, TABLE_FILE, EVALUATED_FILE, TRAIN_FILE, CONTROLS_FILE, PREDICTIONS_FILE)
+TAKEN: Final = (*ALWAYS_PACKED, CONTROLS_FILE, PREDICTIONS_FILE)
 """What a pack may hold of a record; controls once they are complete, predictions on request."""
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can state
 _MODE = 0o100644 << 16
 _ONE_LINE = re.compile(r"(?=.*\w)[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]{1,100}")
@@ -129,6 +120,11 @@ def write_pack(
     return manifest, digest
 
 
+def is_folder(name: str) -> bool:
+    """Whether a record in a pack may lie there: plain names, none of them hidden or over 201 characters."""
+    return all(_PART.fullmatch(part) for part in name.split("/"))
+
+
 def _packed(
     run: StoredRun, by: str | None, *, predictions: bool, private: bool
 ) -> tuple[PackedRecord, dict[str, bytes]]:
@@ -137,6 +133,11 @@ def _packed(
         raise UserError(f"{run.folder}: the run is not done (status {run.status}); only finished ones are packed")
     owner = owner_of(run.folder) or Owner()
     folder = run_folder(Path(), run.info.settings).as_posix()
+    if not is_folder(folder):
+        raise UserError(
+            f"{run.folder}: cannot be packed: its folder in a pack would be {folder!r}, and names there have at most "
+            "201 characters and begin with a letter, a digit or '_'; run it again under shorter names"
+        )
     content = {}
     for name in TAKEN:
         if (name == PREDICTIONS_FILE and not predictions) or (name == CONTROLS_FILE and find_controls(run) is None):
@@ -144,6 +145,8 @@ def _packed(
         try:
             content[name] = regular(run.folder / name).read_bytes()
         except FileNotFoundError:
+            if name in ALWAYS_PACKED and name in run.info.files:
+                raise RecordError(f"{run.folder / name}: is missing since the run was done; not packed") from None
             continue
         except OSError as error:
             raise RecordError(f"{run.folder / name}: cannot be read: {error.strerror or error}") from error

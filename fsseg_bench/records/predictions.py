@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _KEYS = {"episode", "size", "ways"}
 _FIRST, _LAST = ord("0"), ord("o")  # the 64 characters of run lengths
+_WIDEST = 2**14  # the largest image.size of a protocol
 _LONGEST = 13  # characters of a number; a longer one is beyond every image
 
 
@@ -44,7 +45,7 @@ def row_labels(row: Mapping[str, Any], ways: int) -> UInt8:
     if row.keys() != _KEYS:
         raise ValueError(f"its keys are {', '.join(sorted(row))}; they must be episode, size and ways")
     size, maps = row["size"], row["ways"]
-    if type(size) is not int or not 1 <= size < 2**16:
+    if type(size) is not int or not 1 <= size <= _WIDEST:
         raise ValueError("'size' must be a whole number of pixels")
     if not (isinstance(maps, list) and len(maps) == ways and all(isinstance(text, str) for text in maps)):
         raise ValueError(f"'ways' must hold run lengths for {ways} ways")

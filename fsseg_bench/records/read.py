@@ -40,6 +40,10 @@ _MOST_NAMED = 3
 ASIDE = re.compile(r"\.old-\d+$")
 
 
+class LeftOutError(RecordError):
+    """A file that was there when the run was done, and was left out of the pack that the record came in."""
+
+
 @dataclass(frozen=True)
 class RecordWarning:
     """A record that was skipped."""
@@ -146,13 +150,18 @@ class StoredRun:
         Files that came later, and those of runs by earlier versions, are taken as they are.
 
         Raises:
-            RecordError: it cannot be read, or was changed since the run was done.
+            RecordError: it cannot be read, or was changed since the run was done; LeftOutError: it was left out of the
+                pack that the record came in.
             FileNotFoundError: there is none, and there was none.
         """
         path, sealed = self.folder / name, self.info.files.get(name)
         if (data := _unchanged(path, sealed)) is not None:
             return data
-        raise RecordError(f"{path}: is missing since the run was done") if sealed else FileNotFoundError(path)
+        if sealed is None:
+            raise FileNotFoundError(path)
+        if (owner := owner_of(self.folder)) and owner.left(name):
+            raise LeftOutError(f"{path}: was left out of the pack that the record came in")
+        raise RecordError(f"{path}: is missing since the run was done")
 
     def lines(self, name: str, inspect: Inspect | None = None) -> list[dict[str, Any]]:
         """The rows of a line log beside run.json; none when there is no such file.
@@ -204,6 +213,11 @@ def _unchanged(
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise RecordError(f"{path}: {told}")
     return data
+
+
+def same_classes(counts: EpisodeCounts, table: EpisodeTable) -> bool:
+    """Whether counts have the classes of the episodes, each in its place."""
+    return list(map(tuple, counts.classes.tolist())) == list(table.classes)
 
 
 def read_run(folder: Path) -> StoredRun:

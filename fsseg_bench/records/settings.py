@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
+from fsseg_bench.conventions import MOST_LABELS
 from fsseg_bench.protocol.spec import Resolution
 from fsseg_bench.records.request import AtLeastOne, CacheDtype, Precision
 from fsseg_bench.schema import Must, Range
@@ -138,8 +139,8 @@ class RunSettings:
     weights: str | None
     weights_digest: str | None
     fold: AtLeastOne
-    way: AtLeastOne
-    shot: AtLeastOne
+    way: Annotated[int, Range(least=1, most=MOST_LABELS)]
+    shot: Annotated[int, Range(least=1, most=10**6)]
     seed: int
     precision: Precision
     scales: tuple[int | float, ...]
@@ -164,7 +165,7 @@ class RunSettings:
     """How networks were trained before the method, by the names of the stages; None for most methods."""
     stage_identities: Mapping[str, str] | None = None
     """Which networks those are: each one's identity."""
-    runs: int | None = None
+    runs: Annotated[int, Range(least=1, most=1000)] | None = None
     """How many runs of equal length the episodes are, one behind the other, whose scores are averaged; None: one."""
     side_information: str | None = None
     """What the episodes give away of the query besides its pixels, in words; None under most protocols."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import stat
 import tempfile
@@ -17,8 +16,8 @@ from typing import NamedTuple
 from fsseg_bench.errors import UserError
 from fsseg_bench.paths import regular
 from fsseg_bench.records.info import RUN_FILE
-from fsseg_bench.records.owner import Owner, note_owner
-from fsseg_bench.records.pack import FORMAT, MANIFEST, TAKEN, VERSION, Manifest
+from fsseg_bench.records.owner import ALWAYS_PACKED, Owner, note_owner
+from fsseg_bench.records.pack import FORMAT, MANIFEST, TAKEN, VERSION, Manifest, is_folder
 from fsseg_bench.schema import parse
 from fsseg_bench.storage.files import writing
 from fsseg_bench.storage.json_text import strict_json
@@ -28,7 +27,6 @@ LARGEST_MANIFEST = 16 * 2**20
 LARGEST_FILE = 512 * 2**20
 LARGEST_PACK = 4 * 2**30
 """Bytes, unpacked."""
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
 
@@ -151,9 +149,13 @@ def _check(path: Path, manifest: Manifest, entries: list[zipfile.ZipInfo]) -> No
     sizes = {file.name: file.size for file in manifest.files}
     if any(not 0 <= size <= LARGEST_FILE for size in sizes.values()) or sum(sizes.values()) > LARGEST_PACK:
         raise PackError(f"{path}: refused: a file has over {LARGEST_FILE:,} bytes, or all have over {LARGEST_PACK:,}")
-    for folder in folders:
-        if not all(_PART.fullmatch(part) for part in folder.split("/")):
-            raise PackError(f"{path}: refused: {folder!r} is no folder of a record")
+    if not folders:
+        raise PackError(f"{path}: refused: it holds no record")
+    for record in manifest.records:
+        if not is_folder(record.folder):
+            raise PackError(f"{path}: refused: {record.folder!r} is no folder of a record")
+        if hidden := sorted(set(record.left_out) & set(ALWAYS_PACKED)):
+            raise PackError(f"{path}: refused: {record.folder} leaves out {hidden[0]}, which every pack holds")
     for name in names:
         folder, _, file = name.rpartition("/")
         if folder not in folders or file not in TAKEN:

@@ -19,7 +19,7 @@ from fsseg_bench.protocol.spec import Protocol
 from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.info import PREDICTIONS_FILE
 from fsseg_bench.records.predictions import counted, prediction_labels, stored_predictions
-from fsseg_bench.records.read import EpisodeCounts, RecordError, StoredRun, evaluated_images
+from fsseg_bench.records.read import EpisodeCounts, RecordError, StoredRun, evaluated_images, same_classes
 from fsseg_bench.records.request import RunRequest, protocol_of
 
 
@@ -86,10 +86,11 @@ class RecordedEpisodes:
         """Counts every stored prediction again with its mask; says what was compared.
 
         Raises:
-            RecordError: an episode has other counts, or the record has no predictions.
+            RecordError: an episode has other counts, or the record has no predictions; LeftOutError: its pack left
+                them out.
             UserError: the protocol or the data are nowhere to be found, or are not those that were evaluated.
         """
-        rows, counts, ways = run.lines(PREDICTIONS_FILE), run.counts(), run.settings.way
+        rows, counts, ways = run.lines(PREDICTIONS_FILE), run.counts(), run.settings.way  # LeftOutError: no fault
         if not rows:
             raise RecordError(f"the record has no {PREDICTIONS_FILE}: it was made by an earlier version")
         protocol, source = self._open(run)
@@ -97,6 +98,8 @@ class RecordedEpisodes:
         self._check(run, source, sorted({image for i in range(len(table)) for image in table.images(i)}))
         for episode, row in enumerate(rows):
             truth = query_label(source, table.queries[episode], table.classes[episode], protocol.image.side)
+            if row.get("size") != len(truth):  # before it is unfolded, which takes memory
+                raise RecordError(f"episode {episode}: a prediction of another size than {len(truth)} pixels a side")
             check_prediction(run, episode, prediction_labels(row, ways), truth, counts)
         return f"{len(rows):,} predictions and the masks in {source.root} give the recorded counts at the input size"
 
@@ -104,7 +107,7 @@ class RecordedEpisodes:
         """Draws the run's episodes again from the data set; says what was compared.
 
         Raises:
-            RecordError: the protocol draws others from these data.
+            RecordError: the protocol draws others from these data, or the counts have other classes.
             UserError: the protocol or the data are nowhere to be found.
         """
         from fsseg_bench.data.index import build_index  # it brings pandas, which reports do without
@@ -118,6 +121,8 @@ class RecordedEpisodes:
         table = sample_episodes(protocol, run.fold, pairs, settings.way, settings.shot, index.copies, order)
         if table.digest != settings.episode_digest:
             raise RecordError(f"{run.folder}: the protocol draws other episodes from the data in {source.root}")
+        if not same_classes(run.counts(), table):
+            raise RecordError(f"{run.folder}: its lines have other classes than the episodes that the protocol draws")
         return f"{len(table):,} episodes, those that the protocol draws from the data in {source.root}"
 
     def _open(self, run: StoredRun) -> tuple[Protocol, Source]:

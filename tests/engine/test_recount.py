@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,25 @@ def test_predictions_against_counts_without_labels() -> None:
     with pytest.raises(RecordError, match="episode 0: other pixels are predicted"):
         check_predictions(rows[::-1], counts, 2)
     cells[1, 0, 2] += 81
-    with pytest.raises(RecordError, match="episode 1: other pixels are predicted"):
+    with pytest.raises(RecordError, match="episode 1: its size 9 does not fit"):
         check_predictions(rows, counts, 2)
     with pytest.raises(RecordError, match="episode 0: the run lengths of way 1"):
         check_predictions([{**rows[0], "size": 10}, *rows[1:]], counts, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels", "told"),
+    [
+        (10, [81, 81, 81], "its size 10 does not fit 81 counted pixels"),
+        (4, None, "its size 4 does not fit"),
+        (2**16, None, "'size' must be"),  # gigabytes, were it unfolded
+        ("9", None, "its size 9 does not fit"),
+        (9, [81, 81, 81], None),
+    ],
+)
+def test_a_size_is_compared_before_a_prediction_is_unfolded(size: Any, pixels: list[int] | None, told: str) -> None:
+    predictions, labels, classes = _drawn(2, 3)
+    cells = np.array([counted(p, t, 2) for p, t in zip(predictions, labels, strict=True)])
+    rows = [prediction_row(i, own, 2) | {"size": size} for i, own in enumerate(predictions)]
+    with pytest.raises(RecordError, match=f"episode 0: {told}") if told else nullcontext():
+        check_predictions(rows, EpisodeCounts(np.array(classes), cells, cells), 2, pixels)

@@ -17,11 +17,12 @@ from fsseg_bench.engine.checkpoint import load_state, save_state
 from fsseg_bench.engine.verify import verify
 from fsseg_bench.engine.verify_again import EpisodesAgain
 from fsseg_bench.records.info import read_info
+from fsseg_bench.records.owner import Owner, note_owner
 from fsseg_bench.records.read import RecordError, StoredRun, read_run
 from fsseg_bench.records.run import RunRecord
 from fsseg_bench.report.recorded import DataPlaces, RecordedEpisodes
 from tests.support.fresh import ROOT
-from tests.support.runs import TWO_EPISODES, edit_info, request, row, settings, write_run
+from tests.support.runs import TWO_EPISODES, edit_info, request, row, settings, write_run, write_training
 from tests.support.tiny_run import finish, tiny_request, tiny_training
 
 
@@ -71,6 +72,11 @@ def test_episodes_are_drawn_and_predicted_again(made: Path, copied: Path) -> Non
     assert (found["again"].good, found["again"].done) == (True, False)
     assert "its checkpoint.pt is not here" in found["again"].words
     run = read_run(made)
+    counts = run.counts()
+    run.__dict__["counts"] = lambda: counts._replace(classes=counts.classes + 1)
+    for look in looks.values():
+        with pytest.raises(RecordError, match="its lines have other classes than the episodes"):
+            look(run)
     run.__dict__["settings"] = replace(run.settings, episode_digest="0" * 64)
     with pytest.raises(RecordError, match="the protocol draws other episodes from the data in"):
         RecordedEpisodes().drawn(run)
@@ -150,7 +156,7 @@ def other_losses(folder: Path) -> None:
         (piped("evaluated.csv"), "evaluated.csv", "not a regular file"),
         (piped("checkpoint.pt"), "checkpoint.pt", "not a regular file"),
         (flipped("panels/panels.json"), "panels/panels.json", "changed since the run was done"),
-        (lambda folder: (folder / "train.jsonl").unlink(), "train.jsonl", "No such file"),
+        (lambda folder: (folder / "train.jsonl").unlink(), "train.jsonl", "is missing; the run's settings say"),
         (lambda folder: (folder / "evaluated.csv").unlink(), "evaluated.csv", "No such file"),
         (other_scores, "scores", "run.json says"),
         (other_losses, "train.jsonl", "its last losses are not those in run.json"),
@@ -200,6 +206,26 @@ def test_a_record_without_its_checkpoint_is_no_other_one(copied: Path) -> None:
     assert wrong(copied) == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "good"), [("predictions.jsonl", True), ("train.jsonl", False), ("episodes.csv", False)]
+)
+def test_what_its_pack_left_out_is_no_fault_if_packs_leave_it_out(copied: Path, name: str, good: bool) -> None:
+    (copied / name).unlink()
+    note_owner(copied, Owner(left_out=(name,)))
+    edit_info(copied, files=json.loads((copied / "run.json").read_text())["files"] | {name: "0" * 64})
+    found = {verdict.part: verdict for verdict in verify(copied, {"masks": RecordedEpisodes().recount})}
+    assert (found[name].good, found[name].done) == (good, not good)
+    if name == "predictions.jsonl":
+        assert (found["masks"].good, found["masks"].done) == (True, False)
+        assert "was left out of the pack" in found["masks"].words
+
+
+def test_a_run_of_a_checkpoint_has_no_training_of_its_own(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, recipe={}, checkpoint_digest="c" * 64)
+    assert wrong(folder) == {}
+    assert wrong(write_run(tmp_path, recipe={"iterations": 0})) == {}
+
+
 def test_an_unfinished_record(tmp_path: Path) -> None:
     folder = write_run(tmp_path, status="evaluating")
     found = {verdict.part: verdict for verdict in verify(folder)}
@@ -214,7 +240,9 @@ def test_records_without_episode_tables(tmp_path: Path) -> None:
             for i, episode in enumerate(TWO_EPISODES):
                 log.append(row(i, episode))
         record.update(status="done")
+    found = {verdict.part: verdict for verdict in verify(write_training(record.folder))}
     assert wrong(record.folder) == {}
+    assert not found["episodes.csv"].done  # which is said
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in (ROOT / "tests/fixtures/schema1").rglob("run.json")))

@@ -19,7 +19,7 @@ from fsseg_bench.records.read import read_run
 from fsseg_bench.records.unpack import is_pack, unpack
 from tests.support.controlled import write_controlled
 from tests.support.packs import contents, forged, manifest_of, packed, write_records, zipped
-from tests.support.runs import write_panel, write_run
+from tests.support.runs import edit_info, write_panel, write_run
 
 
 def test_equal_records_give_equal_bytes_and_come_out_as_they_were(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_equal_records_give_equal_bytes_and_come_out_as_they_were(tmp_path: Path
     write_panel(folder, "0.png", (2, 2), (0, 0, 0), None)
     assert packed(root, tmp_path / "b.zip", by="Ada").read_bytes() == first.read_bytes()
     assert {Path(name).name for name in contents(first)} == {
-        *("run.json", "episodes.jsonl", "episodes.csv", "evaluated.csv"),
+        *("run.json", "episodes.jsonl", "episodes.csv", "evaluated.csv", "train.jsonl"),
     }
     found = unpack(first, tmp_path / "out")
     assert len(found.folders) == 2
@@ -58,6 +58,13 @@ def test_what_is_refused_to_be_packed(tmp_path: Path) -> None:
     write_run(tmp_path / "two" / "y")
     with pytest.raises(UserError, match="another of the records is the same run"):
         packed(tmp_path / "two", tmp_path / "a.zip")
+    write_run(tmp_path / "long", method="m" * 200)  # with its backbone beyond what unpack takes
+    with pytest.raises(UserError, match="names there have at most 201 characters"):
+        packed(tmp_path / "long", tmp_path / "a.zip")
+    folder = write_run(tmp_path / "lost")
+    edit_info(folder, files={"train.jsonl": "0" * 64})
+    with pytest.raises(UserError, match=r"train.jsonl: is missing since the run was done; not packed"):
+        packed(tmp_path / "lost", tmp_path / "a.zip")
 
 
 def _rename(old: str, new: str) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
@@ -104,6 +111,11 @@ def test_damage_is_refused(tmp_path: Path) -> None:
         "of version 2": (manifest | {"version": 2}, files),
         r"files\[0\].size is": ({**manifest, "files": [{**manifest["files"][0], "size": "1"}]}, files),
         "refused: a file has over": ({**manifest, "files": [{**f, "size": 2**40} for f in manifest["files"]]}, files),
+        "leaves out episodes.csv, which every": (
+            {**manifest, "records": [{**manifest["records"][0], "left_out": ["episodes.csv"]}]},
+            files,
+        ),
+        "it holds no record": ({**manifest, "records": [], "files": []}, {}),
         "no name in one line": ({**manifest, "records": [{**manifest["records"][0], "by": "a\u202eb"}]}, files),
     }
     for told, (stated, held) in cases.items():

@@ -13,7 +13,7 @@ from fsseg_bench.protocol.table import EpisodeTable
 from fsseg_bench.records.owner import PACK_FILE
 from fsseg_bench.records.pack import write_pack
 from fsseg_bench.records.read import find_records
-from tests.support.runs import SPREAD, write_run
+from tests.support.runs import SPREAD, write_run, write_training
 
 Files = dict[str, bytes]
 TABLE = EpisodeTable(((1,), (1,), (2,)), ("a", "b", "c"), ((("b",),), (("a",),), (("d",),)))
@@ -25,7 +25,8 @@ def write_records(root: Path, folds: int = 2, **changes: Any) -> Path:
     """Records of some folds, each of the three episodes of :data:`TABLE`."""
     changes = {"evaluated_digest": _sha(EVALUATED.encode()), "extra": {"scores": SCORES}, **changes}
     for fold in range(1, folds + 1):
-        (write_run(root, SPREAD, table=TABLE, fold=fold, **changes) / "evaluated.csv").write_text(EVALUATED)
+        folder = write_training(write_run(root, SPREAD, table=TABLE, fold=fold, **changes))
+        (folder / "evaluated.csv").write_text(EVALUATED)
     return root
 
 
@@ -57,6 +58,28 @@ def forged(pack: Path, out: Path, files: Mapping[str, bytes], **changes: Any) ->
     """``pack`` with other ``files``, whose digests its manifest and its comment state again."""
     stated = [{"name": n, "size": len(files[n]), "sha256": _sha(files[n])} for n in sorted(files)]
     return zipped(out, manifest_of(pack) | {"files": stated} | changes, {name: files[name] for name in sorted(files)})
+
+
+def remade(pack: Path, out: Path, change: Callable[[dict[str, Any], Files], object]) -> Path:
+    """``pack``, of one record, after ``change`` of its run.json and its other files, with all that depends on them made
+    anew: digests in the settings, identity, lines, seals, and the folder's name; the scores are left out."""
+    record = manifest_of(pack)["records"][0]
+    own = {name.rpartition("/")[2]: data for name, data in contents(pack).items()}
+    info = json.loads(own.pop("run.json"))
+    change(info, own)
+    settings = info["settings"]
+    for name, key in (("episodes.csv", "episode_digest"), ("evaluated.csv", "evaluated_digest")):
+        settings |= {key: _sha(own[name])} if name in own else {}
+    identity = _sha(_canonical(settings))
+    own |= {name: relinked(rows_of(data), identity) for name, data in own.items() if name.endswith(".jsonl")}
+    log, sealed = own["episodes.jsonl"], info.get("files", {})
+    info |= {"episodes": {"count": len(rows_of(log)), "sha256": _sha(log)}, "scores": {}}
+    info["files"] = {name: _sha(own[name]) if name in own else digest for name, digest in sealed.items()}
+    own["run.json"] = resealed(json.dumps(info).encode(), lambda _: None)
+    place = "{protocol}/{method}-{backbone}/{way}way-{shot}shot/fold{fold}-seed{seed}-".format(**settings)
+    changed = {"folder": place + identity[:8], "identity": identity, "left_out": sorted(set(sealed) - set(own))}
+    files = {f"{changed['folder']}/{name}": data for name, data in own.items()}
+    return forged(pack, out, files, records=[record | changed])
 
 
 def zipped(out: Path, manifest: Any, files: Mapping[str, bytes]) -> Path:
@@ -104,4 +127,15 @@ def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-__all__ = ["PACK_FILE", "contents", "forged", "packed", "relinked", "resealed", "rows_of", "write_records", "zipped"]
+__all__ = [
+    "PACK_FILE",
+    "contents",
+    "forged",
+    "packed",
+    "relinked",
+    "remade",
+    "resealed",
+    "rows_of",
+    "write_records",
+    "zipped",
+]

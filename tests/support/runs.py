@@ -111,6 +111,14 @@ def write_run(
     return record.folder
 
 
+def write_training(folder: Path) -> Path:
+    """Writes the last line of the log of a run's training."""
+    run = read_run(folder)
+    with LineLog(folder / "train.jsonl", Chain(run.info.identity)) as log:
+        log.append({"iteration": (run.settings.iterations or 0) - 1, "loss": 0.5, "parts": {"ce": 0.5}})
+    return folder
+
+
 def write_kept(folder: Path, states: Mapping[int, Sequence[Sequence[int]]]) -> None:
     """Counts of kept states, by step: those of each episode, at both sizes alike."""
     run = read_run(folder)
