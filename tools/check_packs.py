@@ -1,7 +1,8 @@
 """Checks packs as CI does where a pull request adds one: python tools/check_packs.py [PACK or folder ...]
 
 Neither torch nor data are needed. What it asks of a pack beside what ``fsseg-bench verify`` finds: a name that ends in
-``.fsseg.zip``, an owner, and a size that a repository can hold. Exit code 1 where a pack is refused.
+``.fsseg.zip``, an owner, tables of the episodes, and a size that a repository can hold. Exit code 1 where a pack is
+refused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from fsseg_bench.cli.main import main
 from fsseg_bench.errors import UserError
+from fsseg_bench.records.info import TABLE_FILE
 from fsseg_bench.records.unpack import read_manifest
 
 FOLDER = Path(__file__).parents[1] / "results" / "packs"
@@ -32,6 +34,10 @@ def refusals(pack: Path) -> Iterator[str]:
         return  # verify says it
     if any(record.by is None for record in manifest.records):
         yield "it does not say whose it is: pack with --by NAME"
+    names = {file.name for file in manifest.files}
+    for record in manifest.records:
+        if f"{record.folder}/{TABLE_FILE}" not in names:
+            yield f"{record.folder} has no {TABLE_FILE}, so that nobody can tell which images were tested"
 
 
 def check(given: Sequence[Path]) -> int:

@@ -14,7 +14,7 @@ import click
 from fsseg_bench.cli.options import user_folders
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.generalised import RECORD_FILE, generalised_folders, is_generalised
-from fsseg_bench.records.info import RUN_FILE
+from fsseg_bench.records.info import RUN_FILE, TABLE_FILE
 from fsseg_bench.report.model import printable
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from fsseg_bench.records.read import RecordWarning
 
 _ASKED = {"masks", "draw", "episodes again"}
-"""What is compared on request; where it could not be, that is said."""
+"""What is compared on request."""
+_NEEDED = {TABLE_FILE, "protocol", *_ASKED}
+"""Where it could not be compared, that is said: without it, a record says little."""
+_WORDS = {(True, True): "ok   ", (True, False): "not compared:", (False, True): "WRONG", (False, False): "DIFFER"}
 _SHOWN = {"scores", "manifest.json", *_ASKED}
 
 
@@ -45,8 +48,8 @@ _SHOWN = {"scores", "manifest.json", *_ASKED}
 def verify(records: tuple[str, ...], parts: bool, as_json: bool, **options: Any) -> None:
     """Compare records with the checks in them, and count their scores again from the stored counts.
 
-    RECORD is a run's folder, a folder with such folders below, or a pack. Exit code 1 where anything is wrong; what
-    could not be compared is said and is no fault.
+    RECORD is a run's folder, a folder with such folders below, or a pack. Exit code 1 where anything is wrong, or where
+    records contradict each other (DIFFER); what could not be compared is said and is no fault.
     """
     with tempfile.TemporaryDirectory(prefix="fsseg-packs-") as work:
         found = _found(records, Path(work), options)
@@ -57,7 +60,10 @@ def verify(records: tuple[str, ...], parts: bool, as_json: bool, **options: Any)
             _say(name, verdicts, parts=parts)
     wrong = [name for name, verdicts in found.items() if not all(v.good for v in verdicts)]
     if not as_json and len(found) > 1:
-        click.echo(f"{len(wrong)} of {len(found)} {_words(records)} differ from what was recorded")
+        bad = sum(any(_is_wrong(v) for v in found[name]) for name in wrong)
+        click.echo(f"{bad} of {len(found)} {_words(records)} differ from what was recorded")
+        if bad < len(wrong):
+            click.echo(f"{len(wrong) - bad} of {len(found)} contradict others, and nobody can tell which are wrong")
     if wrong:
         sys.exit(1)
 
@@ -139,13 +145,19 @@ def _folders(records: Sequence[str]) -> tuple[list[Path], list[RecordWarning]]:
     return list(folders), closed
 
 
+def _is_wrong(verdict: Verdict) -> bool:
+    """False, too, for what contradicts another record and may be right."""
+    return verdict.done and not verdict.good
+
+
 def _say(folder: str, verdicts: Sequence[Verdict], *, parts: bool) -> None:
     good = all(verdict.good for verdict in verdicts)
     shown = _SHOWN if good else set()
     told = "; ".join(verdict.words for verdict in verdicts if verdict.part in shown and verdict.done)
-    click.echo(printable(f"{'ok   ' if good else 'WRONG'} {folder}{': ' * bool(told)}{told}"))
+    head = "ok   " if good else "WRONG" if any(map(_is_wrong, verdicts)) else "DIFFER"
+    click.echo(printable(f"{head} {folder}{': ' * bool(told)}{told}"))
     for verdict in verdicts:
-        asked = verdict.part in _ASKED and not verdict.done
-        if parts or asked or not verdict.good:
-            word = "WRONG" if not verdict.good else "ok   " if verdict.done else "not compared:"
+        needed = verdict.part in _NEEDED and not verdict.done
+        if parts or needed or not verdict.good:
+            word = _WORDS[verdict.good, verdict.done]
             click.echo(printable(f"  {word} {verdict.part}: {verdict.words}"))

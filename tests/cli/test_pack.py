@@ -13,8 +13,18 @@ import pytest
 
 from fsseg_bench.cli.main import main
 from tests.support.fresh import ROOT
-from tests.support.packs import OTHER_TABLE, contents, forged, packed, relinked, resealed, rows_of, write_records
-from tests.support.runs import write_run
+from tests.support.packs import (
+    OTHER_TABLE,
+    contents,
+    forged,
+    packed,
+    relinked,
+    remade,
+    resealed,
+    rows_of,
+    write_records,
+)
+from tests.support.runs import write_run, write_training
 
 Files = dict[str, bytes]
 check = runpy.run_path(str(ROOT / "tools" / "check_packs.py"))["check"]
@@ -34,13 +44,13 @@ def test_pack_verify_unpack(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     code, out, err = fsseg(capsys, "pack", root, "--out", pack, "--by", "Ada")
     assert "1 generalised records are left out" in err
     assert code == 0
-    assert f"{pack}: 2 records in 8 files" in out
+    assert f"{pack}: 2 records in 10 files" in out
     assert "1 of 3 records are not finished and are left out" in err
     assert "provenance.host in 2 of 2: " in err
     digest = out.split()[-1]
     code, out, _ = fsseg(capsys, "verify", pack)
     assert code == 0
-    assert f"ok    {pack}: 8 files of 2 records, each with its SHA-256; by Ada; digest {digest}" in out
+    assert f"ok    {pack}: 10 files of 2 records, each with its SHA-256; by Ada; digest {digest}" in out
     assert f"ok    {pack}:toy/baseline-resnet18/1way-1shot/fold1-seed0-" in out
     assert "mean-IoU 65.00 %" in out
     assert out.endswith("0 of 3 packs and records differ from what was recorded\n")
@@ -130,6 +140,9 @@ def test_what_a_pull_request_is_refused_for(capsys: pytest.CaptureFixture[str], 
     out = capsys.readouterr().out
     assert "its name does not end in .fsseg.zip" in out
     assert "it does not say whose it is: pack with --by NAME" in out
+    write_training(write_run(tmp_path / "early"))
+    assert check([packed(tmp_path / "early", tmp_path / "c.fsseg.zip", by="Ada")]) == 1
+    assert "has no episodes.csv, so that nobody can tell which images were tested" in capsys.readouterr().out
 
 
 def test_the_packs_of_this_repository() -> None:
@@ -158,3 +171,99 @@ def test_a_record_that_is_forged_as_a_whole(capsys: pytest.CaptureFixture[str], 
         code, out, _ = fsseg(capsys, "verify", forged(pack, tmp_path / "bad.zip", files))
         assert ("labels: the pixels of the labels are others than in other records" in out) is found
         assert code == found
+
+
+Change = Callable[[dict[str, Any], Files], object]
+
+
+def _file(name: str, data: bytes | None) -> Change:
+    return lambda info, own: own.pop(name) if data is None else own.update({name: data})
+
+
+def _setting(**values: Any) -> Change:
+    return lambda info, own: info["settings"].update(values)
+
+
+def _table_left_out(info: dict[str, Any], own: Files) -> None:
+    """The lines may then say what they want."""
+    del own["episodes.csv"]
+    info["files"] = {"episodes.csv": "0" * 64}
+
+
+def _sealed_table(info: dict[str, Any], own: Files) -> None:
+    """A seal of the table, too, which it would be compared with alone."""
+    info["files"] = {"episodes.csv": ""}
+    info["settings"]["shot"] = 5
+
+
+def _void(*totals: int, native: tuple[int, ...] = ()) -> Change:
+    """Counts of void pixels that make so many pixels of each episode."""
+
+    def change(info: dict[str, Any], own: Files) -> None:
+        rows = rows_of(own["episodes.jsonl"])
+        for i, row in enumerate(rows):
+            row["input_void"] = [totals[i] - sum(row["input"]), 0]
+            row["native_void"] = [(native or totals)[i] - sum(row["native"]), 0]
+        own["episodes.jsonl"] = relinked(rows, "")
+
+    return change
+
+
+def _same_query(info: dict[str, Any], own: Files) -> None:
+    _void(100, 100, 100, native=(100, 110, 100))(info, own)
+    own["episodes.csv"] = own["episodes.csv"].replace(b"1,b,a", b"1,a,b")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_table_left_out, "leaves out episodes.csv, which every pack holds"),
+        (_setting(shot=5), "its episodes have 1 ways and 1 shots; the run's settings say 1 and 5"),
+        (_sealed_table, "its episodes have 1 ways and 1 shots; the run's settings say 1 and 5"),
+        (_file("train.jsonl", None), "train.jsonl: is missing; the run's settings say that it trained for 100 iter"),
+        (_void(100, 121, 100), "episode 1 counts 121 pixels at input size; its square has 10 x 10"),
+        (_void(101, 101, 101), "episode 0 counts 101 pixels at input size, which are no square"),
+        (_same_query, "episode 1 counts 110 pixels at native size, and episode 0, of the same image, 100"),
+        (_setting(way=10**5), "settings.way is 100000; it must be at least 1 and at most 254"),
+        (_setting(shot=2**62), "it must be at least 1 and at most 1000000"),
+        (_setting(runs=10**12), "it must be at least 1 and at most 1000"),
+        (lambda info, own: info.update(folds=10**12), "folds is 1000000000000; it must be"),
+        (_file("evaluated.csv", b"a,b,c\n\n"), "evaluated.csv: cannot be read as what it should be: IndexError"),
+        (_file("evaluated.csv", b"a\n\xff\n"), "evaluated.csv: cannot be read as what it should be: UnicodeDecodeErr"),
+        (_file("evaluated.csv", b"a" * 200_000), "evaluated.csv: cannot be read as what it should be: Error: field"),
+        (_file("episodes.csv", b"\xff"), "episodes.csv: cannot be read as what it should be: UnicodeDecodeError"),
+    ],
+)
+def test_what_is_made_anew_as_a_whole_and_cannot_be(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, change: Change, told: str
+) -> None:
+    """One such pack is no reason not to look at others."""
+    good = packed(write_records(tmp_path / "runs", folds=1), tmp_path / "good.zip", by="Ada")
+    bad = remade(good, tmp_path / "bad.zip", change)
+    code, out, _ = fsseg(capsys, "verify", bad, good)
+    assert code == 1
+    assert told in out, out
+    assert f"ok    {good}:toy" in out
+
+
+def test_a_record_made_anew_without_a_change_is_as_good(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    good = packed(write_records(tmp_path / "runs", folds=1), tmp_path / "good.zip", by="Ada")
+    for change in (lambda info, own: None, _void(100, 100, 100), _void(121, 121, 121, native=(200, 110, 100))):
+        code, out, _ = fsseg(capsys, "verify", remade(good, tmp_path / "same.zip", change))
+        assert code == 0, out
+
+
+def test_records_that_contradict_each_other(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Neither pack has more on its side, so that none is called wrong."""
+    good = packed(write_records(tmp_path / "runs", folds=1), tmp_path / "good.zip", by="Ada")
+
+    def change(info: dict[str, Any], own: Files) -> None:
+        own["episodes.jsonl"] = own["episodes.jsonl"].replace(b"60,15,15,10", b"65,15,10,10")
+
+    bad = remade(good, tmp_path / "bad.zip", change)
+    code, out, _ = fsseg(capsys, "verify", bad, good)
+    assert code == 1
+    assert "WRONG" not in out
+    assert out.count("DIFFER /") == 2
+    assert out.count("one of them is wrong, and nobody can tell which") == 2
+    assert "0 of 4 packs and records differ from what was recorded\n2 of 4 contradict others" in out
