@@ -71,7 +71,7 @@ def verify(folder: Path, further: Mapping[str, Look] | None = None) -> list[Verd
         run = read_run(folder)
         owner_of(folder)
     except UserError as error:
-        return [Verdict(RUN_FILE, False, _short(error, folder))]
+        return [Verdict(RUN_FILE, False, _short(error, folder, RUN_FILE))]
     parts: dict[str, Callable[[StoredRun], str]] = {
         RUN_FILE: _run,
         TABLE_FILE: _table,

@@ -115,7 +115,7 @@ def _words(found: _Found, episodes: int, others: int) -> Verdict:
         )
         return Verdict("labels", False, told, done=False)
     if found.foreign:
-        told = f"{bad}{_which(found.foreign, episodes)}, whose files of labels are others, too"
+        told = f"{bad}{_which(found.foreign, episodes)}, whose files of labels are others, or not noted"
         return Verdict("labels", False, f"{told}: another version of the data set, or changed numbers", done=False)
     return Verdict("labels", True, f"as many pixels of each label as in {others} other record(s) of these episodes")
 
