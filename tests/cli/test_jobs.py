@@ -19,6 +19,7 @@ from fsseg_bench.storage.holder import holder
 from tests.cli.test_main import TINY, call, data
 from tests.machine.test_pool import ended
 from tests.support.fresh import ROOT
+from tests.support.options import changed
 
 __all__ = ["data"]  # a fixture
 
@@ -33,7 +34,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(data: Path, *more: object) -> tuple[object, ...]:
-    return ("run", "--method", "baseline", "--dataset", data / "tiny.toml", *TINY, *more)
+    return ("run", *changed(("--method", "baseline", "--dataset", data / "tiny.toml", *TINY), *more))
 
 
 def test_what_is_said_beforehand(data: Path, two_cores: None, capsys: pytest.CaptureFixture[str]) -> None:

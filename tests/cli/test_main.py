@@ -16,6 +16,7 @@ from PIL import Image
 from fsseg_bench.cli.main import main
 from fsseg_bench.records import lines as files
 from tests.support.datasets import save_mask, write_protocol, write_voc
+from tests.support.options import changed
 
 TINY = ("--backbone", "resnet18-layer2", "--weights", "none", "--iterations", "0", "--device", "cpu", "--panels", "0")
 
@@ -37,7 +38,8 @@ def call(*arguments: object) -> int:
 
 
 def run(data: Path, *more: str | Path, method: str = "baseline", fold: str = "1") -> int:
-    return call("run", "--method", method, "--dataset", data / "tiny.toml", "--fold", fold, *TINY, *more)
+    options = ("--method", method, "--dataset", data / "tiny.toml", "--fold", fold, *TINY)
+    return call("run", *changed(options, *more))
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,14 @@ import pytest
 
 from fsseg_bench.cli.main import main
 from tests.cli.test_main import TINY, call, data
+from tests.support.options import changed
 
 __all__ = ["data"]  # a fixture
 
 
 def asked(data: Path, *more: object, method: str = "baseline") -> tuple[object, ...]:
-    return ("run", "--method", method, "--dataset", data / "tiny.toml", "--fold", "1,2", *TINY, *more)
+    options = ("--method", method, "--dataset", data / "tiny.toml", "--fold", "1,2", *TINY)
+    return ("run", *changed(options, *more))
 
 
 def test_runs_what_is_left_of_them_and_where_their_records_are(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from fsseg_bench.cli.output import show
 from fsseg_bench.errors import UserError
 from fsseg_bench.report.recipes import differences_table
 from tests.cli.test_main import TINY, call, data
+from tests.support.options import changed
 from tests.support.runs import settings
 
 __all__ = ["data"]  # a fixture
@@ -56,7 +57,7 @@ def test_what_is_said_at_the_start_with_v_and_q(data: Path, capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert "1 run, all done" in err
     assert "warning: tiny-voc fold 1: under 30 test images of a class" in err
-    assert call("run", *arguments[:-1], "0", "--fold", "1", "-q") == 0
+    assert call("run", *changed(arguments, "--fold", "1"), "-q") == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("### tiny-voc: mean-IoU")
@@ -67,7 +68,13 @@ def test_what_is_said_at_the_start_with_v_and_q(data: Path, capsys: pytest.Captu
 
 def test_the_differences_with_v(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     methods = ("--method", "panet", "--method", "baseline")
-    arguments = ("--dataset", data / "tiny.toml", "--fold", "1", *TINY, "--iterations", "1", "--set", "recipe.batch=1")
+    arguments = (
+        "--dataset",
+        data / "tiny.toml",
+        "--fold",
+        "1",
+        *changed(TINY, "--iterations", "1", "--set", "recipe.batch=1"),
+    )
     assert call("run", *methods, *arguments) == 0
     assert "the methods' trainings differ in rate, schedule, " in capsys.readouterr().err
     assert call("run", *methods, *arguments, "-v") == 0

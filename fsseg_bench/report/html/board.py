@@ -73,9 +73,15 @@ def _lines(collection: Collection, metric: Metric, resolution: Resolution | None
         cells.prepare(rows, [metric], [metric])
         for row in rows:
             for shot in sorted(row.runs):
-                texts = (rules.label, rules.way, shot, row.method, row.backbone, *_about(row), row.variant or "-")
+                texts = (rules.label, rules.way, shot, row.method, row.backbone, *_about(row), _settings(row))
                 labels = (Cell(printable(str(text))) for text in texts)
                 yield (*labels, cells.at(row.runs[shot], "mean", metric))
+
+
+def _settings(row: Row) -> str:
+    """What a row says of its settings, without whose it is, which has a column."""
+    owner = f"by {row.all_runs[0].record.owner}"
+    return "; ".join(part for part in row.variant.split("; ") if part != owner) or "-"
 
 
 def _about(row: Row) -> tuple[str, str]:
