@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from fsseg_bench.cli.once import refuse_repeated
+from fsseg_bench.cli.once import note_repeated
 from fsseg_bench.errors import BUG, LATER, MISTAKE, STOPPED, TERMINATED, UserError, bug_words, explain, later
 from fsseg_bench.machine import lifeline, stopping
 from fsseg_bench.paths import storable
@@ -75,7 +75,7 @@ class _Lazy(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, words = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:  # as for completion, of words that are not finished
-            refuse_repeated(command, words, ctx)
+            note_repeated(command, words, ctx)
         return name, command, words
 
 

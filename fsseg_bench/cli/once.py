@@ -1,4 +1,4 @@
-"""An option that takes one value counts once: click would take the last of several, and drop the others in silence."""
+"""An option that takes one value counts once: click takes the last of several, and drops the others in silence."""
 
 from __future__ import annotations
 
@@ -9,27 +9,24 @@ from contextlib import suppress
 import click
 
 from fsseg_bench.cli.options import LISTED
-from fsseg_bench.errors import UserError
 
 
-def refuse_repeated(command: click.Command, words: Sequence[str], parent: click.Context) -> None:
-    """Refuses words that give an option of ``command``, or of its commands, more values than it takes.
+def note_repeated(command: click.Command, words: Sequence[str], parent: click.Context) -> None:
+    """Says on standard error which options of ``command``, or of its commands, get more values than they take.
 
-    Words that click cannot parse are left to it.
-
-    Raises:
-        UserError: an option with a value is given twice; says how several values are given, if at all.
+    Scripts change a command by further options behind it, so that this is no mistake. Words that click cannot parse are
+    left to it.
     """
     with suppress(click.UsageError):
         context = click.Context(command, parent=parent, **command.context_settings)
         _, rest, given = command.make_parser(context).parse_args(list(words))
         for parameter, times in Counter(given).items():
             if isinstance(parameter, click.Option) and times > 1 and _takes_one(parameter):
-                raise UserError(_words(parameter, times))
+                click.echo(_words(parameter, times), err=True)
         if isinstance(command, click.Group) and rest:
             _, inner, words = command.resolve_command(context, rest)
             if inner is not None:
-                refuse_repeated(inner, words, context)
+                note_repeated(inner, words, context)
 
 
 def _takes_one(option: click.Option) -> bool:
@@ -38,5 +35,5 @@ def _takes_one(option: click.Option) -> bool:
 
 def _words(option: click.Option, times: int) -> str:
     name = max(option.opts, key=len)
-    several = f" with its values separated by commas ({name} A,B)" if option.callback in LISTED else ""
-    return f"{name} is given {times} times, and only the last would count; give it once{several}"
+    several = f"; several are separated by commas ({name} A,B)" if option.callback in LISTED else ""
+    return f"note: {name} is given {times} times, and the last one counts{several}"
