@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import queue
 import signal
@@ -76,6 +77,9 @@ def serve(handle: int, target: str) -> None:
     """The whole life of the process: tasks from the pipe ``handle`` until it is told to stop."""
     for number in (signal.SIGINT, signal.SIGUSR1):  # a terminal or a batch system sends them to all
         signal.signal(number, signal.SIG_IGN)  # the other side decides
+    for stream in (sys.stdout, sys.stderr):  # to a pipe, Python would keep what is printed until the process ends
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
     with listening((signal.SIGTERM,)):
         try:
             _serve(Connection(handle), target)
@@ -104,6 +108,7 @@ def _serve(connection: Connection, target: str) -> None:
             outcome: Done | Failure = Done(work(task, lambda event: tell(Told(event))))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the other side says it
             outcome = _failure(error)
+        sys.stdout.flush()  # a line that has not ended
         tell(Ended(outcome))
 
 

@@ -278,7 +278,8 @@ def test_nothing_is_begun_after_a_process_has_died(tmp_path: Path) -> None:
 
 
 @slow
-def test_what_a_method_prints_is_said_of_its_run(tmp_path: Path) -> None:
+def test_what_a_method_prints_is_said_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # as most people have it
     requests = [replace(request, iterations=0, settings={}) for request in failing(tmp_path, "pass", 2)[:2]]
     _, told = make(requests)
     assert {"own fold 1: a word of the method", "own fold 2: a word of the method"} <= set(told.said)
