@@ -217,8 +217,9 @@ def test_records_that_do_not_know_their_images_are_marked_and_named(tmp_path: Pa
     older = write_fold(tmp_path, pair(2, (12, 9))[0], 2)
     text = call("--results", tmp_path).stdout
     (row,) = (line for line in text.splitlines() if line.startswith("| baseline"))
-    assert re.search(r"\| +\d+\.\d\d ± \d+\.\d\d \| +\d+\.\d\d ± \d+\.\d\d \(a\) \|", row)
-    assert "- (a) interval over the draw of episodes alone, which is too narrow: the images are not known" in text
+    assert re.search(r"\| +\d+\.\d\d ± \d+\.\d\d \(a\) \| +\d+\.\d\d ± \d+\.\d\d \(b\) \|", row)
+    assert "- (a) a wide interval: few query images carry it" in text
+    assert "- (b) interval over the draw of episodes alone, which is too narrow: the images are not known" in text
     named = f"whose intervals are over episodes alone and too narrow: {older.relative_to(tmp_path).as_posix()}."
     assert f"Records without episodes.csv, {named}" in text
     page = call("--results", tmp_path, "--table", "1").stdout
