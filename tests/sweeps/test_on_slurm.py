@@ -154,7 +154,7 @@ def test_a_cell_whose_time_is_nearly_over_is_stopped_and_goes_on_by_itself(slurm
 def test_a_cancelled_cell_stays_away_until_the_same_command_comes_again(slurm: None, tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, {"a": WAITS, "b": WAITS, "c": WAITS})
     sweep.submit()
-    sweep.until_waiting("b")
+    sweep.until_waiting("a", "b")
     assert "PENDING" in queued(sweep.folder)["c"]
     said("scancel", sweep.job("b"), sweep.job("c"))
     until(lambda: set(queued(sweep.folder)) == {"a"})
