@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fsseg_bench.cli import complete
 from fsseg_bench.errors import UserError
+from fsseg_bench.paths import results_root
 from fsseg_bench.records.info import RUN_FILE
 from fsseg_bench.report.model import printable
 
@@ -18,20 +20,24 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete.method_names)
+@click.option("--results", type=click.Path(), help="Folder of the records [default: FSSEG_RESULTS, else results/runs].")
 @click.option("--out", required=True, type=click.Path(), help="The file to write; by custom NAME.fsseg.zip.")
 @click.option("--by", metavar="NAME", help="Whose the records are, as tables are to say it.")
 @click.option("--predictions", is_flag=True, help="Take what was predicted along, too.")
 @click.option("--private", is_flag=True, help="Leave out paths and the names of machines.")
-def pack(runs: tuple[str, ...], out: str, by: str | None, predictions: bool, private: bool) -> None:
+def pack(
+    runs: tuple[str, ...], results: str | None, out: str, by: str | None, predictions: bool, private: bool
+) -> None:
     """Put finished records into one file that others can check, without weights, checkpoints and pictures.
 
-    RUN is a run's folder, or a folder with such folders below. Equal records give an equal file. Each record is
-    verified first; a damaged one is refused. What a pack says of its maker's machine is printed.
+    RUN is a run's folder, a folder with such folders below, or a method's name (perhaps with settings:
+    "biopt,steps=5") for all its runs. Equal records give an equal file. Each record is verified first; a damaged one
+    is refused. What a pack says of its maker's machine is printed.
     """
     from fsseg_bench.records.pack import write_pack
 
-    found = _finished(runs)
+    found = _finished(runs, results_root(results))
     manifest, digest = write_pack(found, Path(out).expanduser(), by=by, predictions=predictions, private=private)
     size = Path(out).expanduser().stat().st_size
     told = f"{len(manifest.records):,} records in {len(manifest.files):,} files, {size:,} bytes"
@@ -41,20 +47,28 @@ def pack(runs: tuple[str, ...], out: str, by: str | None, predictions: bool, pri
     _of_machine(found, private=private)
 
 
-def _finished(given: Sequence[str]) -> list[StoredRun]:
+def _finished(given: Sequence[str], root: Path) -> list[StoredRun]:
     """The finished runs, verified; says how many are not finished.
 
     Raises:
-        UserError: no such folder, or a record that cannot be used or is not what was recorded.
+        UserError: no such folder or method, or a record that cannot be used or is not what was recorded.
     """
     from fsseg_bench.engine.verify import verify
     from fsseg_bench.records.generalised import generalised_folders
     from fsseg_bench.records.read import find_records
+    from fsseg_bench.report.select import named_runs
 
     found: dict[Path, StoredRun] = {}
     generalised = 0
     for text in given:
         path = Path(text).expanduser()
+        if not path.exists() and len(path.parts) == 1:
+            records, unusable = named_runs(text, root)
+            if unusable:
+                told = f"{len(unusable)} records, perhaps of {text}, cannot be used and are left out"
+                click.echo(printable(f"{told}: {unusable[0].message}"), err=True)
+            found |= {run.folder: run for run in records}
+            continue
         generalised += sum(1 for _ in generalised_folders(path))
         records, warnings = find_records(path.parent if path.name == RUN_FILE else path)
         if warnings:

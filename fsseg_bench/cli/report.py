@@ -134,7 +134,7 @@ def report(
     request = Request(tables=tables, methods=methods, where=conditions(where, **filters), layout=layout, **options)
     made = document(results, request)
     doubts = made.doubts
-    _say([*doubts, *(f"note: {note}" for note in made.notes)])
+    _say([*doubts, *(f"note: {note}" for note in (*made.notes, *made.no_controls))])
     if commands:
         put(_commands(made, results), out)
     elif macros:

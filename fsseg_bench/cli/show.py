@@ -12,8 +12,10 @@ import click
 from fsseg_bench.cli import complete
 from fsseg_bench.cli.options import user_folders
 from fsseg_bench.cli.output import show as draw
+from fsseg_bench.errors import UserError
 from fsseg_bench.records.generalised import is_generalised, read_generalised
 from fsseg_bench.records.info import RUN_FILE
+from fsseg_bench.records.unpack import is_pack
 from fsseg_bench.registry import method_names
 from fsseg_bench.report.model import Cell, Column, Table, printable
 from fsseg_bench.seen import OF_METHOD
@@ -70,6 +72,11 @@ def _record(what: str, methods_path: str | None) -> Path | None:
     path = Path(what).expanduser()
     if path.name == RUN_FILE:
         return path.parent
+    if is_pack(path):
+        told = f"'fsseg-bench report --pack {what}' prints its numbers, 'fsseg-bench verify {what}' recounts them"
+        raise UserError(
+            f"{what}: a pack, which may hold many records; {told}, 'fsseg-bench unpack' makes folders of it"
+        )
     if what in method_names(methods_path) and not (path / RUN_FILE).exists():
         return None
     return path if path.is_dir() or len(path.parts) > 1 else None

@@ -272,7 +272,7 @@ def controls_table(contenders: Sequence[Contender], notes: Sequence[str], found:
 def tables_of_controls(collection: Collection) -> list[Table]:
     """A table for each protocol and setting of which a run has controls, a row for each row of the table of runs.
 
-    A row with a damaged file of controls is left out, and the table says so.
+    A row with a damaged file of controls is left out, and the table says so, even where it has no row left.
     """
     made = []
     for number, runs in enumerate(runs for _, runs in sorted(collection.by_rules.items())):
@@ -285,8 +285,8 @@ def tables_of_controls(collection: Collection) -> list[Table]:
             lacking = len(own) - len(known)
             notes = [f"{lacking} of {len(own)} rows are not measured in all folds: '{HOW}' does."] if lacking else []
             notes += map(printable, [*damaged, *told])
-            if found:
-                settings = known[0][1][0].record.settings
+            if found or damaged or told:
+                settings = own[0][1][0].record.settings
                 made.append(_table(settings, found, notes, f"controls-{number + 1}-{settings.way}-way-{shot}-shot"))
     return made
 
@@ -332,6 +332,8 @@ def _table(settings: ShownSettings, found: Sequence[Reading], notes: Sequence[st
 
 
 def _remarks(found: Sequence[Reading]) -> list[str]:
+    if not found:
+        return []
     lacking = [one for one in found if one.queries_without < one.episodes]
     counts = [count for one in found for count in one.drawn]
     draws = " to ".join(map(str, dict.fromkeys((min(counts), max(counts)))))

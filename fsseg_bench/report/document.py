@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -14,7 +15,7 @@ from fsseg_bench.records.generalised import GeneralisedRun
 from fsseg_bench.records.read import RecordWarning
 from fsseg_bench.report.blocks import Measured
 from fsseg_bench.report.collect import Collection, any_runs
-from fsseg_bench.report.controls import tables_of_controls
+from fsseg_bench.report.controls import HOW, tables_of_controls
 from fsseg_bench.report.filters import chosen
 from fsseg_bench.report.find_papers import ALL, RUNS, find_tables, papers
 from fsseg_bench.report.generalised import find_generalised, fitting, generalised_tables
@@ -122,6 +123,20 @@ class Document:
         unfinished = self.unfinished
         return [f"not finished: {row[-1].text} ({row[-2].text})" for row in unfinished.rows] if unfinished else []
 
+    @cached_property
+    def controls(self) -> list[Table]:
+        """Tables of controls, where they are wanted and can be had: see :attr:`no_controls`."""
+        return tables_of_controls(self.collection) if self.request.controls and self.request.of_runs else []
+
+    @property
+    def no_controls(self) -> list[str]:
+        """Why no table has controls though they are wanted; empty where one has."""
+        if not self.request.controls or self.controls:
+            return []
+        if not self.request.of_runs:
+            return ["no controls: they belong to the tables of runs, and others were asked for"]
+        return [f"no controls: none were measured for these runs; '{HOW} RUN' does"]
+
     def tables(self) -> list[Table]:
         """Those of runs, then of classes, then papers'; without what is not finished."""
         request, collection = self.request, self.collection
@@ -130,8 +145,7 @@ class Document:
         if request.per_class:
             protocols = None if request.of_runs else tuple({p.name for table in self.wanted for p in table.rules})
             made += class_tables(collection, request.resolution, protocols)
-        if request.of_runs and request.controls and request.episodes is None:
-            made += tables_of_controls(collection)
+        made += self.controls
         measured = Measured(collection)
         of_papers = [
             paper_table(table, collection, measured, resolution=request.resolution, numbers=request.numbers)
@@ -151,7 +165,7 @@ class Document:
         """
         if form not in get_args(TextForm):
             raise UserError(f"form {form!r}: use one of {', '.join(get_args(TextForm))}")
-        if form == "html" and not self.request.controls:
+        if form == "html" and not self.request.controls and self.request.episodes is None:
             return replace(self, request=replace(self.request, controls=True)).text(form)
         unfinished = self.unfinished
         apart = [unfinished] if unfinished else []

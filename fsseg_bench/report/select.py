@@ -77,6 +77,20 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
     return Selection(tuple(_distinct(contenders, texts)), tuple(skipped))
 
 
+def named_runs(text: str, root: Path) -> tuple[list[StoredRun], tuple[RecordWarning, ...]]:
+    """All runs below ``root`` of a method with settings (``"biopt,steps=5"``), and the records that cannot be used.
+
+    Raises:
+        UserError: there are none, or no results folder.
+    """
+    known, warnings = find_records(root)
+    method, given = _parse(text)
+    runs = of_method(known, method, str(root))
+    for key, value in given.items():
+        runs = fitting(runs, key, value, text)
+    return list(runs), tuple(warnings)
+
+
 def _place(text: str) -> str | None:
     """The folder or pack with which ``text`` begins; None where it begins with a method's name."""
     first = text.partition(",")[0]

@@ -61,6 +61,27 @@ def test_pack_verify_unpack(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert fsseg(capsys, "verify", tmp_path / "out")[0] == 0
 
 
+def test_a_method_by_its_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    root, pack = tmp_path / "runs", tmp_path / "a.fsseg.zip"
+    write_records(root, folds=1, method="biopt")
+    write_records(root, folds=1, method="biopt", seed=1)
+    write_records(root, folds=1, method="panet")
+
+    def packed_as(text: str) -> tuple[int, str]:
+        code, out, err = fsseg(capsys, "pack", text, "--results", root, "--out", pack)
+        return code, f"{out}{err}"
+
+    assert "2 records" in packed_as("biopt")[1]
+    code, told = packed_as("biopt,seed=1")
+    assert "1 records" in told
+    damaged = write_run(root, method="biopt", seed=2) / "run.json"
+    damaged.write_text("")
+    assert "1 records, perhaps of biopt, cannot be used and are left out" in packed_as("biopt")[1]
+    code, told = packed_as("bioptt")
+    assert code == 2
+    assert "Did you mean 'biopt'" in told
+
+
 def test_a_damaged_record_is_not_packed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = next(write_records(tmp_path / "runs", folds=1).rglob("run.json")).parent
     log = folder / "episodes.jsonl"

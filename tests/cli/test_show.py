@@ -9,6 +9,7 @@ import pytest
 
 from fsseg_bench.cli.main import main
 from tests.support.fresh import python
+from tests.support.packs import packed
 from tests.support.runs import edit_info, write_run
 
 
@@ -91,5 +92,6 @@ def test_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert show(capsys, tmp_path / "nowhere").startswith("2: error: ")
     assert show(capsys, tmp_path).startswith("2: error: ")
     folder = write_run(tmp_path)
+    assert "report --pack" in show(capsys, packed(tmp_path, tmp_path / "a.zip"))
     (folder / "episodes.jsonl").write_text("")
     assert "episodes.jsonl" in show(capsys, folder)

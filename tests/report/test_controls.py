@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fsseg_bench.cli.controls import controls
+from fsseg_bench.cli.report import report
 from fsseg_bench.errors import UserError
 from fsseg_bench.records.controls import CONTROLS_FILE
 from fsseg_bench.report.controls import Reading, readings
@@ -87,6 +88,32 @@ def test_a_damaged_file_leaves_its_row_out(tmp_path: Path) -> None:
     text = make_report(root=tmp_path, controls=True).text("markdown")
     assert "1 of 2 rows are not measured in all folds" in text
     assert "moves it aside and measures again" in text
+
+
+def test_where_every_row_is_left_out_the_table_still_says_why(tmp_path: Path) -> None:
+    path = write_controlled(tmp_path) / CONTROLS_FILE
+    path.write_bytes(path.read_bytes().replace(b"[90,10,0,0]", b"[99,1,0,0]"))
+    write_controlled(tmp_path / "second", method="biopt", wrong=[{"refused": "NotFiniteError: not finite"}])
+    made = make_report(root=tmp_path, controls=True)
+    for form in ("markdown", "html", "latex"):
+        text = made.text(form)
+        assert "moves it aside and measures again" in text
+        assert "nothing could be predicted with supports of another class" in text
+    assert made.no_controls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "none were measured for these runs; 'fsseg-bench controls RUN' does"),
+        (["--table", "biopt:1"], "they belong to the tables of runs"),
+    ],
+)
+def test_a_report_without_controls_says_why(arguments: list[str], said: str, tmp_path: Path) -> None:
+    write_run(tmp_path)
+    told = CliRunner().invoke(report, [*arguments, "--results", str(tmp_path), "--controls"])
+    assert said in told.stderr
+    assert said not in CliRunner().invoke(report, [*arguments, "--results", str(tmp_path)]).stderr
 
 
 def test_a_method_that_cannot_do_it_leaves_its_row_out(tmp_path: Path) -> None:
