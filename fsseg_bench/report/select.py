@@ -77,7 +77,7 @@ def select(texts: Sequence[str], root: Path, where: Mapping[str, str]) -> Select
     return Selection(tuple(_distinct(contenders, texts)), tuple(skipped))
 
 
-def named_runs(text: str, root: Path) -> tuple[list[StoredRun], tuple[RecordWarning, ...]]:
+def named_runs(text: str, root: Path) -> tuple[tuple[StoredRun, ...], tuple[RecordWarning, ...]]:
     """All runs below ``root`` of a method with settings (``"biopt,steps=5"``), and the records that cannot be used.
 
     Raises:
@@ -88,7 +88,7 @@ def named_runs(text: str, root: Path) -> tuple[list[StoredRun], tuple[RecordWarn
     runs = of_method(known, method, str(root))
     for key, value in given.items():
         runs = fitting(runs, key, value, text)
-    return list(runs), tuple(warnings)
+    return tuple(runs), tuple(warnings)
 
 
 def _place(text: str) -> str | None:
