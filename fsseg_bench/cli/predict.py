@@ -32,6 +32,14 @@ _BOX = (_FILE, float, float, float, float)
 _OF_DATA = ("shots", "seed", "data_root", "sources_path")
 
 
+def _pairs(ctx: click.Context, param: click.Parameter, value: tuple[tuple[Path, Path], ...]) -> Any:
+    """Refuses an option in the mask's place, which two values after ``--support`` would swallow."""
+    for image, mask in value:
+        if mask.name.startswith("--") and not mask.exists():
+            raise click.BadParameter(f"no mask after {image}, but {mask}: give both, IMAGE MASK", ctx, param)
+    return value
+
+
 @click.command()
 @click.option(
     "--support",
@@ -39,6 +47,7 @@ _OF_DATA = ("shots", "seed", "data_root", "sources_path")
     nargs=2,
     type=_FILE,
     multiple=True,
+    callback=_pairs,
     metavar="IMAGE MASK",
     help="An image and its mask; repeatable.",
 )

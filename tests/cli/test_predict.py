@@ -169,3 +169,8 @@ def test_mistakes_write_nothing(photos: Path, tmp_path: Path, arguments: tuple[s
 def test_no_support(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no support is given: use --support IMAGE MASK, --support-box, or --dataset"):
         call("--query", "a.jpg", "--out", str(tmp_path / "out"), *UNTRAINED)
+
+
+def test_a_support_without_its_mask_is_told_so(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(click.BadParameter, match=r"no mask after .*jpg, but --query: give both, IMAGE MASK"):
+        call("--support", files(photos, "000")[0], "--query", "a.jpg", "--out", str(tmp_path / "out"), *UNTRAINED)
