@@ -36,7 +36,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "method": "pmms",
         "settings": {"recipe.bn": "stats", "dropout": "0.5", "recipe.freeze": "stem"},
     },
-    "fp16": {"method": "baseline", "precision": "fp16"},
+    "fp16": {"method": "baseline", "precision": "fp16", "settings": {"protocol.image.size": "32"}},
     "a stage before": {"method": "staged", "methods_path": STAGED, "settings": {"recipe.lr": "0.1"}},
 }
 

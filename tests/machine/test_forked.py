@@ -27,7 +27,8 @@ import os, subprocess, sys
 done = subprocess.run([sys.executable, "-c", {WHAT!r}], input="0", capture_output=True, text=True, check=True)
 print(os.getpid(), os.getpgrp(), done.stdout)
 """
-WAITS = "import time; print(flush=True); time.sleep(600)"
+WAITS = "import time; print(flush=True); [time.sleep(0.1) for _ in range(6000)]"
+"""In short sleeps: Python takes a signal that comes just before a sleep begins when it ends."""
 
 
 def test_it_sees_what_it_is_given_and_tells_how_it_ended(tmp_path: Path) -> None:

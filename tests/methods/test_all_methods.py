@@ -27,7 +27,7 @@ def test_it_trains_and_evaluates_at_several_scales_in_half_precision(name: str, 
         scales=(0.7, 1.0, 1.3),
         precision=precision,
         episodes="6",
-        settings=tiny_training(**{"recipe.lr": "0.001"}) | tiny_stages(name),
+        settings=tiny_training(**{"recipe.lr": "0.001", "protocol.image.size": "40"}) | tiny_stages(name),
     )
     record = execute(make_plan(request))
     assert record.info.status == "done"
