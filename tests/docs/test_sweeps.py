@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
@@ -18,9 +17,9 @@ exec {python} -m fsseg_bench "$@"
 
 
 @pytest.mark.slow
-def test_the_page_works_as_it_stands(place: Place) -> None:
+def test_the_page_works_as_it_stands(place: Place, forked_python: str) -> None:
     # what a test makes shorter in one process would make other runs than those of the cells' processes
-    (place.folder / "bin" / "fsseg-bench").write_text(_SCRIPT.format(python=sys.executable))
+    (place.folder / "bin" / "fsseg-bench").write_text(_SCRIPT.format(python=forked_python))
     listed, status, rest, _, paper = place.follow(PAGE)
     assert listed.count("fsseg-bench run --method") == 12
     assert "12 done" in status

@@ -194,8 +194,7 @@ def become(job: Job, streams: Sequence[int]) -> NoReturn:
     elif job.group >= 0:
         os.setpgid(0, job.group)
     _installed(job, streams)
-    if job.child:
-        _serve_within()
+    _serve_within()
     code = _ended(job)
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
