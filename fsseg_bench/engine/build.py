@@ -266,7 +266,7 @@ def _check_finished(run: StoredRun, file: Path) -> None:
     if settings.checkpoint_digest:
         raise UserError(f"this run evaluated another checkpoint; give {run.info.passed.eval_only}")
     if wanted is None or not run.info.settings.has_checkpoint:
-        raise UserError("this run was not trained, so that it has no checkpoint")
+        raise UserError("this run was not trained, so that it has no checkpoint; leave the option out")
     done = load_state(regular(file), run.info.identity).iteration
     if done < wanted:
         raise UserError(

@@ -206,6 +206,13 @@ def test_a_record_of_an_evaluation_has_no_checkpoint_of_its_own(made: Path, trai
         make_plan(evaluation(made, folder))
 
 
+def test_a_run_without_a_training_has_none_either(made: Path, trained: Path, tmp_path: Path) -> None:
+    folder = finish(tiny_request(tmp_path))
+    shutil.copy(trained / "checkpoint.pt", folder)
+    with pytest.raises(UserError, match="was not trained, so that it has no checkpoint; leave the option out"):
+        make_plan(evaluation(made, folder))
+
+
 def test_an_edited_training_is_refused(made: Path, trained: Path) -> None:
     folder = finish(evaluation(made, trained))
     known = json.loads((folder / "run.json").read_text())["trained"]
