@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsseg_bench.sweeps.plan import read_plan, sweep_folder
@@ -27,10 +31,27 @@ class RealSweep:
         """``fsseg-bench sweep FILE ...``, begun."""
         return subprocess.Popen([sys.executable, "-m", "fsseg_bench", "sweep", str(self._file), *words], cwd=ROOT)
 
-    def until_evaluating(self, count: int) -> None:
-        """Waits until so many cells have recorded some episodes, and are at work."""
+    @contextmanager
+    def held(self, count: int) -> Iterator[None]:
+        """So many cells have recorded some episodes, and stand still inside: none is done before another one begins."""
+        processes: set[int] = set()
+
+        def caught() -> bool:
+            for one in states_of(self.folder):
+                if one.state == "running" and one.evaluated > 4 and one.holder is not None:
+                    with suppress(ProcessLookupError):  # done meanwhile
+                        os.kill(one.holder.process, signal.SIGSTOP)
+                        processes.add(one.holder.process)
+            return len(processes) >= count
+
         until((self.folder / "plan.json").exists)
-        until(lambda: sum(one.state == "running" and one.evaluated > 4 for one in states_of(self.folder)) >= count)
+        try:
+            until(caught)
+            yield
+        finally:
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
 
     def as_undisturbed(self, by_hand: Path) -> None:
         """All runs are done, and as those that nobody disturbed, each by its command alone."""

@@ -218,8 +218,8 @@ def test_a_node_with_another_version_is_said(tmp_path: Path) -> None:
 def test_true_runs_whose_node_dies_are_as_if_it_did_not(nodes: Nodes, tmp_path: Path) -> None:
     sweep = RealSweep(tmp_path, f'workers = 0\n[ray]\naddress = "{nodes.address}"\n')
     driver = sweep.command("--on", "ray")
-    sweep.until_evaluating(2)
-    nodes.kill()
+    with sweep.held(2):
+        nodes.kill()
     assert driver.wait() == 0
     cells = read_plan(sweep.folder).cells
     assert sorted(len(read_attempts(cell_folder(sweep.folder, cell))) for cell in cells) == [1, 2]

@@ -265,10 +265,10 @@ def test_whoever_stops_waiting_learns_how_to_cancel_the_jobs(slurm: None, tmp_pa
 def test_true_runs_that_were_disturbed_are_as_if_they_were_not(slurm: None, tmp_path: Path) -> None:
     sweep = RealSweep(tmp_path, "workers = 0\n[slurm]\npause_seconds = 0\n")
     assert sweep.command("--on", "slurm").wait() == 0
-    sweep.until_evaluating(2)
-    jobs = [words.split()[2] for words in queued(sweep.folder).values()]
-    said("scancel", "--batch", "--signal=USR1", jobs[0])
-    said("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=true")
+    with sweep.held(2):
+        jobs = [words.split()[2] for words in queued(sweep.folder).values()]
+        said("scancel", "--batch", "--signal=USR1", jobs[0])
+        said("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=true")
     assert sweep.command("--on", "slurm", "--wait").wait() == 0  # nothing is submitted again
     assert len(read_submissions(sweep.folder)) == 1
     plan = read_plan(sweep.folder)
