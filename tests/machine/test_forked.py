@@ -28,7 +28,7 @@ done = subprocess.run([sys.executable, "-c", {WHAT!r}], input="0", capture_outpu
 print(os.getpid(), os.getpgrp(), done.stdout)
 """
 WAITS = "import time; print(flush=True); [time.sleep(0.1) for _ in range(6000)]"
-"""In short sleeps: Python takes a signal that comes just before a sleep begins when it ends."""
+"""In short sleeps: a signal that comes just before a sleep begins is acted on only when that sleep ends."""
 
 
 def test_it_sees_what_it_is_given_and_tells_how_it_ended(tmp_path: Path) -> None:
